@@ -1,0 +1,166 @@
+"""The window engine against MONAI's ``sliding_window_inference`` in float32: same weights, windows and overlap.
+
+The volume is a phantom's CT and PET around its tumour, mirrored over and over until it fills the shape asked for, in
+voxels of the model's spacing: all of it, or an elliptic cylinder of half its volume with air around.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from monai.inferers import sliding_window_inference
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from TumorSegLib.engines.device import Runtime, choose_runtime
+from TumorSegLib.engines.load import read_weights
+from TumorSegLib.engines.networks import build_network
+from TumorSegLib.engines.sliding_window import WindowPlan, predict
+from TumorSegLib.geometry import Grid
+from TumorSegLib.phantom import make_phantom
+from TumorSegLib.preprocess import Channels, prepare
+from TumorSegLib.registry import ModelFolder, find_model
+from TumorSegLib.volume import Volume
+
+Value = TypeVar("Value")
+MODEL, OVERLAP = "sts-auto", 0.25
+BATCH = {"cpu": 1, "mps": 1, "cuda": 4}
+
+
+def run(device: str, shape: tuple[int, int, int], report: Path | None) -> None:
+    """Prints seconds, ratio, Dice, peak memory and the share of the machine's convolution peak, from one run."""
+    runtime, model = choose_runtime(device), find_model(MODEL)
+    peak = convolution_peak(runtime)
+    print(f"{runtime.name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {runtime.precision}")
+    print(f"peak of a 3 x 3 x 3 convolution: {peak / 1e9:.0f} GFLOP/s; volume {shape}, overlap {OVERLAP}")
+    bodies = ("half", "all")
+    ours = {body: time_engine(model, make_channels(model, shape, body), runtime, peak) for body in bodies}
+    # MONAI comes last: peak memory is of the whole process and cannot be taken back.
+    rows = [{"body": body, **ours[body][0], **time_monai(model, shape, body, runtime, ours[body])} for body in bodies]
+    for row in rows:
+        print(
+            ", ".join(
+                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+            )
+        )
+    if report:
+        report.write_text(json.dumps({"device": runtime.name, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def make_channels(model: ModelFolder, shape: tuple[int, int, int], body: str) -> Channels:
+    """Network input of the shape asked for, with a body in half of it or all of it."""
+    spacing = model.spec.spacing_mm
+    phantom = make_phantom(0, spacing_mm=spacing, shape=(72, 96, 96))
+    (i0, i1), (j0, j1), (k0, k1) = phantom.tumour.bounding_box() or ((0, 1),) * 3
+    block = tuple(slice(max(a - 8, 0), b + 8) for a, b in ((k0, k1), (j0, j1), (i0, i1)))
+    inside = half_of(shape) if body == "half" else np.ones(shape[1:], dtype=bool)
+    images = {}
+    for role, air in (("ct", -1000), ("pet", 0)):
+        tile = phantom.images[role].array[block]
+        filled = np.pad(tile, [(0, n - t) for n, t in zip(shape, tile.shape)], mode="symmetric")
+        images[role] = Volume(Grid.from_spacing(shape, spacing), np.where(inside, filled, air).astype(tile.dtype), role)
+    return prepare(images, model.spec)
+
+
+def half_of(shape: tuple[int, int, int]) -> np.ndarray:
+    """An ellipse of half the area of a slice: semi-axes a share sqrt(2 / pi) of the half lengths. Bool ``[j, i]``."""
+    j, i = (np.linspace(-1, 1, n) for n in shape[1:])
+    inside: np.ndarray = j[:, None] ** 2 + i[None, :] ** 2 <= 2 / np.pi
+    return inside
+
+
+def network_of(model: ModelFolder, runtime: Runtime) -> nn.Module:
+    """The model's network as the engine holds it."""
+    network = build_network(model.spec)
+    read_weights(network, model.weights, model.spec)
+    return network.eval().to(device=runtime.device, dtype=runtime.dtype)
+
+
+def time_engine(
+    model: ModelFolder, channels: Channels, runtime: Runtime, peak: float
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Figures of our engine and its mask."""
+    network = network_of(model, runtime)
+    plan = WindowPlan(model.spec.patch, OVERLAP, BATCH[runtime.device.type])
+    flops = window_flops(network, (1, len(model.spec.roles), *model.spec.patch), runtime)
+    array = torch.from_numpy(channels.array)
+    predict(network, array[:, :48, :128, :128], channels.tissue[:48, :128, :128], plan, runtime)  # warm up
+    seconds, maps = timed(lambda: predict(network, array, channels.tissue, plan, runtime), runtime)
+    figures = {
+        "windows": maps.windows,
+        "skipped": maps.skipped,
+        "seconds": seconds,
+        "share_of_peak": flops * (maps.windows - maps.skipped) / seconds / peak,
+        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+    }
+    return figures, maps.probability > 0.5
+
+
+def time_monai(
+    model: ModelFolder,
+    shape: tuple[int, int, int],
+    body: str,
+    runtime: Runtime,
+    ours: tuple[dict[str, Any], np.ndarray],
+) -> dict[str, float]:
+    """MONAI's seconds on the same device in float32, the ratio, and the Dice between the two masks."""
+    exact = Runtime(runtime.device, torch.float32)
+    network, array = network_of(model, exact), torch.from_numpy(make_channels(model, shape, body).array)[None]
+
+    def infer() -> torch.Tensor:
+        with torch.inference_mode():
+            result = sliding_window_inference(
+                array,
+                model.spec.patch,
+                BATCH[runtime.device.type],
+                lambda windows: torch.sigmoid(network(windows)),
+                overlap=OVERLAP,
+                mode="gaussian",
+                sw_device=runtime.device,
+                device="cpu" if runtime.device.type == "cpu" else runtime.device,
+            )
+        return result[0, 0].cpu()  # type: ignore[index,no-any-return]
+
+    seconds, probability = timed(infer, runtime)
+    theirs, found = probability.numpy() > 0.5, ours[1]
+    return {
+        "monai_seconds": seconds,
+        "ratio": seconds / ours[0]["seconds"],
+        "dice_between": 2 * float((found & theirs).sum()) / max(float(found.sum()) + float(theirs.sum()), 1.0),
+    }
+
+
+def timed(work: Callable[[], Value], runtime: Runtime) -> tuple[float, Value]:
+    """Seconds of one call, and what it returned."""
+    started = time.perf_counter()
+    value = work()
+    if runtime.device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started, value
+
+
+def window_flops(network: nn.Module, shape: tuple[int, ...], runtime: Runtime) -> int:
+    """Floating-point operations of the convolutions for one input."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(shape, device=runtime.device, dtype=runtime.dtype))
+    return int(counter.get_total_flops())
+
+
+def convolution_peak(runtime: Runtime) -> float:
+    """The best rate of a 3 x 3 x 3 convolution over several channel counts, in FLOP/s."""
+    best = 0.0
+    for channels in (32, 64, 128):
+        layer = nn.Conv3d(channels, channels, 3, padding=1).to(device=runtime.device, dtype=runtime.dtype)
+        images = torch.zeros(1, channels, 32, 64, 64, device=runtime.device, dtype=runtime.dtype)
+        with torch.inference_mode():
+            layer(images)
+            seconds = min(timed(lambda: layer(images), runtime)[0] for _ in range(5))  # noqa: B023
+        best = max(best, 2 * 27 * channels**2 * 32 * 64 * 64 / seconds)
+    return best

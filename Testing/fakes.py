@@ -1,0 +1,119 @@
+"""Stand-ins shared by tests: tiny models and synthetic images; no trained weights, no patient data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from TumorSegLib.geometry import Grid
+from TumorSegLib.normalisation import Normalisation
+from TumorSegLib.protocols import Cancel, Progress, Result
+from TumorSegLib.registry import CARD_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, sha256_of
+from TumorSegLib.volume import Images, Mask, Volume
+
+if TYPE_CHECKING:  # tests of the light part of the library must not load torch through this file
+    from torch import nn
+
+RULES = {
+    "ct": Normalisation("linear", low=-160, high=240, offset=-20, scale=100, outside=-1000),
+    "pet": Normalisation("log1p", low=0, high=30),
+    "mr_t1": Normalisation("zscore", low=0),
+}
+
+
+def tiny_spec(
+    name: str = "tiny",
+    roles: Sequence[str] = ("ct",),
+    optional: Sequence[str] = (),
+    *,
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
+    patch: tuple[int, int, int] = (16, 16, 16),
+    **changes: Any,
+) -> ModelSpec:
+    """A valid description of a tiny residual U-Net with one label; ``changes`` replaces any other attribute."""
+    spec = ModelSpec(
+        name=name,
+        kind="auto",
+        version="1.2.3",
+        licence="CC-BY-4.0",
+        description="A tiny network for tests",
+        roles=tuple(roles),
+        optional=tuple(optional),
+        spacing_mm=spacing_mm,
+        patch=patch,
+        normalisation={role: RULES[role] for role in roles},
+        labels={"tumour": 1},
+        network="ResidualDynUNet",
+        arguments={"filters": [4, 8, 8]},
+        training_data=({"name": "noise", "licence": "CC0-1.0", "attribution": "none"},),
+        results={"dice": 0.5},
+    )
+    return replace(spec, **changes)
+
+
+def tiny_network(spec: ModelSpec, seed: int = 0) -> nn.Module:
+    """The network a description asks for with reproducible random weights, in evaluation mode."""
+    import torch
+
+    from TumorSegLib.engines.networks import build_network
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_network(spec).eval()
+
+
+def write_model_folder(root: Path, spec: ModelSpec, network: nn.Module | None = None) -> Path:
+    """Writes a valid model folder ``root/<name>`` and returns it; random weights unless a network is given."""
+    from TumorSegLib.engines.load import write_weights
+
+    folder = root / spec.name
+    folder.mkdir(parents=True)
+    write_weights(tiny_network(spec) if network is None else network, folder / WEIGHTS_FILE)
+    return write_spec(folder, replace(spec, weights_sha256=sha256_of(folder / WEIGHTS_FILE)))
+
+
+def write_spec(folder: Path, spec: ModelSpec) -> Path:
+    """Writes ``model.json`` and the card, but no weights, into a folder and returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SPEC_FILE).write_text(json.dumps(spec.to_dict()), encoding="utf-8")
+    (folder / CARD_FILE).write_text(f"# {spec.name}\n", encoding="utf-8")
+    return folder
+
+
+def noise_volume(grid: Grid, role: str = "ct", seed: int = 0) -> Volume:
+    """Smooth random values in the range of a role, float32: no voxel equals its neighbour, none is far from it."""
+    values = gaussian_filter(np.random.default_rng(seed).normal(size=grid.shape), 1.5)
+    values = (values - values.min()) / np.ptp(values)
+    low, high = {"ct": (-150, 230), "pet": (0.5, 20)}.get(role, (100, 900))
+    return Volume(grid, (low + (high - low) * values).astype(np.float32), role)
+
+
+def rotation(angles: Sequence[float], mirror: bool = False) -> np.ndarray:
+    """Orthonormal ``(3, 3)`` of Euler angles in radians about x, y, z; left-handed where ``mirror`` is asked for."""
+    matrix: np.ndarray = Rotation.from_euler("xyz", angles).as_matrix()
+    return matrix @ np.diag([1, 1, -1]) if mirror else matrix
+
+
+class PaintingEngine:
+    """An automatic engine that marks what a rule says about its images; remembers what it was shown."""
+
+    def __init__(self, spec: ModelSpec, rule: Callable[[Images], np.ndarray]) -> None:
+        self.spec = spec
+        self.rule = rule
+        self.shown: list[Images] = []
+
+    def segment(
+        self, images: Images, *, mirror: bool = False, progress: Progress | None = None, cancel: Cancel | None = None
+    ) -> Result:
+        """Applies the rule, which maps the images to an array ``[k, j, i]`` of label values."""
+        self.shown.append(images)
+        grid = next(iter(images.values())).grid
+        labels = np.asarray(self.rule(images)).astype(np.uint8)
+        return Result(Mask(grid, labels), Volume(grid, (labels > 0).astype(np.float32), "probability"))

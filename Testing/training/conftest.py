@@ -1,0 +1,119 @@
+"""A data folder of four small synthetic cases, and a configuration whose network learns from it in seconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from training.configuration import Configuration, parse_configuration
+from training.train import train
+from TumorSegLib.geometry import Grid
+from TumorSegLib.volume import Mask, Volume
+from TumorSegLib.volume_io import write_mask, write_volume
+
+FOLDS = [["a"], ["b"], ["c", "d"]]
+WINDOW = [[2, 20], [3, 21], [1, 19]]
+CONFIGURATION = """
+[model]
+name = "tiny"
+kind = "auto"
+version = "1.0.0"
+licence = "Apache-2.0"
+description = "for tests"
+roles = ["ct", "pet"]
+optional = ["ct", "pet"]
+spacing_mm = [2.0, 2.0, 2.0]
+patch = [16, 16, 16]
+network = "ResidualDynUNet"
+arguments = { filters = [4, 8, 8] }
+labels = { tumour = 1 }
+
+[model.normalisation]
+ct = { method = "linear", low = -160.0, high = 240.0, offset = -20.0, scale = 100.0, outside = -1000.0 }
+pet = { method = "log1p", low = 0.0, high = 30.0 }
+
+[data]
+test_fold = 2
+
+[optimisation]
+steps = 6
+batch = 1
+learning_rate = 1e-2
+warm_up = 2
+seed = 3
+checkpoint_every = 3
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def write_case(folder: Path, name: str, seed: int, roles: tuple[str, ...] = ("ct", "pet")) -> None:
+    """A ball of 200 HU and SUV 9 in muscle; the CT is below 100 HU and PET below SUV 2 elsewhere."""
+    rng = np.random.default_rng(seed)
+    grid = Grid.from_spacing((20, 24, 22), (2, 2, 2), (30.0, 40.0, -500.0 - seed), np.diag([-1.0, -1.0, 1.0]))
+    place = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
+    inside = np.linalg.norm(place - rng.uniform(7, 13, 3), axis=-1) < 4
+    images = {
+        "ct": np.where(inside, 200, rng.uniform(20, 80, grid.shape)).astype(np.int16),
+        "pet": np.where(inside, 9, rng.uniform(0.3, 1.5, grid.shape)).astype(np.float32),
+    }
+    for role in roles:
+        write_volume(Volume(grid, images[role], role), folder / f"{name}_{role}.nii.gz")
+    write_mask(Mask(grid, inside.astype(np.uint8)), folder / f"{name}_gtv.nii.gz")
+
+
+@pytest.fixture
+def new_data(tmp_path: Path) -> Path:
+    """A data folder that a test may change."""
+    return write_data(tmp_path / "data")
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Cases a, b, c and d (d without PET) in three folds, case c with a window; shared, not to be changed."""
+    return write_data(tmp_path_factory.mktemp("cases") / "data")
+
+
+def write_data(folder: Path) -> Path:
+    folder.mkdir()
+    for seed, name in enumerate("abcd"):
+        write_case(folder, name, seed, ("ct",) if name == "d" else ("ct", "pet"))
+    (folder / "splits.json").write_text(json.dumps({"folds": FOLDS}), encoding="utf-8")
+    (folder / "patients.json").write_text(json.dumps({"c": {"jitter_window_xyz": WINDOW}}), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def configured() -> Callable[..., Configuration]:
+    """Makes the configuration; ``configured("old text", "new text", ...)`` replaces parts of it first."""
+
+    def make(*changes: str) -> Configuration:
+        text = CONFIGURATION
+        for old, new in zip(changes[::2], changes[1::2]):
+            assert text.count(old) == 1, f"{old!r} is not one part of the configuration"
+            text = text.replace(old, new)
+        return parse_configuration(text, "tiny.toml")
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished_run(
+    data: Path, configured: Callable[..., Configuration], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of 40 steps, which suffice to find the bright ball; shared, not to be changed."""
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    changes = "steps = 6", "steps = 40", "batch = 1", "batch = 2", "every = 3", "every = 20\nvalidate_every = 40"
+    train(configured(*changes), data, run, "cpu", "float32")
+    return run

@@ -1,0 +1,194 @@
+"""``python -m training`` as people call it: from cases to a model and its figures, and one clear line for a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import training.__main__
+from Testing.fakes import tiny_network, tiny_spec, write_model_folder
+from training.__main__ import main
+from training.configuration import Configuration
+from TumorSegLib.errors import ArgumentError
+from TumorSegLib.registry import read_model_folder
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def configuration(configured: Callable[..., Configuration], tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(configured("steps = 6", "steps = 2", "every = 3", "every = 1").text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def model(configured: Callable[..., Configuration], tmp_path: Path) -> Path:
+    """A model folder with random weights."""
+    spec = configured().model
+    return write_model_folder(tmp_path / "models", spec, tiny_network(spec))
+
+
+def call(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "training", *map(str, arguments)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        command, check=False, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.mark.slow
+def test_from_cases_to_figures(data: Path, configuration: Path, tmp_path: Path) -> None:
+    run, model, report = tmp_path / "run", tmp_path / "bundled" / "tiny", tmp_path / "report.json"
+    trained = call("train", configuration, "--data", data, "--run", run, "--device", "cpu", "--threads", 1)
+    assert (trained.returncode, trained.stderr) == (0, "")
+    assert trained.stdout.splitlines()[-1].startswith("step 2, loss ")
+    exported = call("export", run, "--output", model)
+    assert (exported.returncode, exported.stdout, exported.stderr) == (0, f"wrote {model}\n", "")
+    read_model_folder(model).verify()
+    options = "--data", data, "--fold", 2, "--json", report, "--mirror", "--device", "cpu"
+    evaluated = call("evaluate", "--model", model, *options)
+    assert (evaluated.returncode, evaluated.stderr) == (0, "")
+    assert [line.split()[:2] for line in evaluated.stdout.splitlines()[1:]] == [
+        ["ct+pet", "1"],
+        ["ct", "2"],
+        ["pet", "1"],
+    ]
+    values = json.loads(report.read_text(encoding="utf-8"))
+    assert [row["case"] for row in values["ct"]["cases"]] == ["c", "d"]
+
+
+def test_every_subset_unless_one_is_asked_for(data: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["evaluate", "--model", str(model), "--data", str(data), "--fold", "0", "--device", "cpu"]
+    assert main(arguments) == 0
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["roles", "cases", "Dice", "mean", "median", "worst", "HD95", "mm", "median"]
+    assert [line.split()[0] for line in lines] == ["ct+pet", "ct", "pet"]
+    assert main([*arguments, "--roles", "pet,ct"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["pet+ct"]
+
+
+def test_undefined_distances_are_shown_and_written(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights of zero and a bias far below zero find nothing: Dice 0, no distance."""
+    spec = tiny_spec(roles=("ct", "pet"), optional=("ct", "pet"), spacing_mm=(2.0, 2.0, 2.0))
+    network = tiny_network(spec)
+    for parameter in network.parameters():
+        parameter.data.fill_(-1.0 if parameter.ndim == 1 else 0.0)
+    model, report = write_model_folder(tmp_path, spec, network), tmp_path / "report.json"
+    arguments = ["evaluate", "--model", str(model), "--data", str(data), "--roles", "ct", "--json", str(report)]
+    assert main([*arguments, "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["ct", "4", "0.000", "0.000", "0.000", "inf"]
+    summary = json.loads(report.read_text(encoding="utf-8"), parse_constant=pytest.fail)["ct"]["summary"]
+    assert summary["hd95_mm"]["median"] is None
+
+
+def one_error(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert line.startswith("error: ")
+    assert captured.out == ""
+    return line
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fold", "9"], "fold 9 does not exist"),
+        (["--roles", "ct,xx"], "model 'tiny' cannot work from 'ct+xx'; it can from ct+pet, ct, pet"),
+        (["--roles", ""], "cannot work from ''"),
+        (["--device", "gpu"], "device 'gpu' is not one of auto, cpu"),
+        (["--precision", "int8"], "precision 'int8' is not one of auto"),
+        (["--data", "nowhere"], "nowhere/splits.json: cannot be read"),
+        (["--model", "no-such"], "no model 'no-such'"),
+        (["--json", "nowhere/report.json"], "--json nowhere/report.json: the folder nowhere does not exist"),
+    ],
+)
+def test_wrong_evaluation(
+    data: Path, model: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["evaluate", "--model", str(model), "--data", str(data), "--device", "cpu", *options]
+    assert main(arguments) == 2
+    assert words in one_error(capsys)
+
+
+def test_role_no_case_of_the_fold_has(data: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (data_of_d := model.parent / "d").mkdir()
+    for path in data.glob("d_*"):
+        (data_of_d / path.name).write_bytes(path.read_bytes())
+    (data_of_d / "splits.json").write_text('{"folds": [["d"]]}', encoding="utf-8")
+    arguments = ["evaluate", "--model", str(model), "--data", str(data_of_d), "--roles", "pet", "--device", "cpu"]
+    assert main(arguments) == 2
+    assert "none of the 1 cases has pet" in one_error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["none.toml"], "none.toml: cannot be read: No such file"),
+        (["CONFIGURATION", "--threads", "0"], "--threads 0 must be at least 1"),
+        (["CONFIGURATION", "--data", "nowhere"], "nowhere/splits.json: cannot be read"),
+        (["CONFIGURATION", "--device", "gpu"], "device 'gpu' is not one of"),
+    ],
+)
+def test_wrong_training(
+    configuration: Path, tmp_path: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [str(configuration) if option == "CONFIGURATION" else option for option in options]
+    assert main(["train", "--run", str(tmp_path / "run"), *named]) == 2
+    assert words in one_error(capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_training_refuses_a_fold_that_does_not_exist(
+    configured: Callable[..., Configuration], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "fold.toml"
+    path.write_text(configured("test_fold = 2", "test_fold = 9").text, encoding="utf-8")
+    assert main(["train", str(path), "--data", str(data), "--run", str(tmp_path / "run"), "--device", "cpu"]) == 2
+    assert "fold 9 does not exist; there are folds 0 to 2" in one_error(capsys)
+
+
+def test_export_without_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", str(tmp_path), "--output", str(tmp_path / "model")]) == 2
+    assert one_error(capsys) == f"error: {tmp_path} holds no checkpoint last.pt"
+
+
+def test_export_writes_where_bundled_models_lie(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training.__main__, "__file__", str(tmp_path / "training" / "__main__.py"))
+    assert main(["export", str(finished_run), "--dtype", "float32"]) == 0
+    output = tmp_path / "TumorSegLib" / "bundled" / "tiny"
+    assert capsys.readouterr().out == f"wrote {output}\n"
+    read_model_folder(output).verify()
+
+
+@pytest.mark.parametrize("arguments", [[], ["learn"], ["evaluate"], ["export", "run", "--dtype", "int8"]])
+def test_unknown_command_or_option_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: python -m training" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(configuration: Path) -> None:
+    with pytest.raises(ArgumentError, match="--threads -1 must be at least 1"):
+        main(["--debug", "train", str(configuration), "--threads", "-1"])
+
+
+@pytest.mark.slow
+def test_status_and_traceback_of_the_process(tmp_path: Path) -> None:
+    quiet, loud = call("train", "none.toml"), call("--debug", "train", "none.toml")
+    assert (quiet.returncode, quiet.stdout) == (2, "")
+    assert quiet.stderr == "error: none.toml: cannot be read: No such file or directory\n"
+    assert loud.returncode == 1
+    assert "Traceback" in loud.stderr
+    assert "TumorSegLib.errors.ReadError: none.toml" in loud.stderr

@@ -1,0 +1,111 @@
+"""Reading configurations: every shipped one parses, every wrong one is refused in words that name the mistake."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from training.configuration import Configuration, parse_configuration, read_configuration
+from TumorSegLib.engines.networks import build_network
+from TumorSegLib.errors import ArgumentError, ModelError, ReadError, TumorSegError
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "training" / "configs").glob("*.toml"))
+
+
+def test_there_are_configurations_to_ship() -> None:
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configuration_is_complete(path: Path) -> None:
+    configuration = read_configuration(path)
+    assert configuration.model.name.replace("-", "_") == path.stem
+    assert configuration.text == path.read_text(encoding="utf-8")
+    assert all({"name", "licence", "attribution"} <= set(source) for source in configuration.model.training_data)
+    assert sum(p.numel() for p in build_network(configuration.model).parameters()) < 6_000_000  # 12 MB in float16
+
+
+def test_values_arrive_with_defaults_for_the_rest(configured: Callable[..., Configuration]) -> None:
+    configuration = configured(
+        "[data]", "[augmentation]\nscale = [1, 2]\nrole_subsets = { ct = 1, 'ct+pet' = 3 }\n\n[data]"
+    )
+    assert configuration.augmentation.scale == (1, 2)
+    assert configuration.augmentation.role_subsets == {"ct": 1, "ct+pet": 3}
+    assert configuration.augmentation.tumour_share == 0.6
+    assert (configuration.data.test_fold, configuration.data.phantoms) == (2, 0)
+    assert (configuration.optimisation.steps, configuration.optimisation.gradient_clip) == (6, 5.0)
+    assert configuration.model.spacing_mm == (2.0, 2.0, 2.0)
+    assert configuration.model.normalisation["ct"].outside == -1000
+
+
+def test_a_configuration_passes_between_processes(configured: Callable[..., Configuration]) -> None:
+    configuration = configured()
+    assert pickle.loads(pickle.dumps(configuration)) == configuration
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "words"),
+    [
+        ("[data]", "[dates]", ArgumentError, "section [dates] is unknown; there are model, data"),
+        ("[optimisation]", "[data.x]", ArgumentError, "section [optimisation] is missing"),
+        ("[data]\ntest_fold = 2", "", None, ""),
+        ("test_fold = 2", "test_folds = 2", ArgumentError, "[data]: 'test_folds' is unknown; there are test_fold"),
+        ("test_fold = 2", "test_fold = '2'", ArgumentError, "[data]: test_fold = '2' does not fit, a whole number"),
+        ("test_fold = 2", "test_fold = true", ArgumentError, "test_fold = True does not fit"),
+        ("test_fold = 2", "phantom_share = 1.5", ArgumentError, "phantom_share = 1.5 must be from 0 to 1"),
+        ("steps = 6", "", ArgumentError, "[optimisation]: 'steps' is missing"),
+        ("steps = 6", "steps = 0", ArgumentError, "[optimisation]: steps = 0 must be at least 1"),
+        ("steps = 6", "steps = 6.5", ArgumentError, "steps = 6.5 does not fit, a whole number is needed"),
+        ("batch = 1", "batch = -1", ArgumentError, "batch = -1 must be at least 1"),
+        ("learning_rate = 1e-2", "learning_rate = nan", ArgumentError, "learning_rate = nan must be at least 0"),
+        ("learning_rate = 1e-2", "learning_rate = 'a'", ArgumentError, "learning_rate = 'a' does not fit, a number"),
+        ("seed = 3", "seed = -3", ArgumentError, "seed = -3 must be at least 0"),
+        ("every = 3", "every = 0", ArgumentError, "checkpoint_every = 0 must be at least 1"),
+        ("every = 3", "every = 3\nvalidate_every = 4", ArgumentError, "validate_every = 4 must be a multiple of"),
+        ("[data]", "[augmentation]\nscale = [2.0]\n[data]", ArgumentError, "scale = [2.0] does not fit, a list of 2"),
+        ("[data]", "[augmentation]\nscale = [2.0, 1.0]\n[data]", ArgumentError, "scale = [2.0, 1.0] must be two"),
+        ("[data]", "[augmentation]\ngain = 3\n[data]", ArgumentError, "gain = 3 does not fit, a table of numbers"),
+        ("[data]", "[augmentation]\nblur_share = -1\n[data]", ArgumentError, "blur_share = -1 must be from 0 to 1"),
+        ("[data]", "[augmentation]\nsuv_factor = 0\n[data]", ArgumentError, "suv_factor = 0 must be at least 1"),
+        ("[data]", "[augmentation.role_subsets]\nct = -1\n[data]", ArgumentError, "{'ct': -1} holds a frequency"),
+        ("[data]", "[augmentation.role_subsets]\n'ct+mr' = 1\n[data]", ArgumentError, "'ct+mr' holds 'mr'; roles are"),
+        ('kind = "auto"', 'kind = "clicks"', ArgumentError, "[model]: kind 'clicks' cannot be trained"),
+        ('kind = "auto"', 'kind = "automatic"', ModelError, "kind 'automatic' is not one of auto"),
+        ('kind = "auto"', "", ModelError, "tiny.toml [model]: missing ['kind']"),
+        ('kind = "auto"', 'kind = "auto"\ncolour = "red"', ModelError, "unknown ['colour']"),
+        ("\n[model]", "data = 3\n[model]", ReadError, "not valid TOML: Cannot"),
+        ("[model]", "[model", ReadError, "tiny.toml: not valid TOML"),
+    ],
+)
+def test_wrong_configuration(
+    configured: Callable[..., Configuration], old: str, new: str, error: type[TumorSegError] | None, words: str
+) -> None:
+    if error is None:
+        assert configured(old, new).data.test_fold == 0
+        return
+    with pytest.raises(error) as caught:
+        configured(old, new)
+    assert words in str(caught.value)
+
+
+def test_top_level_value_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="section \\[seed\\] is unknown"):
+        parse_configuration("seed = 3", "x.toml")
+    with pytest.raises(ArgumentError, match="x.toml: model = 3 must be a section \\[model\\]"):
+        parse_configuration("model = 3", "x.toml")
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"none\.toml: cannot be read: No such file"):
+        read_configuration(tmp_path / "none.toml")
+
+
+def test_folder_and_binary_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="cannot be read: Is a directory"):
+        read_configuration(tmp_path)
+    (tmp_path / "image.toml").write_bytes(b"\x89PNG\xff\x00")
+    with pytest.raises(ReadError, match=r"image\.toml: not a TOML file"):
+        read_configuration(tmp_path / "image.toml")

@@ -1,0 +1,138 @@
+"""From a run to a model folder that verifies, loads, and replaces an older one as a whole."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import training.export
+from training.data import read_case
+from training.export import export
+from training.train import CHECKPOINT, load_checkpoint
+from TumorSegLib.engines.load import load_engine
+from TumorSegLib.errors import ModelError, WriteError
+from TumorSegLib.registry import read_model_folder
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_folder_verifies_and_loads(finished_run: Path, data: Path, tmp_path: Path) -> None:
+    output = export(finished_run, tmp_path / "new" / "tiny")
+    assert output == tmp_path / "new" / "tiny"
+    model = read_model_folder(output)
+    model.verify()
+    assert model.spec.name == "tiny"
+    engine = load_engine(output, "cpu", "float32")
+    case = read_case(data, "a", ("ct", "pet"))
+    result = engine.segment(case.images)
+    overlap = (
+        (result.mask.array & case.reference.array).sum() * 2 / (result.mask.array.sum() + case.reference.array.sum())
+    )
+    assert overlap > 0.5
+
+
+def test_weights_are_the_averaged_ones(finished_run: Path, tmp_path: Path) -> None:
+    weights = load_file(export(finished_run, tmp_path / "tiny", "float32") / "weights.safetensors")
+    state = load_checkpoint(finished_run)
+    assert weights.keys() == state["average"].keys()
+    assert all(torch.equal(value, state["average"][name]) for name, value in weights.items())
+    assert any(not torch.equal(value, state["network"][name]) for name, value in weights.items())
+
+
+def test_half_precision_halves_the_file_and_agrees(finished_run: Path, data: Path, tmp_path: Path) -> None:
+    folders = {kind: export(finished_run, tmp_path / kind, kind) for kind in ("float16", "float32")}
+    tensors = {kind: load_file(folder / "weights.safetensors") for kind, folder in folders.items()}
+    assert all(value.dtype is torch.float16 for value in tensors["float16"].values())
+    size = {kind: sum(value.nbytes for value in named.values()) for kind, named in tensors.items()}
+    assert size["float32"] == 2 * size["float16"]
+    images = read_case(data, "b", ("ct", "pet")).images
+    half, full = (
+        load_engine(folder, "cpu", "float32").segment(images).probability.array for folder in folders.values()
+    )
+    assert np.ptp(full) > 0.2
+    np.testing.assert_allclose(half, full, atol=0.01)
+
+
+def test_card_and_other_files_are_kept(finished_run: Path, tmp_path: Path) -> None:
+    output = tmp_path / "tiny"
+    (output / "pictures").mkdir(parents=True)
+    (output / "MODEL_CARD.md").write_text("# a card", encoding="utf-8")
+    (output / "pictures" / "one.png").write_bytes(b"png")
+    (output / "weights.safetensors").write_bytes(b"old")
+    export(finished_run, output)
+    assert sorted(content(output)) == ["MODEL_CARD.md", "model.json", "pictures/one.png", "weights.safetensors"]
+    assert (output / "MODEL_CARD.md").read_text(encoding="utf-8") == "# a card"
+    read_model_folder(output).verify()
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]  # nothing temporary is left
+
+
+def test_failing_export_leaves_the_old_folder_whole(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = export(finished_run, tmp_path / "tiny")
+    before = content(output)
+
+    def full_disk(path: Path) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.export, "sha256_of", full_disk)
+    with pytest.raises(WriteError, match="tiny: cannot be written: No space left on device"):
+        export(finished_run, output, "float32")
+    assert content(output) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
+def test_weights_too_large_for_the_disk(finished_run: Path, tmp_path: Path) -> None:
+    """A file size limit of 4 kB stands for a full disk; the writer of safetensors has errors of its own."""
+    script = (
+        "import resource, signal, sys, pathlib\n"
+        "from training.export import export\n"
+        "from TumorSegLib.errors import WriteError\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "try:\n"
+        "    export(*map(pathlib.Path, sys.argv[1:]))\n"
+        "except WriteError as error:\n"
+        "    sys.stderr.write(f'refused: {error}')\n"
+    )
+    command = [sys.executable, "-c", script, str(finished_run), str(tmp_path / "tiny")]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.stderr.startswith(f"refused: {tmp_path / 'tiny'}: "), done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_without_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no checkpoint last\.pt"):
+        export(tmp_path, tmp_path / "tiny")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_checkpoint(finished_run: Path, tmp_path: Path) -> None:
+    shutil.copytree(finished_run, tmp_path / "run")
+    (tmp_path / "run" / CHECKPOINT).write_bytes(b"damaged")
+    with pytest.raises(ModelError, match="damaged, or no checkpoint"):
+        export(tmp_path / "run", tmp_path / "tiny")
+
+
+def test_output_that_cannot_be_a_folder(finished_run: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file", encoding="utf-8")
+    with pytest.raises(WriteError, match="file/tiny: the folder .*file cannot be made"):
+        export(finished_run, tmp_path / "file" / "tiny")
+    with pytest.raises(WriteError, match="file: cannot be written"):
+        export(finished_run, tmp_path / "file")
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "a file"
+    assert json.loads((export(finished_run, tmp_path / "tiny") / "model.json").read_text(encoding="utf-8"))

@@ -1,0 +1,131 @@
+"""From a model folder to an engine: what loads, and what is refused and why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model_folder, write_spec
+from TumorSegLib.engines.auto import AutoEngine
+from TumorSegLib.engines.device import Runtime
+from TumorSegLib.engines.load import load_engine, read_weights, write_weights
+from TumorSegLib.errors import ArgumentError, ModelError, ResourceError, WriteError
+from TumorSegLib.geometry import Grid
+from TumorSegLib.registry import SPEC_FILE, WEIGHTS_FILE, sha256_of
+
+SPEC = tiny_spec("two", ["ct", "pet"], optional=["pet"])
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_model_folder(tmp_path, SPEC, tiny_network(SPEC, seed=5))
+
+
+def test_a_loaded_engine_gives_what_its_network_gave(folder):
+    images = {role: noise_volume(Grid.from_spacing((18, 20, 17), (1, 1, 1)), role) for role in ("ct", "pet")}
+    expected = AutoEngine(SPEC, tiny_network(SPEC, seed=5), Runtime(torch.device("cpu"), torch.float32)).segment(images)
+    loaded = load_engine(folder, device="cpu", precision="float32")
+    result = loaded.segment(images)
+    assert loaded.spec == replace(SPEC, weights_sha256=sha256_of(folder / WEIGHTS_FILE))
+    assert np.array_equal(result.probability.array, expected.probability.array)
+    assert np.ptp(result.probability.array) > 0.05
+
+
+def test_a_model_is_loaded_by_name(folder, monkeypatch):
+    monkeypatch.setenv("TUMORSEG_MODELS", str(folder.parent))
+    assert load_engine("two", "cpu").spec.version == SPEC.version
+    with pytest.raises(ModelError, match=r"no model 'three'.*known \(.*two"):
+        load_engine("three", "cpu")
+
+
+@pytest.mark.parametrize("position", [0, 20, -1])
+def test_tampered_weights_are_refused_before_they_are_read(folder, position):
+    content = bytearray((folder / WEIGHTS_FILE).read_bytes())
+    content[position] ^= 1
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    with pytest.raises(ModelError, match="'two'.*is corrupt or was changed"):
+        load_engine(folder, "cpu")
+
+
+def test_missing_weights_are_refused_by_name(folder):
+    (folder / WEIGHTS_FILE).unlink()
+    with pytest.raises(ModelError, match=f"{WEIGHTS_FILE} is missing"):
+        load_engine(folder, "cpu")
+
+
+@pytest.mark.parametrize("kind", ["clicks", "box"])
+def test_a_kind_that_this_version_does_not_run_is_refused(folder, kind):
+    write_spec(folder, replace(SPEC, kind=kind))
+    with pytest.raises(ModelError, match=f"'two' is of kind '{kind}'; this version runs kind 'auto'"):
+        load_engine(folder, "cpu")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"arguments": {"filters": [4, 16]}},
+        {"arguments": {"filters": [4, 8, 8]}},
+        {"network": "DynUNet"},
+        {"labels": {"core": 1, "rim": 2}},
+    ],
+    ids=["other widths", "deeper", "other network", "more labels"],
+)
+def test_weights_of_another_network_are_refused_by_name(folder, changes):
+    checksum = sha256_of(folder / WEIGHTS_FILE)
+    write_spec(folder, replace(SPEC, weights_sha256=checksum, **changes))
+    network = changes.get("network", "ResidualDynUNet")
+    with pytest.raises(ModelError, match=f"'two': .*{WEIGHTS_FILE} does not hold weights for {network}: ") as caught:
+        load_engine(folder, "cpu")
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", (1 << 40).to_bytes(8, "little") + b"{}"])
+def test_a_file_that_is_not_safetensors_is_refused_whatever_its_checksum(folder, content):
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    write_spec(folder, replace(SPEC, weights_sha256=sha256_of(folder / WEIGHTS_FILE)))
+    with pytest.raises(ModelError, match=f"{WEIGHTS_FILE} does not hold weights for ResidualDynUNet"):
+        load_engine(folder, "cpu")
+
+
+def test_a_pickle_is_never_loaded(folder):
+    torch.save(tiny_network(SPEC).state_dict(), folder / WEIGHTS_FILE)
+    write_spec(folder, replace(SPEC, weights_sha256=sha256_of(folder / WEIGHTS_FILE)))
+    with pytest.raises(ModelError, match="does not hold weights"):
+        load_engine(folder, "cpu")
+
+
+def test_an_unknown_network_is_refused(folder):
+    data = json.loads((folder / SPEC_FILE).read_text())
+    (folder / SPEC_FILE).write_text(json.dumps({**data, "network": "ResNet"}))
+    with pytest.raises(ModelError, match="network 'ResNet' is not one of"):
+        load_engine(folder, "cpu")
+
+
+def test_device_and_precision_are_checked_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(ArgumentError, match="device 'gpu'"):
+        load_engine(tmp_path / "nowhere", device="gpu")
+    with pytest.raises(ArgumentError, match="precision 'int8'"):
+        load_engine(tmp_path / "nowhere", precision="int8")
+    with pytest.raises(ResourceError, match="'cuda' is not available here"):
+        load_engine(tmp_path / "nowhere", device="cuda")
+
+
+def test_loading_in_bfloat16_says_so(folder):
+    image = noise_volume(Grid.from_spacing((16, 16, 16), (1, 1, 1)))
+    info = load_engine(folder, "cpu", "bfloat16").segment({"ct": image}).info
+    assert (info["device"], info["precision"]) == ("cpu", "bfloat16")
+
+
+def test_weights_that_are_gone_are_refused(tmp_path):
+    with pytest.raises(ModelError, match=r"gone\.safetensors does not hold weights"):
+        read_weights(tiny_network(SPEC), tmp_path / "gone.safetensors", SPEC)
+
+
+def test_weights_that_cannot_be_written_are_reported(tmp_path):
+    with pytest.raises(WriteError, match=r"no_folder.*weights cannot be written"):
+        write_weights(tiny_network(SPEC), tmp_path / "no_folder" / WEIGHTS_FILE)

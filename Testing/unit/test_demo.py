@@ -1,0 +1,79 @@
+"""The demonstration and the report it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from Testing.fakes import tiny_spec, write_model_folder
+from TumorSegLib.demo import run_demo
+from TumorSegLib.errors import WriteError
+from TumorSegLib.geometry import Grid
+from TumorSegLib.protocols import Result
+from TumorSegLib.report import make_report, to_json
+from TumorSegLib.volume import Mask, Volume
+from TumorSegLib.volume_io import read_mask, read_volume
+
+FILES = {
+    "phantom_ct.nii.gz",
+    "phantom_pet.nii.gz",
+    "phantom_tumour.nii.gz",
+    "segmentation.seg.nrrd",
+    "segmentation.nii.gz",
+    "probability.nii.gz",
+    "uncertainty.nii.gz",
+    "preview.png",
+    "report.json",
+}
+
+
+def test_demo_writes_every_file_and_they_agree(tmp_path: Path) -> None:
+    spec = tiny_spec("tiny", ("ct", "pet"), spacing_mm=(8.0, 8.0, 8.0))
+    seen: list[tuple[int, int]] = []
+    report = run_demo(
+        tmp_path / "demo", 0, str(write_model_folder(tmp_path, spec)), progress=lambda *at: seen.append(at)
+    )
+    assert {path.name for path in (tmp_path / "demo").iterdir()} - {"tumour.stl"} == FILES
+    mask = read_mask(tmp_path / "demo" / "segmentation.nii.gz")
+    assert (tmp_path / "demo" / "report.json").read_text() == to_json(report)
+    assert report["volume_ml"] == pytest.approx(mask.volume_ml)
+    assert report["metrics"]["reference_volume_ml"] == pytest.approx(
+        read_mask(tmp_path / "demo" / "phantom_tumour.nii.gz").volume_ml
+    )
+    probability = read_volume(tmp_path / "demo" / "probability.nii.gz", "probability").array
+    assert np.array_equal(mask.array > 0, probability > 0.5)
+    assert seen[-1][0] == seen[-1][1]
+
+
+def test_demo_refuses_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(WriteError, match="file"):
+        run_demo(tmp_path / "file" / "demo")
+
+
+def result_of(array: np.ndarray) -> Result:
+    grid = Grid.from_spacing(array.shape, (1.0, 2.0, 5.0), (10, 20, 30))
+    return Result(Mask(grid, array), Volume(grid, array.astype(np.float32), "probability"), info={"model": "tiny"})
+
+
+def test_report_counts_components_and_volume() -> None:
+    array = np.zeros((12, 12, 12), np.uint8)
+    array[1:5, 1:5, 1:5] = 1
+    array[8:10, 8:10, 8:10] = 1
+    report = json.loads(to_json(make_report(result_of(array))))
+    assert report["volume_ml"] == pytest.approx((64 + 8) * 10 / 1000)
+    assert [part["volume_ml"] for part in report["components"]] == pytest.approx([0.64, 0.08])
+    assert report["components"][0]["centroid_ras"] == pytest.approx([12.5, 25.0, 42.5])
+    assert report["grid"]["spacing_mm"] == pytest.approx([1, 2, 5])
+    assert report["shape"]["volume_ml"] == pytest.approx(0.72)
+    assert report["model"] == "tiny"
+
+
+def test_report_of_nothing_has_no_shape() -> None:
+    report = make_report(result_of(np.zeros((4, 4, 4), np.uint8)))
+    assert report["shape"] is None
+    assert report["components"] == []
+    assert report["volume_ml"] == 0

@@ -1,0 +1,79 @@
+"""Files are replaced whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from TumorSegLib.errors import WriteError
+from TumorSegLib.files import replacing, write_text
+
+
+def test_the_new_file_takes_the_place_of_the_old(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_text(path, "old")
+    write_text(path, "neu: ä")
+    assert path.read_text(encoding="utf-8") == "neu: ä"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def write_half(path: Path) -> None:
+    with replacing(path) as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_text(path, "old")
+    with pytest.raises(ZeroDivisionError):
+        write_half(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_temporary_name_lies_beside_and_keeps_the_suffixes(tmp_path: Path) -> None:
+    with replacing(tmp_path / "a.seg.nrrd") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.name.endswith(".a.seg.nrrd")
+        temporary.touch()
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "stale.txt").touch()
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "fresh.txt").touch()
+    assert [path.name for path in folder.iterdir()] == ["fresh.txt"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def make_half(folder: Path) -> None:
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        raise OSError(28, "No space left on device")
+
+
+def test_a_failed_folder_is_removed_and_the_old_one_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    with pytest.raises(WriteError, match="No space left"):
+        make_half(folder)
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"nowhere/a\.txt.*does not exist"):
+        write_text(tmp_path / "nowhere" / "a.txt", "text")
+
+
+def test_an_operating_system_error_becomes_a_write_error(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "file").touch()
+    with pytest.raises(WriteError, match=r"taken: cannot be written") as caught:
+        write_text(tmp_path / "taken", "text")  # a folder is there
+    assert isinstance(caught.value.__cause__, OSError)
+    assert (tmp_path / "taken" / "file").exists()

@@ -1,0 +1,218 @@
+"""Model folders: what is accepted, what is refused and in which words, and where models are found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from Testing.fakes import RULES, tiny_spec, write_spec
+from TumorSegLib import registry
+from TumorSegLib.errors import ModelError
+from TumorSegLib.registry import (
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    ModelSpec,
+    find_model,
+    list_models,
+    model_roots,
+    read_model_folder,
+    sha256_of,
+)
+
+SPEC = tiny_spec("three", ["ct", "pet", "mr_t1"], optional=["pet"], labels={"core": 2, "rim": 1})
+
+
+@pytest.fixture
+def roots(tmp_path, monkeypatch) -> tuple[Path, Path]:
+    """Empty folders for bundled models and for the user's."""
+    bundled, user = tmp_path / "bundled", tmp_path / "user"
+    bundled.mkdir()
+    user.mkdir()
+    monkeypatch.setattr(registry, "BUNDLED", bundled)
+    monkeypatch.setenv("TUMORSEG_MODELS", str(user))
+    return bundled, user
+
+
+def folder_with_weights(root: Path, content: bytes = b"weights") -> Path:
+    folder = write_spec(root / "m", tiny_spec("m"))
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    return write_spec(folder, replace(tiny_spec("m"), weights_sha256=sha256_of(folder / WEIGHTS_FILE)))
+
+
+def test_a_specification_survives_json():
+    again = ModelSpec.from_dict(json.loads(json.dumps(SPEC.to_dict(), allow_nan=False)))
+    assert again == SPEC
+    assert isinstance(again.roles, tuple)
+    assert isinstance(again.patch, tuple)
+    assert again.normalisation == RULES
+
+
+def test_optional_entries_may_be_left_out():
+    data = {k: v for k, v in SPEC.to_dict().items() if k not in ("weights_sha256", "training_data", "results")}
+    spec = ModelSpec.from_dict(data)
+    assert (spec.weights_sha256, spec.training_data, spec.results) == ("", (), {})
+
+
+def test_all_missing_and_unknown_keys_are_named_with_their_file():
+    data = SPEC.to_dict()
+    del data["patch"], data["roles"]
+    data["colour"] = "red"
+    with pytest.raises(ModelError, match=r"here/model\.json: missing \['patch', 'roles'\], unknown \['colour'\]"):
+        ModelSpec.from_dict(data, "here/model.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"kind": "magic"}, "kind 'magic' is not one of auto, clicks, box"),
+        ({"roles": []}, r"roles \[\] are empty or repeat"),
+        ({"roles": ["ct", "pet", "mr_t1", "ct"]}, r"roles \['ct', 'pet', 'mr_t1', 'ct'\] are empty or repeat"),
+        ({"optional": ["dose"]}, r"optional roles \['dose'\] are not all among \['ct', 'pet', 'mr_t1'\]"),
+        ({"normalisation": {}}, r"normalisation is given for \[\], roles are \['ct', 'mr_t1', 'pet'\]"),
+        ({"spacing_mm": [1, 0, 1]}, r"spacing_mm \(1, 0, 1\) is not three positive numbers"),
+        ({"spacing_mm": [1, 1]}, r"spacing_mm \(1, 1\)"),
+        ({"spacing_mm": [1, 1, float("nan")]}, r"spacing_mm \(1, 1, nan\)"),
+        ({"spacing_mm": [1, 1, float("inf")]}, r"spacing_mm \(1, 1, inf\)"),
+        ({"patch": [16, 16]}, r"patch \(16, 16\) is not three positive whole numbers"),
+        ({"patch": [16, 0, 16]}, r"patch \(16, 0, 16\)"),
+        ({"patch": [16, 16, 16.5]}, r"patch \(16, 16, 16\.5\)"),
+        ({"labels": {}}, r"labels \{\} do not count up from 1"),
+        ({"labels": {"a": 1, "b": 3}}, r"labels \{'a': 1, 'b': 3\} do not count up from 1"),
+        ({"labels": {"a": 0}}, r"labels \{'a': 0\} do not count up from 1"),
+        ({"arguments": [4, 8]}, r"arguments \[4, 8\] are not names with values"),
+        ({"labels": ["tumour"]}, "labels|attribute"),
+        ({"spacing_mm": ["a", "b", "c"]}, "not supported between"),
+        ({"normalisation": {**SPEC.to_dict()["normalisation"], "ct": {"method": "magic"}}}, "'magic' is not one of"),
+        ({"normalisation": {**SPEC.to_dict()["normalisation"], "ct": {"method": "linear", "lo": 1}}}, "'lo'"),
+        ({"spacing_mm": None}, "NoneType"),
+    ],
+)
+def test_every_contradiction_is_named_with_the_file(changes, named):
+    with pytest.raises(ModelError, match=f"(?s)^here/model.json: .*{named}"):
+        ModelSpec.from_dict({**SPEC.to_dict(), **changes}, "here/model.json")
+
+
+def test_all_contradictions_are_named_at_once():
+    with pytest.raises(ModelError, match=r"model 'three': kind 'x' is not .*; patch \(0, 1, 1\) is not"):
+        replace(SPEC, kind="x", patch=(0, 1, 1))
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", '"text"', "\x00", "{}"])
+def test_a_folder_without_a_proper_description_is_refused_by_name(tmp_path, content):
+    (tmp_path / SPEC_FILE).write_text(content)
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        read_model_folder(tmp_path)
+
+
+def test_a_description_that_is_not_utf8_is_refused(tmp_path):
+    (tmp_path / SPEC_FILE).write_bytes(b'{"name": "\xff"}')
+    with pytest.raises(ModelError, match="is not a model folder"):
+        read_model_folder(tmp_path)
+
+
+def test_a_missing_folder_is_refused_by_name(tmp_path):
+    with pytest.raises(ModelError, match="nowhere is not a model folder"):
+        read_model_folder(tmp_path / "nowhere")
+
+
+def test_models_are_listed_by_name_and_a_bundled_one_hides_its_namesake(roots):
+    bundled, user = roots
+    write_spec(bundled / "b", tiny_spec("shared", version="1.0.0"))
+    write_spec(user / "x", tiny_spec("shared", version="2.0.0"))
+    write_spec(user / "y", tiny_spec("another"))
+    assert [(m.spec.name, m.path) for m in list_models()] == [("another", user / "y"), ("shared", bundled / "b")]
+
+
+def test_no_models_at_all_are_an_empty_list(roots):
+    assert list_models() == []
+    with pytest.raises(ModelError, match=r"no model 'x'.*known \(none\)"):
+        find_model("x")
+
+
+def test_a_broken_folder_is_left_out_aloud_and_hides_no_other(roots):
+    _, user = roots
+    write_spec(user / "good", tiny_spec("good"))
+    (user / "bad").mkdir()
+    (user / "bad" / SPEC_FILE).write_text("{")
+    with pytest.warns(UserWarning, match="left out: .*bad is not a model folder"):
+        assert [m.spec.name for m in list_models()] == ["good"]
+    assert find_model("good").path == user / "good"
+    with pytest.raises(ModelError, match=r"known \(good\); left out: .*bad"):
+        find_model("bad")
+
+
+def test_a_folder_being_written_is_not_yet_a_model(roots):
+    write_spec(roots[1] / ".1234.m", tiny_spec("m"))
+    assert list_models() == []
+
+
+def test_a_model_is_found_by_name_and_by_path(roots, tmp_path):
+    write_spec(roots[1] / "folder", tiny_spec("named"))
+    elsewhere = write_spec(tmp_path / "elsewhere", tiny_spec("named", version="9.9.9"))
+    assert find_model("named").path == roots[1] / "folder"
+    assert find_model(elsewhere).spec.version == "9.9.9"
+    assert find_model(str(elsewhere)).spec.version == "9.9.9"
+
+
+def test_an_unknown_model_is_refused_with_those_known(roots):
+    for name in ("beta", "alpha"):
+        write_spec(roots[1] / name, tiny_spec(name))
+    with pytest.raises(ModelError, match=r"no model 'gamma': neither a model folder nor .*known \(alpha, beta\)"):
+        find_model("gamma")
+
+
+def test_the_users_models_lie_in_the_home_folder_unless_the_environment_says_otherwise(monkeypatch):
+    monkeypatch.delenv("TUMORSEG_MODELS", raising=False)
+    assert model_roots() == (registry.BUNDLED, Path.home() / ".tumorseg" / "models")
+    monkeypatch.setenv("TUMORSEG_MODELS", "")
+    assert model_roots() == (registry.BUNDLED, Path.home() / ".tumorseg" / "models")
+
+
+def test_the_environment_names_the_folder_of_the_users_models(monkeypatch):
+    monkeypatch.setenv("TUMORSEG_MODELS", "~/mine")
+    assert model_roots()[1] == Path.home() / "mine"
+
+
+def test_verify_accepts_the_published_weights(tmp_path):
+    read_model_folder(folder_with_weights(tmp_path)).verify()
+
+
+def test_verify_notices_a_single_flipped_bit(tmp_path):
+    model = read_model_folder(folder_with_weights(tmp_path, bytes(3 << 20)))
+    content = bytearray(model.weights.read_bytes())
+    content[2_500_000] ^= 1
+    model.weights.write_bytes(content)
+    with pytest.raises(ModelError, match=f"model 'm': .*{WEIGHTS_FILE} is corrupt or was changed: its sha256 is "):
+        model.verify()
+
+
+@pytest.mark.parametrize(("checksum", "said"), [("0" * 64, "0" * 64), ("", "nothing")])
+def test_verify_refuses_another_checksum_and_none(tmp_path, checksum, said):
+    model = read_model_folder(write_spec(folder_with_weights(tmp_path), tiny_spec("m", weights_sha256=checksum)))
+    with pytest.raises(ModelError, match=f"model.json says {said}"):
+        model.verify()
+
+
+def test_verify_names_missing_weights(tmp_path):
+    model = read_model_folder(write_spec(tmp_path / "m", tiny_spec("m")))
+    with pytest.raises(ModelError, match=f"model 'm': .*{WEIGHTS_FILE} is missing"):
+        model.verify()
+
+
+def test_sha256_is_that_of_the_standard(tmp_path):
+    (tmp_path / "file").write_bytes(b"abc")  # the example of FIPS 180-2
+    assert sha256_of(tmp_path / "file") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_neither_the_registry_nor_preprocessing_imports_torch():
+    code = (
+        "import sys, TumorSegLib.registry, TumorSegLib.preprocess, TumorSegLib.protocols\n"
+        "sys.exit(', '.join({'torch', 'monai'} & set(sys.modules)) or None)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,84 @@
+"""TumorSegLib: tumour segmentation on CT, PET and MR, without Slicer and without Qt.
+
+    >>> import TumorSegLib as ts
+    >>> images = {"ct": ts.read_volume("CT", role="ct"), "pet": ts.read_volume("PET", role="pet")}
+    >>> result = ts.load_engine("sts-auto").segment(images)
+    >>> ts.write_mask(result.mask, "tumour.seg.nrrd")
+
+Arrays are ``[k, j, i]``, voxel coordinates ``(i, j, k)``, world coordinates RAS millimetres. Names are loaded when
+first used, so importing the package costs little and never imports torch. Research software, not a medical device.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from TumorSegLib.engines.load import load_engine as load_engine
+    from TumorSegLib.errors import ArgumentError as ArgumentError
+    from TumorSegLib.errors import Cancelled as Cancelled
+    from TumorSegLib.errors import GeometryError as GeometryError
+    from TumorSegLib.errors import ModelError as ModelError
+    from TumorSegLib.errors import ReadError as ReadError
+    from TumorSegLib.errors import ResourceError as ResourceError
+    from TumorSegLib.errors import RoleError as RoleError
+    from TumorSegLib.errors import SuvError as SuvError
+    from TumorSegLib.errors import TumorSegError as TumorSegError
+    from TumorSegLib.errors import WriteError as WriteError
+    from TumorSegLib.geometry import Grid as Grid
+    from TumorSegLib.metrics import evaluate as evaluate
+    from TumorSegLib.phantom import make_phantom as make_phantom
+    from TumorSegLib.preview import write_preview as write_preview
+    from TumorSegLib.protocols import Result as Result
+    from TumorSegLib.registry import ModelSpec as ModelSpec
+    from TumorSegLib.registry import list_models as list_models
+    from TumorSegLib.surface import write_surface as write_surface
+    from TumorSegLib.volume import Mask as Mask
+    from TumorSegLib.volume import Volume as Volume
+    from TumorSegLib.volume_io import read_mask as read_mask
+    from TumorSegLib.volume_io import read_volume as read_volume
+    from TumorSegLib.volume_io import write_mask as write_mask
+    from TumorSegLib.volume_io import write_volume as write_volume
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "engines.load": ("load_engine",),
+    "errors": (
+        "ArgumentError",
+        "Cancelled",
+        "GeometryError",
+        "ModelError",
+        "ReadError",
+        "ResourceError",
+        "RoleError",
+        "SuvError",
+        "TumorSegError",
+        "WriteError",
+    ),
+    "geometry": ("Grid",),
+    "metrics": ("evaluate",),
+    "phantom": ("make_phantom",),
+    "preview": ("write_preview",),
+    "protocols": ("Result",),
+    "registry": ("ModelSpec", "list_models"),
+    "surface": ("write_surface",),
+    "volume": ("Mask", "Volume"),
+    "volume_io": ("read_mask", "read_volume", "write_mask", "write_volume"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605 - the table above is the one list
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF})

@@ -1,0 +1,263 @@
+"""The command ``tumorseg``. Exit status: 0 done, 2 bad input or a failure in words, 130 interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from TumorSegLib import __version__
+from TumorSegLib.errors import ArgumentError, ModelError, TumorSegError, WriteError
+from TumorSegLib.files import write_text
+from TumorSegLib.protocols import Progress, Result
+from TumorSegLib.registry import CARD_FILE, ModelFolder, find_model, list_models
+from TumorSegLib.report import DISCLAIMER, make_report, to_json
+from TumorSegLib.volume import Images, Mask, Volume
+from TumorSegLib.volume_io import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume, write_mask, write_volume
+
+MASK_SUFFIXES = (SEGMENTATION_SUFFIX, *WRITABLE)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except TumorSegError as error:
+        if options.debug:
+            raise
+        print(f"tumorseg: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("tumorseg: interrupted, nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="tumorseg", description=f"Segment tumours on CT, PET and MR. {DISCLAIMER}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_segment(commands)
+    _add_models(commands)
+    evaluate = _command(commands, "evaluate", _evaluate, "compare a mask with a reference")
+    evaluate.add_argument("prediction", help="mask file")
+    evaluate.add_argument("reference", help="mask file on the same grid")
+    evaluate.add_argument("--json", metavar="FILE", help="write the metrics here, too")
+    demo = _command(commands, "demo", _demo, "segment a synthetic PET/CT and write all results to a folder")
+    demo.add_argument("--output", default="demo", metavar="FOLDER", help="where to (default %(default)s)")
+    demo.add_argument("--seed", type=int, default=0, help="of the phantom (default %(default)s)")
+    return parser
+
+
+def _command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], help_: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _add_segment(commands: Any) -> None:
+    segment = _command(commands, "segment", _segment, "segment a case automatically")
+    segment.add_argument(
+        "--input",
+        action="append",
+        required=True,
+        metavar="ROLE=PATH",
+        help="an image and its role, e.g. ct=CT_FOLDER or pet=pet.nii.gz; once per role. PATH is a NIfTI, NRRD or MHA "
+        "file or a DICOM folder; FOLDER#SeriesInstanceUID picks one of several series. "
+        "Results lie on the first one's grid",
+    )
+    segment.add_argument("--model", default="sts-auto", help="name or folder (default %(default)s)")
+    segment.add_argument(
+        "--output",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help=f"mask, {', '.join(MASK_SUFFIXES)}; may be repeated",
+    )
+    segment.add_argument("--probability", metavar="FILE", help="write the probability map, 0 to 1")
+    segment.add_argument("--uncertainty", metavar="FILE", help="write predictive entropy in bits (implies --mirror)")
+    segment.add_argument("--surface", metavar="FILE", help="write the tumour's surface, .stl or .vtp")
+    segment.add_argument("--preview", metavar="FILE", help="write a picture, .png")
+    segment.add_argument("--info", metavar="FILE", help="write volume, shape, model and timings as JSON")
+    segment.add_argument("--mirror", action="store_true", help="average over mirror images: 8 times the work")
+    segment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    segment.add_argument(
+        "--precision",
+        default="auto",
+        help="auto, float32, bfloat16 or float16 (default %(default)s: the fastest native one)",
+    )
+
+
+def _add_models(commands: Any) -> None:
+    models = commands.add_parser("models", help="list, show or verify models", description="Manage models.")
+    actions = models.add_subparsers(required=True, metavar="ACTION")
+    _command(actions, "list", _list_models, "list the models found")
+    for name, run, help_ in (
+        ("show", _show_model, "print a model's card and description"),
+        ("verify", _verify_model, "compare a model's weights with their checksum"),
+    ):
+        _command(actions, name, run, help_).add_argument("name", help="name or folder of a model")
+
+
+def _segment(options: argparse.Namespace) -> None:
+    _check_outputs(options)
+    images = _read_inputs(options.input)
+    from TumorSegLib.engines.load import load_engine  # imports torch, which takes seconds: not before the input is read
+
+    engine = load_engine(options.model, options.device, options.precision)
+    with _progress_bar("Segmenting") as progress:
+        result = engine.segment(images, mirror=options.mirror or bool(options.uncertainty), progress=progress)
+    _write_results(options, images, result)
+    resampled = result.info["resampled_roles"]
+    if resampled:
+        print(f"resampled to the grid of {result.info['roles'][0]}: {', '.join(resampled)}")
+    if result.mask.array.any():
+        print(
+            f"{result.info['model']}: tumour of {result.mask.volume_ml:.1f} ml, written to {', '.join(options.output)}"
+        )
+    else:
+        print(f"{result.info['model']}: no tumour found, an empty mask was written to {', '.join(options.output)}")
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Finds out before the work, not after it, what could not be written."""
+    wanted: list[tuple[Sequence[str | None], tuple[str, ...]]] = [
+        (options.output, MASK_SUFFIXES),
+        ((options.probability, options.uncertainty), WRITABLE),
+        ((options.surface,), (".stl", ".vtp")),
+        ((options.preview,), (".png",)),
+        ((options.info,), (".json",)),
+    ]
+    for paths, suffixes in wanted:
+        for path in filter(None, paths):
+            if not path.lower().endswith(suffixes):
+                raise WriteError(f"{path}: the name must end with {' or '.join(suffixes)}")
+            if not Path(path).parent.is_dir():
+                raise WriteError(f"{path}: cannot be written, the folder {Path(path).parent} does not exist")
+
+
+def _read_inputs(inputs: Sequence[str]) -> Images:
+    images: dict[str, Volume] = {}
+    for text in inputs:
+        role, separator, path = text.partition("=")
+        if not (role and separator and path):
+            raise ArgumentError(f"--input {text!r} is not of the form ROLE=PATH, e.g. ct=ct.nii.gz")
+        if role in images:
+            raise ArgumentError(f"--input gives the role {role!r} twice")
+        images[role] = read_volume(path, role)
+    return images
+
+
+def _write_results(options: argparse.Namespace, images: Images, result: Result) -> None:
+    for path in options.output:
+        write_mask(result.mask, path)
+    if options.probability:
+        write_volume(result.probability, options.probability)
+    if options.uncertainty and result.uncertainty is not None:
+        write_volume(result.uncertainty, options.uncertainty)
+    if options.surface:
+        from TumorSegLib.surface import write_surface
+
+        write_surface(result.probability, options.surface)
+    if options.preview:
+        from TumorSegLib.preview import write_preview
+        from TumorSegLib.resample import resample
+
+        on_grid = {role: resample(volume, result.mask.grid, volume.array.min()) for role, volume in images.items()}
+        write_preview(on_grid, result.mask, options.preview, result.probability)
+    if options.info:
+        write_text(options.info, to_json(make_report(result)))
+
+
+def _list_models(_: argparse.Namespace) -> None:
+    models = list_models()
+    if not models:
+        raise ModelError("no models found: neither bundled nor in $TUMORSEG_MODELS (default ~/.tumorseg/models)")
+    for model in models:
+        spec = model.spec
+        print(f"{spec.name:<16} {spec.kind:<7} {spec.version:<8} {spec.licence:<12} {spec.description}")
+
+
+def _show_model(options: argparse.Namespace) -> None:
+    model = find_model(options.name)
+    print(json.dumps(model.spec.to_dict(), indent=2))
+    card = model.path / CARD_FILE
+    if card.is_file():
+        print(f"\n{card.read_text(encoding='utf-8')}")
+
+
+def _verify_model(options: argparse.Namespace) -> None:
+    model: ModelFolder = find_model(options.name)
+    model.verify()
+    print(f"{model.spec.name} {model.spec.version}: weights match their checksum {model.spec.weights_sha256}")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from TumorSegLib.metrics import evaluate
+
+    prediction, reference = read_mask(options.prediction), read_mask(options.reference)
+    metrics = evaluate(_one_label(prediction), _one_label(reference)).to_dict()
+    _print_metrics(metrics)
+    if options.json:
+        write_text(options.json, to_json(dict(metrics)))
+
+
+def _one_label(mask: Mask) -> Mask:
+    return Mask(mask.grid, (mask.array > 0).astype("uint8"))
+
+
+def _print_metrics(metrics: dict[str, float | None]) -> None:
+    for name, value in metrics.items():
+        print(f"{name:<32}{'undefined' if value is None else f'{value:.4f}'}")
+
+
+def _demo(options: argparse.Namespace) -> None:
+    from TumorSegLib.demo import run_demo
+
+    with _progress_bar("Segmenting") as progress:
+        report = run_demo(options.output, options.seed, progress=progress)
+    metrics, seconds = report["metrics"], report["seconds"]
+    rows = {
+        "model": f"{report['model']} {report['version']} on {report['device']}, {report['precision']}",
+        "tumour": f"{report['volume_ml']:.1f} ml in {len(report['components'])} part(s)",
+        "true volume": f"{metrics['reference_volume_ml']:.1f} ml",
+        "Dice": f"{metrics['dice']:.3f}",
+        "HD95": "undefined" if metrics["hd95_mm"] is None else f"{metrics['hd95_mm']:.1f} mm",
+        "time": f"{sum(seconds.values()):.1f} s ({report['windows']} windows, 8 mirror images each)",
+        "files": f"{options.output}/: {', '.join(sorted(p.name for p in Path(options.output).iterdir()))}",
+    }
+    for name, value in rows.items():
+        print(f"{name:<12}{value}")
+    print(DISCLAIMER)
+
+
+@contextmanager
+def _progress_bar(title: str) -> Iterator[Progress | None]:
+    """A progress bar on a terminal; nothing where standard error is a pipe or a file."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.TextColumn("{task.percentage:>3.0f} %"),
+        rich_progress.TimeRemainingColumn(),
+    )
+    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""Where to compute, and in which precision."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import torch
+
+from TumorSegLib.errors import ArgumentError, ResourceError
+
+DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A device and the number type the network computes in (weights, activations; sums stay float32)."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @property
+    def name(self) -> str:
+        """The device in words, e.g. ``cpu`` or ``cuda (NVIDIA H100)``."""
+        if self.device.type == "cuda":
+            return f"cuda ({torch.cuda.get_device_name(self.device)})"
+        return self.device.type
+
+    @property
+    def precision(self) -> str:
+        """Name of the number type, e.g. ``bfloat16``."""
+        return str(self.dtype).removeprefix("torch.")
+
+
+def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
+    """Chooses a device and a precision.
+
+    Args:
+        device: ``auto`` (CUDA, else Apple's MPS, else CPU), ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
+        precision: ``auto`` (the fastest the device computes natively), ``float32``, ``bfloat16`` or ``float16``.
+
+    Raises:
+        ArgumentError: the name is unknown.
+        ResourceError: this machine has no such device.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
+        raise ArgumentError(f"device {device!r} is not one of {', '.join(DEVICES)}")
+    if precision not in PRECISIONS:
+        raise ArgumentError(f"precision {precision!r} is not one of {', '.join(PRECISIONS)}")
+    present = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    if device == "auto":
+        device = next(name for name, count in present.items() if count)
+    kind, _, number = device.partition(":")
+    if int(number or 0) >= present[kind]:
+        raise ResourceError(f"device {device!r} is not available here ({present[kind]} of {kind}); use cpu or auto")
+    dtype = _native_dtype(kind) if precision == "auto" else getattr(torch, precision)
+    return Runtime(torch.device(device), dtype)
+
+
+def _native_dtype(kind: str) -> torch.dtype:
+    if kind == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.bfloat16 if kind == "cpu" and _cpu_has_bfloat16() else torch.float32
+
+
+def _cpu_has_bfloat16() -> bool:
+    # Without these instructions bfloat16 convolutions run on the CPU as well, several times slower than float32. Not
+    # every torch since 2.4 has these functions; where they are missing float32 is the safe choice.
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name, bool)() for name in checks)

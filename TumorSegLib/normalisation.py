@@ -1,0 +1,91 @@
+"""From the units of an image to the numbers a network takes; the same code serves training and inference."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from TumorSegLib.errors import ModelError
+
+METHODS = ("linear", "log1p", "zscore")
+# MR tissue is what exceeds this share of the 99th percentile; air and the noise floor lie well below.
+MR_TISSUE_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """How one role becomes network input.
+
+    Attributes:
+        method: ``linear``: ``(x - offset) / scale``; ``log1p``: ``(log(1 + x) - offset) / scale``, for SUV;
+            ``zscore``: zero mean and unit variance over tissue (voxels above 10 % of the 99th percentile), limited to
+            +-5, for MR, whose units are arbitrary.
+        low, high: the raw values are limited to these first (HU, SUV or a.u.).
+        offset, scale: see ``method``; without meaning for ``zscore``.
+        outside: raw value where there is no image: padding, and what an MR holds outside its field of view.
+
+    Raises:
+        ModelError: the method is unknown or a number impossible.
+    """
+
+    method: str
+    low: float = -math.inf
+    high: float = math.inf
+    offset: float = 0.0
+    scale: float = 1.0
+    outside: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ModelError(f"normalisation method {self.method!r} is not one of {', '.join(METHODS)}")
+        if not self.low < self.high or not self.scale > 0:
+            raise ModelError(f"normalisation needs low < high and scale > 0, got {self}")
+        if not all(math.isfinite(number) for number in (self.offset, self.scale, self.outside)):
+            raise ModelError(f"normalisation needs a finite offset, scale and outside, got {self}")
+        if self.method == "log1p" and self.low < 0:
+            raise ModelError(f"normalisation log1p needs low >= 0, got {self.low}")
+
+    def __call__(self, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        """Raw values to network input, float32 of the same shape."""
+        values: npt.NDArray[np.float32] = np.clip(array, self.low, self.high, dtype=np.float32)
+        if self.method == "zscore":
+            return self._zscore(values)
+        if self.method == "log1p":
+            np.log1p(values, out=values)
+        values -= np.float32(self.offset)
+        values /= np.float32(self.scale)
+        return values
+
+    def _zscore(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        inside = values[values > mr_tissue_threshold(values)]
+        if inside.size < 2:
+            return np.zeros_like(values)
+        result: npt.NDArray[np.float32] = np.clip(
+            (values - inside.mean()) / max(float(inside.std()), 1e-6), -5, 5, dtype=np.float32
+        )
+        result[values == self.outside] = 0
+        return result
+
+    @property
+    def fill(self) -> float:
+        """Network input for a voxel that lies outside the image."""
+        if self.method == "zscore":
+            return 0.0
+        return float(self(np.array([self.outside]))[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready; limits that are infinite are left out."""
+        return {key: value for key, value in asdict(self).items() if value not in (math.inf, -math.inf)}
+
+
+def mr_tissue_threshold(values: npt.NDArray[Any]) -> float:
+    """MR intensity above which a voxel counts as tissue, same unit as ``values``."""
+    if values.size == 0:
+        return 0.0
+    # A stride keeps the percentile cheap on large images; a million samples give it to four digits.
+    step = max(1, values.size // 1_000_000)
+    return MR_TISSUE_SHARE * float(np.percentile(values.reshape(-1)[::step], 99))

@@ -1,0 +1,227 @@
+"""Model folders: what a model is, where models lie, and whether their files are what they claim.
+
+A model is a folder with ``model.json`` (a :class:`ModelSpec`), ``weights.safetensors`` and ``MODEL_CARD.md``. Models
+are looked for among those bundled with the library, then in ``$TUMORSEG_MODELS`` (default ``~/.tumorseg/models``); a
+path to a folder is taken as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from TumorSegLib.errors import ModelError
+from TumorSegLib.normalisation import Normalisation
+
+BUNDLED = Path(__file__).parent / "bundled"
+KINDS = ("auto", "clicks", "box")
+SPEC_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "weights.safetensors", "MODEL_CARD.md"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything in ``model.json``; with the weights it alone rebuilds the network.
+
+    Attributes:
+        name: the name users give.
+        kind: ``auto``, ``clicks`` or ``box``.
+        version: of the weights, ``major.minor.patch``.
+        licence: SPDX name of the licence of the weights.
+        description: one line.
+        roles: channels in the order the network takes them.
+        optional: roles that may be missing; at least one role must be given in any case.
+        spacing_mm: voxel size ``(i, j, k)`` the network works at.
+        patch: window the network was trained on, ``(k, j, i)`` voxels.
+        normalisation: by role.
+        labels: name to label value, 1 and up without gaps.
+        network, arguments: name in ``engines.networks`` and its keyword arguments.
+        weights_sha256: of ``weights.safetensors``.
+        training_data: one entry per source with its ``name``, ``licence`` and ``attribution``.
+        results: measured figures and the command that gives them.
+
+    Raises:
+        ModelError: a value is missing or contradicts another.
+    """
+
+    name: str
+    kind: str
+    version: str
+    licence: str
+    description: str
+    roles: tuple[str, ...]
+    optional: tuple[str, ...]
+    spacing_mm: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    normalisation: Mapping[str, Normalisation]
+    labels: Mapping[str, int]
+    network: str
+    arguments: Mapping[str, Any]
+    weights_sha256: str = ""
+    training_data: tuple[Mapping[str, Any], ...] = ()
+    results: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        problems = [text for wrong, text in self._checks() if wrong]
+        if problems:
+            raise ModelError(f"model {self.name!r}: {'; '.join(problems)}")
+
+    def _checks(self) -> Iterator[tuple[bool, str]]:
+        """What may be wrong: (whether it is, in words)."""
+        roles, values = set(self.roles), list(self.labels.values())
+        yield self.kind not in KINDS, f"kind {self.kind!r} is not one of {', '.join(KINDS)}"
+        yield not roles or len(roles) < len(self.roles), f"roles {list(self.roles)} are empty or repeat"
+        yield (
+            not set(self.optional) <= roles,
+            f"optional roles {list(self.optional)} are not all among {list(self.roles)}",
+        )
+        yield (
+            set(self.normalisation) != roles,
+            f"normalisation is given for {sorted(self.normalisation)}, roles are {sorted(roles)}",
+        )
+        yield (
+            len(self.spacing_mm) != 3 or not all(0 < edge < math.inf for edge in self.spacing_mm),
+            f"spacing_mm {self.spacing_mm} is not three positive numbers",
+        )
+        yield (
+            len(self.patch) != 3 or not all(isinstance(edge, int) and edge > 0 for edge in self.patch),
+            f"patch {self.patch} is not three positive whole numbers",
+        )
+        yield (
+            not values or sorted(values) != list(range(1, len(values) + 1)),
+            f"labels {dict(self.labels)} do not count up from 1",
+        )
+        yield not isinstance(self.arguments, Mapping), f"arguments {self.arguments!r} are not names with values"
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any], origin: str = SPEC_FILE) -> ModelSpec:
+        """Checks and converts parsed JSON; ``origin`` names the source in errors. Raises :class:`ModelError`."""
+        known = {f.name for f in fields(cls)}
+        missing = {f.name for f in fields(cls)[:-3]} - set(data)
+        if missing or set(data) - known:
+            raise ModelError(f"{origin}: missing {sorted(missing)}, unknown {sorted(set(data) - known)}")
+        values = dict(data)
+        try:
+            for key in ("roles", "optional", "spacing_mm", "patch", "training_data"):
+                values[key] = tuple(values.get(key, ()))
+            values["normalisation"] = {role: Normalisation(**rule) for role, rule in values["normalisation"].items()}
+            return cls(**values)
+        except (ModelError, TypeError, ValueError, AttributeError) as error:
+            raise ModelError(f"{origin}: {error}") from error
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``model.json``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values["normalisation"] = {role: rule.to_dict() for role, rule in self.normalisation.items()}
+        return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model on disk."""
+
+    path: Path
+    spec: ModelSpec
+
+    @property
+    def weights(self) -> Path:
+        """Path of the weights."""
+        return self.path / WEIGHTS_FILE
+
+    def verify(self) -> None:
+        """Compares the weights with the checksum in ``model.json``.
+
+        Raises:
+            ModelError: the weights are missing or not those the model was published with.
+        """
+        if not self.weights.is_file():
+            raise ModelError(f"model {self.spec.name!r}: {self.weights} is missing")
+        try:
+            digest = sha256_of(self.weights)
+        except OSError as error:
+            raise ModelError(f"model {self.spec.name!r}: {self.weights} cannot be read: {error.strerror}") from error
+        if digest != self.spec.weights_sha256:
+            raise ModelError(
+                f"model {self.spec.name!r}: {self.weights} is corrupt or was changed: its sha256 is {digest}, "
+                f"model.json says {self.spec.weights_sha256 or 'nothing'}"
+            )
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def model_roots() -> tuple[Path, Path]:
+    """The folders models are looked for in, first match wins: bundled, then the user's."""
+    return BUNDLED, Path(os.environ.get("TUMORSEG_MODELS") or "~/.tumorseg/models").expanduser()
+
+
+def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
+    """Reads the description of the model in a folder; raises :class:`ModelError`."""
+    folder = Path(path)
+    file = folder / SPEC_FILE
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder} is not a model folder: {file.name} cannot be read ({error})") from error
+    if not isinstance(data, dict):
+        raise ModelError(f"{file} does not hold a JSON object")
+    return ModelFolder(folder, ModelSpec.from_dict(data, str(file)))
+
+
+def list_models() -> list[ModelFolder]:
+    """All models found, by name; a bundled one hides a user's of the same name.
+
+    A folder whose description is wrong is left out with a warning: it must not keep the others from use.
+    """
+    found, broken = _scan()
+    for error in broken:
+        warnings.warn(f"left out: {error}", stacklevel=2)
+    return found
+
+
+def find_model(name_or_path: str | os.PathLike[str]) -> ModelFolder:
+    """Finds a model by name, or by the path of its folder.
+
+    Raises:
+        ModelError: there is no such model; the message lists those there are.
+    """
+    if (Path(name_or_path) / SPEC_FILE).is_file():
+        return read_model_folder(name_or_path)
+    models, broken = _scan()
+    for model in models:
+        if model.spec.name == str(name_or_path):
+            return model
+    names = ", ".join(m.spec.name for m in models) or "none"
+    raise ModelError(
+        f"no model {str(name_or_path)!r}: neither a model folder nor one of the models known ({names})"
+        + "".join(f"; left out: {error}" for error in broken)
+    )
+
+
+def _scan() -> tuple[list[ModelFolder], list[ModelError]]:
+    """The models under all roots, by name, and what is wrong with the folders that are none."""
+    found: dict[str, ModelFolder] = {}
+    broken = []
+    for root in model_roots():
+        for file in sorted(root.glob(f"*/{SPEC_FILE}")):
+            if file.parent.name.startswith("."):  # a folder just being written, see files.replacing
+                continue
+            try:
+                model = read_model_folder(file.parent)
+            except ModelError as error:
+                broken.append(error)
+                continue
+            found.setdefault(model.spec.name, model)
+    return [found[name] for name in sorted(found)], broken

@@ -1,0 +1,43 @@
+"""What a segmentation says in numbers: the content of ``--info`` and of the demo's ``report.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from TumorSegLib.postprocess import connected_components, shape_measures
+from TumorSegLib.protocols import Result
+
+DISCLAIMER = "Research software, not a medical device. Not for diagnosis or treatment."
+
+
+def make_report(result: Result) -> dict[str, Any]:
+    """Volume, components and shape of a result, with how it came about.
+
+    Returns:
+        JSON-ready. Volumes in ml, lengths in mm, centroids in RAS mm, boxes as half-open voxel ranges (i, j, k),
+        times in seconds. ``shape`` is None where no tumour was found.
+    """
+    grid = result.mask.grid
+    components = connected_components(result.mask)
+    return {
+        "notice": DISCLAIMER,
+        "volume_ml": result.mask.volume_ml,
+        "components": [_plain(asdict(component)) for component in components],
+        "shape": _plain(asdict(shape_measures(result.mask))) if components else None,
+        "highest_probability": float(result.probability.array.max()),
+        "grid": {"size_ijk": list(grid.size), "spacing_mm": list(grid.spacing), "affine_ras": grid.affine.tolist()},
+        **result.info,
+    }
+
+
+def to_json(report: dict[str, Any]) -> str:
+    """Indented JSON text, ending with a line feed."""
+    return json.dumps(report, indent=2) + "\n"
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in values.items()}

@@ -1,0 +1,97 @@
+"""Bringing an image from one grid to another with SimpleITK.
+
+RAS coordinates are handed to SimpleITK as they are: it takes any orthonormal frame, and resampling does not depend on
+the sign of the world axes as long as both grids use the same one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import SimpleITK as sitk
+
+from TumorSegLib.errors import GeometryError
+from TumorSegLib.geometry import Grid
+from TumorSegLib.volume import Mask, Volume
+
+# One stage of linear interpolation looks at two neighbours; going to voxels this many times larger skips pixels and
+# lets their noise through, so whole blocks are averaged first.
+AVERAGE_FROM = 2
+
+
+def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> Volume:
+    """The image on another grid, linearly interpolated, averaged over blocks first where the new voxels are larger.
+
+    Args:
+        volume: any grid.
+        grid: the grid of the result; may differ in direction, spacing and extent.
+        outside: value, in the unit of the image, where the image does not reach.
+
+    Returns:
+        A float32 volume on ``grid``; the same object where the grids are equal.
+
+    Raises:
+        GeometryError: the two do not overlap.
+    """
+    if volume.grid == grid:
+        return volume
+    _check_overlap(volume.grid, grid, f"the {volume.role} image")
+    image = _to_image(volume.array.astype(np.float32, copy=False), volume.grid)
+    ratio = np.abs(volume.grid.direction.T @ grid.direction) @ np.asarray(grid.spacing) / volume.grid.spacing
+    blocks = [max(1, int(r + 0.01)) if r >= AVERAGE_FROM - 0.01 else 1 for r in ratio]
+    blocks = [min(b, n) for b, n in zip(blocks, volume.grid.size)]
+    if max(blocks) > 1:
+        image = sitk.BinShrink(image, blocks)
+    return Volume(grid, _run(image, grid, sitk.sitkLinear, outside), volume.role)
+
+
+def resample_mask(mask: Mask, grid: Grid) -> Mask:
+    """The labels on another grid, nearest voxel; background where the mask does not reach.
+
+    Raises:
+        GeometryError: the two do not overlap.
+    """
+    if mask.grid == grid:
+        return mask
+    _check_overlap(mask.grid, grid, "the mask")
+    return Mask(grid, _run(_to_image(mask.array, mask.grid), grid, sitk.sitkNearestNeighbor, 0))
+
+
+def resample_probability(probability: npt.NDArray[np.float32], source: Grid, target: Grid) -> npt.NDArray[np.float32]:
+    """A map ``[k, j, i]`` float32 on ``source`` linearly interpolated on ``target``.
+
+    Within half a voxel outside the outermost centres the edge value holds, so that a map does not fade at the border
+    of its image; farther out it is 0.
+    """
+    if source == target:
+        return probability
+    result: npt.NDArray[np.float32] = _run(_to_image(probability, source), target, sitk.sitkLinear, 0)
+    return result
+
+
+def _check_overlap(source: Grid, target: Grid, what: str) -> None:
+    # Each looks along its own axes only: oblique grids may share a bounding box and nothing else.
+    if not (target.overlaps(source) and source.overlaps(target)):
+        raise GeometryError(f"{what} ({source}) does not overlap the target grid ({target})")
+
+
+def _to_image(array: npt.NDArray[Any], grid: Grid) -> sitk.Image:
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin.tolist())
+    image.SetDirection(grid.direction.reshape(-1).tolist())
+    return image
+
+
+def _run(image: sitk.Image, grid: Grid, interpolator: int, outside: float) -> npt.NDArray[Any]:
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize(grid.size)
+    resampler.SetOutputSpacing(grid.spacing)
+    resampler.SetOutputOrigin(grid.origin.tolist())
+    resampler.SetOutputDirection(grid.direction.reshape(-1).tolist())
+    resampler.SetInterpolator(interpolator)
+    resampler.SetDefaultPixelValue(outside)
+    result: npt.NDArray[Any] = sitk.GetArrayFromImage(resampler.Execute(image))
+    return result

@@ -1,0 +1,114 @@
+"""``python -m training train | evaluate | export``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from pathlib import Path
+
+from training.data import default_folder
+from TumorSegLib.errors import ArgumentError, TumorSegError, WriteError
+
+# Samples are drawn in a thread beside the network; OpenMP threads that spin while waiting would take its core.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, or 2 for bad input."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run_command(options)
+    except TumorSegError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train = commands.add_parser("train", help="train, or go on with, a model")
+    train.add_argument("configuration", type=Path, help="TOML file, see training/configs")
+    train.add_argument("--data", type=Path, default=default_folder(), help="data folder (default %(default)s)")
+    # Not --run alone, though it works: torchrun takes that for a beginning of its own --run-path.
+    train.add_argument("--run-folder", dest="run", type=Path, help="folder of the run (default training/runs/NAME)")
+    train.add_argument("--threads", type=int, help="CPU threads")
+    _add_device(train)
+    train.set_defaults(run_command=_train)
+    evaluate = commands.add_parser("evaluate", help="measure a model by the evaluation protocol")
+    evaluate.add_argument("--model", required=True, help="name or folder of a model")
+    evaluate.add_argument("--data", type=Path, default=default_folder(), help="data folder (default %(default)s)")
+    evaluate.add_argument("--fold", type=int, help="only this fold (default all cases)")
+    evaluate.add_argument("--roles", help="one subset of roles, e.g. ct,pet (default every subset)")
+    evaluate.add_argument("--mirror", action="store_true", help="average over mirror images")
+    evaluate.add_argument("--json", type=Path, help="write the whole report here")
+    _add_device(evaluate)
+    evaluate.set_defaults(run_command=_evaluate)
+    export = commands.add_parser("export", help="make a model folder of a run")
+    export.add_argument("run", type=Path, help="folder of the run")
+    export.add_argument("--output", type=Path, help="model folder (default TumorSegLib/bundled/NAME)")
+    export.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of the weights")
+    export.set_defaults(run_command=_export)
+    return parser
+
+
+def _add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 or float16")
+
+
+def _train(options: argparse.Namespace) -> None:
+    import torch
+
+    from training.configuration import read_configuration
+    from training.train import train
+
+    if options.threads is not None:
+        if options.threads < 1:
+            raise ArgumentError(f"--threads {options.threads} must be at least 1")
+        torch.set_num_threads(options.threads)
+    configuration = read_configuration(options.configuration)
+    run = options.run or Path(__file__).parent / "runs" / configuration.model.name
+    train(configuration, options.data, run, options.device, options.precision)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from training.evaluate import evaluate_folder, role_subsets
+    from TumorSegLib.engines.load import load_engine
+    from TumorSegLib.files import write_text
+
+    if options.json and not options.json.parent.is_dir():  # found out before hours of work, not after
+        raise WriteError(f"--json {options.json}: the folder {options.json.parent} does not exist")
+    engine = load_engine(options.model, options.device, options.precision)
+    subsets = [tuple(options.roles.split(","))] if options.roles is not None else role_subsets(engine.spec)
+    report = evaluate_folder(engine, options.data, options.fold, subsets, options.mirror)
+    print(f"{'roles':<16}{'cases':>6}{'Dice mean':>11}{'median':>8}{'worst':>8}{'HD95 mm median':>16}")
+    for roles, entry in report.items():
+        dice, distance = entry["summary"]["dice"], entry["summary"]["hd95_mm"]
+        median = math.inf if distance["median"] is None else distance["median"]
+        print(
+            f"{roles:<16}{len(entry['cases']):>6}{dice['mean']:>11.3f}{dice['median']:>8.3f}{dice['worst']:>8.3f}"
+            f"{median:>16.1f}"
+        )
+    if options.json:
+        write_text(options.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
+
+
+def _export(options: argparse.Namespace) -> None:
+    from training.configuration import parse_configuration
+    from training.export import export
+    from training.train import load_checkpoint
+
+    name = parse_configuration(load_checkpoint(options.run)["configuration"], str(options.run)).model.name
+    default = Path(__file__).resolve().parents[1] / "TumorSegLib" / "bundled" / name
+    print(f"wrote {export(options.run, options.output or default, options.dtype)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Measuring a model by the evaluation protocol: per case and subset of roles, in the windows that hide the crop."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from training.data import Case, read_case, read_folds
+from TumorSegLib.engines.auto import AutoEngine
+from TumorSegLib.engines.device import Runtime
+from TumorSegLib.errors import ArgumentError, RoleError
+from TumorSegLib.metrics import evaluate as compare
+from TumorSegLib.protocols import AutoEngine as Engine
+from TumorSegLib.registry import ModelSpec
+from TumorSegLib.volume import Mask
+
+MEASURES = ("dice", "iou", "hd95_mm", "assd_mm", "nsd", "balanced_average_hausdorff_mm", "sensitivity", "precision")
+
+
+def role_subsets(spec: ModelSpec) -> list[tuple[str, ...]]:
+    """All subsets of roles a model accepts, the fullest first."""
+    required = set(spec.roles) - set(spec.optional)
+    sizes = range(len(spec.roles), 0, -1)
+    return [subset for n in sizes for subset in combinations(spec.roles, n) if required <= set(subset)]
+
+
+def evaluate_case(engine: Engine, case: Case, roles: Sequence[str], mirror: bool = False) -> dict[str, Any]:
+    """Segments a case from some of its roles, as if nothing outside its window existed, and compares.
+
+    Returns:
+        All metrics of :func:`TumorSegLib.metrics.evaluate`, with ``case``.
+    """
+    part = case.cropped(case.window)
+    result = engine.segment({role: part.images[role] for role in roles}, mirror=mirror)
+    reference = Mask(part.reference.grid, (part.reference.array > 0).astype(np.uint8))
+    return {"case": case.name, **compare(result.mask, reference).to_dict()}
+
+
+def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Mean, median and worst of every measure over cases.
+
+    An undefined distance (None) counts as infinite; figures that are infinite become None, as JSON has no infinity.
+    """
+    summary: dict[str, dict[str, float | None]] = {}
+    for measure in MEASURES:
+        values = [math.inf if row[measure] is None else float(row[measure]) for row in rows]
+        lower_is_worse = not measure.endswith("_mm")
+        worst = min(values) if lower_is_worse else max(values)
+        figures = {"mean": float(np.mean(values)), "median": float(np.median(values)), "worst": worst}
+        summary[measure] = {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    return summary
+
+
+def evaluate_folder(
+    engine: Engine, data: Path, fold: int | None, subsets: Sequence[Sequence[str]], mirror: bool = False
+) -> dict[str, Any]:
+    """Evaluates on one fold of a data folder, or on all its cases.
+
+    A case counts for the subsets of which it has all roles.
+
+    Returns:
+        JSON-ready: per subset of roles (names joined with ``+``) the summary and the row of every case.
+
+    Raises:
+        ArgumentError: there is no such fold.
+        RoleError: the model cannot work from one of the subsets, or no case has all roles of any.
+        ReadError: the data folder or a case cannot be read.
+    """
+    for roles in subsets:
+        _check_subset(engine.spec, roles)
+    folds = read_folds(data)
+    if fold is not None and not 0 <= fold < len(folds):
+        raise ArgumentError(f"fold {fold} does not exist; {data} has folds 0 to {len(folds) - 1}")
+    names = folds[fold] if fold is not None else [name for one in folds for name in one]
+    report: dict[str, Any] = {}
+    cases = [read_case(data, name, engine.spec.roles) for name in names]
+    for roles in subsets:
+        able = [case for case in cases if set(roles) <= set(case.images)]
+        rows = [evaluate_case(engine, case, roles, mirror) for case in able]
+        if rows:
+            report["+".join(roles)] = {"summary": summarise(rows), "cases": rows}
+    if not report:
+        wanted = " nor ".join("+".join(roles) for roles in subsets)
+        raise RoleError(f"{data}: none of the {len(names)} cases has {wanted}")
+    return report
+
+
+def _check_subset(spec: ModelSpec, roles: Sequence[str]) -> None:
+    able = role_subsets(spec)
+    if not any(sorted(roles) == sorted(subset) for subset in able):
+        known = ", ".join("+".join(subset) for subset in able)
+        raise RoleError(f"model {spec.name!r} cannot work from {'+'.join(roles)!r}; it can from {known}")
+
+
+def validate(spec: ModelSpec, network: nn.Module, cases: Sequence[Case], runtime: Runtime) -> dict[str, float]:
+    """Median Dice on the held-out cases, for the log: with all roles, and with all but the last."""
+    engine = AutoEngine(spec, copy.deepcopy(network), runtime)
+    scores = {}
+    for roles in role_subsets(spec)[:2]:
+        rows = [evaluate_case(engine, case, roles) for case in cases if set(roles) <= set(case.images)]
+        if rows:
+            scores["dice " + "+".join(roles)] = float(np.median([row["dice"] for row in rows]))
+    return scores

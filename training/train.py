@@ -1,0 +1,251 @@
+"""Training: one flat loop. One process on a CPU or GPU, or several under ``torchrun``; the same command."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import os
+import pickle
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from training.augment import Sample, draw_sample
+from training.configuration import Configuration, parse_configuration
+from training.data import Case, phantom_case, read_case, read_folds, training_names
+from training.evaluate import validate
+from training.losses import dice_and_cross_entropy
+from TumorSegLib.engines.device import Runtime, choose_runtime
+from TumorSegLib.engines.networks import build_network
+from TumorSegLib.errors import ArgumentError, ModelError, WriteError
+from TumorSegLib.files import replacing, write_text
+
+CHECKPOINT, LOG, CONFIGURATION = "last.pt", "log.csv", "config.toml"
+
+
+@dataclass(frozen=True)
+class State:
+    """What changes while a network learns, and is saved; ``average`` has the averaged weights."""
+
+    network: nn.Module
+    optimiser: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: nn.Module
+
+    def state_dict(self) -> dict[str, Any]:
+        """Name to state of each part."""
+        return {field.name: getattr(self, field.name).state_dict() for field in fields(self)}
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """The reverse."""
+        for field in fields(self):
+            getattr(self, field.name).load_state_dict(values[field.name])
+
+
+CONTENT = {"step", "configuration", *(field.name for field in fields(State))}
+
+
+def train(configuration: Configuration, data: Path, run: Path, device: str = "auto", precision: str = "auto") -> None:
+    """Trains a model, or goes on where the checkpoint in ``run`` stopped: bit for bit, as if never interrupted.
+
+    Samples depend on (seed, step, process) alone, so a checkpoint needs no random state.
+
+    Args:
+        configuration: what to train, on what, how long.
+        data: data folder, see :mod:`training.data`.
+        run: folder for checkpoint, log and configuration.
+        device, precision: as for ``load_engine``.
+
+    Raises:
+        ReadError, GeometryError: data cannot be read.
+        ArgumentError: there is no such fold, or nothing to train on.
+        ModelError: the run is one of another model, its checkpoint is damaged, or the loss is no longer a number.
+        WriteError: the run cannot be written.
+    """
+    rank, world = _join_processes()
+    settings, spec = configuration.optimisation, configuration.model
+    runtime = choose_runtime(f"cuda:{rank % torch.cuda.device_count()}" if _many_gpus(device) else device, precision)
+    torch.manual_seed(settings.seed)
+    state = _new_state(configuration, runtime)
+    first, network = _resume(run, configuration, state), state.network
+    model = DistributedDataParallel(network) if world > 1 else network
+    cases, phantoms, held_out = _read_cases(configuration, data)
+    if rank == 0:
+        _begin(run, configuration, first)
+
+    model.train()
+    started, losses = time.monotonic(), []
+    for step, batch in enumerate(_batches(configuration, cases, phantoms, first, rank), start=first):
+        torch.manual_seed(settings.seed + step * world + rank)  # of dropout, where the network has any
+        rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
+        for group in state.optimiser.param_groups:
+            group["lr"] = rate
+        images, labels = (tensor.to(runtime.device) for tensor in batch)
+        with torch.autocast(runtime.device.type, runtime.dtype, enabled=runtime.dtype is not torch.float32):
+            logits = model(images)
+        loss = dice_and_cross_entropy(logits, labels)
+        state.optimiser.zero_grad(set_to_none=True)
+        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        state.scaler.unscale_(state.optimiser)
+        nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
+        state.scaler.step(state.optimiser)
+        state.scaler.update()
+        update_average(state.average, network, settings.ema_decay, step)
+        losses.append(loss.item())
+
+        done = step + 1
+        if rank == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps):
+            _check_loss(run, done, losses[-1], state)
+            row = {"step": done, "loss": float(np.mean(losses)), "rate": rate, "seconds": time.monotonic() - started}
+            if settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
+                row |= validate(spec, state.average, held_out, runtime)
+            _log(run, row)
+            _save(run, configuration, done, state)
+            started, losses = time.monotonic(), []
+    if world > 1:
+        dist.destroy_process_group()
+
+
+def schedule(step: int, warm_up: int, steps: int) -> float:
+    """Share of the peak learning rate at a step: linear up, then half a cosine down to 0."""
+    if step < warm_up:
+        return (step + 1) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
+
+
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Moves the exponential average of the weights; early on it follows faster, so the start is soon forgotten."""
+    share = 1 - min(decay, (step + 1) / (step + 10))
+    for mean, value in zip(average.parameters(), network.parameters()):
+        mean.lerp_(value.detach(), share)
+    for buffer, current in zip(average.buffers(), network.buffers()):
+        buffer.copy_(current)
+
+
+def _join_processes() -> tuple[int, int]:
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    return int(os.environ.get("RANK", "0")), world
+
+
+def _many_gpus(device: str) -> bool:
+    return device in ("auto", "cuda") and torch.cuda.device_count() > 1
+
+
+def _new_state(configuration: Configuration, runtime: Runtime) -> State:
+    settings = configuration.optimisation
+    network = build_network(configuration.model).to(runtime.device)
+    optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.dtype is torch.float16)
+    return State(network, optimiser, scaler, copy.deepcopy(network).requires_grad_(False))
+
+
+def _read_cases(configuration: Configuration, data: Path) -> tuple[list[Case], list[Case], list[Case]]:
+    """Cases to train on, phantoms, and cases held out."""
+    settings, roles, folds = configuration.data, configuration.model.roles, read_folds(data)
+    cases = [read_case(data, name, roles) for name in training_names(folds, settings.test_fold)]
+    phantoms = [phantom_case(seed, roles) for seed in range(settings.phantoms)]
+    if not cases and not (phantoms and settings.phantom_share == 1):
+        raise ArgumentError(f"{data}: no case is left to train on outside fold {settings.test_fold}")
+    return cases, phantoms, [read_case(data, name, roles) for name in folds[settings.test_fold]]
+
+
+def _begin(run: Path, configuration: Configuration, first: int) -> None:
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{run}: the folder of the run cannot be made: {error.strerror}") from error
+    write_text(run / CONFIGURATION, configuration.text)
+    if first >= configuration.optimisation.steps:
+        print(f"{run}: nothing left to do, {first} of {configuration.optimisation.steps} steps are done", flush=True)
+
+
+def _check_loss(run: Path, done: int, loss: float, state: State) -> None:
+    """Stops before a checkpoint of NaN replaces a good one; float16 may overflow once, its scaler skips such steps."""
+    if not math.isfinite(loss) and not state.scaler.is_enabled():
+        raise ModelError(f"{run}: the loss is {loss} at step {done}; a lower learning_rate may help")
+
+
+def _batches(
+    configuration: Configuration, cases: list[Case], phantoms: list[Case], first: int, rank: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches from step ``first`` on; the next is made in a thread while the network works on the last."""
+    settings = configuration.optimisation
+
+    def sample(step: int, number: int) -> Sample:
+        rng = np.random.default_rng([settings.seed, step, rank, number])
+        pool = phantoms if phantoms and rng.random() < configuration.data.phantom_share else cases
+        case = pool[int(rng.integers(len(pool)))]
+        return draw_sample(case, configuration.model, configuration.augmentation, rng)
+
+    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        images, labels = zip(*(sample(step, number) for number in range(settings.batch)))
+        return torch.stack(images), torch.stack(labels)
+
+    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        pending = pool.submit(batch, first) if first < settings.steps else None
+        while pending is not None:
+            ready, first = pending.result(), first + 1
+            pending = pool.submit(batch, first) if first < settings.steps else None
+            yield ready
+
+
+def _log(run: Path, row: dict[str, Any]) -> None:
+    path = run / LOG
+    rows: list[dict[str, Any]] = []
+    if path.is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+    rows = [old for old in rows if int(old["step"]) < row["step"]]
+    rows.append({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
+    names = list(dict.fromkeys(name for r in rows for name in r))
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(", ".join(f"{key} {value}" for key, value in rows[-1].items() if value != ""), flush=True)
+
+
+def _save(run: Path, configuration: Configuration, step: int, state: State) -> None:
+    with replacing(run / CHECKPOINT) as temporary:
+        torch.save({"step": step, "configuration": configuration.text, **state.state_dict()}, temporary)
+
+
+def _resume(run: Path, configuration: Configuration, state: State) -> int:
+    if not (run / CHECKPOINT).is_file():
+        return 0
+    values = load_checkpoint(run)
+    trained = parse_configuration(values["configuration"], str(run / CHECKPOINT)).model.to_dict()
+    differ = [key for key, value in configuration.model.to_dict().items() if key != "results" and value != trained[key]]
+    if differ:
+        raise ModelError(
+            f"{run / CHECKPOINT} holds another model than the configuration ({', '.join(differ)} differ); "
+            "choose another --run-folder"
+        )
+    state.load_state_dict(values)
+    return int(values["step"])
+
+
+def load_checkpoint(run: Path) -> dict[str, Any]:
+    """Reads the checkpoint of a run; raises :class:`ModelError` if there is none, or it is damaged."""
+    path = run / CHECKPOINT
+    if not path.is_file():
+        raise ModelError(f"{run} holds no checkpoint {CHECKPOINT}")
+    try:
+        values = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise ModelError(f"{path}: damaged, or no checkpoint: {error}") from error
+    if not isinstance(values, dict) or not values.keys() >= CONTENT:
+        raise ModelError(f"{path}: no checkpoint of a training run; it must hold {', '.join(sorted(CONTENT))}")
+    return values
