@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tumorseg: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("tumorseg: interrupted, nothing was written", file=sys.stderr)
+        print("tumorseg: interrupted; no file is half-written", file=sys.stderr)
         return 130
     return 0
 

@@ -81,8 +81,15 @@ def _to_image(array: npt.NDArray[Any], grid: Grid) -> sitk.Image:
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(grid.spacing)
     image.SetOrigin(grid.origin.tolist())
-    image.SetDirection(grid.direction.reshape(-1).tolist())
+    image.SetDirection(_direction(grid))
     return image
+
+
+def _direction(grid: Grid) -> list[float]:
+    direction = grid.direction
+    # ITK inverts this with a singular value decomposition that fails, with a mere warning on the console and a result
+    # that lies wholly outside, where products of entries underflow (seen at 1e-299).
+    return [float(x) for x in np.where(np.abs(direction) < 1e-30, 0, direction).reshape(-1)]
 
 
 def _run(image: sitk.Image, grid: Grid, interpolator: int, outside: float) -> npt.NDArray[Any]:
@@ -90,7 +97,7 @@ def _run(image: sitk.Image, grid: Grid, interpolator: int, outside: float) -> np
     resampler.SetSize(grid.size)
     resampler.SetOutputSpacing(grid.spacing)
     resampler.SetOutputOrigin(grid.origin.tolist())
-    resampler.SetOutputDirection(grid.direction.reshape(-1).tolist())
+    resampler.SetOutputDirection(_direction(grid))
     resampler.SetInterpolator(interpolator)
     resampler.SetDefaultPixelValue(outside)
     result: npt.NDArray[Any] = sitk.GetArrayFromImage(resampler.Execute(image))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import sys
 from pathlib import Path
@@ -48,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--roles", help="one subset of roles, e.g. ct,pet (default every subset)")
     evaluate.add_argument("--mirror", action="store_true", help="average over mirror images")
     evaluate.add_argument("--json", type=Path, help="write the whole report here")
+    evaluate.add_argument("--record", action="store_true", help="note the summary in the model's model.json")
     _add_device(evaluate)
     evaluate.set_defaults(run_command=_evaluate)
     export = commands.add_parser("export", help="make a model folder of a run")
@@ -79,25 +79,30 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from training.evaluate import evaluate_folder, role_subsets
+    from training.evaluate import evaluate_folder, format_table, role_subsets
+    from training.export import record_results
     from TumorSegLib.engines.load import load_engine
     from TumorSegLib.files import write_text
+    from TumorSegLib.registry import find_model
 
     if options.json and not options.json.parent.is_dir():  # found out before hours of work, not after
         raise WriteError(f"--json {options.json}: the folder {options.json.parent} does not exist")
     engine = load_engine(options.model, options.device, options.precision)
     subsets = [tuple(options.roles.split(","))] if options.roles is not None else role_subsets(engine.spec)
     report = evaluate_folder(engine, options.data, options.fold, subsets, options.mirror)
-    print(f"{'roles':<16}{'cases':>6}{'Dice mean':>11}{'median':>8}{'worst':>8}{'HD95 mm median':>16}")
-    for roles, entry in report.items():
-        dice, distance = entry["summary"]["dice"], entry["summary"]["hd95_mm"]
-        median = math.inf if distance["median"] is None else distance["median"]
-        print(
-            f"{roles:<16}{len(entry['cases']):>6}{dice['mean']:>11.3f}{dice['median']:>8.3f}{dice['worst']:>8.3f}"
-            f"{median:>16.1f}"
-        )
+    print(format_table(report))
     if options.json:
         write_text(options.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    if options.record:
+        record_results(find_model(options.model), _command(options), report)
+
+
+def _command(options: argparse.Namespace) -> str:
+    """The command that repeats an evaluation, without what only says where things lie."""
+    fold = [] if options.fold is None else [f"--fold {options.fold}"]
+    roles = [] if options.roles is None else [f"--roles {options.roles}"]
+    mirror = ["--mirror"] if options.mirror else []
+    return " ".join([f"python -m training evaluate --model {Path(options.model).name}", *fold, *roles, *mirror])
 
 
 def _export(options: argparse.Namespace) -> None:

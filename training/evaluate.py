@@ -99,6 +99,21 @@ def _check_subset(spec: ModelSpec, roles: Sequence[str]) -> None:
         raise RoleError(f"model {spec.name!r} cannot work from {'+'.join(roles)!r}; it can from {known}")
 
 
+def format_table(report: Mapping[str, Any]) -> str:
+    """The report of :func:`evaluate_folder` as lines of text: Dice, HD95 (mm) and surface Dice by subset of roles."""
+    lines = [
+        f"{'roles':<16}{'cases':>6}{'Dice: median':>14}{'mean':>8}{'worst':>8}{'HD95 mm: median':>18}{'NSD: median':>13}"
+    ]
+    for roles, entry in report.items():
+        dice, distance, surface = (entry["summary"][measure] for measure in ("dice", "hd95_mm", "nsd"))
+        median = math.inf if distance["median"] is None else distance["median"]
+        lines.append(
+            f"{roles:<16}{len(entry['cases']):>6}{dice['median']:>14.3f}{dice['mean']:>8.3f}{dice['worst']:>8.3f}"
+            f"{median:>18.1f}{surface['median']:>13.3f}"
+        )
+    return "\n".join(lines)
+
+
 def validate(spec: ModelSpec, network: nn.Module, cases: Sequence[Case], runtime: Runtime) -> dict[str, float]:
     """Median Dice on the held-out cases, for the log: with all roles, and with all but the last."""
     engine = AutoEngine(spec, copy.deepcopy(network), runtime)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,9 +16,10 @@ from training.train import CHECKPOINT, load_checkpoint
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.errors import WriteError
-from TumorSegLib.files import replacing
-from TumorSegLib.registry import SPEC_FILE, WEIGHTS_FILE, sha256_of
+from TumorSegLib.files import replacing, write_text
+from TumorSegLib.registry import SPEC_FILE, WEIGHTS_FILE, ModelFolder, sha256_of
 
+RECORDED = ("dice", "hd95_mm", "nsd")
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
@@ -51,6 +54,22 @@ def export(run: Path, output: Path, dtype: str = "float16") -> Path:
         spec = replace(spec, weights_sha256=sha256_of(folder / WEIGHTS_FILE))
         (folder / SPEC_FILE).write_text(json.dumps(spec.to_dict(), indent=2) + "\n", encoding="utf-8")
     return output
+
+
+def record_results(model: ModelFolder, command: str, report: Mapping[str, Any]) -> None:
+    """Notes the summary of an evaluation in ``model.json``, under the command that repeats it.
+
+    Args:
+        model: its folder must be writable.
+        command: key of the figures; an older entry of the same command is replaced.
+        report: of :func:`training.evaluate.evaluate_folder`.
+    """
+    figures = {
+        roles: {"cases": len(entry["cases"]), **{name: entry["summary"][name] for name in RECORDED}}
+        for roles, entry in report.items()
+    }
+    spec = replace(model.spec, results={**model.spec.results, command: figures})
+    write_text(model.path / SPEC_FILE, json.dumps(spec.to_dict(), indent=2) + "\n")
 
 
 def _make_parent(output: Path) -> None:

@@ -68,7 +68,7 @@ def test_every_subset_unless_one_is_asked_for(data: Path, model: Path, capsys: p
     arguments = ["evaluate", "--model", str(model), "--data", str(data), "--fold", "0", "--device", "cpu"]
     assert main(arguments) == 0
     head, *lines = capsys.readouterr().out.splitlines()
-    assert head.split() == ["roles", "cases", "Dice", "mean", "median", "worst", "HD95", "mm", "median"]
+    assert head.split() == "roles cases Dice: median mean worst HD95 mm: median NSD: median".split()
     assert [line.split()[0] for line in lines] == ["ct+pet", "ct", "pet"]
     assert main([*arguments, "--roles", "pet,ct"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]] == ["pet+ct"]
@@ -85,7 +85,7 @@ def test_undefined_distances_are_shown_and_written(
     model, report = write_model_folder(tmp_path, spec, network), tmp_path / "report.json"
     arguments = ["evaluate", "--model", str(model), "--data", str(data), "--roles", "ct", "--json", str(report)]
     assert main([*arguments, "--device", "cpu"]) == 0
-    assert capsys.readouterr().out.splitlines()[-1].split() == ["ct", "4", "0.000", "0.000", "0.000", "inf"]
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["ct", "4", "0.000", "0.000", "0.000", "inf", "0.000"]
     summary = json.loads(report.read_text(encoding="utf-8"), parse_constant=pytest.fail)["ct"]["summary"]
     assert summary["hd95_mm"]["median"] is None
 
@@ -192,3 +192,28 @@ def test_status_and_traceback_of_the_process(tmp_path: Path) -> None:
     assert loud.returncode == 1
     assert "Traceback" in loud.stderr
     assert "TumorSegLib.errors.ReadError: none.toml" in loud.stderr
+
+
+def test_record_notes_figures_under_the_command_that_repeats_them(data: Path, model: Path) -> None:
+    options = [
+        "evaluate",
+        "--model",
+        str(model),
+        "--data",
+        str(data),
+        "--fold",
+        "2",
+        "--device",
+        "cpu",
+        "--roles",
+        "ct",
+    ]
+    assert main([*options, "--record"]) == 0
+    assert main([*options, "--record", "--mirror"]) == 0
+    results = read_model_folder(model).spec.results
+    plain = f"python -m training evaluate --model {model.name} --fold 2 --roles ct"
+    assert {plain, f"{plain} --mirror"} <= set(results)
+    figures = results[plain]["ct"]
+    assert figures["cases"] == 2
+    assert 0 <= figures["dice"]["worst"] <= figures["dice"]["median"] <= 1
+    read_model_folder(model).verify()

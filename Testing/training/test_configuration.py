@@ -92,9 +92,9 @@ def test_wrong_configuration(
 
 
 def test_top_level_value_is_refused() -> None:
-    with pytest.raises(ArgumentError, match="section \\[seed\\] is unknown"):
+    with pytest.raises(ArgumentError, match=r"section \[seed\] is unknown"):
         parse_configuration("seed = 3", "x.toml")
-    with pytest.raises(ArgumentError, match="x.toml: model = 3 must be a section \\[model\\]"):
+    with pytest.raises(ArgumentError, match=r"x\.toml: model = 3 must be a section \[model\]"):
         parse_configuration("model = 3", "x.toml")
 
 

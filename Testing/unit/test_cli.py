@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -154,3 +155,19 @@ def test_empty_result_is_said(case: Path, capsys: pytest.CaptureFixture[str]) ->
     assert segment(inputs=("ct=ct.nii.gz",)) == 0
     assert "no tumour found" in capsys.readouterr().out
     assert not read_mask("seg.nii.gz").array.any()
+
+
+def test_interrupting_leaves_nothing_behind(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    large = Grid.from_spacing((160, 160, 160), (2.0, 2.0, 2.0))  # thousands of windows for the tiny network
+    write_volume(Volume(large, np.zeros(large.shape, np.int16), "ct"), "ct.nii.gz")
+    before = sorted(case.rglob("*"))
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 1.5)
+    try:
+        status = segment(inputs=("ct=ct.nii.gz",))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert status == 130
+    assert "interrupted" in capsys.readouterr().err
+    assert sorted(case.rglob("*")) == before

@@ -117,11 +117,11 @@ def test_whole_blocks_are_averaged_where_voxels_grow():
 def test_only_the_axes_that_grow_are_averaged_whatever_their_order():
     source = Grid.from_spacing((8, 24, 24), (1, 1, 4))
     noise = np.random.default_rng(0).normal(size=source.shape)
-    # The same box with its axes in another order: i of the target runs along k of the source.
-    turned = np.array([[0, 0, 1], [0, 1, 0], [1, 0, 0]], dtype=float)
-    target = Grid.from_spacing((6, 6, 8), (4, 4, 4), source.to_ras((1.5, 1.5, 0)), turned)
-    result = resample(Volume(source, noise), target).array
-    assert np.allclose(result, noise.reshape(8, 6, 4, 6, 4).mean(axis=(2, 4)).transpose(2, 1, 0), atol=1e-5)
+    # The same box with its axes in another order: i, j, k of the target run along z, x, y.
+    turned = np.array([[0, 1, 0], [0, 0, 1], [1, 0, 0]], dtype=float)
+    target = Grid.from_spacing((12, 8, 8), (4, 3, 2), source.to_ras((1, 0.5, 0)), turned)
+    blocks = noise.reshape(8, 12, 2, 8, 3).mean(axis=(2, 4))
+    assert np.allclose(resample(Volume(source, noise), target).array, blocks.transpose(1, 2, 0), atol=1e-5)
 
 
 def test_less_than_twice_as_large_voxels_are_not_averaged():
@@ -192,6 +192,14 @@ def test_a_probability_holds_its_edge_value_for_half_a_voxel_and_is_zero_beyond(
     result = resample_probability(np.array([[[0.8, 0.4, 0.6]]], np.float32), source, target)
     # x:                                -1.1 -0.1 0.9  1.9   2.9   3.9   4.9   5.9  6.9
     assert result[0, 0] == pytest.approx([0, 0, 0.8, 0.62, 0.42, 0.49, 0.59, 0.6, 0], abs=1e-6)
+
+
+def test_directions_with_entries_next_to_nothing_are_taken():
+    turn = rotation((0, 1, 0))
+    turn[0, 1], turn[1, 0], turn[1, 2] = -9.2e-299, 5.0e-299, 7.7e-299
+    grid = Grid.from_spacing((9, 9, 9), (1, 1, 1), (-5.5, -4, 1.2), turn)
+    covering = grid.with_spacing((3, 3, 3))
+    assert resample_probability(np.ones(covering.shape, np.float32), covering, grid) == pytest.approx(1)
 
 
 @settings(max_examples=30, deadline=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from textwrap import shorten
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
@@ -44,7 +45,9 @@ def read_weights(network: nn.Module, path: Path, spec: ModelSpec) -> None:
     try:
         load_model(network, path)
     except (SafetensorError, RuntimeError, OSError) as error:
-        raise ModelError(f"model {spec.name!r}: {path} does not hold weights for {spec.network}: {error}") from error
+        # torch lists every tensor; the first few say what kind of mismatch it is.
+        reason = shorten(str(error), 300)
+        raise ModelError(f"model {spec.name!r}: {path} does not hold weights for {spec.network}: {reason}") from error
 
 
 def write_weights(network: nn.Module, path: Path) -> None:

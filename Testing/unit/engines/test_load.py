@@ -47,7 +47,7 @@ def test_tampered_weights_are_refused_before_they_are_read(folder, position):
     content = bytearray((folder / WEIGHTS_FILE).read_bytes())
     content[position] ^= 1
     (folder / WEIGHTS_FILE).write_bytes(content)
-    with pytest.raises(ModelError, match="'two'.*is corrupt or was changed"):
+    with pytest.raises(ModelError, match=r"'two'.*is corrupt or was changed"):
         load_engine(folder, "cpu")
 
 
@@ -67,8 +67,8 @@ def test_a_kind_that_this_version_does_not_run_is_refused(folder, kind):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"arguments": {"filters": [4, 16]}},
-        {"arguments": {"filters": [4, 8, 8]}},
+        {"arguments": {"filters": [4, 8, 16]}},
+        {"arguments": {"filters": [4, 8, 8, 8]}},
         {"network": "DynUNet"},
         {"labels": {"core": 1, "rim": 2}},
     ],
