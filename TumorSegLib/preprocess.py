@@ -43,6 +43,9 @@ def check_roles(images: Images, spec: ModelSpec) -> None:
     unknown = [role for role in images if role not in spec.roles]
     if unknown:
         raise RoleError(f"model {spec.name!r} does not take {', '.join(unknown)}; its roles are {takes}")
+    for role, volume in images.items():
+        if volume.role != role:
+            raise RoleError(f"the image given as {role!r} has the role {volume.role!r}; read it with role={role!r}")
     missing = [role for role in spec.roles if role not in images and role not in spec.optional]
     if missing or not images:
         lacking = ", ".join(missing) or "any image"

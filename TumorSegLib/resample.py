@@ -38,10 +38,10 @@ def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> Volume:
     if volume.grid == grid:
         return volume
     _check_overlap(volume.grid, grid, f"the {volume.role} image")
-    image = _to_image(volume.array.astype(np.float32, copy=False), volume.grid)
-    ratio = np.abs(volume.grid.direction.T @ grid.direction) @ np.asarray(grid.spacing) / volume.grid.spacing
-    blocks = [max(1, int(r + 0.01)) if r >= AVERAGE_FROM - 0.01 else 1 for r in ratio]
-    blocks = [min(b, n) for b, n in zip(blocks, volume.grid.size)]
+    blocks = _blocks(volume.grid, grid)
+    # A last block that is not full is filled with the edge: BinShrink would drop it.
+    missing = [(0, -n % block) for n, block in zip(volume.array.shape, reversed(blocks))]
+    image = _to_image(np.pad(volume.array.astype(np.float32, copy=False), missing, mode="edge"), volume.grid)
     if max(blocks) > 1:
         image = sitk.BinShrink(image, blocks)
     return Volume(grid, _run(image, grid, sitk.sitkLinear, outside), volume.role)
@@ -69,6 +69,13 @@ def resample_probability(probability: npt.NDArray[np.float32], source: Grid, tar
         return probability
     result: npt.NDArray[np.float32] = _run(_to_image(probability, source), target, sitk.sitkLinear, 0)
     return result
+
+
+def _blocks(source: Grid, target: Grid) -> list[int]:
+    """How many source voxels (i, j, k) one target voxel is as long as, where that is two or more; else 1."""
+    turned = source.direction.T @ target.direction
+    ratio = np.sqrt(turned**2 @ np.square(target.spacing)) / source.spacing
+    return [int(r + 0.01) if r >= AVERAGE_FROM - 0.01 else 1 for r in ratio]
 
 
 def _check_overlap(source: Grid, target: Grid, what: str) -> None:

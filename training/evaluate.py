@@ -101,9 +101,8 @@ def _check_subset(spec: ModelSpec, roles: Sequence[str]) -> None:
 
 def format_table(report: Mapping[str, Any]) -> str:
     """The report of :func:`evaluate_folder` as lines of text: Dice, HD95 (mm) and surface Dice by subset of roles."""
-    lines = [
-        f"{'roles':<16}{'cases':>6}{'Dice: median':>14}{'mean':>8}{'worst':>8}{'HD95 mm: median':>18}{'NSD: median':>13}"
-    ]
+    head = ("roles", "cases", "Dice: median", "mean", "worst", "HD95 mm: median", "NSD: median")
+    lines = ["{:<16}{:>6}{:>14}{:>8}{:>8}{:>18}{:>13}".format(*head)]
     for roles, entry in report.items():
         dice, distance, surface = (entry["summary"][measure] for measure in ("dice", "hd95_mm", "nsd"))
         median = math.inf if distance["median"] is None else distance["median"]

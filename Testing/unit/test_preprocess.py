@@ -29,11 +29,16 @@ def images(*roles, grid=GRID):
     ],
 )
 def test_other_channels_than_the_model_takes_are_refused_with_its_roles(roles, named):
-    given = {role: noise_volume(GRID, "ct") for role in roles}
+    given = {role: noise_volume(GRID, role) for role in roles}
     with pytest.raises(RoleError, match=named):
         check_roles(given, SPEC)
     with pytest.raises(RoleError, match=named):
         prepare(given, SPEC)
+
+
+def test_image_given_as_another_role_than_its_own_is_refused():
+    with pytest.raises(RoleError, match="given as 'ct' has the role 'pet'"):
+        prepare({"ct": noise_volume(GRID, "pet")}, tiny_spec())
 
 
 def test_a_model_that_needs_no_role_in_particular_still_needs_one():

@@ -209,3 +209,20 @@ def test_a_probability_of_one_on_the_covering_grid_is_one_everywhere(grid):
         covering = grid.with_spacing(spacing)
         result = resample_probability(np.ones(covering.shape, np.float32), covering, grid)
         assert np.allclose(result, 1, atol=1e-5)
+
+
+def test_last_block_that_is_not_full_still_counts() -> None:
+    source = Grid.from_spacing((2, 7, 9), (1.0, 1.0, 1.0))
+    target = source.with_spacing((4.0, 4.0, 4.0))
+    image = Volume(source, np.full(source.shape, 7, np.float32), "ct")
+    assert np.array_equal(resample(image, target, outside=-1000).array, np.full(target.shape, 7, np.float32))
+
+
+def test_turned_voxels_of_the_same_size_are_not_averaged() -> None:
+    source = Grid.from_spacing((20, 20, 20), (1.0, 1.0, 1.0))
+    target = Grid.from_spacing((8, 8, 8), (1.4, 1.4, 1.4), (6, 8, 8), rotation((0, 0, np.pi / 4)))
+    noise = np.random.default_rng(0).normal(size=source.shape).astype(np.float32)
+    empty = Volume(target, np.zeros(target.shape, np.float32), "ct")
+    image = Volume(source, noise, "ct")
+    direct = sitk.Resample(to_lps_image(image), to_lps_image(empty), sitk.Transform(), sitk.sitkLinear)
+    assert np.allclose(resample(image, target).array, sitk.GetArrayFromImage(direct), atol=1e-4)

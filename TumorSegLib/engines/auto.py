@@ -135,6 +135,7 @@ class AutoEngine:
     def _place(self, runtime: Runtime) -> Runtime:
         with _memory_errors(f"to put {self.spec.name!r} on {runtime.name}"):
             self._network.to(device=runtime.device, dtype=runtime.dtype)
+            self._network.to(memory_format=runtime.layout)  # type: ignore[call-overload]
         return runtime
 
 

@@ -140,7 +140,7 @@ def _probabilities(network: nn.Module, windows: torch.Tensor, mirror: bool, runt
     """Label probabilities float32 ``[batch, labels, k, j, i]``, averaged over mirror images if asked for."""
     if runtime.device.type == "cuda":
         windows = windows.pin_memory()
-    windows = windows.to(runtime.device, non_blocking=True).to(runtime.dtype)
+    windows = windows.to(runtime.device, non_blocking=True).to(runtime.dtype, memory_format=runtime.layout)
     flips = list(chain.from_iterable(combinations((2, 3, 4), n) for n in range(4))) if mirror else [()]
     summed: torch.Tensor | None = None
     for axes in flips:
