@@ -22,7 +22,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
-from TumorSegLib.errors import GeometryError, ReadError, RoleError
+from TumorSegLib.errors import GeometryError, ReadError, ResourceError, RoleError
+from TumorSegLib.memory import is_out_of_memory
 from TumorSegLib.suv import suv_factor
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
@@ -36,6 +37,8 @@ GAP_TOLERANCE = 0.2
 SAME_POSITION = 0.01
 # Largest sideways drift of a slice, in pixels, that an image without shear can leave out.
 DRIFT_PIXELS = 0.5
+# What GDCM chooses the number type of a slice by.
+PIXEL_TAGS = ("RescaleSlope", "RescaleIntercept", "BitsAllocated", "BitsStored", "PixelRepresentation")
 # Largest difference of direction cosines within one stack; as in TumorSegLib.geometry.
 COSINE_TOLERANCE = 1e-3
 
@@ -94,22 +97,35 @@ def is_dicom(path: Path) -> bool:
 def list_series(folder: str | os.PathLike[str]) -> list[Series]:
     """All image series in a folder and its subfolders, ordered by modality, description and UID.
 
-    RTSTRUCT, SEG, reports and files that are not DICOM are left out.
+    RTSTRUCT, SEG, reports and files that are not DICOM are left out. A truncated slice counts where its tags still tell
+    its series; :func:`read_series` refuses it.
 
     Raises:
-        ReadError: no such folder, or a DICOM file in it is truncated or unreadable.
+        ReadError: no such folder, or a DICOM file in it is so damaged that its series cannot be told.
     """
-    root = Path(folder)
+    found, damaged = _scan(Path(folder))
+    if damaged:
+        raise next(iter(damaged.values()))
+    return found
+
+
+def _scan(root: Path) -> tuple[list[Series], dict[Path, ReadError]]:
+    """The image series below a folder, and what is wrong with each file whose series cannot be told."""
     if not root.is_dir():
         raise ReadError(f"{root}: no such folder")
     names = sorted(Path(parent, name) for parent, _, files in os.walk(root) for name in files)
     groups: dict[str, list[tuple[Path, Dataset]]] = {}
+    damaged = {}
     for path in names:
-        tags = None if path.name.startswith(".") else _image_tags(path)
+        try:
+            tags = None if path.name.startswith(".") else _image_tags(path)
+        except ReadError as error:
+            damaged[path] = error
+            continue
         if tags is not None:
             groups.setdefault(str(tags.get("SeriesInstanceUID") or "without UID"), []).append((path, tags))
     found = [_series(uid, group) for uid, group in groups.items()]
-    return sorted(found, key=lambda series: (series.modality, series.description, series.uid))
+    return sorted(found, key=lambda series: (series.modality, series.description, series.uid)), damaged
 
 
 @_quiet_pydicom()
@@ -122,11 +138,13 @@ def read_series(path: str | os.PathLike[str], uid: str | None = None, role: str 
         role: what the image is for; ``ct``, ``pet`` and ``mr_*`` must have the modality CT, PT and MR.
 
     Returns:
-        CT in HU (the file's integer type, or float32 where the rescale slope is fractional), PET as float32 SUV
-        (body weight, g/ml), others in the file's units.
+        CT in HU, PET as float32 SUV (body weight, g/ml), others in the file's units; an integer type that suits the
+        files where the rescale slope and intercept are whole numbers, the same in all slices, or else float32.
 
     Raises:
-        ReadError: nothing to read, several series without ``uid``, a truncated file, slices missing or doubled.
+        ReadError: nothing to read, several series without ``uid``, slices missing or doubled, a truncated file. One
+            of another series does no harm; one whose series cannot be told does in the folder of the slices.
+        ResourceError: not enough memory.
         GeometryError: slices of different size or orientation, gantry tilt.
         RoleError: the modality is not that of the role.
         SuvError: PET that cannot be converted to SUV.
@@ -143,15 +161,19 @@ def read_series(path: str | os.PathLike[str], uid: str | None = None, role: str 
     try:
         _check_stack(series, source)
         image = _pixels(series)
+        if role.partition("_")[0] == "pet":
+            image = sitk.Cast(image, sitk.sitkFloat32) * suv_factor(*series.tags)
     except (TypeError, ValueError) as error:  # pydicom converts text to numbers on first use
         raise ReadError(f"{source}: series {series.uid} has damaged tags: {error}") from error
-    if role.partition("_")[0] != "pet":
-        return image
-    return sitk.Cast(image, sitk.sitkFloat32) * suv_factor(*series.tags)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ResourceError(f"{source}: not enough memory to read series {series.uid}") from error
+    return image
 
 
 def _image_tags(path: Path) -> Dataset | None:
-    """Tags of an image slice; None for anything else. A cut-off image is an error, not something else."""
+    """Tags of an image slice; None for anything else. An image cut off before its series is told is an error."""
     if not is_dicom(path):
         if path.suffix.lower() == ".dcm":
             raise ReadError(f"{path}: not a DICOM file, or truncated ({path.stat().st_size} bytes)")
@@ -164,8 +186,8 @@ def _image_tags(path: Path) -> Dataset | None:
         tags = pydicom.dcmread(path, stop_before_pixels=True)
     except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
         raise ReadError(f"{path}: truncated or damaged DICOM file: {error}") from error
-    if not tags.get("Rows"):
-        raise ReadError(f"{path}: truncated DICOM file: a {named[:-8]} without Rows (0028,0010)")
+    if not (tags.get("Rows") or tags.get("SeriesInstanceUID")):
+        raise ReadError(f"{path}: truncated DICOM file: a {named[:-8]} without SeriesInstanceUID (0020,000e)")
     return tags
 
 
@@ -198,15 +220,26 @@ def _uid_of(file: Path) -> str:
 
 
 def _pick(folder: Path, uid: str | None) -> Series:
-    found = list_series(folder)
-    if not found:
-        raise ReadError(f"{folder}: holds no DICOM images (CT, PT, MR ...)")
+    found, damaged = _scan(folder)
     matching = [series for series in found if uid in (None, series.uid)]
     if len(matching) == 1:
+        _check_none_lost(matching[0], damaged, picked=uid is not None)
         return matching[0]
+    if not found:
+        raise next(iter(damaged.values()), ReadError(f"{folder}: holds no DICOM images (CT, PT, MR ...)"))
     listed = "\n".join(f"  {folder}#{series}" for series in found)
     problem = f"holds no series {uid}" if uid else f"holds {len(found)} series"
     raise ReadError(f"{folder}: {problem}; pick one as PATH#UID:\n{listed}")
+
+
+def _check_none_lost(series: Series, damaged: dict[Path, ReadError], picked: bool) -> None:
+    """Raises where a damaged file could be a slice of the series; if it is the first or the last, no gap would show."""
+    folders = {path.parent for path in series.files}
+    for path, error in damaged.items():
+        if not picked or path.parent in folders:
+            raise ReadError(
+                f"{error}; it may be a slice of series {series.uid}: replace it, or take it out of the folder"
+            ) from error
 
 
 def _check_stack(series: Series, folder: Path) -> None:
@@ -230,6 +263,8 @@ def _check_stack(series: Series, folder: Path) -> None:
 
 
 def _check_slice(path: Path, tags: Dataset) -> None:
+    if not tags.get("Rows"):
+        raise ReadError(f"{path}: truncated DICOM file, without Rows (0028,0010)")
     if int(tags.get("NumberOfFrames") or 1) > 1:
         raise ReadError(
             f"{path}: multi-frame DICOM ({tags.NumberOfFrames} frames); convert it to single slices or NIfTI"
@@ -283,13 +318,17 @@ def _check_gaps(series: Series, heights: FloatArray, where: str) -> None:
 def _pixels(series: Series) -> sitk.Image:
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames([str(path) for path in series.files])
-    # The series reader takes the pixel type of the first slice for all; a fractional slope later on would be cut off.
-    if any(float(tags.get(name) or 0) % 1 for tags in series.tags for name in ("RescaleSlope", "RescaleIntercept")):
+    # The series reader takes the number type that suits the first slice for all; values of other slices would be cut
+    # off or wrap round in it.
+    scales = {tuple(float(tags.get(name) or 0) for name in PIXEL_TAGS) for tags in series.tags}
+    if len(scales) > 1 or any(number % 1 for number in scales.pop()):
         reader.SetOutputPixelType(sitk.sitkFloat32)
     try:
         with quiet_itk():
             return reader.Execute()
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
         raise ReadError(f"{_unreadable(series)}: truncated DICOM file, or pixels that cannot be decoded") from error
 
 

@@ -27,9 +27,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         if not target.parent.is_dir():
             raise WriteError(f"{target}: cannot be written, the folder {target.parent} does not exist")
         yield temporary
-        if temporary.is_dir() and target.is_dir():
-            shutil.rmtree(target)
-        os.replace(temporary, target)
+        if temporary.is_dir() and target.is_dir() and not target.is_symlink():
+            _replace_folder(temporary, target)
+        else:
+            os.replace(temporary, target)
     except OSError as error:
         raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -37,6 +38,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def _replace_folder(new: Path, target: Path) -> None:
+    """No system moves a folder over a full one, so the old one steps aside, and back if the new one cannot move in."""
+    old = new.with_name(f".old{new.name}")
+    os.replace(target, old)
+    try:
+        os.replace(new, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)  # the new folder is in place: what cannot be deleted is no failure
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -1,11 +1,12 @@
 """Geometry of a voxel lattice in RAS world coordinates.
 
 Arrays are ``[k, j, i]``; voxel coordinates are ``(i, j, k)``; world coordinates are RAS millimetres. Files and ITK
-use LPS; the sign flip happens only in :mod:`TumorSegLib.volume_io`.
+use LPS: images turn in :mod:`TumorSegLib.volume_io`, surfaces in :mod:`TumorSegLib.surface`, both by ``LPS_TO_RAS``.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -19,6 +20,10 @@ from TumorSegLib.errors import GeometryError
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 #: Half-open voxel ranges ``((i0, i1), (j0, j1), (k0, k1))``.
 Box: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+#: Half a turn about the S axis, ``(4, 4)``; its own inverse, so RAS to LPS as well.
+LPS_TO_RAS: FloatArray = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_TO_RAS.setflags(write=False)
 
 # Two grids are the same when no corner differs by more than this share of the finest voxel edge: far above the rounding
 # of DICOM decimal strings and of NIfTI's float32 affines (about 1e-4 mm over a body), far below anything visible.
@@ -83,8 +88,7 @@ class Grid:
             origin: RAS of the centre of voxel (0, 0, 0), mm.
             direction: ``(3, 3)``, columns are the RAS directions of the i, j, k axes; identity by default.
         """
-        if min(spacing) <= 0:
-            raise GeometryError(f"voxel spacing must be positive, got {tuple(spacing)} mm")
+        _check_spacing(spacing)
         affine = np.eye(4)
         affine[:3, :3] = (np.eye(3) if direction is None else np.asarray(direction, float)) * np.asarray(spacing, float)
         affine[:3, 3] = origin
@@ -143,6 +147,7 @@ class Grid:
 
     def with_spacing(self, spacing: Sequence[float]) -> Grid:
         """The grid of the same directions and outer corner at another spacing ``(i, j, k)`` mm, covering this one."""
+        _check_spacing(spacing)
         extent = np.asarray(self.size) * self.spacing
         # An exact multiple must not gain a voxel by rounding, hence the small allowance.
         size = np.maximum(np.ceil(extent / np.asarray(spacing, float) - 1e-3).astype(int), 1)
@@ -173,3 +178,8 @@ class Grid:
     def __str__(self) -> str:
         size, spacing = " x ".join(map(str, self.size)), " x ".join(f"{s:.4g}" for s in self.spacing)
         return f"{size} voxels of {spacing} mm at RAS ({', '.join(f'{x:.1f}' for x in self.origin)})"
+
+
+def _check_spacing(spacing: Sequence[float]) -> None:
+    if not all(0 < edge < math.inf for edge in spacing):
+        raise GeometryError(f"voxel spacing must be positive, got {tuple(spacing)} mm")

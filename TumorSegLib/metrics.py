@@ -3,8 +3,9 @@
 Every label other than 0 is foreground. The surface of a mask is its set of boundary voxels: foreground voxels with at
 least one of their 6 face neighbours in the background, everything outside the image counting as background, so a mask
 cut off by the image border has a surface there. Distances are Euclidean between voxel centres in mm, exact for any
-spacing, and need no direction because grids are orthonormal. This is the convention of DeepMind's ``surface-distance``
-and of MONAI, whose figures are the same.
+spacing, and need no direction because grids are orthonormal. Every boundary voxel counts
+once, as by default in MONAI, whose figures are the same. Nikolov et al. (DeepMind's ``surface-distance``) weight by the
+area of surface elements instead, so their figures differ somewhat; the nsd here is their surface Dice, counted in voxels.
 
 Where a mask is empty:
 
@@ -49,8 +50,8 @@ class Metrics:
         iou: |P and R| / |P or R|, Jaccard 1912.
         hd95_mm: the larger of the two directed 95th percentiles (linear interpolation) of surface distance.
         assd_mm: average symmetric surface distance, the mean over the points of both surfaces together.
-        nsd: normalised surface Dice (Nikolov et al. 2021, doi:10.2196/26151): share of the points of both surfaces
-            that lie within the tolerance of the other.
+        nsd: normalised surface Dice, the voxel-count form of Nikolov et al. 2021 (doi:10.2196/26151): share of the
+            points of both surfaces that lie within the tolerance of the other.
         balanced_average_hausdorff_mm: the two directed sums of surface distance, both divided by the number of points
             of the reference surface, averaged (Aydin et al. 2021, doi:10.1186/s41747-020-00200-2).
         sensitivity: |P and R| / |R|.

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from TumorSegLib.errors import RoleError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.registry import ModelSpec
-from TumorSegLib.resample import resample
+from TumorSegLib.resample import average_blocks, resample
 from TumorSegLib.volume import Images, Volume
 
 # A channel shows something where it differs from "outside" by more than this, in network units: for CT a few HU above
@@ -59,7 +59,10 @@ def network_grid(grid: Grid, spec: ModelSpec) -> Grid:
 
 
 def prepare(images: Images, spec: ModelSpec) -> Channels:
-    """Normalises the images on their own voxels and brings them to one lattice at the model's spacing.
+    """Brings the images to one lattice at the model's spacing, as network input.
+
+    In this order: blocks of voxels averaged where the model's are at least twice as long, values normalised, linear
+    interpolation. Training does the same.
 
     Raises:
         RoleError: see :func:`check_roles`.
@@ -75,7 +78,8 @@ def prepare(images: Images, spec: ModelSpec) -> Channels:
         rule = spec.normalisation[role]
         fill.append(rule.fill if role in images else 0.0)
         if role in images:
-            normalised = Volume(images[role].grid, rule(images[role].array), role)
+            averaged = average_blocks(images[role], grid)  # in HU or SUV, before any logarithm
+            normalised = Volume(averaged.grid, rule(averaged.array), role)
             array[number] = resample(normalised, grid, outside=rule.fill).array
             tissue |= np.abs(array[number] - np.float32(rule.fill)) > SHOWS_SOMETHING[rule.method]
     resampled = tuple(role for role, volume in images.items() if volume.grid != first.grid)

@@ -38,13 +38,33 @@ def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> Volume:
     if volume.grid == grid:
         return volume
     _check_overlap(volume.grid, grid, f"the {volume.role} image")
+    volume = average_blocks(volume, grid)
+    array = volume.array.astype(np.float32, copy=False)
+    return Volume(grid, _run(_to_image(array, volume.grid), grid, sitk.sitkLinear, outside), volume.role)
+
+
+def average_blocks(volume: Volume, grid: Grid) -> Volume:
+    """The image with whole blocks of voxels averaged, where voxels of ``grid`` are at least twice as long as its own.
+
+    Blocks are the largest that are not longer than a voxel of ``grid``; a last block that is not full is filled up
+    with the edge. Below twice, one voxel is a share of two neighbours in any case and nothing is averaged.
+
+    Returns:
+        A float32 volume on its own, coarser grid; the same object where nothing is to be averaged.
+    """
     blocks = _blocks(volume.grid, grid)
-    # A last block that is not full is filled with the edge: BinShrink would drop it.
-    missing = [(0, -n % block) for n, block in zip(volume.array.shape, reversed(blocks))]
-    image = _to_image(np.pad(volume.array.astype(np.float32, copy=False), missing, mode="edge"), volume.grid)
-    if max(blocks) > 1:
-        image = sitk.BinShrink(image, blocks)
-    return Volume(grid, _run(image, grid, sitk.sitkLinear, outside), volume.role)
+    if max(blocks) == 1:
+        return volume
+    array = volume.array.astype(np.float32, copy=False)
+    missing = [(0, -n % block) for n, block in zip(array.shape, reversed(blocks))]
+    if any(after for _, after in missing):
+        array = np.pad(array, missing, mode="edge")
+    shrunk = sitk.BinShrink(_to_image(array, volume.grid), blocks)
+    affine = volume.grid.affine.copy()
+    affine[:3, :3] *= blocks
+    affine[:3, 3] = volume.grid.to_ras((np.asarray(blocks) - 1) / 2)
+    result = sitk.GetArrayFromImage(shrunk)
+    return Volume(Grid(result.shape, affine), result, volume.role)
 
 
 def resample_mask(mask: Mask, grid: Grid) -> Mask:
@@ -106,6 +126,6 @@ def _run(image: sitk.Image, grid: Grid, interpolator: int, outside: float) -> np
     resampler.SetOutputOrigin(grid.origin.tolist())
     resampler.SetOutputDirection(_direction(grid))
     resampler.SetInterpolator(interpolator)
-    resampler.SetDefaultPixelValue(outside)
+    resampler.SetDefaultPixelValue(float(outside))  # SimpleITK refuses numpy's float32
     result: npt.NDArray[Any] = sitk.GetArrayFromImage(resampler.Execute(image))
     return result

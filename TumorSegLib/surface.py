@@ -42,7 +42,7 @@ from vtkmodules.vtkRenderingCore import (
 
 from TumorSegLib.errors import ArgumentError, ResourceError, TumorSegError, WriteError
 from TumorSegLib.files import replacing
-from TumorSegLib.geometry import FloatArray, Grid
+from TumorSegLib.geometry import LPS_TO_RAS, FloatArray, Grid
 from TumorSegLib.volume import Volume
 
 # Takes off the steps of the voxels and keeps the volume: of a ball of 12, 6 and 3 voxels radius it loses 0.05, 0.2 and
@@ -108,13 +108,13 @@ def write_surface(probability: Volume, path: str | os.PathLike[str], level: floa
         level: value at the surface, greater than 0.
 
     Raises:
-        ArgumentError: another suffix, or a level that is not a finite number above 0.
+        ArgumentError: a level that is not a finite number above 0.
         TumorSegError: no voxel is above the level.
-        WriteError: the file cannot be written.
+        WriteError: another suffix, or the file cannot be written.
     """
     write = _WRITERS.get(Path(path).suffix.lower())
     if write is None:
-        raise ArgumentError(f"{path}: a surface is written as {' or '.join(_WRITERS)}, not '{Path(path).suffix}'")
+        raise WriteError(f"{path}: a surface is written as {' or '.join(_WRITERS)}, not '{Path(path).suffix}'")
     surface = _to_lps(surface_from_probability(probability, level))
     with replacing(path) as temporary:
         if not write(surface, str(temporary)):
@@ -246,8 +246,8 @@ def _with_points(surface: vtkPolyData, points: npt.NDArray[Any]) -> vtkPolyData:
 
 
 def _to_lps(surface: vtkPolyData) -> vtkPolyData:
-    """Half a turn about the S axis, for points and normals; it keeps triangles facing outwards."""
-    half_turn = np.array([-1, -1, 1], np.float32)
+    """Points and normals from RAS to LPS; half a turn keeps triangles facing outwards."""
+    half_turn = LPS_TO_RAS.diagonal()[:3].astype(np.float32)
     moved = _with_points(surface, vtk_to_numpy(surface.GetPoints().GetData()) * half_turn)
     normals = numpy_to_vtk(vtk_to_numpy(surface.GetPointData().GetNormals()) * half_turn, deep=True)
     normals.SetName("Normals")

@@ -1,4 +1,4 @@
-"""Standardised uptake values (SUV, body weight) from the tags of a DICOM PET series.
+"""Standardised uptake values (SUV, body weight) from the tags of a DICOM PET series; whether an image can be in SUV.
 
 The rule is the vendor-neutral one of the RSNA Quantitative Imaging Biomarkers Alliance: QIBA Profile "FDG-PET/CT as an
 imaging biomarker measuring response to cancer therapy" (2013), with the pseudo-code of
@@ -10,7 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
@@ -22,6 +25,11 @@ DOSE_BQ = (1e5, 1e11)
 HALF_LIFE_SECONDS = (10.0, 1e7)
 # After ten half-lives a thousandth of the dose is left: then the two clocks or dates do not belong together.
 MOST_HALF_LIVES = 10.0
+# Bladder and brain reach 30 and noise 100 in single voxels; tissue holds thousands of Bq/ml an hour after injection.
+LARGEST_SUV = 100.0
+LARGEST_SUV_PERCENTILE = 99.9
+# More voxels than these are thinned out: a percentile of 400^3 voxels takes seconds.
+PLAUSIBILITY_VOXELS = 1e6
 # DICOM TM may leave out minutes and seconds, DT also gives an offset from UTC; ACR-NEMA wrote 2006.01.28 and 11:20:11.
 DATE_TIME = re.compile(r"(\d{8})(\d\d)(\d\d)?(\d\d)?(\.\d{1,6})?([+-]\d{4})?")
 PHILIPS = (0x7053, "Philips PET Private Group")
@@ -55,6 +63,24 @@ def suv_factor(*slices: Dataset) -> float:
         return _per_count(slices)
     _check_present([(slices[0], "Units")])
     raise SuvError(f"Units {_tag('Units')} is {units}; only BQML, GML and (Philips) CNTS can be converted to SUV")
+
+
+def check_suv(array: npt.NDArray[Any]) -> None:
+    """Checks that a PET image from a file that states no unit can be in SUV: in Bq/ml its values are far too large.
+
+    Args:
+        array: real ``[k, j, i]``; of large images only every n-th voxel along each axis is looked at.
+
+    Raises:
+        SuvError: the 99.9th percentile is above 100.
+    """
+    step = max(1, round((array.size / PLAUSIBILITY_VOXELS) ** (1 / 3)))
+    value = float(np.percentile(array[::step, ::step, ::step], LARGEST_SUV_PERCENTILE))
+    if value > LARGEST_SUV:
+        raise SuvError(
+            f"PET must be in SUV (g/ml), but the {LARGEST_SUV_PERCENTILE:g}th percentile of the voxels is {value:.4g},"
+            f" more than {LARGEST_SUV:g}: probably Bq/ml; convert it, or read the DICOM series"
+        )
 
 
 def _already_suv(dataset: Dataset) -> float:

@@ -1,6 +1,6 @@
 """Images and masks from and to files: NIfTI, NRRD, MetaImage, 3D Slicer segmentations; images also from DICOM.
 
-The one place of the library where ITK's LPS world turns into RAS and back.
+The one place of the library where images turn from ITK's LPS world to RAS and back.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from TumorSegLib.dicom import is_dicom, quiet_itk, read_series
-from TumorSegLib.errors import GeometryError, ReadError, TumorSegError, WriteError
+from TumorSegLib.errors import GeometryError, ReadError, ResourceError, TumorSegError, WriteError
 from TumorSegLib.files import replacing
-from TumorSegLib.geometry import Grid
+from TumorSegLib.geometry import LPS_TO_RAS, Grid
 from TumorSegLib.integrity import check_metaimage, check_nifti
+from TumorSegLib.memory import is_out_of_memory
+from TumorSegLib.suv import check_suv
 from TumorSegLib.volume import Mask, Volume
 
 #: Suffix to ITK's reader and writer; the first that fits counts.
@@ -36,7 +38,6 @@ FORMATS = {
 #: Formats of a single file; a pair cannot take the place of an old pair in one step.
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")
 SEGMENTATION_SUFFIX = ".seg.nrrd"
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # "Neoplasm, Primary" of DICOM CID 7159, in the notation of 3D Slicer's terminology entries.
 TUMOUR_TAGS = (
     "Segmentation.Status:inprogress|TerminologyEntry:Segmentation category and type - DICOM master list"
@@ -64,10 +65,12 @@ def read_volume(path: str | os.PathLike[str], role: str = "ct") -> Volume:
         GeometryError: spacing that is not positive, or a direction that is not orthonormal.
         ArgumentError: NaN or infinite voxels.
         RoleError: a DICOM series of another modality than the role's.
-        SuvError: a DICOM PET series that cannot be converted to SUV.
+        SuvError: a DICOM PET series that cannot be converted to SUV; another PET file with values far above any SUV.
+        ResourceError: not enough memory.
     """
     source, uid = _split(path)
-    if _holds_dicom(source):
+    from_dicom = _holds_dicom(source)
+    if from_dicom:
         image = read_series(source, uid, role)
     elif uid is not None:
         raise ReadError(f"{source}: '#{uid}' picks a series of a DICOM folder; no such folder")
@@ -75,7 +78,10 @@ def read_volume(path: str | os.PathLike[str], role: str = "ct") -> Volume:
         image = _read_image(source)
     with _naming(source):
         _check_scalar(image)
-        return Volume(grid_from_image(image), _array(image), role)
+        volume = Volume(grid_from_image(image), _array(image), role)
+        if role.partition("_")[0] == "pet" and not from_dicom:
+            check_suv(volume.array)
+        return volume
 
 
 def read_mask(path: str | os.PathLike[str]) -> Mask:
@@ -91,6 +97,7 @@ def read_mask(path: str | os.PathLike[str]) -> Mask:
         ReadError: as :func:`read_volume`; segments that overlap, or are not stored as binary label maps.
         GeometryError: as :func:`read_volume`.
         ArgumentError: values that are not whole numbers from 0 to 255.
+        ResourceError: not enough memory.
     """
     source = Path(path)
     if _holds_dicom(source):
@@ -183,11 +190,13 @@ def _holds_dicom(path: Path) -> bool:
 
 @contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Puts the file in front of what is wrong with its content."""
+    """Puts the file in front of what is wrong with its content, or names it where memory does not suffice."""
     try:
         yield
     except TumorSegError as error:
         raise type(error)(f"{path}: {error}") from error
+    except MemoryError as error:
+        raise ResourceError(f"{path}: not enough memory to read it ({error})") from error
 
 
 def _array(image: sitk.Image) -> npt.NDArray[Any]:
@@ -236,6 +245,9 @@ def _execute(file: Path, reader_name: str, path: Path) -> sitk.Image:
             problem = "direction is not orthonormal; sheared or gantry-tilted images must be resampled first"
             raise GeometryError(f"{path}: {problem}") from error
         reason = str(error).strip().splitlines()[-1].strip()
+        # The NIfTI library names no cause, but check_nifti has just read the whole file.
+        if is_out_of_memory(error) or "nifti_image_load failed" in reason:
+            raise ResourceError(f"{path}: not enough memory to read it ({reason})") from error
         raise ReadError(f"{path}: truncated, damaged, or no {reader_name[:-7]} file ({reason})") from error
 
 

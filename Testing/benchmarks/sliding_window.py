@@ -1,13 +1,17 @@
-"""The window engine against MONAI's ``sliding_window_inference`` in float32: same weights, windows and overlap.
+"""Speed and memory of the automatic engine.
 
-The volume is a phantom's CT and PET around its tumour, mirrored over and over until it fills the shape asked for, in
-voxels of the model's spacing: all of it, or an elliptic cylinder of half its volume with air around.
+First a whole case through ``AutoEngine.segment``: a phantom's PET/CT, 512 x 512 x 200 voxels of 0.98 x 0.98 x 3.27 mm.
+
+Then the window engine against MONAI's ``sliding_window_inference`` in float32: same weights, windows and overlap. The
+volume is a phantom's CT and PET around its tumour, mirrored over and over until it fills the shape asked for, in voxels
+of the model's spacing: all of it, or an elliptic cylinder of half its volume, with a couch below and noise in the air.
 """
 
 from __future__ import annotations
 
 import json
 import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +24,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from TumorSegLib.engines.device import Runtime, choose_runtime
-from TumorSegLib.engines.load import read_weights
+from TumorSegLib.engines.load import load_engine, read_weights
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.engines.sliding_window import WindowPlan, predict
 from TumorSegLib.geometry import Grid
@@ -40,32 +44,67 @@ def run(device: str, shape: tuple[int, int, int], report: Path | None) -> None:
     peak = convolution_peak(runtime)
     print(f"{runtime.name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {runtime.precision}")
     print(f"peak of a 3 x 3 x 3 convolution: {peak / 1e9:.0f} GFLOP/s; volume {shape}, overlap {OVERLAP}")
+    rows = [time_case(device, shape)]
     bodies = ("half", "all")
     ours = {body: time_engine(model, make_channels(model, shape, body), runtime, peak) for body in bodies}
     # MONAI comes last: peak memory is of the whole process and cannot be taken back.
-    rows = [{"body": body, **ours[body][0], **time_monai(model, shape, body, runtime, ours[body])} for body in bodies]
-    for row in rows:
-        print(
-            ", ".join(
-                f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
-            )
-        )
+    rows += [{"body": body, **ours[body][0], **time_monai(model, shape, body, runtime, ours[body])} for body in bodies]
+    print("\n".join(format_row(row) for row in rows))
     if report:
         report.write_text(json.dumps({"device": runtime.name, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
+def format_row(row: dict[str, Any]) -> str:
+    """Names and values on one line, four digits."""
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
+    )
+
+
+def time_case(device: str, shape: tuple[int, int, int]) -> dict[str, Any]:
+    """Seconds of each stage of a case, from images in memory to the mask on their grid, and peak memory."""
+    depth, height, width = shape
+    phantom = make_phantom(0, shape=(depth, height // 4, width // 4), spacing_mm=(3.906, 3.906, 3.27))
+    grid = Grid.from_spacing(shape, (3.906 / 4, 3.906 / 4, 3.27))
+    images = {
+        role: Volume(grid, phantom.images[role].array.repeat(4, axis=1).repeat(4, axis=2), role)
+        for role in ("ct", "pet")
+    }
+    engine = load_engine(MODEL, device)
+    result = engine.segment(images)
+    return {
+        "case": "x".join(map(str, grid.size)),
+        **{f"{stage}_seconds": seconds for stage, seconds in result.info["seconds"].items()},
+        "windows": result.info["windows"],
+        "skipped": result.info["windows_skipped"],
+        "peak_memory_gib": peak_memory_gib(),
+    }
+
+
+def peak_memory_gib() -> float:
+    """Largest resident memory of this process so far."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+
+
 def make_channels(model: ModelFolder, shape: tuple[int, int, int], body: str) -> Channels:
     """Network input of the shape asked for, with a body in half of it or all of it."""
-    spacing = model.spec.spacing_mm
+    spacing, rng = model.spec.spacing_mm, np.random.default_rng(0)
     phantom = make_phantom(0, spacing_mm=spacing, shape=(72, 96, 96))
     (i0, i1), (j0, j1), (k0, k1) = phantom.tumour.bounding_box() or ((0, 1),) * 3
     block = tuple(slice(max(a - 8, 0), b + 8) for a, b in ((k0, k1), (j0, j1), (i0, i1)))
     inside = half_of(shape) if body == "half" else np.ones(shape[1:], dtype=bool)
     images = {}
-    for role, air in (("ct", -1000), ("pet", 0)):
+    for role, air, couch in (("ct", -1000, -50), ("pet", 0, 0)):
         tile = phantom.images[role].array[block]
         filled = np.pad(tile, [(0, n - t) for n, t in zip(shape, tile.shape)], mode="symmetric")
-        images[role] = Volume(Grid.from_spacing(shape, spacing), np.where(inside, filled, air).astype(tile.dtype), role)
+        around = np.full(shape[1:], air, dtype=np.float32)
+        around[int(0.92 * shape[1]) : int(0.92 * shape[1]) + 2] = couch
+        if role == "pet":
+            around = np.abs(rng.normal(0, 0.04, shape[1:])).astype(np.float32)
+        images[role] = Volume(
+            Grid.from_spacing(shape, spacing), np.where(inside, filled, around).astype(tile.dtype), role
+        )
     return prepare(images, model.spec)
 
 
@@ -80,7 +119,7 @@ def network_of(model: ModelFolder, runtime: Runtime) -> nn.Module:
     """The model's network as the engine holds it."""
     network = build_network(model.spec)
     read_weights(network, model.weights, model.spec)
-    return network.eval().to(device=runtime.device, dtype=runtime.dtype)
+    return network.eval().to(device=runtime.device, dtype=runtime.dtype).to(memory_format=runtime.layout)
 
 
 def time_engine(
@@ -98,7 +137,7 @@ def time_engine(
         "skipped": maps.skipped,
         "seconds": seconds,
         "share_of_peak": flops * (maps.windows - maps.skipped) / seconds / peak,
-        "peak_memory_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "peak_memory_gib": peak_memory_gib(),
     }
     return figures, maps.probability > 0.5
 

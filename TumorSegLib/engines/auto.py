@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from torch import nn
 
 from TumorSegLib.engines.device import Runtime
 from TumorSegLib.engines.networks import FIXED_SIZE
-from TumorSegLib.engines.sliding_window import Maps, WindowPlan, predict
+from TumorSegLib.engines.sliding_window import Hooks, Maps, WindowPlan, predict
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.preprocess import Channels, prepare
@@ -46,9 +47,9 @@ class AutoEngine:
     def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime, overlap: float = 0.5) -> None:
         self.spec = spec
         self.overlap = overlap
-        self._network = network.eval()
+        self._original = network.eval()
         self._wanted = runtime
-        self._runtime = self._place(runtime)
+        self._place(runtime)
 
     def segment(
         self,
@@ -74,18 +75,21 @@ class AutoEngine:
             Cancelled: ``cancel`` returned True.
             ResourceError: memory does not suffice even for small tiles on the CPU.
         """
-        clock = _Clock()
+        clock, hooks = _Clock(), Hooks(progress, cancel)
         with _memory_errors(f"to run {self.spec.name!r}"):
+            hooks.check("before it began")
             channels = prepare(images, self.spec)
             clock.lap("prepare")
-            maps, plan = self._predict(channels, mirror, (progress, cancel))
+            maps, plan = self._predict(channels, mirror, hooks)
             clock.lap("network")
+            hooks.check("after the last window")
             target = next(iter(images.values())).grid
             result = _restore(maps, channels.grid, target)
             clock.lap("restore")
         info: dict[str, Any] = {
             "model": self.spec.name,
             "version": self.spec.version,
+            "weights_sha256": self.spec.weights_sha256,
             "roles": list(images),
             "resampled_roles": list(channels.resampled),
             "device": self._runtime.name,
@@ -101,9 +105,7 @@ class AutoEngine:
         }
         return replace(result, info=info)
 
-    def _predict(
-        self, channels: Channels, mirror: bool, hooks: tuple[Progress | None, Cancel | None]
-    ) -> tuple[Maps, WindowPlan]:
+    def _predict(self, channels: Channels, mirror: bool, hooks: Hooks) -> tuple[Maps, WindowPlan]:
         failure: BaseException | None = None
         for plan in self._plans(mirror):
             try:
@@ -124,19 +126,21 @@ class AutoEngine:
 
     def _plans(self, mirror: bool) -> Iterator[WindowPlan]:
         """Ever cheaper ways to do the work: one window at a time, smaller windows, then the CPU for this one case."""
-        self._runtime = self._place(self._wanted)
+        if self._runtime != self._wanted:
+            self._place(self._wanted)
         batch = BATCH.get(self._runtime.device.type, 1)
         plan = WindowPlan(self.spec.patch, self.overlap, batch, mirror)
         yield from _smaller(plan, self.spec.network in FIXED_SIZE)
         if self._runtime.device.type != "cpu":
-            self._runtime = self._place(Runtime(torch.device("cpu"), torch.float32))
+            self._place(Runtime(torch.device("cpu"), torch.float32))
             yield from _smaller(replace(plan, batch=1), self.spec.network in FIXED_SIZE)
 
-    def _place(self, runtime: Runtime) -> Runtime:
+    def _place(self, runtime: Runtime) -> None:
+        """Makes the network of a runtime; from the original each time, so that no rounding is carried along."""
         with _memory_errors(f"to put {self.spec.name!r} on {runtime.name}"):
-            self._network.to(device=runtime.device, dtype=runtime.dtype)
-            self._network.to(memory_format=runtime.layout)  # type: ignore[call-overload]
-        return runtime
+            network = copy.deepcopy(self._original).to(device=runtime.device, dtype=runtime.dtype)
+            self._network = network.to(memory_format=runtime.layout)  # type: ignore[call-overload]
+        self._runtime = runtime
 
 
 def _smaller(plan: WindowPlan, fixed: bool) -> Iterator[WindowPlan]:

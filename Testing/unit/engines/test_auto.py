@@ -36,7 +36,7 @@ class Threshold(nn.Module):
 
 
 class Hungry(Threshold):
-    """Runs out of memory on windows of more voxels than it can take."""
+    """Runs out of memory on windows of more voxels than it can take; the engine's copies of it are itself."""
 
     def __init__(self, most: int, error: Exception) -> None:
         super().__init__()
@@ -44,6 +44,9 @@ class Hungry(Threshold):
         self.sizes: list[tuple[int, ...]] = []
         self.refused: list[weakref.ref[torch.Tensor]] = []
         self.alive = 0
+
+    def __deepcopy__(self, _: object) -> Hungry:
+        return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         self.alive = max(self.alive, sum(reference() is not None for reference in self.refused))
@@ -177,6 +180,7 @@ def test_info_is_json_and_says_what_was_done():
     assert info == {
         "model": "two",
         "version": "1.2.3",
+        "weights_sha256": "",
         "roles": ["ct", "pet"],
         "resampled_roles": ["pet"],
         "device": "cpu",
@@ -351,3 +355,21 @@ def test_bad_input_is_refused_before_the_network_runs():
     with pytest.raises(ArgumentError, match="overlap"):
         AutoEngine(tiny_spec(), network, FLOAT32, overlap=1).segment({"ct": noise_volume(OBLIQUE)})
     assert network.sizes == []
+
+
+def test_falling_back_to_float32_does_not_keep_the_rounding_of_lower_precision():
+    spec, image = tiny_spec(), {"ct": noise_volume(OBLIQUE)}
+    exact = AutoEngine(spec, tiny_network(spec), FLOAT32).segment(image)
+    runner = AutoEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), torch.bfloat16))
+    runner._place(FLOAT32)
+    runner._wanted = FLOAT32
+    assert np.array_equal(runner.segment(image).probability.array, exact.probability.array)
+
+
+def test_cancel_is_heard_before_anything_is_done_and_where_nothing_is_shown():
+    air = {"ct": Volume(OBLIQUE, np.full(OBLIQUE.shape, -1000, np.int16), "ct")}
+    asked: list[int] = []
+    with pytest.raises(Cancelled, match="before it began"):
+        engine().segment(air, cancel=lambda: True)
+    with pytest.raises(Cancelled, match="of 12 windows"):
+        engine().segment(air, cancel=lambda: asked.append(0) or len(asked) > 1)

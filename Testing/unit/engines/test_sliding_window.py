@@ -19,7 +19,7 @@ from Testing.fakes import tiny_network, tiny_spec
 from TumorSegLib.engines import sliding_window
 from TumorSegLib.engines.device import Runtime
 from TumorSegLib.engines.networks import probabilities
-from TumorSegLib.engines.sliding_window import Maps, WindowPlan, gaussian_weights, predict, window_starts
+from TumorSegLib.engines.sliding_window import Hooks, Maps, WindowPlan, gaussian_weights, predict, window_starts
 from TumorSegLib.errors import ArgumentError, Cancelled
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -45,7 +45,7 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def run(network: nn.Module, channels: torch.Tensor, plan: WindowPlan, tissue=None, **hooks) -> Maps:
     tissue = np.ones(channels.shape[1:], bool) if tissue is None else tissue
-    return predict(network, channels, tissue, plan, CPU, (hooks.get("progress"), hooks.get("cancel")))
+    return predict(network, channels, tissue, plan, CPU, Hooks(**hooks))
 
 
 @pytest.mark.parametrize(
@@ -294,3 +294,13 @@ def test_the_caller_s_arrays_are_left_alone():
     before = channels.clone()
     run(tiny_network(tiny_spec()), channels, WindowPlan((8, 8, 8), mirror=True))
     assert torch.equal(channels, before)
+
+
+def test_a_few_noisy_voxels_are_not_tissue():
+    tissue = np.zeros((16, 16, 16), bool)
+    tissue[8, 8, :4] = True  # 4 of 4096: below a thousandth
+    channels = torch.ones(1, 16, 16, 16)
+    plan = WindowPlan((16, 16, 16))
+    assert run(Function(lambda x: x), channels, plan, tissue).skipped == 1
+    tissue[8, 9, 0] = True
+    assert run(Function(lambda x: x), channels, plan, tissue).skipped == 0

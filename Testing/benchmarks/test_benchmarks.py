@@ -1,0 +1,28 @@
+"""The benchmarks run, on a volume small enough for a test; how fast is not asked here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from Testing.benchmarks import import_time, sliding_window
+
+
+@pytest.mark.slow
+def test_speed_compares_the_same_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sliding_window.run("cpu", (48, 160, 160), tmp_path / "speed.json")
+    case, half, full = json.loads((tmp_path / "speed.json").read_text())["rows"]
+    assert case["case"] == "160x160x48"
+    assert half["skipped"] > 0 == full["skipped"]
+    for row in (half, full):
+        assert row["dice_between"] > 0.98
+        assert 0 < row["share_of_peak"] < 1.5
+    assert "GFLOP/s" in capsys.readouterr().out
+
+
+def test_import_time_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_time, "RUNS", 1)
+    import_time.run()
+    assert "import TumorSegLib" in capsys.readouterr().out

@@ -1,0 +1,18 @@
+"""Telling a lack of memory from other failures: numpy raises MemoryError, ITK and PyTorch RuntimeError."""
+
+from __future__ import annotations
+
+#: What RuntimeErrors for a lack of memory say, in lower case: CUDA, PyTorch's allocators, cuDNN and cuBLAS, ITK, C++.
+OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "not enough memory",
+    "alloc_failed",
+    "failed to allocate memory",
+    "bad_alloc",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of any library means that the memory of the machine or of its GPU ran out."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
