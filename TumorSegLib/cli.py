@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from TumorSegLib import __version__
 from TumorSegLib.errors import ArgumentError, ModelError, TumorSegError, WriteError
 from TumorSegLib.files import write_text
+from TumorSegLib.postprocess import fill_holes, remove_small
 from TumorSegLib.protocols import Progress, Result
 from TumorSegLib.registry import CARD_FILE, ModelFolder, find_model, list_models
 from TumorSegLib.report import DISCLAIMER, make_report, to_json
@@ -27,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.run(options)
-    except TumorSegError as error:
+    except (TumorSegError, OSError, MemoryError) as error:
         if options.debug:
             raise
-        print(f"tumorseg: error: {error}", file=sys.stderr)
+        print(f"tumorseg: error: {str(error) or 'not enough memory'}", file=sys.stderr)  # a MemoryError may be mute
         return 2
     except KeyboardInterrupt:
         print("tumorseg: interrupted; no file is half-written", file=sys.stderr)
@@ -41,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="tumorseg", description=f"Segment tumours on CT, PET and MR. {DISCLAIMER}")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--debug", action="store_true", help="show an error's traceback")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_segment(commands)
     _add_models(commands)
@@ -50,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", metavar="FILE", help="write the metrics here, too")
     demo = _command(commands, "demo", _demo, "segment a synthetic PET/CT and write all results to a folder")
     demo.add_argument("--output", default="demo", metavar="FOLDER", help="where to (default %(default)s)")
-    demo.add_argument("--seed", type=int, default=0, help="of the phantom (default %(default)s)")
+    demo.add_argument("--seed", type=int, help="of the phantom, from 0 on (default: one that training never saw)")
     return parser
 
 
@@ -58,7 +65,8 @@ def _command(
     commands: Any, name: str, run: Callable[[argparse.Namespace], None], help_: str
 ) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    # No default here: it would undo a --debug before the command.
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
     parser.set_defaults(run=run)
     return parser
 
@@ -74,7 +82,7 @@ def _add_segment(commands: Any) -> None:
         "file or a DICOM folder; FOLDER#SeriesInstanceUID picks one of several series. "
         "Results lie on the first one's grid",
     )
-    segment.add_argument("--model", default="sts-auto", help="name or folder (default %(default)s)")
+    segment.add_argument("--model", default="sts-auto", help="name or folder; ./NAME is a folder (default %(default)s)")
     segment.add_argument(
         "--output",
         action="append",
@@ -82,11 +90,20 @@ def _add_segment(commands: Any) -> None:
         metavar="FILE",
         help=f"mask, {', '.join(MASK_SUFFIXES)}; may be repeated",
     )
-    segment.add_argument("--probability", metavar="FILE", help="write the probability map, 0 to 1")
+    segment.add_argument(
+        "--min-volume",
+        type=_millilitres,
+        default=0.0,
+        metavar="ML",
+        help="take connected regions smaller than this out of the mask; surface, preview and info follow it "
+        "(default %(default)s)",
+    )
+    segment.add_argument("--fill-holes", action="store_true", help="then fill closed cavities of the mask")
+    segment.add_argument("--probability", metavar="FILE", help="write the model's probability map, 0 to 1")
     segment.add_argument("--uncertainty", metavar="FILE", help="write predictive entropy in bits (implies --mirror)")
-    segment.add_argument("--surface", metavar="FILE", help="write the tumour's surface, .stl or .vtp")
+    segment.add_argument("--surface", metavar="FILE", help="write the tumour's surface, .stl or .vtp, if there is one")
     segment.add_argument("--preview", metavar="FILE", help="write a picture, .png")
-    segment.add_argument("--info", metavar="FILE", help="write volume, shape, model and timings as JSON")
+    segment.add_argument("--info", metavar="FILE", help="write volume, shape, inputs, model and timings as JSON")
     segment.add_argument("--mirror", action="store_true", help="average over mirror images: 8 times the work")
     segment.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
     segment.add_argument(
@@ -94,6 +111,16 @@ def _add_segment(commands: Any) -> None:
         default="auto",
         help="auto, float32, bfloat16 or float16 (default %(default)s: the fastest native one)",
     )
+
+
+def _millilitres(text: str) -> float:
+    try:
+        volume = float(text)
+    except ValueError:
+        volume = math.nan
+    if not (math.isfinite(volume) and volume >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a volume of at least 0 ml")
+    return volume
 
 
 def _add_models(commands: Any) -> None:
@@ -108,13 +135,22 @@ def _add_models(commands: Any) -> None:
 
 
 def _segment(options: argparse.Namespace) -> None:
-    _check_outputs(options)
-    images = _read_inputs(options.input)
+    inputs = _parse_inputs(options.input)
+    wanted: list[tuple[Sequence[str | None], tuple[str, ...]]] = [
+        (options.output, MASK_SUFFIXES),
+        ((options.probability, options.uncertainty), WRITABLE),
+        ((options.surface,), (".stl", ".vtp")),
+        ((options.preview,), (".png",)),
+        ((options.info,), (".json",)),
+    ]
+    _check_outputs(wanted, inputs.values())
+    images: Images = {role: read_volume(path, role) for role, path in inputs.items()}
     from TumorSegLib.engines.load import load_engine  # imports torch, which takes seconds: not before the input is read
 
     engine = load_engine(options.model, options.device, options.precision)
     with _progress_bar("Segmenting") as progress:
         result = engine.segment(images, mirror=options.mirror or bool(options.uncertainty), progress=progress)
+    result = _tidied(result, options)
     _write_results(options, images, result)
     resampled = result.info["resampled_roles"]
     if resampled:
@@ -124,36 +160,68 @@ def _segment(options: argparse.Namespace) -> None:
             f"{result.info['model']}: tumour of {result.mask.volume_ml:.1f} ml, written to {', '.join(options.output)}"
         )
     else:
-        print(f"{result.info['model']}: no tumour found, an empty mask was written to {', '.join(options.output)}")
+        least = f" of at least {options.min_volume:g} ml" if options.min_volume else ""
+        print(
+            f"{result.info['model']}: no tumour found{least}, an empty mask was written to {', '.join(options.output)}"
+        )
 
 
-def _check_outputs(options: argparse.Namespace) -> None:
-    """Finds out before the work, not after it, what could not be written."""
-    wanted: list[tuple[Sequence[str | None], tuple[str, ...]]] = [
-        (options.output, MASK_SUFFIXES),
-        ((options.probability, options.uncertainty), WRITABLE),
-        ((options.surface,), (".stl", ".vtp")),
-        ((options.preview,), (".png",)),
-        ((options.info,), (".json",)),
-    ]
-    for paths, suffixes in wanted:
-        for path in filter(None, paths):
-            if not path.lower().endswith(suffixes):
-                raise WriteError(f"{path}: the name must end with {' or '.join(suffixes)}")
-            if not Path(path).parent.is_dir():
-                raise WriteError(f"{path}: cannot be written, the folder {Path(path).parent} does not exist")
-
-
-def _read_inputs(inputs: Sequence[str]) -> Images:
-    images: dict[str, Volume] = {}
+def _parse_inputs(inputs: Sequence[str]) -> dict[str, str]:
+    """Role to path."""
+    paths: dict[str, str] = {}
     for text in inputs:
         role, separator, path = text.partition("=")
         if not (role and separator and path):
             raise ArgumentError(f"--input {text!r} is not of the form ROLE=PATH, e.g. ct=ct.nii.gz")
-        if role in images:
+        if role in paths:
             raise ArgumentError(f"--input gives the role {role!r} twice")
-        images[role] = read_volume(path, role)
-    return images
+        paths[role] = path
+    return paths
+
+
+def _check_outputs(wanted: Sequence[tuple[Sequence[str | None], tuple[str, ...]]], inputs: Iterable[str]) -> None:
+    """Finds out before the work, not after it, what could not be written or would overwrite another file.
+
+    Args:
+        wanted: paths, None where nothing is to be written, each time with the suffixes they may have.
+        inputs: paths that are read.
+
+    Raises:
+        WriteError: an output cannot be written, is given twice or is an input.
+    """
+    taken = {Path(path).resolve(): "it is an input" for path in inputs}
+    for paths, suffixes in wanted:
+        for path in (p for p in paths if p is not None):
+            place = Path(path).resolve()
+            problem = _problem(Path(path), suffixes) or taken.get(place)
+            if problem:
+                raise WriteError(f"{path}: cannot be written, {problem}")
+            taken[place] = "another output goes there"
+
+
+def _problem(file: Path, suffixes: tuple[str, ...]) -> str | None:
+    """Why a file cannot be written, if so."""
+    mask_only = file.name.lower().endswith(SEGMENTATION_SUFFIX) and SEGMENTATION_SUFFIX not in suffixes
+    if mask_only or not file.name.endswith(suffixes) or file.name in suffixes:
+        return f"the name must be NAME{' or NAME'.join(suffixes)}, the suffix in lower case"
+    if file.is_dir():
+        return "it is a folder"
+    if not file.parent.is_dir():
+        return f"the folder {file.parent} does not exist"
+    if not os.access(file.parent, os.W_OK):
+        return f"the folder {file.parent} is not writable"
+    return None
+
+
+def _tidied(result: Result, options: argparse.Namespace) -> Result:
+    """The result with the mask tidied as asked, and a note of it; the probability stays as the model gave it."""
+    mask = result.mask
+    if options.min_volume:
+        mask = remove_small(mask, options.min_volume)
+    if options.fill_holes:
+        mask = fill_holes(mask)
+    info = {**result.info, "min_volume_ml": options.min_volume, "fill_holes": options.fill_holes}
+    return replace(result, mask=mask, info=info)
 
 
 def _write_results(options: argparse.Namespace, images: Images, result: Result) -> None:
@@ -164,9 +232,7 @@ def _write_results(options: argparse.Namespace, images: Images, result: Result) 
     if options.uncertainty and result.uncertainty is not None:
         write_volume(result.uncertainty, options.uncertainty)
     if options.surface:
-        from TumorSegLib.surface import write_surface
-
-        write_surface(result.probability, options.surface)
+        _write_surface(result, options.surface)
     if options.preview:
         from TumorSegLib.preview import write_preview
         from TumorSegLib.resample import resample
@@ -174,7 +240,22 @@ def _write_results(options: argparse.Namespace, images: Images, result: Result) 
         on_grid = {role: resample(volume, result.mask.grid, volume.array.min()) for role, volume in images.items()}
         write_preview(on_grid, result.mask, options.preview, result.probability)
     if options.info:
-        write_text(options.info, to_json(make_report(result)))
+        inputs = {role: os.path.abspath(path) for role, path in _parse_inputs(options.input).items()}
+        report = {**make_report(result), "tumorseg_version": __version__, "inputs": inputs}
+        write_text(options.info, to_json(report))
+
+
+def _write_surface(result: Result, path: str) -> None:
+    if not result.mask.array.any():
+        Path(path).unlink(missing_ok=True)  # of an earlier run; it would pass for this one's
+        print(f"no surface was written to {path}: the mask is empty")
+        return
+    from TumorSegLib.surface import write_surface
+
+    # The surface runs smoothly through the probability, and round the mask where that was tidied.
+    inside, probability = result.mask.array > 0, result.probability.array
+    shown = np.where((probability > 0.5) == inside, probability, inside).astype(np.float32)
+    write_surface(Volume(result.mask.grid, shown, "probability"), path)
 
 
 def _list_models(_: argparse.Namespace) -> None:
@@ -203,6 +284,7 @@ def _verify_model(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from TumorSegLib.metrics import evaluate
 
+    _check_outputs([((options.json,), (".json",))], (options.prediction, options.reference))
     prediction, reference = read_mask(options.prediction), read_mask(options.reference)
     metrics = evaluate(_one_label(prediction), _one_label(reference)).to_dict()
     _print_metrics(metrics)
@@ -211,7 +293,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _one_label(mask: Mask) -> Mask:
-    return Mask(mask.grid, (mask.array > 0).astype("uint8"))
+    return Mask(mask.grid, (mask.array > 0).astype(np.uint8))
 
 
 def _print_metrics(metrics: dict[str, float | None]) -> None:
@@ -220,10 +302,11 @@ def _print_metrics(metrics: dict[str, float | None]) -> None:
 
 
 def _demo(options: argparse.Namespace) -> None:
-    from TumorSegLib.demo import run_demo
+    from TumorSegLib.demo import SEED, run_demo
 
     with _progress_bar("Segmenting") as progress:
-        report = run_demo(options.output, options.seed, progress=progress)
+        seed = SEED if options.seed is None else options.seed
+        report = run_demo(options.output, seed, progress=progress)
     metrics, seconds = report["metrics"], report["seconds"]
     rows = {
         "model": f"{report['model']} {report['version']} on {report['device']}, {report['precision']}",

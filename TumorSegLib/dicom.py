@@ -7,6 +7,7 @@ A series is read only if it is one regular stack of slices; everything else is r
 from __future__ import annotations
 
 import os
+import struct
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import pydicom
 import SimpleITK as sitk
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 
 from TumorSegLib.errors import GeometryError, ReadError, ResourceError, RoleError
@@ -28,6 +30,9 @@ from TumorSegLib.suv import suv_factor
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 
+#: What pydicom raises for a value cut off or of the wrong type, when it is first used; and for a file, on reading.
+VALUE_ERRORS = (BytesLengthException, IndexError, TypeError, ValueError)
+FILE_ERRORS = (*VALUE_ERRORS, AttributeError, EOFError, InvalidDicomError, KeyError, OSError, struct.error)
 #: DICOM modality that a role (up to its first underscore) stands for.
 MODALITIES = {"ct": "CT", "pet": "PT", "mr": "MR"}
 # Largest deviation of one gap from the usual one. Positions rounded to 0.1 mm at a spacing of 0.6 mm reach 0.17; one
@@ -163,7 +168,7 @@ def read_series(path: str | os.PathLike[str], uid: str | None = None, role: str 
         image = _pixels(series)
         if role.partition("_")[0] == "pet":
             image = sitk.Cast(image, sitk.sitkFloat32) * suv_factor(*series.tags)
-    except (TypeError, ValueError) as error:  # pydicom converts text to numbers on first use
+    except VALUE_ERRORS as error:
         raise ReadError(f"{source}: series {series.uid} has damaged tags: {error}") from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
@@ -184,11 +189,19 @@ def _image_tags(path: Path) -> Dataset | None:
         if named.endswith("Storage") and not named.endswith("Image Storage"):
             return None  # RTSTRUCT, SEG, dose, reports; contours can take a second to read
         tags = pydicom.dcmread(path, stop_before_pixels=True)
-    except (InvalidDicomError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+        told = _tells_series(tags)
+    except FILE_ERRORS as error:
         raise ReadError(f"{path}: truncated or damaged DICOM file: {error}") from error
-    if not (tags.get("Rows") or tags.get("SeriesInstanceUID")):
-        raise ReadError(f"{path}: truncated DICOM file: a {named[:-8]} without SeriesInstanceUID (0020,000e)")
+    if not told:
+        raise ReadError(f"{path}: truncated DICOM file: a {named[:-8]} without Rows (0028,0010)")
     return tags
+
+
+def _tells_series(tags: Dataset) -> bool:
+    """Whether the series of a slice is known: the last tag of a truncated file may be cut off itself."""
+    if tags.get("Rows"):
+        return True
+    return bool(tags.get("SeriesInstanceUID")) and max(tags.keys()) > (tag_for_keyword("SeriesInstanceUID") or 0)
 
 
 def _series(uid: str, group: Sequence[tuple[Path, Dataset]]) -> Series:
@@ -206,9 +219,9 @@ def _series(uid: str, group: Sequence[tuple[Path, Dataset]]) -> Series:
 def _height(tags: Dataset) -> float:
     """Position along the slice normal in mm; 0 where the slice states none, so that such series can be listed."""
     try:
-        row, column = np.split(np.asarray(tags.ImageOrientationPatient, float), 2)
+        row, column = np.asarray(tags.ImageOrientationPatient, float).reshape(2, 3)
         return float(np.cross(row, column) @ np.asarray(tags.ImagePositionPatient, float))
-    except (AttributeError, TypeError, ValueError):
+    except (AttributeError, *VALUE_ERRORS):
         return 0.0
 
 

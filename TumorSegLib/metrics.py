@@ -3,9 +3,9 @@
 Every label other than 0 is foreground. The surface of a mask is its set of boundary voxels: foreground voxels with at
 least one of their 6 face neighbours in the background, everything outside the image counting as background, so a mask
 cut off by the image border has a surface there. Distances are Euclidean between voxel centres in mm, exact for any
-spacing, and need no direction because grids are orthonormal. Every boundary voxel counts
-once, as by default in MONAI, whose figures are the same. Nikolov et al. (DeepMind's ``surface-distance``) weight by the
-area of surface elements instead, so their figures differ somewhat; the nsd here is their surface Dice, counted in voxels.
+spacing, and need no direction because grids are orthonormal. Every boundary voxel counts once, as by
+default in MONAI, whose figures are the same. DeepMind's ``surface-distance`` (Nikolov et al.) weights surface elements
+by their area instead, so its figures differ somewhat; nsd is their surface Dice counted in voxels.
 
 Where a mask is empty:
 

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from scipy.ndimage import binary_fill_holes, binary_opening, gaussian_filter, generate_binary_structure
 
-from TumorSegLib.errors import ArgumentError, GeometryError, ResourceError
+from TumorSegLib.errors import ArgumentError, GeometryError, ResourceError, WriteError
 from TumorSegLib.files import replacing
 from TumorSegLib.geometry import Box, Grid
 from TumorSegLib.postprocess import largest_component
@@ -113,12 +113,12 @@ def write_preview(images: Images, mask: Mask, path: str | os.PathLike[str], prob
             mask.
 
     Raises:
-        ArgumentError: no image, or another suffix than ``.png``.
+        ArgumentError: no image.
         GeometryError: an image or the probability lies on another grid than the mask.
-        WriteError: the file cannot be written.
+        WriteError: another suffix than ``.png``, or the file cannot be written.
     """
     if Path(path).suffix.lower() != ".png":
-        raise ArgumentError(f"{path}: a preview is written as .png, not '{Path(path).suffix}'")
+        raise WriteError(f"{path}: a preview is written as .png, not '{Path(path).suffix}'")
     if not images:
         raise ArgumentError("a preview needs at least one image, got none")
     for name, volume in [*images.items(), *([("probability", probability)] if probability else [])]:

@@ -1,8 +1,8 @@
 """Model folders: what a model is, where models lie, and whether their files are what they claim.
 
 A model is a folder with ``model.json`` (a :class:`ModelSpec`), ``weights.safetensors`` and ``MODEL_CARD.md``. Models
-are looked for among those bundled with the library, then in ``$TUMORSEG_MODELS`` (default ``~/.tumorseg/models``); a
-path to a folder is taken as it is.
+are looked for by name among those bundled with the library, then in ``$TUMORSEG_MODELS`` (default
+``~/.tumorseg/models``), and last as the path of a folder; a path with a separator, ``./NAME``, is always a path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,8 @@ class ModelSpec:
     def from_dict(cls, data: Mapping[str, Any], origin: str = SPEC_FILE) -> ModelSpec:
         """Checks and converts parsed JSON; ``origin`` names the source in errors. Raises :class:`ModelError`."""
         known = {f.name for f in fields(cls)}
-        missing = {f.name for f in fields(cls)[:-3]} - set(data)
+        required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+        missing = required - set(data)
         if missing or set(data) - known:
             raise ModelError(f"{origin}: missing {sorted(missing)}, unknown {sorted(set(data) - known)}")
         values = dict(data)
@@ -192,17 +193,23 @@ def list_models() -> list[ModelFolder]:
 
 
 def find_model(name_or_path: str | os.PathLike[str]) -> ModelFolder:
-    """Finds a model by name, or by the path of its folder.
+    """Finds a model by name or, where none has that name, by the path of its folder.
+
+    Args:
+        name_or_path: text with a separator (``./NAME``) and path objects are tried as a path first.
 
     Raises:
         ModelError: there is no such model; the message lists those there are.
     """
-    if (Path(name_or_path) / SPEC_FILE).is_file():
+    is_folder = (Path(name_or_path) / SPEC_FILE).is_file()
+    if is_folder and (not isinstance(name_or_path, str) or os.path.dirname(name_or_path)):
         return read_model_folder(name_or_path)
     models, broken = _scan()
     for model in models:
         if model.spec.name == str(name_or_path):
             return model
+    if is_folder:
+        return read_model_folder(name_or_path)
     names = ", ".join(m.spec.name for m in models) or "none"
     raise ModelError(
         f"no model {str(name_or_path)!r}: neither a model folder nor one of the models known ({names})"

@@ -19,7 +19,7 @@ def make_report(result: Result) -> dict[str, Any]:
 
     Returns:
         JSON-ready. Volumes in ml, lengths in mm, centroids in RAS mm, boxes as half-open voxel ranges (i, j, k),
-        times in seconds. ``shape`` is None where no tumour was found.
+        times in seconds. ``shape`` is None where no tumour was found. ``version`` is the model's.
     """
     grid = result.mask.grid
     components = connected_components(result.mask)

@@ -348,6 +348,8 @@ def _write(image: sitk.Image, path: str | os.PathLike[str]) -> None:
                 writer.Execute(image)
             # The NIfTI writer says nothing of a full disk, and others miss what fails on closing: so read it back.
             complete = np.array_equal(_array(_read_image(temporary)), _array(image))
+        except ResourceError:
+            raise
         except (RuntimeError, TumorSegError) as error:
             raise WriteError(_why_not(path, str(error).strip().splitlines()[-1].strip())) from error
         if not complete:

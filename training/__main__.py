@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from training.data import default_folder
 from TumorSegLib.errors import ArgumentError, TumorSegError, WriteError
@@ -16,7 +18,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one command; returns the exit status: 0, or 2 for bad input."""
+    """Runs one command; returns the exit status: 0, 2 for bad input, 130 for an interruption."""
     options = _parser().parse_args(arguments)
     try:
         options.run_command(options)
@@ -25,6 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"interrupted; {options.interrupted}", file=sys.stderr)
+        return 130
     return 0
 
 
@@ -32,15 +37,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    train = commands.add_parser("train", help="train, or go on with, a model")
+    train = _add_command(commands, "train", _train, "train, or go on with, a model")
     train.add_argument("configuration", type=Path, help="TOML file, see training/configs")
     train.add_argument("--data", type=Path, default=default_folder(), help="data folder (default %(default)s)")
     # Not --run alone, though it works: torchrun takes that for a beginning of its own --run-path.
     train.add_argument("--run-folder", dest="run", type=Path, help="folder of the run (default training/runs/NAME)")
     train.add_argument("--threads", type=int, help="CPU threads")
     _add_device(train)
-    train.set_defaults(run_command=_train)
-    evaluate = commands.add_parser("evaluate", help="measure a model by the evaluation protocol")
+    train.set_defaults(interrupted="the same command goes on from the last checkpoint")
+    evaluate = _add_command(commands, "evaluate", _evaluate, "measure a model by the evaluation protocol")
     evaluate.add_argument("--model", required=True, help="name or folder of a model")
     evaluate.add_argument("--data", type=Path, default=default_folder(), help="data folder (default %(default)s)")
     evaluate.add_argument("--fold", type=int, help="only this fold (default all cases)")
@@ -49,12 +54,22 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", type=Path, help="write the whole report here")
     evaluate.add_argument("--record", action="store_true", help="note the summary in the model's model.json")
     _add_device(evaluate)
-    evaluate.set_defaults(run_command=_evaluate)
-    export = commands.add_parser("export", help="make a model folder of a run")
+    export = _add_command(commands, "export", _export, "make a model folder of a run")
     export.add_argument("run", type=Path, help="folder of the run")
     export.add_argument("--output", type=Path, help="model folder (default TumorSegLib/bundled/NAME)")
     export.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of the weights")
-    export.set_defaults(run_command=_export)
+    return parser
+
+
+def _add_command(
+    commands: Any, name: str, run_command: Callable[[argparse.Namespace], None], help_: str
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_)
+    # Without a default of its own, which would undo a --debug before the command.
+    parser.add_argument(
+        "--debug", action="store_true", default=argparse.SUPPRESS, help="show the traceback of an error"
+    )
+    parser.set_defaults(run_command=run_command, interrupted="nothing was written")
     return parser
 
 

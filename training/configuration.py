@@ -20,6 +20,9 @@ else:
 
 Section = TypeVar("Section")
 
+# How long a run lasts, how often it saves and how fast it draws its samples may change when it is resumed.
+MAY_CHANGE = frozenset({"steps", "checkpoint_every", "validate_every", "workers", "results"})
+
 
 @dataclass(frozen=True)
 class DataSettings:
@@ -45,6 +48,7 @@ class Optimisation:
         ema_decay: of the averaged weights, which are those exported.
         seed: of weights and samples.
         checkpoint_every, validate_every: steps; both happen after the last step too, validation not at all if 0.
+        workers: threads that draw samples ahead; any number draws the same. One makes about 28 patches per second.
     """
 
     steps: int
@@ -57,9 +61,10 @@ class Optimisation:
     seed: int = 0
     checkpoint_every: int = 250
     validate_every: int = 0
+    workers: int = 1
 
     def __post_init__(self) -> None:
-        check_range(self, 1, math.inf, "steps", "batch", "checkpoint_every")
+        check_range(self, 1, math.inf, "steps", "batch", "checkpoint_every", "workers")
         check_range(self, 0, math.inf, "learning_rate", "warm_up", "weight_decay", "seed", "validate_every")
         check_range(self, 1e-12, math.inf, "gradient_clip")
         check_range(self, 0, 1, "ema_decay")
@@ -114,6 +119,16 @@ def parse_configuration(text: str, origin: str) -> Configuration:
     )
     _check_model(configuration, origin)
     return configuration
+
+
+def differences(first: Configuration, second: Configuration) -> list[str]:
+    """The settings, as ``[section] name``, in which two configurations differ that cannot be of one run."""
+    differ = []
+    for section in ("model", "data", "augmentation", "optimisation"):
+        one, other = getattr(first, section), getattr(second, section)
+        names = [field.name for field in fields(one) if field.name not in MAY_CHANGE]
+        differ += [f"[{section}] {name}" for name in names if getattr(one, name) != getattr(other, name)]
+    return differ
 
 
 def _check_sections(values: Mapping[str, Any], origin: str) -> None:

@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry import Box
 from TumorSegLib.phantom import make_phantom
-from TumorSegLib.resample import resample
+from TumorSegLib.resample import average_blocks, resample
 from TumorSegLib.volume import Mask, Volume
 from TumorSegLib.volume_io import read_mask, read_volume
 
@@ -126,6 +128,33 @@ def _window(folder: Path, name: str, reference: Mask) -> Box:
     except GeometryError as error:
         raise GeometryError(f"{path}: jitter_window_xyz of {name!r}: {error}") from error
     return box
+
+
+def coarsened(case: Case, spacing_mm: Sequence[float]) -> Case:
+    """The case as inference at a spacing sees it before it interpolates: blocks of voxels averaged.
+
+    Args:
+        case: its images in raw units (HU, SUV).
+        spacing_mm: ``(i, j, k)`` of the model.
+
+    Returns:
+        The case on the grid of :func:`TumorSegLib.resample.average_blocks`. A block's label is the one most of its
+        voxels have, the lower of two that tie; its window holds every block that the window touched. The same object
+        where no voxel is at least twice as fine as the spacing.
+    """
+    fine = case.reference.grid
+    target = fine.with_spacing(spacing_mm)
+    images = {role: average_blocks(volume, target) for role, volume in case.images.items()}
+    if all(images[role] is volume for role, volume in case.images.items()):
+        return case
+    grid = next(iter(images.values())).grid
+    labels = np.unique(np.append(case.reference.array, np.uint8(0)))
+    maps = [Volume(fine, (case.reference.array == label).astype(np.float32)) for label in labels]
+    shares = [average_blocks(volume, target).array for volume in maps]
+    reference = Mask(grid, labels[np.argmax(shares, axis=0)])
+    blocks = np.rint(np.divide(grid.spacing, fine.spacing)).astype(int)
+    i, j, k = ((int(low // n), int(-(-high // n))) for (low, high), n in zip(case.window, blocks))
+    return Case(case.name, images, reference, (i, j, k))
 
 
 def phantom_case(seed: int, roles: Sequence[str]) -> Case:

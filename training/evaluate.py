@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ import numpy as np
 from torch import nn
 
 from training.data import Case, read_case, read_folds
+from training.progress import progress_bar
+from TumorSegLib import __version__
 from TumorSegLib.engines.auto import AutoEngine
 from TumorSegLib.engines.device import Runtime
 from TumorSegLib.errors import ArgumentError, RoleError
@@ -22,6 +25,7 @@ from TumorSegLib.registry import ModelSpec
 from TumorSegLib.volume import Mask
 
 MEASURES = ("dice", "iou", "hd95_mm", "assd_mm", "nsd", "balanced_average_hausdorff_mm", "sensitivity", "precision")
+RUN_SETTINGS = ("device", "precision", "overlap")
 
 
 def role_subsets(spec: ModelSpec) -> list[tuple[str, ...]]:
@@ -35,12 +39,16 @@ def evaluate_case(engine: Engine, case: Case, roles: Sequence[str], mirror: bool
     """Segments a case from some of its roles, as if nothing outside its window existed, and compares.
 
     Returns:
-        All metrics of :func:`TumorSegLib.metrics.evaluate`, with ``case``.
+        All metrics of :func:`TumorSegLib.metrics.evaluate`, with ``case``, ``seconds`` (of the segmentation) and
+        ``run``: what the engine tells of ``RUN_SETTINGS``.
     """
     part = case.cropped(case.window)
+    started = time.perf_counter()
     result = engine.segment({role: part.images[role] for role in roles}, mirror=mirror)
+    seconds = round(time.perf_counter() - started, 3)
     reference = Mask(part.reference.grid, (part.reference.array > 0).astype(np.uint8))
-    return {"case": case.name, **compare(result.mask, reference).to_dict()}
+    run = {name: result.info.get(name) for name in RUN_SETTINGS}
+    return {"case": case.name, "seconds": seconds, "run": run, **compare(result.mask, reference).to_dict()}
 
 
 def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
@@ -66,7 +74,9 @@ def evaluate_folder(
     A case counts for the subsets of which it has all roles.
 
     Returns:
-        JSON-ready: per subset of roles (names joined with ``+``) the summary and the row of every case.
+        JSON-ready: ``subsets``, which has per subset of roles (names joined with ``+``) the summary and the row of
+        every case, and what the figures hold for: model, its version and weights, TumorSeg's version, fold, mirror,
+        and ``RUN_SETTINGS`` (a list where cases differ, since an engine short of memory goes to the CPU).
 
     Raises:
         ArgumentError: there is no such fold.
@@ -79,17 +89,33 @@ def evaluate_folder(
     if fold is not None and not 0 <= fold < len(folds):
         raise ArgumentError(f"fold {fold} does not exist; {data} has folds 0 to {len(folds) - 1}")
     names = folds[fold] if fold is not None else [name for one in folds for name in one]
-    report: dict[str, Any] = {}
     cases = [read_case(data, name, engine.spec.roles) for name in names]
-    for roles in subsets:
-        able = [case for case in cases if set(roles) <= set(case.images)]
-        rows = [evaluate_case(engine, case, roles, mirror) for case in able]
-        if rows:
-            report["+".join(roles)] = {"summary": summarise(rows), "cases": rows}
-    if not report:
+    able = [(roles, case) for roles in subsets for case in cases if set(roles) <= set(case.images)]
+    if not able:
         wanted = " nor ".join("+".join(roles) for roles in subsets)
         raise RoleError(f"{data}: none of the {len(names)} cases has {wanted}")
-    return report
+    rows: dict[str, list[dict[str, Any]]] = {}
+    with progress_bar("Evaluating") as progress:
+        for done, (roles, case) in enumerate(able, start=1):
+            row = evaluate_case(engine, case, roles, mirror)
+            rows.setdefault("+".join(roles), []).append(row)
+            progress(done, len(able), f"{case.name} {'+'.join(roles)}: Dice {row['dice']:.3f}")
+    report = {name: {"summary": summarise(some), "cases": some} for name, some in rows.items()}
+    return {**_origin(engine.spec, list(chain(*rows.values()))), "fold": fold, "mirror": mirror, "subsets": report}
+
+
+def _origin(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What made the figures: model, program and the settings the rows share."""
+    origin: dict[str, Any] = {
+        "model": spec.name,
+        "version": spec.version,
+        "weights_sha256": spec.weights_sha256,
+        "tumorseg_version": __version__,
+    }
+    for name in RUN_SETTINGS:
+        values = list(dict.fromkeys(row["run"][name] for row in rows))
+        origin[name] = values[0] if len(values) == 1 else values
+    return origin
 
 
 def _check_subset(spec: ModelSpec, roles: Sequence[str]) -> None:
@@ -103,7 +129,7 @@ def format_table(report: Mapping[str, Any]) -> str:
     """The report of :func:`evaluate_folder` as lines of text: Dice, HD95 (mm) and surface Dice by subset of roles."""
     head = ("roles", "cases", "Dice: median", "mean", "worst", "HD95 mm: median", "NSD: median")
     lines = ["{:<16}{:>6}{:>14}{:>8}{:>8}{:>18}{:>13}".format(*head)]
-    for roles, entry in report.items():
+    for roles, entry in report["subsets"].items():
         dice, distance, surface = (entry["summary"][measure] for measure in ("dice", "hd95_mm", "nsd"))
         median = math.inf if distance["median"] is None else distance["median"]
         lines.append(

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from training.configuration import parse_configuration
 from training.train import CHECKPOINT, load_checkpoint
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks import build_network
-from TumorSegLib.errors import WriteError
+from TumorSegLib.errors import ModelError, WriteError
 from TumorSegLib.files import replacing, write_text
 from TumorSegLib.registry import SPEC_FILE, WEIGHTS_FILE, ModelFolder, sha256_of
 
@@ -34,13 +35,15 @@ def export(run: Path, output: Path, dtype: str = "float16") -> Path:
         dtype: ``float16`` halves the file and changes Dice by less than 0.001; ``float32`` is exact.
 
     Raises:
-        ModelError: there is no checkpoint, or it is damaged.
+        ModelError: there is no checkpoint, it is damaged, or a weight is not finite, e.g. too large for float16.
         WriteError: the folder cannot be written; what was there before is unchanged.
     """
     state = load_checkpoint(run)
     spec = parse_configuration(state["configuration"], str(run / CHECKPOINT)).model
     network = build_network(spec)
     network.load_state_dict(state["average"])
+    network.to(DTYPES[dtype])
+    _check_finite(network, run, dtype)
     _make_parent(output)
     with replacing(output) as folder:
         if output.is_dir():
@@ -48,7 +51,7 @@ def export(run: Path, output: Path, dtype: str = "float16") -> Path:
         else:
             folder.mkdir()
         try:
-            write_weights(network.to(DTYPES[dtype]), folder / WEIGHTS_FILE)
+            write_weights(network, folder / WEIGHTS_FILE)
         except WriteError as error:  # names the temporary folder, which is gone by now
             raise WriteError(f"{output}: the weights cannot be written: {error.__cause__ or error}") from error
         spec = replace(spec, weights_sha256=sha256_of(folder / WEIGHTS_FILE))
@@ -66,10 +69,17 @@ def record_results(model: ModelFolder, command: str, report: Mapping[str, Any]) 
     """
     figures = {
         roles: {"cases": len(entry["cases"]), **{name: entry["summary"][name] for name in RECORDED}}
-        for roles, entry in report.items()
+        for roles, entry in report["subsets"].items()
     }
     spec = replace(model.spec, results={**model.spec.results, command: figures})
     write_text(model.path / SPEC_FILE, json.dumps(spec.to_dict(), indent=2) + "\n")
+
+
+def _check_finite(network: nn.Module, run: Path, dtype: str) -> None:
+    wrong = [name for name, value in network.state_dict().items() if not value.isfinite().all()]
+    if wrong:
+        advice = "use --dtype float32" if dtype == "float16" else "train again with a lower learning_rate"
+        raise ModelError(f"{run}: weights of {wrong[0]} are not finite as {dtype}; {advice}")
 
 
 def _make_parent(output: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 import csv
 import math
-import os
 import pickle
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
@@ -16,15 +16,16 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.augment import Sample, draw_sample
-from training.configuration import Configuration, parse_configuration
-from training.data import Case, phantom_case, read_case, read_folds, training_names
+from training.configuration import Configuration, differences, parse_configuration
+from training.data import Case, coarsened, phantom_case, read_case, read_folds, training_names
 from training.evaluate import validate
 from training.losses import dice_and_cross_entropy
+from training.processes import joined_processes
+from training.progress import progress_bar
 from TumorSegLib.engines.device import Runtime, choose_runtime
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.errors import ArgumentError, ModelError, WriteError
@@ -69,51 +70,53 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
     Raises:
         ReadError, GeometryError: data cannot be read.
         ArgumentError: there is no such fold, or nothing to train on.
-        ModelError: the run is one of another model, its checkpoint is damaged, or the loss is no longer a number.
+        ModelError: the run began with another configuration, its checkpoint is damaged, or the loss is no longer a
+            number.
         WriteError: the run cannot be written.
     """
-    rank, world = _join_processes()
     settings, spec = configuration.optimisation, configuration.model
-    runtime = choose_runtime(f"cuda:{rank % torch.cuda.device_count()}" if _many_gpus(device) else device, precision)
-    torch.manual_seed(settings.seed)
-    state = _new_state(configuration, runtime)
-    first, network = _resume(run, configuration, state), state.network
-    model = DistributedDataParallel(network) if world > 1 else network
-    cases, phantoms, held_out = _read_cases(configuration, data)
-    if rank == 0:
-        _begin(run, configuration, first)
+    with joined_processes(device) as process, progress_bar("Training", shown=process.rank == 0) as progress:
+        rank, world = process.rank, process.world
+        runtime = choose_runtime(process.device, precision)
+        torch.manual_seed(settings.seed)
+        state = _new_state(configuration, runtime)
+        first, network = _resume(run, configuration, state), state.network
+        model = DistributedDataParallel(network) if world > 1 else network
+        cases, phantoms, held_out = _read_cases(configuration, data)
+        if rank == 0:
+            _begin(run, configuration, first)
 
-    model.train()
-    started, losses = time.monotonic(), []
-    for step, batch in enumerate(_batches(configuration, cases, phantoms, first, rank), start=first):
-        torch.manual_seed(settings.seed + step * world + rank)  # of dropout, where the network has any
-        rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
-        for group in state.optimiser.param_groups:
-            group["lr"] = rate
-        images, labels = (tensor.to(runtime.device) for tensor in batch)
-        with torch.autocast(runtime.device.type, runtime.dtype, enabled=runtime.dtype is not torch.float32):
-            logits = model(images)
-        loss = dice_and_cross_entropy(logits, labels)
-        state.optimiser.zero_grad(set_to_none=True)
-        state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        state.scaler.unscale_(state.optimiser)
-        nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
-        state.scaler.step(state.optimiser)
-        state.scaler.update()
-        update_average(state.average, network, settings.ema_decay, step)
-        losses.append(loss.item())
+        model.train()
+        started, losses = time.monotonic(), []
+        for step, batch in enumerate(_batches(configuration, cases, phantoms, first, rank), start=first):
+            torch.manual_seed(settings.seed + step * world + rank)  # of dropout, where the network has any
+            rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
+            for group in state.optimiser.param_groups:
+                group["lr"] = rate
+            images, labels = (tensor.to(runtime.device) for tensor in batch)
+            with torch.autocast(runtime.device.type, runtime.dtype, enabled=runtime.dtype is not torch.float32):
+                logits = model(images)
+            loss = dice_and_cross_entropy(logits, labels)
+            state.optimiser.zero_grad(set_to_none=True)
+            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+            state.scaler.unscale_(state.optimiser)
+            nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
+            state.scaler.step(state.optimiser)
+            state.scaler.update()
+            update_average(state.average, network, settings.ema_decay, step)
+            losses.append(loss.item())
 
-        done = step + 1
-        if rank == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps):
-            _check_loss(run, done, losses[-1], state)
-            row = {"step": done, "loss": float(np.mean(losses)), "rate": rate, "seconds": time.monotonic() - started}
-            if settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
-                row |= validate(spec, state.average, held_out, runtime)
-            _log(run, row)
-            _save(run, configuration, done, state)
-            started, losses = time.monotonic(), []
-    if world > 1:
-        dist.destroy_process_group()
+            done = step + 1
+            progress(done, settings.steps, f"loss {losses[-1]:.3f}")
+            if rank == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps):
+                _check_loss(run, done, losses[-1], state)
+                seconds = time.monotonic() - started
+                row = {"step": done, "loss": float(np.mean(losses)), "rate": rate, "seconds": seconds}
+                if settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
+                    row |= validate(spec, state.average, held_out, runtime)
+                _log(run, row)
+                _save(run, configuration, done, state)
+                started, losses = time.monotonic(), []
 
 
 def schedule(step: int, warm_up: int, steps: int) -> float:
@@ -132,17 +135,6 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, step: i
         buffer.copy_(current)
 
 
-def _join_processes() -> tuple[int, int]:
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
-    return int(os.environ.get("RANK", "0")), world
-
-
-def _many_gpus(device: str) -> bool:
-    return device in ("auto", "cuda") and torch.cuda.device_count() > 1
-
-
 def _new_state(configuration: Configuration, runtime: Runtime) -> State:
     settings = configuration.optimisation
     network = build_network(configuration.model).to(runtime.device)
@@ -152,10 +144,11 @@ def _new_state(configuration: Configuration, runtime: Runtime) -> State:
 
 
 def _read_cases(configuration: Configuration, data: Path) -> tuple[list[Case], list[Case], list[Case]]:
-    """Cases to train on, phantoms, and cases held out."""
-    settings, roles, folds = configuration.data, configuration.model.roles, read_folds(data)
-    cases = [read_case(data, name, roles) for name in training_names(folds, settings.test_fold)]
-    phantoms = [phantom_case(seed, roles) for seed in range(settings.phantoms)]
+    """Cases to train on, phantoms, and cases held out; these as they are, since the engine coarsens them itself."""
+    settings, spec, folds = configuration.data, configuration.model, read_folds(data)
+    names, roles = training_names(folds, settings.test_fold), spec.roles
+    cases = [coarsened(read_case(data, name, roles), spec.spacing_mm) for name in names]
+    phantoms = [coarsened(phantom_case(seed, roles), spec.spacing_mm) for seed in range(settings.phantoms)]
     if not cases and not (phantoms and settings.phantom_share == 1):
         raise ArgumentError(f"{data}: no case is left to train on outside fold {settings.test_fold}")
     return cases, phantoms, [read_case(data, name, roles) for name in folds[settings.test_fold]]
@@ -180,7 +173,7 @@ def _check_loss(run: Path, done: int, loss: float, state: State) -> None:
 def _batches(
     configuration: Configuration, cases: list[Case], phantoms: list[Case], first: int, rank: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches from step ``first`` on; the next is made in a thread while the network works on the last."""
+    """Batches from step ``first`` on; the next are made in threads while the network works on the last."""
     settings = configuration.optimisation
 
     def sample(step: int, number: int) -> Sample:
@@ -193,11 +186,13 @@ def _batches(
         images, labels = zip(*(sample(step, number) for number in range(settings.batch)))
         return torch.stack(images), torch.stack(labels)
 
-    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        pending = pool.submit(batch, first) if first < settings.steps else None
-        while pending is not None:
-            ready, first = pending.result(), first + 1
-            pending = pool.submit(batch, first) if first < settings.steps else None
+    ahead = 2 * settings.workers
+    with ThreadPoolExecutor(settings.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        pending = deque(pool.submit(batch, step) for step in range(first, min(first + ahead, settings.steps)))
+        for step in range(first, settings.steps):
+            ready = pending.popleft().result()
+            if step + ahead < settings.steps:
+                pending.append(pool.submit(batch, step + ahead))
             yield ready
 
 
@@ -226,11 +221,10 @@ def _resume(run: Path, configuration: Configuration, state: State) -> int:
     if not (run / CHECKPOINT).is_file():
         return 0
     values = load_checkpoint(run)
-    trained = parse_configuration(values["configuration"], str(run / CHECKPOINT)).model.to_dict()
-    differ = [key for key, value in configuration.model.to_dict().items() if key != "results" and value != trained[key]]
+    differ = differences(parse_configuration(values["configuration"], str(run / CHECKPOINT)), configuration)
     if differ:
         raise ModelError(
-            f"{run / CHECKPOINT} holds another model than the configuration ({', '.join(differ)} differ); "
+            f"{run / CHECKPOINT} was trained with another configuration, which differs in {', '.join(differ)}; "
             "choose another --run-folder"
         )
     state.load_state_dict(values)

@@ -15,11 +15,11 @@ from scipy.ndimage import gaussian_filter
 
 from Testing.fakes import noise_volume, tiny_spec
 from training.augment import Augmentation, choose_roles, draw_sample, random_window
-from training.data import Case, whole
+from training.data import Case, coarsened, whole
 from TumorSegLib.geometry import Grid
 from TumorSegLib.preprocess import prepare
 from TumorSegLib.registry import ModelSpec
-from TumorSegLib.volume import Mask
+from TumorSegLib.volume import Mask, Volume
 
 ROLES = ("ct", "pet", "mr_t1")
 #: Nothing but mirroring, which is always on; the window is the whole image, the patch centred on a tumour voxel.
@@ -112,6 +112,21 @@ def test_other_voxel_size_agrees_with_inference() -> None:
     for seed in range(8):
         images, _ = draw_sample(case, spec, PLAIN, np.random.default_rng(seed))
         assert min((images.flip(flip) - expected).abs().max().item() for flip in FLIPS) < 2e-4
+
+
+def test_noise_of_fine_voxels_is_averaged_as_in_inference() -> None:
+    """1 mm voxels at a 3 mm model: 27 are averaged, in HU or SUV, and so the noise must be a fifth."""
+    rng, grid = np.random.default_rng(0), Grid.from_spacing((63, 63, 63), (1.0, 1.0, 1.0))
+    centre, noise = np.zeros(grid.shape, np.uint8), rng.normal(0, 30, grid.shape).astype(np.float32)
+    centre[30:33, 30:33, 30:33] = 1
+    images = {"ct": Volume(grid, 40 + noise, "ct"), "pet": Volume(grid, np.abs(noise / 10), "pet")}
+    case, spec = Case("fine", images, Mask(grid, centre), whole(grid.shape)), spec_of((15, 15, 15), 3.0)
+    sample, labels = draw_sample(coarsened(case, spec.spacing_mm), spec, PLAIN, np.random.default_rng(1))
+    seen = torch.from_numpy(prepare(images, spec).array[:, 3:18, 3:18, 3:18].copy())
+    assert seen[0].std() == pytest.approx(0.3 / 27**0.5, rel=0.05)
+    torch.testing.assert_close(sample.std(dim=(1, 2, 3)), seen.std(dim=(1, 2, 3)), rtol=1e-3, atol=1e-6)
+    assert min((sample.flip(flip) - seen).abs().max().item() for flip in FLIPS) < 2e-4
+    assert labels.sum() == 1
 
 
 def test_outside_the_image_is_what_inference_puts_there() -> None:

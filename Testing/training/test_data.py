@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.data import default_folder, phantom_case, read_case, read_folds, training_names, whole
+from Testing.fakes import noise_volume
+from training.data import Case, coarsened, default_folder, phantom_case, read_case, read_folds, training_names, whole
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.phantom import make_phantom
-from TumorSegLib.volume import Volume
+from TumorSegLib.volume import Mask, Volume
 from TumorSegLib.volume_io import read_volume, write_volume
 
 ROLES = ("ct", "pet")
@@ -141,6 +142,33 @@ def test_cropped_voxels_stay_where_they_are(data: Path) -> None:
     np.testing.assert_array_equal(part.reference.array, case.reference.array[1:19, 3:21, 2:20])
 
 
+def test_cases_not_twice_as_fine_as_the_model_are_left_alone(data: Path) -> None:
+    case = read_case(data, "c", ROLES)  # 2 mm
+    assert coarsened(case, (2.0, 3.0, 3.9)) is case
+    assert coarsened(case, (1.0, 1.0, 1.0)) is case
+
+
+def test_coarsened_case_averages_images_and_takes_the_majority_of_labels() -> None:
+    """From 1 x 1 x 2 mm to 3 x 2 x 2 mm, with last blocks that are not full."""
+    grid = Grid.from_spacing((4, 7, 8), (1.0, 1.0, 2.0), (5.0, 6.0, 7.0))
+    image, labels = noise_volume(grid), np.zeros(grid.shape, np.uint8)
+    labels[0, 0:2, 0:3] = [[0, 2, 2], [2, 2, 0]]  # 4 of 6
+    labels[1, 0:2, 0:3] = [[0, 5, 5], [5, 0, 0]]  # 3 of 6: a tie, background
+    labels[2, 0:2, 0:3] = [[0, 2, 2], [5, 5, 5]]  # 5 before 2 before background
+    labels[3, 6:7, 6:8] = 5  # the last block: its edge counts for what is missing
+    part = coarsened(Case("a", {"ct": image}, Mask(grid, labels), ((1, 4), (2, 5), (1, 3))), (3.0, 2.0, 2.0))
+    assert part.reference.grid == part.images["ct"].grid
+    assert part.reference.grid.shape == (4, 4, 3)
+    np.testing.assert_allclose(part.reference.grid.spacing, (3, 2, 2))
+    np.testing.assert_allclose(part.reference.grid.to_ras((1, 2, 3)), grid.to_ras((4, 4.5, 3)))
+    np.testing.assert_allclose(part.images["ct"].array[2, 1, 1], image.array[2, 2:4, 3:6].mean(), rtol=1e-5)
+    expected = np.zeros((4, 4, 3), np.uint8)
+    expected[0, 0, 0], expected[2, 0, 0], expected[3, 3, 2] = 2, 5, 5
+    np.testing.assert_array_equal(part.reference.array, expected)
+    assert part.window == ((0, 2), (1, 3), (1, 3))
+    assert (part.name, list(part.images), part.images["ct"].role) == ("a", ["ct"], "ct")
+
+
 @pytest.fixture
 def _coarse_phantoms(monkeypatch: pytest.MonkeyPatch) -> None:
     coarse = functools.partial(make_phantom, shape=(16, 32, 32), spacing_mm=(6.0, 6.0, 6.0))
@@ -182,3 +210,4 @@ def test_public_patients(data_root: Path) -> None:
     assert case.window != whole(case.reference.grid.shape)
     assert case.reference.array.any()
     assert not outside.any()
+    assert coarsened(case, (3.0, 3.0, 3.0)) is case  # 1.95 x 1.95 x 3.27 mm

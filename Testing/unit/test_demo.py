@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.fakes import tiny_spec, write_model_folder
+from Testing.fakes import PaintingEngine, tiny_spec, write_model_folder
+from TumorSegLib import __version__, demo
 from TumorSegLib.demo import run_demo
 from TumorSegLib.errors import WriteError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.protocols import Result
 from TumorSegLib.report import make_report, to_json
-from TumorSegLib.volume import Mask, Volume
+from TumorSegLib.volume import Images, Mask, Volume
 from TumorSegLib.volume_io import read_mask, read_volume
 
 FILES = {
@@ -40,12 +41,26 @@ def test_demo_writes_every_file_and_they_agree(tmp_path: Path) -> None:
     mask = read_mask(tmp_path / "demo" / "segmentation.nii.gz")
     assert (tmp_path / "demo" / "report.json").read_text() == to_json(report)
     assert report["volume_ml"] == pytest.approx(mask.volume_ml)
+    assert report["tumorseg_version"] == __version__
     assert report["metrics"]["reference_volume_ml"] == pytest.approx(
         read_mask(tmp_path / "demo" / "phantom_tumour.nii.gz").volume_ml
     )
     probability = read_volume(tmp_path / "demo" / "probability.nii.gz", "probability").array
     assert np.array_equal(mask.array > 0, probability > 0.5)
     assert seen[-1][0] == seen[-1][1]
+
+
+def test_demo_keeps_nothing_of_an_earlier_one_that_it_does_not_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nothing(images: Images) -> np.ndarray:
+        return np.zeros(images["ct"].grid.shape)
+
+    monkeypatch.setattr(demo, "load_engine", lambda model: PaintingEngine(tiny_spec("tiny", ("ct", "pet")), nothing))
+    for name in ("tumour.stl", "uncertainty.nii.gz", "notes.txt"):
+        (tmp_path / name).write_text("of an earlier demonstration")
+    assert run_demo(tmp_path)["volume_ml"] == 0
+    assert {path.name for path in tmp_path.iterdir()} == FILES - {"uncertainty.nii.gz"} | {"notes.txt"}
 
 
 def test_demo_refuses_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from TumorSegLib.dicom import list_series, read_series
 from TumorSegLib.errors import GeometryError, ReadError, RoleError, SuvError
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SOP_CLASSES = {
     "CT": "1.2.840.10008.5.1.4.1.1.2",
     "MR": "1.2.840.10008.5.1.4.1.1.4",
@@ -134,6 +137,26 @@ def test_every_slice_gets_its_own_rescale_slope(tmp_path: Path, modality: str) -
     assert np.allclose(sitk.GetArrayFromImage(image), expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("slopes", "intercepts"), [([1, 40, 40, 60, 80], [0] * 5), ([1] * 5, [0, 0, -20000, 0, 0]), ([3] * 5, [-7] * 5)]
+)
+def test_voxels_do_not_wrap_round_where_whole_scales_differ(tmp_path: Path, slopes: Any, intercepts: Any) -> None:
+    stored = voxels() * np.uint16(20)
+    for n in range(5):
+        tags = {"RescaleSlope": slopes[n], "RescaleIntercept": intercepts[n]}
+        write_slice(tmp_path / f"{n}.dcm", stored[n], (0, 0, 3 * n), **tags)
+    expected = stored * np.reshape(slopes, (5, 1, 1)) + np.reshape(intercepts, (5, 1, 1))
+    assert np.array_equal(sitk.GetArrayFromImage(read_series(tmp_path)), expected)
+
+
+def test_voxels_do_not_wrap_round_where_the_stored_type_differs(tmp_path: Path) -> None:
+    stored = voxels().astype(np.int16)
+    stored[3:] -= 1000
+    for n in range(5):
+        write_slice(tmp_path / f"{n}.dcm", stored[n], (0, 0, 3 * n), PixelRepresentation=int(n > 2), RescaleIntercept=0)
+    assert np.array_equal(sitk.GetArrayFromImage(read_series(tmp_path)), stored)
+
+
 @pytest.mark.parametrize("role", ["pet", "pet_late"])
 def test_pet_becomes_suv(tmp_path: Path, role: str) -> None:
     stored = write_series(tmp_path, **pet_tags(RescaleSlope=0.25))
@@ -194,6 +217,49 @@ def test_one_slice_stands_for_its_series(tmp_path: Path) -> None:
     write_series(tmp_path, SeriesInstanceUID="1.1")
     write_series(tmp_path, SeriesInstanceUID="1.2", names=[f"other{n}" for n in range(5)])
     assert read_series(tmp_path / "other2").GetSize() == (7, 6, 5)
+
+
+def cut_off(path: Path, kept: int) -> None:
+    data = path.read_bytes()
+    assert kept < len(data)
+    path.write_bytes(data[:kept])
+
+
+def test_a_slice_cut_off_anywhere_matters_to_its_own_series_only(tmp_path: Path) -> None:
+    two_series(tmp_path)
+    path = tmp_path / "b" / "04.dcm"  # the last slice: without it the others would still be a regular stack
+    for kept in range(path.stat().st_size - 1, 0, -17):
+        cut_off(path, kept)
+        assert read_series(tmp_path, "1.1").GetSize() == (7, 6, 5)
+        with pytest.raises((ReadError, GeometryError)):
+            read_series(tmp_path, "1.2", "mr_t2")
+
+
+@pytest.mark.parametrize("kept", [450, 480, 600, 700])
+def test_tags_tell_that_a_truncated_slice_beside_belongs_to_another_series(tmp_path: Path, kept: int) -> None:
+    write_series(tmp_path, SeriesInstanceUID="1.1")
+    write_series(tmp_path, SeriesInstanceUID="1.2", names=[f"other{n}" for n in range(5)])
+    cut_off(tmp_path / "other4", kept)
+    assert read_series(tmp_path, "1.1").GetSize() == (7, 6, 5)
+    with pytest.raises(ReadError, match=r"other4: truncated"):
+        read_series(tmp_path, "1.2")
+    with pytest.raises(ReadError, match="holds 2 series; pick one"):
+        read_series(tmp_path)
+
+
+def test_a_damaged_file_beside_the_slices_may_be_one_of_them(tmp_path: Path) -> None:
+    write_series(tmp_path, SeriesInstanceUID="1.1")
+    write_series(tmp_path, SeriesInstanceUID="1.2", names=[f"other{n}" for n in range(5)])
+    cut_off(tmp_path / "04.dcm", 0)
+    with pytest.raises(ReadError, match=r"04\.dcm: .*truncated .*may be a slice of series 1\.1: .*take it out"):
+        read_series(tmp_path, "1.1")
+
+
+def test_only_damaged_files_are_named(tmp_path: Path) -> None:
+    (tmp_path / "0.dcm").write_bytes(b"")
+    for read in (read_series, list_series):
+        with pytest.raises(ReadError, match=r"0\.dcm: .*truncated .0 bytes"):
+            read(tmp_path)
 
 
 def test_a_contour_file_is_no_image(tmp_path: Path) -> None:
@@ -267,13 +333,33 @@ def test_gantry_tilt_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [0, 100, 300, 500, 640, 704])
 def test_a_truncated_file_is_named(tmp_path: Path, kept: int, capfd: pytest.CaptureFixture[str]) -> None:
     write_series(tmp_path)
-    path = tmp_path / "03.dcm"
-    data = path.read_bytes()
-    assert kept < len(data)
-    path.write_bytes(data[:kept])
+    cut_off(tmp_path / "03.dcm", kept)
     with pytest.raises(ReadError, match=r"03\.dcm: .*truncated"):
         read_series(tmp_path)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the size of the process and a limit on it")
+def test_a_lack_of_memory_is_no_damaged_file(tmp_path: Path) -> None:
+    code = """
+import os, resource, sys
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # the stacks of many threads would not fit
+from TumorSegLib.dicom import read_series
+from TumorSegLib.errors import ResourceError
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+limit = int(status["VmSize"].split()[0]) * 1024 + 20_000_000
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+try:
+    read_series(sys.argv[1])
+except ResourceError as error:
+    sys.exit(str(error))
+"""
+    for n in range(4):
+        write_slice(tmp_path / f"{n}.dcm", np.zeros((2560, 2560), np.uint16), (0, 0, n))
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, check=False, capture_output=True, text=True
+    )
+    assert run.stderr == f"{tmp_path}: not enough memory to read series 1.2.3\n"
 
 
 def test_a_folder_without_images_and_a_missing_one_are_refused(tmp_path: Path) -> None:

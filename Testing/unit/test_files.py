@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,6 +51,39 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
         (temporary / "fresh.txt").touch()
     assert [path.name for path in folder.iterdir()] == ["fresh.txt"]
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_text("old")
+    rename = os.replace
+
+    def fail_for_new(source: Any, target: Any) -> None:
+        if (Path(source) / "fresh").exists():
+            raise OSError(13, "Permission denied")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", fail_for_new)
+    with pytest.raises(WriteError, match=r"model: cannot be written: Permission denied"):
+        make_fresh(folder)
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["model", "model/weights"]
+
+
+def make_fresh(folder: Path) -> None:
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        (temporary / "fresh").touch()
+
+
+def test_a_link_to_a_folder_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    with pytest.raises(WriteError, match=r"link: cannot be written"):
+        make_fresh(tmp_path / "link")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
 
 
 def make_half(folder: Path) -> None:

@@ -175,10 +175,12 @@ def test_rounding_of_the_direction_is_tolerated() -> None:
     assert Grid((1, 1, 1), sheared(0.0009)).spacing[0] == 1
 
 
-@pytest.mark.parametrize("spacing", [(0, 1, 1), (1, -1, 1)])
-def test_from_spacing_refuses_what_is_not_positive(spacing: Any) -> None:
-    with pytest.raises(GeometryError, match="positive"):
+@pytest.mark.parametrize("spacing", [(0, 1, 1), (1, -1, 1), (1, 1, np.nan), (np.inf, 1, 1)])
+def test_spacing_that_is_not_positive_is_refused_without_a_warning(spacing: Any) -> None:
+    with pytest.raises(GeometryError, match="spacing must be positive"):
         Grid.from_spacing((1, 1, 1), spacing)
+    with pytest.raises(GeometryError, match="spacing must be positive"):
+        Grid.from_spacing((1, 1, 1), (1, 1, 1)).with_spacing(spacing)
 
 
 @pytest.mark.parametrize("low_high", [(2, 2), (-1, 2), (3, 7), (4, 2)])

@@ -233,7 +233,7 @@ def test_oblique_single_slice_and_constant_images_are_drawn(tmp_path):
 
 def test_bad_input_is_refused(tmp_path):
     images, mask = patient()
-    with pytest.raises(ArgumentError, match=r"preview\.jpg.*\.png"):
+    with pytest.raises(WriteError, match=r"preview\.jpg.*\.png"):
         write_preview(images, mask, tmp_path / "preview.jpg")
     with pytest.raises(ArgumentError, match="at least one image"):
         write_preview({}, mask, tmp_path / "preview.png")

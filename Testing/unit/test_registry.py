@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -157,6 +158,17 @@ def test_a_model_is_found_by_name_and_by_path(roots, tmp_path):
     assert find_model("named").path == roots[1] / "folder"
     assert find_model(elsewhere).spec.version == "9.9.9"
     assert find_model(str(elsewhere)).spec.version == "9.9.9"
+
+
+def test_a_folder_in_the_working_directory_does_not_hide_the_model_of_that_name(roots, tmp_path, monkeypatch):
+    write_spec(roots[0] / "named", tiny_spec("named"))
+    write_spec(tmp_path / "work" / "named", tiny_spec("named", version="9.9.9"))
+    write_spec(tmp_path / "work" / "unnamed", tiny_spec("other", version="8.8.8"))
+    monkeypatch.chdir(tmp_path / "work")
+    assert find_model("named").path == roots[0] / "named"
+    for path in (f".{os.sep}named", Path("named")):
+        assert find_model(path).spec.version == "9.9.9"
+    assert find_model("unnamed").spec.version == "8.8.8"
 
 
 def test_an_unknown_model_is_refused_with_those_known(roots):

@@ -159,7 +159,7 @@ def test_vtp_keeps_normals_outwards_in_lps(tmp_path):
 
 def test_other_suffix_is_refused(tmp_path):
     volume, _ = gaussian_ball(np.eye(3))
-    with pytest.raises(ArgumentError, match=r"tumour\.obj.*\.stl or \.vtp"):
+    with pytest.raises(WriteError, match=r"tumour\.obj.*\.stl or \.vtp"):
         write_surface(volume, tmp_path / "tumour.obj")
     assert not list(tmp_path.iterdir())
 

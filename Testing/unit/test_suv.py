@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pydicom
 import pytest
 from pydicom.datadict import dictionary_VR
@@ -13,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from TumorSegLib.errors import SuvError
-from TumorSegLib.suv import suv_factor
+from TumorSegLib.suv import check_suv, suv_factor
 
 HALF_LIFE = 6588.0
 WEIGHT, DOSE = 80.0, 4e8
@@ -234,6 +235,21 @@ def test_time_notations_of_dicom_and_its_forerunner(time: str) -> None:
     dataset = pet(AcquisitionTime=None)
     dataset["SeriesTime"] = DataElement("SeriesTime", "SH", time)
     assert suv_factor(dataset) == pytest.approx(2 * UNDECAYED, rel=1e-9)
+
+
+@pytest.mark.parametrize("side", [40, 250])  # looked at whole, and thinned out
+def test_an_image_far_above_any_suv_is_refused(side: int) -> None:
+    image = np.zeros((side, side, side), np.float32)
+    image[side // 4 : side // 2, side // 4 : side // 2, side // 4 : side // 2] = 3000.0
+    with pytest.raises(SuvError, match=r"99\.9th percentile of the voxels is 3000, more than 100"):
+        check_suv(image)
+    check_suv(image / 100)
+
+
+def test_few_hot_or_noisy_voxels_are_no_reason() -> None:
+    image = np.full((40, 40, 40), 2.0)
+    image[:2, :4, :7] = 5000.0  # 56 of 64000 voxels
+    check_suv(image)
 
 
 @pytest.mark.data

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleError, TumorSegError, WriteError
+from TumorSegLib.errors import (
+    ArgumentError,
+    GeometryError,
+    ReadError,
+    ResourceError,
+    RoleError,
+    SuvError,
+    TumorSegError,
+    WriteError,
+)
 from TumorSegLib.geometry import Grid
 from TumorSegLib.volume import Mask, Volume
 from TumorSegLib.volume_io import grid_from_image, image_from_array, read_mask, read_volume, write_mask, write_volume
@@ -364,6 +373,53 @@ def test_complex_images(tmp_path: Path) -> None:
 def test_a_series_is_only_picked_from_a_folder(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match=r"'#1\.2' picks a series of a DICOM folder"):
         read_volume(f"{tmp_path}/a.nii.gz#1.2")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("role", ["pet", "pet_late"])
+def test_pet_in_becquerel_is_refused(tmp_path: Path, suffix: str, role: str) -> None:
+    becquerel = np.random.default_rng(0).gamma(2.0, 2000.0, GRID.shape).astype(np.float32)
+    write_volume(Volume(GRID, becquerel, role), tmp_path / f"a{suffix}")
+    with pytest.raises(SuvError, match=rf"a{re.escape(suffix)}: PET must be in SUV .g/ml.* voxels is \d"):
+        read_volume(tmp_path / f"a{suffix}", role)
+    assert np.array_equal(read_volume(tmp_path / f"a{suffix}", "mr_t1").array, becquerel)
+
+
+# ---- memory that does not suffice
+
+
+@pytest.mark.parametrize("read", [read_volume, read_mask])
+def test_an_image_larger_than_any_memory(tmp_path: Path, read: Any) -> None:
+    path = edited(save(tmp_path / "a.nrrd", CUBE), b"sizes: 3 3 3", b"sizes: 100000 100000 100000")
+    with pytest.raises(ResourceError, match=r"a\.nrrd: not enough memory to read it .Failed to allocate"):
+        read(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the size of the process and a limit on it")
+def test_a_lack_of_memory_is_no_damaged_file(tmp_path: Path) -> None:
+    """With memory for the voxels, but not for their copy: ITK's NIfTI reader fails, or numpy."""
+    code = """
+import os, resource, sys
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # the stacks of many threads would not fit
+from TumorSegLib.errors import ResourceError
+from TumorSegLib.volume_io import read_volume
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+limit = int(status["VmSize"].split()[0]) * 1024 + int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+for path in sys.argv[2:]:
+    try:
+        read_volume(path)
+        sys.exit(f"{path} was read")
+    except ResourceError as error:
+        print(error)
+"""
+    array = np.zeros((60, 512, 1024), np.int16)
+    paths = [save(tmp_path / "a.nii", array), save(tmp_path / "a.mha", array)]
+    command = [sys.executable, "-c", code, str(array.nbytes), *map(str, paths)]
+    run = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    for path, line in zip(paths, run.stdout.splitlines(), strict=True):
+        assert line.startswith(f"{path}: not enough memory to read")
 
 
 # ---- writing that fails

@@ -7,7 +7,9 @@ several a softmax over zero and the logits.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
@@ -95,21 +97,64 @@ BUILDERS: Mapping[str, Builder] = {
 FIXED_SIZE = frozenset({"UNETR"})
 
 
+#: Networks that cannot run on an empty batch, which :func:`build_network` tries the patch with.
+NEEDS_A_PATCH = frozenset({"SwinUNETR"})
+
+
 def build_network(spec: ModelSpec) -> nn.Module:
     """Builds the network a model describes, with random weights.
 
     Raises:
-        ModelError: the name is unknown or its arguments do not fit.
+        ModelError: the name is unknown, its arguments do not fit, or it cannot take the model's patch.
     """
     if spec.network not in BUILDERS:
         raise ModelError(f"model {spec.name!r}: network {spec.network!r} is not one of {', '.join(BUILDERS)}")
     try:
-        return BUILDERS[spec.network](len(spec.roles), len(spec.labels), spec.patch, spec.arguments)
+        network = BUILDERS[spec.network](len(spec.roles), len(spec.labels), spec.patch, spec.arguments)
     except Exception as error:  # the networks check their arguments in ways too many to list, down to torch itself
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(
             f"model {spec.name!r}: {spec.network} cannot be built from {dict(spec.arguments)}: {reason}"
         ) from error
+    _check_patch(spec, network)
+    return network
+
+
+def _check_patch(spec: ModelSpec, network: nn.Module) -> None:
+    """Raises :class:`ModelError` unless the network maps the model's patch to logits of the same size."""
+    refusal = f"model {spec.name!r}: {spec.network} cannot take a patch of {spec.patch} (k, j, i)"
+    try:
+        shape = _output_shape(spec, network)
+    except Exception as error:  # as above
+        raise ModelError(
+            f"{refusal}; multiples of 32, not all 32 itself, suit most networks: {type(error).__name__}: {error}"
+        ) from error
+    if shape != (len(spec.labels), *spec.patch):
+        raise ModelError(f"{refusal}: it gives {shape} instead of {(len(spec.labels), *spec.patch)}")
+
+
+def _output_shape(spec: ModelSpec, network: nn.Module) -> tuple[int, ...]:
+    """Shape of one patch's logits, found in milliseconds and without weights being copied or anything computed.
+
+    An empty batch does for all networks but those that divide by its size. These are tried on the meta device, which
+    would do for all, but costs more than a second once per process: it imports torch's compiler.
+    """
+    device, batch = ("meta", 1) if spec.network in NEEDS_A_PATCH else ("cpu", 0)
+    stand_ins: dict[int, Any] = {id(t): t.detach().to(device) for t in chain(network.parameters(), network.buffers())}
+    stand_ins |= {id(m): _InstanceNormOfNothing() for m in network.modules() if isinstance(m, nn.InstanceNorm3d)}
+    twin = copy.deepcopy(network, stand_ins).eval()
+    with torch.inference_mode():
+        logits: torch.Tensor = twin(torch.zeros(batch, len(spec.roles), *spec.patch, device=device))
+    return tuple(logits.shape[1:])
+
+
+class _InstanceNormOfNothing(nn.Module):
+    """Torch's own instance norm refuses an empty batch; like that, this refuses a single voxel."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if images.shape[2:].numel() == 1:
+            raise ValueError("it leaves a single voxel to normalise over")
+        return images
 
 
 def probabilities(logits: torch.Tensor) -> torch.Tensor:

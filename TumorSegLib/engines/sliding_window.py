@@ -1,8 +1,8 @@
 """Runs a network over a volume in overlapping windows.
 
-Windows that show next to nothing are skipped; the others are weighted with a Gaussian (Isensee et al., Nat Methods 2021) and
-added up in a slab as high as one window, from which finished slices leave as float16: memory does not grow with the
-number of labels times the volume.
+Windows that show next to nothing are skipped; the others are weighted with a Gaussian (Isensee et al., Nat Methods
+2021) and added up in a slab as high as one window, from which finished slices leave as float16: memory does not grow
+with the number of labels times the volume.
 """
 
 from __future__ import annotations

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -92,13 +95,74 @@ def test_networks_of_fixed_size_refuse_other_windows():
             tiny_network(spec_of(name))(torch.zeros(1, 2, 32, 32, 32))
 
 
+@pytest.mark.parametrize(
+    ("name", "patch", "reason"),
+    [
+        ("BasicUNet", (18, 18, 18), "single voxel"),
+        ("BasicUNetPlusPlus", (18, 18, 18), "single voxel"),
+        ("DynUNet", (18, 18, 18), "Sizes of tensors must match"),
+        ("ResidualDynUNet", (18, 18, 18), "Sizes of tensors must match"),
+        ("ResidualDynUNet", (4, 4, 4), "single voxel"),
+        ("SwinUNETR", (48, 64, 64), "divisible by"),
+        ("SwinUNETR", (32, 32, 32), "single voxel"),
+        ("UNETR", (18, 18, 18), "Sizes of tensors must match"),
+        ("VNet", (18, 18, 18), "Sizes of tensors must match"),
+    ],
+)
+def test_a_patch_the_network_cannot_take_is_refused(name, patch, reason):
+    spec = replace(spec_of(name), patch=patch)
+    with torch.inference_mode(), pytest.raises((RuntimeError, ValueError)):  # what would happen at run time
+        BUILDERS[name](2, 2, patch, spec.arguments).eval()(torch.zeros(1, 2, *patch))
+    with pytest.raises(ModelError) as caught:
+        build_network(spec)
+    words = f"model '{name}': {name} cannot take a patch of {patch} (k, j, i); multiples of 32, "
+    assert str(caught.value).startswith(words)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["AttentionUnet", "SegResNet"])
+def test_networks_that_take_any_patch(name):
+    spec = replace(spec_of(name), patch=(18, 18, 18))
+    with torch.inference_mode():
+        assert build_network(spec).eval()(torch.zeros(1, 2, 18, 18, 18)).shape == (1, 2, 18, 18, 18)
+
+
+def test_an_output_of_another_size_is_refused(monkeypatch):
+    monkeypatch.setitem(BUILDERS, "Strided", lambda channels, labels, *_: nn.Conv3d(channels, labels, 1, stride=2))
+    with pytest.raises(ModelError, match=r"Strided cannot take .*it gives \(1, 8, 8, 8\) instead of \(1, 16, 16, 16\)"):
+        build_network(tiny_spec(network="Strided", arguments={}))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_check_of_the_patch_leaves_weights_and_random_numbers_alone(name):
+    spec = spec_of(name)
+    states = []
+    for build in (build_network, lambda spec: BUILDERS[name](2, 2, spec.patch, spec.arguments)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            network = build(spec)
+            states.append((network.state_dict(), torch.rand(3)))
+            assert all(module.training for module in network.modules())
+    (checked, next_number), (plain, expected_number) = states
+    assert torch.equal(next_number, expected_number)
+    assert checked.keys() == plain.keys()
+    assert all(torch.equal(value, plain[key]) for key, value in checked.items())
+
+
+def test_building_a_whole_network_takes_little_longer_for_the_check():
+    spec = tiny_spec(roles=["ct", "pet", "mr_t1"], patch=(48, 64, 64), arguments={})
+    started = time.process_time()
+    build_network(spec)
+    assert time.process_time() - started < 0.3  # 0.06 s; a forward pass would add 0.45 s
+
+
 def test_building_is_reproducible_from_the_description_alone():
     one, other = (tiny_network(spec_of("ResidualDynUNet"), seed=3).state_dict() for _ in range(2))
     assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 def test_filters_default_to_five_levels():
-    network = build_network(tiny_spec(arguments={}))
+    network = build_network(tiny_spec(patch=(32, 32, 32), arguments={}))
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(4.2e6, rel=0.05)
 
 

@@ -1,0 +1,35 @@
+"""A lack of memory is told from other failures by what numpy, PyTorch and ITK say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from TumorSegLib.memory import is_out_of_memory
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB."),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 9 bytes."),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("ITK-5.4/itkImportImageContainer.hxx:179:\nFailed to allocate memory for image."),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+def test_a_lack_of_memory_is_recognised(error: Exception) -> None:
+    assert is_out_of_memory(error)
+
+
+def test_numpys_own_error_is_recognised() -> None:
+    with pytest.raises(MemoryError) as caught:
+        np.empty(1 << 60, np.uint8)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("Dimension out of range"), OSError(28, "No space left on device")])
+def test_other_errors_are_not(error: Exception) -> None:
+    assert not is_out_of_memory(error)
