@@ -149,7 +149,7 @@ def time_monai(
     runtime: Runtime,
     ours: tuple[dict[str, Any], np.ndarray],
 ) -> dict[str, float]:
-    """MONAI's seconds on the same device in float32, the ratio, and the Dice between the two masks."""
+    """MONAI's seconds on the same device in float32, the ratio, and the Dice between the two masks, in the body and with the air."""
     exact = Runtime(runtime.device, torch.float32)
     network, array = network_of(model, exact), torch.from_numpy(make_channels(model, shape, body).array)[None]
 
@@ -169,11 +169,19 @@ def time_monai(
 
     seconds, probability = timed(infer, runtime)
     theirs, found = probability.numpy() > 0.5, ours[1]
+    inside = half_of(shape) if body == "half" else np.ones(shape[1:], dtype=bool)
     return {
         "monai_seconds": seconds,
         "ratio": seconds / ours[0]["seconds"],
-        "dice_between": 2 * float((found & theirs).sum()) / max(float(found.sum()) + float(theirs.sum()), 1.0),
+        "dice_in_body": dice(found & inside, theirs & inside),
+        "dice_anywhere": dice(found, theirs),
     }
+
+
+def dice(first: np.ndarray, second: np.ndarray) -> float:
+    """Dice of two bool arrays; 1 where both are empty."""
+    total = int(first.sum()) + int(second.sum())
+    return 2 * int((first & second).sum()) / total if total else 1.0
 
 
 def timed(work: Callable[[], Value], runtime: Runtime) -> tuple[float, Value]:

@@ -17,7 +17,7 @@ def test_speed_compares_the_same_work(tmp_path: Path, capsys: pytest.CaptureFixt
     assert case["case"] == "160x160x48"
     assert half["skipped"] > 0 == full["skipped"]
     for row in (half, full):
-        assert row["dice_between"] > 0.98
+        assert row["dice_in_body"] > 0.98
         assert 0 < row["share_of_peak"] < 1.5
     assert "GFLOP/s" in capsys.readouterr().out
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from Testing.fakes import tiny_network, write_model_folder
 from training.configuration import Configuration, parse_configuration
 from training.train import train
 from TumorSegLib.geometry import Grid
@@ -106,6 +107,13 @@ def configured() -> Callable[..., Configuration]:
         return parse_configuration(text, "tiny.toml")
 
     return make
+
+
+@pytest.fixture
+def model(configured: Callable[..., Configuration], tmp_path: Path) -> Path:
+    """A model folder with random weights."""
+    spec = configured().model
+    return write_model_folder(tmp_path / "models", spec, tiny_network(spec))
 
 
 @pytest.fixture(scope="session")

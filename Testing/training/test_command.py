@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import training.__main__
+import training.train
 from Testing.fakes import tiny_network, tiny_spec, write_model_folder
 from training.__main__ import main
 from training.configuration import Configuration
@@ -26,13 +28,6 @@ def configuration(configured: Callable[..., Configuration], tmp_path: Path) -> P
     path = tmp_path / "tiny.toml"
     path.write_text(configured("steps = 6", "steps = 2", "every = 3", "every = 1").text, encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def model(configured: Callable[..., Configuration], tmp_path: Path) -> Path:
-    """A model folder with random weights."""
-    spec = configured().model
-    return write_model_folder(tmp_path / "models", spec, tiny_network(spec))
 
 
 def call(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -61,7 +56,9 @@ def test_from_cases_to_figures(data: Path, configuration: Path, tmp_path: Path) 
         ["pet", "1"],
     ]
     values = json.loads(report.read_text(encoding="utf-8"))
-    assert [row["case"] for row in values["ct"]["cases"]] == ["c", "d"]
+    assert [row["case"] for row in values["subsets"]["ct"]["cases"]] == ["c", "d"]
+    assert values["weights_sha256"] == read_model_folder(model).spec.weights_sha256
+    assert (values["model"], values["version"], values["device"], values["overlap"]) == ("tiny", "1.0.0", "cpu", 0.5)
 
 
 def test_every_subset_unless_one_is_asked_for(data: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,7 +83,7 @@ def test_undefined_distances_are_shown_and_written(
     arguments = ["evaluate", "--model", str(model), "--data", str(data), "--roles", "ct", "--json", str(report)]
     assert main([*arguments, "--device", "cpu"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["ct", "4", "0.000", "0.000", "0.000", "inf", "0.000"]
-    summary = json.loads(report.read_text(encoding="utf-8"), parse_constant=pytest.fail)["ct"]["summary"]
+    summary = json.loads(report.read_text(encoding="utf-8"), parse_constant=pytest.fail)["subsets"]["ct"]["summary"]
     assert summary["hd95_mm"]["median"] is None
 
 
@@ -179,9 +176,30 @@ def test_unknown_command_or_option_exits_with_2(arguments: list[str], capsys: py
     assert "usage: python -m training" in capsys.readouterr().err
 
 
-def test_debug_shows_the_traceback(configuration: Path) -> None:
-    with pytest.raises(ArgumentError, match="--threads -1 must be at least 1"):
-        main(["--debug", "train", str(configuration), "--threads", "-1"])
+def test_debug_shows_the_traceback_wherever_it_stands(configuration: Path) -> None:
+    wrong = ["train", str(configuration), "--threads", "-1"]
+    for arguments in (["--debug", *wrong], [*wrong, "--debug"], ["--debug", *wrong, "--debug"]):
+        with pytest.raises(ArgumentError, match="--threads -1 must be at least 1"):
+            main(arguments)
+    assert main(wrong) == 2
+
+
+def test_interrupted_training_says_that_it_can_go_on_and_does(
+    data: Path, configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save = training.train._save
+
+    def save_and_interrupt(*arguments: Any) -> None:
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    command = ["train", str(configuration), "--data", str(data), "--run-folder", str(tmp_path / "run")]
+    with monkeypatch.context() as patch:
+        patch.setattr(training.train, "_save", save_and_interrupt)
+        assert main([*command, "--device", "cpu"]) == 130
+    assert capsys.readouterr().err == "interrupted; the same command goes on from the last checkpoint\n"
+    assert main([*command, "--device", "cpu"]) == 0
+    assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["step 2"]
 
 
 @pytest.mark.slow

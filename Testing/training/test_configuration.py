@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from training.configuration import Configuration, parse_configuration, read_configuration
+from training.configuration import Configuration, differences, parse_configuration, read_configuration
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, TumorSegError
 
@@ -64,6 +64,7 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
         ("learning_rate = 1e-2", "learning_rate = 'a'", ArgumentError, "learning_rate = 'a' does not fit, a number"),
         ("seed = 3", "seed = -3", ArgumentError, "seed = -3 must be at least 0"),
         ("every = 3", "every = 0", ArgumentError, "checkpoint_every = 0 must be at least 1"),
+        ("every = 3", "every = 3\nworkers = 0", ArgumentError, "workers = 0 must be at least 1"),
         ("every = 3", "every = 3\nvalidate_every = 4", ArgumentError, "validate_every = 4 must be a multiple of"),
         ("[data]", "[augmentation]\nscale = [2.0]\n[data]", ArgumentError, "scale = [2.0] does not fit, a list of 2"),
         ("[data]", "[augmentation]\nscale = [2.0, 1.0]\n[data]", ArgumentError, "scale = [2.0, 1.0] must be two"),
@@ -89,6 +90,16 @@ def test_wrong_configuration(
     with pytest.raises(error) as caught:
         configured(old, new)
     assert words in str(caught.value)
+
+
+def test_differences_are_of_what_one_run_must_share(configured: Callable[..., Configuration]) -> None:
+    first = configured()
+    assert differences(first, configured("steps = 6", "steps = 8", "every = 3", "every = 2\nworkers = 4")) == []
+    assert differences(first, configured('version = "1.0.0"', 'version = "1.0.0"\nresults = { dice = 0.5 }')) == []
+    changed = configured(
+        "outside = -1000.0", "outside = -900.0", "[data]", "[augmentation]\ngain = { linear = 1 }\n[data]"
+    )
+    assert differences(first, changed) == ["[model] normalisation", "[augmentation] gain"]
 
 
 def test_top_level_value_is_refused() -> None:

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+import TumorSegLib
 from Testing.fakes import PaintingEngine, tiny_network, tiny_spec
 from training.configuration import Configuration
 from training.data import read_case
 from training.evaluate import MEASURES, evaluate_case, evaluate_folder, role_subsets, summarise, validate
+from TumorSegLib.engines.auto import AutoEngine
 from TumorSegLib.engines.device import Runtime
 from TumorSegLib.errors import ArgumentError, ReadError, RoleError
-from TumorSegLib.protocols import AutoEngine
+from TumorSegLib.protocols import AutoEngine as Protocol
+from TumorSegLib.protocols import Result
 from TumorSegLib.volume import Images
 
 ROLES = ("ct", "pet")
@@ -34,7 +39,7 @@ def find_nothing(images: Images) -> np.ndarray:
 
 def engine_with(rule: Callable[[Images], np.ndarray]) -> PaintingEngine:
     engine = PaintingEngine(tiny_spec(roles=ROLES, optional=ROLES), rule)
-    as_the_protocol: AutoEngine = engine
+    as_the_protocol: Protocol = engine
     assert as_the_protocol is engine
     return engine
 
@@ -67,7 +72,7 @@ def test_every_label_of_the_contour_counts(data: Path) -> None:
 
 
 def test_perfect_engine(data: Path) -> None:
-    report = evaluate_folder(engine_with(find_ball), data, None, [ROLES, ("ct",)])
+    report = evaluate_folder(engine_with(find_ball), data, None, [ROLES, ("ct",)])["subsets"]
     assert list(report) == ["ct+pet", "ct"]
     assert [row["case"] for row in report["ct+pet"]["cases"]] == ["a", "b", "c"]  # d has no PET
     assert [row["case"] for row in report["ct"]["cases"]] == ["a", "b", "c", "d"]
@@ -77,7 +82,7 @@ def test_perfect_engine(data: Path) -> None:
 
 
 def test_engine_that_finds_nothing(data: Path) -> None:
-    report = evaluate_folder(engine_with(find_nothing), data, 0, [ROLES])
+    report = evaluate_folder(engine_with(find_nothing), data, 0, [ROLES])["subsets"]
     assert [row["case"] for row in report["ct+pet"]["cases"]] == ["a"]
     assert report["ct+pet"]["summary"]["dice"] == {"mean": 0, "median": 0, "worst": 0}
     assert report["ct+pet"]["summary"]["hd95_mm"] == {"mean": None, "median": None, "worst": None}
@@ -90,12 +95,45 @@ def test_report_has_numbers_that_differ_between_cases(data: Path) -> None:
         found[found.shape[0] // 2 :] = False
         return found
 
-    entry = evaluate_folder(engine_with(first_half), data, 2, [("ct",)])["ct"]
+    entry = evaluate_folder(engine_with(first_half), data, 2, [("ct",)])["subsets"]["ct"]
     dice = [row["dice"] for row in entry["cases"]]
     assert 0 < min(dice) < max(dice) < 1
     assert entry["summary"]["dice"]["mean"] == pytest.approx(sum(dice) / 2)
     assert entry["summary"]["dice"]["worst"] == min(dice)
     assert entry["summary"]["hd95_mm"]["worst"] == max(row["hd95_mm"] for row in entry["cases"])
+
+
+def test_report_tells_what_made_it(data: Path) -> None:
+    spec = tiny_spec(roles=ROLES, optional=ROLES, weights_sha256="ab" * 32)
+    engine = AutoEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), torch.bfloat16), overlap=0.25)
+    report = evaluate_folder(engine, data, 2, [ROLES, ("ct",)], mirror=True)
+    subsets = report.pop("subsets")
+    assert report == {
+        "model": "tiny",
+        "version": "1.2.3",
+        "weights_sha256": "ab" * 32,
+        "tumorseg_version": TumorSegLib.__version__,
+        "device": "cpu",
+        "precision": "bfloat16",
+        "overlap": 0.25,
+        "fold": 2,
+        "mirror": True,
+    }
+    rows = [row for entry in subsets.values() for row in entry["cases"]]
+    assert [row["case"] for row in rows] == ["c", "c", "d"]
+    assert all(0 < row["seconds"] < 60 for row in rows)
+    assert all(0 <= row["precision"] <= 1 for row in rows)  # the metric
+
+
+def test_report_tells_when_cases_were_computed_differently(data: Path) -> None:
+    class Wavering(PaintingEngine):
+        def segment(self, images: Images, **options: Any) -> Result:
+            device = "cpu" if self.shown else "cuda"
+            return replace(super().segment(images, **options), info={"device": device, "overlap": 0.5})
+
+    report = evaluate_folder(Wavering(tiny_spec(roles=ROLES, optional=ROLES), find_ball), data, 2, [("ct",)])
+    assert (report["device"], report["overlap"], report["precision"]) == (["cuda", "cpu"], 0.5, None)
+    assert [row["run"]["device"] for row in report["subsets"]["ct"]["cases"]] == ["cuda", "cpu"]
 
 
 def test_summary_with_an_undefined_distance() -> None:
@@ -136,7 +174,7 @@ def test_roles_no_case_has(new_data: Path) -> None:
         path.unlink()
     with pytest.raises(RoleError, match=r"data: none of the 4 cases has ct[+]pet nor pet$"):
         evaluate_folder(engine_with(find_ball), new_data, None, [ROLES, ("pet",)])
-    assert list(evaluate_folder(engine_with(find_ball), new_data, None, [ROLES, ("ct",)])) == ["ct"]
+    assert list(evaluate_folder(engine_with(find_ball), new_data, None, [ROLES, ("ct",)])["subsets"]) == ["ct"]
 
 
 def test_missing_data_folder(tmp_path: Path) -> None:

@@ -115,6 +115,28 @@ def test_weights_too_large_for_the_disk(finished_run: Path, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
+def test_weights_too_large_for_float16_are_refused(finished_run: Path, tmp_path: Path) -> None:
+    state = load_checkpoint(finished_run)
+    name = next(iter(state["average"]))
+    for value, dtype, words in (
+        (7e4, "float16", f"weights of {name} are not finite as float16; use --dtype float32"),
+        (
+            float("nan"),
+            "float32",
+            f"weights of {name} are not finite as float32; train again with a lower learning_rate",
+        ),
+    ):
+        state["average"][name].view(-1)[-1] = value
+        torch.save(state, tmp_path / CHECKPOINT)
+        with pytest.raises(ModelError) as caught:
+            export(tmp_path, tmp_path / "tiny", dtype)
+        assert str(caught.value) == f"{tmp_path}: {words}"
+        assert not (tmp_path / "tiny").exists()
+    state["average"][name].view(-1)[-1] = 7e4
+    torch.save(state, tmp_path / CHECKPOINT)
+    read_model_folder(export(tmp_path, tmp_path / "tiny", "float32")).verify()
+
+
 def test_run_without_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no checkpoint last\.pt"):
         export(tmp_path, tmp_path / "tiny")

@@ -7,7 +7,9 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from torch import nn
 import training.train
 from training.augment import Sample
 from training.configuration import Configuration, read_configuration
-from training.data import Case
+from training.data import Case, read_case
 from training.train import CHECKPOINT, CONFIGURATION, LOG, load_checkpoint, schedule, train, update_average
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, ResourceError, WriteError
 
@@ -149,15 +151,68 @@ def test_phantoms_are_drawn(
     assert 4 <= seen.count("b") <= 14
 
 
-def test_other_model_in_the_run_folder_is_refused(data: Path, configured: Configured, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "differ"),
+    [
+        (('version = "1.0.0"', 'version = "1.0.1"', "[4, 8, 8]", "[4, 8, 16]"), "[model] version, [model] arguments"),
+        (("test_fold = 2", "test_fold = 1"), "[data] test_fold"),  # case c or d would be both trained and tested on
+        (("[data]", "[augmentation]\nnoise = 0.2\n\n[data]"), "[augmentation] noise"),
+        (("seed = 3", "seed = 4", "batch = 1", "batch = 2"), "[optimisation] batch, [optimisation] seed"),
+    ],
+)
+def test_a_run_goes_on_with_its_own_configuration_alone(
+    data: Path, configured: Configured, tmp_path: Path, changes: tuple[str, ...], differ: str
+) -> None:
     train(configured("steps = 6", "steps = 1"), data, tmp_path / "run", "cpu", "float32")
     before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    other = configured('version = "1.0.0"', 'version = "1.0.1"', "filters = [4, 8, 8]", "filters = [4, 8, 16]")
-    with pytest.raises(
-        ModelError, match=r"last\.pt holds another model .*\(version, arguments differ\); choose another"
-    ):
-        train(other, data, tmp_path / "run", "cpu", "float32")
+    with pytest.raises(ModelError) as caught:
+        train(configured(*changes), data, tmp_path / "run", "cpu", "float32")
+    words = f"last.pt was trained with another configuration, which differs in {differ}; choose another --run-folder"
+    assert str(caught.value).endswith(words)
     assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_a_run_may_go_on_longer_and_save_at_other_times(data: Path, configured: Configured, tmp_path: Path) -> None:
+    train(configured("steps = 6", "steps = 1"), data, tmp_path, "cpu", "float32")
+    longer = "steps = 6", "steps = 2", "every = 3", "every = 1\nvalidate_every = 2\nworkers = 2"
+    train(configured(*longer), data, tmp_path, "cpu", "float32")
+    assert load_checkpoint(tmp_path)["step"] == 2
+    assert read_configuration(tmp_path / CONFIGURATION).optimisation.workers == 2
+
+
+def test_cases_come_to_the_spacing_of_the_model_unless_held_out(
+    data: Path, configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.train, "phantom_case", lambda seed, roles: read_case(data, "b", roles))
+    spacing = "spacing_mm = [2.0, 2.0, 2.0]", "spacing_mm = [4.0, 4.0, 4.0]"
+    configuration = configured(*spacing, "test_fold = 2", "test_fold = 2\nphantoms = 1")
+    kinds = training.train._read_cases(configuration, data)
+    spacings = [{round(case.reference.grid.spacing[0], 3) for case in cases} for cases in kinds]
+    assert spacings == [{4.0}, {4.0}, {2.0}]
+
+
+@pytest.mark.parametrize("first", [0, 4, 7])
+def test_samples_do_not_depend_on_the_number_of_threads(data: Path, configured: Configured, first: int) -> None:
+    cases = [read_case(data, name, ("ct", "pet")) for name in ("a", "b")]
+    one, three = (configured("steps = 6", f"steps = 7\nworkers = {n}", "batch = 1", "batch = 2") for n in (1, 3))
+    expected = list(training.train._batches(one, cases, [], 0, rank=0))
+    assert len(expected) == 7
+    assert not any(same(before, after) for before, after in pairwise(expected))
+    assert same(list(training.train._batches(three, cases, [], first, rank=0)), expected[first:])
+
+
+def test_several_threads_draw_at_once(data: Path, configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(3, timeout=20)
+    draw = training.train.draw_sample
+
+    def draw_with_two_others(*arguments: Any) -> Sample:
+        together.wait()  # raises unless three threads come
+        return draw(*arguments)
+
+    monkeypatch.setattr(training.train, "draw_sample", draw_with_two_others)
+    configuration = configured("batch = 1", "batch = 1\nworkers = 3")
+    case = read_case(data, "a", ("ct", "pet"))
+    assert len(list(training.train._batches(configuration, [case], [], 0, rank=0))) == 6
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 truncated"])
@@ -196,6 +251,7 @@ def test_loss_that_is_no_number_stops_before_it_is_saved(data: Path, configured:
         ((), "gpu", "device 'gpu' is not one of"),
         (("[4, 8, 8]", "[4, 8]"), "cpu", "ResidualDynUNet cannot be built"),
         (('"ResidualDynUNet"', '"UNet9"'), "cpu", "network 'UNet9' is not one of"),
+        (("[16, 16, 16]", "[18, 18, 18]"), "cpu", "ResidualDynUNet cannot take a patch of (18, 18, 18)"),
     ],
 )
 def test_wrong_calls_write_nothing(

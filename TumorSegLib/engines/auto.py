@@ -18,6 +18,7 @@ from TumorSegLib.engines.networks import FIXED_SIZE
 from TumorSegLib.engines.sliding_window import Hooks, Maps, WindowPlan, predict
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry import Grid
+from TumorSegLib.memory import is_out_of_memory
 from TumorSegLib.preprocess import Channels, prepare
 from TumorSegLib.protocols import Cancel, Progress, Result
 from TumorSegLib.registry import ModelSpec
@@ -28,14 +29,6 @@ from TumorSegLib.volume import Images, Mask, Volume
 BATCH = {"cpu": 1, "mps": 1, "cuda": 4}
 # Networks that halve five times (SwinUNETR) need multiples of 32, and their instance norm two voxels at the bottom.
 SMALLEST_TILE = (32, 32, 64)
-# In the words of CUDA and MPS, of torch on Linux and on Windows, of cuDNN and cuBLAS, of ITK.
-OUT_OF_MEMORY = (
-    "out of memory",
-    "can't allocate memory",
-    "not enough memory",
-    "alloc_failed",
-    "failed to allocate memory",
-)
 
 
 class AutoEngine:
@@ -113,7 +106,7 @@ class AutoEngine:
                 maps = predict(self._network, torch.from_numpy(array), tissue, plan, self._runtime, hooks)
                 return _cut(maps, inner), plan
             except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 # Its traceback would keep the buffers of this try alive during the next.
                 failure = error.with_traceback(None)
@@ -155,17 +148,13 @@ def _smaller(plan: WindowPlan, fixed: bool) -> Iterator[WindowPlan]:
         yield plan
 
 
-def _out_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or any(text in str(error).lower() for text in OUT_OF_MEMORY)
-
-
 @contextmanager
 def _memory_errors(what: str) -> Iterator[None]:
     """Translates what any library says when memory runs out; raises :class:`ResourceError`."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not _out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         raise ResourceError(f"not enough memory {what}: {error}") from error
 

@@ -304,3 +304,18 @@ def test_a_few_noisy_voxels_are_not_tissue():
     assert run(Function(lambda x: x), channels, plan, tissue).skipped == 1
     tissue[8, 9, 0] = True
     assert run(Function(lambda x: x), channels, plan, tissue).skipped == 0
+
+
+def test_windows_computed_side_by_side_give_the_same_and_leave_the_threads_as_they_were():
+    channels, plan = torch.rand(1, 24, 40, 40), WindowPlan((16, 16, 16))
+    network = tiny_network(tiny_spec())
+    alone = run(network, channels, plan).probability
+    torch.set_num_threads(2)
+    try:
+        together = run(network, channels, plan).probability
+        assert torch.get_num_threads() == 2
+        with pytest.raises(Cancelled):
+            run(network, channels, plan, cancel=lambda: True)
+    finally:
+        torch.set_num_threads(1)
+    assert np.array_equal(together, alone)
