@@ -149,7 +149,7 @@ def time_monai(
     runtime: Runtime,
     ours: tuple[dict[str, Any], np.ndarray],
 ) -> dict[str, float]:
-    """MONAI's seconds on the same device in float32, the ratio, and the Dice of the two masks, in the body and anywhere."""
+    """MONAI's seconds on the same device in float32, the ratio, and the Dice of the masks, in the body and anywhere."""
     exact = Runtime(runtime.device, torch.float32)
     network, array = network_of(model, exact), torch.from_numpy(make_channels(model, shape, body).array)[None]
 
