@@ -23,6 +23,7 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from TumorSegLib.engines.auto import BATCH
 from TumorSegLib.engines.device import Runtime, choose_runtime
 from TumorSegLib.engines.load import load_engine, read_weights
 from TumorSegLib.engines.networks import build_network
@@ -35,7 +36,6 @@ from TumorSegLib.volume import Volume
 
 Value = TypeVar("Value")
 MODEL, OVERLAP = "sts-auto", 0.25
-BATCH = {"cpu": 1, "mps": 1, "cuda": 4}
 
 
 def run(device: str, shape: tuple[int, int, int], report: Path | None) -> None:
