@@ -12,9 +12,12 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
+from TumorSegLib.boxes import slices
+from TumorSegLib.errors import Cancelled
 from TumorSegLib.geometry import Grid
 from TumorSegLib.normalisation import Normalisation
-from TumorSegLib.protocols import Cancel, Progress, Result
+from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble
+from TumorSegLib.protocols import Cancel, Progress, Refinement, Result
 from TumorSegLib.registry import CARD_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, sha256_of
 from TumorSegLib.volume import Images, Mask, Volume
 
@@ -117,3 +120,51 @@ class PaintingEngine:
         grid = next(iter(images.values())).grid
         labels = np.asarray(self.rule(images)).astype(np.uint8)
         return Result(Mask(grid, labels), Volume(grid, (labels > 0).astype(np.float32), "probability"))
+
+
+class BallEngine:
+    """A click engine that paints a soft ball of noise about the last prompt, in a crop, and obeys every prompt.
+
+    The same prompts on the same probability give the same answer. It asks ``cancel`` before and after its work.
+    """
+
+    def __init__(self, radius: int = 2) -> None:
+        self.spec = tiny_spec("balls")
+        self.radius = radius
+        self.prepared = 0
+
+    def prepare(self, images: Images) -> Grid:
+        """The grid of the first image; counts how often it is asked."""
+        self.prepared += 1
+        return next(iter(images.values())).grid
+
+    def refine(
+        self, prepared: Grid, probability: np.ndarray, prompts: Prompts, cancel: Cancel | None = None
+    ) -> Refinement:
+        """Paints about the last prompt, which is a click or a stroke."""
+        _stop_if(cancel)
+        last = voxels_of(prompts.items[-1])
+        low = np.maximum(last.min(axis=0) - self.radius - 1, 0)
+        high = np.minimum(last.max(axis=0) + self.radius + 2, prepared.size)
+        i, j, k = ((int(a), int(b)) for a, b in zip(low, high))
+        values = probability[slices((i, j, k))].copy()
+        lattice = np.stack(np.meshgrid(*map(np.arange, values.shape), indexing="ij"), axis=-1)[..., ::-1] + low
+        near = np.linalg.norm(lattice[..., None, :] - last, axis=-1).min(axis=-1) <= self.radius
+        noise = np.random.default_rng([len(prompts), *last[0]]).integers(0, 128, near.sum())
+        values[near] = noise + 128 * prompts.items[-1].positive
+        for prompt in prompts.items:
+            inside = voxels_of(prompt)
+            inside = inside[((inside >= low) & (inside < high)).all(axis=1)] - low
+            values[tuple(inside.T[::-1])] = 255 * prompt.positive
+        _stop_if(cancel)
+        return Refinement((i, j, k), values, {"model": self.spec.name, "seconds": {"network": 0.0}})
+
+
+def voxels_of(prompt: Click | Scribble | BoxPrompt) -> np.ndarray:
+    """The voxels ``[n, 3]`` as ``(i, j, k)`` that a click or a stroke is about."""
+    return prompt.voxels() if isinstance(prompt, Scribble) else np.array([prompt.ijk])
+
+
+def _stop_if(cancel: Cancel | None) -> None:
+    if cancel is not None and cancel():
+        raise Cancelled("stopped")

@@ -27,12 +27,20 @@ if TYPE_CHECKING:
     from TumorSegLib.errors import TumorSegError as TumorSegError
     from TumorSegLib.errors import WriteError as WriteError
     from TumorSegLib.geometry import Grid as Grid
+    from TumorSegLib.markups import read_prompts as read_prompts
     from TumorSegLib.metrics import evaluate as evaluate
     from TumorSegLib.phantom import make_phantom as make_phantom
     from TumorSegLib.preview import write_preview as write_preview
+    from TumorSegLib.prompts import BoxPrompt as BoxPrompt
+    from TumorSegLib.prompts import Click as Click
+    from TumorSegLib.prompts import Prompts as Prompts
+    from TumorSegLib.prompts import Scribble as Scribble
     from TumorSegLib.protocols import Result as Result
     from TumorSegLib.registry import ModelSpec as ModelSpec
     from TumorSegLib.registry import list_models as list_models
+    from TumorSegLib.segments import Edit as Edit
+    from TumorSegLib.segments import Overlap as Overlap
+    from TumorSegLib.session import Session as Session
     from TumorSegLib.surface import write_surface as write_surface
     from TumorSegLib.volume import Mask as Mask
     from TumorSegLib.volume import Volume as Volume
@@ -58,11 +66,15 @@ _HOMES = {
         "WriteError",
     ),
     "geometry": ("Grid",),
+    "markups": ("read_prompts",),
     "metrics": ("evaluate",),
     "phantom": ("make_phantom",),
     "preview": ("write_preview",),
+    "prompts": ("BoxPrompt", "Click", "Prompts", "Scribble"),
     "protocols": ("Result",),
     "registry": ("ModelSpec", "list_models"),
+    "segments": ("Edit", "Overlap"),
+    "session": ("Session",),
     "surface": ("write_surface",),
     "volume": ("Mask", "Volume"),
     "volume_io": ("read_mask", "read_volume", "write_mask", "write_volume"),

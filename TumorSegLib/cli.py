@@ -7,8 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,16 @@ from typing import Any
 import numpy as np
 
 from TumorSegLib import __version__
-from TumorSegLib.errors import ArgumentError, ModelError, TumorSegError, WriteError
+from TumorSegLib.cli_refine import add_refine_arguments, run_refine
+from TumorSegLib.cli_support import INPUT_HELP, MASK_SUFFIXES, check_outputs, parse_inputs, progress_bar
+from TumorSegLib.errors import ModelError, TumorSegError
 from TumorSegLib.files import write_text
 from TumorSegLib.postprocess import fill_holes, remove_small
-from TumorSegLib.protocols import Progress, Result
+from TumorSegLib.protocols import Result
 from TumorSegLib.registry import CARD_FILE, ModelFolder, find_model, list_models
 from TumorSegLib.report import DISCLAIMER, make_report, to_json
 from TumorSegLib.volume import Images, Mask, Volume
-from TumorSegLib.volume_io import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume, write_mask, write_volume
-
-MASK_SUFFIXES = (SEGMENTATION_SUFFIX, *WRITABLE)
+from TumorSegLib.volume_io import WRITABLE, read_mask, read_volume, write_mask, write_volume
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show an error's traceback")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_segment(commands)
+    refine = _command(commands, "refine", run_refine, "correct a mask, or begin one, from clicks and strokes")
+    add_refine_arguments(refine)
     _add_models(commands)
     evaluate = _command(commands, "evaluate", _evaluate, "compare a mask with a reference")
     evaluate.add_argument("prediction", help="mask file")
@@ -78,9 +79,7 @@ def _add_segment(commands: Any) -> None:
         action="append",
         required=True,
         metavar="ROLE=PATH",
-        help="an image and its role, e.g. ct=CT_FOLDER or pet=pet.nii.gz; once per role. PATH is a NIfTI, NRRD or MHA "
-        "file or a DICOM folder; FOLDER#SeriesInstanceUID picks one of several series. "
-        "Results lie on the first one's grid",
+        help=INPUT_HELP,
     )
     segment.add_argument("--model", default="sts-auto", help="name or folder; ./NAME is a folder (default %(default)s)")
     segment.add_argument(
@@ -135,7 +134,7 @@ def _add_models(commands: Any) -> None:
 
 
 def _segment(options: argparse.Namespace) -> None:
-    inputs = _parse_inputs(options.input)
+    inputs = parse_inputs(options.input)
     wanted: list[tuple[Sequence[str | None], tuple[str, ...]]] = [
         (options.output, MASK_SUFFIXES),
         ((options.probability, options.uncertainty), WRITABLE),
@@ -143,12 +142,12 @@ def _segment(options: argparse.Namespace) -> None:
         ((options.preview,), (".png",)),
         ((options.info,), (".json",)),
     ]
-    _check_outputs(wanted, inputs.values())
+    check_outputs(wanted, inputs.values())
     images: Images = {role: read_volume(path, role) for role, path in inputs.items()}
     from TumorSegLib.engines.load import load_engine  # imports torch, which takes seconds: not before the input is read
 
     engine = load_engine(options.model, options.device, options.precision)
-    with _progress_bar("Segmenting") as progress:
+    with progress_bar("Segmenting") as progress:
         result = engine.segment(images, mirror=options.mirror or bool(options.uncertainty), progress=progress)
     result = _tidied(result, options)
     _write_results(options, images, result)
@@ -164,53 +163,6 @@ def _segment(options: argparse.Namespace) -> None:
         print(
             f"{result.info['model']}: no tumour found{least}, an empty mask was written to {', '.join(options.output)}"
         )
-
-
-def _parse_inputs(inputs: Sequence[str]) -> dict[str, str]:
-    """Role to path."""
-    paths: dict[str, str] = {}
-    for text in inputs:
-        role, separator, path = text.partition("=")
-        if not (role and separator and path):
-            raise ArgumentError(f"--input {text!r} is not of the form ROLE=PATH, e.g. ct=ct.nii.gz")
-        if role in paths:
-            raise ArgumentError(f"--input gives the role {role!r} twice")
-        paths[role] = path
-    return paths
-
-
-def _check_outputs(wanted: Sequence[tuple[Sequence[str | None], tuple[str, ...]]], inputs: Iterable[str]) -> None:
-    """Finds out before the work, not after it, what could not be written or would overwrite another file.
-
-    Args:
-        wanted: paths, None where nothing is to be written, each time with the suffixes they may have.
-        inputs: paths that are read.
-
-    Raises:
-        WriteError: an output cannot be written, is given twice or is an input.
-    """
-    taken = {Path(path).resolve(): "it is an input" for path in inputs}
-    for paths, suffixes in wanted:
-        for path in (p for p in paths if p is not None):
-            place = Path(path).resolve()
-            problem = _problem(Path(path), suffixes) or taken.get(place)
-            if problem:
-                raise WriteError(f"{path}: cannot be written, {problem}")
-            taken[place] = "another output goes there"
-
-
-def _problem(file: Path, suffixes: tuple[str, ...]) -> str | None:
-    """Why a file cannot be written, if so."""
-    mask_only = file.name.lower().endswith(SEGMENTATION_SUFFIX) and SEGMENTATION_SUFFIX not in suffixes
-    if mask_only or not file.name.endswith(suffixes) or file.name in suffixes:
-        return f"the name must be NAME{' or NAME'.join(suffixes)}, the suffix in lower case"
-    if file.is_dir():
-        return "it is a folder"
-    if not file.parent.is_dir():
-        return f"the folder {file.parent} does not exist"
-    if not os.access(file.parent, os.W_OK):
-        return f"the folder {file.parent} is not writable"
-    return None
 
 
 def _tidied(result: Result, options: argparse.Namespace) -> Result:
@@ -240,7 +192,7 @@ def _write_results(options: argparse.Namespace, images: Images, result: Result) 
         on_grid = {role: resample(volume, result.mask.grid, volume.array.min()) for role, volume in images.items()}
         write_preview(on_grid, result.mask, options.preview, result.probability)
     if options.info:
-        inputs = {role: os.path.abspath(path) for role, path in _parse_inputs(options.input).items()}
+        inputs = {role: os.path.abspath(path) for role, path in parse_inputs(options.input).items()}
         report = {**make_report(result), "tumorseg_version": __version__, "inputs": inputs}
         write_text(options.info, to_json(report))
 
@@ -284,7 +236,7 @@ def _verify_model(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from TumorSegLib.metrics import evaluate
 
-    _check_outputs([((options.json,), (".json",))], (options.prediction, options.reference))
+    check_outputs([((options.json,), (".json",))], (options.prediction, options.reference))
     prediction, reference = read_mask(options.prediction), read_mask(options.reference)
     metrics = evaluate(_one_label(prediction), _one_label(reference)).to_dict()
     _print_metrics(metrics)
@@ -304,7 +256,7 @@ def _print_metrics(metrics: dict[str, float | None]) -> None:
 def _demo(options: argparse.Namespace) -> None:
     from TumorSegLib.demo import SEED, run_demo
 
-    with _progress_bar("Segmenting") as progress:
+    with progress_bar("Segmenting") as progress:
         seed = SEED if options.seed is None else options.seed
         report = run_demo(options.output, seed, progress=progress)
     metrics, seconds = report["metrics"], report["seconds"]
@@ -320,26 +272,6 @@ def _demo(options: argparse.Namespace) -> None:
     for name, value in rows.items():
         print(f"{name:<12}{value}")
     print(DISCLAIMER)
-
-
-@contextmanager
-def _progress_bar(title: str) -> Iterator[Progress | None]:
-    """A progress bar on a terminal; nothing where standard error is a pipe or a file."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich import progress as rich_progress
-    from rich.console import Console
-
-    columns = (
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.TextColumn("{task.percentage:>3.0f} %"),
-        rich_progress.TimeRemainingColumn(),
-    )
-    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 if __name__ == "__main__":

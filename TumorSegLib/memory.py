@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from TumorSegLib.errors import ResourceError
+
 #: What RuntimeErrors for a lack of memory say, in lower case: CUDA, PyTorch's allocators, cuDNN and cuBLAS, ITK, C++.
 OUT_OF_MEMORY = (
     "out of memory",
@@ -16,3 +21,14 @@ OUT_OF_MEMORY = (
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of any library means that the memory of the machine or of its GPU ran out."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in OUT_OF_MEMORY)
+
+
+@contextmanager
+def memory_errors(what: str) -> Iterator[None]:
+    """Translates what any library says when memory runs out; raises :class:`ResourceError`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise ResourceError(f"not enough memory {what}: {error}") from error

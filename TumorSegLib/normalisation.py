@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from TumorSegLib.errors import ModelError
 
-METHODS = ("linear", "log1p", "zscore")
+METHODS = ("linear", "log1p", "zscore", "fitted_zscore")
 # MR tissue is what exceeds this share of the 99th percentile; air and the noise floor lie well below.
 MR_TISSUE_SHARE = 0.1
+# In place of the deviation of an image without tissue: its noise divided by this is 0.
+NOTHING_TO_SEE = 1e30
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Normalisation:
     Attributes:
         method: ``linear``: ``(x - offset) / scale``; ``log1p``: ``(log(1 + x) - offset) / scale``, for SUV;
             ``zscore``: zero mean and unit variance over tissue (voxels above 10 % of the 99th percentile), limited to
-            +-5, for MR, whose units are arbitrary.
+            +-5, for MR, whose units are arbitrary; ``fitted_zscore``: the same with ``offset`` for the mean and
+            ``scale`` for the deviation, see :meth:`fitted`.
         low, high: the raw values are limited to these first (HU, SUV or a.u.).
         offset, scale: see ``method``; without meaning for ``zscore``.
         outside: raw value where there is no image: padding, and what an MR holds outside its field of view.
@@ -52,7 +55,7 @@ class Normalisation:
     def __call__(self, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Raw values to network input, float32 of the same shape."""
         values: npt.NDArray[np.float32] = np.clip(array, self.low, self.high, dtype=np.float32)
-        if self.method == "zscore":
+        if self.method in ("zscore", "fitted_zscore"):
             return self._zscore(values)
         if self.method == "log1p":
             np.log1p(values, out=values)
@@ -60,12 +63,19 @@ class Normalisation:
         values /= np.float32(self.scale)
         return values
 
+    def fitted(self, array: npt.NDArray[Any]) -> Normalisation:
+        """The rule with mean and standard deviation taken from a whole image, to be applied to parts of it."""
+        if self.method != "zscore":
+            return self
+        mean, deviation = _tissue_statistics(np.clip(array, self.low, self.high, dtype=np.float32))
+        return replace(self, method="fitted_zscore", offset=mean, scale=deviation)
+
     def _zscore(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        inside = values[values > mr_tissue_threshold(values)]
-        if inside.size < 2:
-            return np.zeros_like(values)
+        mean, deviation = (self.offset, self.scale)
+        if self.method == "zscore":
+            mean, deviation = _tissue_statistics(values)
         result: npt.NDArray[np.float32] = np.clip(
-            (values - inside.mean()) / max(float(inside.std()), 1e-6), -5, 5, dtype=np.float32
+            (values - np.float32(mean)) / np.float32(deviation), -5, 5, dtype=np.float32
         )
         result[values == self.outside] = 0
         return result
@@ -73,7 +83,7 @@ class Normalisation:
     @property
     def fill(self) -> float:
         """Network input for a voxel that lies outside the image."""
-        if self.method == "zscore":
+        if self.method in ("zscore", "fitted_zscore"):
             return 0.0
         return float(self(np.array([self.outside]))[0])
 
@@ -89,3 +99,11 @@ def mr_tissue_threshold(values: npt.NDArray[Any]) -> float:
     # A stride keeps the percentile cheap on large images; a million samples give it to four digits.
     step = max(1, values.size // 1_000_000)
     return MR_TISSUE_SHARE * float(np.percentile(values.reshape(-1)[::step], 99))
+
+
+def _tissue_statistics(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Mean and standard deviation of the tissue; a huge deviation, so that all becomes 0, where there is none."""
+    inside = values[values > mr_tissue_threshold(values)]
+    if inside.size < 2:
+        return 0.0, NOTHING_TO_SEE
+    return float(inside.mean()), max(float(inside.std()), 1e-6)

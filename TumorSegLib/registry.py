@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from TumorSegLib.errors import ModelError
+from TumorSegLib.guidance import GUIDANCE
 from TumorSegLib.normalisation import Normalisation
 
 BUNDLED = Path(__file__).parent / "bundled"
@@ -98,6 +99,11 @@ class ModelSpec:
             f"labels {dict(self.labels)} do not count up from 1",
         )
         yield not isinstance(self.arguments, Mapping), f"arguments {self.arguments!r} are not names with values"
+
+    @property
+    def channels(self) -> int:
+        """How many channels the network takes: one per role, for kind ``clicks`` those of the guidance as well."""
+        return len(self.roles) + (len(GUIDANCE) if self.kind == "clicks" else 0)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], origin: str = SPEC_FILE) -> ModelSpec:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from TumorSegLib.boxes import bounding_box
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry import Box, Grid
 
@@ -88,13 +89,7 @@ class Mask:
 
     def bounding_box(self) -> Box | None:
         """Smallest half-open voxel box around what is not background; None when the mask is empty."""
-        if not self.array.any():
-            return None
-        ranges = []
-        for axis in (2, 1, 0):
-            hit = np.flatnonzero(self.array.any(axis=tuple(a for a in range(3) if a != axis)))
-            ranges.append((int(hit[0]), int(hit[-1]) + 1))
-        return ranges[0], ranges[1], ranges[2]
+        return bounding_box(self.array)
 
 
 #: Role to image; the first entry's grid is the one results are given on.

@@ -8,10 +8,13 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from training.data import default_folder
 from TumorSegLib.errors import ArgumentError, TumorSegError, WriteError
+
+if TYPE_CHECKING:
+    from TumorSegLib.engines.auto import AutoEngine
 
 # Samples are drawn in a thread beside the network; OpenMP threads that spin while waiting would take its core.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -51,6 +54,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--fold", type=int, help="only this fold (default all cases)")
     evaluate.add_argument("--roles", help="one subset of roles, e.g. ct,pet (default every subset)")
     evaluate.add_argument("--mirror", action="store_true", help="average over mirror images")
+    evaluate.add_argument("--refiner", help="refinement model to measure by simulated clicks on top of --model")
+    evaluate.add_argument("--clicks", type=int, help="clicks per case (default 10), with --refiner")
+    evaluate.add_argument(
+        "--baselines", action="store_true", help="measure baselines on the same cases, with --refiner"
+    )
+    evaluate.add_argument("--plot", type=Path, help="draw Dice over clicks here, .png, with --refiner")
     evaluate.add_argument("--json", type=Path, help="write the whole report here")
     evaluate.add_argument("--record", action="store_true", help="note the summary in the model's model.json")
     _add_device(evaluate)
@@ -100,9 +109,11 @@ def _evaluate(options: argparse.Namespace) -> None:
     from TumorSegLib.files import write_text
     from TumorSegLib.registry import find_model
 
-    if options.json and not options.json.parent.is_dir():  # found out before hours of work, not after
-        raise WriteError(f"--json {options.json}: the folder {options.json.parent} does not exist")
-    engine = load_engine(options.model, options.device, options.precision)
+    _check_evaluate(options)
+    engine = load_engine(options.model, options.device, options.precision, kind="auto")
+    if options.refiner:
+        _evaluate_clicks(options, engine)
+        return
     subsets = [tuple(options.roles.split(","))] if options.roles is not None else role_subsets(engine.spec)
     report = evaluate_folder(engine, options.data, options.fold, subsets, options.mirror)
     print(format_table(report))
@@ -112,12 +123,57 @@ def _evaluate(options: argparse.Namespace) -> None:
         record_results(find_model(options.model), _command(options), report)
 
 
+def _check_evaluate(options: argparse.Namespace) -> None:
+    """Finds out before hours of work what could not be done after it."""
+    for name in ("json", "plot"):
+        path = getattr(options, name)
+        if path and not path.parent.is_dir():
+            raise WriteError(f"--{name} {path}: the folder {path.parent} does not exist")
+        if path and path.is_dir():
+            raise WriteError(f"--{name} {path}: is a folder")
+    for name in ("clicks", "baselines", "plot"):
+        if getattr(options, name) not in (None, False) and not options.refiner:
+            raise ArgumentError(f"--{name} goes with --refiner, which names the model to click with")
+    if options.plot and options.plot.suffix != ".png":
+        raise ArgumentError(f"--plot {options.plot}: the name must end in .png")
+    if options.mirror and options.refiner:
+        raise ArgumentError("--mirror does not go with --refiner: clicks are answered without it")
+
+
+def _evaluate_clicks(options: argparse.Namespace, auto: AutoEngine) -> None:
+    from training.evaluate import role_subsets
+    from training.evaluate_clicks import Plan, evaluate_clicks, format_clicks, load_forgetful
+    from training.export import record_clicks
+    from training.plot import write_curve
+    from TumorSegLib.engines.load import load_engine
+    from TumorSegLib.files import write_text
+    from TumorSegLib.registry import find_model
+
+    refiner = load_engine(options.refiner, options.device, options.precision, kind="clicks")
+    forgetful = None
+    if options.baselines:
+        forgetful = load_forgetful(options.refiner, options.device, options.precision, refiner)
+    subsets = [tuple(options.roles.split(","))] if options.roles is not None else role_subsets(refiner.spec)
+    clicks = 10 if options.clicks is None else options.clicks
+    report = evaluate_clicks(Plan(clicks, refiner, auto, forgetful), options.data, options.fold, subsets)
+    print(format_clicks(report))
+    if options.json:
+        write_text(options.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    if options.plot:
+        write_curve(report, options.plot)
+    if options.record:
+        record_clicks(find_model(options.refiner), _command(options), report)
+
+
 def _command(options: argparse.Namespace) -> str:
     """The command that repeats an evaluation, without what only says where things lie."""
-    fold = [] if options.fold is None else [f"--fold {options.fold}"]
-    roles = [] if options.roles is None else [f"--roles {options.roles}"]
-    mirror = ["--mirror"] if options.mirror else []
-    return " ".join([f"python -m training evaluate --model {Path(options.model).name}", *fold, *roles, *mirror])
+    parts = [f"--model {Path(options.model).name}"]
+    if options.refiner:
+        parts.append(f"--refiner {Path(options.refiner).name}")
+    values = {name: getattr(options, name) for name in ("clicks", "fold", "roles")}
+    parts += [f"--{name} {value}" for name, value in values.items() if value is not None]
+    parts += [f"--{name}" for name in ("mirror", "baselines") if getattr(options, name)]
+    return " ".join(["python -m training evaluate", *parts])
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -75,15 +75,85 @@ class Optimisation:
             )
 
 
+#: What an episode may begin with.
+STARTS = ("first_stage", "empty", "corrupted", "shifted")
+
+
+@dataclass(frozen=True)
+class ClickSettings:
+    """How a simulated user teaches a refinement network; each random number is uniform unless said otherwise.
+
+    Attributes:
+        first_stage: automatic model whose weights the network starts from and whose answers episodes may start from;
+            empty: none.
+        starts: relative frequency of what an episode begins with, see ``STARTS``.
+        context: voxels by which an episode's images are longer than a patch along each axis; patches move with the
+            clicks.
+        mean_rounds, most_rounds: clicks per episode: 1 plus an exponential number of this mean, at most so many.
+        off_centre_share: how often a click goes to a random voxel of the error instead of its centre.
+        stroke_share: how often it is a brush stroke.
+        previous_dropout: how often the network is not shown its previous answer.
+        zooms: relative frequency of multiples of the model's spacing.
+        small_share, small_scale: how often, and by which magnifications, tumours become small.
+        warp_share, warp_mm, warp_length_mm: how often the target's boundary is moved by a smooth random distance, so
+            that it is the clicks that say where it lies; its largest displacement and correlation length.
+        corruption_mm, corruption_length_mm: the same of a corrupted first mask.
+        shift_mm: largest displacement of a shifted first mask along each axis.
+    """
+
+    first_stage: str = ""
+    starts: Mapping[str, float] = field(
+        default_factory=lambda: {"first_stage": 0.4, "empty": 0.3, "corrupted": 0.2, "shifted": 0.1}
+    )
+    context: int = 32
+    mean_rounds: float = 4.0
+    most_rounds: int = 15
+    off_centre_share: float = 0.3
+    stroke_share: float = 0.1
+    previous_dropout: float = 0.1
+    zooms: Mapping[str, float] = field(default_factory=lambda: {"1": 1.0})
+    small_share: float = 0.0
+    small_scale: tuple[float, float] = (0.25, 0.7)
+    warp_share: float = 0.0
+    warp_mm: float = 6.0
+    warp_length_mm: float = 30.0
+    corruption_mm: float = 20.0
+    corruption_length_mm: float = 40.0
+    shift_mm: float = 20.0
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, 1, "off_centre_share", "stroke_share", "previous_dropout", "small_share", "warp_share")
+        check_range(self, 0, math.inf, "context", "mean_rounds", "warp_mm", "corruption_mm", "shift_mm")
+        check_range(self, 1, math.inf, "most_rounds", "warp_length_mm", "corruption_length_mm")
+        if not 0 < self.small_scale[0] <= self.small_scale[1] < math.inf:
+            raise ArgumentError(f"small_scale = {list(self.small_scale)} must be two positive numbers, smaller first")
+        if not _frequencies(self.starts) or not set(self.starts) <= set(STARTS):
+            raise ArgumentError(f"starts = {dict(self.starts)} must give frequencies of {', '.join(STARTS)}")
+        if not _frequencies(self.zooms) or not all(_is_positive(zoom) for zoom in self.zooms):
+            raise ArgumentError(f"zooms = {dict(self.zooms)} must give frequencies of positive numbers, in quotes")
+
+
+def _frequencies(values: Mapping[str, float]) -> bool:
+    return all(0 <= value < math.inf for value in values.values()) and sum(values.values()) > 0
+
+
+def _is_positive(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except ValueError:
+        return False
+
+
 @dataclass(frozen=True)
 class Configuration:
-    """A whole training configuration; ``text`` is the file it came from."""
+    """A whole training configuration; ``text`` is the file it came from, ``clicks`` is there for kind ``clicks``."""
 
     model: ModelSpec
     data: DataSettings
     augmentation: Augmentation
     optimisation: Optimisation
     text: str
+    clicks: ClickSettings | None = None
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -116,6 +186,7 @@ def parse_configuration(text: str, origin: str) -> Configuration:
         augmentation=_section(Augmentation, values.get("augmentation", {}), f"{origin} [augmentation]"),
         optimisation=_section(Optimisation, values["optimisation"], f"{origin} [optimisation]"),
         text=text,
+        clicks=_section(ClickSettings, values["clicks"], f"{origin} [clicks]") if "clicks" in values else None,
     )
     _check_model(configuration, origin)
     return configuration
@@ -124,15 +195,18 @@ def parse_configuration(text: str, origin: str) -> Configuration:
 def differences(first: Configuration, second: Configuration) -> list[str]:
     """The settings, as ``[section] name``, in which two configurations differ that cannot be of one run."""
     differ = []
-    for section in ("model", "data", "augmentation", "optimisation"):
+    for section in ("model", "data", "augmentation", "optimisation", "clicks"):
         one, other = getattr(first, section), getattr(second, section)
-        names = [field.name for field in fields(one) if field.name not in MAY_CHANGE]
+        if one is None or other is None:
+            differ += [f"[{section}]"] if one is not other else []
+            continue
+        names = [each.name for each in fields(one) if each.name not in MAY_CHANGE]
         differ += [f"[{section}] {name}" for name in names if getattr(one, name) != getattr(other, name)]
     return differ
 
 
 def _check_sections(values: Mapping[str, Any], origin: str) -> None:
-    needed, known = ("model", "optimisation"), ("model", "data", "augmentation", "optimisation")
+    needed, known = ("model", "optimisation"), ("model", "data", "augmentation", "optimisation", "clicks")
     for name, value in values.items():
         if name not in known:
             raise ArgumentError(f"{origin}: section [{name}] is unknown; there are {', '.join(known)}")
@@ -145,8 +219,16 @@ def _check_sections(values: Mapping[str, Any], origin: str) -> None:
 
 def _check_model(configuration: Configuration, origin: str) -> None:
     model = configuration.model
-    if model.kind != "auto":
-        raise ArgumentError(f"{origin} [model]: kind {model.kind!r} cannot be trained; use 'auto'")
+    if model.kind not in ("auto", "clicks"):
+        raise ArgumentError(f"{origin} [model]: kind {model.kind!r} cannot be trained; use 'auto' or 'clicks'")
+    if model.kind == "clicks" and configuration.clicks is None:
+        raise ArgumentError(f"{origin}: kind 'clicks' needs a section [clicks], which may be empty")
+    if model.kind != "clicks" and configuration.clicks is not None:
+        raise ArgumentError(f"{origin}: the section [clicks] goes with kind 'clicks', the model's is {model.kind!r}")
+    if model.kind == "clicks" and configuration.optimisation.validate_every:
+        raise ArgumentError(
+            f"{origin} [optimisation]: validate_every must be 0 for kind 'clicks'; see evaluate --refiner"
+        )
     for name in configuration.augmentation.role_subsets:
         unknown = [role for role in name.split("+") if role not in model.roles]
         if unknown:
@@ -163,9 +245,9 @@ def _section(kind: type[Section], values: Mapping[str, Any], origin: str) -> Sec
             raise ArgumentError(f"{origin}: {key!r} is unknown; there are {', '.join(hints)}")
         if not _fits(value, hints[key]):
             raise ArgumentError(f"{origin}: {key} = {value!r} does not fit, {_in_words(hints[key])} needed")
-    for field in fields(kind):  # type: ignore[arg-type]
-        if field.default is MISSING and field.default_factory is MISSING and field.name not in values:
-            raise ArgumentError(f"{origin}: {field.name!r} is missing")
+    for each in fields(kind):  # type: ignore[arg-type]
+        if each.default is MISSING and each.default_factory is MISSING and each.name not in values:
+            raise ArgumentError(f"{origin}: {each.name!r} is missing")
     try:
         return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
     except ArgumentError as error:
@@ -189,4 +271,4 @@ def _in_words(hint: Any) -> str:
         return f"a list of {len(get_args(hint))} numbers is"
     if get_origin(hint) is Mapping:
         return "a table of numbers is"
-    return "a whole number is" if hint is int else "a number is"
+    return {int: "a whole number is", str: "text is"}.get(hint, "a number is")

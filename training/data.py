@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from TumorSegLib.boxes import slices, whole
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry import Box
 from TumorSegLib.phantom import make_phantom
@@ -47,15 +48,9 @@ class Case:
 
     def cropped(self, box: Box) -> Case:
         """The case as if only the voxels of a box had been acquired."""
-        (i0, i1), (j0, j1), (k0, k1) = box
-        grid, at = self.reference.grid.crop(box), (slice(k0, k1), slice(j0, j1), slice(i0, i1))
+        grid, at = self.reference.grid.crop(box), slices(box)
         images = {role: Volume(grid, v.array[at], role) for role, v in self.images.items()}
         return Case(self.name, images, Mask(grid, self.reference.array[at]), whole(grid.shape))
-
-
-def whole(shape: tuple[int, int, int]) -> Box:
-    """The box of all voxels of an array of shape ``(k, j, i)``."""
-    return (0, shape[2]), (0, shape[1]), (0, shape[0])
 
 
 def default_folder() -> Path:

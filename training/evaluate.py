@@ -84,16 +84,12 @@ def evaluate_folder(
         ReadError: the data folder or a case cannot be read.
     """
     for roles in subsets:
-        _check_subset(engine.spec, roles)
-    folds = read_folds(data)
-    if fold is not None and not 0 <= fold < len(folds):
-        raise ArgumentError(f"fold {fold} does not exist; {data} has folds 0 to {len(folds) - 1}")
-    names = folds[fold] if fold is not None else [name for one in folds for name in one]
-    cases = [read_case(data, name, engine.spec.roles) for name in names]
+        check_subset(engine.spec, roles)
+    cases = named_cases(data, fold, engine.spec.roles)
     able = [(roles, case) for roles in subsets for case in cases if set(roles) <= set(case.images)]
     if not able:
         wanted = " nor ".join("+".join(roles) for roles in subsets)
-        raise RoleError(f"{data}: none of the {len(names)} cases has {wanted}")
+        raise RoleError(f"{data}: none of the {len(cases)} cases has {wanted}")
     rows: dict[str, list[dict[str, Any]]] = {}
     with progress_bar("Evaluating") as progress:
         for done, (roles, case) in enumerate(able, start=1):
@@ -101,12 +97,26 @@ def evaluate_folder(
             rows.setdefault("+".join(roles), []).append(row)
             progress(done, len(able), f"{case.name} {'+'.join(roles)}: Dice {row['dice']:.3f}")
     report = {name: {"summary": summarise(some), "cases": some} for name, some in rows.items()}
-    return {**_origin(engine.spec, list(chain(*rows.values()))), "fold": fold, "mirror": mirror, "subsets": report}
+    return {**origin(engine.spec, list(chain(*rows.values()))), "fold": fold, "mirror": mirror, "subsets": report}
 
 
-def _origin(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def named_cases(data: Path, fold: int | None, roles: Sequence[str]) -> list[Case]:
+    """The cases of one fold of a data folder, or all, with those of the roles they have.
+
+    Raises:
+        ArgumentError: there is no such fold.
+        ReadError: the data folder or a case cannot be read.
+    """
+    folds = read_folds(data)
+    if fold is not None and not 0 <= fold < len(folds):
+        raise ArgumentError(f"fold {fold} does not exist; {data} has folds 0 to {len(folds) - 1}")
+    names = folds[fold] if fold is not None else [name for one in folds for name in one]
+    return [read_case(data, name, roles) for name in names]
+
+
+def origin(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What made the figures: model, program and the settings the rows share."""
-    origin: dict[str, Any] = {
+    shared: dict[str, Any] = {
         "model": spec.name,
         "version": spec.version,
         "weights_sha256": spec.weights_sha256,
@@ -114,11 +124,12 @@ def _origin(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any
     }
     for name in RUN_SETTINGS:
         values = list(dict.fromkeys(row["run"][name] for row in rows))
-        origin[name] = values[0] if len(values) == 1 else values
-    return origin
+        shared[name] = values[0] if len(values) == 1 else values
+    return shared
 
 
-def _check_subset(spec: ModelSpec, roles: Sequence[str]) -> None:
+def check_subset(spec: ModelSpec, roles: Sequence[str]) -> None:
+    """Raises :class:`RoleError` unless a model can work from these roles alone."""
     able = role_subsets(spec)
     if not any(sorted(roles) == sorted(subset) for subset in able):
         known = ", ".join("+".join(subset) for subset in able)

@@ -71,8 +71,36 @@ def record_results(model: ModelFolder, command: str, report: Mapping[str, Any]) 
         roles: {"cases": len(entry["cases"]), **{name: entry["summary"][name] for name in RECORDED}}
         for roles, entry in report["subsets"].items()
     }
+    _record(model, command, figures)
+
+
+def record_clicks(model: ModelFolder, command: str, report: Mapping[str, Any]) -> None:
+    """The same for a report of :func:`training.evaluate_clicks.evaluate_clicks`."""
+    figures = {
+        roles: {
+            start: {
+                method: {"cases": len(entry["cases"]), **_rounded(entry["summary"])}
+                for method, entry in methods.items()
+            }
+            for start, methods in starts.items()
+        }
+        for roles, starts in report["subsets"].items()
+    }
+    _record(model, command, figures)
+
+
+def _record(model: ModelFolder, command: str, figures: Mapping[str, Any]) -> None:
     spec = replace(model.spec, results={**model.spec.results, command: figures})
     write_text(model.path / SPEC_FILE, json.dumps(spec.to_dict(), indent=2) + "\n")
+
+
+def _rounded(value: Any) -> Any:
+    """Four digits are more than eight cases can tell, and lists of eleven of them fill a page."""
+    if isinstance(value, float):
+        return round(value, 4)
+    if isinstance(value, list):
+        return [_rounded(one) for one in value]
+    return {name: _rounded(one) for name, one in value.items()} if isinstance(value, dict) else value
 
 
 def _check_finite(network: nn.Module, run: Path, dtype: str) -> None:

@@ -7,9 +7,7 @@ import csv
 import math
 import pickle
 import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -19,14 +17,16 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.augment import Sample, draw_sample
+from training.batches import Pools, Samples, Source
 from training.configuration import Configuration, differences, parse_configuration
 from training.data import Case, coarsened, phantom_case, read_case, read_folds, training_names
+from training.episodes import Episodes, initialise
 from training.evaluate import validate
 from training.losses import dice_and_cross_entropy
 from training.processes import joined_processes
 from training.progress import progress_bar
 from TumorSegLib.engines.device import Runtime, choose_runtime
+from TumorSegLib.engines.load import load_network
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.errors import ArgumentError, ModelError, WriteError
 from TumorSegLib.files import replacing, write_text
@@ -53,13 +53,14 @@ class State:
             getattr(self, field.name).load_state_dict(values[field.name])
 
 
-CONTENT = {"step", "configuration", *(field.name for field in fields(State))}
+CONTENT = {"step", "configuration", "source", *(field.name for field in fields(State))}
 
 
 def train(configuration: Configuration, data: Path, run: Path, device: str = "auto", precision: str = "auto") -> None:
     """Trains a model, or goes on where the checkpoint in ``run`` stopped: bit for bit, as if never interrupted.
 
-    Samples depend on (seed, step, process) alone, so a checkpoint needs no random state.
+    Samples depend on (seed, step, process) alone, so a checkpoint needs no random state. Of click training it holds the
+    episodes of the first process; further processes begin new ones when a run goes on.
 
     Args:
         configuration: what to train, on what, how long.
@@ -79,24 +80,25 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
         rank, world = process.rank, process.world
         runtime = choose_runtime(process.device, precision)
         torch.manual_seed(settings.seed)
+        source, held_out = _new_source(configuration, data, rank)
         state = _new_state(configuration, runtime)
-        first, network = _resume(run, configuration, state), state.network
+        first, network = _resume(run, configuration, state, source), state.network
         model = DistributedDataParallel(network) if world > 1 else network
-        cases, phantoms, held_out = _read_cases(configuration, data)
         if rank == 0:
             _begin(run, configuration, first)
 
         model.train()
         started, losses = time.monotonic(), []
-        for step, batch in enumerate(_batches(configuration, cases, phantoms, first, rank), start=first):
+        for step, batch in enumerate(source.batches(first), start=first):
             torch.manual_seed(settings.seed + step * world + rank)  # of dropout, where the network has any
             rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
             for group in state.optimiser.param_groups:
                 group["lr"] = rate
-            images, labels = (tensor.to(runtime.device) for tensor in batch)
+            inputs, labels = batch.inputs.to(runtime.device), batch.labels.to(runtime.device)
+            focus = None if batch.focus is None else batch.focus.to(runtime.device)
             with torch.autocast(runtime.device.type, runtime.dtype, enabled=runtime.dtype is not torch.float32):
-                logits = model(images)
-            loss = dice_and_cross_entropy(logits, labels)
+                logits = model(inputs)
+            loss = dice_and_cross_entropy(logits, labels, focus)
             state.optimiser.zero_grad(set_to_none=True)
             state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
             state.scaler.unscale_(state.optimiser)
@@ -104,6 +106,7 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
             state.scaler.step(state.optimiser)
             state.scaler.update()
             update_average(state.average, network, settings.ema_decay, step)
+            source.observe(logits)
             losses.append(loss.item())
 
             done = step + 1
@@ -115,7 +118,7 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
                 if settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
                     row |= validate(spec, state.average, held_out, runtime)
                 _log(run, row)
-                _save(run, configuration, done, state)
+                _save(run, configuration, done, state, source)
                 started, losses = time.monotonic(), []
 
 
@@ -137,21 +140,36 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, step: i
 
 def _new_state(configuration: Configuration, runtime: Runtime) -> State:
     settings = configuration.optimisation
-    network = build_network(configuration.model).to(runtime.device)
+    network = build_network(configuration.model)
+    if configuration.clicks and configuration.clicks.first_stage:
+        initialise(network, load_network(configuration.clicks.first_stage))
+    network = network.to(runtime.device)
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.dtype is torch.float16)
     return State(network, optimiser, scaler, copy.deepcopy(network).requires_grad_(False))
 
 
-def _read_cases(configuration: Configuration, data: Path) -> tuple[list[Case], list[Case], list[Case]]:
-    """Cases to train on, phantoms, and cases held out; these as they are, since the engine coarsens them itself."""
-    settings, spec, folds = configuration.data, configuration.model, read_folds(data)
-    names, roles = training_names(folds, settings.test_fold), spec.roles
-    cases = [coarsened(read_case(data, name, roles), spec.spacing_mm) for name in names]
-    phantoms = [coarsened(phantom_case(seed, roles), spec.spacing_mm) for seed in range(settings.phantoms)]
+def _new_source(configuration: Configuration, data: Path, rank: int) -> tuple[Source, list[Case]]:
+    """Where batches come from, and the cases held out; these as they are, since engines coarsen them themselves."""
+    settings, roles = configuration.data, configuration.model.roles
+    folds = read_folds(data)
+    cases = [read_case(data, name, roles) for name in training_names(folds, settings.test_fold)]
+    phantoms = [phantom_case(seed, roles) for seed in range(settings.phantoms)]
     if not cases and not (phantoms and settings.phantom_share == 1):
         raise ArgumentError(f"{data}: no case is left to train on outside fold {settings.test_fold}")
-    return cases, phantoms, [read_case(data, name, roles) for name in folds[settings.test_fold]]
+    held_out = [read_case(data, name, roles) for name in folds[settings.test_fold]]
+    if configuration.clicks is None:
+        return Samples(configuration, _pools(cases, phantoms, configuration.model.spacing_mm), rank), held_out
+    pools = {}
+    for zoom in map(float, configuration.clicks.zooms):
+        pools[zoom] = _pools(cases, phantoms, [zoom * edge for edge in configuration.model.spacing_mm])
+    name = configuration.clicks.first_stage
+    first_stage = load_network(name).to(choose_runtime("cpu").dtype) if name else None
+    return Episodes(configuration, pools, rank, first_stage), held_out
+
+
+def _pools(cases: list[Case], phantoms: list[Case], spacing_mm: Sequence[float]) -> Pools:
+    return Pools([coarsened(case, spacing_mm) for case in cases], [coarsened(case, spacing_mm) for case in phantoms])
 
 
 def _begin(run: Path, configuration: Configuration, first: int) -> None:
@@ -170,32 +188,6 @@ def _check_loss(run: Path, done: int, loss: float, state: State) -> None:
         raise ModelError(f"{run}: the loss is {loss} at step {done}; a lower learning_rate may help")
 
 
-def _batches(
-    configuration: Configuration, cases: list[Case], phantoms: list[Case], first: int, rank: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches from step ``first`` on; the next are made in threads while the network works on the last."""
-    settings = configuration.optimisation
-
-    def sample(step: int, number: int) -> Sample:
-        rng = np.random.default_rng([settings.seed, step, rank, number])
-        pool = phantoms if phantoms and rng.random() < configuration.data.phantom_share else cases
-        case = pool[int(rng.integers(len(pool)))]
-        return draw_sample(case, configuration.model, configuration.augmentation, rng)
-
-    def batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
-        images, labels = zip(*(sample(step, number) for number in range(settings.batch)))
-        return torch.stack(images), torch.stack(labels)
-
-    ahead = 2 * settings.workers
-    with ThreadPoolExecutor(settings.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        pending = deque(pool.submit(batch, step) for step in range(first, min(first + ahead, settings.steps)))
-        for step in range(first, settings.steps):
-            ready = pending.popleft().result()
-            if step + ahead < settings.steps:
-                pending.append(pool.submit(batch, step + ahead))
-            yield ready
-
-
 def _log(run: Path, row: dict[str, Any]) -> None:
     path = run / LOG
     rows: list[dict[str, Any]] = []
@@ -212,12 +204,13 @@ def _log(run: Path, row: dict[str, Any]) -> None:
     print(", ".join(f"{key} {value}" for key, value in rows[-1].items() if value != ""), flush=True)
 
 
-def _save(run: Path, configuration: Configuration, step: int, state: State) -> None:
+def _save(run: Path, configuration: Configuration, step: int, state: State, source: Source) -> None:
+    values = {"step": step, "configuration": configuration.text, "source": source.state_dict(), **state.state_dict()}
     with replacing(run / CHECKPOINT) as temporary:
-        torch.save({"step": step, "configuration": configuration.text, **state.state_dict()}, temporary)
+        torch.save(values, temporary)
 
 
-def _resume(run: Path, configuration: Configuration, state: State) -> int:
+def _resume(run: Path, configuration: Configuration, state: State, source: Source) -> int:
     if not (run / CHECKPOINT).is_file():
         return 0
     values = load_checkpoint(run)
@@ -228,6 +221,7 @@ def _resume(run: Path, configuration: Configuration, state: State) -> int:
             "choose another --run-folder"
         )
     state.load_state_dict(values)
+    source.load_state_dict(values["source"])
     return int(values["step"])
 
 

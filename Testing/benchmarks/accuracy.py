@@ -1,4 +1,4 @@
-"""Accuracy of the shipped models by the evaluation protocol; the table of the model card."""
+"""Accuracy of the shipped models by the evaluation protocol; the tables of the model cards."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from training.__main__ import main as training
 
 
 def run(device: str) -> None:
-    """Prints Dice and HD95 of sts-auto on fold 0 for every subset of roles, without and with mirroring."""
+    """Prints the figures of sts-auto and sts-clicks on fold 0 for every subset of roles."""
     for extra in ([], ["--mirror"]):
         print("sts-auto, fold 0, jitter windows" + (", mirrored" if extra else ""))
         training(["evaluate", "--model", "sts-auto", "--fold", "0", "--device", device, *extra])
+    print("sts-clicks, fold 0, jitter windows")
+    refiner = ["evaluate", "--model", "sts-auto", "--refiner", "sts-clicks", "--fold", "0", "--device", device]
+    training(refiner)
+    training([*refiner, "--roles", "ct,pet", "--baselines"])

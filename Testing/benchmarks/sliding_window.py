@@ -32,7 +32,7 @@ from TumorSegLib.geometry import Grid
 from TumorSegLib.phantom import make_phantom
 from TumorSegLib.preprocess import Channels, prepare
 from TumorSegLib.registry import ModelFolder, find_model
-from TumorSegLib.volume import Volume
+from TumorSegLib.volume import Images, Mask, Volume
 
 Value = TypeVar("Value")
 MODEL, OVERLAP = "sts-auto", 0.25
@@ -63,22 +63,26 @@ def format_row(row: dict[str, Any]) -> str:
 
 def time_case(device: str, shape: tuple[int, int, int]) -> dict[str, Any]:
     """Seconds of each stage of a case, from images in memory to the mask on their grid, and peak memory."""
-    depth, height, width = shape
-    phantom = make_phantom(0, shape=(depth, height // 4, width // 4), spacing_mm=(3.906, 3.906, 3.27))
-    grid = Grid.from_spacing(shape, (3.906 / 4, 3.906 / 4, 3.27))
-    images = {
-        role: Volume(grid, phantom.images[role].array.repeat(4, axis=1).repeat(4, axis=2), role)
-        for role in ("ct", "pet")
-    }
-    engine = load_engine(MODEL, device)
+    images, truth = clinical_case(shape)
+    engine = load_engine(MODEL, device, kind="auto")
     result = engine.segment(images)
     return {
-        "case": "x".join(map(str, grid.size)),
+        "case": "x".join(map(str, truth.grid.size)),
         **{f"{stage}_seconds": seconds for stage, seconds in result.info["seconds"].items()},
         "windows": result.info["windows"],
         "skipped": result.info["windows_skipped"],
         "peak_memory_gib": peak_memory_gib(),
     }
+
+
+def clinical_case(shape: tuple[int, int, int]) -> tuple[Images, Mask]:
+    """A phantom's PET/CT and tumour in voxels of 0.98 x 0.98 x 3.27 mm, ``shape`` as ``(k, j, i)``."""
+    depth, height, width = shape
+    phantom = make_phantom(0, shape=(depth, height // 4, width // 4), spacing_mm=(3.906, 3.906, 3.27))
+    grid = Grid.from_spacing(shape, (3.906 / 4, 3.906 / 4, 3.27))
+    arrays = {role: phantom.images[role].array.repeat(4, axis=1).repeat(4, axis=2) for role in ("ct", "pet")}
+    images: Images = {role: Volume(grid, array, role) for role, array in arrays.items()}
+    return images, Mask(grid, phantom.tumour.array.repeat(4, axis=1).repeat(4, axis=2))
 
 
 def peak_memory_gib() -> float:

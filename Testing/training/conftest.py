@@ -125,3 +125,18 @@ def finished_run(
     changes = "steps = 6", "steps = 40", "batch = 1", "batch = 2", "every = 3", "every = 20\nvalidate_every = 40"
     train(configured(*changes), data, run, "cpu", "float32")
     return run
+
+
+@pytest.fixture(scope="session")
+def clicking(configured: Callable[..., Configuration]) -> Callable[..., Configuration]:
+    """Makes that of a refinement network: ``clicking("settings of [clicks]", "old text", "new text", ...)``.
+
+    Patches have a voxel of the tumour in their middle, and do not move unless the settings name a ``context``.
+    """
+
+    def make(settings: str = "", *changes: str) -> Configuration:
+        context = "" if "context" in settings else "context = 0"
+        sections = f"[augmentation]\ntumour_share = 1.0\n\n[clicks]\n{context}\n{settings}\n\n[data]"
+        return configured('kind = "auto"', 'kind = "clicks"', "[data]", sections, *changes)
+
+    return make

@@ -15,7 +15,8 @@ from scipy.ndimage import gaussian_filter
 
 from Testing.fakes import noise_volume, tiny_spec
 from training.augment import Augmentation, choose_roles, draw_sample, random_window
-from training.data import Case, coarsened, whole
+from training.data import Case, coarsened
+from TumorSegLib.boxes import whole
 from TumorSegLib.geometry import Grid
 from TumorSegLib.preprocess import prepare
 from TumorSegLib.registry import ModelSpec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from training.configuration import Configuration, differences, parse_configuration, read_configuration
+from training.configuration import ClickSettings, Configuration, differences, parse_configuration, read_configuration
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, TumorSegError
 
@@ -73,7 +73,14 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
         ("[data]", "[augmentation]\nsuv_factor = 0\n[data]", ArgumentError, "suv_factor = 0 must be at least 1"),
         ("[data]", "[augmentation.role_subsets]\nct = -1\n[data]", ArgumentError, "{'ct': -1} holds a frequency"),
         ("[data]", "[augmentation.role_subsets]\n'ct+mr' = 1\n[data]", ArgumentError, "'ct+mr' holds 'mr'; roles are"),
-        ('kind = "auto"', 'kind = "clicks"', ArgumentError, "[model]: kind 'clicks' cannot be trained"),
+        ('kind = "auto"', 'kind = "box"', ArgumentError, "[model]: kind 'box' cannot be trained; use 'auto' or 'cl"),
+        ('kind = "auto"', 'kind = "clicks"', ArgumentError, "tiny.toml: kind 'clicks' needs a section [clicks]"),
+        (
+            "[data]",
+            "[clicks]\n[data]",
+            ArgumentError,
+            "section [clicks] goes with kind 'clicks', the model's is 'auto'",
+        ),
         ('kind = "auto"', 'kind = "automatic"', ModelError, "kind 'automatic' is not one of auto"),
         ('kind = "auto"', "", ModelError, "tiny.toml [model]: missing ['kind']"),
         ('kind = "auto"', 'kind = "auto"\ncolour = "red"', ModelError, "unknown ['colour']"),
@@ -90,6 +97,72 @@ def test_wrong_configuration(
     with pytest.raises(error) as caught:
         configured(old, new)
     assert words in str(caught.value)
+
+
+CLICK_SETTINGS = [
+    ("starts = { empty = 1, full = 1 }", "starts = {'empty': 1, 'full': 1} must give frequencies of first_stage, emp"),
+    ("starts = { empty = 0, shifted = 0 }", "starts = {'empty': 0, 'shifted': 0} must give frequencies of first_sta"),
+    ("starts = { empty = 2, shifted = -1 }", "starts = {'empty': 2, 'shifted': -1} must give frequencies"),
+    ("starts = { empty = inf }", "starts = {'empty': inf} must give frequencies"),
+    ("starts = {}", "starts = {} must give frequencies"),
+    ("starts = { empty = 'often' }", "starts = {'empty': 'often'} does not fit, a table of numbers is needed"),
+    ("starts = 'empty'", "starts = 'empty' does not fit, a table of numbers is needed"),
+    ('zooms = { "1" = 1, "fine" = 1 }', "zooms = {'1': 1, 'fine': 1} must give frequencies of positive numbers, in qu"),
+    ('zooms = { "0" = 1 }', "zooms = {'0': 1} must give frequencies of positive numbers"),
+    ('zooms = { "-2" = 1 }', "zooms = {'-2': 1} must give frequencies of positive numbers"),
+    ('zooms = { "nan" = 1 }', "zooms = {'nan': 1} must give frequencies of positive numbers"),
+    ('zooms = { "1" = 0 }', "zooms = {'1': 0} must give frequencies of positive numbers"),
+    ("zooms = {}", "zooms = {} must give frequencies of positive numbers"),
+    ("context = -1", "context = -1 must be at least 0"),
+    ("context = 1.5", "context = 1.5 does not fit, a whole number is needed"),
+    ("most_rounds = 0", "most_rounds = 0 must be at least 1"),
+    ("most_rounds = 2.5", "most_rounds = 2.5 does not fit, a whole number is needed"),
+    ("mean_rounds = -1", "mean_rounds = -1 must be at least 0"),
+    ("previous_dropout = 1.5", "previous_dropout = 1.5 must be from 0 to 1"),
+    ("warp_length_mm = 0", "warp_length_mm = 0 must be at least 1"),
+    ("shift_mm = inf", "shift_mm = inf must be at least 0"),
+    ("small_scale = [0.5, 0.2]", "small_scale = [0.5, 0.2] must be two positive numbers, smaller first"),
+    ("small_scale = [0.0, 0.2]", "small_scale = [0.0, 0.2] must be two positive numbers"),
+    ("small_scale = [0.5, inf]", "small_scale = [0.5, inf] must be two positive numbers"),
+    ("first_stage = 3", "first_stage = 3 does not fit, text is needed"),
+    ("rounds = 3", "'rounds' is unknown; there are first_stage, starts"),
+]
+
+
+@pytest.mark.parametrize(("setting", "words"), CLICK_SETTINGS, ids=[setting for setting, _ in CLICK_SETTINGS])
+def test_wrong_click_settings(clicking: Callable[..., Configuration], setting: str, words: str) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        clicking(setting)
+    assert f"tiny.toml [clicks]: {words}" in str(caught.value)
+
+
+def test_refinement_networks_are_not_validated_while_they_learn(clicking: Callable[..., Configuration]) -> None:
+    with pytest.raises(
+        ArgumentError, match=r"\[optimisation\]: validate_every must be 0 for kind 'clicks'; see evaluate"
+    ):
+        clicking("", "every = 3", "every = 3\nvalidate_every = 3")
+
+
+def test_click_settings_arrive_with_defaults_for_the_rest(
+    configured: Callable[..., Configuration], clicking: Callable[..., Configuration]
+) -> None:
+    assert configured().clicks is None
+    assert clicking().clicks == ClickSettings(context=0)
+    text = "context = 8\nfirst_stage = 'sts-auto'\nstarts = { empty = 1 }\n"
+    text += "zooms = { '0.5' = 1, '2' = 3 }\nsmall_scale = [0.5, 1]"
+    expected = ClickSettings("sts-auto", {"empty": 1}, 8, zooms={"0.5": 1, "2": 3}, small_scale=(0.5, 1))
+    assert clicking(text).clicks == expected
+    assert clicking().model.channels == configured().model.channels + 3
+
+
+def test_differences_of_click_settings(
+    configured: Callable[..., Configuration], clicking: Callable[..., Configuration]
+) -> None:
+    assert differences(clicking("mean_rounds = 2"), clicking("mean_rounds = 2.0")) == []
+    changed = clicking("mean_rounds = 2\nstarts = { empty = 1 }")
+    assert differences(clicking(), changed) == ["[clicks] starts", "[clicks] mean_rounds"]
+    for pair in ((clicking(), configured()), (configured(), clicking())):
+        assert differences(*pair) == ["[model] kind", "[augmentation] tumour_share", "[clicks]"]
 
 
 def test_differences_are_of_what_one_run_must_share(configured: Callable[..., Configuration]) -> None:

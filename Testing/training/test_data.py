@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from Testing.fakes import noise_volume
-from training.data import Case, coarsened, default_folder, phantom_case, read_case, read_folds, training_names, whole
+from training.data import Case, coarsened, default_folder, phantom_case, read_case, read_folds, training_names
+from TumorSegLib.boxes import whole
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.phantom import make_phantom

@@ -90,3 +90,50 @@ def test_sums_are_float32_whatever_the_logits() -> None:
         loss = dice_and_cross_entropy(logits.to(kind), labels)
         assert loss.dtype is torch.float32
         assert loss.item() == pytest.approx(exact.item(), rel=1e-6)
+
+
+def focus_on(*weights: float) -> torch.Tensor:
+    return torch.tensor(weights).reshape(1, 1, 1, -1)
+
+
+def test_focus_by_hand() -> None:
+    """Logits of log 3 for three tumour voxels and a healthy one: cross-entropies 3 times log 4/3, and log 4."""
+    logits, labels = torch.full((1, 1, 1, 1, 4), math.log(3)), labels_of(1, 1, 1, 0)
+    plain = dice_and_cross_entropy(logits, labels).item()
+    assert plain == pytest.approx(1 - (2 * 2.25 + 1) / (3 + 3 + 1) + (3 * math.log(4 / 3) + math.log(4)) / 4, rel=1e-6)
+    right, wrong, between, fainter = (
+        dice_and_cross_entropy(logits, labels, focus_on(*weights)).item()
+        for weights in ((0.0, 1, 1, 0), (0.0, 0, 0, 1), (0.0, 0.5, 0.25, 0.25), (0.0, 0.25, 0.125, 0.125))
+    )
+    assert right - plain == pytest.approx(0.5 * math.log(4 / 3), rel=1e-5)
+    assert wrong - plain == pytest.approx(0.5 * math.log(4), rel=1e-5)
+    assert between - plain == pytest.approx(0.5 * (0.75 * math.log(4 / 3) + 0.25 * math.log(4)), rel=1e-5)
+    assert fainter == pytest.approx(between, rel=1e-6)
+
+
+def test_what_lies_in_focus_counts_however_small_it_is() -> None:
+    """Among 4096 voxels a single wrong one hardly matters, unless it was clicked at."""
+    labels = torch.zeros(1, 16, 16, 16, dtype=torch.long)
+    labels[:, :8] = 1
+    focus = torch.zeros(1, 16, 16, 16)
+    focus[0, 0, 0, 0] = 1
+    logits = torch.where(labels == 1, 6.0, -6.0)[:, None]
+    logits[0, 0, 0, 0, 0] = -6.0
+    assert dice_and_cross_entropy(logits, labels).item() < 0.01
+    assert dice_and_cross_entropy(logits, labels, focus).item() > 3
+    steps = []
+    for where in (None, focus):
+        given = logits.clone().requires_grad_(True)
+        dice_and_cross_entropy(given, labels, where).backward()
+        assert given.grad is not None
+        steps.append(-given.grad[0, 0, 0, 0, 0].item())
+    assert 0 < 100 * steps[0] < steps[1]
+
+
+def test_the_same_focus_everywhere_is_half_the_cross_entropy() -> None:
+    torch.manual_seed(2)
+    logits, labels = torch.randn(2, 3, 4, 5, 6), torch.randint(0, 4, (2, 4, 5, 6))
+    everywhere = dice_and_cross_entropy(logits, labels, torch.full(labels.shape, 0.3))
+    entropy = F.cross_entropy(torch.cat([torch.zeros(2, 1, 4, 5, 6), logits], dim=1), labels)
+    expected = dice_and_cross_entropy(logits, labels) + 0.5 * entropy
+    assert everywhere.item() == pytest.approx(expected.item(), rel=1e-5)

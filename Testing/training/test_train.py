@@ -7,9 +7,7 @@ import math
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
-from itertools import pairwise
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +15,15 @@ import pytest
 import torch
 from torch import nn
 
+import training.batches
 import training.train
 from training.augment import Sample
+from training.batches import Samples
 from training.configuration import Configuration, read_configuration
 from training.data import Case, read_case
+from training.episodes import Episodes
 from training.train import CHECKPOINT, CONFIGURATION, LOG, load_checkpoint, schedule, train, update_average
+from TumorSegLib.engines.load import load_network
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, ResourceError, WriteError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -31,6 +33,16 @@ SEGRESNET = (
     'network = "SegResNet"\n'
     "arguments = { init_filters = 8, blocks_down = [1, 1], blocks_up = [1], dropout_prob = 0.4 }",
 )
+
+
+CLICKS = (
+    *('kind = "auto"', 'kind = "clicks"', "steps = 6", "steps = 24", "every = 3", "every = 12"),
+    *(
+        "[data]",
+        "[clicks]\ncontext = 8\nstarts = { empty = 1, corrupted = 1, shifted = 1 }\nmean_rounds = 2.0\n\n[data]",
+    ),
+)
+SHORT = "steps = 24", "steps = 1"
 
 
 def read_log(run: Path) -> list[dict[str, str]]:
@@ -75,23 +87,24 @@ def test_run_folder_holds_what_made_it(finished_run: Path) -> None:
     assert read_configuration(finished_run / CONFIGURATION).optimisation.steps == 40
 
 
-@pytest.mark.parametrize("network", [(), SEGRESNET], ids=["plain", "dropout"])
+@pytest.mark.parametrize("changes", [(), SEGRESNET, CLICKS], ids=["plain", "dropout", "clicks"])
 def test_interrupted_training_goes_on_bit_for_bit(
-    data: Path, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: tuple[str, ...]
+    data: Path, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: tuple[str, ...]
 ) -> None:
-    configuration = configured(*network)
+    configuration = configured(*changes)
+    half = configuration.optimisation.checkpoint_every
     train(configuration, data, tmp_path / "whole", "cpu", "float32")
     with monkeypatch.context() as patch:
         stop_after_first_checkpoint(patch)
         with pytest.raises(KeyboardInterrupt):
             train(configuration, data, tmp_path / "parts", "cpu", "float32")
-    assert load_checkpoint(tmp_path / "parts")["step"] == 3
+    assert load_checkpoint(tmp_path / "parts")["step"] == half
     torch.manual_seed(99)  # whatever happened in between
     train(configuration, data, tmp_path / "parts", "cpu", "float32")
     whole, parts = load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "parts")
     assert same(whole, parts)
     assert read_log(tmp_path / "whole") == read_log(tmp_path / "parts")
-    assert [row["step"] for row in read_log(tmp_path / "parts")] == ["3", "6"]
+    assert [row["step"] for row in read_log(tmp_path / "parts")] == [str(half), str(2 * half)]
 
 
 def test_log_has_no_row_twice_after_a_stop_between_log_and_checkpoint(
@@ -136,7 +149,7 @@ def test_phantoms_are_drawn(
 ) -> None:
     """Case b is held out here but stands for the phantom, so samples of it must come from the phantoms' share."""
     seen: list[str] = []
-    draw = training.train.draw_sample
+    draw = training.batches.draw_sample
 
     def draw_and_note(case: Case, *rest: Any) -> Sample:
         seen.append(case.name)
@@ -144,7 +157,7 @@ def test_phantoms_are_drawn(
 
     case = training.train.read_case(data, "b", ("ct", "pet"))
     monkeypatch.setattr(training.train, "phantom_case", lambda seed, roles: case)
-    monkeypatch.setattr(training.train, "draw_sample", draw_and_note)
+    monkeypatch.setattr(training.batches, "draw_sample", draw_and_note)
     settings = "test_fold = 2", "test_fold = 1\nphantoms = 1\nphantom_share = 0.5"
     train(configured("steps = 6", "steps = 3", "batch = 1", "batch = 6", *settings), data, tmp_path, "cpu", "float32")
     assert set(seen) == {"a", "b", "c", "d"}
@@ -158,6 +171,7 @@ def test_phantoms_are_drawn(
         (("test_fold = 2", "test_fold = 1"), "[data] test_fold"),  # case c or d would be both trained and tested on
         (("[data]", "[augmentation]\nnoise = 0.2\n\n[data]"), "[augmentation] noise"),
         (("seed = 3", "seed = 4", "batch = 1", "batch = 2"), "[optimisation] batch, [optimisation] seed"),
+        (CLICKS, "[model] kind, [clicks]"),
     ],
 )
 def test_a_run_goes_on_with_its_own_configuration_alone(
@@ -180,39 +194,26 @@ def test_a_run_may_go_on_longer_and_save_at_other_times(data: Path, configured: 
     assert read_configuration(tmp_path / CONFIGURATION).optimisation.workers == 2
 
 
+def spacings(cases: Sequence[Case]) -> set[float]:
+    return {round(case.reference.grid.spacing[0], 3) for case in cases}
+
+
 def test_cases_come_to_the_spacing_of_the_model_unless_held_out(
     data: Path, configured: Configured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training.train, "phantom_case", lambda seed, roles: read_case(data, "b", roles))
     spacing = "spacing_mm = [2.0, 2.0, 2.0]", "spacing_mm = [4.0, 4.0, 4.0]"
-    configuration = configured(*spacing, "test_fold = 2", "test_fold = 2\nphantoms = 1")
-    kinds = training.train._read_cases(configuration, data)
-    spacings = [{round(case.reference.grid.spacing[0], 3) for case in cases} for cases in kinds]
-    assert spacings == [{4.0}, {4.0}, {2.0}]
-
-
-@pytest.mark.parametrize("first", [0, 4, 7])
-def test_samples_do_not_depend_on_the_number_of_threads(data: Path, configured: Configured, first: int) -> None:
-    cases = [read_case(data, name, ("ct", "pet")) for name in ("a", "b")]
-    one, three = (configured("steps = 6", f"steps = 7\nworkers = {n}", "batch = 1", "batch = 2") for n in (1, 3))
-    expected = list(training.train._batches(one, cases, [], 0, rank=0))
-    assert len(expected) == 7
-    assert not any(same(before, after) for before, after in pairwise(expected))
-    assert same(list(training.train._batches(three, cases, [], first, rank=0)), expected[first:])
-
-
-def test_several_threads_draw_at_once(data: Path, configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = threading.Barrier(3, timeout=20)
-    draw = training.train.draw_sample
-
-    def draw_with_two_others(*arguments: Any) -> Sample:
-        together.wait()  # raises unless three threads come
-        return draw(*arguments)
-
-    monkeypatch.setattr(training.train, "draw_sample", draw_with_two_others)
-    configuration = configured("batch = 1", "batch = 1\nworkers = 3")
-    case = read_case(data, "a", ("ct", "pet"))
-    assert len(list(training.train._batches(configuration, [case], [], 0, rank=0))) == 6
+    phantom = "test_fold = 2", "test_fold = 2\nphantoms = 1"
+    source, held_out = training.train._new_source(configured(*spacing, *phantom), data, 0)
+    assert isinstance(source, Samples)
+    kinds = source._pools.cases, source._pools.phantoms, held_out
+    assert [spacings(cases) for cases in kinds] == [{4.0}, {4.0}, {2.0}]
+    zooms = "mean_rounds = 2.0", 'zooms = { "1" = 3, "2" = 1, "0.5" = 1 }'
+    source, held_out = training.train._new_source(configured(*CLICKS, *phantom, *zooms), data, 0)
+    assert isinstance(source, Episodes)
+    coarse = {zoom: (spacings(pools.cases), spacings(pools.phantoms)) for zoom, pools in source._pools.items()}
+    assert coarse == {0.5: ({2.0}, {2.0}), 1.0: ({2.0}, {2.0}), 2.0: ({4.0}, {4.0})}
+    assert spacings(held_out) == {2.0}
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 truncated"])
@@ -305,6 +306,78 @@ def test_average_follows_the_weights() -> None:
     torch.testing.assert_close(average.weight, torch.full((2,), 2.8 + 0.001 * 0.2))
     update_average(average, network, 0.0, step=10**6)
     torch.testing.assert_close(average.weight, torch.full((2,), 3.0))
+
+
+def test_a_refinement_network_learns_to_correct(data: Path, configured: Configured, tmp_path: Path) -> None:
+    longer = "steps = 24", "steps = 60", "every = 12", "every = 20", "batch = 1", "batch = 2"
+    train(configured(*CLICKS, *longer), data, tmp_path, "cpu", "float32")
+    first, _, last = read_log(tmp_path)
+    assert float(last["loss"]) < 0.8 * float(first["loss"])
+    for episode in load_checkpoint(tmp_path)["source"]["episodes"]:
+        # Each of the 16 was visited seven or eight times, and every visit ends with a click or the next image.
+        assert 2 <= episode["number"][1] + len(episode["hints"]) <= 9
+
+
+def test_the_loss_is_told_where_the_last_click_lies(
+    data: Path, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[torch.Tensor | None] = []
+    loss = training.train.dice_and_cross_entropy
+
+    def note_focus(logits: torch.Tensor, labels: torch.Tensor, focus: torch.Tensor | None = None) -> torch.Tensor:
+        seen.append(focus)
+        return loss(logits, labels, focus)
+
+    monkeypatch.setattr(training.train, "dice_and_cross_entropy", note_focus)
+    train(configured("steps = 6", "steps = 1"), data, tmp_path / "auto", "cpu", "float32")
+    train(configured(*CLICKS, *SHORT), data, tmp_path / "clicks", "cpu", "float32")
+    automatic, clicks = seen
+    assert automatic is None
+    assert clicks is not None
+    assert clicks.shape == (1, 16, 16, 16)
+    assert clicks.max() == 1
+
+
+def test_a_refinement_network_begins_with_the_weights_of_its_first_stage(
+    data: Path, configured: Configured, tmp_path: Path, model: Path
+) -> None:
+    still = "learning_rate = 1e-2", "learning_rate = 0.0"
+    settings = "mean_rounds = 2.0", f"first_stage = '{model}'"
+    train(configured(*CLICKS, *SHORT, *still, *settings), data, tmp_path / "run", "cpu", "float32")
+    first_stage = load_network(model).state_dict()
+    for name, value in load_checkpoint(tmp_path / "run")["network"].items():
+        given = first_stage[name]
+        assert torch.equal(value[:, : given.shape[1]] if value.ndim > 1 else value, given)
+        if value.shape != given.shape:
+            assert not value[:, given.shape[1] :].any()
+    plain = configured(*CLICKS, *SHORT, *still)
+    train(plain, data, tmp_path / "plain", "cpu", "float32")
+    assert not same(load_checkpoint(tmp_path / "plain")["network"], load_checkpoint(tmp_path / "run")["network"])
+
+
+def test_a_first_stage_that_does_not_fit_writes_nothing(
+    data: Path, configured: Configured, tmp_path: Path, model: Path
+) -> None:
+    def begin(first_stage: str, *changes: str) -> None:
+        settings = "mean_rounds = 2.0", f"first_stage = '{first_stage}'"
+        train(configured(*CLICKS, *SHORT, *settings, *changes), data, tmp_path / "run", "cpu", "float32")
+
+    with pytest.raises(ModelError, match="no model 'nobody'"):
+        begin("nobody")
+    with pytest.raises(ModelError, match=r"the first stage is another network: weights 'bottleneck.*there and .*here"):
+        begin(str(model), "[4, 8, 8]", "[4, 8, 16]")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_click_run_goes_on_with_its_own_settings_alone(data: Path, configured: Configured, tmp_path: Path) -> None:
+    train(configured(*CLICKS, *SHORT), data, tmp_path, "cpu", "float32")
+    before = (tmp_path / CHECKPOINT).read_bytes()
+    other = configured(*CLICKS, "mean_rounds = 2.0", "mean_rounds = 3.0\nmost_rounds = 4")
+    with pytest.raises(ModelError, match=r"differs in \[clicks\] mean_rounds, \[clicks\] most_rounds; choose another"):
+        train(other, data, tmp_path, "cpu", "float32")
+    with pytest.raises(ModelError, match=r"differs in \[model\] kind, \[clicks\]; choose another"):
+        train(configured(), data, tmp_path, "cpu", "float32")
+    assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
 @pytest.mark.slow

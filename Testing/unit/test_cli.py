@@ -321,7 +321,7 @@ def test_interrupting_leaves_nothing_behind(
     def bar(_: str) -> Iterator[Callable[[int, int], None]]:
         yield press_control_c
 
-    monkeypatch.setattr(cli, "_progress_bar", bar)
+    monkeypatch.setattr(cli, "progress_bar", bar)
     before = sorted(case.rglob("*"))
     assert segment() == 130
     assert len(seen) == 3

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from TumorSegLib.errors import ModelError
@@ -69,9 +69,29 @@ def test_zscore_leaves_what_is_outside_at_zero_where_outside_is_not_zero():
 
 @pytest.mark.parametrize("array", [np.zeros(8), np.full(8, 7.0), np.array([0, 0, 0, 5.0]), np.zeros((0, 2, 2))])
 def test_zscore_of_an_image_without_contrast_is_zero(array):
-    result = MR(array)
-    assert result.shape == array.shape
-    assert not result.any()
+    for rule in (MR, MR.fitted(array)):
+        result = rule(array)
+        assert result.shape == array.shape
+        assert (np.abs(result) < 1e-20).all()  # nothing that any network could tell from 0
+
+
+def test_a_fitted_rule_gives_parts_what_they_have_in_the_whole():
+    image = np.random.default_rng(0).gamma(2, 100, size=(6, 7, 8)).astype(np.float32)
+    image[0] = 0
+    rule, result = MR.fitted(image), MR(image)
+    assert rule.method == "fitted_zscore"
+    tissue = image[image > mr_tissue_threshold(image)]
+    assert (rule.offset, rule.scale) == pytest.approx((tissue.mean(), tissue.std()))
+    assert np.array_equal(rule(image), result)
+    assert np.array_equal(rule(image[2:4]), result[2:4])
+    assert np.array_equal(rule.fitted(image[2:4])(image[2:4]), result[2:4])  # it is fitted once and for all
+    assert not np.allclose(MR(image[2:4]), result[2:4], atol=1e-3)
+    assert rule.fill == 0
+
+
+@pytest.mark.parametrize("rule", [CT, PET], ids=lambda rule: rule.method)
+def test_rules_without_statistics_need_no_fitting(rule):
+    assert rule.fitted(np.arange(9.0)) == rule
 
 
 @pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16, np.uint16, np.int64, np.float32, np.float64])
@@ -122,6 +142,7 @@ def test_an_impossible_rule_is_refused_by_name(arguments, named):
         Normalisation(**arguments)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(rules())
 def test_survives_json(rule):
     text = json.dumps(rule.to_dict(), allow_nan=False)
@@ -132,6 +153,7 @@ def test_infinite_limits_are_left_out_of_json():
     assert MR.to_dict() == {"method": "zscore", "offset": 0.0, "scale": 1.0, "outside": 0.0}
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(rules(), st.lists(st.floats(-1e4, 1e4), min_size=1, max_size=30))
 def test_output_is_finite_and_keeps_the_order_of_intensities(rule, values):
     values = np.sort(np.array(values))

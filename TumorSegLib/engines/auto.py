@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import copy
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from TumorSegLib.engines.device import Runtime
+from TumorSegLib.engines.device import Runtime, placed
 from TumorSegLib.engines.networks import FIXED_SIZE
 from TumorSegLib.engines.sliding_window import Hooks, Maps, WindowPlan, predict
+from TumorSegLib.engines.timing import Clock
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry import Grid
-from TumorSegLib.memory import is_out_of_memory
+from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.preprocess import Channels, prepare
 from TumorSegLib.protocols import Cancel, Progress, Result
 from TumorSegLib.registry import ModelSpec
@@ -68,8 +66,8 @@ class AutoEngine:
             Cancelled: ``cancel`` returned True.
             ResourceError: memory does not suffice even for small tiles on the CPU.
         """
-        clock, hooks = _Clock(), Hooks(progress, cancel)
-        with _memory_errors(f"to run {self.spec.name!r}"):
+        clock, hooks = Clock(), Hooks(progress, cancel)
+        with memory_errors(f"to run {self.spec.name!r}"):
             hooks.check("before it began")
             channels = prepare(images, self.spec)
             clock.lap("prepare")
@@ -130,9 +128,8 @@ class AutoEngine:
 
     def _place(self, runtime: Runtime) -> None:
         """Makes the network of a runtime; from the original each time, so that no rounding is carried along."""
-        with _memory_errors(f"to put {self.spec.name!r} on {runtime.name}"):
-            network = copy.deepcopy(self._original).to(device=runtime.device, dtype=runtime.dtype)
-            self._network = network.to(memory_format=runtime.layout)  # type: ignore[call-overload]
+        with memory_errors(f"to put {self.spec.name!r} on {runtime.name}"):
+            self._network = placed(self._original, runtime)
         self._runtime = runtime
 
 
@@ -146,17 +143,6 @@ def _smaller(plan: WindowPlan, fixed: bool) -> Iterator[WindowPlan]:
         k, j, i = (max(-(-n // 64) * 32, low) if n == longest else n for n, low in zip(plan.size, SMALLEST_TILE))
         plan = replace(plan, size=(k, j, i))
         yield plan
-
-
-@contextmanager
-def _memory_errors(what: str) -> Iterator[None]:
-    """Translates what any library says when memory runs out; raises :class:`ResourceError`."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise ResourceError(f"not enough memory {what}: {error}") from error
 
 
 def _padded(channels: Channels, plan: WindowPlan) -> tuple[np.ndarray, np.ndarray, tuple[slice, ...]]:
@@ -187,16 +173,3 @@ def _restore(maps: Maps, source: Grid, target: Grid) -> Result:
         entropy = resample_probability(maps.entropy.astype(np.float32), source, target)
         uncertainty = Volume(target, entropy, "uncertainty")
     return Result(Mask(target, labels), Volume(target, probability, "probability"), uncertainty)
-
-
-@dataclass
-class _Clock:
-    """Seconds of each stage."""
-
-    def __post_init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name], self._last = round(now - self._last, 3), now

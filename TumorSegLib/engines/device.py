@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from TumorSegLib.errors import ArgumentError, ResourceError
 
@@ -39,6 +41,12 @@ class Runtime:
     def precision(self) -> str:
         """Name of the number type, e.g. ``bfloat16``."""
         return str(self.dtype).removeprefix("torch.")
+
+
+def placed(network: nn.Module, runtime: Runtime) -> nn.Module:
+    """A copy of a network on the runtime's device, in its number type and layout."""
+    copied: nn.Module = copy.deepcopy(network).to(device=runtime.device, dtype=runtime.dtype)
+    return copied.to(memory_format=runtime.layout)  # type: ignore[call-overload, no-any-return]
 
 
 def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:

@@ -5,39 +5,77 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from textwrap import shorten
+from typing import Any, Literal, overload
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
 from TumorSegLib.engines.auto import AutoEngine
+from TumorSegLib.engines.clicks import ClickEngine
 from TumorSegLib.engines.device import choose_runtime
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.errors import ModelError, WriteError
 from TumorSegLib.registry import ModelSpec, find_model
 
+ENGINES: dict[str, type[AutoEngine] | type[ClickEngine]] = {"auto": AutoEngine, "clicks": ClickEngine}
 
-def load_engine(name_or_path: str | os.PathLike[str], device: str = "auto", precision: str = "auto") -> AutoEngine:
+
+@overload
+def load_engine(
+    name_or_path: str | os.PathLike[str], device: str = ..., precision: str = ..., *, kind: Literal["auto"]
+) -> AutoEngine: ...
+
+
+@overload
+def load_engine(
+    name_or_path: str | os.PathLike[str], device: str = ..., precision: str = ..., *, kind: Literal["clicks"]
+) -> ClickEngine: ...
+
+
+@overload
+def load_engine(
+    name_or_path: str | os.PathLike[str], device: str = ..., precision: str = ..., *, kind: None = ...
+) -> Any: ...
+
+
+def load_engine(
+    name_or_path: str | os.PathLike[str], device: str = "auto", precision: str = "auto", *, kind: str | None = None
+) -> AutoEngine | ClickEngine:
     """Loads a model by name or folder.
 
     Args:
         name_or_path: a name as ``tumorseg models list`` shows it, or the path of a model folder.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto`` (bfloat16 where the device computes it natively), ``float32``, ``bfloat16`` or ``float16``.
+        kind: ``auto`` or ``clicks``, where only that will do; whatever the model is by default.
+
+    Returns:
+        An :class:`~TumorSegLib.engines.auto.AutoEngine` for a model of kind ``auto``, a
+        :class:`~TumorSegLib.engines.clicks.ClickEngine` for kind ``clicks``.
 
     Raises:
-        ModelError: no such model, or its weights are missing, corrupt or not those it was published with.
+        ModelError: no such model, it is of another kind, or its weights are missing, corrupt or not those it was
+            published with.
         ArgumentError: device or precision is unknown.
         ResourceError: this machine has no such device.
     """
     runtime = choose_runtime(device, precision)
+    spec = find_model(name_or_path).spec
+    if spec.kind not in ENGINES:
+        raise ModelError(f"model {spec.name!r} is of kind {spec.kind!r}; this version runs {', '.join(ENGINES)}")
+    if kind not in (None, spec.kind):
+        raise ModelError(f"model {spec.name!r} is of kind {spec.kind!r}, one of kind {kind!r} is needed here")
+    return ENGINES[spec.kind](spec, load_network(name_or_path), runtime)
+
+
+def load_network(name_or_path: str | os.PathLike[str]) -> nn.Module:
+    """The bare network of a model in evaluation mode, float32 on the CPU; raises :class:`ModelError`."""
     model = find_model(name_or_path)
-    if model.spec.kind != "auto":
-        raise ModelError(f"model {model.spec.name!r} is of kind {model.spec.kind!r}; this version runs kind 'auto'")
     model.verify()
     network = build_network(model.spec)
     read_weights(network, model.weights, model.spec)
-    return AutoEngine(model.spec, network, runtime)
+    return network.eval()
 
 
 def read_weights(network: nn.Module, path: Path, spec: ModelSpec) -> None:

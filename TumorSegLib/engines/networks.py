@@ -1,8 +1,8 @@
 """Networks by name, so that ``model.json`` alone rebuilds one.
 
-All come from MONAI (Apache-2.0). A network maps ``[batch, roles, k, j, i]`` to logits ``[batch, labels, k, j, i]``: one
-per label that is not background, whose own logit is fixed at 0. With one label the probability is then a sigmoid, with
-several a softmax over zero and the logits.
+All come from MONAI (Apache-2.0). A network maps ``[batch, channels, k, j, i]`` to logits ``[batch, labels, k, j, i]``:
+one per label that is not background, whose own logit is fixed at 0. With one label the probability is then a sigmoid,
+with several a softmax over zero and the logits.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def build_network(spec: ModelSpec) -> nn.Module:
     if spec.network not in BUILDERS:
         raise ModelError(f"model {spec.name!r}: network {spec.network!r} is not one of {', '.join(BUILDERS)}")
     try:
-        network = BUILDERS[spec.network](len(spec.roles), len(spec.labels), spec.patch, spec.arguments)
+        network = BUILDERS[spec.network](spec.channels, len(spec.labels), spec.patch, spec.arguments)
     except Exception as error:  # the networks check their arguments in ways too many to list, down to torch itself
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(
@@ -144,7 +144,7 @@ def _output_shape(spec: ModelSpec, network: nn.Module) -> tuple[int, ...]:
     stand_ins |= {id(m): _InstanceNormOfNothing() for m in network.modules() if isinstance(m, nn.InstanceNorm3d)}
     twin = copy.deepcopy(network, stand_ins).eval()
     with torch.inference_mode():
-        logits: torch.Tensor = twin(torch.zeros(batch, len(spec.roles), *spec.patch, device=device))
+        logits: torch.Tensor = twin(torch.zeros(batch, spec.channels, *spec.patch, device=device))
     return tuple(logits.shape[1:])
 
 

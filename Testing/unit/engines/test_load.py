@@ -11,8 +11,9 @@ import torch
 
 from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model_folder, write_spec
 from TumorSegLib.engines.auto import AutoEngine
+from TumorSegLib.engines.clicks import ClickEngine
 from TumorSegLib.engines.device import Runtime
-from TumorSegLib.engines.load import load_engine, read_weights, write_weights
+from TumorSegLib.engines.load import load_engine, load_network, read_weights, write_weights
 from TumorSegLib.errors import ArgumentError, ModelError, ResourceError, WriteError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.registry import SPEC_FILE, WEIGHTS_FILE, sha256_of
@@ -57,11 +58,29 @@ def test_missing_weights_are_refused_by_name(folder):
         load_engine(folder, "cpu")
 
 
-@pytest.mark.parametrize("kind", ["clicks", "box"])
-def test_a_kind_that_this_version_does_not_run_is_refused(folder, kind):
-    write_spec(folder, replace(SPEC, kind=kind))
-    with pytest.raises(ModelError, match=f"'two' is of kind '{kind}'; this version runs kind 'auto'"):
+def test_a_kind_that_this_version_does_not_run_is_refused(folder):
+    write_spec(folder, replace(SPEC, kind="box"))
+    with pytest.raises(ModelError, match="'two' is of kind 'box'; this version runs auto, clicks"):
         load_engine(folder, "cpu")
+
+
+def test_the_kind_asked_for_is_given_or_refused_by_name(folder, tmp_path):
+    clicks = replace(SPEC, name="clicker", kind="clicks")
+    other = write_model_folder(tmp_path / "others", clicks, tiny_network(clicks))
+    assert isinstance(load_engine(folder, "cpu", kind="auto"), AutoEngine)
+    assert isinstance(load_engine(other, "cpu"), ClickEngine)
+    assert isinstance(load_engine(other, "cpu", kind="clicks"), ClickEngine)
+    with pytest.raises(ModelError, match="'two' is of kind 'auto', one of kind 'clicks' is needed here"):
+        load_engine(folder, "cpu", kind="clicks")
+    with pytest.raises(ModelError, match="'clicker' is of kind 'clicks', one of kind 'auto' is needed here"):
+        load_engine(other, "cpu", kind="auto")
+
+
+def test_a_bare_network_is_ready_for_inference(folder):
+    network, expected = load_network(folder), tiny_network(SPEC, seed=5)
+    assert not network.training
+    assert network.state_dict().keys() == expected.state_dict().keys()
+    assert all(torch.equal(value, expected.state_dict()[name]) for name, value in network.state_dict().items())
 
 
 @pytest.mark.parametrize(

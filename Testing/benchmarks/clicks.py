@@ -1,0 +1,95 @@
+"""Speed and memory of clicking: a phantom's PET/CT, 512 x 512 x 200 voxels of 0.98 x 0.98 x 3.27 mm.
+
+The simulated user of the evaluation protocol clicks, ten times each, from nothing, from the tumour with a third of it
+cut off, and from nothing again; then everything is undone and done again. Like a display, it follows the mask by edits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from Testing.benchmarks.sliding_window import clinical_case, format_row, peak_memory_gib
+from training.click_simulation import next_click
+from TumorSegLib.boxes import slices
+from TumorSegLib.engines.load import load_engine
+from TumorSegLib.geometry import Box
+from TumorSegLib.prompts import Click
+from TumorSegLib.segments import Edit
+from TumorSegLib.session import Session
+from TumorSegLib.volume import Mask
+
+MODEL, CLICKS = "sts-clicks", 10
+# The simulated user looks this far around the tumour; errors farther away would take seconds to find.
+LOOKS_MM = 60.0
+
+
+def run(device: str, shape: tuple[int, int, int]) -> None:
+    """Prints the seconds of the first click, of clicks and undo (median, 95th percentile), their parts, and memory."""
+    images, truth = clinical_case(shape)
+    engine = load_engine(MODEL, device, kind="clicks")
+    print(f"{engine.info['device']}, {torch.get_num_threads()} threads, {engine.info['precision']}; clicks")
+    session = Session(images, clicks=engine)
+    first, edits, seconds = None, [], []
+    for start in (np.zeros_like(truth.array), _cut(truth), np.zeros_like(truth.array)):
+        session.replace_mask(Mask(truth.grid, start))
+        shown = start.copy()
+        for _ in range(CLICKS):
+            click = _next(shown, truth)
+            if click is None:
+                break
+            taken, edit = _timed(lambda click=click: session.add_click(click))  # type: ignore[misc]
+            shown[slices(edit.box)] = edit.after
+            edits.append(edit)
+            seconds.append(taken)
+        first = seconds[0] if first is None else first
+    print(format_row({"first_click_seconds": first, **_spread("click", seconds[1:]), **_parts(edits[1:])}))
+    undo = [_timed(session.undo)[0] for _ in range(len(edits))]
+    redo = [_timed(session.redo)[0] for _ in range(len(edits))]
+    print(format_row({**_spread("undo", undo), **_spread("redo", redo), "peak_memory_gib": peak_memory_gib()}))
+
+
+def _cut(truth: Mask) -> np.ndarray:
+    array = truth.array.copy()
+    (_, _), (_, _), (low, high) = truth.bounding_box() or ((0, 1),) * 3
+    array[low : low + (high - low) // 3] = 0
+    return array
+
+
+def _next(shown: np.ndarray, truth: Mask) -> Click | None:
+    box = _around(truth)
+    hint = next_click(shown[slices(box)] > 0, truth.array[slices(box)] > 0, truth.grid.spacing)
+    if hint is None:
+        return None
+    i, j, k = (int(at + low) for at, (low, _) in zip(hint.points[0], box))
+    return Click((i, j, k), hint.positive)
+
+
+def _around(truth: Mask) -> Box:
+    box = truth.bounding_box() or ((0, 1),) * 3
+    margins = [round(LOOKS_MM / step) for step in truth.grid.spacing]
+    i, j, k = ((max(a - m, 0), min(b + m, n)) for (a, b), m, n in zip(box, margins, truth.grid.size))
+    return i, j, k
+
+
+def _timed(work: Callable[[], Edit | None]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    edit = work()
+    return time.perf_counter() - started, edit
+
+
+def _spread(name: str, seconds: list[float]) -> dict[str, float]:
+    return {
+        f"{name}_median_seconds": float(np.median(seconds)),
+        f"{name}_p95_seconds": float(np.percentile(seconds, 95)),
+    }
+
+
+def _parts(edits: list[Edit]) -> dict[str, float]:
+    """Median seconds of what the engine did for a click."""
+    stages = edits[0].info["seconds"]
+    return {f"{stage}_median_seconds": float(np.median([e.info["seconds"][stage] for e in edits])) for stage in stages}

@@ -1,0 +1,312 @@
+"""A session: one case being contoured, every edit of which can be undone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from TumorSegLib.boxes import NOTHING, bounding_box, corner, slices, whole
+from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry import Box
+from TumorSegLib.guidance import lawful_balls
+from TumorSegLib.memory import memory_errors
+from TumorSegLib.prompts import BoxPrompt, Click, Prompt, Prompts, Scribble, check_inside
+from TumorSegLib.protocols import AutoEngine, Cancel, ClickEngine, Progress
+from TumorSegLib.segments import EMPTY, TUMOUR, Bytes, Edit, Overlap, Segments
+from TumorSegLib.session_json import segments_from_json, segments_to_json
+from TumorSegLib.volume import Images, Mask, Volume
+
+FIRST_SEGMENT = "tumour"
+
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
+Spacing: TypeAlias = tuple[float, float, float]
+
+
+class Session:
+    """One case: images, engines and named segments, which are found, corrected, undone and redone.
+
+    One thread edits at a time; others that try wait for it. ``mask`` and ``probability`` may be read from any thread
+    and do not change once read. An edit that fails or is cancelled changes nothing.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        auto: AutoEngine | None = None,
+        clicks: ClickEngine[Any] | None = None,
+        initial: Mask | None = None,
+        overlap: Overlap | str = Overlap.KEEP,
+    ) -> None:
+        """Begins with one segment, ``tumour``.
+
+        Args:
+            images: role to image; masks lie on the first one's grid.
+            auto: for :meth:`segment`.
+            clicks: for :meth:`add_click` and :meth:`add_scribble`.
+            initial: mask to begin with, on the first image's grid; what is not background is tumour.
+            overlap: what happens where an edit of one segment meets another: ``keep`` (the other keeps its voxels),
+                ``overwrite`` (they move to the edited one) or ``allow`` (both have them).
+
+        Raises:
+            ArgumentError: there is no image, or no such way of overlapping.
+            GeometryError: the mask lies on another grid.
+        """
+        if not images:
+            raise ArgumentError("a session needs at least one image")
+        self.images = dict(images)
+        self.grid = next(iter(images.values())).grid
+        self._auto, self._clicks = auto, clicks
+        self._prepared: Any = None
+        self._writing = threading.Lock()
+        self._segments = Segments(self.grid, overlap)
+        self._initial: dict[str, tuple[Box, Bytes]] = {}
+        self._begin(FIRST_SEGMENT, initial)
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """Names of the segments, in the order they were added."""
+        return self._segments.names
+
+    @property
+    def active(self) -> str:
+        """The segment that edits go to."""
+        return self._active
+
+    @property
+    def overlap(self) -> Overlap:
+        """What happens where an edit of one segment meets another."""
+        return self._segments.overlap
+
+    @property
+    def mask(self) -> Mask:
+        """The active segment, 0 or 1, on the first image's grid."""
+        return self.mask_of(self._active)
+
+    def mask_of(self, segment: str) -> Mask:
+        """As :attr:`mask`, of any segment; raises :class:`ArgumentError` if there is none of that name."""
+        return Mask(self.grid, self._segments.shown(segment)[1])
+
+    @property
+    def probability(self) -> Volume:
+        """Probability of the active segment, float32 from 0 to 1 in steps of 1/255; tumour where it exceeds 0.5."""
+        values = self._segments.shown(self._active)[0]
+        return Volume(self.grid, values / np.float32(255), "probability")
+
+    @property
+    def prompts(self) -> Prompts:
+        """Prompts of the active segment that hold."""
+        return self._segments.prompts(self._active)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit to undo."""
+        return self._segments.history.position > 0
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an edit to do again."""
+        return self._segments.history.position < len(self._segments.history)
+
+    def add_segment(self, name: str, initial: Mask | None = None) -> None:
+        """Adds a segment and makes it the active one; not an edit, so undo does not remove it.
+
+        Args:
+            name: not taken yet.
+            initial: mask to begin with, on the first image's grid.
+
+        Raises:
+            ArgumentError: the name is empty or taken.
+            GeometryError: the mask lies on another grid.
+        """
+        with self._editing():
+            self._begin(name, initial)
+
+    def activate(self, name: str) -> None:
+        """Makes a segment the one that edits go to; raises :class:`ArgumentError` if there is none of that name."""
+        with self._editing():
+            self._segments.prompts(name)
+            self._active = name
+
+    def prepare(self) -> None:
+        """Prepares the images for clicks now, so that the first click is as fast as the others.
+
+        Raises:
+            ArgumentError: the session has no click engine.
+            RoleError: the images are not what its model takes.
+        """
+        with self._editing():
+            self._prepare()
+
+    def segment(self, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Edit:
+        """Finds the tumour with the automatic engine; the answer replaces the active segment and its prompts.
+
+        Raises:
+            ArgumentError: the session has no automatic engine.
+            TumorSegError: as :meth:`TumorSegLib.engines.auto.AutoEngine.segment`.
+        """
+        if self._auto is None:
+            raise ArgumentError("this session has no automatic engine; give one as Session(..., auto=...)")
+        with self._editing():
+            result = self._auto.segment(self.images, progress=progress, cancel=cancel)
+            # Half is no tumour, so the mask is the engine's own; rounding to even would make it tumour.
+            found = np.ceil(result.probability.array * np.float32(255) - np.float32(0.5)).astype(np.uint8)
+            return self._segments.commit(self._active, whole(self.grid.shape), found, Prompts(), result.info)
+
+    def add_click(self, click: Click, *, cancel: Cancel | None = None) -> Edit:
+        """Corrects the active segment from one click more.
+
+        Raises:
+            ArgumentError: the session has no click engine, the click lies outside the image, or it is positive and in
+                another segment, which keeps its voxels.
+            TumorSegError: as :meth:`TumorSegLib.engines.clicks.ClickEngine.refine`.
+        """
+        check_inside(click.ijk, self.grid)
+        return self._refine(click, cancel)
+
+    def add_scribble(self, scribble: Scribble, *, cancel: Cancel | None = None) -> Edit:
+        """Corrects the active segment from one brush stroke more.
+
+        Raises:
+            ArgumentError: the session has no click engine.
+            GeometryError: the stroke is not on the first image's grid.
+            TumorSegError: as :meth:`TumorSegLib.engines.clicks.ClickEngine.refine`.
+        """
+        try:
+            fits = self.grid.crop(scribble.box) == scribble.mask.grid
+        except GeometryError:
+            fits = False
+        if not fits:
+            raise GeometryError(f"the scribble ({scribble.mask.grid}) is not on the first image's grid ({self.grid})")
+        return self._refine(scribble, cancel)
+
+    def replace_mask(self, mask: Mask) -> Edit:
+        """Takes over a mask edited with other tools as the active segment; what is not background is tumour.
+
+        Clicks and strokes within 3 mm of which it says otherwise than they do no longer hold: the later word counts.
+
+        Raises:
+            GeometryError: the mask is not on the first image's grid.
+        """
+        self._check_grid(mask)
+        with self._editing():
+            now = self._segments.probability(self._active)
+            box = bounding_box((mask.array > 0) != (now >= TUMOUR)) or NOTHING
+            new, values = mask.array[slices(box)] > 0, now[slices(box)].copy()
+            changed = new != (values >= TUMOUR)
+            values[changed] = np.where(new[changed], 255, 0)
+            erased, drawn = changed & ~new, changed & new
+            prompts = self.prompts.items
+            held = tuple(p for p in prompts if not _contradicted(p, box, erased, drawn, self.grid.spacing))
+            return self._segments.commit(self._active, box, values, Prompts(held))
+
+    def reset(self) -> Edit:
+        """Takes the active segment back to what it began with and forgets its prompts; this, too, can be undone."""
+        with self._editing():
+            box, initial = self._initial[self._active]
+            values = np.zeros(self.grid.shape, dtype=np.uint8)
+            values[slices(box)] = initial
+            return self._segments.commit(self._active, whole(self.grid.shape), values, Prompts())
+
+    def undo(self) -> Edit | None:
+        """Takes the last edit of any segment back; None if there is none."""
+        with self._editing():
+            return self._segments.undo()
+
+    def redo(self) -> Edit | None:
+        """Does again what was undone last; None if there is nothing."""
+        with self._editing():
+            return self._segments.redo()
+
+    def to_json(self) -> dict[str, Any]:
+        """All segments, prompts and undo steps, JSON-ready; images and engines are not in it."""
+        with self._editing():
+            return {
+                "roles": list(self.images),
+                "active": self._active,
+                **segments_to_json(self._segments, self._initial),
+            }
+
+    @classmethod
+    def from_json(
+        cls,
+        data: Mapping[str, Any],
+        images: Images,
+        *,
+        auto: AutoEngine | None = None,
+        clicks: ClickEngine[Any] | None = None,
+    ) -> Session:
+        """The session that :meth:`to_json` described, with its undo steps.
+
+        Args:
+            data: parsed JSON.
+            images, auto, clicks: as for a new session; the first image must be the one it had.
+
+        Raises:
+            ReadError: the data are no session.
+            GeometryError: the first image lies on another grid than the session's.
+            RoleError: the first image has another role than the session's.
+        """
+        session = cls(images, auto=auto, clicks=clicks)
+        restored = segments_from_json(data, session.grid, list(images))
+        session._segments, session._initial, session._active = restored
+        return session
+
+    @contextmanager
+    def _editing(self) -> Iterator[None]:
+        with memory_errors("to edit the segmentation"), self._writing:
+            yield
+
+    def _begin(self, name: str, initial: Mask | None) -> None:
+        box, values = NOTHING, EMPTY
+        if initial is not None:
+            self._check_grid(initial)
+            box = initial.bounding_box() or NOTHING
+            values = np.where(initial.array[slices(box)] > 0, 255, 0).astype(np.uint8)
+        self._segments.add(name, box, values)
+        self._initial[name] = (box, values)
+        self._active = name
+
+    def _check_grid(self, mask: Mask) -> None:
+        if mask.grid != self.grid:
+            raise GeometryError(f"the mask ({mask.grid}) is not on the grid of the first image ({self.grid})")
+
+    def _prepare(self) -> ClickEngine[Any]:
+        if self._clicks is None:
+            raise ArgumentError("this session has no click engine; give one as Session(..., clicks=...)")
+        if self._prepared is None:
+            self._prepared = self._clicks.prepare(self.images)
+        return self._clicks
+
+    def _refine(self, prompt: Click | Scribble, cancel: Cancel | None) -> Edit:
+        with self._editing():
+            engine = self._prepare()
+            self._check_free(prompt)
+            prompts = Prompts((*self.prompts.items, prompt))
+            answer = engine.refine(self._prepared, self._segments.probability(self._active), prompts, cancel)
+            return self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)
+
+    def _check_free(self, prompt: Click | Scribble) -> None:
+        if self.overlap is not Overlap.KEEP or not prompt.positive or not isinstance(prompt, Click):
+            return
+        owners = self._segments.owners(prompt.ijk, self._active)
+        if owners:
+            raise ArgumentError(
+                f"click at voxel {prompt.ijk} lies in segment {owners[0]!r}, which keeps its voxels; "
+                'a session with overlap="overwrite" would take them'
+            )
+
+
+def _contradicted(prompt: Prompt, box: Box, erased: BoolArray, drawn: BoolArray, spacing_mm: Spacing) -> bool:
+    """Whether voxels a prompt rules were edited in a box to what the prompt forbids."""
+    if isinstance(prompt, BoxPrompt):
+        return False
+    points = prompt.voxels() if isinstance(prompt, Scribble) else np.array([prompt.ijk])
+    against = erased if prompt.positive else drawn
+    ruled = lawful_balls((points - corner(box)).astype(float), against.shape, spacing_mm)
+    return any(bool((against[at] & inside).any()) for at, inside in ruled)
