@@ -81,19 +81,25 @@ def guidance_maps(hints: Sequence[Hint], shape: Shape, spacing_mm: Sequence[floa
     return maps
 
 
-def obey(probability: npt.NDArray[np.float32], hints: Sequence[Hint], spacing_mm: Sequence[float]) -> None:
-    """Makes prompts law, in place: 1 within 3 mm of a positive point, 0 of a negative one; the last has its way.
+def obey(
+    probability: npt.NDArray[np.float32] | npt.NDArray[np.uint8],
+    hints: Sequence[Hint],
+    spacing_mm: Sequence[float],
+    certain: int = 1,
+) -> None:
+    """Makes prompts law, in place: certain within 3 mm of a positive point, 0 of a negative one; the last has its way.
 
     The voxel a point lies in obeys it even where its centre is farther away.
 
     Args:
-        probability: float32 ``[k, j, i]``.
+        probability: ``[k, j, i]``.
         hints: in the order they were given; points outside the lattice reach as far into it as they do.
         spacing_mm: ``(i, j, k)``.
+        certain: the value that stands for 1, 255 where the probability is uint8.
     """
     for hint in hints:
         for at, inside in lawful_balls(hint.points, probability.shape, spacing_mm):
-            probability[at][inside] = float(hint.positive)
+            probability[at][inside] = certain if hint.positive else 0
 
 
 def lawful_balls(

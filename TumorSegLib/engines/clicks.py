@@ -39,6 +39,7 @@ from TumorSegLib.patches import (
 from TumorSegLib.prompts import BoxPrompt, Prompts, Scribble
 from TumorSegLib.protocols import Cancel, Refinement
 from TumorSegLib.registry import ModelSpec
+from TumorSegLib.segments import TUMOUR
 from TumorSegLib.volume import Images
 
 # A tumour that takes up at most this share of a patch at the fine spacing, along every axis, is looked at closely.
@@ -226,20 +227,14 @@ class _Work:
         before, after = self.task.probability[slices(self.box)], self.values
         hints = [replace(hint, points=hint.points - corner(self.box)) for hint in self.task.hints]
         spacing = self.task.prepared.grid.spacing
-        _obey(after, hints, spacing)
-        old, new = before >= 128, after >= 128
+        obey(after, hints, spacing, certain=255)
+        old, new = before >= TUMOUR, after >= TUMOUR
         allowed = _components(old | new, hints[-1].points)
         for at, inside in lawful_balls(hints[-1].points, after.shape, spacing):
             allowed[at] |= inside
         kept = (old != new) & ~allowed
         after[kept] = before[kept]
         return self.box, after
-
-
-def _obey(values: npt.NDArray[np.uint8], hints: Sequence[Hint], spacing_mm: Sequence[float]) -> None:
-    for hint in hints:
-        for at, inside in lawful_balls(hint.points, values.shape, spacing_mm):
-            values[at][inside] = 255 if hint.positive else 0
 
 
 def _components(mask: BoolArray, points: FloatArray) -> BoolArray:
