@@ -52,32 +52,47 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one undo takes back: changes of voxels, and of the prompts of one segment.
+class PromptChange:
+    """What happened to the prompts of one segment.
 
     Attributes:
-        segment: whose prompts they are.
-        changes: of voxels, of this segment and of others.
+        segment: its name.
         kept: how many of its first prompts stayed.
-        removed, added: its prompts after those, before and after the step.
+        removed, added: its prompts after those, before and after.
     """
 
     segment: str
-    changes: tuple[Change, ...]
     kept: int
     removed: tuple[Prompt, ...]
     added: tuple[Prompt, ...]
 
     @classmethod
-    def of(cls, segment: str, changes: Sequence[Change], before: Prompts, after: Prompts) -> Step:
-        """The step from some prompts to others."""
+    def between(cls, segment: str, before: Prompts, after: Prompts) -> PromptChange | None:
+        """The change from some prompts to others; None where there is none."""
         pairs = zip(before.items, after.items)
         kept = next((n for n, (old, new) in enumerate(pairs) if old is not new), min(len(before), len(after)))
-        return cls(segment, tuple(changes), kept, before.items[kept:], after.items[kept:])
+        if kept == max(len(before), len(after)):
+            return None
+        return cls(segment, kept, before.items[kept:], after.items[kept:])
 
-    def prompts(self, now: Prompts, undo: bool) -> Prompts:
-        """The segment's prompts after the step was undone or done again."""
+    def applied(self, now: Prompts, undo: bool) -> Prompts:
+        """The segment's prompts after the change was undone or done again."""
         return Prompts((*now.items[: self.kept], *(self.removed if undo else self.added)))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one undo takes back.
+
+    Attributes:
+        segment: the one that was edited.
+        changes: of voxels, of this segment and of others.
+        prompts: changes of prompts, of this segment and of others.
+    """
+
+    segment: str
+    changes: tuple[Change, ...]
+    prompts: tuple[PromptChange, ...]
 
 
 class History:

@@ -118,8 +118,10 @@ def prepare_patches(images: Images, spec: ModelSpec) -> Prepared:
     rules = {}
     for role, volume in images.items():
         rules[role] = spec.normalisation[role].fitted(average_blocks(volume, own.grid).array)
+    i, j, k = (COARSE * edge for edge in spec.spacing_mm)
+    coarse = prepare(images, replace(spec, spacing_mm=(i, j, k)))
     first = next(iter(images.values())).grid
-    return Prepared(first, dict(images), spec, {OWN: own, COARSE: _halved(own)}, rules)
+    return Prepared(first, dict(images), spec, {OWN: own, COARSE: coarse}, rules)
 
 
 def covering_box(part: Grid, grid: Grid) -> Box | None:
@@ -243,12 +245,3 @@ def _cut(level: Channels, starts: Sequence[int], inner: Box, shape: tuple[int, i
         channel[...] = fill
         channel[slices(inner)] = whole[at]
     return images
-
-
-def _halved(level: Channels) -> Channels:
-    """The channels at twice the spacing, blocks of 2 x 2 x 2 voxels averaged."""
-    i, j, k = (COARSE * edge for edge in level.grid.spacing)
-    target = level.grid.with_spacing((i, j, k))
-    averaged = [average_blocks(Volume(level.grid, channel), target) for channel in level.array]
-    array = np.stack([volume.array for volume in averaged])
-    return replace(level, grid=averaged[0].grid, array=array, tissue=np.zeros(0, dtype=bool))

@@ -10,17 +10,20 @@ import binascii
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from TumorSegLib.boxes import bounding_box, corner, moved, slices, whole
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry import Box, Grid
+from TumorSegLib.guidance import lawful_balls
 from TumorSegLib.volume import Mask
 
 Voxel: TypeAlias = tuple[int, int, int]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 #: No coordinate of a patient is larger; voxels computed from a larger one could overflow.
 FARTHEST_MM = 1e9
@@ -57,61 +60,86 @@ class Click:
         Raises:
             ArgumentError: the point is not three finite numbers, or lies outside the grid.
         """
-        if len(ras) != 3 or not all(abs(x) < FARTHEST_MM for x in ras):  # nor is NaN smaller
-            raise ArgumentError(f"a click needs three finite RAS coordinates in mm, got {tuple(ras)}")
-        i, j, k = np.floor(grid.to_ijk(ras) + 0.5).astype(int).tolist()
+        try:
+            point = np.array(ras)
+        except ValueError:  # lists within the list, not of one length
+            point = np.empty(0)
+        numbers = point.shape == (3,) and point.dtype.kind in "iuf"
+        if not numbers or not (np.abs(point) < FARTHEST_MM).all():  # nor is NaN smaller
+            raise ArgumentError(f"a click needs three finite RAS coordinates in mm, got {ras!r}")
+        i, j, k = np.floor(grid.to_ijk(point) + 0.5).astype(int).tolist()
         click = cls((i, j, k), positive)
-        check_inside(click.ijk, grid, f"click at RAS ({', '.join(f'{x:.1f}' for x in ras)}) mm")
+        check_inside(click.ijk, grid, f"click at RAS ({', '.join(f'{x:.1f}' for x in point)}) mm")
         return click
 
+    @property
+    def box(self) -> Box:
+        """Half-open voxel box of the one voxel."""
+        i, j, k = ((n, n + 1) for n in self.ijk)
+        return i, j, k
 
-@dataclass(frozen=True, eq=False)
+    def inside(self) -> BoolArray:
+        """True, bool ``[1, 1, 1]``."""
+        return np.ones((1, 1, 1), dtype=bool)
+
+    def voxels(self) -> npt.NDArray[np.intp]:
+        """The voxel, ``[1, 3]``."""
+        return np.array([self.ijk], dtype=np.intp)
+
+
+@dataclass(frozen=True, init=False)
 class Scribble:
     """A brush stroke: voxels that belong to the tumour, or that do not.
 
     Attributes:
-        mask: what is not background was stroked. Given on the grid of the image, kept cut to its bounding box, so that
-            a stroke costs no more memory than it covers.
         positive: whether the voxels belong to the tumour.
-        corner: voxel ``(i, j, k)`` of the image at which the kept mask begins.
-
-    Raises:
-        ArgumentError: nothing was stroked.
+        grid: of the image.
+        box: smallest half-open voxel box around the stroke.
+        packed: the voxels of the box ``[k, j, i]``, one bit each, compressed by zlib: a stroke across a whole image
+            takes a few kilobytes.
     """
 
-    mask: Mask
-    positive: bool = True
-    corner: Voxel = field(init=False)
+    positive: bool
+    grid: Grid
+    box: Box
+    packed: bytes = field(repr=False)
 
-    def __post_init__(self) -> None:
-        box = self.mask.bounding_box()
-        if box is None:
+    def __init__(self, mask: Mask, positive: bool = True) -> None:
+        """Takes the stroke from a mask.
+
+        Args:
+            mask: on the grid of the image; what is not background was stroked.
+            positive: see the class.
+
+        Raises:
+            ArgumentError: nothing was stroked.
+        """
+        self._set(mask.grid, whole(mask.grid.shape), mask.array, positive)
+
+    @classmethod
+    def in_box(cls, grid: Grid, box: Box, values: npt.NDArray[np.uint8], positive: bool = True) -> Scribble:
+        """The stroke of those voxels of a box that are not 0, uint8 ``[k, j, i]``; else as from a mask."""
+        scribble = cls.__new__(cls)
+        scribble._set(grid, box, values, positive)
+        return scribble
+
+    def _set(self, grid: Grid, box: Box, values: npt.NDArray[np.uint8], positive: bool) -> None:
+        inner = bounding_box(values)
+        if inner is None:
             raise ArgumentError("a scribble needs at least one voxel, its mask is empty")
-        (i0, i1), (j0, j1), (k0, k1) = box
-        part = self.mask.array[k0:k1, j0:j1, i0:i1] > 0
-        object.__setattr__(self, "mask", Mask(self.mask.grid.crop(box), part.astype(np.uint8)))
-        object.__setattr__(self, "positive", bool(self.positive))
-        object.__setattr__(self, "corner", (i0, j0, k0))
+        packed = zlib.compress(np.packbits(values[slices(inner)] > 0).tobytes())
+        for each, value in zip(fields(self), (bool(positive), grid, moved(inner, corner(box)), packed)):
+            object.__setattr__(self, each.name, value)
 
-    @property
-    def box(self) -> Box:
-        """Half-open voxel box of the image that the stroke fills."""
-        i, j, k = ((low, low + n) for low, n in zip(self.corner, self.mask.grid.size))
-        return i, j, k
+    def inside(self) -> BoolArray:
+        """Which voxels of the box were stroked, bool ``[k, j, i]``."""
+        shape = self.grid.crop(self.box).shape
+        bits = np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8)
+        return np.unpackbits(bits, count=math.prod(shape)).reshape(shape).view(bool)
 
     def voxels(self) -> npt.NDArray[np.intp]:
         """Stroked voxels of the image, ``[n, 3]`` as ``(i, j, k)``."""
-        return np.argwhere(self.mask.array)[:, ::-1] + self.corner
-
-    def __eq__(self, other: object) -> bool:
-        """Same voxels of the same grid, same sign."""
-        if not isinstance(other, Scribble):
-            return NotImplemented
-        same = (self.positive, self.corner) == (other.positive, other.corner) and self.mask.grid == other.mask.grid
-        return same and np.array_equal(self.mask.array, other.mask.array)
-
-    def __hash__(self) -> int:
-        return hash((self.positive, self.box))
+        return np.argwhere(self.inside())[:, ::-1] + corner(self.box)
 
 
 @dataclass(frozen=True)
@@ -155,6 +183,26 @@ class Prompts:
     def with_box(self, box: BoxPrompt) -> Prompts:
         """These and a box."""
         return Prompts((*self.items, box))
+
+    def unless_contradicted(
+        self, box: Box, erased: BoolArray, drawn: BoolArray, spacing_mm: Sequence[float]
+    ) -> Prompts:
+        """These without clicks and strokes within 3 mm of which the mask was edited to the opposite: they are law.
+
+        Args:
+            box: half-open voxel box of the edit.
+            erased, drawn: bool ``[k, j, i]`` of the box: voxels that are no longer tumour, and that now are.
+            spacing_mm: ``(i, j, k)`` of the image.
+        """
+        held = []
+        for item in self.items:
+            if not isinstance(item, BoxPrompt):
+                against = erased if item.positive else drawn
+                ruled = lawful_balls((item.voxels() - corner(box)).astype(float), against.shape, spacing_mm)
+                if any((against[at] & inside).any() for at, inside in ruled):
+                    continue
+            held.append(item)
+        return Prompts(tuple(held))
 
     def to_json(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -213,7 +261,7 @@ def _to_json(item: Prompt) -> dict[str, Any]:
         return {"click": list(item.ijk), "positive": item.positive}
     if isinstance(item, BoxPrompt):
         return {"box": [list(limits) for limits in item.box]}
-    packed = base64.b64encode(zlib.compress(np.packbits(item.mask.array).tobytes())).decode("ascii")
+    packed = base64.b64encode(item.packed).decode("ascii")
     return {"scribble": packed, "box": [list(limits) for limits in item.box], "positive": item.positive}
 
 
@@ -233,21 +281,18 @@ def _from_json(entry: Any, grid: Grid, origin: str) -> Prompt:
             return click
         box = BoxPrompt(tuple(tuple(limits) for limits in entry["box"]))  # type: ignore[arg-type]
         grid.crop(box.box)
-        return box if kinds[0] == "box" else Scribble(_unpacked(entry["scribble"], box.box, grid), positive)
+        return box if kinds[0] == "box" else _scribble(entry["scribble"], box.box, grid, positive)
     except (ArgumentError, GeometryError) as error:
         raise ArgumentError(f"{origin}: {error}") from error
     except (TypeError, ValueError, KeyError, binascii.Error, zlib.error) as error:
         raise ReadError(f"{origin} cannot be understood: {error}") from error
 
 
-def _unpacked(text: str, box: Box, grid: Grid) -> Mask:
-    (i0, i1), (j0, j1), (k0, k1) = box
-    shape = (k1 - k0, j1 - j0, i1 - i0)
+def _scribble(text: str, box: Box, grid: Grid, positive: bool) -> Scribble:
+    shape = grid.crop(box).shape
     size, stream = -(-math.prod(shape) // 8), zlib.decompressobj()
     # No more than the box needs: a few bytes may hold gigabytes of zeros.
     bits = np.frombuffer(stream.decompress(base64.b64decode(text, validate=True), size + 1), dtype=np.uint8)
     if bits.size != size or not stream.eof:
         raise ValueError(f"the voxels do not fill its box {box}")
-    array = np.zeros(grid.shape, dtype=np.uint8)
-    array[k0:k1, j0:j1, i0:i1] = np.unpackbits(bits, count=math.prod(shape)).reshape(shape)
-    return Mask(grid, array)
+    return Scribble.in_box(grid, box, np.unpackbits(bits, count=math.prod(shape)).reshape(shape), positive)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -14,10 +14,11 @@ import numpy.typing as npt
 from TumorSegLib.boxes import NOTHING, bounding_box, corner, moved, slices
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry import Box, Grid
-from TumorSegLib.history import Change, History, Step
+from TumorSegLib.history import Change, History, PromptChange, Step
 from TumorSegLib.prompts import Prompts
 
 Bytes = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
 EMPTY: Bytes = np.zeros((0, 0, 0), dtype=np.uint8)
 #: A voxel is tumour from this value on; probabilities are kept as uint8, 255 for 1.
 TUMOUR = 128
@@ -51,24 +52,18 @@ class Edit:
     info: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(eq=False)
 class _Segment:
-    """One segment: its probability, the mask that follows from it, and its prompts."""
+    """One segment: its probability, its prompts, and the mask as it was last read, None once that is outdated."""
 
-    def __init__(self, grid: Grid) -> None:
-        self.probability = np.zeros(grid.shape, dtype=np.uint8)
-        self.mask = np.zeros(grid.shape, dtype=np.uint8)
-        self.prompts = Prompts()
-        self.shown = False
+    probability: Bytes
+    prompts: Prompts = field(default_factory=Prompts)
+    shown: Bytes | None = None
 
-    def unshare(self) -> None:
-        """Arrays that callers hold stay as they are; copies take their place."""
-        if self.shown:
-            self.probability, self.mask, self.shown = self.probability.copy(), self.mask.copy(), False
-
-    def write(self, box: Box, probability: Bytes, mask: Bytes) -> None:
-        """Replaces a part."""
-        at = slices(box)
-        self.probability[at], self.mask[at] = probability, mask
+    def write(self, box: Box, probability: Bytes) -> None:
+        """Replaces a part; masks that were read stay as they are."""
+        self.probability[slices(box)] = probability
+        self.shown = None
 
 
 class Segments:
@@ -100,8 +95,8 @@ class Segments:
             raise ArgumentError(f"a segment's name must be text, got {name!r}")
         if not name or name in self._segments:
             raise ArgumentError(f"segment name {name!r} is empty or taken; there are {', '.join(self._segments)}")
-        segment = _Segment(self.grid)
-        segment.write(box, probability, _mask(probability))
+        segment = _Segment(np.zeros(self.grid.shape, dtype=np.uint8))
+        segment.write(box, probability)
         self._segments[name] = segment
 
     def probability(self, name: str) -> Bytes:
@@ -110,21 +105,31 @@ class Segments:
         view.setflags(write=False)
         return view
 
-    def shown(self, name: str) -> tuple[Bytes, Bytes]:
-        """Probability and mask of a segment as they are now, which no later edit changes."""
+    def mask(self, name: str) -> Bytes:
+        """The mask of a segment as it is now, uint8 0 or 1 ``[k, j, i]``, which no later edit changes."""
+        segment = self._known(name)
         with self._lock:
-            segment = self._known(name)
-            segment.shown = True
-            return segment.probability, segment.mask
+            if segment.shown is None:
+                segment.shown = _mask(segment.probability)
+            return segment.shown
+
+    def scaled_probability(self, name: str) -> npt.NDArray[np.float32]:
+        """A copy of the probability of a segment as it is now, float32 from 0 to 1."""
+        segment = self._known(name)
+        with self._lock:
+            return np.divide(segment.probability, 255, dtype=np.float32)
 
     def prompts(self, name: str) -> Prompts:
         """Prompts of a segment that hold."""
         return self._known(name).prompts
 
-    def owners(self, ijk: Sequence[int], other_than: str) -> list[str]:
-        """The other segments that hold a voxel ``(i, j, k)``."""
-        i, j, k = ijk
-        return [name for name, s in self._segments.items() if name != other_than and s.mask[k, j, i]]
+    def owners(self, box: Box, inside: BoolArray, other_than: str) -> dict[str, BoolArray]:
+        """The other segments that hold some voxels, bool ``[k, j, i]`` of a box, and which of them each holds."""
+        held = {}
+        for name, segment in self._segments.items():
+            if name != other_than:
+                held[name] = inside & (segment.probability[slices(box)] >= TUMOUR)
+        return {name: voxels for name, voxels in held.items() if voxels.any()}
 
     def commit(
         self, name: str, box: Box, probability: Bytes, prompts: Prompts, info: Mapping[str, Any] | None = None
@@ -143,60 +148,61 @@ class Segments:
         Raises:
             ResourceError: there is no room for the undo step; nothing was changed.
         """
-        segment, at = self._known(name), slices(box)
-        before = segment.probability[at]
+        at = slices(box)
+        before = self._known(name).probability[at]
         after = self._allowed(name, at, before, probability)
-        parts = {name: (box, after)}
+        wanted = {name: (after, prompts)}
         if self.overlap is Overlap.OVERWRITE:
-            parts |= self._taken(name, box, (after >= TUMOUR) & (before < TUMOUR))
-        changes = []
-        for other, (where, values) in parts.items():
-            old = self._segments[other].probability[slices(where)]
-            inner = bounding_box(old != values)
-            if inner is not None:
-                cut = slices(inner)
-                changes.append(Change.between(other, moved(inner, corner(where)), old[cut], values[cut]))
-        step = Step.of(name, changes, segment.prompts, prompts)
-        if not (step.changes or step.removed or step.added):
+            wanted |= self._taken(name, box, (after >= TUMOUR) & (before < TUMOUR))
+        changes = [self._change(other, box, values) for other, (values, _) in wanted.items()]
+        reworded = [PromptChange.between(other, self.prompts(other), held) for other, (_, held) in wanted.items()]
+        step = Step(name, tuple(c for c in changes if c is not None), tuple(r for r in reworded if r is not None))
+        if not (step.changes or step.prompts):
             return Edit(name, NOTHING, EMPTY, EMPTY, info=info or {})
-        return self._apply(step, prompts, info or {}, lambda: self.history.push(step))
+        edit = self._apply(step, False, lambda: self.history.push(step))
+        return replace(edit, info=info or {})
 
     def undo(self) -> Edit | None:
         """Takes the last step back; None at the beginning."""
-        return self._move(self.history.back(), -1)
+        step = self.history.back()
+        return None if step is None else self._apply(step, True, lambda: self.history.moved(-1))
 
     def redo(self) -> Edit | None:
         """Does again the step undone last; None where there is none."""
-        return self._move(self.history.forward(), 1)
+        step = self.history.forward()
+        return None if step is None else self._apply(step, False, lambda: self.history.moved(1))
 
     def restore(self, name: str, prompts: Prompts) -> None:
         """Sets the prompts of a segment of a session that is being read."""
         self._known(name).prompts = prompts
 
-    def _move(self, step: Step | None, by: int) -> Edit | None:
-        if step is None:
-            return None
-        prompts = step.prompts(self._segments[step.segment].prompts, undo=by < 0)
-        return self._apply(step, prompts, {}, lambda: self.history.moved(by))
-
-    def _apply(self, step: Step, prompts: Prompts, info: Mapping[str, Any], note: Callable[[], None]) -> Edit:
-        """Turns before into after, or back, which is the same; all that may fail comes before the first write."""
+    def _apply(self, step: Step, undo: bool, note: Callable[[], None]) -> Edit:
+        """Does a step or undoes it; all that may fail comes before the first write."""
         writes, edits = [], {}
+        for change in step.changes:
+            segment = self._segments[change.segment]
+            before = segment.probability[slices(change.box)]
+            after = before ^ change.unpacked()
+            writes.append((segment, change.box, after))
+            edits[change.segment] = _edit(change.segment, change.box, _mask(before), _mask(after))
+        own = edits.pop(step.segment, Edit(step.segment, NOTHING, EMPTY, EMPTY))
+        prompts = [(self._segments[c.segment], c.applied(self.prompts(c.segment), undo)) for c in step.prompts]
         with self._lock:
-            for change in step.changes:
-                segment, at = self._segments[change.segment], slices(change.box)
-                segment.unshare()
-                after = segment.probability[at] ^ change.unpacked()
-                mask = _mask(after)
-                writes.append((segment, change.box, after, mask))
-                edits[change.segment] = _edit(change.segment, change.box, segment.mask[at], mask)
-            own = edits.pop(step.segment, Edit(step.segment, NOTHING, EMPTY, EMPTY))
-            edit = replace(own, others=tuple(edits.values()), info=info)
             note()
-            for segment, box, after, mask in writes:
-                segment.write(box, after, mask)
-            self._segments[step.segment].prompts = prompts
-        return edit
+            for segment, box, after in writes:
+                segment.write(box, after)
+            for segment, held in prompts:
+                segment.prompts = held
+        return replace(own, others=tuple(edits.values()))
+
+    def _change(self, name: str, box: Box, values: Bytes) -> Change | None:
+        """What new values in a box change; None if nothing."""
+        old = self._segments[name].probability[slices(box)]
+        inner = bounding_box(old != values)
+        if inner is None:
+            return None
+        at = slices(inner)
+        return Change.between(name, moved(inner, corner(box)), old[at], values[at])
 
     def _allowed(self, name: str, at: tuple[slice, ...], before: Bytes, after: Bytes) -> Bytes:
         """The new values, but for those that would enter a segment that keeps its voxels."""
@@ -204,16 +210,21 @@ class Segments:
         if self.overlap is not Overlap.KEEP or not others:
             return after
         entered = (after >= TUMOUR) & (before < TUMOUR)
-        blocked = np.any([segment.mask[at] for segment in others], axis=0) & entered
+        blocked = np.any([segment.probability[at] >= TUMOUR for segment in others], axis=0) & entered
         return np.where(blocked, before, after)
 
-    def _taken(self, name: str, box: Box, entered: npt.NDArray[np.bool_]) -> dict[str, tuple[Box, Bytes]]:
-        """What other segments lose, by their names."""
+    def _taken(self, name: str, box: Box, entered: BoolArray) -> dict[str, tuple[Bytes, Prompts]]:
+        """What other segments are left with in a box that voxels of theirs move out of, by their names.
+
+        Their prompts there no longer hold, or their next click would take the voxels back.
+        """
         taken = {}
         for other, segment in self._segments.items():
-            lost = (segment.mask[slices(box)] > 0) & entered
+            values = segment.probability[slices(box)]
+            lost = (values >= TUMOUR) & entered
             if other != name and lost.any():
-                taken[other] = (box, np.where(lost, 0, segment.probability[slices(box)]).astype(np.uint8))
+                held = segment.prompts.unless_contradicted(box, lost, np.zeros_like(lost), self.grid.spacing)
+                taken[other] = (np.where(lost, 0, values).astype(np.uint8), held)
         return taken
 
     def _known(self, name: str) -> _Segment:

@@ -5,26 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from TumorSegLib.boxes import NOTHING, bounding_box, corner, slices, whole
+from TumorSegLib.boxes import NOTHING, bounding_box, slices, whole
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry import Box
-from TumorSegLib.guidance import lawful_balls
 from TumorSegLib.memory import memory_errors
-from TumorSegLib.prompts import BoxPrompt, Click, Prompt, Prompts, Scribble, check_inside
+from TumorSegLib.prompts import Click, Prompts, Scribble, check_inside
 from TumorSegLib.protocols import AutoEngine, Cancel, ClickEngine, Progress
 from TumorSegLib.segments import EMPTY, TUMOUR, Bytes, Edit, Overlap, Segments
 from TumorSegLib.session_json import segments_from_json, segments_to_json
 from TumorSegLib.volume import Images, Mask, Volume
 
 FIRST_SEGMENT = "tumour"
-
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
-Spacing: TypeAlias = tuple[float, float, float]
 
 
 class Session:
@@ -90,13 +85,12 @@ class Session:
 
     def mask_of(self, segment: str) -> Mask:
         """As :attr:`mask`, of any segment; raises :class:`ArgumentError` if there is none of that name."""
-        return Mask(self.grid, self._segments.shown(segment)[1])
+        return Mask(self.grid, self._segments.mask(segment))
 
     @property
     def probability(self) -> Volume:
         """Probability of the active segment, float32 from 0 to 1 in steps of 1/255; tumour where it exceeds 0.5."""
-        values = self._segments.shown(self._active)[0]
-        return Volume(self.grid, values / np.float32(255), "probability")
+        return Volume(self.grid, self._segments.scaled_probability(self._active), "probability")
 
     @property
     def prompts(self) -> Prompts:
@@ -121,7 +115,7 @@ class Session:
             initial: mask to begin with, on the first image's grid.
 
         Raises:
-            ArgumentError: the name is empty or taken.
+            ArgumentError: the name is empty or taken, or the mask meets another segment and overlap is not ``allow``.
             GeometryError: the mask lies on another grid.
         """
         with self._editing():
@@ -173,16 +167,13 @@ class Session:
         """Corrects the active segment from one brush stroke more.
 
         Raises:
-            ArgumentError: the session has no click engine.
+            ArgumentError: the session has no click engine, or the stroke is positive and lies wholly in other segments,
+                which keep their voxels.
             GeometryError: the stroke is not on the first image's grid.
             TumorSegError: as :meth:`TumorSegLib.engines.clicks.ClickEngine.refine`.
         """
-        try:
-            fits = self.grid.crop(scribble.box) == scribble.mask.grid
-        except GeometryError:
-            fits = False
-        if not fits:
-            raise GeometryError(f"the scribble ({scribble.mask.grid}) is not on the first image's grid ({self.grid})")
+        if scribble.grid != self.grid:
+            raise GeometryError(f"the scribble ({scribble.grid}) is not on the first image's grid ({self.grid})")
         return self._refine(scribble, cancel)
 
     def replace_mask(self, mask: Mask) -> Edit:
@@ -201,9 +192,8 @@ class Session:
             changed = new != (values >= TUMOUR)
             values[changed] = np.where(new[changed], 255, 0)
             erased, drawn = changed & ~new, changed & new
-            prompts = self.prompts.items
-            held = tuple(p for p in prompts if not _contradicted(p, box, erased, drawn, self.grid.spacing))
-            return self._segments.commit(self._active, box, values, Prompts(held))
+            held = self.prompts.unless_contradicted(box, erased, drawn, self.grid.spacing)
+            return self._segments.commit(self._active, box, values, held)
 
     def reset(self) -> Edit:
         """Takes the active segment back to what it began with and forgets its prompts; this, too, can be undone."""
@@ -268,9 +258,19 @@ class Session:
             self._check_grid(initial)
             box = initial.bounding_box() or NOTHING
             values = np.where(initial.array[slices(box)] > 0, 255, 0).astype(np.uint8)
+            self._check_apart(name, box, values)
         self._segments.add(name, box, values)
         self._initial[name] = (box, values)
         self._active = name
+
+    def _check_apart(self, name: str, box: Box, values: Bytes) -> None:
+        owners = self._segments.owners(box, values > 0, name)
+        if owners and self.overlap is not Overlap.ALLOW:
+            met = "; ".join(f"{int(inside.sum())} voxels of {other!r}" for other, inside in owners.items())
+            raise ArgumentError(
+                f"the initial mask of segment {name!r} covers {met}; add it empty and give the mask to replace_mask, "
+                f"which follows overlap={self.overlap.value!r} and can be undone"
+            )
 
     def _check_grid(self, mask: Mask) -> None:
         if mask.grid != self.grid:
@@ -292,21 +292,14 @@ class Session:
             return self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)
 
     def _check_free(self, prompt: Click | Scribble) -> None:
-        if self.overlap is not Overlap.KEEP or not prompt.positive or not isinstance(prompt, Click):
+        """Raises :class:`ArgumentError` for what would do nothing: no voxel that it could make tumour."""
+        if self.overlap is not Overlap.KEEP or not prompt.positive:
             return
-        owners = self._segments.owners(prompt.ijk, self._active)
-        if owners:
+        inside = prompt.inside()
+        owners = self._segments.owners(prompt.box, inside, self._active)
+        if owners and np.array_equal(np.any(list(owners.values()), axis=0), inside):
+            what = f"click at voxel {prompt.ijk}" if isinstance(prompt, Click) else f"stroke in box {prompt.box}"
             raise ArgumentError(
-                f"click at voxel {prompt.ijk} lies in segment {owners[0]!r}, which keeps its voxels; "
+                f"{what} lies in segment {', '.join(map(repr, owners))}, which keeps its voxels; "
                 'a session with overlap="overwrite" would take them'
             )
-
-
-def _contradicted(prompt: Prompt, box: Box, erased: BoolArray, drawn: BoolArray, spacing_mm: Spacing) -> bool:
-    """Whether voxels a prompt rules were edited in a box to what the prompt forbids."""
-    if isinstance(prompt, BoxPrompt):
-        return False
-    points = prompt.voxels() if isinstance(prompt, Scribble) else np.array([prompt.ijk])
-    against = erased if prompt.positive else drawn
-    ruled = lawful_balls((points - corner(box)).astype(float), against.shape, spacing_mm)
-    return any(bool((against[at] & inside).any()) for at, inside in ruled)

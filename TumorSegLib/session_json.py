@@ -14,7 +14,7 @@ import numpy as np
 from TumorSegLib.boxes import NOTHING, bounding_box, slices
 from TumorSegLib.errors import GeometryError, ReadError, ResourceError, RoleError, TumorSegError
 from TumorSegLib.geometry import Box, Grid
-from TumorSegLib.history import Change, History, Step
+from TumorSegLib.history import Change, History, PromptChange, Step
 from TumorSegLib.prompts import Prompts
 from TumorSegLib.segments import Bytes, Segments
 
@@ -130,10 +130,16 @@ def _step_to_json(step: Step) -> dict[str, Any]:
     ]
     return {
         "segment": step.segment,
-        "kept": step.kept,
-        "removed": Prompts(step.removed).to_json(),
-        "added": Prompts(step.added).to_json(),
         "changes": changes,
+        "prompts": [
+            {
+                "segment": change.segment,
+                "kept": change.kept,
+                "removed": Prompts(change.removed).to_json(),
+                "added": Prompts(change.added).to_json(),
+            }
+            for change in step.prompts
+        ],
     }
 
 
@@ -143,11 +149,17 @@ def _step_from_json(entry: Mapping[str, Any], grid: Grid, names: Sequence[str]) 
         box, difference = _box(each["box"], grid), _bytes(each["difference"])
         _values(difference, box)
         changes.append(Change(each["segment"], box, difference))
-    unknown = {entry["segment"], *(change.segment for change in changes)} - set(names)
+    prompts = [_prompt_change_from_json(each, grid) for each in entry["prompts"]]
+    unknown = {entry["segment"], *(change.segment for change in changes), *(change.segment for change in prompts)}
+    unknown -= set(names)
     if unknown:
         raise ValueError(f"undo steps are for segments that are not there: {', '.join(sorted(unknown))}")
+    return Step(entry["segment"], tuple(changes), tuple(prompts))
+
+
+def _prompt_change_from_json(entry: Mapping[str, Any], grid: Grid) -> PromptChange:
     removed, added = (Prompts.from_json(entry[key], grid, f"undo steps, {key}").items for key in ("removed", "added"))
-    return Step(entry["segment"], tuple(changes), operator.index(entry["kept"]), removed, added)
+    return PromptChange(entry["segment"], operator.index(entry["kept"]), removed, added)
 
 
 def _check_voxels(segments: Segments, name: str, initial: tuple[Box, Bytes], done: Sequence[Step]) -> None:
@@ -164,19 +176,20 @@ def _check_voxels(segments: Segments, name: str, initial: tuple[Box, Bytes], don
 def _check_prompts(segments: Segments, name: str, steps: Sequence[Step], position: int) -> None:
     """Every step must find the prompts that the one before it, or after it, left."""
     held = segments.prompts(name)
-    undone = _followed(held, [step for step in reversed(steps[:position]) if step.segment == name], undo=True)
-    redone = _followed(held, [step for step in steps[position:] if step.segment == name], undo=False)
+    done = [change for step in steps[:position] for change in step.prompts if change.segment == name]
+    to_come = [change for step in steps[position:] for change in step.prompts if change.segment == name]
+    undone, redone = _followed(held, done[::-1], undo=True), _followed(held, to_come, undo=False)
     if undone != Prompts() or redone is None:  # a segment begins without any
         raise ValueError(f"the undo steps of segment {name!r} do not fit its prompts")
 
 
-def _followed(prompts: Prompts, steps: Sequence[Step], undo: bool) -> Prompts | None:
-    """The prompts after steps were undone, or done again; None where one does not find those it takes away."""
-    for step in steps:
-        found = prompts.items[step.kept :] == (step.added if undo else step.removed)
-        if not found or not 0 <= step.kept <= len(prompts):
+def _followed(prompts: Prompts, changes: Sequence[PromptChange], undo: bool) -> Prompts | None:
+    """The prompts after changes were undone, or done again; None where one does not find those it takes away."""
+    for change in changes:
+        found = prompts.items[change.kept :] == (change.added if undo else change.removed)
+        if not found or not 0 <= change.kept <= len(prompts):
             return None
-        prompts = step.prompts(prompts, undo)
+        prompts = change.applied(prompts, undo)
     return prompts
 
 

@@ -141,6 +141,7 @@ def _check_evaluate(options: argparse.Namespace) -> None:
 
 
 def _evaluate_clicks(options: argparse.Namespace, auto: AutoEngine) -> None:
+    from training.baselines import check_installed
     from training.evaluate import role_subsets
     from training.evaluate_clicks import Plan, evaluate_clicks, format_clicks, load_forgetful
     from training.export import record_clicks
@@ -152,6 +153,7 @@ def _evaluate_clicks(options: argparse.Namespace, auto: AutoEngine) -> None:
     refiner = load_engine(options.refiner, options.device, options.precision, kind="clicks")
     forgetful = None
     if options.baselines:
+        check_installed()
         forgetful = load_forgetful(options.refiner, options.device, options.precision, refiner)
     subsets = [tuple(options.roles.split(","))] if options.roles is not None else role_subsets(refiner.spec)
     clicks = 10 if options.clicks is None else options.clicks

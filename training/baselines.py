@@ -6,6 +6,7 @@ Each answers from all clicks given so far and from nothing else; without a posit
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -49,8 +50,9 @@ def grow_cut(images: Images, clicks: Sequence[Click]) -> Mask:
     Raises:
         ArgumentError: there is no image, or a click lies outside the first.
         GeometryError: the image to grow on does not overlap the first.
-        TumorSegError: the package slicer-core, which has the filter, is not installed.
+        TumorSegError: see :func:`check_installed`.
     """
+    check_installed()
     grid = _checked_grid(images, clicks)
     if not any(click.positive for click in clicks):
         return Mask(grid, np.zeros(grid.shape, dtype=np.uint8))
@@ -58,6 +60,12 @@ def grow_cut(images: Images, clicks: Sequence[Click]) -> Mask:
     image = resample(images[role], grid, AIR_HU if role == "ct" else 0.0)
     labels = _grown(image.array.astype(np.float32), _seeds(clicks, grid), grid.spacing)
     return Mask(grid, (labels == TUMOUR).astype(np.uint8))
+
+
+def check_installed() -> None:
+    """Raises :class:`TumorSegError` unless the package is there that has the filter :func:`grow_cut` runs."""
+    if find_spec("slicer") is None:
+        raise TumorSegError("Grow from seeds is a filter of 3D Slicer: python -m pip install slicer-core")
 
 
 def pet_threshold(images: Images, clicks: Sequence[Click], share: float = 0.41) -> Mask:
@@ -120,10 +128,8 @@ def _grown(
     intensity: npt.NDArray[np.float32], seeds: npt.NDArray[np.uint8], spacing_mm: Sequence[float]
 ) -> npt.NDArray[np.uint8]:
     """The seeds' labels on every voxel, uint8 ``[k, j, i]``."""
-    try:
-        from slicer import vtkImageGrowCutSegment
-    except ImportError as error:
-        raise TumorSegError("Grow from seeds is a filter of 3D Slicer: python -m pip install slicer-core") from error
+    from slicer import vtkImageGrowCutSegment
+
     # The filter grows nothing from or through the border of what it gets: that must not be the layer of background.
     padded = np.pad(seeds, 1)
     grow = vtkImageGrowCutSegment()

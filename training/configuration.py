@@ -20,8 +20,9 @@ else:
 
 Section = TypeVar("Section")
 
-# How long a run lasts, how often it saves and how fast it draws its samples may change when it is resumed.
-MAY_CHANGE = frozenset({"steps", "checkpoint_every", "validate_every", "workers", "results"})
+# How long a run lasts, how often it saves, how fast it draws its samples and which version comes of it may change when
+# it is resumed.
+MAY_CHANGE = frozenset({"steps", "checkpoint_every", "validate_every", "workers", "results", "version"})
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ class ClickSettings:
             raise ArgumentError(f"starts = {dict(self.starts)} must give frequencies of {', '.join(STARTS)}")
         if not _frequencies(self.zooms) or not all(_is_positive(zoom) for zoom in self.zooms):
             raise ArgumentError(f"zooms = {dict(self.zooms)} must give frequencies of positive numbers, in quotes")
+        if len({float(zoom) for zoom in self.zooms}) < len(self.zooms):
+            raise ArgumentError(f"zooms = {dict(self.zooms)} names one number twice")
 
 
 def _frequencies(values: Mapping[str, float]) -> bool:

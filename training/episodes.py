@@ -22,8 +22,7 @@ from training.batches import Batch, Pools
 from training.click_simulation import click_in, largest_error, shifted, stroke, warped
 from training.configuration import ClickSettings, Configuration
 from TumorSegLib.engines.networks import probabilities
-from TumorSegLib.errors import ModelError
-from TumorSegLib.guidance import GUIDANCE, Hint, guidance_maps, obey, proximity
+from TumorSegLib.guidance import Hint, guidance_maps, obey, proximity
 
 # Visits of other episodes between two of one: time for its user to think, and distance between steps on one image.
 TURN = 8
@@ -114,7 +113,7 @@ class Episodes:
     def _patch(self, episode: Episode) -> tuple[slice, ...]:
         """Where the patch around the last prompt lies in the episode's images, as for an engine's patches."""
         points = episode.hints[-1].points
-        middle = np.rint((points.min(axis=0) + points.max(axis=0)) / 2).astype(int)[::-1]
+        middle = np.floor((points.min(axis=0) + points.max(axis=0)) / 2 + 0.5).astype(int)[::-1]
         sizes = zip(middle.tolist(), self._configuration.model.patch, episode.truth.shape)
         starts = [min(max(at - size // 2, 0), n - size) for at, size, n in sizes]
         return tuple(slice(start, start + size) for start, size in zip(starts, self._configuration.model.patch))
@@ -201,45 +200,6 @@ class Episodes:
                 hint = stroke(error, hint, rng)
         episode.hints.append(hint)
         return episode
-
-
-def initialise(network: nn.Module, first_stage: nn.Module) -> None:
-    """Gives a refinement network the weights of the automatic one, and weights of 0 for its further channels.
-
-    Args:
-        network: takes the channels of the automatic network and after them those of ``GUIDANCE``; changed in place.
-        first_stage: the automatic network.
-
-    Raises:
-        ModelError: the two are not the same network but for these channels; nothing is changed then.
-    """
-    source, target = first_stage.state_dict(), network.state_dict()
-    _check_same(target, source)
-    with torch.no_grad():
-        for name, value in target.items():
-            given = source[name].to(value.dtype)
-            if given.shape == value.shape:
-                value.copy_(given)
-            else:
-                value.zero_()
-                value[:, : given.shape[1]] = given
-
-
-def _check_same(target: Mapping[str, torch.Tensor], source: Mapping[str, torch.Tensor]) -> None:
-    shapes = {name: tuple(value.shape) for name, value in target.items()}
-    given = {name: tuple(value.shape) for name, value in source.items()}
-    for name in dict.fromkeys([*shapes, *given]):
-        own, other = shapes.get(name), given.get(name)
-        if own != other and (own is None or other is None or own != _with_guidance(other)):
-            raise ModelError(
-                f"the first stage is another network: weights {name!r} are {other or 'missing'} there and "
-                f"{own or 'missing'} here; name, arguments and number of roles must be the same"
-            )
-
-
-def _with_guidance(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of a layer's weights with the further channels of a refinement network."""
-    return (shape[0], shape[1] + len(GUIDANCE), *shape[2:]) if len(shape) > 1 else shape
 
 
 def _to_state(episode: Episode) -> dict[str, Any]:

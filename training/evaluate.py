@@ -47,7 +47,7 @@ def evaluate_case(engine: Engine, case: Case, roles: Sequence[str], mirror: bool
     result = engine.segment({role: part.images[role] for role in roles}, mirror=mirror)
     seconds = round(time.perf_counter() - started, 3)
     reference = Mask(part.reference.grid, (part.reference.array > 0).astype(np.uint8))
-    run = {name: result.info.get(name) for name in RUN_SETTINGS}
+    run = {name: result.info[name] for name in RUN_SETTINGS if name in result.info}
     return {"case": case.name, "seconds": seconds, "run": run, **compare(result.mask, reference).to_dict()}
 
 
@@ -123,8 +123,9 @@ def origin(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]
         "tumorseg_version": __version__,
     }
     for name in RUN_SETTINGS:
-        values = list(dict.fromkeys(row["run"][name] for row in rows))
-        shared[name] = values[0] if len(values) == 1 else values
+        values = list(dict.fromkeys(row["run"][name] for row in rows if name in row["run"]))
+        if values:
+            shared[name] = values[0] if len(values) == 1 else values
     return shared
 
 

@@ -187,7 +187,7 @@ def evaluate_clicks(plan: Plan, data: Path, fold: int | None, subsets: Sequence[
         hold for, as of :func:`training.evaluate.evaluate_folder`.
 
     Raises:
-        ArgumentError: there is no such fold, or the number of clicks is negative.
+        ArgumentError: there is no such fold, or not at least one click.
         RoleError: a model cannot work from one of the subsets, or no case has all roles of any.
         ReadError: the data folder or a case cannot be read.
     """
@@ -234,7 +234,7 @@ def _evaluate_case(plan: Plan, case: Case, roles: Sequence[str], start: str) -> 
         method = make()
         mask = method.session.mask if isinstance(method, BySession) else Mask(truth.grid, np.zeros_like(truth.array))
         row = click_through(method, mask, truth, plan.clicks)
-        info = {setting: plan.refiner.info.get(setting) for setting in RUN_SETTINGS}
+        info = {setting: plan.refiner.info[setting] for setting in RUN_SETTINGS if setting in plan.refiner.info}
         rows[name] = {"case": case.name, "run": info, **row}
     return rows
 

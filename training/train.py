@@ -17,16 +17,16 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from training.batches import Pools, Samples, Source
+from training.batches import Batch, Pools, Samples, Source
 from training.configuration import Configuration, differences, parse_configuration
 from training.data import Case, coarsened, phantom_case, read_case, read_folds, training_names
-from training.episodes import Episodes, initialise
+from training.episodes import Episodes
 from training.evaluate import validate
+from training.first_stage import initialise, load_first_stage
 from training.losses import dice_and_cross_entropy
 from training.processes import joined_processes
 from training.progress import progress_bar
 from TumorSegLib.engines.device import Runtime, choose_runtime
-from TumorSegLib.engines.load import load_network
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.errors import ArgumentError, ModelError, WriteError
 from TumorSegLib.files import replacing, write_text
@@ -80,8 +80,9 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
         rank, world = process.rank, process.world
         runtime = choose_runtime(process.device, precision)
         torch.manual_seed(settings.seed)
-        source, held_out = _new_source(configuration, data, rank)
-        state = _new_state(configuration, runtime)
+        first_stage = load_first_stage(configuration)
+        state = _new_state(configuration, runtime, first_stage)
+        source, held_out = _new_source(configuration, data, rank, first_stage)
         first, network = _resume(run, configuration, state, source), state.network
         model = DistributedDataParallel(network) if world > 1 else network
         if rank == 0:
@@ -92,22 +93,10 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
         for step, batch in enumerate(source.batches(first), start=first):
             torch.manual_seed(settings.seed + step * world + rank)  # of dropout, where the network has any
             rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
-            for group in state.optimiser.param_groups:
-                group["lr"] = rate
-            inputs, labels = batch.inputs.to(runtime.device), batch.labels.to(runtime.device)
-            focus = None if batch.focus is None else batch.focus.to(runtime.device)
-            with torch.autocast(runtime.device.type, runtime.dtype, enabled=runtime.dtype is not torch.float32):
-                logits = model(inputs)
-            loss = dice_and_cross_entropy(logits, labels, focus)
-            state.optimiser.zero_grad(set_to_none=True)
-            state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-            state.scaler.unscale_(state.optimiser)
-            nn.utils.clip_grad_norm_(network.parameters(), settings.gradient_clip)
-            state.scaler.step(state.optimiser)
-            state.scaler.update()
+            logits, loss = _learn(state, model, batch, rate, settings.gradient_clip, runtime)
             update_average(state.average, network, settings.ema_decay, step)
             source.observe(logits)
-            losses.append(loss.item())
+            losses.append(loss)
 
             done = step + 1
             progress(done, settings.steps, f"loss {losses[-1]:.3f}")
@@ -120,6 +109,26 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
                 _log(run, row)
                 _save(run, configuration, done, state, source)
                 started, losses = time.monotonic(), []
+
+
+def _learn(
+    state: State, model: nn.Module, batch: Batch, rate: float, gradient_clip: float, runtime: Runtime
+) -> tuple[torch.Tensor, float]:
+    """One optimiser step; the logits before it, and their loss."""
+    for group in state.optimiser.param_groups:
+        group["lr"] = rate
+    inputs, labels = batch.inputs.to(runtime.device), batch.labels.to(runtime.device)
+    focus = None if batch.focus is None else batch.focus.to(runtime.device)
+    with torch.autocast(runtime.device.type, runtime.dtype, enabled=runtime.dtype is not torch.float32):
+        logits: torch.Tensor = model(inputs)
+    loss = dice_and_cross_entropy(logits, labels, focus)
+    state.optimiser.zero_grad(set_to_none=True)
+    state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    state.scaler.unscale_(state.optimiser)
+    nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
+    state.scaler.step(state.optimiser)
+    state.scaler.update()
+    return logits, loss.item()
 
 
 def schedule(step: int, warm_up: int, steps: int) -> float:
@@ -138,18 +147,20 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, step: i
         buffer.copy_(current)
 
 
-def _new_state(configuration: Configuration, runtime: Runtime) -> State:
+def _new_state(configuration: Configuration, runtime: Runtime, first_stage: nn.Module | None) -> State:
     settings = configuration.optimisation
     network = build_network(configuration.model)
-    if configuration.clicks and configuration.clicks.first_stage:
-        initialise(network, load_network(configuration.clicks.first_stage))
+    if first_stage is not None:
+        initialise(network, first_stage)
     network = network.to(runtime.device)
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.dtype is torch.float16)
     return State(network, optimiser, scaler, copy.deepcopy(network).requires_grad_(False))
 
 
-def _new_source(configuration: Configuration, data: Path, rank: int) -> tuple[Source, list[Case]]:
+def _new_source(
+    configuration: Configuration, data: Path, rank: int, first_stage: nn.Module | None
+) -> tuple[Source, list[Case]]:
     """Where batches come from, and the cases held out; these as they are, since engines coarsen them themselves."""
     settings, roles = configuration.data, configuration.model.roles
     folds = read_folds(data)
@@ -163,8 +174,8 @@ def _new_source(configuration: Configuration, data: Path, rank: int) -> tuple[So
     pools = {}
     for zoom in map(float, configuration.clicks.zooms):
         pools[zoom] = _pools(cases, phantoms, [zoom * edge for edge in configuration.model.spacing_mm])
-    name = configuration.clicks.first_stage
-    first_stage = load_network(name).to(choose_runtime("cpu").dtype) if name else None
+    if first_stage is not None:
+        first_stage = first_stage.to(choose_runtime("cpu").dtype)
     return Episodes(configuration, pools, rank, first_stage), held_out
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 import torch
 
 from Testing.fakes import tiny_network, write_model_folder
+from training.batches import Pools
 from training.configuration import Configuration, parse_configuration
+from training.data import Case, coarsened, read_case
 from training.train import train
 from TumorSegLib.geometry import Grid
 from TumorSegLib.volume import Mask, Volume
@@ -140,3 +143,19 @@ def clicking(configured: Callable[..., Configuration]) -> Callable[..., Configur
         return configured('kind = "auto"', 'kind = "clicks"', "[data]", sections, *changes)
 
     return make
+
+
+@pytest.fixture
+def refiner_folder(configured: Callable[..., Configuration], tmp_path: Path) -> Path:
+    spec = replace(configured().model, name="tiny-clicks", kind="clicks")
+    return write_model_folder(tmp_path / "refiners", spec, tiny_network(spec))
+
+
+@pytest.fixture(scope="session")
+def case(data: Path) -> Case:
+    return read_case(data, "a", ("ct", "pet"))
+
+
+@pytest.fixture(scope="session")
+def pools(case: Case) -> dict[float, Pools]:
+    return {1.0: Pools([case], []), 2.0: Pools([coarsened(case, (4.0, 4.0, 4.0))], [])}

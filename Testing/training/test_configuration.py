@@ -124,6 +124,7 @@ CLICK_SETTINGS = [
     ("small_scale = [0.5, 0.2]", "small_scale = [0.5, 0.2] must be two positive numbers, smaller first"),
     ("small_scale = [0.0, 0.2]", "small_scale = [0.0, 0.2] must be two positive numbers"),
     ("small_scale = [0.5, inf]", "small_scale = [0.5, inf] must be two positive numbers"),
+    ("zooms = { '1' = 1, '1.0' = 2 }", "zooms = {'1': 1, '1.0': 2} names one number twice"),
     ("first_stage = 3", "first_stage = 3 does not fit, text is needed"),
     ("rounds = 3", "'rounds' is unknown; there are first_stage, starts"),
 ]

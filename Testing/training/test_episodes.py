@@ -3,93 +3,34 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
-from contextlib import closing
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from Testing.fakes import tiny_network
+from Testing.training.episode_visits import (
+    EMPTY,
+    LONG,
+    PATCH,
+    ROLES,
+    SPACING_MM,
+    Clicking,
+    blind,
+    first_visit,
+    hints_of,
+    moody,
+    perfect,
+    same,
+    visits,
+)
 from training.batches import Batch, Pools
 from training.click_simulation import largest_error, next_click
-from training.configuration import Configuration
-from training.data import Case, coarsened, read_case
-from training.episodes import TURN, Episodes, initialise
+from training.data import Case
+from training.episodes import TURN, Episodes
 from TumorSegLib.boxes import whole
-from TumorSegLib.engines.networks import build_network, probabilities
-from TumorSegLib.errors import ModelError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.guidance import LAW_MM, Hint, guidance_maps, proximity
 from TumorSegLib.volume import Mask, Volume
-
-Clicking = Callable[..., Configuration]
-Answer = Callable[[Batch], torch.Tensor]
-ROLES = ("ct", "pet")
-PATCH, SPACING_MM = (16, 16, 16), (2.0, 2.0, 2.0)
-EMPTY = "starts = { empty = 1 }\nprevious_dropout = 0\noff_centre_share = 0\nstroke_share = 0\n"
-LONG = EMPTY + "mean_rounds = 1000\n"
-#: No deformation: the tumour of a case is a ball of radius 4 voxels of 2 mm.
-PLAIN = (
-    "tumour_share = 1.0",
-    "tumour_share = 1.0\ncut_share = 0.0\nrotation_degrees = [0.0, 0.0, 0.0]\nscale = [1.0, 1.0]\nelastic_share = 0.0",
-)
-ONE_ROLE = ('roles = ["ct", "pet"]\noptional = ["ct", "pet"]', 'roles = ["ct"]\noptional = []', "pet = {", "# {")
-BALL_MM3 = 4 / 3 * np.pi * 8.0**3
-
-
-@pytest.fixture(scope="module")
-def case(data: Path) -> Case:
-    return read_case(data, "a", ROLES)
-
-
-@pytest.fixture(scope="module")
-def pools(case: Case) -> dict[float, Pools]:
-    return {1.0: Pools([case], []), 2.0: Pools([coarsened(case, (4.0, 4.0, 4.0))], [])}
-
-
-def blind(batch: Batch) -> torch.Tensor:
-    """The answer of a network that finds nothing."""
-    return torch.full((len(batch.labels), 1, *batch.labels.shape[1:]), -9.0)
-
-
-def perfect(batch: Batch) -> torch.Tensor:
-    return torch.where(batch.labels > 0, 9.0, -9.0)[:, None]
-
-
-def moody(batch: Batch) -> torch.Tensor:
-    """Any answer that all of the input decides."""
-    weights = torch.arange(1.0, batch.inputs.shape[1] + 1)[None, :, None, None, None]
-    return 3 * torch.sin(5 * (batch.inputs * weights).sum(dim=1, keepdim=True) + batch.labels[:, None])
-
-
-def visits(
-    source: Episodes, answer: Answer, count: int, first: int = 0
-) -> Iterator[tuple[Batch, list[dict[str, Any]]]]:
-    """Batches with the state of the episodes they show, each answered before the next."""
-    with closing(source.batches(first)) as batches:
-        for step in range(first, first + count):
-            batch = next(batches)  # type: ignore[call-overload]
-            size = len(batch.labels)
-            start = step * size % (TURN * size)
-            yield batch, source.state_dict()["episodes"][start : start + size]
-            source.observe(answer(batch))
-
-
-def hints_of(state: dict[str, Any]) -> list[Hint]:
-    return [Hint(points.numpy(), positive) for points, positive in state["hints"]]
-
-
-def first_visit(configuration: Configuration, pools: dict[float, Pools], **rest: Any) -> tuple[Batch, dict[str, Any]]:
-    batch, states = next(visits(Episodes(configuration, pools, 0, **rest), blind, 1))
-    return batch, states[0]
-
-
-def same(first: Batch, second: Batch) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(first, second))
 
 
 def test_a_batch_shows_images_last_answer_and_prompts(clicking: Clicking, pools: dict[float, Pools]) -> None:
@@ -163,7 +104,7 @@ def test_the_next_visit_shows_the_answer_made_lawful_and_clicks_at_its_error(
 
 def around(hint: Hint) -> tuple[slice, ...]:
     """The patch of 16 voxels about a prompt in images of 24: from 0 to 8, as far in the middle as that allows."""
-    middle = np.rint((hint.points.min(axis=0) + hint.points.max(axis=0)) / 2)
+    middle = np.floor((hint.points.min(axis=0) + hint.points.max(axis=0)) / 2 + 0.5)
     return tuple(slice(int(low), int(low) + 16) for low in np.clip(middle - 8, 0, 8)[::-1])
 
 
@@ -269,132 +210,6 @@ def test_previous_dropout_hides_the_last_answer_alone(clicking: Clicking, pools:
     assert 18 < sum(gone) < 42
 
 
-def starts(
-    clicking: Clicking, pools: dict[float, Pools], kind: str, settings: str = ""
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What eight episodes begin with, and their truth."""
-    text = f"starts = {{ {kind} = 1 }}\nprevious_dropout = 0\n{settings}"
-    source = Episodes(clicking(text, "steps = 6", "steps = 8"), pools, 0)
-    return [(batch.inputs[0, 2].numpy(), batch.labels[0].numpy() > 0) for batch, _ in visits(source, blind, TURN)]
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
-
-
-def test_an_episode_may_begin_with_nothing(clicking: Clicking, pools: dict[float, Pools]) -> None:
-    assert not any(probability.any() for probability, _ in starts(clicking, pools, "empty"))
-
-
-def test_an_episode_may_begin_with_a_shifted_mask(clicking: Clicking, pools: dict[float, Pools]) -> None:
-    begun = starts(clicking, pools, "shifted", "shift_mm = 6")
-    assert all(set(np.unique(probability)) <= {0, 1} for probability, _ in begun)
-    assert sum(probability.any() for probability, _ in begun) > 4
-    assert all(dice(probability > 0.5, truth) < 1 for probability, truth in begun)
-    assert len({round(dice(probability > 0.5, truth), 6) for probability, truth in begun}) > 4
-
-
-def test_an_episode_may_begin_with_a_corrupted_probability(clicking: Clicking, pools: dict[float, Pools]) -> None:
-    for probability, truth in starts(clicking, pools, "corrupted"):
-        assert probability.dtype == np.float32
-        assert ((probability >= 0) & (probability <= 1)).all()
-        assert ((probability > 0.02) & (probability < 0.98)).any()  # soft, unlike a mask
-        assert (probability > 0.5).any()
-        assert 0 < dice(probability > 0.5, truth) < 1
-
-
-def test_an_episode_may_begin_with_what_the_first_stage_says(
-    configured: Clicking, clicking: Clicking, pools: dict[float, Pools]
-) -> None:
-    network = tiny_network(configured().model, seed=7)
-    settings = "starts = { first_stage = 1 }\nprevious_dropout = 0"
-    source = Episodes(clicking(settings, "batch = 1", "batch = 2"), pools, 0, network)
-    for batch, _ in visits(source, blind, 4):
-        with torch.inference_mode():
-            expected = torch.stack([probabilities(network(images[None])[0])[0] for images in batch.inputs[:, :2]])
-        assert expected.std() > 0.01
-        torch.testing.assert_close(batch.inputs[:, 2], expected)
-
-
-def test_the_first_stage_answers_at_its_own_spacing_alone(
-    configured: Clicking, clicking: Clicking, pools: dict[float, Pools]
-) -> None:
-    """At another spacing, or without a first stage, an episode begins with a corrupted mask in its place."""
-    settings = 'zooms = { "2" = 1 }\n'
-    network = tiny_network(configured().model)
-    plain = [
-        first_visit(clicking(settings + f"starts = {{ {kind} = 1 }}"), pools) for kind in ("first_stage", "corrupted")
-    ]
-    given = first_visit(clicking(settings + "starts = { first_stage = 1 }"), pools, first_stage=network)
-    assert same(plain[0][0], plain[1][0])
-    assert same(given[0], plain[1][0])
-    none = [first_visit(clicking(f"starts = {{ {kind} = 1 }}"), pools)[0] for kind in ("first_stage", "corrupted")]
-    assert same(*none)
-
-
-def test_starts_come_as_often_as_asked(clicking: Clicking, pools: dict[float, Pools]) -> None:
-    source = Episodes(clicking("starts = { empty = 3, corrupted = 1 }", "batch = 1", "batch = 20"), pools, 0)
-    next(visits(source, blind, 1))
-    empty = [not state["probability"].any() for state in source.state_dict()["episodes"]]
-    assert np.mean(empty) == pytest.approx(0.75, abs=0.1)
-
-
-@pytest.mark.parametrize(("zoom", "spacing_mm"), [("1", 2.0), ("2", 4.0)])
-def test_a_zoom_is_a_multiple_of_the_spacing(
-    clicking: Clicking, pools: dict[float, Pools], zoom: str, spacing_mm: float
-) -> None:
-    batch, state = first_visit(clicking(EMPTY + f'zooms = {{ "{zoom}" = 1 }}', *PLAIN), pools)
-    # Labels averaged over 4 mm voxels lose a rim; an eighth or eight times the volume it would be without the zoom.
-    assert 0.3 < batch.labels.sum().item() * spacing_mm**3 / BALL_MM3 < 1.3
-    i, j, k = hints_of(state)[0].points[0].astype(int)
-    assert batch.inputs[0, 3, k, j, i + 1].item() == pytest.approx(np.exp(-spacing_mm / 10))
-
-
-def test_zooms_come_as_often_as_asked(clicking: Clicking, pools: dict[float, Pools]) -> None:
-    settings = EMPTY + 'zooms = { "1" = 1, "2" = 1 }'
-    source = Episodes(clicking(settings, *PLAIN, "batch = 1", "batch = 20", "steps = 6", "steps = 8"), pools, 0)
-    counts = [int(labels.sum()) for batch, _ in visits(source, blind, 8) for labels in batch.labels]
-    assert np.mean([count > 100 for count in counts]) == pytest.approx(0.5, abs=0.12)
-
-
-def test_tumours_may_become_small(clicking: Clicking, pools: dict[float, Pools]) -> None:
-    small, _ = first_visit(clicking(EMPTY + "small_share = 1\nsmall_scale = [0.5, 0.5]", *PLAIN), pools)
-    assert small.labels.sum().item() * 2.0**3 == pytest.approx(BALL_MM3 / 8, rel=0.3)
-
-
-def test_the_target_may_be_moved_while_the_images_stay(clicking: Clicking, pools: dict[float, Pools]) -> None:
-    plain, moved = (
-        first_visit(clicking(EMPTY + f"warp_share = 1\nwarp_mm = {most}\nwarp_length_mm = 16"), pools)[0]
-        for most in (0, 8)
-    )
-    assert torch.equal(plain.inputs[:, :2], moved.inputs[:, :2])
-    changed = (plain.labels != moved.labels).sum()
-    assert 0 < changed < 2 * plain.labels.sum()
-
-
-@pytest.mark.parametrize("settings", ["off_centre_share = 1", "stroke_share = 1"])
-def test_users_who_aim_less_well_stay_in_the_error(
-    clicking: Clicking, pools: dict[float, Pools], settings: str
-) -> None:
-    name = settings.split(maxsplit=1)[0]
-    text = LONG.replace(f"{name} = 0\n", settings + "\n")
-    different, longest = 0, 0
-    for batch, (state,) in visits(Episodes(clicking(text, "steps = 6", "steps = 16"), pools, 0), blind, 16):
-        prediction, truth = state["probability"].numpy() > 0.5, batch.labels[0].numpy() > 0
-        error, centre = largest_error(prediction, truth), next_click(prediction, truth, SPACING_MM)
-        assert error is not None
-        assert centre is not None
-        hint = hints_of(state)[-1]
-        i, j, k = hint.points.astype(int).T
-        assert error.on(PATCH)[k, j, i].all()
-        different += hint.points.tolist() != centre.points.tolist()
-        longest = max(longest, len(hint.points))
-        if name == "stroke_share":
-            assert (hint.points == centre.points).all(axis=1).any()
-    assert different > 8
-    assert (longest > 1) == (name == "stroke_share")
-
-
 def test_threads_do_not_matter_but_seed_and_process_do(clicking: Clicking, pools: dict[float, Pools]) -> None:
     def drawn(rank: int, *changes: str) -> list[Batch]:
         configuration = clicking("starts = { corrupted = 1 }", "steps = 6", "steps = 10", *changes)
@@ -431,39 +246,3 @@ def test_other_processes_begin_new_episodes(clicking: Clicking, pools: dict[floa
     again = Episodes(clicking(EMPTY), pools, 1)
     again.load_state_dict(saved.state_dict())
     assert same(next(visits(again, blind, 1))[0], expected)
-
-
-def test_a_refinement_network_begins_as_the_automatic_one(configured: Clicking, clicking: Clicking) -> None:
-    first_stage, network = tiny_network(configured().model, seed=5), tiny_network(clicking().model, seed=6)
-    initialise(network, first_stage)
-    inputs = torch.randn(2, 5, 16, 16, 16, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        expected = first_stage(inputs[:, :2])
-        torch.testing.assert_close(network(inputs), expected, rtol=1e-4, atol=1e-5)
-    assert expected.std() > 0.01
-    assert sum(value.shape[1] == 5 for value in network.state_dict().values() if value.ndim == 5) > 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        (("[4, 8, 8]", "[4, 8, 16]"), r"\(16, 8, 3, 3, 3\) there and \(8, 8, 3, 3, 3\) here"),
-        (("[4, 8, 8]", "[4, 8, 8, 8]"), r"\(8, 8, 2, 2, 2\) there and \(8, 4, 2, 2, 2\) here"),
-        (ONE_ROLE, r"\(4, 1, 3, 3, 3\) there and \(4, 5, 3, 3, 3\) here"),
-        (('"ResidualDynUNet"', '"DynUNet"'), r"missing there and \(4, 5, 1, 1, 1\) here"),
-    ],
-    ids=["filters", "deeper", "roles", "network"],
-)
-def test_another_network_cannot_be_the_first_stage(
-    configured: Clicking, clicking: Clicking, changes: tuple[str, ...], words: str
-) -> None:
-    first_stage, network = build_network(configured(*changes).model), build_network(clicking().model)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    with pytest.raises(ModelError, match=f"the first stage is another network: weights '.*' are .*{words}; name, arg"):
-        initialise(network, first_stage)
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
-def test_what_a_layer_without_channels_has_must_agree(clicking: Clicking) -> None:
-    with pytest.raises(ModelError, match=r"'weight' are \(3,\) there and \(2,\) here"):
-        initialise(nn.InstanceNorm1d(2, affine=True), nn.InstanceNorm1d(3, affine=True))

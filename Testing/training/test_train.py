@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +16,21 @@ from torch import nn
 
 import training.batches
 import training.train
+from Testing.training.training_runs import CLICKS, Configured, read_log, same
 from training.augment import Sample
 from training.batches import Samples
-from training.configuration import Configuration, read_configuration
+from training.configuration import read_configuration
 from training.data import Case, read_case
 from training.episodes import Episodes
 from training.train import CHECKPOINT, CONFIGURATION, LOG, load_checkpoint, schedule, train, update_average
-from TumorSegLib.engines.load import load_network
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, ResourceError, WriteError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-Configured = Callable[..., Configuration]
 SEGRESNET = (
     'network = "ResidualDynUNet"\narguments = { filters = [4, 8, 8] }',
     'network = "SegResNet"\n'
     "arguments = { init_filters = 8, blocks_down = [1, 1], blocks_up = [1], dropout_prob = 0.4 }",
 )
-
-
-CLICKS = (
-    *('kind = "auto"', 'kind = "clicks"', "steps = 6", "steps = 24", "every = 3", "every = 12"),
-    *(
-        "[data]",
-        "[clicks]\ncontext = 8\nstarts = { empty = 1, corrupted = 1, shifted = 1 }\nmean_rounds = 2.0\n\n[data]",
-    ),
-)
-SHORT = "steps = 24", "steps = 1"
-
-
-def read_log(run: Path) -> list[dict[str, str]]:
-    with (run / LOG).open(encoding="utf-8", newline="") as file:
-        return [{name: value for name, value in row.items() if name != "seconds"} for row in csv.DictReader(file)]
-
-
-def same(first: Any, second: Any) -> bool:
-    """Whether two nested states are equal to the last bit."""
-    if isinstance(first, torch.Tensor):
-        return isinstance(second, torch.Tensor) and torch.equal(first, second)
-    if isinstance(first, dict):
-        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
-    if isinstance(first, list | tuple):
-        return len(first) == len(second) and all(map(same, first, second))
-    return bool(first == second)
 
 
 def stop_after_first_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,7 +139,7 @@ def test_phantoms_are_drawn(
 @pytest.mark.parametrize(
     ("changes", "differ"),
     [
-        (('version = "1.0.0"', 'version = "1.0.1"', "[4, 8, 8]", "[4, 8, 16]"), "[model] version, [model] arguments"),
+        (("[4, 8, 8]", "[4, 8, 16]"), "[model] arguments"),
         (("test_fold = 2", "test_fold = 1"), "[data] test_fold"),  # case c or d would be both trained and tested on
         (("[data]", "[augmentation]\nnoise = 0.2\n\n[data]"), "[augmentation] noise"),
         (("seed = 3", "seed = 4", "batch = 1", "batch = 2"), "[optimisation] batch, [optimisation] seed"),
@@ -188,7 +160,7 @@ def test_a_run_goes_on_with_its_own_configuration_alone(
 
 def test_a_run_may_go_on_longer_and_save_at_other_times(data: Path, configured: Configured, tmp_path: Path) -> None:
     train(configured("steps = 6", "steps = 1"), data, tmp_path, "cpu", "float32")
-    longer = "steps = 6", "steps = 2", "every = 3", "every = 1\nvalidate_every = 2\nworkers = 2"
+    longer = "steps = 6", "steps = 2", "every = 3", "every = 1\nvalidate_every = 2\nworkers = 2", "1.0.0", "1.1.0"
     train(configured(*longer), data, tmp_path, "cpu", "float32")
     assert load_checkpoint(tmp_path)["step"] == 2
     assert read_configuration(tmp_path / CONFIGURATION).optimisation.workers == 2
@@ -204,12 +176,12 @@ def test_cases_come_to_the_spacing_of_the_model_unless_held_out(
     monkeypatch.setattr(training.train, "phantom_case", lambda seed, roles: read_case(data, "b", roles))
     spacing = "spacing_mm = [2.0, 2.0, 2.0]", "spacing_mm = [4.0, 4.0, 4.0]"
     phantom = "test_fold = 2", "test_fold = 2\nphantoms = 1"
-    source, held_out = training.train._new_source(configured(*spacing, *phantom), data, 0)
+    source, held_out = training.train._new_source(configured(*spacing, *phantom), data, 0, None)
     assert isinstance(source, Samples)
     kinds = source._pools.cases, source._pools.phantoms, held_out
     assert [spacings(cases) for cases in kinds] == [{4.0}, {4.0}, {2.0}]
     zooms = "mean_rounds = 2.0", 'zooms = { "1" = 3, "2" = 1, "0.5" = 1 }'
-    source, held_out = training.train._new_source(configured(*CLICKS, *phantom, *zooms), data, 0)
+    source, held_out = training.train._new_source(configured(*CLICKS, *phantom, *zooms), data, 0, None)
     assert isinstance(source, Episodes)
     coarse = {zoom: (spacings(pools.cases), spacings(pools.phantoms)) for zoom, pools in source._pools.items()}
     assert coarse == {0.5: ({2.0}, {2.0}), 1.0: ({2.0}, {2.0}), 2.0: ({4.0}, {4.0})}
@@ -306,78 +278,6 @@ def test_average_follows_the_weights() -> None:
     torch.testing.assert_close(average.weight, torch.full((2,), 2.8 + 0.001 * 0.2))
     update_average(average, network, 0.0, step=10**6)
     torch.testing.assert_close(average.weight, torch.full((2,), 3.0))
-
-
-def test_a_refinement_network_learns_to_correct(data: Path, configured: Configured, tmp_path: Path) -> None:
-    longer = "steps = 24", "steps = 60", "every = 12", "every = 20", "batch = 1", "batch = 2"
-    train(configured(*CLICKS, *longer), data, tmp_path, "cpu", "float32")
-    first, _, last = read_log(tmp_path)
-    assert float(last["loss"]) < 0.8 * float(first["loss"])
-    for episode in load_checkpoint(tmp_path)["source"]["episodes"]:
-        # Each of the 16 was visited seven or eight times, and every visit ends with a click or the next image.
-        assert 2 <= episode["number"][1] + len(episode["hints"]) <= 9
-
-
-def test_the_loss_is_told_where_the_last_click_lies(
-    data: Path, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[torch.Tensor | None] = []
-    loss = training.train.dice_and_cross_entropy
-
-    def note_focus(logits: torch.Tensor, labels: torch.Tensor, focus: torch.Tensor | None = None) -> torch.Tensor:
-        seen.append(focus)
-        return loss(logits, labels, focus)
-
-    monkeypatch.setattr(training.train, "dice_and_cross_entropy", note_focus)
-    train(configured("steps = 6", "steps = 1"), data, tmp_path / "auto", "cpu", "float32")
-    train(configured(*CLICKS, *SHORT), data, tmp_path / "clicks", "cpu", "float32")
-    automatic, clicks = seen
-    assert automatic is None
-    assert clicks is not None
-    assert clicks.shape == (1, 16, 16, 16)
-    assert clicks.max() == 1
-
-
-def test_a_refinement_network_begins_with_the_weights_of_its_first_stage(
-    data: Path, configured: Configured, tmp_path: Path, model: Path
-) -> None:
-    still = "learning_rate = 1e-2", "learning_rate = 0.0"
-    settings = "mean_rounds = 2.0", f"first_stage = '{model}'"
-    train(configured(*CLICKS, *SHORT, *still, *settings), data, tmp_path / "run", "cpu", "float32")
-    first_stage = load_network(model).state_dict()
-    for name, value in load_checkpoint(tmp_path / "run")["network"].items():
-        given = first_stage[name]
-        assert torch.equal(value[:, : given.shape[1]] if value.ndim > 1 else value, given)
-        if value.shape != given.shape:
-            assert not value[:, given.shape[1] :].any()
-    plain = configured(*CLICKS, *SHORT, *still)
-    train(plain, data, tmp_path / "plain", "cpu", "float32")
-    assert not same(load_checkpoint(tmp_path / "plain")["network"], load_checkpoint(tmp_path / "run")["network"])
-
-
-def test_a_first_stage_that_does_not_fit_writes_nothing(
-    data: Path, configured: Configured, tmp_path: Path, model: Path
-) -> None:
-    def begin(first_stage: str, *changes: str) -> None:
-        settings = "mean_rounds = 2.0", f"first_stage = '{first_stage}'"
-        train(configured(*CLICKS, *SHORT, *settings, *changes), data, tmp_path / "run", "cpu", "float32")
-
-    with pytest.raises(ModelError, match="no model 'nobody'"):
-        begin("nobody")
-    with pytest.raises(ModelError, match=r"the first stage is another network: weights 'bottleneck.*there and .*here"):
-        begin(str(model), "[4, 8, 8]", "[4, 8, 16]")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_click_run_goes_on_with_its_own_settings_alone(data: Path, configured: Configured, tmp_path: Path) -> None:
-    train(configured(*CLICKS, *SHORT), data, tmp_path, "cpu", "float32")
-    before = (tmp_path / CHECKPOINT).read_bytes()
-    other = configured(*CLICKS, "mean_rounds = 2.0", "mean_rounds = 3.0\nmost_rounds = 4")
-    with pytest.raises(ModelError, match=r"differs in \[clicks\] mean_rounds, \[clicks\] most_rounds; choose another"):
-        train(other, data, tmp_path, "cpu", "float32")
-    with pytest.raises(ModelError, match=r"differs in \[model\] kind, \[clicks\]; choose another"):
-        train(configured(), data, tmp_path, "cpu", "float32")
-    assert (tmp_path / CHECKPOINT).read_bytes() == before
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from TumorSegLib import history as history_module
 from TumorSegLib.errors import ResourceError
-from TumorSegLib.history import Change, History, Step
+from TumorSegLib.history import Change, History, PromptChange, Step
 from TumorSegLib.prompts import BoxPrompt, Click, Prompt, Prompts
 
 fast = settings(max_examples=60, deadline=None)
@@ -28,7 +28,7 @@ def noise_step(number: int, size: int = 300) -> Step:
     """A step whose one change does not compress: ``size`` bytes and a few more."""
     noise = np.random.default_rng(number).integers(0, 256, (1, 1, size), dtype=np.uint8)
     change = Change.between("tumour", ((0, size), (0, 1), (0, 1)), np.zeros_like(noise), noise)
-    return Step("tumour", (change,), 0, (), (Click((number, 0, 0)),))
+    return Step("tumour", (change,), (PromptChange("tumour", 0, (), (Click((number, 0, 0)),)),))
 
 
 def bytes_in_memory(history: History) -> int:
@@ -109,20 +109,24 @@ prompt_lists = st.lists(
 
 @fast
 @given(prompt_lists, st.data())
-def test_a_step_takes_prompts_back_and_forth(items: list[Prompt], data: st.DataObject) -> None:
+def test_a_change_takes_prompts_back_and_forth(items: list[Prompt], data: st.DataObject) -> None:
     removed = data.draw(st.sets(st.integers(0, len(items))))
     added = data.draw(prompt_lists)
     before = Prompts(tuple(items))
     after = Prompts((*(item for n, item in enumerate(items) if n not in removed), *added))
-    step = Step.of("tumour", [], before, after)
-    assert step.prompts(after, undo=True) == before
-    assert step.prompts(before, undo=False) == after
+    change = PromptChange.between("tumour", before, after)
+    if change is None:
+        assert before == after
+        return
+    assert change.applied(after, undo=True) == before
+    assert change.applied(before, undo=False) == after
 
 
-def test_a_step_holds_only_the_prompts_that_changed() -> None:
+def test_a_change_holds_only_the_prompts_that_changed() -> None:
     many = Prompts(tuple(Click((n, 0, 0)) for n in range(100)))
-    step = Step.of("tumour", [], many, many.with_click(Click((7, 7, 7))))
-    assert (step.kept, step.removed, step.added) == (100, (), (Click((7, 7, 7)),))
+    change = PromptChange.between("tumour", many, many.with_click(Click((7, 7, 7))))
+    assert change == PromptChange("tumour", 100, (), (Click((7, 7, 7)),))
+    assert PromptChange.between("tumour", many, Prompts(many.items)) is None
 
 
 # Going back and forth

@@ -67,8 +67,7 @@ def test_patch_holds_its_point_and_lies_in_the_image_where_it_can(seed: int) -> 
         place = grid.to_ijk(centres(patch.grid))
         inside = ((place > -0.49) & (place < np.array(grid.size) - 0.51)).all(axis=-1)
         # What is not in the image holds what CT is outside of images: -1000 HU, limited to -160.
-        if zoom != COARSE:  # whose outermost blocks average both
-            assert patch.images[0][inside] == pytest.approx(0.6, abs=1e-5)
+        assert patch.images[0][inside] == pytest.approx(0.6, abs=1e-5)
         assert patch.images[0][outside] == pytest.approx(-1.4, abs=1e-5)
         assert not (outside & inside).any()
         for (low, high), size, goes_on in zip(patch.inner, patch.grid.size, patch.goes_on):
@@ -117,13 +116,16 @@ def test_patches_show_what_training_saw(spacing: float) -> None:
         assert np.array_equal(patch.images[(slice(None), *slices(patch.inner))], wanted.array[:, k0:k1, j0:j1, i0:i1])
 
 
-def test_coarse_patch_shows_blocks_of_the_models_voxels_averaged() -> None:
-    grid, spec = Grid.from_spacing((32, 36, 40), (2, 2, 2)), spec_of("ct", "mr_t1")
-    images = images_of("ct", "mr_t1", grid=grid)
+@pytest.mark.parametrize("spacing", [0.8, 2.0, 2.5])
+def test_coarse_patch_shows_what_a_model_of_twice_the_spacing_would(spacing: float) -> None:
+    """In training blocks of HU and SUV are averaged too, before any logarithm."""
+    grid, spec = Grid.from_spacing((32, 36, 40), (spacing,) * 3), spec_of(*ROLES, patch=(3, 4, 5))
+    images = images_of(*ROLES, grid=grid)
+    wanted = prepare(images, replace(spec, spacing_mm=(4.0, 4.0, 4.0)))
     patch = prepare_patches(images, spec).patch(grid.to_ras((20, 18, 16)), COARSE)
-    blocks = prepare(images, spec).array.reshape(2, 16, 2, 18, 2, 20, 2).mean(axis=(2, 4, 6))
-    i, j, k = np.rint((patch.grid.origin - 1) / 4).astype(int)
-    assert np.allclose(patch.images, blocks[:, k : k + 8, j : j + 10, i : i + 12], atol=1e-5)
+    assert patch.inner == ((0, 5), (0, 4), (0, 3))
+    i, j, k = np.rint(wanted.grid.to_ijk(patch.grid.origin)).astype(int)
+    assert np.array_equal(patch.images, wanted.array[:, k : k + 3, j : j + 4, i : i + 5])
 
 
 @pytest.mark.parametrize("spacing", [0.8, 1.0, 1.4])

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from TumorSegLib.boxes import slices
 from TumorSegLib.errors import ArgumentError, ReadError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble, check_inside
@@ -133,7 +134,8 @@ def test_scribbles() -> None:
     one = scribble(PLAIN, (6, 0, 4), (1, 5, 2))
     assert sorted(map(tuple, one.voxels().tolist())) == [(1, 5, 2), (6, 0, 4)]
     assert one.box == ((1, 7), (0, 6), (2, 5))
-    assert one.corner == (1, 0, 2)
+    assert one.grid == PLAIN
+    assert np.argwhere(one.inside()).tolist() == [[0, 5, 0], [2, 0, 5]]
     labels = np.zeros(PLAIN.shape)
     labels[4, 0, 6], labels[2, 5, 1] = 7, 2
     labelled = Scribble(Mask(PLAIN, labels))
@@ -147,11 +149,23 @@ def test_scribbles() -> None:
         scribble(PLAIN)
 
 
-def test_a_stroke_is_kept_cut_to_what_it_covers() -> None:
-    grid = GRIDS[-1].values[0]
-    kept = scribble(grid, (6, 0, 4), (5, 2, 4)).mask
-    assert kept.array.shape == (1, 3, 2)
-    assert kept.grid.to_ras((1, 0, 0)) == pytest.approx(grid.to_ras((6, 0, 4)))
+def test_a_stroke_across_an_image_takes_little_memory_and_keeps_its_voxels() -> None:
+    grid = Grid.from_spacing((300, 300, 300), (1, 1, 1))
+    array = np.zeros(grid.shape, dtype=np.uint8)
+    diagonal = np.arange(300)
+    array[diagonal, diagonal, diagonal] = 1
+    stroke = Scribble(Mask(grid, array))
+    assert len(stroke.packed) < 30_000  # its box has 27 million voxels
+    assert stroke.voxels().tolist() == np.stack([diagonal] * 3, axis=1).tolist()
+
+
+def test_a_stroke_of_a_box_is_that_of_the_image() -> None:
+    values = np.zeros((3, 4, 5), dtype=np.uint8)
+    values[1, 2, 3] = values[2, 0, 1] = 9
+    box = ((1, 6), (2, 6), (2, 5))
+    array = np.zeros(PLAIN.shape, dtype=np.uint8)
+    array[slices(box)] = values
+    assert Scribble.in_box(PLAIN, box, values, positive=False) == Scribble(Mask(PLAIN, array), positive=False)
 
 
 # From RAS
@@ -193,7 +207,18 @@ def test_the_error_of_a_point_outside_names_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "ras", [(1.0, 2.0), (1.0, 2.0, 3.0, 4.0), (1.0, 2.0, np.nan), (-np.inf, 2.0, 3.0), (1e300, 0, 0), (10**400, 0, 0)]
+    "ras",
+    [
+        (1.0, 2.0),
+        (1.0, 2.0, 3.0, 4.0),
+        (1.0, 2.0, np.nan),
+        (-np.inf, 2.0, 3.0),
+        (1e300, 0, 0),
+        (10**400, 0, 0),
+        None,
+        "abc",
+        (1.0, 2.0, (3.0, 4.0)),
+    ],
 )
 def test_coordinates_that_are_no_point(ras: Any) -> None:
     with pytest.raises(ArgumentError, match="three finite RAS coordinates in mm"):
@@ -258,9 +283,6 @@ STROKE = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"][
         (7, 'is 7; it must be an object with "click"'),
         ({"positive": True}, 'it must be an object with "click"'),
         ({"click": [0, 0, 0], "positive": "no"}, "\"positive\" is 'no'; it must be true or false"),
-        ({"ras": 5}, "cannot be understood"),
-        ({"ras": "123"}, "cannot be understood"),
-        ({"ras": [1, 2, None]}, "cannot be understood"),
         ({"box": 5}, "cannot be understood"),
         ({"box": [0, 1, 2]}, "cannot be understood"),
         ({"scribble": STROKE["scribble"]}, "cannot be understood: 'box'"),
@@ -289,6 +311,10 @@ def test_entries_that_cannot_be_understood(entry: Any, words: str) -> None:
         ({"ras": [0, 0, 0]}, "click at RAS (0.0, 0.0, 0.0) mm"),
         ({"ras": [float("nan"), 0, 0]}, "three finite RAS coordinates"),
         ({"ras": [10**400, 0, 0]}, "three finite RAS coordinates"),
+        ({"ras": 5}, "three finite RAS coordinates in mm, got 5"),
+        ({"ras": "123"}, "three finite RAS coordinates in mm, got '123'"),
+        ({"ras": [1, 2, None]}, "three finite RAS coordinates"),
+        ({"ras": ["1", "2", "3"]}, "three finite RAS coordinates"),
         ({"box": [[0, 8], [0, 1], [0, 1]]}, "box range i = [0, 8) is empty or leaves the grid's [0, 7)"),
         ({"box": [[0, 1], [2, 2], [0, 1]]}, "box range j = [2, 2) is empty"),
         ({"box": [[0, 1], [0, 1]]}, "a box is"),

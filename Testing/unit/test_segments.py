@@ -118,7 +118,7 @@ def test_an_edit_that_leaves_the_mask_alone_is_empty_but_a_step() -> None:
 
 def test_what_was_shown_stays_and_what_is_live_cannot_be_written_to() -> None:
     segments = two("overwrite", OLD_A, OLD_B)
-    shown = {name: segments.shown(name) for name in "ab"}
+    shown = {name: (segments.mask(name), segments.scaled_probability(name)) for name in "ab"}
     copies = {name: [array.copy() for array in arrays] for name, arrays in shown.items()}
     segments.commit("a", ROW, NEW_A, PROMPTS)
     segments.undo()
@@ -134,21 +134,52 @@ def test_edits_are_copies() -> None:
     segments = two("keep", OLD_A, OLD_B)
     edit = segments.commit("a", ROW, NEW_A, PROMPTS)
     edit.before[:], edit.after[:] = 7, 7
-    assert segments.shown("a")[1].max() == 1
-    assert np.array_equal(segments.shown("a")[1], segments.shown("a")[0] >= TUMOUR)
+    assert segments.mask("a").max() == 1
+    assert np.array_equal(segments.mask("a"), segments.probability("a") >= TUMOUR)
+
+
+def test_a_mask_is_made_once_per_edit() -> None:
+    segments = two("keep", OLD_A, OLD_B)
+    first = segments.mask("a")
+    assert segments.mask("a") is first
+    segments.commit("a", ROW, NEW_A, PROMPTS)
+    assert segments.mask("a") is not first
+
+
+def test_prompts_of_another_segment_go_where_its_voxels_are_taken() -> None:
+    """Else its next click would take them back; undo gives both back."""
+    segments = two("overwrite", row(0, 0, 0, 0, 0, 0), row(0, 0, 0, 0, 0, 0))
+    taken, far, outside = Click((1, 0, 0)), Click((5, 0, 0)), Click((0, 0, 0), positive=False)
+    given = Prompts((taken, far, outside))
+    segments.commit("b", ROW, row(0, 255, 0, 0, 0, 255), given)
+    segments.commit("a", ROW, row(255, 255, 0, 0, 0, 0), PROMPTS)
+    assert segments.prompts("b").items == (far, outside)
+    assert segments.prompts("a") == PROMPTS
+    segments.undo()
+    assert (segments.prompts("b"), segments.prompts("a")) == (given, Prompts())
+    segments.redo()
+    assert (segments.prompts("b").items, segments.prompts("a")) == ((far, outside), PROMPTS)
+
+
+def test_owners() -> None:
+    segments = two("allow", row(0, 255, 0, 0, 0, 200), row(0, 255, 128, 127, 0, 0))
+    box, inside = ((1, 4), (0, 1), (0, 1)), np.array([[[True, True, False]]])
+    assert {name: held.ravel().tolist() for name, held in segments.owners(box, inside, "c").items()} == {
+        "a": [True, False, False],
+        "b": [True, True, False],
+    }
+    assert list(segments.owners(box, inside, "a")) == ["b"]
+    assert segments.owners(((4, 6), (0, 1), (0, 1)), np.ones((1, 1, 2), bool), "a") == {}
 
 
 def test_names() -> None:
     segments = two("allow", OLD_A, OLD_B)
     assert segments.names == ("a", "b")
     assert segments.overlap is Overlap.ALLOW
-    assert segments.owners((1, 0, 0), "a") == ["b"]
-    assert segments.owners((1, 0, 0), "c") == ["a", "b"]
-    assert segments.owners((4, 0, 0), "a") == []
     for taken in ("a", ""):
         with pytest.raises(ArgumentError, match=f"segment name '{taken}' is empty or taken; there are a, b"):
             segments.add(taken)
-    for ask in (segments.probability, segments.shown, segments.prompts):
+    for ask in (segments.probability, segments.mask, segments.scaled_probability, segments.prompts):
         with pytest.raises(ArgumentError, match="no segment 'c'; there are a, b"):
             ask("c")
     with pytest.raises(ArgumentError, match="no segment 'c'"):
@@ -159,7 +190,7 @@ def test_names() -> None:
 
 def state(segments: Segments) -> tuple:
     everything = [(name, values_of(segments, name), segments.prompts(name)) for name in segments.names]
-    return everything, [segments.shown(n)[1].tolist() for n in segments.names], segments.history.steps()
+    return everything, [segments.mask(n).tolist() for n in segments.names], segments.history.steps()
 
 
 def ready() -> Segments:
@@ -214,9 +245,9 @@ def test_keep_and_overwrite_never_make_segments_meet(seed: int) -> None:
         i = sorted(random.choice(7, 2, replace=False).tolist())
         box: Box = ((i[0], i[1]), (0, 1), (0, 1))
         values = random.integers(0, 256, (1, 1, i[1] - i[0]), dtype=np.uint8)
-        name, live = str(random.choice(list("abc"))), {n: segments.shown(n)[0].copy() for n in "abc"}
+        name, live = str(random.choice(list("abc"))), {n: segments.probability(n).copy() for n in "abc"}
         segments.commit(name, box, values, Prompts())
-        assert sum(segments.shown(n)[1] for n in "abc").max() <= 1
+        assert sum(segments.mask(n) for n in "abc").max() <= 1
         outside = np.ones(GRID.shape, dtype=bool)
         outside[slices(box)] = False
         for other in "abc":

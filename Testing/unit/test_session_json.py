@@ -219,7 +219,7 @@ def is_refused(data: dict) -> bool:
 
 def test_whatever_is_gone_is_missed() -> None:
     """All but what is true when left out, and parts of the step that was undone."""
-    undone = {(), ("changes", 0), ("changes", 1), ("added", "prompts", 0)}
+    undone = {(), ("changes", 0), ("changes", 1), ("prompts", 0), ("prompts", 1), ("prompts", 0, "added", "prompts", 0)}
     optional = {path for path in PATHS if path[-1] == "positive" and parent(json.loads(saved()), path)["positive"]}
     optional |= {path for path in PATHS if path[:3] == ("history", "steps", 5) and path[3:] in undone}
     assert len(optional) > len(undone)
@@ -291,6 +291,10 @@ def edited(change: Callable[[dict], None]) -> dict:
         ("segment's name is text, not 5", lambda d: d["segments"][0].update(name=5)),
         ("'node' is empty or taken", lambda d: d["segments"][0].update(name="node")),
         ("segments that are not there: lung", lambda d: d["history"]["steps"][0].update(segment="lung")),
+        (
+            "segments that are not there: lung",
+            lambda d: d["history"]["steps"][0]["prompts"][0].update(segment="lung"),
+        ),
         ("box .* is not within the grid", lambda d: d["segments"][0]["initial"]["box"][0].reverse()),
         ("box .* is not within the grid", lambda d: d["segments"][0]["initial"].update(box=[[0, 9], [0, 1], [0, 1]])),
         ("voxels do not fill", lambda d: d["segments"][0]["initial"].update(values=packed(np.zeros(3)))),
@@ -300,10 +304,10 @@ def edited(change: Callable[[dict], None]) -> dict:
         ),
         (
             "do not fit its prompts",
-            lambda d: d["history"]["steps"][0]["removed"]["prompts"].append({"click": [0, 0, 0]}),
+            lambda d: d["history"]["steps"][0]["prompts"][0]["removed"]["prompts"].append({"click": [0, 0, 0]}),
         ),
         ("prompts of|do not fit its prompts", lambda d: d["segments"][1]["prompts"].pop()),
-        ("do not fit its prompts", lambda d: d["history"]["steps"][-1].update(kept=-2)),
+        ("do not fit its prompts", lambda d: d["history"]["steps"][-1]["prompts"][0].update(kept=-2)),
         ("do not fit its prompts", lambda d: d["segments"][0]["prompts"][0].update(positive=False)),
         ("segment 'node': prompt 1.*outside", lambda d: d["segments"][1]["prompts"][0].update(click=[99, 0, 0])),
         (

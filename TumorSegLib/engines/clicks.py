@@ -21,7 +21,7 @@ from TumorSegLib.boxes import corner, joined, slices
 from TumorSegLib.engines.device import Runtime, placed
 from TumorSegLib.engines.networks import probabilities
 from TumorSegLib.engines.timing import Clock
-from TumorSegLib.errors import ArgumentError, Cancelled
+from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError
 from TumorSegLib.geometry import Box, FloatArray, Grid
 from TumorSegLib.guidance import Hint, guidance_maps, lawful_balls, obey
 from TumorSegLib.memory import is_out_of_memory, memory_errors
@@ -36,7 +36,7 @@ from TumorSegLib.patches import (
     prepare_patches,
     sample_probability,
 )
-from TumorSegLib.prompts import BoxPrompt, Prompts, Scribble
+from TumorSegLib.prompts import BoxPrompt, Prompts
 from TumorSegLib.protocols import Cancel, Refinement
 from TumorSegLib.registry import ModelSpec
 from TumorSegLib.segments import TUMOUR
@@ -46,8 +46,8 @@ from TumorSegLib.volume import Images
 SMALL = 0.6
 # Detail is looked for only where the image has it: where some voxel edge is at most this share of the model's.
 HAS_DETAIL = 0.75
-# Changes this near to the patch's border, in voxels, may go on beyond it.
-MARGIN = 2
+# Changes this near to the patch's border, in voxels, may go on beyond it; changes smaller than this are noise.
+MARGIN, LEAST_CHANGE = 2, 0.1
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -76,7 +76,7 @@ class ClickEngine:
 
     def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime) -> None:
         self.spec = spec
-        self._original = network.eval()
+        self._original, self._wanted = network.eval(), runtime
         self._place(runtime)
 
     @property
@@ -93,11 +93,15 @@ class ClickEngine:
     def prepare(self, images: Images) -> Prepared:
         """Resamples and normalises the images of a case, once for all its clicks.
 
+        Where an earlier case did not fit on the GPU, so that the network moved to the CPU, it moves back.
+
         Raises:
             RoleError: the images are not what the model takes.
             GeometryError: an image does not overlap the first.
             ResourceError: memory does not suffice.
         """
+        if self._runtime != self._wanted:
+            self._place(self._wanted)
         with memory_errors(f"to prepare images for {self.spec.name!r}"):
             return prepare_patches(images, self.spec)
 
@@ -122,12 +126,18 @@ class ClickEngine:
 
         Raises:
             ArgumentError: there is no click and no stroke.
+            GeometryError: the probability is not one of the first image's grid.
             Cancelled: ``cancel`` returned True.
             ResourceError: memory does not suffice, not even on the CPU.
         """
         hints = tuple(to_hints(prompts))
         if not hints:
             raise ArgumentError("a correction needs at least one click or stroke")
+        if probability.shape != prepared.grid.shape or probability.dtype != np.uint8:
+            raise GeometryError(
+                f"the probability is {probability.dtype} {probability.shape}; the first image needs uint8 "
+                f"{prepared.grid.shape} (k, j, i)"
+            )
         with memory_errors(f"to run {self.spec.name!r}"):
             task = _Task(prepared, probability, hints, cancel, Clock())
             try:
@@ -194,8 +204,7 @@ def to_hints(prompts: Prompts) -> list[Hint]:
     for prompt in prompts.items:
         if isinstance(prompt, BoxPrompt):
             continue
-        points = prompt.voxels() if isinstance(prompt, Scribble) else np.array([prompt.ijk])
-        hints.append(Hint(points.astype(float), prompt.positive))
+        hints.append(Hint(prompt.voxels().astype(float), prompt.positive))
     return hints
 
 
@@ -239,7 +248,7 @@ class _Work:
 
 def _components(mask: BoolArray, points: FloatArray) -> BoolArray:
     """The connected parts of a mask (shared faces) that hold any of the points ``(i, j, k)``."""
-    voxels = np.rint(points).astype(int)
+    voxels = np.floor(points + 0.5).astype(int)
     voxels = voxels[((voxels >= 0) & (voxels < mask.shape[::-1])).all(axis=1)]
     seeds = [at for at in voxels.tolist() if mask[at[2], at[1], at[0]]]
     if not seeds:
@@ -263,7 +272,7 @@ def _in_patch(hint: Hint, grid: Grid, patch: Patch) -> Hint:
 def _leaves(patch: Patch, before: npt.NDArray[np.float32], answer: npt.NDArray[np.float32], hint: Hint) -> bool:
     """Whether what the prompt changes reaches a side of the patch behind which the image goes on."""
     old, new = before > 0.5, answer > 0.5
-    changed = (old != new) & _components(old | new, hint.points)
+    changed = (old != new) & (np.abs(answer - before) > LEAST_CHANGE) & _components(old | new, hint.points)
     changed[slices(_shrunk(patch))] = False
     return bool(changed.any())
 
