@@ -118,7 +118,14 @@ class Scribble:
 
     @classmethod
     def in_box(cls, grid: Grid, box: Box, values: npt.NDArray[np.uint8], positive: bool = True) -> Scribble:
-        """The stroke of those voxels of a box that are not 0, uint8 ``[k, j, i]``; else as from a mask."""
+        """The stroke of those voxels of a box that are not 0, uint8 ``[k, j, i]``; else as from a mask.
+
+        Raises:
+            ArgumentError: nothing was stroked.
+            GeometryError: the box leaves the grid, or the values are not as many as its voxels.
+        """
+        if values.shape != grid.crop(box).shape:
+            raise GeometryError(f"values of shape {values.shape} do not fill the box {box}")
         scribble = cls.__new__(cls)
         scribble._set(grid, box, values, positive)
         return scribble
@@ -131,6 +138,13 @@ class Scribble:
         for each, value in zip(fields(self), (bool(positive), grid, moved(inner, corner(box)), packed)):
             object.__setattr__(self, each.name, value)
 
+    @property
+    def mask(self) -> Mask:
+        """The stroke as 1 on the grid of the image."""
+        array = np.zeros(self.grid.shape, dtype=np.uint8)
+        array[slices(self.box)] = self.inside()
+        return Mask(self.grid, array)
+
     def inside(self) -> BoolArray:
         """Which voxels of the box were stroked, bool ``[k, j, i]``."""
         shape = self.grid.crop(self.box).shape
@@ -139,7 +153,11 @@ class Scribble:
 
     def voxels(self) -> npt.NDArray[np.intp]:
         """Stroked voxels of the image, ``[n, 3]`` as ``(i, j, k)``."""
-        return np.argwhere(self.inside())[:, ::-1] + corner(self.box)
+        packed = np.frombuffer(zlib.decompress(self.packed), dtype=np.uint8)
+        some = np.flatnonzero(packed)  # a thin stroke across an image leaves most of its box empty
+        byte, bit = np.nonzero(np.unpackbits(packed[some, None], axis=1))
+        k, j, i = np.unravel_index(8 * some[byte] + bit, self.grid.crop(self.box).shape)
+        return np.stack([i, j, k], axis=1) + corner(self.box)
 
 
 @dataclass(frozen=True)
@@ -196,8 +214,8 @@ class Prompts:
         """
         held = []
         for item in self.items:
-            if not isinstance(item, BoxPrompt):
-                against = erased if item.positive else drawn
+            against = drawn if isinstance(item, BoxPrompt) or not item.positive else erased
+            if not isinstance(item, BoxPrompt) and against.any():
                 ruled = lawful_balls((item.voxels() - corner(box)).astype(float), against.shape, spacing_mm)
                 if any((against[at] & inside).any() for at, inside in ruled):
                     continue

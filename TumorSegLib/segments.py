@@ -111,13 +111,15 @@ class Segments:
         with self._lock:
             if segment.shown is None:
                 segment.shown = _mask(segment.probability)
+                segment.shown.setflags(write=False)
             return segment.shown
 
     def scaled_probability(self, name: str) -> npt.NDArray[np.float32]:
         """A copy of the probability of a segment as it is now, float32 from 0 to 1."""
         segment = self._known(name)
         with self._lock:
-            return np.divide(segment.probability, 255, dtype=np.float32)
+            now = segment.probability.copy()
+        return np.divide(now, 255, dtype=np.float32)
 
     def prompts(self, name: str) -> Prompts:
         """Prompts of a segment that hold."""
@@ -234,7 +236,7 @@ class Segments:
 
 
 def _mask(probability: Bytes) -> Bytes:
-    return (probability >= TUMOUR).astype(np.uint8)
+    return (probability >= TUMOUR).view(np.uint8)
 
 
 def _edit(name: str, box: Box, before: Bytes, after: Bytes) -> Edit:

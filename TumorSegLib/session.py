@@ -20,6 +20,8 @@ from TumorSegLib.session_json import segments_from_json, segments_to_json
 from TumorSegLib.volume import Images, Mask, Volume
 
 FIRST_SEGMENT = "tumour"
+# Probabilities below 2 % are noise; without them an undo step is as large as what was found, not as the body.
+FAINT = 5
 
 
 class Session:
@@ -107,19 +109,22 @@ class Session:
         """Whether there is an edit to do again."""
         return self._segments.history.position < len(self._segments.history)
 
-    def add_segment(self, name: str, initial: Mask | None = None) -> None:
-        """Adds a segment and makes it the active one; not an edit, so undo does not remove it.
+    def add_segment(self, name: str, initial: Mask | None = None) -> Edit:
+        """Adds an empty segment, which undo does not remove, and makes it the active one.
 
         Args:
             name: not taken yet.
-            initial: mask to begin with, on the first image's grid.
+            initial: mask to give it, as :meth:`replace_mask` does: an edit that heeds the other segments.
 
         Raises:
-            ArgumentError: the name is empty or taken, or the mask meets another segment and overlap is not ``allow``.
+            ArgumentError: the name is empty or taken.
             GeometryError: the mask lies on another grid.
         """
+        if initial is not None:
+            self._check_grid(initial)
         with self._editing():
-            self._begin(name, initial)
+            self._begin(name, None)
+            return self._replace(initial) if initial is not None else Edit(name, NOTHING, EMPTY, EMPTY)
 
     def activate(self, name: str) -> None:
         """Makes a segment the one that edits go to; raises :class:`ArgumentError` if there is none of that name."""
@@ -150,6 +155,7 @@ class Session:
             result = self._auto.segment(self.images, progress=progress, cancel=cancel)
             # Half is no tumour, so the mask is the engine's own; rounding to even would make it tumour.
             found = np.ceil(result.probability.array * np.float32(255) - np.float32(0.5)).astype(np.uint8)
+            found[found < FAINT] = 0
             return self._segments.commit(self._active, whole(self.grid.shape), found, Prompts(), result.info)
 
     def add_click(self, click: Click, *, cancel: Cancel | None = None) -> Edit:
@@ -186,14 +192,7 @@ class Session:
         """
         self._check_grid(mask)
         with self._editing():
-            now = self._segments.probability(self._active)
-            box = bounding_box((mask.array > 0) != (now >= TUMOUR)) or NOTHING
-            new, values = mask.array[slices(box)] > 0, now[slices(box)].copy()
-            changed = new != (values >= TUMOUR)
-            values[changed] = np.where(new[changed], 255, 0)
-            erased, drawn = changed & ~new, changed & new
-            held = self.prompts.unless_contradicted(box, erased, drawn, self.grid.spacing)
-            return self._segments.commit(self._active, box, values, held)
+            return self._replace(mask)
 
     def reset(self) -> Edit:
         """Takes the active segment back to what it began with and forgets its prompts; this, too, can be undone."""
@@ -258,19 +257,18 @@ class Session:
             self._check_grid(initial)
             box = initial.bounding_box() or NOTHING
             values = np.where(initial.array[slices(box)] > 0, 255, 0).astype(np.uint8)
-            self._check_apart(name, box, values)
         self._segments.add(name, box, values)
         self._initial[name] = (box, values)
         self._active = name
 
-    def _check_apart(self, name: str, box: Box, values: Bytes) -> None:
-        owners = self._segments.owners(box, values > 0, name)
-        if owners and self.overlap is not Overlap.ALLOW:
-            met = "; ".join(f"{int(inside.sum())} voxels of {other!r}" for other, inside in owners.items())
-            raise ArgumentError(
-                f"the initial mask of segment {name!r} covers {met}; add it empty and give the mask to replace_mask, "
-                f"which follows overlap={self.overlap.value!r} and can be undone"
-            )
+    def _replace(self, mask: Mask) -> Edit:
+        now = self._segments.probability(self._active)
+        box = bounding_box((mask.array > 0) != (now >= TUMOUR)) or NOTHING
+        new, values = mask.array[slices(box)] > 0, now[slices(box)].copy()
+        changed = new != (values >= TUMOUR)
+        values[changed] = np.where(new[changed], 255, 0)
+        held = self.prompts.unless_contradicted(box, changed & ~new, changed & new, self.grid.spacing)
+        return self._segments.commit(self._active, box, values, held)
 
     def _check_grid(self, mask: Mask) -> None:
         if mask.grid != self.grid:

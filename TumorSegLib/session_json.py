@@ -18,7 +18,7 @@ from TumorSegLib.history import Change, History, PromptChange, Step
 from TumorSegLib.prompts import Prompts
 from TumorSegLib.segments import Bytes, Segments
 
-FORMAT, VERSION = "tumorseg-session", 1
+FORMAT, VERSION = "tumorseg-session", 2
 #: Per segment what it began with: a box and the probability in it.
 Initial = Mapping[str, tuple[Box, Bytes]]
 
@@ -58,8 +58,10 @@ def segments_from_json(
         GeometryError: the session's grid is another one.
         RoleError: the first role is another one.
     """
-    if not isinstance(data, Mapping) or data.get("format") != FORMAT or data.get("version") != VERSION:
-        raise ReadError(f'no session: it must be a JSON object with "format": "{FORMAT}" and "version": {VERSION}')
+    if not isinstance(data, Mapping) or data.get("format") != FORMAT:
+        raise ReadError(f'no session: it must be a JSON object with "format": "{FORMAT}"')
+    if data.get("version") != VERSION:
+        raise ReadError(f"a session of version {data.get('version')!r} cannot be read; this program reads {VERSION}")
     try:
         _check_images(data, grid, roles)
         segments, initial = Segments(grid, data["overlap"]), {}
@@ -154,6 +156,9 @@ def _step_from_json(entry: Mapping[str, Any], grid: Grid, names: Sequence[str]) 
     unknown -= set(names)
     if unknown:
         raise ValueError(f"undo steps are for segments that are not there: {', '.join(sorted(unknown))}")
+    for each in (changes, prompts):
+        if len({change.segment for change in each}) < len(each):
+            raise ValueError("an undo step changes a segment twice")
     return Step(entry["segment"], tuple(changes), tuple(prompts))
 
 

@@ -6,7 +6,6 @@ Each answers from all clicks given so far and from nothing else; without a posit
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -64,8 +63,10 @@ def grow_cut(images: Images, clicks: Sequence[Click]) -> Mask:
 
 def check_installed() -> None:
     """Raises :class:`TumorSegError` unless the package is there that has the filter :func:`grow_cut` runs."""
-    if find_spec("slicer") is None:
-        raise TumorSegError("Grow from seeds is a filter of 3D Slicer: python -m pip install slicer-core")
+    try:
+        from slicer import vtkImageGrowCutSegment  # noqa: F401 - an unrelated package of that name has none
+    except ImportError as error:
+        raise TumorSegError("Grow from seeds is a filter of 3D Slicer: python -m pip install slicer-core") from error
 
 
 def pet_threshold(images: Images, clicks: Sequence[Click], share: float = 0.41) -> Mask:

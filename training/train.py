@@ -190,6 +190,9 @@ def _begin(run: Path, configuration: Configuration, first: int) -> None:
         raise WriteError(f"{run}: the folder of the run cannot be made: {error.strerror}") from error
     write_text(run / CONFIGURATION, configuration.text)
     if first >= configuration.optimisation.steps:
+        values = load_checkpoint(run)
+        if values["configuration"] != configuration.text:  # an export reads the version there
+            _write_checkpoint(run, {**values, "configuration": configuration.text})
         print(f"{run}: nothing left to do, {first} of {configuration.optimisation.steps} steps are done", flush=True)
 
 
@@ -217,6 +220,10 @@ def _log(run: Path, row: dict[str, Any]) -> None:
 
 def _save(run: Path, configuration: Configuration, step: int, state: State, source: Source) -> None:
     values = {"step": step, "configuration": configuration.text, "source": source.state_dict(), **state.state_dict()}
+    _write_checkpoint(run, values)
+
+
+def _write_checkpoint(run: Path, values: dict[str, Any]) -> None:
     with replacing(run / CHECKPOINT) as temporary:
         torch.save(values, temporary)
 

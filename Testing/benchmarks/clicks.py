@@ -2,7 +2,8 @@
 
 The simulated user of the evaluation protocol clicks, ten times each, from nothing, from the tumour with a third of it
 cut off, and from nothing again; then everything is undone and done again. Like a display, it follows the mask by edits;
-how long it takes to read the whole mask after an undo is told apart.
+how long it takes to read the whole mask after an undo is told apart. At last the automatic engine replaces the mask,
+and that is undone.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def run(device: str, shape: tuple[int, int, int]) -> None:
     images, truth = clinical_case(shape)
     engine = load_engine(MODEL, device, kind="clicks")
     print(f"{engine.info['device']}, {torch.get_num_threads()} threads, {engine.info['precision']}; clicks")
-    session = Session(images, clicks=engine)
+    session = Session(images, auto=load_engine("sts-auto", device, kind="auto"), clicks=engine)
     first, edits, seconds = None, [], []
     for start in (np.zeros_like(truth.array), _cut(truth), np.zeros_like(truth.array)):
         session.replace_mask(Mask(truth.grid, start))
@@ -56,6 +57,8 @@ def run(device: str, shape: tuple[int, int, int]) -> None:
     redo = [_timed(session.redo)[0] for _ in edits]
     figures = {**_spread("undo", undo), **_spread("read_mask", read), **_spread("redo", redo)}
     print(format_row({**figures, "peak_memory_gib": peak_memory_gib()}))
+    session.segment()
+    print(format_row({"undo_of_segment_seconds": _timed(session.undo)[0]}))
 
 
 def _cut(truth: Mask) -> np.ndarray:

@@ -22,8 +22,10 @@ from training.batches import Samples
 from training.configuration import read_configuration
 from training.data import Case, read_case
 from training.episodes import Episodes
+from training.export import export
 from training.train import CHECKPOINT, CONFIGURATION, LOG, load_checkpoint, schedule, train, update_average
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, ResourceError, WriteError
+from TumorSegLib.registry import read_model_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SEGRESNET = (
@@ -114,6 +116,13 @@ def test_finished_run_is_left_alone(
     assert "nothing left to do, 2 of 2 steps are done" in capsys.readouterr().out
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
     assert len(read_log(tmp_path / "run")) == 1
+
+
+def test_a_finished_run_may_become_another_version(data: Path, configured: Configured, tmp_path: Path) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        train(configured("steps = 6", "steps = 1", "1.0.0", version), data, tmp_path / "run", "cpu", "float32")
+        folder = export(tmp_path / "run", tmp_path / "model")
+        assert read_model_folder(folder).spec.version == version
 
 
 def test_phantoms_are_drawn(

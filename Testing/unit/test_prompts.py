@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from TumorSegLib.boxes import slices
-from TumorSegLib.errors import ArgumentError, ReadError
+from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble, check_inside
 from TumorSegLib.volume import Mask
@@ -166,6 +166,14 @@ def test_a_stroke_of_a_box_is_that_of_the_image() -> None:
     array = np.zeros(PLAIN.shape, dtype=np.uint8)
     array[slices(box)] = values
     assert Scribble.in_box(PLAIN, box, values, positive=False) == Scribble(Mask(PLAIN, array), positive=False)
+
+
+def test_a_stroke_gives_its_mask_back_and_fills_its_box() -> None:
+    given = scribble(PLAIN, (6, 0, 4), (1, 5, 2))
+    assert Scribble(given.mask) == given
+    assert given.mask.array.sum() == 2
+    with pytest.raises(GeometryError, match=r"values of shape \(5, 5, 5\) do not fill the box"):
+        Scribble.in_box(PLAIN, ((0, 2), (0, 2), (0, 2)), np.ones((5, 5, 5), np.uint8))
 
 
 # From RAS

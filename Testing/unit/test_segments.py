@@ -128,6 +128,8 @@ def test_what_was_shown_stays_and_what_is_live_cannot_be_written_to() -> None:
             np.testing.assert_array_equal(array, copy)
     with pytest.raises(ValueError, match="read-only"):
         segments.probability("a")[0, 0, 0] = 1
+    with pytest.raises(ValueError, match="read-only"):
+        segments.mask("a")[0, 0, 0] = 1
 
 
 def test_edits_are_copies() -> None:

@@ -226,14 +226,15 @@ def test_boxes_are_never_contradicted() -> None:
 
 def test_reset_goes_back_to_the_initial_mask_of_that_segment_and_can_be_undone() -> None:
     session = new_session(initial=painted(cube((1, 1, 1))), overlap=Overlap.ALLOW)
-    session.add_segment("node", painted(cube((5, 5, 5))))
+    session.add_segment("node")
     for name in session.segments:
         session.activate(name)
         session.add_click(Click((8, 2, 3)))
+    session.activate("tumour")
     before = state(session)
     session.reset()
-    assert np.array_equal(session.mask_of("node").array, cube((5, 5, 5)))
-    assert session.mask_of("tumour").array[3, 2, 8] == 1
+    assert np.array_equal(session.mask_of("tumour").array, cube((1, 1, 1)))
+    assert session.mask_of("node").array[3, 2, 8] == 1
     assert len(session.prompts) == 0
     session.undo()
     assert state(session)[:3] == before[:3]
@@ -268,16 +269,41 @@ def test_a_stroke_needs_a_voxel_that_no_other_segment_keeps() -> None:
     assert np.array_equal(session.mask_of("tumour").array, cube((1, 1, 1)))
 
 
+def test_a_mask_given_with_a_new_segment_is_an_edit_that_heeds_the_others() -> None:
+    given, old = cube((2, 2, 2)), cube((1, 1, 1))
+    for overlap, own, others in (
+        ("keep", given & ~old, old),
+        ("overwrite", given, old & ~given),
+        ("allow", given, old),
+    ):
+        session = new_session(Overlap(overlap), initial=painted(old))
+        edit = session.add_segment("node", painted(given))
+        assert np.array_equal(session.mask.array, own)
+        assert np.array_equal(session.mask_of("tumour").array, others)
+        assert np.array_equal(edit.after, own[slices(edit.box)])
+        session.undo()
+        assert (session.segments, session.mask.array.max()) == (("tumour", "node"), 0)
+        assert np.array_equal(session.mask_of("tumour").array, old)
+
+
 @pytest.mark.parametrize("overlap", ["keep", "overwrite"])
-def test_a_segment_cannot_begin_in_another_unless_both_may_have_voxels(overlap: str) -> None:
+def test_what_undo_brings_back_never_meets_a_segment_added_since(overlap: str) -> None:
     session = new_session(Overlap(overlap), initial=painted(cube((1, 1, 1))))
-    with pytest.raises(ArgumentError, match=f"covers 8 voxels of 'tumour'.*replace_mask, .*overlap='{overlap}'"):
-        session.add_segment("node", painted(cube((2, 2, 2))))
-    assert session.segments == ("tumour",)
-    session.add_segment("node", painted(cube((5, 5, 5))))
-    both = new_session(Overlap.ALLOW, initial=painted(cube((1, 1, 1))))
-    both.add_segment("node", painted(cube((2, 2, 2))))
-    assert both.mask.array.sum() == both.mask_of("tumour").array.sum() == 27
+    session.replace_mask(painted(np.zeros(GRID.shape)))
+    session.add_segment("node", painted(cube((1, 1, 1))))
+    session.undo()
+    session.undo()
+    assert np.array_equal(session.mask_of("tumour").array, cube((1, 1, 1)))
+    assert session.mask.array.max() == 0
+
+
+def test_faint_probabilities_of_the_automatic_engine_are_nothing() -> None:
+    """Else every undo of it would be as large as the body."""
+    session = new_session()
+    session._auto.low = 0.015  # type: ignore[union-attr]
+    session.segment()
+    (step,) = session._segments.history.steps()
+    assert step.changes[0].box == ((0, 4), (0, 4), (0, 4))
 
 
 def test_a_segment_does_not_take_back_with_its_next_click_what_another_one_took() -> None:

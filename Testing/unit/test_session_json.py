@@ -257,15 +257,16 @@ def test_nonsense_is_found_or_does_no_harm(path: tuple, value: Any) -> None:
         assert harmless(data)
 
 
-@pytest.mark.parametrize("data", [None, [], "session", 5, {}, {"format": "tumorseg-session"}, {"version": 1}], ids=str)
+@pytest.mark.parametrize("data", [None, [], "session", 5, {}, {"version": 2}], ids=str)
 def test_what_is_no_session_is_said_to_be_none(data: Any) -> None:
     with pytest.raises(ReadError, match='no session: it must be a JSON object with "format": "tumorseg-session"'):
         Session.from_json(data, IMAGES)
 
 
-def test_a_session_of_a_later_version_is_refused() -> None:
-    with pytest.raises(ReadError, match='"version": 1'):
-        Session.from_json({**json.loads(saved()), "version": 2}, IMAGES)
+@pytest.mark.parametrize("version", [1, 3, None])
+def test_a_session_of_another_version_is_refused(version: int | None) -> None:
+    with pytest.raises(ReadError, match=f"a session of version {version} cannot be read; this program reads 2"):
+        Session.from_json({**json.loads(saved()), "version": version}, IMAGES)
 
 
 def packed(values: np.ndarray, cut: int = 0) -> str:
@@ -291,6 +292,10 @@ def edited(change: Callable[[dict], None]) -> dict:
         ("segment's name is text, not 5", lambda d: d["segments"][0].update(name=5)),
         ("'node' is empty or taken", lambda d: d["segments"][0].update(name="node")),
         ("segments that are not there: lung", lambda d: d["history"]["steps"][0].update(segment="lung")),
+        (
+            "an undo step changes a segment twice",
+            lambda d: d["history"]["steps"][0].update(changes=2 * d["history"]["steps"][0]["changes"]),
+        ),
         (
             "segments that are not there: lung",
             lambda d: d["history"]["steps"][0]["prompts"][0].update(segment="lung"),

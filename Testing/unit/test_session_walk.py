@@ -245,13 +245,12 @@ class Walk:
         if len(self.session.segments) == 4:
             return self.activate()
         name, mask = f"segment {len(self.session.segments)}", cube(self.voxel()) if self.sign() else None
-        met = mask is not None and any(((a >= TUMOUR) & (mask > 0)).any() for a in self.reference.arrays.values())
-        if met and self.reference.overlap is not Overlap.ALLOW:
-            with pytest.raises(ArgumentError, match=f"initial mask of segment '{name}' covers"):
-                self.session.add_segment(name, painted(mask))
-            return self.compare()
-        self.session.add_segment(name, None if mask is None else Mask(GRID, mask))
-        self.reference.add(name, mask)
+        edit = self.session.add_segment(name, None if mask is None else Mask(GRID, mask))
+        self.reference.add(name, None)
+        old = dict(self.reference.arrays)
+        if mask is not None:
+            self.reference.edit(255 * mask, ())
+        self.expect(edit, name, old)
         return self.compare()
 
     def stopped(self) -> None:

@@ -8,6 +8,7 @@ around the last prompt, from farther away where the tumour leaves the patch, and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from TumorSegLib.boxes import corner, joined, slices
 from TumorSegLib.engines.device import Runtime, placed
 from TumorSegLib.engines.networks import probabilities
 from TumorSegLib.engines.timing import Clock
-from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError
+from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError
 from TumorSegLib.geometry import Box, FloatArray, Grid
 from TumorSegLib.guidance import Hint, guidance_maps, lawful_balls, obey
 from TumorSegLib.memory import is_out_of_memory, memory_errors
@@ -101,7 +102,8 @@ class ClickEngine:
             ResourceError: memory does not suffice.
         """
         if self._runtime != self._wanted:
-            self._place(self._wanted)
+            with suppress(ResourceError):  # still full, so the network stays on the CPU
+                self._place(self._wanted)
         with memory_errors(f"to prepare images for {self.spec.name!r}"):
             return prepare_patches(images, self.spec)
 
@@ -125,18 +127,19 @@ class ClickEngine:
             cancel: asked before every run of the network.
 
         Raises:
-            ArgumentError: there is no click and no stroke.
-            GeometryError: the probability is not one of the first image's grid.
+            ArgumentError: there is no click and no stroke, or the probability is not uint8.
+            GeometryError: the probability has not the shape of the first image.
             Cancelled: ``cancel`` returned True.
             ResourceError: memory does not suffice, not even on the CPU.
         """
         hints = tuple(to_hints(prompts))
         if not hints:
             raise ArgumentError("a correction needs at least one click or stroke")
-        if probability.shape != prepared.grid.shape or probability.dtype != np.uint8:
+        if probability.dtype != np.uint8:
+            raise ArgumentError(f"the probability is {probability.dtype}; uint8 is needed, 255 for 1")
+        if probability.shape != prepared.grid.shape:
             raise GeometryError(
-                f"the probability is {probability.dtype} {probability.shape}; the first image needs uint8 "
-                f"{prepared.grid.shape} (k, j, i)"
+                f"the probability has shape {probability.shape}, the first image {prepared.grid.shape} (k, j, i)"
             )
         with memory_errors(f"to run {self.spec.name!r}"):
             task = _Task(prepared, probability, hints, cancel, Clock())

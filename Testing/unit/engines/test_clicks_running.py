@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -28,6 +30,7 @@ from Testing.unit.engines.click_cases import (
     the_same,
 )
 from TumorSegLib.boxes import slices
+from TumorSegLib.engines import clicks
 from TumorSegLib.engines.clicks import ClickEngine
 from TumorSegLib.engines.device import Runtime
 from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError, RoleError
@@ -148,12 +151,13 @@ def test_a_correction_needs_a_click_or_a_stroke(prompts: tuple[Prompt, ...]) -> 
         refined(engine_of(nothing), images_on(grid), blank(grid), *prompts)
 
 
-@pytest.mark.parametrize("start", [np.zeros((20, 22, 23), np.uint8), np.zeros((20, 22, 24), np.float32)])
-def test_a_probability_that_is_not_of_the_first_image_is_refused(start: np.ndarray) -> None:
-    engine = engine_of(nothing)
+def test_a_probability_that_is_not_of_the_first_image_is_refused() -> None:
+    engine, prompts = engine_of(nothing), Prompts((Click((9, 9, 9)),))
     prepared = engine.prepare(images_on(GRIDS["as the model"]))
-    with pytest.raises(GeometryError, match=r"the probability is \w+ \(20, 22, 2.\); .* needs uint8 \(20, 22, 24\)"):
-        engine.refine(prepared, start, Prompts((Click((9, 9, 9)),)))
+    with pytest.raises(GeometryError, match=r"shape \(20, 22, 23\), the first image \(20, 22, 24\)"):
+        engine.refine(prepared, np.zeros((20, 22, 23), np.uint8), prompts)
+    with pytest.raises(ArgumentError, match="float32; uint8 is needed"):
+        engine.refine(prepared, np.zeros((20, 22, 24), np.float32), prompts)
 
 
 def test_the_network_returns_to_its_device_with_the_next_case() -> None:
@@ -163,6 +167,19 @@ def test_the_network_returns_to_its_device_with_the_next_case() -> None:
     assert engine.info["precision"] == "float32"
     engine.prepare(images_on(GRIDS["oblique"]))
     assert engine.info["precision"] == "bfloat16"
+
+
+def test_the_network_stays_where_it_is_while_its_device_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ClickEngine(spec_of(), tiny_network(spec_of()), Runtime(CPU, torch.bfloat16))
+    engine._place(Runtime(CPU, torch.float32))
+
+    def full(*_: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(clicks, "placed", full)
+    prepared = engine.prepare(images_on(GRIDS["oblique"]))
+    assert engine.info["precision"] == "float32"
+    engine.refine(prepared, blank(GRIDS["oblique"]), Prompts((Click((9, 9, 9)),)))
 
 
 # --- real networks and sessions --------------------------------------------------------------------------------------
