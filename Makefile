@@ -3,13 +3,17 @@ PYTHON ?= python3
 DEVICE ?= cpu
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench clean lite-medsam
 
-demo: .venv/ready
+demo: lite-medsam
 	$(BIN)/tumorseg demo --output demo
 
-test: lint
+test: lint lite-medsam
 	$(BIN)/pytest
+
+# A published model, kept with the user's others; without a network what needs it is skipped.
+lite-medsam: .venv/ready
+	$(BIN)/tumorseg models download lite-medsam || echo "lite-medsam could not be downloaded; what needs it is skipped"
 
 lint: .venv/ready
 	$(BIN)/ruff check .

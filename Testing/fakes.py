@@ -13,11 +13,11 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from TumorSegLib.boxes import slices
-from TumorSegLib.errors import Cancelled
+from TumorSegLib.errors import ArgumentError, Cancelled, RoleError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.normalisation import Normalisation
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble
-from TumorSegLib.protocols import Cancel, Progress, Refinement, Result
+from TumorSegLib.protocols import BoxOptions, Cancel, Progress, Refinement, Result
 from TumorSegLib.registry import CARD_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, sha256_of
 from TumorSegLib.volume import Images, Mask, Volume
 
@@ -141,7 +141,7 @@ class BallEngine:
     def refine(
         self, prepared: Grid, probability: np.ndarray, prompts: Prompts, cancel: Cancel | None = None
     ) -> Refinement:
-        """Paints about the last prompt, which is a click or a stroke."""
+        """Paints about the last prompt, of a box about its middle."""
         _stop_if(cancel)
         last = voxels_of(prompts.items[-1])
         low = np.maximum(last.min(axis=0) - self.radius - 1, 0)
@@ -151,8 +151,8 @@ class BallEngine:
         lattice = np.stack(np.meshgrid(*map(np.arange, values.shape), indexing="ij"), axis=-1)[..., ::-1] + low
         near = np.linalg.norm(lattice[..., None, :] - last, axis=-1).min(axis=-1) <= self.radius
         noise = np.random.default_rng([len(prompts), *last[0]]).integers(0, 128, near.sum())
-        values[near] = noise + 128 * prompts.items[-1].positive
-        for prompt in prompts.items:
+        values[near] = noise + 128 * getattr(prompts.items[-1], "positive", True)
+        for prompt in (item for item in prompts.items if not isinstance(item, BoxPrompt)):
             inside = voxels_of(prompt)
             inside = inside[((inside >= low) & (inside < high)).all(axis=1)] - low
             values[tuple(inside.T[::-1])] = 255 * prompt.positive
@@ -160,8 +160,62 @@ class BallEngine:
         return Refinement((i, j, k), values, {"model": self.spec.name, "seconds": {"network": 0.0}})
 
 
+class EllipsoidEngine:
+    """A box engine that paints the ellipsoid inscribed in a box, in noise; the same box gives the same answer.
+
+    A box on one slice is followed for ``reach`` slices to both sides, within the region. It asks ``cancel`` before and
+    after its work and notes what it was shown.
+    """
+
+    def __init__(self, reach: int = 2) -> None:
+        self.spec = tiny_spec("ellipsoids", kind="box")
+        self.reach = reach
+        self.prepared: list[BoxOptions] = []
+        self.asked: list[tuple[BoxPrompt, BoxPrompt | None]] = []
+
+    def prepare(self, images: Images, options: BoxOptions | None = None) -> tuple[Grid, BoxOptions]:
+        """The grid of the first image, and the options; RoleError where there is no image of that role."""
+        options = options or BoxOptions()
+        if options.role and options.role not in images:
+            raise RoleError(f"there is no image {options.role!r}")
+        self.prepared.append(options)
+        return next(iter(images.values())).grid, options
+
+    def segment(
+        self,
+        prepared: tuple[Grid, BoxOptions],
+        prompt: BoxPrompt,
+        *,
+        within: BoxPrompt | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Refinement:
+        """Paints; ArgumentError where the box leaves the image."""
+        grid, options = prepared
+        _stop_if(cancel)
+        if any(low < 0 or high > n for (low, high), n in zip(prompt.box, grid.size)):
+            raise ArgumentError(f"box {prompt.box} leaves the image")
+        self.asked.append((prompt, within))
+        ranges, axis = list(prompt.box), prompt.thin_axis(grid)
+        if axis is not None:
+            low, high = within.box[axis] if within else (0, grid.size[axis])
+            first, end = prompt.box[axis]
+            ranges[axis] = (max(first - self.reach, low), min(end + self.reach, high))
+        shape = [high - low for low, high in ranges[::-1]]
+        squared = [(((np.arange(n) + 0.5) / n * 2 - 1) ** 2) for n in shape]
+        inside = squared[0][:, None, None] + squared[1][:, None] + squared[2] <= 1
+        noise = np.random.default_rng([number for limits in prompt.box for number in limits]).integers(0, 128, shape)
+        if progress is not None:
+            progress(shape[0], shape[0])
+        _stop_if(cancel)
+        info = {"model": self.spec.name, "slices": shape[0], "role": options.role or "ct"}
+        return Refinement((ranges[0], ranges[1], ranges[2]), (noise + 128 * inside).astype(np.uint8), info)
+
+
 def voxels_of(prompt: Click | Scribble | BoxPrompt) -> np.ndarray:
-    """The voxels ``[n, 3]`` as ``(i, j, k)`` that a click or a stroke is about."""
+    """The voxels ``[n, 3]`` as ``(i, j, k)`` that a prompt is about; of a box the one in its middle."""
+    if isinstance(prompt, BoxPrompt):
+        return np.array([[(low + high) // 2 for low, high in prompt.box]])
     return prompt.voxels() if isinstance(prompt, Scribble) else np.array([prompt.ijk])
 
 

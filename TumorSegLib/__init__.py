@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from TumorSegLib.engines.load import load_engine as load_engine
     from TumorSegLib.errors import ArgumentError as ArgumentError
     from TumorSegLib.errors import Cancelled as Cancelled
+    from TumorSegLib.errors import DownloadError as DownloadError
     from TumorSegLib.errors import GeometryError as GeometryError
     from TumorSegLib.errors import ModelError as ModelError
     from TumorSegLib.errors import ReadError as ReadError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from TumorSegLib.prompts import Click as Click
     from TumorSegLib.prompts import Prompts as Prompts
     from TumorSegLib.prompts import Scribble as Scribble
+    from TumorSegLib.protocols import BoxOptions as BoxOptions
     from TumorSegLib.protocols import Result as Result
     from TumorSegLib.registry import ModelSpec as ModelSpec
     from TumorSegLib.registry import list_models as list_models
@@ -56,6 +58,7 @@ _HOMES = {
     "errors": (
         "ArgumentError",
         "Cancelled",
+        "DownloadError",
         "GeometryError",
         "ModelError",
         "ReadError",
@@ -71,7 +74,7 @@ _HOMES = {
     "phantom": ("make_phantom",),
     "preview": ("write_preview",),
     "prompts": ("BoxPrompt", "Click", "Prompts", "Scribble"),
-    "protocols": ("Result",),
+    "protocols": ("BoxOptions", "Result"),
     "registry": ("ModelSpec", "list_models"),
     "segments": ("Edit", "Overlap"),
     "session": ("Session",),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from TumorSegLib import __version__
+from TumorSegLib.cli_box import add_box_arguments, run_box
+from TumorSegLib.cli_models import add_models_commands
 from TumorSegLib.cli_refine import add_refine_arguments, run_refine
-from TumorSegLib.cli_support import INPUT_HELP, MASK_SUFFIXES, check_outputs, parse_inputs, progress_bar
-from TumorSegLib.errors import ModelError, TumorSegError
+from TumorSegLib.cli_support import INPUT_HELP, MASK_SUFFIXES, add_command, check_outputs, parse_inputs, progress_bar
+from TumorSegLib.errors import TumorSegError
 from TumorSegLib.files import write_text
 from TumorSegLib.postprocess import fill_holes, remove_small
 from TumorSegLib.protocols import Result
-from TumorSegLib.registry import CARD_FILE, ModelFolder, find_model, list_models
 from TumorSegLib.report import DISCLAIMER, make_report, to_json
 from TumorSegLib.volume import Images, Mask, Volume
 from TumorSegLib.volume_io import WRITABLE, read_mask, read_volume, write_mask, write_volume
@@ -49,31 +49,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show an error's traceback")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_segment(commands)
-    refine = _command(commands, "refine", run_refine, "correct a mask, or begin one, from clicks and strokes")
+    refine = add_command(commands, "refine", run_refine, "correct a mask, or begin one, from clicks and strokes")
     add_refine_arguments(refine)
-    _add_models(commands)
-    evaluate = _command(commands, "evaluate", _evaluate, "compare a mask with a reference")
+    box = add_command(commands, "box", run_box, "segment what a box holds, slice by slice, with SAM or MedSAM")
+    add_box_arguments(box)
+    add_models_commands(commands)
+    evaluate = add_command(commands, "evaluate", _evaluate, "compare a mask with a reference")
     evaluate.add_argument("prediction", help="mask file")
     evaluate.add_argument("reference", help="mask file on the same grid")
     evaluate.add_argument("--json", metavar="FILE", help="write the metrics here, too")
-    demo = _command(commands, "demo", _demo, "segment a synthetic PET/CT and write all results to a folder")
+    demo = add_command(commands, "demo", _demo, "segment a synthetic PET/CT and write all results to a folder")
     demo.add_argument("--output", default="demo", metavar="FOLDER", help="where to (default %(default)s)")
     demo.add_argument("--seed", type=int, help="of the phantom, from 0 on (default: one that training never saw)")
     return parser
 
 
-def _command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], help_: str
-) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
-    # No default here: it would undo a --debug before the command.
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
-    parser.set_defaults(run=run)
-    return parser
-
-
 def _add_segment(commands: Any) -> None:
-    segment = _command(commands, "segment", _segment, "segment a case automatically")
+    segment = add_command(commands, "segment", _segment, "segment a case automatically")
     segment.add_argument(
         "--input",
         action="append",
@@ -120,17 +112,6 @@ def _millilitres(text: str) -> float:
     if not (math.isfinite(volume) and volume >= 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a volume of at least 0 ml")
     return volume
-
-
-def _add_models(commands: Any) -> None:
-    models = commands.add_parser("models", help="list, show or verify models", description="Manage models.")
-    actions = models.add_subparsers(required=True, metavar="ACTION")
-    _command(actions, "list", _list_models, "list the models found")
-    for name, run, help_ in (
-        ("show", _show_model, "print a model's card and description"),
-        ("verify", _verify_model, "compare a model's weights with their checksum"),
-    ):
-        _command(actions, name, run, help_).add_argument("name", help="name or folder of a model")
 
 
 def _segment(options: argparse.Namespace) -> None:
@@ -208,29 +189,6 @@ def _write_surface(result: Result, path: str) -> None:
     inside, probability = result.mask.array > 0, result.probability.array
     shown = np.where((probability > 0.5) == inside, probability, inside).astype(np.float32)
     write_surface(Volume(result.mask.grid, shown, "probability"), path)
-
-
-def _list_models(_: argparse.Namespace) -> None:
-    models = list_models()
-    if not models:
-        raise ModelError("no models found: neither bundled nor in $TUMORSEG_MODELS (default ~/.tumorseg/models)")
-    for model in models:
-        spec = model.spec
-        print(f"{spec.name:<16} {spec.kind:<7} {spec.version:<8} {spec.licence:<12} {spec.description}")
-
-
-def _show_model(options: argparse.Namespace) -> None:
-    model = find_model(options.name)
-    print(json.dumps(model.spec.to_dict(), indent=2))
-    card = model.path / CARD_FILE
-    if card.is_file():
-        print(f"\n{card.read_text(encoding='utf-8')}")
-
-
-def _verify_model(options: argparse.Namespace) -> None:
-    model: ModelFolder = find_model(options.name)
-    model.verify()
-    print(f"{model.spec.name} {model.spec.version}: weights match their checksum {model.spec.weights_sha256}")
 
 
 def _evaluate(options: argparse.Namespace) -> None:

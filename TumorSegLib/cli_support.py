@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from TumorSegLib.errors import ArgumentError, WriteError
 from TumorSegLib.protocols import Progress
@@ -17,6 +19,17 @@ INPUT_HELP = (
     "an image and its role, e.g. ct=CT_FOLDER or pet=pet.nii.gz; once per role. PATH is a NIfTI, NRRD or MHA file or a "
     "DICOM folder; FOLDER#SeriesInstanceUID picks one of several series. Results lie on the first one's grid"
 )
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], help_: str
+) -> argparse.ArgumentParser:
+    """Adds a command, or an action of one, that runs a function."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
+    # No default here: it would undo a --debug before the command.
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
+    parser.set_defaults(run=run)
+    return parser
 
 
 def parse_inputs(inputs: Sequence[str]) -> dict[str, str]:

@@ -39,6 +39,10 @@ class ModelError(TumorSegError):
     """A model is unknown, incomplete, corrupt or tampered with."""
 
 
+class DownloadError(TumorSegError):
+    """A file could not be fetched, or is not the one it should be; what was there before is unchanged."""
+
+
 class ResourceError(TumorSegError):
     """Memory, disk or a device ran out, after every cheaper way was tried."""
 

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from TumorSegLib.boxes import bounding_box, corner, moved, slices, whole
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry import Box, Grid
-from TumorSegLib.guidance import lawful_balls
+from TumorSegLib.guidance import Hint, lawful_balls
 from TumorSegLib.volume import Mask
 
 Voxel: TypeAlias = tuple[int, int, int]
@@ -173,6 +173,14 @@ class BoxPrompt:
             raise ArgumentError(f"a box is ((i0, i1), (j0, j1), (k0, k1)) in whole voxels, got {self.box}") from error
         object.__setattr__(self, "box", (i, j, k))
 
+    def thin_axis(self, grid: Grid) -> int | None:
+        """The axis (0, 1 or 2 for i, j or k) of the one slice that the box is drawn on; None for a box in 3D.
+
+        A slice is drawn on where the box is one voxel thick along one axis alone, and the image goes on beyond it.
+        """
+        thin = [axis for axis, (low, high) in enumerate(self.box) if high - low == 1]
+        return thin[0] if len(thin) == 1 and grid.size[thin[0]] > 1 else None
+
 
 Prompt: TypeAlias = Click | Scribble | BoxPrompt
 
@@ -201,6 +209,10 @@ class Prompts:
     def with_box(self, box: BoxPrompt) -> Prompts:
         """These and a box."""
         return Prompts((*self.items, box))
+
+    def hints(self) -> list[Hint]:
+        """Clicks and strokes as points in voxels of the image; boxes are left out."""
+        return [Hint(p.voxels().astype(float), p.positive) for p in self.items if not isinstance(p, BoxPrompt)]
 
     def unless_contradicted(
         self, box: Box, erased: BoolArray, drawn: BoolArray, spacing_mm: Sequence[float]

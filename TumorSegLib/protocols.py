@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry import Box
-from TumorSegLib.prompts import Prompts
+from TumorSegLib.prompts import BoxPrompt, Prompts
 from TumorSegLib.registry import ModelSpec
 from TumorSegLib.volume import Images, Mask, Volume
 
@@ -71,6 +72,30 @@ class AutoEngine(Protocol):
         """Segments a case; see :class:`TumorSegLib.engines.auto.AutoEngine`."""
 
 
+@dataclass(frozen=True)
+class BoxOptions:
+    """How a box is looked into.
+
+    Attributes:
+        role: of the image shown; the first one where empty.
+        axes: 0, 1 or 2 for slices along i, j or k; answers along several are averaged.
+        ct_window: name of the window a CT is shown through, see :mod:`TumorSegLib.windows`.
+
+    Raises:
+        ArgumentError: the axes are not such numbers, each at most once.
+    """
+
+    role: str = ""
+    axes: tuple[int, ...] = (2,)
+    ct_window: str = "soft-tissue"
+
+    def __post_init__(self) -> None:
+        axes = tuple(self.axes) if isinstance(self.axes, Sequence) else ()
+        if not axes or not set(axes) <= {0, 1, 2} or len(set(axes)) < len(axes):
+            raise ArgumentError(f"axes {self.axes!r} must name some of 0, 1 and 2 (i, j, k), each once")
+        object.__setattr__(self, "axes", axes)
+
+
 Prepared = TypeVar("Prepared")
 
 
@@ -88,3 +113,25 @@ class ClickEngine(Protocol[Prepared]):
         self, prepared: Prepared, probability: npt.NDArray[np.uint8], prompts: Prompts, cancel: Cancel | None = None
     ) -> Refinement:
         """Answers the last prompt; see :class:`TumorSegLib.engines.clicks.ClickEngine`."""
+
+
+class BoxEngine(Protocol[Prepared]):
+    """Segments what a box holds."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model this engine runs."""
+
+    def prepare(self, images: Images, options: BoxOptions | None = None) -> Prepared:
+        """What the engine needs of the images, computed once per case and options."""
+
+    def segment(
+        self,
+        prepared: Prepared,
+        prompt: BoxPrompt,
+        *,
+        within: BoxPrompt | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Refinement:
+        """Segments the tumour in a box; see :class:`TumorSegLib.engines.box.BoxEngine`."""

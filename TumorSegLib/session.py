@@ -12,9 +12,10 @@ import numpy as np
 from TumorSegLib.boxes import NOTHING, bounding_box, slices, whole
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry import Box
+from TumorSegLib.guidance import obey
 from TumorSegLib.memory import memory_errors
-from TumorSegLib.prompts import Click, Prompts, Scribble, check_inside
-from TumorSegLib.protocols import AutoEngine, Cancel, ClickEngine, Progress
+from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble, check_inside
+from TumorSegLib.protocols import AutoEngine, BoxEngine, BoxOptions, Cancel, ClickEngine, Progress, Refinement
 from TumorSegLib.segments import EMPTY, TUMOUR, Bytes, Edit, Overlap, Segments
 from TumorSegLib.session_json import segments_from_json, segments_to_json
 from TumorSegLib.volume import Images, Mask, Volume
@@ -37,6 +38,7 @@ class Session:
         *,
         auto: AutoEngine | None = None,
         clicks: ClickEngine[Any] | None = None,
+        box: BoxEngine[Any] | None = None,
         initial: Mask | None = None,
         overlap: Overlap | str = Overlap.KEEP,
     ) -> None:
@@ -46,6 +48,7 @@ class Session:
             images: role to image; masks lie on the first one's grid.
             auto: for :meth:`segment`.
             clicks: for :meth:`add_click` and :meth:`add_scribble`.
+            box: for :meth:`add_box`.
             initial: mask to begin with, on the first image's grid; what is not background is tumour.
             overlap: what happens where an edit of one segment meets another: ``keep`` (the other keeps its voxels),
                 ``overwrite`` (they move to the edited one) or ``allow`` (both have them).
@@ -58,8 +61,9 @@ class Session:
             raise ArgumentError("a session needs at least one image")
         self.images = dict(images)
         self.grid = next(iter(images.values())).grid
-        self._auto, self._clicks = auto, clicks
+        self._auto, self._clicks, self._box = auto, clicks, box
         self._prepared: Any = None
+        self._slices: dict[BoxOptions, Any] = {}
         self._writing = threading.Lock()
         self._segments = Segments(self.grid, overlap)
         self._initial: dict[str, tuple[Box, Bytes]] = {}
@@ -182,6 +186,51 @@ class Session:
             raise GeometryError(f"the scribble ({scribble.grid}) is not on the first image's grid ({self.grid})")
         return self._refine(scribble, cancel)
 
+    def add_box(
+        self,
+        box: BoxPrompt,
+        *,
+        within: BoxPrompt | None = None,
+        options: BoxOptions | None = None,
+        refine: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Edit:
+        """Finds the tumour in a box, as the active segment.
+
+        What the segment had in the box is replaced. A box one slice thick is the beginning of a tumour that is followed
+        along that axis and added to the segment. Clicks and strokes given before stay law.
+
+        Args:
+            box: in voxels of the first image.
+            within: region that a tumour followed from slice to slice does not leave.
+            options: which image is looked at, along which axes, and through which window.
+            refine: let the click engine correct the answer; nothing is added outside the box.
+            progress, cancel: as for :meth:`segment`.
+
+        Raises:
+            ArgumentError: the session has no box engine, or none for clicks where one is to refine; or the box leaves
+                the image.
+            TumorSegError: as :meth:`TumorSegLib.engines.box.BoxEngine.segment`.
+        """
+        if self._box is None:
+            raise ArgumentError("this session has no box engine; give one as Session(..., box=...)")
+        with self._editing():
+            clicks = self._prepare() if refine else None
+            answer = self._box.segment(
+                self._sliced(self._box, options or BoxOptions()), box, within=within, progress=progress, cancel=cancel
+            )
+            prompts = self.prompts.with_box(box)
+            start = self._segments.probability(self._active).copy()
+            _put(start, answer, added=box.thin_axis(self.grid) is not None)
+            obey(start, prompts.hints(), self.grid.spacing, certain=255)
+            info = {**answer.info}
+            if clicks is not None:
+                refined = clicks.refine(self._prepared, start, prompts, cancel)
+                _put(start, refined)
+                info["refined"] = refined.info
+            return self._segments.commit(self._active, whole(self.grid.shape), start, prompts, info)
+
     def replace_mask(self, mask: Mask) -> Edit:
         """Takes over a mask edited with other tools as the active segment; what is not background is tumour.
 
@@ -229,19 +278,20 @@ class Session:
         *,
         auto: AutoEngine | None = None,
         clicks: ClickEngine[Any] | None = None,
+        box: BoxEngine[Any] | None = None,
     ) -> Session:
         """The session that :meth:`to_json` described, with its undo steps.
 
         Args:
             data: parsed JSON.
-            images, auto, clicks: as for a new session; the first image must be the one it had.
+            images, auto, clicks, box: as for a new session; the first image must be the one it had.
 
         Raises:
             ReadError: the data are no session.
             GeometryError: the first image lies on another grid than the session's.
             RoleError: the first image has another role than the session's.
         """
-        session = cls(images, auto=auto, clicks=clicks)
+        session = cls(images, auto=auto, clicks=clicks, box=box)
         restored = segments_from_json(data, session.grid, list(images))
         session._segments, session._initial, session._active = restored
         return session
@@ -281,6 +331,12 @@ class Session:
             self._prepared = self._clicks.prepare(self.images)
         return self._clicks
 
+    def _sliced(self, engine: BoxEngine[Any], options: BoxOptions) -> Any:
+        """The image prepared for boxes with these options; with others it is forgotten."""
+        if options not in self._slices:
+            self._slices = {options: engine.prepare(self.images, options)}
+        return self._slices[options]
+
     def _refine(self, prompt: Click | Scribble, cancel: Cancel | None) -> Edit:
         with self._editing():
             engine = self._prepare()
@@ -301,3 +357,9 @@ class Session:
                 f"{what} lies in segment {', '.join(map(repr, owners))}, which keeps its voxels; "
                 'a session with overlap="overwrite" would take them'
             )
+
+
+def _put(probability: Bytes, answer: Refinement, added: bool = False) -> None:
+    """Writes an answer into a probability, in place, or adds it to what is there."""
+    at = slices(answer.box)
+    probability[at] = np.maximum(probability[at], answer.probability) if added else answer.probability

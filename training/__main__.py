@@ -54,7 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--fold", type=int, help="only this fold (default all cases)")
     evaluate.add_argument("--roles", help="one subset of roles, e.g. ct,pet (default every subset)")
     evaluate.add_argument("--mirror", action="store_true", help="average over mirror images")
-    evaluate.add_argument("--refiner", help="refinement model to measure by simulated clicks on top of --model")
+    evaluate.add_argument(
+        "--refiner", help="refinement model to measure by simulated clicks, or on boxes, on top of --model"
+    )
     evaluate.add_argument("--clicks", type=int, help="clicks per case (default 10), with --refiner")
     evaluate.add_argument(
         "--baselines", action="store_true", help="measure baselines on the same cases, with --refiner"
@@ -110,6 +112,9 @@ def _evaluate(options: argparse.Namespace) -> None:
     from TumorSegLib.registry import find_model
 
     _check_evaluate(options)
+    if find_model(options.model).spec.kind == "box":
+        _evaluate_boxes(options)
+        return
     engine = load_engine(options.model, options.device, options.precision, kind="auto")
     if options.refiner:
         _evaluate_clicks(options, engine)
@@ -165,6 +170,25 @@ def _evaluate_clicks(options: argparse.Namespace, auto: AutoEngine) -> None:
         write_curve(report, options.plot)
     if options.record:
         record_clicks(find_model(options.refiner), _command(options), report)
+
+
+def _evaluate_boxes(options: argparse.Namespace) -> None:
+    from training.evaluate_boxes import ROLES, Plan, evaluate_boxes, format_boxes
+    from TumorSegLib.engines.load import load_engine
+    from TumorSegLib.files import write_text
+
+    for name in ("clicks", "baselines", "plot", "record"):
+        if getattr(options, name) not in (None, False):
+            raise ArgumentError(f"--{name} does not go with {options.model!r}, which takes boxes")
+    engine = load_engine(options.model, options.device, options.precision, kind="box")
+    refiner = None
+    if options.refiner:
+        refiner = load_engine(options.refiner, options.device, options.precision, kind="clicks")
+    roles = options.roles.split(",") if options.roles is not None else ROLES
+    report = evaluate_boxes(Plan(engine, refiner), options.data, options.fold, roles)
+    print(format_boxes(report))
+    if options.json:
+        write_text(options.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
 
 
 def _command(options: argparse.Namespace) -> str:

@@ -18,7 +18,7 @@ import SimpleITK as sitk
 import torch
 from torch import nn
 
-from TumorSegLib.boxes import corner, joined, slices
+from TumorSegLib.boxes import corner, joined, moved, slices
 from TumorSegLib.engines.device import Runtime, placed
 from TumorSegLib.engines.networks import probabilities
 from TumorSegLib.engines.timing import Clock
@@ -55,13 +55,23 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """One correction: what there was and what the user said, in voxels of the user's grid."""
+    """One correction: what there was and what the user said, in voxels of the user's grid.
+
+    ``shown`` are the hints that the network sees, the last of which is what it answers; ``law`` those that are obeyed.
+    """
 
     prepared: Prepared
     probability: npt.NDArray[np.uint8]
-    hints: tuple[Hint, ...]
+    shown: tuple[Hint, ...]
+    law: tuple[Hint, ...]
+    boxes: tuple[Box, ...]
     cancel: Cancel | None
     clock: Clock
+
+    @property
+    def answers_box(self) -> bool:
+        """Whether the last prompt is a box, which the network is shown as a click that is not law."""
+        return len(self.shown) > len(self.law)
 
     def check(self) -> None:
         """Raises :class:`Cancelled` if the caller wants to stop."""
@@ -116,25 +126,27 @@ class ClickEngine:
     ) -> Refinement:
         """Answers the last of the prompts.
 
-        The mask is what has a probability of 128 or more. Voxels within 3 mm of a positive prompt are in it afterwards,
-        those of a negative one are not; elsewhere it changes only in the component, of the mask before and after,
-        that the last prompt lies in, and only within the largest patch looked through.
+        The mask is what has a probability of 128 or more. Voxels within 3 mm of a positive click or stroke are in it
+        afterwards, those of a negative one are not; elsewhere it changes only in the component, of the mask before and
+        after, that the last prompt lies in, and only within the largest patch looked through. Where there are boxes,
+        other than on one slice, nothing else is added outside them but by a positive click or stroke out there. A box
+        as the last prompt is answered as a click would be on the voxel deepest within what the mask has in it, but that
+        voxel is not law.
 
         Args:
             prepared: from :meth:`prepare`.
             probability: uint8 ``[k, j, i]`` on the grid of the first image, 255 for 1; not changed.
-            prompts: all that hold, in order; boxes are left out.
+            prompts: all that hold, in order.
             cancel: asked before every run of the network.
 
         Raises:
-            ArgumentError: there is no click and no stroke, or the probability is not uint8.
+            ArgumentError: there is no prompt, or the probability is not uint8.
             GeometryError: the probability has not the shape of the first image.
             Cancelled: ``cancel`` returned True.
             ResourceError: memory does not suffice, not even on the CPU.
         """
-        hints = tuple(to_hints(prompts))
-        if not hints:
-            raise ArgumentError("a correction needs at least one click or stroke")
+        if not prompts.items:
+            raise ArgumentError("a correction needs at least one prompt")
         if probability.dtype != np.uint8:
             raise ArgumentError(f"the probability is {probability.dtype}; uint8 is needed, 255 for 1")
         if probability.shape != prepared.grid.shape:
@@ -142,7 +154,12 @@ class ClickEngine:
                 f"the probability has shape {probability.shape}, the first image {prepared.grid.shape} (k, j, i)"
             )
         with memory_errors(f"to run {self.spec.name!r}"):
-            task = _Task(prepared, probability, hints, cancel, Clock())
+            law = tuple(prompts.hints())
+            grid, last = prepared.grid, prompts.items[-1]
+            shown = (*law, _heart(probability, last.box, grid.spacing)) if isinstance(last, BoxPrompt) else law
+            # A tumour boxed on one slice goes on beyond it.
+            boxes = tuple(p.box for p in prompts.items if isinstance(p, BoxPrompt) and p.thin_axis(grid) is None)
+            task = _Task(prepared, probability, shown, law, boxes, cancel, Clock())
             try:
                 return self._refine(task)
             except (RuntimeError, MemoryError) as error:
@@ -153,7 +170,7 @@ class ClickEngine:
             return self._refine(task)
 
     def _refine(self, task: _Task) -> Refinement:
-        grid, last = task.prepared.grid, task.hints[-1]
+        grid, last = task.prepared.grid, task.shown[-1]
         centre = grid.to_ras(_middle(last.points))
         patch = task.prepared.patch(centre, OWN)
         work = _Work.around(task, [patch.grid])
@@ -179,12 +196,12 @@ class ClickEngine:
         """The probability in a patch before, and what the network makes of it."""
         task.check()
         before = sample_probability(work.values, work.box, task.prepared.grid, patch.grid)
-        hints = [_in_patch(hint, task.prepared.grid, patch) for hint in task.hints]
-        maps = guidance_maps(hints, patch.grid.shape, patch.grid.spacing)
+        shown, law = ([_in_patch(h, task.prepared.grid, patch) for h in hints] for hints in (task.shown, task.law))
+        maps = guidance_maps(shown, patch.grid.shape, patch.grid.spacing)
         channels = torch.from_numpy(np.concatenate([patch.images, before[None], maps]))
         task.clock.lap("encode")
         answer = self._run(channels)
-        obey(answer, hints, patch.grid.spacing)
+        obey(answer, law, patch.grid.spacing)
         task.clock.lap("network")
         return before, answer
 
@@ -201,16 +218,6 @@ class ClickEngine:
         self._runtime = runtime
 
 
-def to_hints(prompts: Prompts) -> list[Hint]:
-    """Clicks and strokes as points in voxels of the user's grid."""
-    hints = []
-    for prompt in prompts.items:
-        if isinstance(prompt, BoxPrompt):
-            continue
-        hints.append(Hint(prompt.voxels().astype(float), prompt.positive))
-    return hints
-
-
 @dataclass(eq=False)
 class _Work:
     """The part of the probability that a correction may change."""
@@ -224,7 +231,7 @@ class _Work:
         """A copy of what patches and the last prompt can reach."""
         grid = task.prepared.grid
         boxes = [box for box in (covering_box(patch, grid) for patch in patches) if box is not None]
-        balls = lawful_balls(task.hints[-1].points, grid.shape, grid.spacing)
+        balls = lawful_balls(task.shown[-1].points, grid.shape, grid.spacing)
         boxes += [((i.start, i.stop), (j.start, j.stop), (k.start, k.stop)) for (k, j, i), _ in balls]
         box = joined(boxes)
         return cls(task, box, task.probability[slices(box)].copy())
@@ -237,16 +244,48 @@ class _Work:
     def finished(self) -> tuple[Box, npt.NDArray[np.uint8]]:
         """The rules applied: the user's input is law, and what is not connected with it stays."""
         before, after = self.task.probability[slices(self.box)], self.values
-        hints = [replace(hint, points=hint.points - corner(self.box)) for hint in self.task.hints]
-        spacing = self.task.prepared.grid.spacing
-        obey(after, hints, spacing, certain=255)
+        law = [replace(hint, points=hint.points - corner(self.box)) for hint in self.task.law]
+        spacing, last = self.task.prepared.grid.spacing, self.task.shown[-1]
+        obey(after, law, spacing, certain=255)
         old, new = before >= TUMOUR, after >= TUMOUR
-        allowed = _components(old | new, hints[-1].points)
-        for at, inside in lawful_balls(hints[-1].points, after.shape, spacing):
-            allowed[at] |= inside
+        allowed = _components(old | new, last.points - corner(self.box)) & (old | self._open(last))
+        if not self.task.answers_box:
+            for at, inside in lawful_balls(last.points - corner(self.box), after.shape, spacing):
+                allowed[at] |= inside
         kept = (old != new) & ~allowed
         after[kept] = before[kept]
         return self.box, after
+
+    def _open(self, last: Hint) -> BoolArray:
+        """Where the correction may add to the mask: in boxes the user gave, or anywhere if asked for outside them."""
+        boxes = [moved(box, [-n for n in corner(self.box)]) for box in self.task.boxes]
+        inside = np.full(self.values.shape, not boxes or self._asked_outside(last))
+        for (i0, i1), (j0, j1), (k0, k1) in boxes:
+            inside[max(k0, 0) : max(k1, 0), max(j0, 0) : max(j1, 0), max(i0, 0) : max(i1, 0)] = True
+        return inside
+
+    def _asked_outside(self, last: Hint) -> bool:
+        """Whether the last prompt is a positive click or stroke with a voxel in none of the boxes."""
+        if self.task.answers_box or not last.positive:
+            return False
+        limits = np.array(self.task.boxes)  # [boxes, 3, 2]
+        held = (last.points[:, None] >= limits[..., 0]) & (last.points[:, None] < limits[..., 1])
+        return bool(np.any(~np.any(np.all(held, axis=2), axis=1)))
+
+
+def _heart(probability: npt.NDArray[np.uint8], box: Box, spacing_mm: Sequence[float]) -> Hint:
+    """The voxel deepest (mm) within what the mask has in a box; the middle of the box where that is nothing."""
+    from scipy.ndimage import distance_transform_edt
+
+    inside = probability[slices(box)] >= TUMOUR
+    if not inside.any():
+        return Hint(np.array([[(low + high - 1) / 2 for low, high in box]]), True)
+    # Not across a slice: on a box of one, all voxels would be as deep as it is thick.
+    sides = [(int(n > 1),) * 2 for n in inside.shape]
+    depth = distance_transform_edt(np.pad(inside, sides), tuple(spacing_mm)[::-1])
+    depth = depth[tuple(slice(before, before + n) for (before, _), n in zip(sides, inside.shape))]
+    at = np.unravel_index(int(depth.argmax()), depth.shape)[::-1]
+    return Hint(np.array([at], dtype=float) + corner(box), True)
 
 
 def _components(mask: BoolArray, points: FloatArray) -> BoolArray:

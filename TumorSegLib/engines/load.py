@@ -12,13 +12,13 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from TumorSegLib.engines.auto import AutoEngine
+from TumorSegLib.engines.box import BoxEngine
 from TumorSegLib.engines.clicks import ClickEngine
 from TumorSegLib.engines.device import choose_runtime
 from TumorSegLib.engines.networks import build_network
+from TumorSegLib.engines.sam import Sam, build_sam
 from TumorSegLib.errors import ModelError, WriteError
 from TumorSegLib.registry import ModelSpec, find_model
-
-ENGINES: dict[str, type[AutoEngine] | type[ClickEngine]] = {"auto": AutoEngine, "clicks": ClickEngine}
 
 
 @overload
@@ -35,24 +35,31 @@ def load_engine(
 
 @overload
 def load_engine(
+    name_or_path: str | os.PathLike[str], device: str = ..., precision: str = ..., *, kind: Literal["box"]
+) -> BoxEngine: ...
+
+
+@overload
+def load_engine(
     name_or_path: str | os.PathLike[str], device: str = ..., precision: str = ..., *, kind: None = ...
 ) -> Any: ...
 
 
 def load_engine(
     name_or_path: str | os.PathLike[str], device: str = "auto", precision: str = "auto", *, kind: str | None = None
-) -> AutoEngine | ClickEngine:
+) -> AutoEngine | ClickEngine | BoxEngine:
     """Loads a model by name or folder.
 
     Args:
         name_or_path: a name as ``tumorseg models list`` shows it, or the path of a model folder.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto`` (bfloat16 where the device computes it natively), ``float32``, ``bfloat16`` or ``float16``.
-        kind: ``auto`` or ``clicks``, where only that will do; whatever the model is by default.
+        kind: ``auto``, ``clicks`` or ``box``, where only that will do; whatever the model is by default.
 
     Returns:
         An :class:`~TumorSegLib.engines.auto.AutoEngine` for a model of kind ``auto``, a
-        :class:`~TumorSegLib.engines.clicks.ClickEngine` for kind ``clicks``.
+        :class:`~TumorSegLib.engines.clicks.ClickEngine` for kind ``clicks``, a
+        :class:`~TumorSegLib.engines.box.BoxEngine` for kind ``box``.
 
     Raises:
         ModelError: no such model, it is of another kind, or its weights are missing, corrupt or not those it was
@@ -62,20 +69,28 @@ def load_engine(
     """
     runtime = choose_runtime(device, precision)
     spec = find_model(name_or_path).spec
-    if spec.kind not in ENGINES:
-        raise ModelError(f"model {spec.name!r} is of kind {spec.kind!r}; this version runs {', '.join(ENGINES)}")
     if kind not in (None, spec.kind):
         raise ModelError(f"model {spec.name!r} is of kind {spec.kind!r}, one of kind {kind!r} is needed here")
-    return ENGINES[spec.kind](spec, load_network(name_or_path), runtime)
+    network = load_network(name_or_path)
+    if isinstance(network, Sam):
+        return BoxEngine(spec, network, runtime)
+    return AutoEngine(spec, network, runtime) if spec.kind == "auto" else ClickEngine(spec, network, runtime)
 
 
 def load_network(name_or_path: str | os.PathLike[str]) -> nn.Module:
     """The bare network of a model in evaluation mode, float32 on the CPU; raises :class:`ModelError`."""
     model = find_model(name_or_path)
     model.verify()
-    network = build_network(model.spec)
+    network = _build(model.spec)
     read_weights(network, model.weights, model.spec)
     return network.eval()
+
+
+def _build(spec: ModelSpec) -> nn.Module:
+    if spec.kind != "box":
+        return build_network(spec)
+    arguments = {key: value for key, value in spec.arguments.items() if key != "pixels"}
+    return build_sam(spec.network, arguments, spec.name)
 
 
 def read_weights(network: nn.Module, path: Path, spec: ModelSpec) -> None:

@@ -36,7 +36,7 @@ from TumorSegLib.engines.device import Runtime
 from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError, RoleError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.preprocess import prepare
-from TumorSegLib.prompts import BoxPrompt, Click, Prompt, Prompts
+from TumorSegLib.prompts import Click, Prompts
 from TumorSegLib.session import Session
 from TumorSegLib.volume import Volume
 
@@ -144,11 +144,10 @@ def test_other_failures_are_not_taken_for_a_lack_of_memory() -> None:
         refined(engine_of(broken), images_on(GRIDS["oblique"]), blank(GRIDS["oblique"]), Click((9, 9, 9)))
 
 
-@pytest.mark.parametrize("prompts", [(), (BoxPrompt(((0, 3), (0, 3), (0, 3))),)])
-def test_a_correction_needs_a_click_or_a_stroke(prompts: tuple[Prompt, ...]) -> None:
+def test_a_correction_needs_a_prompt() -> None:
     grid = GRIDS["oblique"]
-    with pytest.raises(ArgumentError, match="at least one click or stroke"):
-        refined(engine_of(nothing), images_on(grid), blank(grid), *prompts)
+    with pytest.raises(ArgumentError, match="at least one prompt"):
+        refined(engine_of(nothing), images_on(grid), blank(grid))
 
 
 def test_a_probability_that_is_not_of_the_first_image_is_refused() -> None:

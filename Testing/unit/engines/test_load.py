@@ -58,9 +58,9 @@ def test_missing_weights_are_refused_by_name(folder):
         load_engine(folder, "cpu")
 
 
-def test_a_kind_that_this_version_does_not_run_is_refused(folder):
-    write_spec(folder, replace(SPEC, kind="box"))
-    with pytest.raises(ModelError, match="'two' is of kind 'box'; this version runs auto, clicks"):
+def test_a_network_that_takes_no_boxes_is_refused_for_them(folder):
+    write_spec(folder, replace(SPEC, kind="box", weights_sha256=sha256_of(folder / WEIGHTS_FILE)))
+    with pytest.raises(ModelError, match=r"'two'.*ResidualDynUNet"):
         load_engine(folder, "cpu")
 
 

@@ -1,0 +1,118 @@
+"""A network of SAM's shape whose answers are known, and small images, for the tests of the box engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from Testing.fakes import tiny_spec
+from Testing.unit.engines.click_cases import distance
+from TumorSegLib.boxes import bounding_box, slices
+from TumorSegLib.engines.box import BoxEngine, Slices
+from TumorSegLib.engines.device import Runtime
+from TumorSegLib.geometry import Box, Grid
+from TumorSegLib.prompts import BoxPrompt
+from TumorSegLib.protocols import BoxEngine as Protocol
+from TumorSegLib.protocols import BoxOptions, Refinement
+from TumorSegLib.registry import ModelSpec
+from TumorSegLib.volume import Volume
+
+SIZE = 64
+CPU = torch.device("cpu")
+CUBE = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+
+
+class BrightSam(nn.Module):
+    """Embeds a slice as itself and calls tumour what is bright within the box; remembers what it was asked.
+
+    Attributes:
+        encoded: slices per call.
+        boxes: of every call ``[n, 4]``.
+        before: called before either; may raise.
+    """
+
+    def __init__(self, before: Callable[[], None] = lambda: None) -> None:
+        super().__init__()
+        self.image_size, self.embedding_size = SIZE, SIZE // 4
+        self.encoded: list[int] = []
+        self.boxes: list[torch.Tensor] = []
+        self.before = before
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        self.before()
+        assert images.shape[1:] == (3, SIZE, SIZE)
+        assert torch.equal(images[:, 0], images[:, 2])
+        self.encoded.append(len(images))
+        return images[:, :1]
+
+    def decode(self, embeddings: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.before()
+        assert embeddings.dtype == boxes.dtype == torch.float32
+        assert len(embeddings) == len(boxes)
+        self.boxes.append(boxes)
+        at = torch.arange(SIZE) + 0.5
+        left, top, right, bottom = boxes.T[:, :, None]
+        held = ((at >= top) & (at < bottom))[:, :, None] & ((at >= left) & (at < right))[:, None]
+        found = (embeddings[:, 0] > 0.5) & held
+        return torch.where(found, 10.0, -10.0)[:, None], found.flatten(1).any(dim=1).float()[:, None]
+
+
+def box_spec(pixels: str = "unit") -> ModelSpec:
+    return tiny_spec("bright", kind="box", network="SamViT", arguments={"pixels": pixels}, patch=(1, SIZE, SIZE))
+
+
+def bright_engine(network: Any = None, dtype: torch.dtype = torch.float32) -> BoxEngine:
+    engine = BoxEngine(box_spec(), BrightSam() if network is None else network, Runtime(CPU, dtype))
+    as_the_protocol: Protocol[Slices] = engine
+    assert as_the_protocol is engine
+    return engine
+
+
+def ball(grid: Grid, radius_mm: float, centre: tuple[float, float, float] | None = None) -> np.ndarray:
+    """Voxels of a ball, about the middle of the grid unless a voxel ``(i, j, k)`` is given."""
+    return distance(grid, [centre or [(n - 1) / 2 for n in grid.size]]) < radius_mm
+
+
+def ct_of(grid: Grid, tumour: np.ndarray) -> Volume:
+    """CT of 200 HU in the tumour, -100 HU elsewhere."""
+    return Volume(grid, np.where(tumour, 200, -100).astype(np.int16), "ct")
+
+
+def box_about(tumour: np.ndarray, grid: Grid, margin_mm: float = 2.0) -> Box:
+    """The box around a tumour with a margin, cut to the image."""
+    tight = bounding_box(tumour)
+    assert tight is not None
+    ranges = []
+    for (low, high), n, step in zip(tight, grid.size, grid.spacing):
+        margin = round(margin_mm / step)
+        ranges.append((max(low - margin, 0), min(high + margin, n)))
+    return ranges[0], ranges[1], ranges[2]
+
+
+def pasted(grid: Grid, refinement: Refinement) -> np.ndarray:
+    """The answer as a mask of the whole grid."""
+    assert refinement.probability.dtype == np.uint8
+    assert refinement.probability.flags.c_contiguous
+    mask = np.zeros(grid.shape, dtype=bool)
+    assert mask[slices(refinement.box)].shape == refinement.probability.shape
+    mask[slices(refinement.box)] = refinement.probability >= 128
+    return mask
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return 2 * float((one & other).sum()) / float(one.sum() + other.sum())
+
+
+def asked(engine: BoxEngine, volume: Volume, box: Box, axes: tuple[int, ...] = (2,), **more: Any) -> np.ndarray:
+    prepared = engine.prepare({volume.role: volume}, BoxOptions(axes=axes))
+    return pasted(volume.grid, engine.segment(prepared, BoxPrompt(box), **more))
+
+
+def on_slice(box: Box, axis: int, number: int) -> BoxPrompt:
+    ranges = list(box)
+    ranges[axis] = (number, number + 1)
+    return BoxPrompt((ranges[0], ranges[1], ranges[2]))

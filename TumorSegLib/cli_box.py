@@ -1,0 +1,129 @@
+"""The command ``tumorseg box``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from TumorSegLib.cli_support import INPUT_HELP, MASK_SUFFIXES, check_outputs, parse_inputs, progress_bar
+from TumorSegLib.errors import ArgumentError
+from TumorSegLib.files import write_text
+from TumorSegLib.geometry import Grid
+from TumorSegLib.markups import read_prompts
+from TumorSegLib.prompts import BoxPrompt
+from TumorSegLib.protocols import BoxOptions
+from TumorSegLib.session import Session
+from TumorSegLib.volume import Images
+from TumorSegLib.volume_io import read_volume, write_mask
+from TumorSegLib.windows import CT_WINDOWS, DEFAULT_CT_WINDOW
+
+AXES = {"i": (0,), "j": (1,), "k": (2,), "all": (0, 1, 2)}
+
+
+def add_box_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    parser.add_argument("--input", action="append", required=True, metavar="ROLE=PATH", help=INPUT_HELP)
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument(
+        "--box",
+        metavar="I0,I1,J0,J1[,K0,K1]",
+        help="voxels of the first image, each range without its end; only two ranges with --slice: then the tumour is "
+        "followed as far as it goes",
+    )
+    place.add_argument("--roi", metavar="FILE", help="a region of interest from 3D Slicer, .mrk.json")
+    parser.add_argument(
+        "--slice",
+        type=int,
+        metavar="N",
+        help="begin with the box on this slice of --axis and follow the tumour to the slices on both sides",
+    )
+    parser.add_argument("--axis", choices=AXES, default="k", help="look at slices along it (default %(default)s)")
+    parser.add_argument("--role", default="", help="image to look at (default: the first)")
+    parser.add_argument(
+        "--ct-window", choices=CT_WINDOWS, default=DEFAULT_CT_WINDOW, help="for a CT (default %(default)s)"
+    )
+    parser.add_argument("--model", default="lite-medsam", help="box model, name or folder (default %(default)s)")
+    parser.add_argument("--refine", metavar="MODEL", help="refinement model that corrects the result, e.g. sts-clicks")
+    parser.add_argument(
+        "--output", action="append", required=True, metavar="FILE", help=f"mask, {', '.join(MASK_SUFFIXES)}; repeatable"
+    )
+    parser.add_argument("--session", metavar="FILE", help="keep mask, box and undo step here, .json")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 or float16 (default %(default)s)")
+
+
+def run_box(options: argparse.Namespace) -> None:
+    """Runs the command; raises :class:`TumorSegError` for bad input, before anything is written."""
+    inputs = parse_inputs(options.input)
+    if options.slice is not None and options.axis == "all":
+        raise ArgumentError("--slice follows the tumour along one axis: --axis must be i, j or k")
+    read = [*inputs.values(), *([options.roi] if options.roi else [])]
+    check_outputs([(options.output, MASK_SUFFIXES), ((options.session,), (".json",))], read)
+    images: Images = {role: read_volume(path, role) for role, path in inputs.items()}
+    grid = next(iter(images.values())).grid
+    box, within = _place(options, grid)
+    # Imports torch, which takes seconds: not before the input is read.
+    from TumorSegLib.engines.load import load_engine
+
+    engine = load_engine(options.model, options.device, options.precision, kind="box")
+    clicks = load_engine(options.refine, options.device, options.precision, kind="clicks") if options.refine else None
+    session = Session(images, box=engine, clicks=clicks)
+    settings = BoxOptions(options.role, AXES[options.axis], options.ct_window)
+    with progress_bar("Segmenting") as progress:
+        edit = session.add_box(box, within=within, options=settings, refine=clicks is not None, progress=progress)
+    for path in options.output:
+        write_mask(session.mask, path)
+    if options.session:
+        write_text(options.session, json.dumps(session.to_json()) + "\n")
+    if images[edit.info["role"]].grid != grid:
+        print(f"resampled to the grid of {next(iter(images))}: {edit.info['role']}")
+    print(
+        f"{options.model}: {edit.info['slices']} slices of {edit.info['role']}; tumour of "
+        f"{session.mask.volume_ml:.1f} ml, written to {', '.join(options.output)}"
+    )
+
+
+def _place(options: argparse.Namespace, grid: Grid) -> tuple[BoxPrompt, BoxPrompt | None]:
+    """The box, and the region a tumour that is followed must not leave."""
+    ranges = _roi(options.roi, grid) if options.roi else _ranges(options.box)
+    if options.slice is None:
+        if len(ranges) != 3:
+            raise ArgumentError(f"--box {options.box} has {len(ranges)} ranges; without --slice three are needed")
+        return _within(ranges, grid), None
+    axis = AXES[options.axis][0]
+    if not 0 <= options.slice < grid.size[axis]:
+        raise ArgumentError(f"--slice {options.slice} is not one of the image's: 0 to {grid.size[axis] - 1}")
+    own = (options.slice, options.slice + 1)
+    if len(ranges) == 2:
+        return _within([*ranges[:axis], own, *ranges[axis:]], grid), None
+    region = _within(ranges, grid)
+    low, high = region.box[axis]
+    if not low <= options.slice < high:
+        raise ArgumentError(
+            f"--slice {options.slice} lies outside the box, whose range {options.axis} is [{low}, {high})"
+        )
+    return _within([own if n == axis else limits for n, limits in enumerate(ranges)], grid), region
+
+
+def _ranges(text: str) -> list[tuple[int, int]]:
+    try:
+        numbers = [int(number) for number in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) not in (4, 6):
+        raise ArgumentError(f"--box {text!r} is not of the form I0,I1,J0,J1,K0,K1 in whole voxels")
+    return list(zip(numbers[::2], numbers[1::2]))
+
+
+def _roi(path: str, grid: Grid) -> list[tuple[int, int]]:
+    boxes = [prompt for prompt in read_prompts(path, grid).items if isinstance(prompt, BoxPrompt)]
+    if len(boxes) != 1:
+        raise ArgumentError(f"{path}: holds {len(boxes)} regions of interest; one is needed")
+    return list(boxes[0].box)
+
+
+def _within(ranges: list[tuple[int, int]], grid: Grid) -> BoxPrompt:
+    i, j, k = ranges
+    box = BoxPrompt((i, j, k))
+    grid.crop(box.box)
+    return box

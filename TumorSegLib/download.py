@@ -1,0 +1,325 @@
+"""Fetching files over HTTP.
+
+What arrives is compared with a SHA-256 known beforehand and takes its place in one step, so a file of that name is
+always whole and the right one. The standard library does it, with the proxies of the environment (``HTTPS_PROXY``).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import queue
+import shutil
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.message import Message
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+from TumorSegLib.errors import ArgumentError, Cancelled, DownloadError, ResourceError, TumorSegError, WriteError
+
+BLOCK = 1 << 18
+#: Seconds a server may stay silent, and between two looks at ``cancel``.
+TIMEOUT_S, POLL_S = 30.0, 0.1
+NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota error
+OK, PARTIAL, BEYOND_THE_END = 200, 206, 416
+
+#: Called with (bytes done, bytes in all).
+ByteProgress: TypeAlias = Callable[[int, int], None]
+#: True stops the work; as :data:`TumorSegLib.protocols.Cancel`, which lies in a higher layer.
+Stop: TypeAlias = Callable[[], bool]
+Check: TypeAlias = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file on a web server.
+
+    Attributes:
+        url: http or https address; redirections are followed.
+        sha256: of the file, 64 hexadecimal digits in lower case.
+        size_bytes: its length.
+        licence: SPDX name of its licence.
+    """
+
+    url: str
+    sha256: str
+    size_bytes: int
+    licence: str
+
+
+def download(source: Source, target: Path, progress: ByteProgress | None = None, cancel: Stop | None = None) -> Path:
+    """Fetches a file, going on from what an earlier, interrupted try left in ``.NAME.part`` beside the target.
+
+    Ranges are asked for as in RFC 9110, section 14. A server that ignores them, or whose file changed in between, is
+    asked for the whole file anew. Nothing is fetched where the target is the right file already.
+
+    Args:
+        source: what to fetch.
+        target: file to write; its folder is created.
+        progress: called with (bytes done, bytes in all), kept bytes included, after every block.
+        cancel: asked at least ten times a second, a silent server notwithstanding.
+
+    Returns:
+        The target.
+
+    Raises:
+        ArgumentError: the address is not http or https.
+        DownloadError: the server cannot be reached, has no such file, stops sending (what has arrived is kept), or
+            sends other than what the source says (what has arrived is deleted, so that the next try starts anew).
+        ResourceError: the disk has no room for it.
+        WriteError: the folder cannot be written.
+        Cancelled: ``cancel`` returned True; what has arrived is kept.
+    """
+    target = Path(target)
+    if not source.url.lower().startswith(("https://", "http://")):
+        raise ArgumentError(f"{source.url!r} cannot be downloaded: an address starts with https:// or http://")
+    with writing(target):
+        transfer = _Transfer(source, target, progress or no_progress, cancel or _never)
+        if not (target.is_file() and target.stat().st_size == source.size_bytes and transfer.is_in(target)):
+            transfer.run()
+    return target
+
+
+def require_space(folder: Path, size_bytes: int) -> None:
+    """Checks that the disk of a folder, which need not exist yet, has room for so many bytes.
+
+    Raises:
+        ResourceError: it has not; the message states both figures.
+    """
+    folder = Path(folder).absolute()
+    existing = next((path for path in (folder, *folder.parents) if path.is_dir()), folder)
+    free = shutil.disk_usage(existing).free
+    if free < size_bytes:
+        raise ResourceError(
+            f"{folder}: {size_bytes / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free on this disk; "
+            "make room or choose another folder"
+        )
+
+
+def no_progress(_done: int, _total: int) -> None:
+    """Progress nobody asked for."""
+
+
+def _never() -> bool:
+    return False
+
+
+@contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Creates the folder of a target; errors of the file system become the library's.
+
+    Raises:
+        ResourceError: the disk is full.
+        WriteError: anything else went wrong with the files.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise ResourceError(f"{target}: the disk is full; make room and try again") from error
+        raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def digest_of(path: Path, check: Check) -> hashlib._Hash:
+    """SHA-256 of a file; ``check`` is called between blocks and may raise."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            check()
+            digest.update(block)
+    return digest
+
+
+class _Head(NamedTuple):
+    status: int
+    headers: Message
+
+
+@dataclass
+class _Transfer:
+    """The state of a download: how much has arrived, and its checksum so far."""
+
+    source: Source
+    target: Path
+    progress: ByteProgress
+    cancel: Stop
+    done: int = 0
+    digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    @property
+    def part(self) -> Path:
+        return self.target.with_name(f".{self.target.name}.part")
+
+    def is_in(self, path: Path) -> bool:
+        return digest_of(path, self._check).hexdigest() == self.source.sha256
+
+    def run(self) -> None:
+        try:
+            kept = self._take_up()
+            self._receive()
+            if kept and not self._is_right():  # what was kept may be of another file, so that is tried without it
+                self._forget()
+                self._receive()
+            if not self._is_right():
+                found = self.digest.hexdigest()
+                self._forget()
+                raise self._failure(f"its sha256 is {found}, it should be {self.source.sha256}")
+            os.replace(self.part, self.target)
+        finally:
+            if self.part.is_file() and self.part.stat().st_size == 0:
+                self.part.unlink()
+
+    def _take_up(self) -> int:
+        """Reads what an earlier try left; the number of its bytes."""
+        if self.part.is_file() and self.part.stat().st_size <= self.source.size_bytes:
+            self.digest = digest_of(self.part, self._check)
+            self.done = self.part.stat().st_size
+        else:
+            self._forget()
+        self.part.touch()  # a folder that cannot be written is found out before anything is sent
+        self.progress(self.done, self.source.size_bytes)
+        return self.done
+
+    def _receive(self) -> None:
+        """Gets the bytes that are missing; at most twice, since what is asked for anew is the whole file."""
+        missing = self.source.size_bytes - self.done
+        if not missing:
+            return
+        require_space(self.part.parent, missing)
+        with _answer(self._request(), self._check, self._broken) as items:
+            head: _Head = next(items)
+            if head.status not in ((OK, PARTIAL, BEYOND_THE_END) if self.done else (OK,)):
+                raise self._refused(head.status)
+            if self.done and not self._continues(head):
+                self._forget()
+            usable = head.status == (PARTIAL if self.done else OK)
+            if usable:
+                self._write(head, items)
+        if not usable:
+            self._receive()
+
+    def _request(self) -> urllib.request.Request:
+        headers = {"User-Agent": "TumorSeg", "Accept-Encoding": "identity"}
+        if self.done:
+            headers["Range"] = f"bytes={self.done}-"
+        return urllib.request.Request(self.source.url, headers=headers)
+
+    def _continues(self, head: _Head) -> bool:
+        """Whether an answer holds just the bytes that are missing, of a file of the right length."""
+        size = self.source.size_bytes
+        wanted = f"bytes {self.done}-{size - 1}/{size}"
+        return head.status == PARTIAL and head.headers.get("Content-Range", "").strip() == wanted
+
+    def _write(self, head: _Head, blocks: Iterator[bytes]) -> None:
+        size = self.source.size_bytes
+        length = head.headers.get("Content-Length", "")
+        if length.isdecimal() and self.done + int(length) != size:
+            raise self._failure(f"it has {self.done + int(length)} bytes, it should have {size}")
+        with self.part.open("ab") as file:
+            for block in blocks:
+                if self.done + len(block) > size:
+                    break
+                file.write(block)
+                self.digest.update(block)
+                self.done += len(block)
+                self.progress(self.done, size)
+            else:
+                if self.done < size:
+                    raise self._failure(f"the connection ended after {self.done} of {size} bytes")
+                return
+        self._forget()
+        raise self._failure(f"it has more than the {size} bytes it should have")
+
+    def _forget(self) -> None:
+        self.part.unlink(missing_ok=True)
+        self.done, self.digest = 0, hashlib.sha256()
+
+    def _is_right(self) -> bool:
+        return self.digest.hexdigest() == self.source.sha256
+
+    def _check(self) -> None:
+        if self.cancel():
+            raise Cancelled(f"{self.target}: the download was cancelled{self._kept()}")
+
+    def _kept(self) -> str:
+        return f"; the {self.done} bytes that arrived are kept, the next try goes on from there" if self.done else ""
+
+    def _failure(self, reason: str) -> DownloadError:
+        return DownloadError(f"{self.target}: download from {self.source.url} failed: {reason}{self._kept()}")
+
+    def _refused(self, status: int) -> DownloadError:
+        hint = ", there is no such file" if status in (404, 410) else ""
+        return self._failure(f"the server answered {status}{hint}")
+
+    def _broken(self, error: Exception) -> DownloadError:
+        reason = getattr(error, "reason", None) or error
+        if isinstance(reason, TimeoutError):
+            return self._failure(f"the server sent nothing for {TIMEOUT_S:g} s")
+        if isinstance(error, urllib.error.URLError):
+            return self._failure(f"the server cannot be reached ({reason}); is there a network, is a proxy needed?")
+        return self._failure(f"the connection broke ({reason or type(reason).__name__})")
+
+
+@contextmanager
+def _answer(
+    request: urllib.request.Request, check: Check, explain: Callable[[Exception], TumorSegError]
+) -> Iterator[Iterator[Any]]:
+    """The head and then the blocks of a response, read in a thread so that a silent server delays no cancelling."""
+    items: queue.Queue[Any] = queue.Queue(maxsize=8)
+    stop = threading.Event()
+    threading.Thread(target=_read, args=(request, items, stop), daemon=True).start()
+    try:
+        yield _taken(items, check, explain)
+    finally:
+        stop.set()
+
+
+def _taken(items: queue.Queue[Any], check: Check, explain: Callable[[Exception], TumorSegError]) -> Iterator[Any]:
+    while True:
+        check()
+        try:
+            item = items.get(timeout=POLL_S)
+        except queue.Empty:
+            continue
+        if isinstance(item, Exception):
+            raise explain(item) from item
+        if not item:
+            return
+        yield item
+
+
+def _fits(items: queue.Queue[Any], item: Any) -> bool:
+    """Puts an item, waiting a little for room."""
+    try:
+        items.put(item, timeout=POLL_S)
+    except queue.Full:
+        return False
+    return True
+
+
+def _read(request: urllib.request.Request, items: queue.Queue[Any], stop: threading.Event) -> None:
+    """Puts head, blocks and an empty block, or the error that came instead, until told to stop."""
+
+    def put(item: Any) -> None:
+        while not stop.is_set() and not _fits(items, item):
+            pass
+
+    try:
+        opener = urllib.request.build_opener()  # urlopen would keep the proxies that were set when it was first called
+        with opener.open(request, timeout=TIMEOUT_S) as response:
+            put(_Head(response.status, response.headers))
+            while not stop.is_set() and (block := response.read1(BLOCK)):
+                put(block)
+            put(b"")
+    except urllib.error.HTTPError as error:
+        put(_Head(error.code, error.headers))
+        error.close()
+    except Exception as error:  # whatever it is, the caller's thread waits for it
+        put(error)

@@ -1,0 +1,116 @@
+"""SAM, MedSAM and LiteMedSAM checkpoints made into model folders: weights without a pickle, description, card."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from TumorSegLib.catalogue import CATALOGUE, Entry, describe
+from TumorSegLib.engines.load import write_weights
+from TumorSegLib.engines.sam import PIXELS, architecture_of, build_sam, read_checkpoint
+from TumorSegLib.errors import ArgumentError, ModelError
+from TumorSegLib.files import replacing
+from TumorSegLib.normalisation import Normalisation
+from TumorSegLib.registry import (
+    CARD_FILE,
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    ModelFolder,
+    ModelSpec,
+    model_roots,
+    read_model_folder,
+    sha256_of,
+)
+
+UNKNOWN = "unknown"
+
+
+def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
+    """Makes a model of kind ``box`` in the user's folder of models from a checkpoint.
+
+    Args:
+        path: PyTorch checkpoint of LiteMedSAM, MedSAM or SAM with a ViT, of any size; read without executing anything.
+        name: of the model. Where it is that of a published one, the file must be that one.
+        pixels: ``unit`` (values from 0 to 1, MedSAM) or ``imagenet`` (ImageNet's statistics, Meta's SAM); needed where
+            neither name nor architecture tells.
+
+    Raises:
+        ArgumentError: the name is none for a folder or is taken, or ``pixels`` is missing or unknown.
+        ModelError: the file is no such checkpoint, or not the one of that name.
+        WriteError: the folder cannot be written.
+    """
+    folder = _new_folder(name)
+    entry = CATALOGUE.get(name)
+    tensors = read_checkpoint(path)
+    if entry is not None and sha256_of(path) != entry.sha256:
+        raise ModelError(f"{path} is not the published {name} (sha256 {entry.sha256}); choose another name for it")
+    network, arguments = architecture_of(tensors)
+    pixels = _pixels(name, network, pixels)
+    sam = build_sam(network, arguments, name)
+    sam.load_state_dict(tensors)
+    spec = _described(name, entry, network, {**arguments, "pixels": pixels}, sam.image_size)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        write_weights(sam, temporary / WEIGHTS_FILE)
+        values = {**spec.to_dict(), "weights_sha256": sha256_of(temporary / WEIGHTS_FILE)}
+        (temporary / SPEC_FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        (temporary / CARD_FILE).write_text(_card(spec, entry, path), encoding="utf-8")
+    return read_model_folder(folder)
+
+
+def _new_folder(name: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ArgumentError(f"{name!r} is no name for a model: letters, digits, dots, dashes and underscores are taken")
+    for root in model_roots():
+        if (root / name).exists():
+            raise ArgumentError(
+                f"there is a model {name!r} already, in {root / name}; remove it or choose another name"
+            )
+    return model_roots()[1] / name
+
+
+def _pixels(name: str, network: str, pixels: str) -> str:
+    if pixels and pixels not in PIXELS:
+        raise ArgumentError(f"pixels {pixels!r} is not one of {', '.join(PIXELS)}")
+    if pixels:
+        return pixels
+    if network == "LiteMedSAM" or name == "medsam-vit-b":
+        return "unit"
+    if name in CATALOGUE:
+        return "imagenet"
+    raise ArgumentError(
+        f"model {name!r}: say whether it takes pixels from 0 to 1 (unit, as MedSAM) or with ImageNet's statistics "
+        "(imagenet, as Meta's SAM); its weights do not tell"
+    )
+
+
+def _described(name: str, entry: Entry | None, network: str, arguments: dict[str, object], size: int) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        kind="box",
+        version="1.0.0",
+        licence=entry.licence if entry else UNKNOWN,
+        description=entry.description if entry else f"{network}: boxes on a slice, imported from a checkpoint",
+        roles=("image",),
+        optional=(),
+        spacing_mm=(1.0, 1.0, 1.0),
+        patch=(1, size, size),
+        normalisation={"image": Normalisation("linear", low=0.0, high=1.0)},
+        labels={"tumour": 1},
+        network=network,
+        arguments=arguments,
+        training_data=tuple(dict(source) for source in entry.training_data) if entry else (),
+    )
+
+
+def _card(spec: ModelSpec, entry: Entry | None, path: Path) -> str:
+    facts = describe(entry) if entry else f"imported from {path.name}, sha256 {sha256_of(path)}; its licence is unknown"
+    return (
+        f"# {spec.name}\n\n{spec.description}\n\n"
+        "**Research software, not a medical device. Not for diagnosis or treatment.**\n\n"
+        + "".join(f"- {line}\n" for line in facts.splitlines())
+        + "\nA 2D model: slices of any image, shown through an intensity window. The weights are those of the "
+        "checkpoint, converted to safetensors.\n"
+    )

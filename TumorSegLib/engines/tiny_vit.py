@@ -1,0 +1,275 @@
+"""TinyViT, the image encoder of LiteMedSAM.
+
+Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers", ECCV 2022: convolutional blocks, then
+attention in windows with a learned bias per offset, each followed by a depthwise convolution through which neighbouring
+windows see each other. LiteMedSAM changes three things: the stem keeps every pixel, the step to the last stage does not
+halve the map, and SAM's neck stands in place of the classifier. Names of parameters are those of its checkpoint.
+
+Feature maps are ``[n, channels, h, w]`` with channels last in memory, where a map is a list of tokens without a copy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+#: Channels of a block's hidden layer, in multiples of the block's own.
+EXPANSION = 4
+
+
+class Stage(NamedTuple):
+    """Channels, number of blocks, attention heads and window edge in tokens; a first stage has no heads and windows."""
+
+    width: int
+    depth: int
+    heads: int = 0
+    window: int = 0
+
+
+@dataclass(frozen=True)
+class TinyViTSizes:
+    """What tells one TinyViT from another; by default LiteMedSAM's.
+
+    Attributes:
+        stages: the first is convolutional, the others attend; every step between two halves the map, the last does not.
+        output: channels of the embeddings.
+    """
+
+    stages: tuple[Stage, ...] = (Stage(64, 2), Stage(128, 2, 4, 7), Stage(160, 6, 5, 14), Stage(320, 2, 10, 7))
+    output: int = 256
+
+
+class TinyViT(nn.Module):
+    """Images float ``[n, 3, S, S]`` of values 0..1 to embeddings ``[n, 256, S / 4, S / 4]`` of the same dtype.
+
+    LiteMedSAM was trained with S = 256; any multiple of 4 can be computed.
+    """
+
+    def __init__(self, sizes: TinyViTSizes | None = None) -> None:
+        super().__init__()
+        sizes = sizes or TinyViTSizes()
+        stages = sizes.stages
+        self.patch_embed = _Stem(stages[0].width)
+        self.layers = nn.ModuleList([_Stage(stage) for stage in stages])
+        for number, following in enumerate(stages[1:], start=1):
+            stride = 1 if following is stages[-1] else 2
+            self.layers[number - 1].downsample = _Step(stages[number - 1].width, following.width, stride)
+        self.neck = nn.Sequential(
+            nn.Conv2d(stages[-1].width, sizes.output, kernel_size=1, bias=False),
+            _ChannelNorm(sizes.output),
+            nn.Conv2d(sizes.output, sizes.output, kernel_size=3, padding=1, bias=False),
+            _ChannelNorm(sizes.output),
+        )
+        self.apply(_initialise)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Float images ``[n, 3, S, S]`` to embeddings ``[n, 256, S / 4, S / 4]``; gradients flow."""
+        features = self.patch_embed(images.contiguous(memory_format=torch.channels_last))
+        for stage in self.layers:
+            features = stage(features)
+        embeddings: torch.Tensor = self.neck(features)
+        return embeddings.contiguous()
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+
+
+class _NormalisedConvolution(nn.Module):
+    """A convolution without bias (``c``) and its batch normalisation (``bn``); padding keeps the map's size."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
+        super().__init__()
+        self.c = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.bn = nn.BatchNorm2d(outputs)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        mean, variance = self.bn.running_mean, self.bn.running_var
+        if self.bn.training or mean is None or variance is None:
+            normalised: torch.Tensor = self.bn(self.c(features))
+            return normalised
+        # With fixed statistics the normalisation is part of the convolution, which saves a pass over maps of up to
+        # 64 MB. Folded at every call (0.3 million weights), not once, so that fine-tuning and the checkpoint need
+        # nothing special; in float32, since bfloat16 would round twice.
+        scale = self.bn.weight.float() * (variance.float() + self.bn.eps).rsqrt()
+        weight = self.c.weight.float() * scale[:, None, None, None]
+        bias = self.bn.bias.float() - mean.float() * scale
+        kind = self.c.weight.dtype
+        return F.conv2d(
+            features, weight.to(kind), bias.to(kind), self.c.stride, self.c.padding, groups=self.c.groups
+        )  # fmt: skip
+
+
+class _ChannelNorm(nn.Module):
+    """Layer normalisation over the channels of a map, as in SAM's neck."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        tokens = features.permute(0, 2, 3, 1)
+        return F.layer_norm(tokens, self.weight.shape, self.weight, self.bias, eps=1e-6).permute(0, 3, 1, 2)
+
+
+class _Stem(nn.Module):
+    """Pixels to features, one by one: TinyViT's own stem would quarter the edge of the image."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.seq = nn.Sequential(
+            _NormalisedConvolution(3, width // 2), nn.GELU(), _NormalisedConvolution(width // 2, width)
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.seq(images)
+        return features
+
+
+class _Stage(nn.Module):
+    """Blocks of one kind at one resolution, then the step to the next stage where there is one."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            [_AttentionBlock(stage) if stage.heads else _ConvolutionBlock(stage.width) for _ in range(stage.depth)]
+        )
+        self.downsample: nn.Module = nn.Identity()
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            features = block(features)
+        following: torch.Tensor = self.downsample(features)
+        return following
+
+
+class _Step(nn.Module):
+    """From one stage's channels and resolution to the next one's."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = _NormalisedConvolution(inputs, outputs)
+        self.conv2 = _NormalisedConvolution(outputs, outputs, kernel=3, stride=stride, groups=outputs)
+        self.conv3 = _NormalisedConvolution(outputs, outputs)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        features = F.gelu(self.conv1(features))
+        features = F.gelu(self.conv2(features))
+        projected: torch.Tensor = self.conv3(features)
+        return projected
+
+
+class _ConvolutionBlock(nn.Module):
+    """MBConv (Sandler et al., "MobileNetV2", CVPR 2018): widen, a depthwise 3 x 3, narrow, and add the input."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        hidden = EXPANSION * width
+        self.conv1 = _NormalisedConvolution(width, hidden)
+        self.conv2 = _NormalisedConvolution(hidden, hidden, kernel=3, groups=hidden)
+        self.conv3 = _NormalisedConvolution(hidden, width)
+        nn.init.zeros_(self.conv3.bn.weight)  # an untrained block passes its input on
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        hidden = F.gelu(self.conv1(features))
+        hidden = F.gelu(self.conv2(hidden))
+        return F.gelu(features + self.conv3(hidden))
+
+
+class _AttentionBlock(nn.Module):
+    """Attention in windows, a depthwise 3 x 3 across them, and a perceptron per token."""
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.attn = _WindowAttention(stage)
+        self.local_conv = _NormalisedConvolution(stage.width, stage.width, kernel=3, groups=stage.width)
+        self.mlp = _Perceptron(stage.width)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        tokens = features.permute(0, 2, 3, 1)
+        tokens = tokens + self.attn(tokens)
+        tokens = self.local_conv(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        tokens = tokens + self.mlp(tokens)
+        mapped: torch.Tensor = tokens.permute(0, 3, 1, 2)
+        return mapped
+
+
+class _Perceptron(nn.Module):
+    """Two layers on each token ``[..., width]``, normalised first."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.fc1 = nn.Linear(width, EXPANSION * width)
+        self.fc2 = nn.Linear(EXPANSION * width, width)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        output: torch.Tensor = self.fc2(F.gelu(self.fc1(self.norm(tokens))))
+        return output
+
+
+class _WindowAttention(nn.Module):
+    """Multi-head attention of the tokens ``[n, h, w, width]`` of each window, normalised first.
+
+    A bias is learned per head for every ``(|rows|, |columns|)`` between two tokens (Graham et al., "LeViT", ICCV 2021).
+    """
+
+    offsets: torch.Tensor
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__()
+        self.heads, self.window = stage.heads, stage.window
+        self.norm = nn.LayerNorm(stage.width)
+        self.qkv = nn.Linear(stage.width, 3 * stage.width)
+        self.proj = nn.Linear(stage.width, stage.width)
+        self.attention_biases = nn.Parameter(torch.zeros(stage.heads, stage.window**2))
+        self.register_buffer("offsets", _offsets(stage.window), persistent=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        _, height, width, _ = tokens.shape
+        # What fills incomplete windows up is normalised and attended to like any other token: the checkpoint was
+        # trained so.
+        tokens = F.pad(tokens, (0, 0, 0, -width % self.window, 0, -height % self.window))
+        windows = _split(tokens, self.window)
+        attended = _join(self._attend(self.norm(windows)), self.window, tokens.shape)
+        return attended[:, :height, :width]
+
+    def _attend(self, windows: torch.Tensor) -> torch.Tensor:
+        """``[windows, tokens, width]`` to the same."""
+        count, length, width = windows.shape
+        # The checkpoint keeps query, key and value of one head together.
+        projected = self.qkv(windows).view(count, length, self.heads, 3, width // self.heads)
+        query, key, value = projected.permute(3, 0, 2, 1, 4)
+        bias = self.attention_biases[:, self.offsets][None].to(query.dtype)
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        output: torch.Tensor = self.proj(attended.transpose(1, 2).reshape(windows.shape))
+        return output
+
+
+def _offsets(window: int) -> torch.Tensor:
+    """int64 ``[tokens, tokens]``: number of the offset between two tokens of a window, by rows, then columns."""
+    place = torch.arange(window)
+    apart = (place[:, None] - place).abs()
+    numbers = apart[:, None, :, None] * window + apart[None, :, None, :]
+    return numbers.reshape(window**2, window**2)
+
+
+def _split(tokens: torch.Tensor, window: int) -> torch.Tensor:
+    """``[n, h, w, width]`` to windows ``[n * windows, window * window, width]``."""
+    count, height, width, channels = tokens.shape
+    tiles = tokens.reshape(count, height // window, window, width // window, window, channels)
+    return tiles.transpose(2, 3).reshape(-1, window * window, channels)
+
+
+def _join(windows: torch.Tensor, window: int, shape: torch.Size) -> torch.Tensor:
+    """Undoes :func:`_split` for tokens of the given shape."""
+    count, height, width, channels = shape
+    tiles = windows.reshape(count, height // window, width // window, window, window, channels)
+    return tiles.transpose(2, 3).reshape(shape)
