@@ -17,7 +17,7 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 
 from TumorSegLib.boxes import NOTHING, whole
-from TumorSegLib.engines.device import Runtime
+from TumorSegLib.engines.device import Runtime, describe
 from TumorSegLib.engines.embeddings import BATCH, Embeddings
 from TumorSegLib.engines.propagation import Answer, follow
 from TumorSegLib.engines.sam import PIXELS, Pixels, Sam
@@ -114,13 +114,7 @@ class BoxEngine:
     @property
     def info(self) -> dict[str, Any]:
         """JSON-ready: model, version, checksum of the weights, device and precision."""
-        return {
-            "model": self.spec.name,
-            "version": self.spec.version,
-            "weights_sha256": self.spec.weights_sha256,
-            "device": self._runtime.name,
-            "precision": self._runtime.precision,
-        }
+        return describe(self.spec, self._runtime)
 
     def prepare(self, images: Images, options: BoxOptions | None = None) -> Slices:
         """Windows the image that is to be shown, on the grid of the first; slices are embedded when needed.

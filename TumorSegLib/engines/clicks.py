@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from TumorSegLib.boxes import corner, joined, moved, slices
-from TumorSegLib.engines.device import Runtime, placed
+from TumorSegLib.engines.device import Runtime, describe, placed
 from TumorSegLib.engines.networks import probabilities
 from TumorSegLib.engines.timing import Clock
 from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError
@@ -93,13 +93,7 @@ class ClickEngine:
     @property
     def info(self) -> dict[str, Any]:
         """JSON-ready: model, version, checksum of the weights, device and precision."""
-        return {
-            "model": self.spec.name,
-            "version": self.spec.version,
-            "weights_sha256": self.spec.weights_sha256,
-            "device": self._runtime.name,
-            "precision": self._runtime.precision,
-        }
+        return describe(self.spec, self._runtime)
 
     def prepare(self, images: Images) -> Prepared:
         """Resamples and normalises the images of a case, once for all its clicks.

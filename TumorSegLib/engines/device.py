@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
 from TumorSegLib.errors import ArgumentError, ResourceError
+from TumorSegLib.registry import ModelSpec
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
@@ -41,6 +43,17 @@ class Runtime:
     def precision(self) -> str:
         """Name of the number type, e.g. ``bfloat16``."""
         return str(self.dtype).removeprefix("torch.")
+
+
+def describe(spec: ModelSpec, runtime: Runtime) -> dict[str, Any]:
+    """What made a result, JSON-ready: model, version, checksum of the weights, device and precision."""
+    return {
+        "model": spec.name,
+        "version": spec.version,
+        "weights_sha256": spec.weights_sha256,
+        "device": runtime.name,
+        "precision": runtime.precision,
+    }
 
 
 def placed(network: nn.Module, runtime: Runtime) -> nn.Module:

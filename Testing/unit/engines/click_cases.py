@@ -134,3 +134,15 @@ def block(grid: Grid, i: tuple[int, int], j: tuple[int, int], k: tuple[int, int]
     inside = np.zeros(grid.shape, dtype=bool)
     inside[slices((i, j, k))] = True
     return inside
+
+
+def wavering(seed: int, middle: float = 0.5) -> Rule:
+    """Smooth noise, another at every look: parts vanish, appear and join; more tumour the lower the middle."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def answer(channels: torch.Tensor) -> torch.Tensor:
+        coarse = torch.rand((1, 1, 5, 5, 5), generator=generator)
+        fine = nn.functional.interpolate(coarse, size=channels.shape[1:], mode="trilinear")
+        return ((fine[0, 0] - middle) * 3 + 0.5).clamp(0, 1)
+
+    return answer

@@ -6,12 +6,10 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import binary_erosion, label
-from torch import nn
 
 from Testing.fakes import rotation
 from Testing.unit.engines.click_cases import (
     GRIDS,
-    Rule,
     blank,
     block,
     corners_and_middle,
@@ -28,6 +26,7 @@ from Testing.unit.engines.click_cases import (
     spacings,
     spec_of,
     the_same,
+    wavering,
 )
 from TumorSegLib.boxes import slices
 from TumorSegLib.geometry import Grid
@@ -90,18 +89,6 @@ def test_strokes_are_law_even_beyond_the_patch(length: int, positive: bool) -> N
     far = distance(grid, voxels)
     assert ((after[far <= 3] >= 128) == positive).all()
     assert ((after[far > 3 + 2 * np.sqrt(3)] >= 128) != positive).all()  # seen from farther away as well
-
-
-def wavering(seed: int) -> Rule:
-    """Smooth noise, another at every look: parts vanish, appear and join."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def answer(channels: torch.Tensor) -> torch.Tensor:
-        coarse = torch.rand((1, 1, 5, 5, 5), generator=generator)
-        fine = nn.functional.interpolate(coarse, size=channels.shape[1:], mode="trilinear")
-        return ((fine[0, 0] - 0.5) * 3 + 0.5).clamp(0, 1)
-
-    return answer
 
 
 @pytest.mark.parametrize("name", GRIDS)

@@ -6,12 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
 from Testing.unit.engines.click_cases import (
     GRIDS,
-    Rule,
     blank,
     block,
     engine_of,
@@ -25,6 +22,7 @@ from Testing.unit.engines.click_cases import (
     ruled,
     spec_of,
     the_same,
+    wavering,
 )
 from TumorSegLib.boxes import slices
 from TumorSegLib.geometry import Box, Grid
@@ -54,18 +52,6 @@ def mask_of(inside: np.ndarray) -> np.ndarray:
 
 def stroke(grid: Grid, box: Box, positive: bool = True) -> Scribble:
     return Scribble(Mask(grid, block(grid, *box).astype(np.uint8)), positive)
-
-
-def noise(seed: int) -> Rule:
-    """Smooth noise, another at every look."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def answer(channels: torch.Tensor) -> torch.Tensor:
-        coarse = torch.rand((1, 1, 5, 5, 5), generator=generator)
-        fine = nn.functional.interpolate(coarse, size=channels.shape[1:], mode="trilinear")
-        return ((fine[0, 0] - 0.4) * 3 + 0.5).clamp(0, 1)
-
-    return answer
 
 
 # --- a box as the last prompt ----------------------------------------------------------------------------------------
@@ -221,7 +207,7 @@ def test_every_box_is_open() -> None:
 @pytest.mark.parametrize("name", GRIDS)
 def test_any_prompts_in_any_order_against_a_network_that_answers_noise(name: str, seed: int) -> None:
     grid, rng = GRIDS[name], np.random.default_rng(seed)
-    engine, images = engine_of(noise(seed)), images_on(grid)
+    engine, images = engine_of(wavering(seed, 0.4)), images_on(grid)
     prepared, probability = engine.prepare(images), blank(grid)
     prompts, boxes = Prompts(), np.zeros(grid.shape, dtype=bool)
     said = np.full(grid.shape, -1)
@@ -269,12 +255,12 @@ def test_only_the_part_that_is_given_back_may_change_and_the_start_is_not_writte
     box = BoxPrompt(((10, 24), (11, 25), (12, 26)))
     far = block(CUBE, (35, 40), (35, 40), (35, 40))
     start = mask_of(far | block(CUBE, (13, 20), (14, 21), (15, 22)))
-    after, _ = refined(engine_of(noise(1), spec_of(1.0)), images_on(CUBE), start, box, last)
+    after, _ = refined(engine_of(wavering(1, 0.4), spec_of(1.0)), images_on(CUBE), start, box, last)
     assert np.array_equal(after[far], start[far])
 
 
 def test_the_same_box_twice_gives_the_same_bits() -> None:
     box = BoxPrompt(((10, 24), (11, 25), (12, 26)))
     start = mask_of(block(CUBE, (13, 20), (14, 21), (15, 22)))
-    one, other = (refined(engine_of(noise(1), spec_of(1.0)), images_on(CUBE), start, box)[0] for _ in range(2))
+    one, other = (refined(engine_of(wavering(1, 0.4), spec_of(1.0)), images_on(CUBE), start, box)[0] for _ in range(2))
     assert np.array_equal(one, other)
