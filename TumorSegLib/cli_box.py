@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from pathlib import Path
 
 from TumorSegLib.cli_support import INPUT_HELP, MASK_SUFFIXES, check_outputs, parse_inputs, progress_bar
 from TumorSegLib.errors import ArgumentError
@@ -59,6 +60,8 @@ def run_box(options: argparse.Namespace) -> None:
         raise ArgumentError("--slice follows the tumour along one axis: --axis must be i, j or k")
     read = [*inputs.values(), *([options.roi] if options.roi else [])]
     check_outputs([(options.output, MASK_SUFFIXES), ((options.session,), (".json",))], read)
+    if options.session and Path(options.session).exists():
+        raise ArgumentError(f"--session {options.session} exists and would be lost; name another file")
     images: Images = {role: read_volume(path, role) for role, path in inputs.items()}
     grid = next(iter(images.values())).grid
     box, within = _place(options, grid)

@@ -199,6 +199,14 @@ def test_a_correction_on_top(case: Path) -> None:
     assert not np.array_equal(written(), expected().mask.array)
 
 
+def test_a_session_that_is_there_is_kept(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (case / "kept.json").write_text("{}")
+    assert box("--session", "kept.json") == 2
+    assert "--session kept.json exists and would be lost" in capsys.readouterr().err
+    assert (case / "kept.json").read_text() == "{}"
+    assert not (case / "out.nii.gz").exists()
+
+
 def test_a_session_is_continued_by_refine(case: Path) -> None:
     assert box("--session", "kept.json") == 0
     click = Click((12, 10, 5), False)
