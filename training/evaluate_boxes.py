@@ -37,11 +37,10 @@ ELLIPSOID, VOLUME, SLICE, REFINED = "ellipsoid", "box", "middle slice", "box, re
 
 @dataclass(frozen=True)
 class Plan:
-    """What to measure: the engines, and along which axes slices are looked at."""
+    """What to measure."""
 
     boxes: BoxEngine
     refiner: ClickEngine | None = None
-    axes: tuple[int, ...] = (2,)
 
     def methods(self) -> list[str]:
         """Their names."""
@@ -113,7 +112,6 @@ def evaluate_boxes(plan: Plan, data: Path, fold: int | None, roles: Sequence[str
         **origin(plan.boxes.spec, runs),
         "refiner": plan.refiner.spec.name if plan.refiner else None,
         "fold": fold,
-        "axes": list(plan.axes),
         "roles": {
             role: {method: {**_summary(some), "cases": some} for method, some in methods.items()}
             for role, methods in rows.items()
@@ -124,7 +122,7 @@ def evaluate_boxes(plan: Plan, data: Path, fold: int | None, roles: Sequence[str
 def _evaluate_case(plan: Plan, case: Case, role: str) -> dict[str, dict[str, Any]]:
     truth = Mask(case.reference.grid, (case.reference.array > 0).astype(np.uint8))
     box = loose_box(truth, sum(case.name.encode()))
-    options = BoxOptions(role, plan.axes)
+    options = BoxOptions(role)
 
     def found(prompt: BoxPrompt, refine: bool = False) -> Mask:
         session = Session(case.images, box=plan.boxes, clicks=plan.refiner)
