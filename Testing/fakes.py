@@ -17,7 +17,7 @@ from TumorSegLib.errors import ArgumentError, Cancelled, RoleError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.normalisation import Normalisation
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble
-from TumorSegLib.protocols import BoxOptions, Cancel, Progress, Refinement, Result
+from TumorSegLib.protocols import BoxContext, BoxOptions, Cancel, Progress, Refinement, Result
 from TumorSegLib.registry import CARD_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, sha256_of
 from TumorSegLib.volume import Images, Mask, Volume
 
@@ -171,7 +171,8 @@ class EllipsoidEngine:
         self.spec = tiny_spec("ellipsoids", kind="box")
         self.reach = reach
         self.prepared: list[BoxOptions] = []
-        self.asked: list[tuple[BoxPrompt, BoxPrompt | None]] = []
+        self.asked: list[tuple[BoxPrompt, BoxContext]] = []
+        self.embedded: list[BoxPrompt] = []
 
     def prepare(self, images: Images, options: BoxOptions | None = None) -> tuple[Grid, BoxOptions]:
         """The grid of the first image, and the options; RoleError where there is no image of that role."""
@@ -181,21 +182,39 @@ class EllipsoidEngine:
         self.prepared.append(options)
         return next(iter(images.values())).grid, options
 
+    def embed(
+        self,
+        prepared: tuple[Grid, BoxOptions],
+        prompt: BoxPrompt,
+        options: BoxOptions | None = None,
+        cancel: Cancel | None = None,
+    ) -> int:
+        """1 for a box it has not seen, 0 for one that it has."""
+        _stop_if(cancel)
+        if prompt in self.embedded:
+            return 0
+        self.embedded.append(prompt)
+        return 1
+
     def segment(
         self,
         prepared: tuple[Grid, BoxOptions],
         prompt: BoxPrompt,
+        options: BoxOptions | None = None,
         *,
-        within: BoxPrompt | None = None,
+        context: BoxContext | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Refinement:
         """Paints; ArgumentError where the box leaves the image."""
-        grid, options = prepared
+        grid, options = prepared[0], options or prepared[1]
+        context = context or BoxContext()
+        within = context.within
         _stop_if(cancel)
         if any(low < 0 or high > n for (low, high), n in zip(prompt.box, grid.size)):
             raise ArgumentError(f"box {prompt.box} leaves the image")
-        self.asked.append((prompt, within))
+        seen = context.probability
+        self.asked.append((prompt, replace(context, probability=None if seen is None else seen.copy())))
         ranges, axis = list(prompt.box), prompt.thin_axis(grid)
         if axis is not None:
             low, high = within.box[axis] if within else (0, grid.size[axis])

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry import Box
-from TumorSegLib.prompts import BoxPrompt, Prompts
+from TumorSegLib.prompts import BoxPrompt, Click, Prompts
 from TumorSegLib.registry import ModelSpec
 from TumorSegLib.volume import Images, Mask, Volume
 
@@ -80,6 +80,9 @@ class BoxOptions:
         role: of the image shown; the first one where empty.
         axes: 0, 1 or 2 for slices along i, j or k; answers along several are averaged.
         ct_window: name of the window a CT is shown through, see :mod:`TumorSegLib.windows`.
+        points: show the model the segment's clicks as points, each on its slice; LiteMedSAM and MedSAM have learnt from
+            boxes alone.
+        mask: show the model the segment as it is, as SAM's mask prompt; as with points.
 
     Raises:
         ArgumentError: the axes are not such numbers, each at most once.
@@ -88,12 +91,42 @@ class BoxOptions:
     role: str = ""
     axes: tuple[int, ...] = (2,)
     ct_window: str = "soft-tissue"
+    points: bool = False
+    mask: bool = False
 
     def __post_init__(self) -> None:
         axes = tuple(self.axes) if isinstance(self.axes, Sequence) else ()
         if not axes or not set(axes) <= {0, 1, 2} or len(set(axes)) < len(axes):
             raise ArgumentError(f"axes {self.axes!r} must name some of 0, 1 and 2 (i, j, k), each once")
         object.__setattr__(self, "axes", axes)
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """What prepared images depend on."""
+        return self.role, self.ct_window
+
+
+@dataclass(frozen=True, eq=False)
+class BoxContext:
+    """What goes with a box.
+
+    Attributes:
+        within: region around the box that a tumour followed from slice to slice does not leave; None for the image.
+        clicks: shown as points, each on the slices it lies on.
+        probability: uint8 ``[k, j, i]``, 0 to 255, of the whole image, shown as mask prompt; None for none.
+    """
+
+    within: BoxPrompt | None = None
+    clicks: tuple[Click, ...] = ()
+    probability: npt.NDArray[np.uint8] | None = None
+
+    @classmethod
+    def of(
+        cls, prompts: Prompts, probability: npt.NDArray[np.uint8], options: BoxOptions, within: BoxPrompt | None
+    ) -> BoxContext:
+        """What the options want shown of a segment's prompts and probability."""
+        clicks = tuple(item for item in prompts.items if isinstance(item, Click)) if options.points else ()
+        return cls(within, clicks, probability if options.mask else None)
 
 
 Prepared = TypeVar("Prepared")
@@ -123,14 +156,20 @@ class BoxEngine(Protocol[Prepared]):
         """The model this engine runs."""
 
     def prepare(self, images: Images, options: BoxOptions | None = None) -> Prepared:
-        """What the engine needs of the images, computed once per case and options."""
+        """What the engine needs of the images, computed once per case and ``options.shown``."""
+
+    def embed(
+        self, prepared: Prepared, prompt: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None
+    ) -> int:
+        """Does ahead what a box will need; see :class:`TumorSegLib.engines.box.BoxEngine`."""
 
     def segment(
         self,
         prepared: Prepared,
         prompt: BoxPrompt,
+        options: BoxOptions | None = None,
         *,
-        within: BoxPrompt | None = None,
+        context: BoxContext | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Refinement:

@@ -15,7 +15,16 @@ from TumorSegLib.geometry import Box
 from TumorSegLib.guidance import obey
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble, check_inside
-from TumorSegLib.protocols import AutoEngine, BoxEngine, BoxOptions, Cancel, ClickEngine, Progress, Refinement
+from TumorSegLib.protocols import (
+    AutoEngine,
+    BoxContext,
+    BoxEngine,
+    BoxOptions,
+    Cancel,
+    ClickEngine,
+    Progress,
+    Refinement,
+)
 from TumorSegLib.segments import EMPTY, TUMOUR, Bytes, Edit, Overlap, Segments
 from TumorSegLib.session_json import segments_from_json, segments_to_json
 from TumorSegLib.volume import Images, Mask, Volume
@@ -63,7 +72,7 @@ class Session:
         self.grid = next(iter(images.values())).grid
         self._auto, self._clicks, self._box = auto, clicks, box
         self._prepared: Any = None
-        self._slices: dict[BoxOptions, Any] = {}
+        self._slices: dict[tuple[str, str], Any] = {}
         self._writing = threading.Lock()
         self._segments = Segments(self.grid, overlap)
         self._initial: dict[str, tuple[Box, Bytes]] = {}
@@ -186,6 +195,19 @@ class Session:
             raise GeometryError(f"the scribble ({scribble.grid}) is not on the first image's grid ({self.grid})")
         return self._refine(scribble, cancel)
 
+    def embed_box(self, box: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None) -> int:
+        """Does ahead what a box will need, while the user still draws it; no edit, the same answer later, but sooner.
+
+        Returns:
+            How many slices were looked at; 0 where nothing was left to do.
+
+        Raises:
+            ArgumentError, Cancelled: as :meth:`add_box`.
+        """
+        engine, options = self._box_engine(), options or BoxOptions()
+        with self._editing():
+            return engine.embed(self._sliced(engine, options), box, options, cancel)
+
     def add_box(
         self,
         box: BoxPrompt,
@@ -213,15 +235,19 @@ class Session:
                 the image.
             TumorSegError: as :meth:`TumorSegLib.engines.box.BoxEngine.segment`.
         """
-        if self._box is None:
-            raise ArgumentError("this session has no box engine; give one as Session(..., box=...)")
+        engine, options = self._box_engine(), options or BoxOptions()
         with self._editing():
             clicks = self._prepare() if refine else None
-            answer = self._box.segment(
-                self._sliced(self._box, options or BoxOptions()), box, within=within, progress=progress, cancel=cancel
+            held = self._segments.probability(self._active)
+            answer = engine.segment(
+                self._sliced(engine, options),
+                box,
+                options,
+                context=BoxContext.of(self.prompts, held, options, within),
+                progress=progress,
+                cancel=cancel,
             )
-            prompts = self.prompts.with_box(box)
-            start = self._segments.probability(self._active).copy()
+            prompts, start = self.prompts.with_box(box), held.copy()
             _put(start, answer, added=box.thin_axis(self.grid) is not None)
             obey(start, prompts.hints(), self.grid.spacing, certain=255)
             info = {**answer.info}
@@ -331,11 +357,16 @@ class Session:
             self._prepared = self._clicks.prepare(self.images)
         return self._clicks
 
+    def _box_engine(self) -> BoxEngine[Any]:
+        if self._box is None:
+            raise ArgumentError("this session has no box engine; give one as Session(..., box=...)")
+        return self._box
+
     def _sliced(self, engine: BoxEngine[Any], options: BoxOptions) -> Any:
-        """The image prepared for boxes with these options; with others it is forgotten."""
-        if options not in self._slices:
-            self._slices = {options: engine.prepare(self.images, options)}
-        return self._slices[options]
+        """The image prepared for boxes with these options; another one is forgotten."""
+        if options.shown not in self._slices:
+            self._slices = {options.shown: engine.prepare(self.images, options)}
+        return self._slices[options.shown]
 
     def _refine(self, prompt: Click | Scribble, cancel: Cancel | None) -> Edit:
         with self._editing():

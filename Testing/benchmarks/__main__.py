@@ -12,12 +12,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 def main() -> None:
     """Reads the options and runs the benchmarks in turn."""
     parser = argparse.ArgumentParser(prog="python -m Testing.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="import, speed, clicks, accuracy (default all)")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="import, clicks, boxes, speed, accuracy (default all)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--shape", default="200,512,512", help="k,j,i of the volume (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of speed here, too")
     options = parser.parse_args()
-    names = options.names or ["import", "clicks", "speed", "accuracy"]
+    names = options.names or ["import", "clicks", "boxes", "speed", "accuracy"]
     if "import" in names:
         from Testing.benchmarks import import_time
 
@@ -27,6 +27,10 @@ def main() -> None:
         from Testing.benchmarks import clicks
 
         clicks.run(options.device, (depth, height, width))
+    if "boxes" in names:
+        from Testing.benchmarks import boxes
+
+        boxes.run(options.device, (depth, height, width))
     if "speed" in names:
         from Testing.benchmarks import sliding_window
 

@@ -12,7 +12,9 @@ import torch
 from Testing.unit.engines.box_cases import BrightSam, bright_engine
 from training.__main__ import main
 from training.evaluate_boxes import (
+    ALL_AXES,
     ELLIPSOID,
+    EXACT,
     SLICE,
     VOLUME,
     Plan,
@@ -79,10 +81,11 @@ def test_report_and_table(data: Path) -> None:
     assert [row["case"] for row in report["roles"]["ct"][VOLUME]["cases"]] == ["c", "d"]
     assert [row["case"] for row in report["roles"]["pet"][VOLUME]["cases"]] == ["c"]  # d has no PET
     for methods in report["roles"].values():
-        assert list(methods) == [ELLIPSOID, VOLUME, SLICE]
+        assert list(methods) == [ELLIPSOID, EXACT, VOLUME, ALL_AXES, SLICE]
         assert 0.1 < methods[ELLIPSOID]["worst"] <= methods[ELLIPSOID]["median"] < methods[VOLUME]["median"] <= 1
+        assert methods[EXACT]["median"] > methods[VOLUME]["median"]
     lines = format_boxes(report).splitlines()
-    assert [line.split(maxsplit=2)[:2] for line in lines[1:3]] == [["ct:", "ellipsoid"], ["ct:", "box"]]
+    assert [line.split(maxsplit=2)[:2] for line in lines[1:3]] == [["ct:", "ellipsoid"], ["ct:", "exact"]]
     assert len({len(line) for line in lines}) == 1
 
 

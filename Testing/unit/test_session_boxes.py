@@ -15,7 +15,7 @@ from TumorSegLib.boxes import slices
 from TumorSegLib.errors import ArgumentError, Cancelled, ResourceError, RoleError
 from TumorSegLib.geometry import Box, Grid
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts
-from TumorSegLib.protocols import BoxEngine, BoxOptions, Refinement
+from TumorSegLib.protocols import BoxContext, BoxEngine, BoxOptions, Refinement
 from TumorSegLib.segments import Overlap
 from TumorSegLib.session import Session
 from TumorSegLib.volume import Images, Mask, Volume
@@ -33,7 +33,7 @@ def held(box: Box) -> np.ndarray:
 def answer(prompt: BoxPrompt = BOX, grid: Grid = GRID, within: BoxPrompt | None = None) -> np.ndarray:
     """The probability uint8 that the engine alone would give, 0 where it says nothing."""
     engine = EllipsoidEngine()
-    refinement = engine.segment((grid, BoxOptions()), prompt, within=within)
+    refinement = engine.segment((grid, BoxOptions()), prompt, context=BoxContext(within))
     values = np.zeros(grid.shape, dtype=np.uint8)
     values[slices(refinement.box)] = refinement.probability
     return values
@@ -114,17 +114,18 @@ def test_region_options_and_progress_reach_the_engine() -> None:
     within = BoxPrompt(((2, 9), (1, 8), (3, 6)))
     options = BoxOptions(role="ct", axes=(0, 1), ct_window="lung")
     session.add_box(THIN, within=within, options=options, progress=lambda *steps: told.append(steps))
-    assert engine.asked == [(THIN, within)]
+    ((prompt, context),) = engine.asked
+    assert (prompt, context.within, context.clicks, context.probability) == (THIN, within, (), None)
     assert engine.prepared == [options]
     assert told == [(3, 3)]
     assert np.array_equal(values_of(session), answer(THIN, within=within))
 
 
-def test_images_are_prepared_once_per_options() -> None:
+def test_images_are_prepared_once_per_window() -> None:
     engine = EllipsoidEngine()
     session = with_boxes(box=engine)
-    lung = BoxOptions(ct_window="lung")
-    for options in (None, BoxOptions(), None, lung, BoxOptions(ct_window="lung")):
+    lung, sideways = BoxOptions(ct_window="lung"), BoxOptions(axes=(0,), points=True)
+    for options in (None, BoxOptions(), sideways, lung, BoxOptions(ct_window="lung")):
         session.add_box(BOX, options=options)
     assert engine.prepared == [BoxOptions(), lung]
 

@@ -1,8 +1,9 @@
 """The box engine: a model of the SAM family, slice by slice, from a box around the tumour to a volume.
 
 A box in 3D is loose: no tumour fills it to its corners, and users leave a margin. So every slice is prompted with the
-section of the ellipsoid inscribed in the box, at several scales, and the answers are averaged, along several axes if
-wanted. A box on one slice is segmented there and followed from slice to slice until the tumour ends.
+section of the ellipsoid inscribed in the box, at two scales in turn, and the answers are smoothed from slice to slice,
+and averaged over several axes if wanted. A box on one slice is segmented there and followed from slice to slice until
+the tumour ends.
 """
 
 from __future__ import annotations
@@ -18,30 +19,25 @@ from scipy.ndimage import gaussian_filter1d
 
 from TumorSegLib.boxes import NOTHING, whole
 from TumorSegLib.engines.device import Runtime, describe
-from TumorSegLib.engines.embeddings import BATCH, Embeddings
+from TumorSegLib.engines.embeddings import Embeddings
 from TumorSegLib.engines.propagation import Answer, follow
-from TumorSegLib.engines.sam import PIXELS, Pixels, Sam
-from TumorSegLib.engines.timing import Clock
+from TumorSegLib.engines.rectangles import SCALES, limits, looked_at, scaled, sections
+from TumorSegLib.engines.sam import Sam
+from TumorSegLib.engines.slice_model import SliceModel, SlicePoint, SlicePrompts, Work
 from TumorSegLib.engines.views import FloatStack, View
-from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, RoleError
+from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.geometry import Box, FloatArray, Grid
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.prompts import BoxPrompt
-from TumorSegLib.protocols import BoxOptions, Cancel, Progress, Refinement
+from TumorSegLib.protocols import BoxContext, BoxOptions, Cancel, Progress, Refinement
 from TumorSegLib.registry import ModelSpec
 from TumorSegLib.resample import resample
 from TumorSegLib.segments import EMPTY
 from TumorSegLib.volume import Images
 from TumorSegLib.windows import window_of
 
-# The inscribed ellipsoid at these scales: the tumour lies within the box by an unknown margin. Chosen on the eight
-# sarcomas of fold 1, boxes grown by 5 to 10 mm: median Dice on MR and PET 0.84 and 0.81; 0.9 alone 0.84 and 0.79, 1.0
-# alone 0.82 and 0.78.
-SCALES = (0.8, 1.0)
-# A box on one slice is drawn closer.
+# A box on one slice is drawn closer than one in 3D.
 SLICE_SCALES = (0.85, 1.0)
-# Near its ends the ellipsoid's sections vanish; a prompt keeps this share of the box.
-LEAST_SECTION = 0.15
 # Slices along which answers are smoothed, standard deviation; fewer slices than that stay as they are.
 SMOOTHING, LEAST_SMOOTHED = 1.0, 3
 # Surroundings shown with a box: this share of its size on every side.
@@ -58,58 +54,53 @@ class Slices:
         grid: of the first image.
         role: of the image shown.
         array: float32 ``[k, j, i]`` on ``grid``, from 0 to 1.
-        options: as given.
         embeddings: of slices seen so far.
     """
 
     grid: Grid
     role: str
     array: npt.NDArray[np.float32]
-    options: BoxOptions
     embeddings: Embeddings
 
 
-class _Work:
-    """Progress and cancelling of one task."""
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """A box in an image, and what is shown with it."""
 
-    def __init__(self, steps: int, progress: Progress | None, cancel: Cancel | None) -> None:
-        self.steps, self.done, self._progress, self._cancel = steps, 0, progress, cancel
-        self.clock = Clock()
+    slices: Slices
+    box: Box
+    context: BoxContext
 
-    def advance(self, by: int) -> None:
-        """Notes that slices are done; raises :class:`Cancelled` if the caller wants to stop."""
-        self.done += by
-        if self._progress is not None:
-            self._progress(min(self.done, self.steps), self.steps)
-        self.check()
-
-    def finish(self) -> None:
-        """Tells the caller that all is done, where a tumour ended before the image as well."""
-        if self._progress is not None:
-            self._progress(self.steps, self.steps)
-
-    def check(self) -> None:
-        """Raises :class:`Cancelled` if the caller wants to stop."""
-        if self._cancel is not None and self._cancel():
-            raise Cancelled("the box was cancelled; the mask is as it was")
+    def prompts(self, view: View, numbers: range, rectangles: FloatArray) -> SlicePrompts:
+        """For slices of a view, by their rectangles."""
+        masks = None
+        if self.context.probability is not None:
+            masks = view.stack(self.context.probability.astype(np.float32) / np.float32(255))[list(numbers)]
+        points: list[list[SlicePoint]] = [[] for _ in numbers]
+        for click in self.context.clicks:
+            row, column = (click.ijk[axis] - view.region[axis][0] for axis in view.plane)
+            inside = 0 <= row < view.shape[1] and 0 <= column < view.shape[2]
+            place = round((click.ijk[view.axis] - numbers.start) / numbers.step)  # of the slice nearest to it
+            if inside and 0 <= place < len(numbers):
+                points[place].append((row, column, click.positive))
+        return SlicePrompts(rectangles, points, masks)
 
 
 class BoxEngine:
-    """Segments what a box holds, on slices of one image; slices are encoded in float32, prompts answered as told.
+    """Segments what a box holds, on slices of one image.
 
     One engine may serve many cases, one at a time. Raises :class:`ModelError` where ``arguments`` do not say how the
     network wants its pixels.
+
+    Attributes:
+        spec: the model.
+        model: its network, as it sees slices.
     """
 
     def __init__(self, spec: ModelSpec, network: Sam, runtime: Runtime) -> None:
         self.spec = spec
         self._runtime = runtime
-        pixels = str(spec.arguments.get("pixels"))
-        if pixels not in PIXELS:
-            raise ModelError(f"model {spec.name!r}: pixels {pixels!r} is not one of {', '.join(PIXELS)}")
-        self._pixels: Pixels = PIXELS[pixels]
-        with memory_errors(f"to put {spec.name!r} on {runtime.name}"):
-            self._network = network.eval().to(device=runtime.device)
+        self.model = SliceModel(spec, network, runtime)
 
     @property
     def info(self) -> dict[str, Any]:
@@ -121,7 +112,7 @@ class BoxEngine:
 
         Args:
             images: role to image.
-            options: which of them, along which axes, through which window; the first, along k, by default.
+            options: which of them, through which window; the first by default.
 
         Raises:
             RoleError: there is no image of that role.
@@ -137,14 +128,40 @@ class BoxEngine:
         with memory_errors(f"to prepare images for {self.spec.name!r}"):
             window = window_of(volume, options.ct_window)
             shown = resample(volume, grid, outside=window.outside)
-            return Slices(grid, role, window(shown.array), options, Embeddings())
+            return Slices(grid, role, window(shown.array), Embeddings())
+
+    def embed(
+        self, prepared: Slices, prompt: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None
+    ) -> int:
+        """Embeds ahead the slices that a box will need: while the user is still drawing it, or looks at the answer.
+
+        The more of them are there, the sooner :meth:`segment` answers; its answer is the same.
+
+        Returns:
+            How many slices were embedded; 0 where all were.
+
+        Raises:
+            ArgumentError, Cancelled, ResourceError: as :meth:`segment`; what was embedded before stays.
+        """
+        _check_inside(prompt.box, whole(prepared.grid.shape), prepared.grid)
+        axis = prompt.thin_axis(prepared.grid)
+        axes = (options or BoxOptions()).axes if axis is None else (axis,)
+        missing = 0
+        with memory_errors(f"to run {self.spec.name!r}"):
+            for number in axes:
+                view = self.view(prepared, prompt.box, number)
+                numbers = looked_at(prompt.box[number], prepared.grid.spacing[number])
+                missing += len(numbers) - prepared.embeddings.count(view, numbers)
+                self._embedded(prepared, view, numbers, Work(len(numbers), None, cancel))
+        return missing
 
     def segment(
         self,
         prepared: Slices,
         prompt: BoxPrompt,
+        options: BoxOptions | None = None,
         *,
-        within: BoxPrompt | None = None,
+        context: BoxContext | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Refinement:
@@ -153,8 +170,8 @@ class BoxEngine:
         Args:
             prepared: from :meth:`prepare`.
             prompt: the box, in voxels of the first image.
-            within: region around the box that a tumour followed from slice to slice does not leave; the whole image if
-                None.
+            options: along which axes slices are looked at.
+            context: what else is shown, and the region that a tumour followed from slice to slice does not leave.
             progress: called with slices done and slices in all.
             cancel: asked between batches of slices.
 
@@ -166,119 +183,85 @@ class BoxEngine:
             Cancelled: ``cancel`` returned True.
             ResourceError: memory does not suffice.
         """
-        region = within.box if within else whole(prepared.grid.shape)
+        context = context or BoxContext()
+        region = context.within.box if context.within else whole(prepared.grid.shape)
         _check_inside(prompt.box, region, prepared.grid)
+        case = _Case(prepared, prompt.box, context)
         axis = prompt.thin_axis(prepared.grid)
         with memory_errors(f"to run {self.spec.name!r}"):
             if axis is not None:
                 low, high = region[axis]
-                return self._followed(prepared, prompt.box, axis, region, _Work(high - low, progress, cancel))
-            return self._volume(prepared, prompt.box, progress, cancel)
+                return self._followed(case, axis, region, Work(high - low, progress, cancel))
+            axes = (options or BoxOptions()).axes
+            count = sum(len(looked_at(prompt.box[axis], prepared.grid.spacing[axis])) for axis in axes)
+            return self._volume(case, axes, Work(count, progress, cancel))
 
-    def _volume(self, prepared: Slices, box: Box, progress: Progress | None, cancel: Cancel | None) -> Refinement:
-        axes = prepared.options.axes
-        counts = [box[axis][1] - box[axis][0] for axis in axes]
-        work = _Work(sum(counts), progress, cancel)
-        found = np.zeros([high - low for low, high in box[::-1]], dtype=np.float32)
+    def _volume(self, case: _Case, axes: Sequence[int], work: Work) -> Refinement:
+        """A box in 3D, along some axes."""
+        found = np.zeros([high - low for low, high in case.box[::-1]], dtype=np.float32)
         for axis in axes:
-            view = self._view(prepared, box, axis)
-            numbers = range(*box[axis])
-            embeddings = self._embedded(prepared, view, numbers, work)
-            sections = _sections(view, box)
-            answers = [self._answered(view, embeddings, _scaled(sections, scale), work)[0] for scale in SCALES]
-            stack = _smoothed(np.mean(answers, axis=0))
-            found += _cut(view, stack, box) / len(axes)
+            view = self.view(case.slices, case.box, axis)
+            numbers = looked_at(case.box[axis], case.slices.grid.spacing[axis])
+            embeddings = self._embedded(case.slices, view, numbers, work)
+            rectangles = sections(view, case.box)[[number - case.box[axis][0] for number in numbers]]
+            if len(numbers) < LEAST_SMOOTHED:
+                prompts = [scaled(rectangles, scale) for scale in SCALES]
+            else:  # smoothing averages over neighbours, so that one scale per slice, in turn, does for both on each
+                prompts = [scaled(rectangles, np.resize(SCALES, (len(numbers), 1)))]
+            answers = [
+                self.model.answered(view, embeddings, case.prompts(view, numbers, some), work)[0] for some in prompts
+            ]
+            found += joined(view, np.mean(answers, axis=0), numbers, case.box) / len(axes)
         values = np.rint(255 * found).astype(np.uint8)
         work.clock.lap("paste")
-        info = {**self.info, "role": prepared.role, "slices": sum(counts), "seconds": work.clock.laps}
-        return Refinement(box, values, info)
+        info = {**self.info, "role": case.slices.role, "slices": work.done, "seconds": work.clock.laps}
+        return Refinement(case.box, values, info)
 
-    def _followed(self, prepared: Slices, box: Box, axis: int, region: Box, work: _Work) -> Refinement:
+    def _followed(self, case: _Case, axis: int, region: Box, work: Work) -> Refinement:
         """The tumour boxed on one slice, followed along the axis."""
-        view = self._view(prepared, box, axis)
+        view = self.view(case.slices, case.box, axis)
         rows, columns = view.plane
 
         def look(number: int, rectangle: FloatArray) -> Answer:
-            embedding = self._embedded(prepared, view, [number], work)
-            answers = [self._answered(view, embedding, _scaled(rectangle[None], s), work) for s in SLICE_SCALES]
+            numbers = range(number, number + 1)
+            embedding = self._embedded(case.slices, view, numbers, work)
+            prompts = [case.prompts(view, numbers, scaled(rectangle[None], scale)) for scale in SLICE_SCALES]
+            answers = [self.model.answered(view, embedding, some, work) for some in prompts]
             return Answer(np.mean([a for a, _ in answers], axis=0)[0], float(np.mean([s for _, s in answers])))
 
-        spacing = prepared.grid.spacing
-        rectangle = _limits(view, box)
-        found = follow(look, box[axis][0], rectangle, region[axis], (spacing[rows], spacing[columns]))
+        spacing = case.slices.grid.spacing
+        found = follow(look, case.box[axis][0], limits(view, case.box), region[axis], (spacing[rows], spacing[columns]))
         work.finish()
-        return self._pasted(prepared, view, found, region, work)
+        return self._pasted(case.slices, view, found, region, work)
+
+    def _embedded(self, slices: Slices, view: View, numbers: Sequence[int], work: Work) -> torch.Tensor:
+        return self.model.embedded(slices.embeddings, view, slices.array, numbers, work)
 
     def _pasted(
-        self, prepared: Slices, view: View, found: Mapping[int, FloatStack], region: Box, work: _Work
+        self, prepared: Slices, view: View, found: Mapping[int, FloatStack], region: Box, work: Work
     ) -> Refinement:
         """Slices smoothed, and cut to a region."""
         info = {**self.info, "role": prepared.role, "slices": work.done}
         if not found:
             return Refinement(NOTHING, EMPTY, {**info, "seconds": work.clock.laps})
         numbers = sorted(found)
-        stack = _smoothed(np.stack([found[n] for n in numbers]))
+        stack = np.stack([found[n] for n in numbers])
         ranges = [(max(a, b), min(c, d)) for (a, c), (b, d) in zip(view.region, region)]
         ranges[view.axis] = (numbers[0], numbers[-1] + 1)
         box = ranges[0], ranges[1], ranges[2]
-        values = np.ascontiguousarray(np.rint(255 * _cut(view, stack, box)).astype(np.uint8))
+        values = np.ascontiguousarray(np.rint(255 * joined(view, stack, numbers, box)).astype(np.uint8))
         work.clock.lap("paste")
         return Refinement(box, values, {**info, "seconds": work.clock.laps})
 
-    def _view(self, prepared: Slices, box: Box, axis: int) -> View:
+    def view(self, prepared: Slices, box: Box, axis: int) -> View:
         """The view for a box along an axis: of those that serve the one with most slices embedded, or its own."""
         region = [_grown(limits, n, CONTEXT) for limits, n in zip(box, prepared.grid.size)]
         region[axis] = (0, prepared.grid.size[axis])
-        own = View.of(prepared.grid, (region[0], region[1], region[2]), axis, self._network.image_size)
+        own = View.of(prepared.grid, (region[0], region[1], region[2]), axis, self.model.image_size)
         kept = prepared.embeddings
         serving = [view for view in kept.views() if view.axis == axis and _serves(view, box, prepared.grid)]
         # Of two its own, so that a box drawn again gives the same answer whatever was boxed in between.
         return max(serving, key=lambda view: (kept.count(view, range(*box[axis])), view == own), default=own)
-
-    def _embedded(self, prepared: Slices, view: View, numbers: Sequence[int], work: _Work) -> torch.Tensor:
-        """Embeddings of slices ``[n, channels, s, s]``, float16."""
-        kept, found = prepared.embeddings, {}
-        for number in numbers:
-            embedding = kept.get(view, number)
-            if embedding is not None:
-                found[number] = embedding
-        missing = [number for number in numbers if number not in found]
-        work.advance(len(found))
-        stack = view.stack(prepared.array)
-        for first in range(0, len(missing), BATCH):
-            some = missing[first : first + BATCH]
-            for number, embedding in zip(some, self._encode(view, stack[some])):
-                found[number] = kept.keep(view, number, embedding)
-            work.advance(len(some))
-        work.clock.lap("encode")
-        return torch.stack([found[number] for number in numbers])
-
-    @torch.inference_mode()
-    def _encode(self, view: View, stack: FloatStack) -> torch.Tensor:
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self._pixels.mean, self._pixels.std))
-        images = (view.to_input(stack) - mean) / std
-        # In float32 whatever the runtime: bfloat16 is twice as fast on a CPU and moves the contour (LiteMedSAM on MR of
-        # one sarcoma: Dice 0.98 to float32, against 0.999 where the decoder alone is in bfloat16).
-        return self._network.encode(images.to(self._runtime.device)).to(torch.float16)
-
-    @torch.inference_mode()
-    def _answered(
-        self, view: View, embeddings: torch.Tensor, rectangles: FloatArray, work: _Work
-    ) -> tuple[FloatStack, FloatArray]:
-        """Probabilities of slices ``[n, rows, columns]`` for one rectangle each, and the scores of them ``[n]``."""
-        boxes, answers, scores = view.to_pixels(rectangles).to(self._runtime.device), [], []
-        for first in range(0, len(boxes), BATCH):
-            part = slice(first, first + BATCH)
-            with self._precision():
-                logits, score = self._network.decode(embeddings[part].float(), boxes[part])
-            answers.append(torch.sigmoid(view.from_logits(logits[:, 0])).cpu())
-            scores.append(score[:, 0].cpu())
-            work.check()
-        work.clock.lap("decode")
-        return torch.cat(answers).numpy(), torch.cat(scores).double().numpy()
-
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self._runtime.device.type, self._runtime.dtype, self._runtime.dtype is not torch.float32)
 
 
 def _check_inside(box: Box, region: Box, grid: Grid) -> None:
@@ -287,14 +270,6 @@ def _check_inside(box: Box, region: Box, grid: Grid) -> None:
             raise ArgumentError(f"{what} {ranges} leaves the image of {grid.size} voxels (i, j, k)")
     if any(low < first or high > end for (low, high), (first, end) in zip(box, region)):
         raise ArgumentError(f"box {box} does not lie in the region {region} that the tumour is not to leave")
-
-
-def _smoothed(stack: FloatStack) -> FloatStack:
-    """Smoothed from slice to slice, fading at the ends; one or two slices would fade to nothing."""
-    if len(stack) < LEAST_SMOOTHED:
-        return stack
-    smoothed: FloatStack = gaussian_filter1d(stack, SMOOTHING, axis=0, mode="constant")
-    return smoothed
 
 
 def _grown(limits: tuple[int, int], n: int, share: float) -> tuple[int, int]:
@@ -312,34 +287,21 @@ def _serves(view: View, box: Box, grid: Grid) -> bool:
     return max(shares) >= LEAST_SHARE
 
 
-def _sections(view: View, box: Box) -> FloatArray:
-    """Sections of the ellipsoid inscribed in a box: per slice first row, end of rows, first and end of columns."""
-    count = box[view.axis][1] - box[view.axis][0]
-    place = (np.arange(count) + 0.5) / count * 2 - 1
-    share = np.maximum(np.sqrt(1 - place**2), LEAST_SECTION)[:, None]
-    return _scaled(np.repeat(_limits(view, box)[None], count, axis=0), share)
+def joined(view: View, stack: FloatStack, numbers: Sequence[int], box: Box) -> FloatStack:
+    """Answers on some slices ``[n, rows, columns]`` as the box ``[k, j, i]``.
 
-
-def _limits(view: View, box: Box) -> FloatArray:
-    """First row, end of rows, first and end of columns of a box in a view."""
-    rows, columns = view.plane
-    limits = np.array([*box[rows], *box[columns]], dtype=float)
-    limits -= np.repeat([view.region[rows][0], view.region[columns][0]], 2)
-    return limits
-
-
-def _scaled(rectangles: FloatArray, share: float | FloatArray) -> FloatArray:
-    """Rectangles made smaller about their centres."""
-    first, end = rectangles[:, ::2], rectangles[:, 1::2]
-    centre, half = (first + end) / 2, (end - first) / 2 * share
-    result: FloatArray = np.stack([centre - half, centre + half], axis=-1).reshape(-1, 4)
-    return result
-
-
-def _cut(view: View, stack: FloatStack, box: Box) -> FloatStack:
-    """Slices of a view within a box, as the box ``[k, j, i]``."""
+    They are smoothed from slice to slice and fade at the ends; one or two slices would fade to nothing and stay as they
+    are. Between the slices they are interpolated.
+    """
+    if len(stack) >= LEAST_SMOOTHED:
+        stack = gaussian_filter1d(stack, SMOOTHING, axis=0, mode="constant")
     rows, columns = view.plane
     (r0, r1), (c0, c1) = (
         (box[axis][0] - view.region[axis][0], box[axis][1] - view.region[axis][0]) for axis in (rows, columns)
     )
-    return view.unstack(stack[:, r0:r1, c0:c1])
+    place = np.interp(np.arange(*box[view.axis]), numbers, np.arange(len(numbers)))
+    before = place.astype(int)
+    behind = np.minimum(before + 1, len(numbers) - 1)
+    share = (place - before).astype(np.float32)[:, None, None]
+    part = stack[:, r0:r1, c0:c1]
+    return view.unstack(part[before] * (1 - share) + part[behind] * share)

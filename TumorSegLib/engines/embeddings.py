@@ -11,7 +11,7 @@ from TumorSegLib.engines.views import View
 
 #: Bytes kept: 256 slices of LiteMedSAM or SAM, as float16.
 BUDGET = 512 * 2**20
-# Slices encoded in one go; more gain nothing on a CPU and make cancelling slow.
+# Slices answered in one go, and encoded on a GPU; more gain nothing and make cancelling slow.
 BATCH = 4
 
 

@@ -117,6 +117,11 @@ class Sam(nn.Module):
         self.image_size = int(self.prompt_encoder.input_image_size[0])
         self.embedding_size = int(self.prompt_encoder.image_embedding_size[0])
 
+    @property
+    def encodes_mixed(self) -> bool:
+        """Whether encoding under autocast was found to keep the masks: by LiteMedSAM's TinyViT."""
+        return isinstance(self.image_encoder, TinyViT)
+
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Sam:
         """Torch's one door for ``to``, ``cuda``, ``half``, ...; through it the prompt encoder changes device only."""
         self.image_encoder._apply(fn, recurse)  # type: ignore[no-untyped-call]

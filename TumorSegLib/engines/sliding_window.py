@@ -8,9 +8,7 @@ with the number of labels times the volume.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, product
 
@@ -21,13 +19,12 @@ from torch import nn
 
 from TumorSegLib.engines.device import Runtime
 from TumorSegLib.engines.networks import probabilities
+from TumorSegLib.engines.workers import workers
 from TumorSegLib.errors import ArgumentError, Cancelled
 from TumorSegLib.protocols import Cancel, Progress
 
 Size = tuple[int, int, int]
 Place = tuple[int, int, int]
-# Windows computed at once on a CPU; each needs memory of its own.
-MOST_WORKERS = 8
 # A window needs this share of tissue to be worth its time: at 3 mm and 48 x 64 x 64 voxels 5 ml, so that a few noisy
 # voxels in air do not count. Neighbours overlap, so what little it shows is mostly seen by another window, too.
 LEAST_TISSUE = 0.001
@@ -139,7 +136,7 @@ def predict(
         windows = torch.stack([channels[(slice(None), *_at(plan.size, *place))] for place in places])
         return _probabilities(network, windows, plan.mirror, runtime)
 
-    with torch.inference_mode(), _workers(runtime) as in_order:
+    with torch.inference_mode(), workers(runtime.device, total) as in_order:
         for k in starts[0]:
             slab.advance(k)
             places = list(product([k], starts[1], starts[2]))
@@ -162,26 +159,6 @@ def predict(
 
 def _at(size: Size, k: int, j: int, i: int) -> tuple[slice, slice, slice]:
     return slice(k, k + size[0]), slice(j, j + size[1]), slice(i, i + size[2])
-
-
-@contextmanager
-def _workers(runtime: Runtime) -> Iterator[Callable[..., Iterable[torch.Tensor]]]:
-    """Something like ``map`` that computes several windows at once on a CPU, each on its share of the threads.
-
-    Two windows on one core each take 0.8 of the time of one after the other on two cores (sts-auto, bfloat16): layers
-    of few voxels cannot keep several cores busy.
-    """
-    threads = torch.get_num_threads()
-    workers = min(threads, MOST_WORKERS) if runtime.device.type == "cpu" else 1
-    if workers == 1:
-        yield map
-        return
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,))
-    try:
-        yield pool.map
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # else threads that the caller starts later would take over the workers' number
 
 
 def _batches(places: Sequence[Place], size: int) -> Iterator[Sequence[Place]]:

@@ -6,19 +6,29 @@ windows see each other. LiteMedSAM changes three things: the stem keeps every pi
 halve the map, and SAM's neck stands in place of the classifier. Names of parameters are those of its checkpoint.
 
 Feature maps are ``[n, channels, h, w]`` with channels last in memory, where a map is a list of tokens without a copy.
+Under autocast attention, perceptrons and neck are computed in its precision; the convolutions with batch normalisation,
+and the sums that run through all blocks, stay in float32: in bfloat16 they alone move contours (Dice to float32 of four
+sarcomas 0.991 to 0.994, of the rest together 0.998).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from TumorSegLib.errors import ModelError
+
 #: Channels of a block's hidden layer, in multiples of the block's own.
 EXPANSION = 4
+Convolve: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+# Rows of a map convolved in one go: hidden maps of 4 MB are computed twice as fast as those of 64 MB, which neither
+# cache nor allocator keeps.
+STRIP = 16
 
 
 class Stage(NamedTuple):
@@ -90,20 +100,37 @@ class _NormalisedConvolution(nn.Module):
         self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        mean, variance = self.bn.running_mean, self.bn.running_var
-        if self.bn.training or mean is None or variance is None:
+        if self.bn.training:
             normalised: torch.Tensor = self.bn(self.c(features))
             return normalised
-        # With fixed statistics the normalisation is part of the convolution, which saves a pass over maps of up to
-        # 64 MB. Folded at every call (0.3 million weights), not once, so that fine-tuning and the checkpoint need
-        # nothing special; in float32, since bfloat16 would round twice.
+        return self.folded()(features)
+
+    def folded(self) -> Convolve:
+        """The convolution with the normalisation by fixed statistics in it, which saves a pass over large maps.
+
+        Folded when needed (0.3 million weights), not once, so that fine-tuning and the checkpoint need nothing special;
+        in float32, since bfloat16 would round twice.
+        """
+        mean, variance = self.bn.running_mean, self.bn.running_var
+        if mean is None or variance is None:
+            raise ModelError("batch normalisation without statistics cannot be folded")
         scale = self.bn.weight.float() * (variance.float() + self.bn.eps).rsqrt()
-        weight = self.c.weight.float() * scale[:, None, None, None]
-        bias = self.bn.bias.float() - mean.float() * scale
-        kind = self.c.weight.dtype
-        return F.conv2d(
-            features, weight.to(kind), bias.to(kind), self.c.stride, self.c.padding, groups=self.c.groups
-        )  # fmt: skip
+        kind, convolution = self.c.weight.dtype, self.c
+        weight = (convolution.weight.float() * scale[:, None, None, None]).to(kind)
+        bias = (self.bn.bias.float() - mean.float() * scale).to(kind)
+
+        def convolve(features: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(features.device.type, enabled=False):
+                return F.conv2d(
+                    features.to(kind), weight, bias, convolution.stride, convolution.padding, groups=convolution.groups
+                )
+
+        return convolve
+
+
+def _ready(*convolutions: _NormalisedConvolution) -> list[Convolve]:
+    """Folded once for many strips; in training as they are."""
+    return [convolution if convolution.bn.training else convolution.folded() for convolution in convolutions]
 
 
 class _ChannelNorm(nn.Module):
@@ -159,11 +186,15 @@ class _Step(nn.Module):
         self.conv2 = _NormalisedConvolution(outputs, outputs, kernel=3, stride=stride, groups=outputs)
         self.conv3 = _NormalisedConvolution(outputs, outputs)
 
+        self.stride = stride
+
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        features = F.gelu(self.conv1(features))
-        features = F.gelu(self.conv2(features))
-        projected: torch.Tensor = self.conv3(features)
-        return projected
+        first, second, third = _ready(self.conv1, self.conv2, self.conv3)
+
+        def project(some: torch.Tensor) -> torch.Tensor:
+            return third(F.gelu(second(F.gelu(first(some)))))
+
+        return project(features) if self.training else _in_strips(project, features, self.stride)
 
 
 class _ConvolutionBlock(nn.Module):
@@ -178,9 +209,24 @@ class _ConvolutionBlock(nn.Module):
         nn.init.zeros_(self.conv3.bn.weight)  # an untrained block passes its input on
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
-        hidden = F.gelu(self.conv1(features))
-        hidden = F.gelu(self.conv2(hidden))
-        return F.gelu(features + self.conv3(hidden))
+        first, second, third = _ready(self.conv1, self.conv2, self.conv3)
+
+        def convolve(some: torch.Tensor) -> torch.Tensor:
+            return F.gelu(some + third(F.gelu(second(F.gelu(first(some))))))
+
+        # In training every map is normalised by its own statistics, which strips do not know.
+        return convolve(features) if self.training else _in_strips(convolve, features, stride=1)
+
+
+def _in_strips(convolve: Convolve, features: torch.Tensor, stride: int) -> torch.Tensor:
+    """The same as ``convolve(features)``, which sees one row beyond each of its own, some rows at a time."""
+    strips = []
+    for first in range(0, features.shape[2], STRIP):
+        # As many rows more as the stride: the one that is seen, without moving the stride's phase.
+        low = max(first - stride, 0)
+        convolved = convolve(features[:, :, low : first + STRIP + stride])
+        strips.append(convolved[:, :, (first - low) // stride :][:, :, : STRIP // stride])
+    return torch.cat(strips, dim=2)
 
 
 class _AttentionBlock(nn.Module):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from TumorSegLib.boxes import slices
 from TumorSegLib.geometry import Box, FloatArray, Grid
 
 FloatStack = npt.NDArray[np.float32]
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class View:
         rows, columns = _in_plane(self.axis)
         return counts[self.axis], counts[rows], counts[columns]
 
-    def stack(self, array: npt.NDArray[np.float32]) -> FloatStack:
+    def stack(self, array: npt.NDArray[Number]) -> npt.NDArray[Number]:
         """The slices ``[n, rows, columns]`` of an array ``[k, j, i]`` of the whole grid; a view of it."""
         return np.moveaxis(array[slices(self.region)], 2 - self.axis, 0)
 

@@ -29,6 +29,8 @@ CUBE = Grid.from_spacing((40, 40, 40), (1, 1, 1))
 class BrightSam(nn.Module):
     """Embeds a slice as itself and calls tumour what is bright within the box; remembers what it was asked.
 
+    What a mask prompt calls tumour is tumour too; around a point three by three pixels are, or are not.
+
     Attributes:
         encoded: slices per call.
         boxes: of every call ``[n, 4]``.
@@ -37,7 +39,7 @@ class BrightSam(nn.Module):
 
     def __init__(self, before: Callable[[], None] = lambda: None) -> None:
         super().__init__()
-        self.image_size, self.embedding_size = SIZE, SIZE // 4
+        self.image_size, self.embedding_size, self.encodes_mixed = SIZE, SIZE // 4, True
         self.encoded: list[int] = []
         self.boxes: list[torch.Tensor] = []
         self.before = before
@@ -49,7 +51,13 @@ class BrightSam(nn.Module):
         self.encoded.append(len(images))
         return images[:, :1]
 
-    def decode(self, embeddings: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def decode(
+        self,
+        embeddings: torch.Tensor,
+        boxes: torch.Tensor,
+        points: tuple[torch.Tensor, torch.Tensor] | None = None,
+        masks: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         self.before()
         assert embeddings.dtype == boxes.dtype == torch.float32
         assert len(embeddings) == len(boxes)
@@ -58,6 +66,13 @@ class BrightSam(nn.Module):
         left, top, right, bottom = boxes.T[:, :, None]
         held = ((at >= top) & (at < bottom))[:, :, None] & ((at >= left) & (at < right))[:, None]
         found = (embeddings[:, 0] > 0.5) & held
+        if masks is not None:
+            assert masks.shape[1:] == (1, 4 * self.embedding_size, 4 * self.embedding_size)
+            found |= masks[:, 0] > 0
+        for n, (coordinates, labels) in enumerate(zip(*points)) if points is not None else ():
+            for (x, y), label in zip(coordinates.round().int(), labels):
+                if label >= 0:
+                    found[n, y - 1 : y + 2, x - 1 : x + 2] = bool(label)
         return torch.where(found, 10.0, -10.0)[:, None], found.flatten(1).any(dim=1).float()[:, None]
 
 
@@ -108,8 +123,8 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def asked(engine: BoxEngine, volume: Volume, box: Box, axes: tuple[int, ...] = (2,), **more: Any) -> np.ndarray:
-    prepared = engine.prepare({volume.role: volume}, BoxOptions(axes=axes))
-    return pasted(volume.grid, engine.segment(prepared, BoxPrompt(box), **more))
+    prepared = engine.prepare({volume.role: volume})
+    return pasted(volume.grid, engine.segment(prepared, BoxPrompt(box), BoxOptions(axes=axes), **more))
 
 
 def on_slice(box: Box, axis: int, number: int) -> BoxPrompt:

@@ -25,16 +25,23 @@ from Testing.unit.engines.box_cases import (
     pasted,
 )
 from Testing.unit.engines.click_cases import CPU
+from TumorSegLib.engines import rectangles
 from TumorSegLib.engines.box import BoxEngine
 from TumorSegLib.engines.device import Runtime
 from TumorSegLib.engines.sam import Sam, build_sam
 from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ModelError, ResourceError, RoleError
 from TumorSegLib.geometry import Box, Grid
 from TumorSegLib.prompts import BoxPrompt
-from TumorSegLib.protocols import BoxOptions
+from TumorSegLib.protocols import BoxContext, BoxOptions
 from TumorSegLib.volume import Volume
 
 TINY = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
+
+
+@pytest.fixture(autouse=True)
+def every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thin slices are looked at one by one; that some are left out is tested for itself."""
+    monkeypatch.setattr(rectangles, "STEP_MM", 0.0)
 
 
 # --- embeddings ------------------------------------------------------------------------------------------------------
@@ -44,15 +51,19 @@ def test_a_second_box_that_lies_within_the_first_is_not_encoded_again() -> None:
     network = BrightSam()
     engine = bright_engine(network)
     tumour = ball(CUBE, 9)
-    prepared = engine.prepare({"ct": ct_of(CUBE, tumour)}, BoxOptions(axes=(0, 1, 2)))
-    engine.segment(prepared, BoxPrompt(((9, 31), (9, 31), (9, 31))))
+    prepared, every = engine.prepare({"ct": ct_of(CUBE, tumour)}), BoxOptions(axes=(0, 1, 2))
+    engine.segment(prepared, BoxPrompt(((9, 31), (9, 31), (9, 31))), every)
     assert sum(network.encoded) == 3 * 22
     network.encoded.clear()
-    second = engine.segment(prepared, BoxPrompt(((10, 29), (11, 30), (10, 30))))
-    engine.segment(prepared, BoxPrompt(((10, 29), (11, 30), (20, 21))), within=BoxPrompt(((9, 31), (9, 31), (9, 31))))
+    second = engine.segment(prepared, BoxPrompt(((10, 29), (11, 30), (10, 30))), every)
+    engine.segment(
+        prepared,
+        BoxPrompt(((10, 29), (11, 30), (20, 21))),
+        context=BoxContext(within=BoxPrompt(((9, 31), (9, 31), (9, 31)))),
+    )
     assert network.encoded == []
     assert dice(pasted(CUBE, second), tumour) > 0.85
-    engine.segment(prepared, BoxPrompt(((9, 31), (9, 31), (7, 33))))
+    engine.segment(prepared, BoxPrompt(((9, 31), (9, 31), (7, 33))), every)
     assert sum(network.encoded) == 4  # only along k are the slices before and behind missing
     assert dice(pasted(CUBE, second), tumour) > 0.85
 
@@ -114,10 +125,12 @@ SLICE_BOX = BoxPrompt(((9, 31), (9, 31), (20, 21)))
 def test_progress_grows_to_the_total(prompt: BoxPrompt, tumour: np.ndarray) -> None:
     told: list[tuple[int, int]] = []
     engine = bright_engine()
-    prepared = engine.prepare({"ct": ct_of(CUBE, tumour)}, BoxOptions(axes=(0, 2)))
+    prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
     for _ in range(2):  # the second time nothing has to be encoded
         told.clear()
-        engine.segment(prepared, prompt, progress=lambda done, total: told.append((done, total)))
+        engine.segment(
+            prepared, prompt, BoxOptions(axes=(0, 2)), progress=lambda done, total: told.append((done, total))
+        )
         assert told[-1][0] == told[-1][1] == (44 if prompt is VOLUME_BOX else 40)
         assert told == sorted(told)
         assert len({total for _, total in told}) == 1
@@ -208,7 +221,7 @@ def test_a_region_must_hold_the_box_and_lie_in_the_image(within: Box, message: s
     engine = bright_engine()
     prepared = engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))})
     with pytest.raises(ArgumentError, match=message):
-        engine.segment(prepared, SLICE_BOX, within=BoxPrompt(within))
+        engine.segment(prepared, SLICE_BOX, context=BoxContext(within=BoxPrompt(within)))
 
 
 def test_what_cannot_be_prepared() -> None:
@@ -267,10 +280,10 @@ def tiny_sam(pixels: str = "imagenet", dtype: torch.dtype = torch.float32) -> tu
 def test_the_same_box_twice_gives_the_same_bits(prompt: BoxPrompt) -> None:
     engine, _ = tiny_sam()
     images = {"ct": noise_volume(CUBE)}
-    prepared = engine.prepare(images, BoxOptions(axes=(0, 1, 2)))
-    first = engine.segment(prepared, prompt)
-    again = engine.segment(prepared, prompt)
-    anew = engine.segment(engine.prepare(images, BoxOptions(axes=(0, 1, 2))), prompt)
+    prepared, every = engine.prepare(images), BoxOptions(axes=(0, 1, 2))
+    first = engine.segment(prepared, prompt, every)
+    again = engine.segment(prepared, prompt, every)
+    anew = engine.segment(engine.prepare(images), prompt, every)
     for other in (again, anew):
         assert other.box == first.box
         assert np.array_equal(other.probability, first.probability)
@@ -289,7 +302,7 @@ def test_a_box_drawn_again_after_another_one_gives_the_same_bits() -> None:
 
 def test_a_tiny_sam_gives_what_a_plain_loop_over_slices_gives() -> None:
     """Batches, the cache and its float16 change nothing that matters; ImageNet's statistics are applied."""
-    from TumorSegLib.engines.box import SCALES
+    from TumorSegLib.engines.rectangles import SCALES
     from TumorSegLib.engines.sam import IMAGENET_PIXELS
     from TumorSegLib.engines.views import View
 
@@ -305,15 +318,12 @@ def test_a_tiny_sam_gives_what_a_plain_loop_over_slices_gives() -> None:
     loop = []
     for n in range(7):
         share = np.sqrt(1 - ((n + 0.5) / 7 * 2 - 1) ** 2)
-        answers = []
-        for scale in SCALES:
-            half = 10 * share * scale
-            pixels = view.to_pixels(np.array([[20 - half, 20 + half, 20 - half, 20 + half]]))
-            with torch.inference_mode():
-                embedding = network.encode((shown[18 + n][None] - mean) / std)
-                logits, _ = network.decode(embedding, pixels)
-            answers.append(torch.sigmoid(view.from_logits(logits[:, 0]))[0].numpy())
-        loop.append(np.mean(answers, axis=0)[10:30, 10:30])
+        half = 10 * share * SCALES[n % 2]
+        pixels = view.to_pixels(np.array([[20 - half, 20 + half, 20 - half, 20 + half]]))
+        with torch.inference_mode():
+            embedding = network.encode((shown[18 + n][None] - mean) / std)
+            logits, _ = network.decode(embedding, pixels)
+        loop.append(torch.sigmoid(view.from_logits(logits[:, 0]))[0].numpy()[10:30, 10:30])
     weights = np.exp(-0.5 * np.arange(-4, 5) ** 2)
     weights /= weights.sum()
     padded = np.pad(np.stack(loop), [(4, 4), (0, 0), (0, 0)])
@@ -331,9 +341,34 @@ def test_answering_in_bfloat16_says_so_and_changes_little() -> None:
     assert 0 < difference.max() < 20
 
 
-def test_slices_are_encoded_in_batches() -> None:
+def test_slices_are_answered_in_batches() -> None:
     network = BrightSam()
     engine = bright_engine(network)
     engine.segment(engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))}), VOLUME_BOX)
-    assert max(network.encoded) > 1
-    assert len(network.encoded) < 22
+    assert sum(map(len, network.boxes)) == sum(network.encoded) == 22
+    assert len(network.boxes) < 22
+
+
+@pytest.mark.parametrize("prompt", [VOLUME_BOX, SLICE_BOX], ids=["volume", "slice"])
+def test_embedding_ahead_saves_the_work_and_changes_no_bit(prompt: BoxPrompt) -> None:
+    network = BrightSam()
+    engine, images = bright_engine(network), {"ct": noise_volume(CUBE)}
+    plain = engine.segment(engine.prepare(images), prompt)
+    prepared, options = engine.prepare(images), BoxOptions(axes=(2,))
+    wanted = prompt.box[2][1] - prompt.box[2][0]
+    assert [engine.embed(prepared, prompt, options) for _ in range(2)] == [wanted, 0]
+    network.encoded.clear()
+    answer = engine.segment(prepared, prompt, options)
+    assert prompt is SLICE_BOX or network.encoded == []
+    assert np.array_equal(answer.probability, plain.probability)
+
+
+def test_embedding_ahead_stops_when_the_user_is_back_and_keeps_what_it_has() -> None:
+    engine = bright_engine()
+    prepared = engine.prepare({"ct": noise_volume(CUBE)})
+    with pytest.raises(Cancelled):
+        engine.embed(prepared, VOLUME_BOX, cancel=After(2))
+    left = engine.embed(prepared, VOLUME_BOX)
+    assert 0 < left < 22
+    with pytest.raises(ArgumentError, match="leaves the image"):
+        engine.embed(prepared, BoxPrompt(((9, 41), (9, 31), (9, 31))))

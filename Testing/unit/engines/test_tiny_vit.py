@@ -86,6 +86,27 @@ def test_folded_normalisation_equals_the_two_steps():
     torch.testing.assert_close(convolution(features), convolution.bn(convolution.c(features)))
 
 
+@pytest.mark.parametrize(("kind", "rows"), [("block", 72), ("block", 33), ("step", 72), ("step", 33), ("step", 8)])
+def test_strips_change_nothing(kind, rows, monkeypatch):
+    part = shaken(tiny_vit._ConvolutionBlock(4) if kind == "block" else tiny_vit._Step(4, 8, stride=2)).eval()
+    features = torch.randn(2, 4, rows, 9)
+    strips = part(features)
+    monkeypatch.setattr(tiny_vit, "STRIP", 100)
+    torch.testing.assert_close(strips, part(features))
+
+
+def test_autocast_spares_convolutions_with_normalisation(network):
+    images = torch.rand(1, 3, 32, 32)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        spared = network.layers[0].blocks[0](network.patch_embed(images))
+        mixed = network(images)
+    with torch.inference_mode():
+        assert torch.equal(spared, network.layers[0].blocks[0](network.patch_embed(images)))
+        exact = network(images)
+    assert not torch.equal(mixed.float(), exact)
+    assert (mixed.float() - exact).square().mean().sqrt() < 0.02 * exact.std()
+
+
 def test_training_updates_statistics_and_reaches_every_weight():
     network = shaken(TinyViT(SMALL)).train()
     before = network.patch_embed.seq[0].bn.running_mean.clone()

@@ -1,0 +1,110 @@
+"""Speed of boxes: LiteMedSAM on 40 slices of a phantom's CT, 512 x 512 voxels of 0.98 mm.
+
+Against the engine stands the plain way: one slice after the other through encoder and decoder, whole maps, float32. It
+is given the same prompts and its answers are joined as the engine joins them. Then a second, smaller box is asked for
+on the slices embedded, and once more after its slices were embedded ahead.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from Testing.benchmarks.sliding_window import clinical_case, format_row, peak_memory_gib
+from TumorSegLib.boxes import slices
+from TumorSegLib.engines import tiny_vit
+from TumorSegLib.engines.box import BoxEngine, joined
+from TumorSegLib.engines.embeddings import Embeddings
+from TumorSegLib.engines.load import load_engine
+from TumorSegLib.engines.rectangles import SCALES, scaled, sections
+from TumorSegLib.engines.slice_model import SlicePrompts, Work
+from TumorSegLib.geometry import Box
+from TumorSegLib.prompts import BoxPrompt
+from TumorSegLib.protocols import Refinement
+from TumorSegLib.volume import Images, Mask
+
+MODEL, SLICES, MARGIN = "lite-medsam", 40, 8
+
+
+def run(device: str, shape: tuple[int, int, int]) -> None:
+    """Prints seconds of a box, of the plain loop and their ratio, Dice between the two, and seconds of second boxes."""
+    images, truth = clinical_case(shape)
+    engine = load_engine(MODEL, device, kind="box")
+    print(f"{engine.info['device']}, {torch.get_num_threads()} threads, {engine.info['precision']}; boxes")
+    box = _box(truth)
+    ct = {"ct": images["ct"]}
+    _warm_up(engine, ct, box)
+    prepared = engine.prepare(ct)
+    taken, answer = _timed(lambda: engine.segment(prepared, BoxPrompt(box)))
+    plain_taken, plain = _timed(lambda: _plain(device, ct, box))
+    one, other = answer.probability >= 128, plain > 0.5
+    dice = 2 * float((one & other).sum()) / max(float(one.sum() + other.sum()), 1.0)
+    count = box[2][1] - box[2][0]
+    figures = {"slices": count, "seconds": taken, "plain_float32_seconds": plain_taken, "ratio": plain_taken / taken}
+    tumour = float((truth.array[slices(box)][one] > 0).sum() / max(one.sum(), 1))
+    print(format_row({**figures, "dice_to_plain": dice, "share_in_tumour": tumour, **_parts(answer, count)}))
+    second = BoxPrompt(tuple((low + 2, high - 2) for low, high in box))  # type: ignore[arg-type]
+    taken, again = _timed(lambda: engine.segment(prepared, second))
+    print(format_row({"second_box_seconds_per_slice": taken / (count - 4), **_parts(again, count - 4)}))
+    fresh = engine.prepare(ct)
+    ahead, _ = _timed(lambda: engine.embed(fresh, second))
+    taken, _ = _timed(lambda: engine.segment(fresh, second))
+    row = {"embedding_ahead_seconds_per_slice": ahead / (count - 4), "then_seconds_per_slice": taken / (count - 4)}
+    print(format_row({**row, "peak_memory_gib": peak_memory_gib()}))
+
+
+def _box(truth: Mask) -> Box:
+    """The tumour's box with a margin, and 40 slices of it."""
+    tight = truth.bounding_box()
+    if tight is None:
+        raise ValueError("the phantom has no tumour")
+    i, j = ((max(low - MARGIN, 0), min(high + MARGIN, n)) for (low, high), n in zip(tight[:2], truth.grid.size))
+    middle, depth = sum(tight[2]) // 2, truth.grid.size[2]
+    first = min(max(middle - SLICES // 2, 0), max(depth - SLICES, 0))
+    return i, j, (first, min(first + SLICES, depth))
+
+
+def _warm_up(engine: BoxEngine, images: Images, box: Box) -> None:
+    i, j, (low, _) = box
+    engine.segment(engine.prepare(images), BoxPrompt((i, j, (low, low + 4))))
+
+
+def _plain(device: str, images: Images, box: Box) -> np.ndarray:
+    """The loop over slices that the engine is compared with: its probability ``[k, j, i]`` in the box."""
+    engine = load_engine(MODEL, device, "float32", kind="box")
+    prepared = engine.prepare(images)
+    view = engine.view(prepared, box, 2)
+    rectangles = sections(view, box)
+    answers = []
+    with _whole_maps():
+        for place, number in enumerate(range(*box[2])):
+            rectangle = scaled(rectangles[place][None], SCALES[place % len(SCALES)])
+            work = Work(1, None, None)
+            embedding = engine.model.embedded(Embeddings(), view, prepared.array, [number], work)
+            answers.append(engine.model.answered(view, embedding, SlicePrompts(rectangle), work)[0][0])
+    return joined(view, np.stack(answers), box)
+
+
+@contextmanager
+def _whole_maps() -> Iterator[None]:
+    """TinyViT as published: no strips."""
+    strip, tiny_vit.STRIP = tiny_vit.STRIP, 10**6
+    try:
+        yield
+    finally:
+        tiny_vit.STRIP = strip
+
+
+def _parts(answer: Refinement, count: int) -> dict[str, float]:
+    return {f"{name}_per_slice": seconds / count for name, seconds in answer.info["seconds"].items()}
+
+
+def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    result = work()
+    return time.perf_counter() - started, result
