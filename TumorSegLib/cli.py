@@ -227,6 +227,12 @@ def _demo(options: argparse.Namespace) -> None:
         "time": f"{sum(seconds.values()):.1f} s ({report['windows']} windows, 8 mirror images each)",
         "files": f"{options.output}/: {', '.join(sorted(p.name for p in Path(options.output).iterdir()))}",
     }
+    box = report["box"]
+    if box:
+        found = f"Dice {box['metrics']['dice']:.3f} in {box['seconds']} s"
+        rows["box"] = f"{found} ({box['model']} on {box['role']}, refined by {box['refiner']})"
+    else:
+        rows["box"] = "left out: needs the model that `tumorseg models download lite-medsam` fetches"
     for name, value in rows.items():
         print(f"{name:<12}{value}")
     print(DISCLAIMER)

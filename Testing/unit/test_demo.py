@@ -7,10 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from Testing.fakes import PaintingEngine, tiny_spec, write_model_folder
 from TumorSegLib import __version__, demo
 from TumorSegLib.demo import run_demo
+from TumorSegLib.engines.importing import import_checkpoint
+from TumorSegLib.engines.sam import build_sam
 from TumorSegLib.errors import WriteError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.protocols import Result
@@ -29,6 +32,31 @@ FILES = {
     "preview.png",
     "report.json",
 }
+BOX_FILES = {"box.nii.gz", "box_preview.png"}
+
+
+TINY = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
+
+
+@pytest.fixture(autouse=True)
+def no_box_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever this computer has: a published model takes long, and need not be there."""
+    monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
+
+
+def test_demo_finds_the_tumour_from_a_box_where_there_is_a_model_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(build_sam("SamViT", TINY, "tiny").state_dict(), tmp_path / "tiny.pth")
+    import_checkpoint(tmp_path / "tiny.pth", "tiny-sam", "unit")
+    monkeypatch.setattr(demo, "BOX_MODEL", "tiny-sam")
+    spec = tiny_spec("tiny", ("ct", "pet"), spacing_mm=(8.0, 8.0, 8.0))
+    report = run_demo(tmp_path / "demo", 0, str(write_model_folder(tmp_path, spec)))
+    assert {path.name for path in (tmp_path / "demo").iterdir()} - {"tumour.stl"} == FILES | BOX_FILES
+    mask = read_mask(tmp_path / "demo" / "box.nii.gz")
+    assert report["box"]["model"] == "tiny-sam"
+    assert report["box"]["metrics"]["volume_ml"] == pytest.approx(mask.volume_ml)
+    assert json.loads((tmp_path / "demo" / "report.json").read_text())["box"]["role"] == "pet"
 
 
 def test_demo_writes_every_file_and_they_agree(tmp_path: Path) -> None:
@@ -42,6 +70,7 @@ def test_demo_writes_every_file_and_they_agree(tmp_path: Path) -> None:
     assert (tmp_path / "demo" / "report.json").read_text() == to_json(report)
     assert report["volume_ml"] == pytest.approx(mask.volume_ml)
     assert report["tumorseg_version"] == __version__
+    assert report["box"] is None
     assert report["metrics"]["reference_volume_ml"] == pytest.approx(
         read_mask(tmp_path / "demo" / "phantom_tumour.nii.gz").volume_ml
     )
@@ -57,7 +86,7 @@ def test_demo_keeps_nothing_of_an_earlier_one_that_it_does_not_write(
         return np.zeros(images["ct"].grid.shape)
 
     monkeypatch.setattr(demo, "load_engine", lambda model: PaintingEngine(tiny_spec("tiny", ("ct", "pet")), nothing))
-    for name in ("tumour.stl", "uncertainty.nii.gz", "notes.txt"):
+    for name in ("tumour.stl", "uncertainty.nii.gz", *BOX_FILES, "notes.txt"):
         (tmp_path / name).write_text("of an earlier demonstration")
     assert run_demo(tmp_path)["volume_ml"] == 0
     assert {path.name for path in tmp_path.iterdir()} == FILES - {"uncertainty.nii.gz"} | {"notes.txt"}
