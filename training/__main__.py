@@ -1,4 +1,4 @@
-"""``python -m training train | evaluate | export``."""
+"""``python -m training train | evaluate | export | finetune-sam``."""
 
 from __future__ import annotations
 
@@ -69,7 +69,19 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("run", type=Path, help="folder of the run")
     export.add_argument("--output", type=Path, help="model folder (default TumorSegLib/bundled/NAME)")
     export.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of the weights")
+    _add_finetune(commands)
     return parser
+
+
+def _add_finetune(commands: Any) -> None:
+    parser = _add_command(commands, "finetune-sam", _finetune, "fine-tune the mask decoder of a box model")
+    parser.add_argument("configuration", type=Path, help="TOML file, see training/configs/lite_medsam_sts.toml")
+    parser.add_argument("--data", type=Path, default=default_folder(), help="data folder (default %(default)s)")
+    parser.add_argument("--run-folder", dest="run", type=Path, help="folder of the run (default training/runs/NAME)")
+    parser.add_argument("--output", type=Path, help="model folder (default model, in the folder of the run)")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.set_defaults(interrupted="the same command goes on with the slices encoded so far")
 
 
 def _add_command(
@@ -89,16 +101,20 @@ def _add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 or float16")
 
 
-def _train(options: argparse.Namespace) -> None:
+def _set_threads(threads: int | None) -> None:
     import torch
 
+    if threads is not None:
+        if threads < 1:
+            raise ArgumentError(f"--threads {threads} must be at least 1")
+        torch.set_num_threads(threads)
+
+
+def _train(options: argparse.Namespace) -> None:
     from training.configuration import read_configuration
     from training.train import train
 
-    if options.threads is not None:
-        if options.threads < 1:
-            raise ArgumentError(f"--threads {options.threads} must be at least 1")
-        torch.set_num_threads(options.threads)
+    _set_threads(options.threads)
     configuration = read_configuration(options.configuration)
     run = options.run or Path(__file__).parent / "runs" / configuration.model.name
     train(configuration, options.data, run, options.device, options.precision)
@@ -210,6 +226,21 @@ def _export(options: argparse.Namespace) -> None:
     name = parse_configuration(load_checkpoint(options.run)["configuration"], str(options.run)).model.name
     default = Path(__file__).resolve().parents[1] / "TumorSegLib" / "bundled" / name
     print(f"wrote {export(options.run, options.output or default, options.dtype)}")
+
+
+def _finetune(options: argparse.Namespace) -> None:
+    from training.finetune_configuration import read_finetune_configuration
+    from training.finetune_sam import finetune, format_report
+    from TumorSegLib.files import write_text
+
+    _set_threads(options.threads)
+    configuration = read_finetune_configuration(options.configuration)
+    run = options.run or Path(__file__).parent / "runs" / configuration.model.name
+    output = options.output or run / "model"
+    report = finetune(configuration, options.data, run, output, options.device)
+    write_text(run / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+    print(format_report(report))
+    print(f"wrote {output}")
 
 
 if __name__ == "__main__":

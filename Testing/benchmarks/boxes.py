@@ -87,7 +87,7 @@ def _plain(device: str, images: Images, box: Box) -> np.ndarray:
             work = Work(1, None, None)
             embedding = engine.model.embedded(Embeddings(), view, prepared.array, [number], work)
             answers.append(engine.model.answered(view, embedding, SlicePrompts(rectangle), work)[0][0])
-    return joined(view, np.stack(answers), box)
+    return joined(view, np.stack(answers), range(*box[2]), box)
 
 
 @contextmanager

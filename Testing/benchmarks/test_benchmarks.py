@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from Testing.benchmarks import import_time, sliding_window
+from Testing.benchmarks import boxes, import_time, sliding_window
+from TumorSegLib.registry import list_models
 
 
 @pytest.mark.slow
@@ -27,3 +28,16 @@ def test_import_time_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr(import_time, "RUNS", 1)
     import_time.run()
     assert "import TumorSegLib" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_boxes_compare_the_same_work(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    if boxes.MODEL not in {model.spec.name for model in list_models()}:
+        pytest.skip(f"{boxes.MODEL} is not installed")
+    monkeypatch.setattr(boxes, "SLICES", 6)
+    boxes.run("cpu", (48, 160, 160))
+    first = capsys.readouterr().out.splitlines()[1]
+    figures = dict(part.split() for part in first.split(", "))
+    assert float(figures["slices"]) == 6
+    assert float(figures["dice_to_plain"]) > 0.99
+    assert float(figures["share_in_tumour"]) > 0

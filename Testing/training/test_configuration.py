@@ -12,7 +12,7 @@ from training.configuration import ClickSettings, Configuration, differences, pa
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, TumorSegError
 
-CONFIGS = sorted((Path(__file__).resolve().parents[2] / "training" / "configs").glob("*.toml"))
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "training" / "configs").glob("sts_*.toml"))
 
 
 def test_there_are_configurations_to_ship() -> None:
