@@ -36,8 +36,6 @@ from TumorSegLib.segments import EMPTY
 from TumorSegLib.volume import Images
 from TumorSegLib.windows import window_of
 
-# A box on one slice is drawn closer than one in 3D.
-SLICE_SCALES = (0.85, 1.0)
 # Slices along which answers are smoothed, standard deviation; fewer slices than that stay as they are.
 SMOOTHING, LEAST_SMOOTHED = 1.0, 3
 # Surroundings shown with a box: this share of its size on every side.
@@ -225,12 +223,13 @@ class BoxEngine:
         def look(number: int, rectangle: FloatArray) -> Answer:
             numbers = range(number, number + 1)
             embedding = self._embedded(case.slices, view, numbers, work)
-            prompts = [case.prompts(view, numbers, scaled(rectangle[None], scale)) for scale in SLICE_SCALES]
-            answers = [self.model.answered(view, embedding, some, work) for some in prompts]
-            return Answer(np.mean([a for a, _ in answers], axis=0)[0], float(np.mean([s for _, s in answers])))
+            prompts = case.prompts(view, numbers, rectangle[None])
+            probabilities, scores = self.model.answered(view, embedding, prompts, work)
+            return Answer(probabilities[0], float(scores[0]))
 
         spacing = case.slices.grid.spacing
-        found = follow(look, case.box[axis][0], limits(view, case.box), region[axis], (spacing[rows], spacing[columns]))
+        steps = (spacing[axis], spacing[rows], spacing[columns])
+        found = follow(look, case.box[axis][0], limits(view, case.box), region[axis], steps)
         work.finish()
         return self._pasted(case.slices, view, found, region, work)
 
