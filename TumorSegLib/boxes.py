@@ -52,3 +52,13 @@ def moved(box: Box, by: Sequence[int]) -> Box:
 def corner(box: Box) -> tuple[int, int, int]:
     """First voxel ``(i, j, k)``."""
     return box[0][0], box[1][0], box[2][0]
+
+
+def fenced(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], box: Box, fence: Box) -> npt.NDArray[np.uint8]:
+    """``after`` of a box, but nowhere outside a fence more than ``before``."""
+    kept: npt.NDArray[np.uint8] = np.minimum(before, after)
+    k, j, i = (
+        slice(max(low - first, 0), max(high - first, 0)) for (first, _), (low, high) in zip(box[::-1], fence[::-1])
+    )
+    kept[k, j, i] = after[k, j, i]
+    return kept

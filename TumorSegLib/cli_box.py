@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from TumorSegLib.cli_support import INPUT_HELP, MASK_SUFFIXES, check_outputs, parse_inputs, progress_bar
-from TumorSegLib.errors import ArgumentError
+from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry import Grid
 from TumorSegLib.markups import read_prompts
@@ -29,7 +29,7 @@ def add_box_arguments(parser: argparse.ArgumentParser) -> None:
         "--box",
         metavar="I0,I1,J0,J1[,K0,K1]",
         help="voxels of the first image, each range without its end; only two ranges with --slice: then the tumour is "
-        "followed as far as it goes",
+        "followed as far as it goes; in the order i, j, k without that of --axis",
     )
     place.add_argument("--roi", metavar="FILE", help="a region of interest from 3D Slicer, .mrk.json")
     parser.add_argument(
@@ -62,6 +62,8 @@ def run_box(options: argparse.Namespace) -> None:
     check_outputs([(options.output, MASK_SUFFIXES), ((options.session,), (".json",))], read)
     if options.session and Path(options.session).exists():
         raise ArgumentError(f"--session {options.session} exists and would be lost; name another file")
+    if options.role and options.role not in inputs:
+        raise RoleError(f"--role {options.role} is not one of the inputs: {', '.join(inputs)}")
     images: Images = {role: read_volume(path, role) for role, path in inputs.items()}
     grid = next(iter(images.values())).grid
     box, within = _place(options, grid)
@@ -92,20 +94,28 @@ def _place(options: argparse.Namespace, grid: Grid) -> tuple[BoxPrompt, BoxPromp
     if options.slice is None:
         if len(ranges) != 3:
             raise ArgumentError(f"--box {options.box} has {len(ranges)} ranges; without --slice three are needed")
-        return _within(ranges, grid), None
+        box = _within(ranges, grid)
+        return box, box
     axis = AXES[options.axis][0]
     if not 0 <= options.slice < grid.size[axis]:
         raise ArgumentError(f"--slice {options.slice} is not one of the image's: 0 to {grid.size[axis] - 1}")
     own = (options.slice, options.slice + 1)
     if len(ranges) == 2:
-        return _within([*ranges[:axis], own, *ranges[axis:]], grid), None
+        return _thin([*ranges[:axis], own, *ranges[axis:]], axis, grid), None
     region = _within(ranges, grid)
     low, high = region.box[axis]
     if not low <= options.slice < high:
         raise ArgumentError(
             f"--slice {options.slice} lies outside the box, whose range {options.axis} is [{low}, {high})"
         )
-    return _within([own if n == axis else limits for n, limits in enumerate(ranges)], grid), region
+    return _thin([own if n == axis else limits for n, limits in enumerate(ranges)], axis, grid), region
+
+
+def _thin(ranges: list[tuple[int, int]], axis: int, grid: Grid) -> BoxPrompt:
+    box = _within(ranges, grid)
+    if grid.size[axis] > 1 and box.thin_axis(grid) != axis:
+        raise ArgumentError(f"box {box.box} is one voxel wide: on its slice it must be at least two, to hold a tumour")
+    return box
 
 
 def _ranges(text: str) -> list[tuple[int, int]]:

@@ -100,11 +100,6 @@ class BoxOptions:
             raise ArgumentError(f"axes {self.axes!r} must name some of 0, 1 and 2 (i, j, k), each once")
         object.__setattr__(self, "axes", axes)
 
-    @property
-    def shown(self) -> tuple[str, str]:
-        """What prepared images depend on."""
-        return self.role, self.ct_window
-
 
 @dataclass(frozen=True, eq=False)
 class BoxContext:
@@ -156,7 +151,7 @@ class BoxEngine(Protocol[Prepared]):
         """The model this engine runs."""
 
     def prepare(self, images: Images, options: BoxOptions | None = None) -> Prepared:
-        """What the engine needs of the images, computed once per case and ``options.shown``."""
+        """What the engine needs of the images, computed once per case, role and window."""
 
     def embed(
         self, prepared: Prepared, prompt: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from TumorSegLib.boxes import NOTHING, bounding_box, slices, whole
+from TumorSegLib.boxes import NOTHING, bounding_box, fenced, slices, whole
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry import Box
 from TumorSegLib.guidance import obey
@@ -227,7 +227,7 @@ class Session:
             box: in voxels of the first image.
             within: region that a tumour followed from slice to slice does not leave.
             options: which image is looked at, along which axes, and through which window.
-            refine: let the click engine correct the answer; nothing is added outside the box.
+            refine: let the click engine correct the answer; nothing is added outside a box in 3D, or ``within``.
             progress, cancel: as for :meth:`segment`.
 
         Raises:
@@ -253,7 +253,7 @@ class Session:
             info = {**answer.info}
             if clicks is not None:
                 refined = clicks.refine(self._prepared, start, prompts, cancel)
-                _put(start, refined)
+                _put(start, refined, fence=within)
                 info["refined"] = refined.info
             return self._segments.commit(self._active, whole(self.grid.shape), start, prompts, info)
 
@@ -364,9 +364,10 @@ class Session:
 
     def _sliced(self, engine: BoxEngine[Any], options: BoxOptions) -> Any:
         """The image prepared for boxes with these options; another one is forgotten."""
-        if options.shown not in self._slices:
-            self._slices = {options.shown: engine.prepare(self.images, options)}
-        return self._slices[options.shown]
+        shown = options.role or next(iter(self.images)), options.ct_window
+        if shown not in self._slices:
+            self._slices = {shown: engine.prepare(self.images, options)}
+        return self._slices[shown]
 
     def _refine(self, prompt: Click | Scribble, cancel: Cancel | None) -> Edit:
         with self._editing():
@@ -390,7 +391,8 @@ class Session:
             )
 
 
-def _put(probability: Bytes, answer: Refinement, added: bool = False) -> None:
-    """Writes an answer into a probability, in place, or adds it to what is there."""
+def _put(probability: Bytes, answer: Refinement, added: bool = False, fence: BoxPrompt | None = None) -> None:
+    """Writes an answer into a probability, in place, or adds it to what is there; nothing is added outside a fence."""
     at = slices(answer.box)
-    probability[at] = np.maximum(probability[at], answer.probability) if added else answer.probability
+    values = np.maximum(probability[at], answer.probability) if added else answer.probability
+    probability[at] = fenced(probability[at], values, answer.box, fence.box) if fence else values

@@ -65,7 +65,8 @@ def loose_box(reference: Mask, number: int) -> BoxPrompt:
 def middle_slice(box: BoxPrompt, reference: Mask) -> BoxPrompt:
     """The box of the reference on the slice half way up, with the same margins: a user boxes what shows there."""
     (i0, i1), (j0, j1), (k0, k1) = _box_of(reference)
-    middle = (k0 + k1) // 2
+    shown = np.flatnonzero(reference.array.any(axis=(1, 2)))  # not every slice between two parts of a tumour
+    middle = int(shown[np.abs(shown - (k0 + k1) // 2).argmin()])
     outer = box.box
     part = reference.array[middle] > 0
     rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))

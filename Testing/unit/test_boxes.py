@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from TumorSegLib.boxes import NOTHING, bounding_box, corner, joined, moved, slices, whole
+from TumorSegLib.boxes import NOTHING, bounding_box, corner, fenced, joined, moved, slices, whole
+from TumorSegLib.geometry import Box
 
 fast = settings(max_examples=100, deadline=None)
 ranges = st.tuples(st.integers(-9, 9), st.integers(1, 9)).map(lambda pair: (pair[0], pair[0] + pair[1]))
@@ -73,3 +74,17 @@ def test_bounding_box_reaches_both_ends_of_every_axis(axis: int) -> None:
     box = bounding_box(array)
     assert box is not None
     assert box[2 - axis] == (0, array.shape[axis])
+
+
+def test_a_fence_lets_nothing_grow_outside_it() -> None:
+    rng = np.random.default_rng(3)
+    before, after = (rng.integers(0, 256, (4, 5, 6), dtype=np.uint8) for _ in range(2))
+    box: Box = ((10, 16), (20, 25), (30, 34))
+    fence: Box = ((8, 13), (22, 40), (31, 33))
+    kept = fenced(before, after, box, fence)
+    inside = np.zeros((4, 5, 6), dtype=bool)
+    inside[1:3, 2:, :3] = True
+    assert np.array_equal(kept[inside], after[inside])
+    assert np.array_equal(kept[~inside], np.minimum(before, after)[~inside])
+    far: Box = ((0, 5), (0, 5), (0, 5))
+    assert np.array_equal(fenced(before, after, box, far), np.minimum(before, after))

@@ -183,6 +183,15 @@ def test_three_ranges_with_a_slice_are_a_region_not_to_leave(case: Path, place: 
     assert expected(thin).mask.array[~inside].any()  # which it would have left
 
 
+def test_a_flat_box_without_a_slice_is_not_left_either(case: Path) -> None:
+    thin = BoxPrompt((*BOX.box[:2], (5, 6)))
+    assert box(place=("--box", "5,20,4,18,5,6")) == 0
+    mask = written()
+    assert mask[5].any()
+    assert not np.delete(mask, 5, axis=0).any()
+    assert np.delete(expected(thin).mask.array, 5, axis=0).any()  # where the tumour would have been followed to
+
+
 def test_an_image_on_another_grid_is_resampled_and_that_is_said(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = Grid.from_spacing((14, 20, 24), (2.5, 2.5, 3.0), (-10, 5, 7), np.diag([-1.0, -1.0, 1.0]))
     write_volume(noise_volume(other, "pet", seed=1), "pet.nii.gz")
@@ -236,6 +245,11 @@ WRONG: Mapping[str, tuple[tuple[str, ...], list[str], str]] = {
     "eight numbers": (("--box", "1,5,2,6,3,7,1,5"), [], "--box '1,5,2,6,3,7,1,5' is not of the form"),
     "nothing": (("--box", ""), [], "--box '' is not of the form"),
     "four numbers without a slice": (("--box", "1,5,2,6"), [], "--box 1,5,2,6 has 2 ranges; without --slice three"),
+    "one voxel wide": (
+        ("--box", "5,20,7,8,3,9"),
+        ["--slice", "5"],
+        "one voxel wide: on its slice it must",
+    ),
     "leaves the image": (("--box", "5,29,4,18,3,9"), [], "box range i = [5, 29) is empty or leaves the grid's [0, 28)"),
     "before the image": (("--box=-2,9,4,18,3,9",), [], "box range i = [-2, 9) is empty or leaves the grid's [0, 28)"),
     "empty range": (("--box", "5,20,18,4,3,9"), [], "box range j = [18, 4) is empty"),
@@ -271,7 +285,7 @@ WRONG: Mapping[str, tuple[tuple[str, ...], list[str], str]] = {
         ["--refine", "sam"],
         "model 'sam' is of kind 'box', one of kind 'clicks'",
     ),
-    "unknown role": (("--box", TEXT), ["--role", "mr_t1"], "there is no image 'mr_t1'; there are ct, pet"),
+    "unknown role": (("--box", TEXT), ["--role", "mr_t1"], "--role mr_t1 is not one of the inputs: ct, pet"),
     "role the correction does not take": (
         ("--box", TEXT),
         ["--input", "mr_t2=pet.nii.gz", "--refine", "clicks"],

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from Testing.fakes import EllipsoidEngine
+from Testing.fakes import BallEngine, EllipsoidEngine
 from Testing.unit.sessions import GRID, cube, new_session, scribble
+from TumorSegLib.boxes import slices
 from TumorSegLib.errors import ArgumentError, Cancelled
 from TumorSegLib.prompts import BoxPrompt, Click
 from TumorSegLib.protocols import BoxOptions
@@ -41,3 +42,17 @@ def test_embedding_ahead_is_no_edit() -> None:
         session.embed_box(BOX, cancel=lambda: True)
     with pytest.raises(ArgumentError, match="no box engine"):
         new_session().embed_box(BOX)
+
+
+def test_refining_a_followed_tumour_adds_nothing_outside_its_region() -> None:
+    within = BoxPrompt(((3, 8), (2, 7), (3, 6)))
+    thin = BoxPrompt(((3, 8), (2, 7), (4, 5)))
+    outside = np.ones(GRID.shape, dtype=bool)
+    outside[slices(within.box)] = False
+    drawn = cube((8, 8, 8), 1)
+    free, kept = (new_session(box=EllipsoidEngine(), clicks=BallEngine(6), initial=Mask(GRID, drawn)) for _ in range(2))
+    free.add_box(thin, refine=True)
+    assert (free.mask.array[outside] > drawn[outside]).any()
+    kept.add_box(thin, within=within, refine=True)
+    assert not (kept.mask.array[outside] > drawn[outside]).any()
+    assert np.array_equal(kept.mask.array[slices(within.box)], free.mask.array[slices(within.box)])

@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from TumorSegLib.boxes import NOTHING, whole
+from TumorSegLib.boxes import NOTHING, slices, whole
 from TumorSegLib.engines.device import Runtime, describe
 from TumorSegLib.engines.embeddings import Embeddings
 from TumorSegLib.engines.propagation import Answer, follow
@@ -72,8 +72,8 @@ class _Case:
     def prompts(self, view: View, numbers: range, rectangles: FloatArray) -> SlicePrompts:
         """For slices of a view, by their rectangles."""
         masks = None
-        if self.context.probability is not None:
-            masks = view.stack(self.context.probability.astype(np.float32) / np.float32(255))[list(numbers)]
+        if self.context.probability is not None and self.context.probability[slices(self.box)].any():
+            masks = view.stack(self.context.probability)[list(numbers)].astype(np.float32) / np.float32(255)
         points: list[list[SlicePoint]] = [[] for _ in numbers]
         for click in self.context.clicks:
             row, column = (click.ijk[axis] - view.region[axis][0] for axis in view.plane)
@@ -133,7 +133,8 @@ class BoxEngine:
     ) -> int:
         """Embeds ahead the slices that a box will need: while the user is still drawing it, or looks at the answer.
 
-        The more of them are there, the sooner :meth:`segment` answers; its answer is the same.
+        The more of them are there, the sooner :meth:`segment` answers; its answer is the same. Of a box one slice thick
+        that slice alone: which others will be needed is not known before.
 
         Returns:
             How many slices were embedded; 0 where all were.

@@ -9,7 +9,7 @@ from pathlib import Path
 from TumorSegLib.catalogue import CATALOGUE, Entry, describe
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.sam import PIXELS, architecture_of, build_sam, read_checkpoint
-from TumorSegLib.errors import ArgumentError, ModelError
+from TumorSegLib.errors import ArgumentError, ModelError, WriteError
 from TumorSegLib.files import replacing
 from TumorSegLib.normalisation import Normalisation
 from TumorSegLib.registry import (
@@ -50,7 +50,10 @@ def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
     sam = build_sam(network, arguments, name)
     sam.load_state_dict(tensors)
     spec = _described(name, entry, network, {**arguments, "pixels": pixels}, sam.image_size)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{folder.parent}: the folder cannot be made: {error.strerror}") from error
     with replacing(folder) as temporary:
         temporary.mkdir()
         write_weights(sam, temporary / WEIGHTS_FILE)
@@ -74,12 +77,15 @@ def _new_folder(name: str) -> Path:
 def _pixels(name: str, network: str, pixels: str) -> str:
     if pixels and pixels not in PIXELS:
         raise ArgumentError(f"pixels {pixels!r} is not one of {', '.join(PIXELS)}")
-    if pixels:
-        return pixels
+    known = ""
     if network == "LiteMedSAM" or name == "medsam-vit-b":
-        return "unit"
-    if name in CATALOGUE:
-        return "imagenet"
+        known = "unit"
+    elif name in CATALOGUE:
+        known = "imagenet"
+    if pixels and known and pixels != known:
+        raise ArgumentError(f"model {name!r} was trained with pixels {known!r}; {pixels!r} would give wrong masks")
+    if pixels or known:
+        return pixels or known
     raise ArgumentError(
         f"model {name!r}: say whether it takes pixels from 0 to 1 (unit, as MedSAM) or with ImageNet's statistics "
         "(imagenet, as Meta's SAM); its weights do not tell"
@@ -113,4 +119,5 @@ def _card(spec: ModelSpec, entry: Entry | None, path: Path) -> str:
         + "".join(f"- {line}\n" for line in facts.splitlines())
         + "\nA 2D model: slices of any image, shown through an intensity window. The weights are those of the "
         "checkpoint, converted to safetensors.\n"
+        + (f"\n## Measured by TumorSeg\n\n{entry.measured}\n" if entry and entry.measured else "")
     )

@@ -109,7 +109,7 @@ class SliceModel:
         batch = 1 if self._runtime.device.type == "cpu" else BATCH
         batches = [missing[first : first + batch] for first in range(0, len(missing), batch)]
         with workers(self._runtime.device, len(batches)) as in_order:
-            encoded = iter(in_order(lambda some: self._encode(view.to_input(stack[some])), batches))
+            encoded = iter(in_order(lambda some: self._encode(view, stack[some]), batches))
             for some in batches:
                 for number, embedding in zip(some, next(encoded)):
                     found[number] = kept.keep(view, number, embedding)
@@ -118,11 +118,15 @@ class SliceModel:
         return torch.stack([embedding for embedding in found.values() if embedding is not None])
 
     @torch.inference_mode()
-    def _encode(self, images: torch.Tensor) -> torch.Tensor:
+    def _encode(self, view: View, stack: FloatStack) -> torch.Tensor:
         mean, std = (torch.tensor(values)[:, None, None] for values in (self._pixels.mean, self._pixels.std))
+        images = (view.to_input(stack) - mean) / std
+        # SAM fills a slice up with 0 after this normalisation.
+        images[:, :, view.pixels[0] :] = 0
+        images[:, :, :, view.pixels[1] :] = 0
         # Elsewhere than in TinyViT, which knows what must stay float32, bfloat16 moved contours (Dice 0.98 to float32).
         with self._precision(self._network.encodes_mixed):
-            return self._network.encode(((images - mean) / std).to(self._runtime.device)).to(torch.float16)
+            return self._network.encode(images.to(self._runtime.device)).to(torch.float16)
 
     def answered(
         self, view: View, embeddings: torch.Tensor, prompts: SlicePrompts, work: Work

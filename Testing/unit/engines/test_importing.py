@@ -18,7 +18,7 @@ from TumorSegLib.engines.device import Runtime
 from TumorSegLib.engines.importing import import_checkpoint
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.sam import build_sam
-from TumorSegLib.errors import ArgumentError, ModelError
+from TumorSegLib.errors import ArgumentError, ModelError, WriteError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.prompts import BoxPrompt
 from TumorSegLib.registry import CARD_FILE, list_models, read_model_folder, sha256_of
@@ -85,9 +85,20 @@ def test_the_name_of_a_published_model_is_for_its_own_checkpoint(
         import_checkpoint(checkpoint, "medsam-vit-b")
     entry = replace(catalogue.CATALOGUE["medsam-vit-b"], sha256=sha256_of(checkpoint))
     monkeypatch.setattr("TumorSegLib.engines.importing.CATALOGUE", {"medsam-vit-b": entry})
+    with pytest.raises(ArgumentError, match="'medsam-vit-b' was trained with pixels 'unit'; 'imagenet' would"):
+        import_checkpoint(checkpoint, "medsam-vit-b", "imagenet")
     model = import_checkpoint(checkpoint, "medsam-vit-b")
     assert (model.spec.licence, model.spec.arguments["pixels"]) == ("Apache-2.0", "unit")
     assert "Nature Communications" in (model.path / CARD_FILE).read_text(encoding="utf-8")
+
+
+def test_a_folder_of_models_that_cannot_be_made(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "file" / "models"))
+    with pytest.raises(WriteError, match="file"):
+        import_checkpoint(checkpoint, "tiny", "unit")
 
 
 def test_files_that_are_no_checkpoint_leave_nothing(tmp_path: Path) -> None:
