@@ -4,7 +4,13 @@ A tumour is taken for a blob: with the area A of its largest section so far it r
 ``REACH`` times the radius of a disc of that area, and the prompt of a slice is the box of that section, about its
 centre, made smaller as the section of an ellipsoid with that reach. Prompts made from the last answer instead (its box
 with a margin) drift and grow with the errors of the model. On the eight sarcomas of fold 1, followed from the middle
-slice, the median Dice on MR and PET was 0.80 and 0.79; with the box of the last answer grown by 4 mm it was below 0.6.
+slice, the median Dice on MR and PET was 0.80 and 0.79 (mean 0.77 and 0.77); with the box of the last answer grown by
+4 mm, 0.61 and 0.62 (0.58 and 0.56).
+
+The model does not see where a tumour ends: asked beyond it, it answers with something nearly as large as the prompt and
+scores it 0.7 to 0.9. Stricter ends (score 0.7 to 0.8, overlap with the slice before, share of the prompt filled,
+contrast to the surroundings), tried at this reach with a second prompt about the last answer, raised the mean Dice on
+fold 1 by 0.001 at most and lowered it by up to 0.1; so the ends below only catch what has failed outright.
 """
 
 from __future__ import annotations
@@ -19,6 +25,9 @@ from scipy.ndimage import binary_dilation, label
 
 from TumorSegLib.geometry import FloatArray
 
+# Sarcomas of limbs are long along k: on fold 1 their half length was 1.4 to 3.5 times that radius, 1.8 in the median.
+# Mean Dice on MR and PET with 1.5: 0.75 and 0.74, with 1.8: 0.77 and 0.77, with 2.1: 0.76 and 0.76. Tumours of other
+# shapes, and other axes, were not measured.
 REACH = 1.8
 # A prompt keeps this share of the largest section's box.
 LEAST_SECTION = 0.15
