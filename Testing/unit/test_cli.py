@@ -308,8 +308,11 @@ def test_a_mask_that_tidying_leaves_empty_has_no_surface(
 
 
 def test_interrupting_leaves_nothing_behind(
-    case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
+    # A shell that starts the tests in the background lets them ignore it.
+    before_signal = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before_signal))
     seen = []
 
     def press_control_c(done: int, total: int) -> None:
