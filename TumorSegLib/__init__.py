@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from TumorSegLib.errors import WriteError as WriteError
     from TumorSegLib.geometry import Grid as Grid
     from TumorSegLib.markups import read_prompts as read_prompts
+    from TumorSegLib.measurements import Measurements as Measurements
+    from TumorSegLib.measurements import measure as measure
     from TumorSegLib.metrics import evaluate as evaluate
     from TumorSegLib.phantom import make_phantom as make_phantom
     from TumorSegLib.preview import write_preview as write_preview
@@ -70,6 +72,7 @@ _HOMES = {
     ),
     "geometry": ("Grid",),
     "markups": ("read_prompts",),
+    "measurements": ("Measurements", "measure"),
     "metrics": ("evaluate",),
     "phantom": ("make_phantom",),
     "preview": ("write_preview",),

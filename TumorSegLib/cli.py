@@ -15,6 +15,7 @@ import numpy as np
 
 from TumorSegLib import __version__
 from TumorSegLib.cli_box import add_box_arguments, run_box
+from TumorSegLib.cli_measure import add_measure_arguments, run_measure
 from TumorSegLib.cli_models import add_models_commands
 from TumorSegLib.cli_refine import add_refine_arguments, run_refine
 from TumorSegLib.cli_support import INPUT_HELP, MASK_SUFFIXES, add_command, check_outputs, parse_inputs, progress_bar
@@ -53,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     add_refine_arguments(refine)
     box = add_command(commands, "box", run_box, "segment what a box holds, slice by slice, with SAM or MedSAM")
     add_box_arguments(box)
+    measure = add_command(commands, "measure", run_measure, "volume, diameters and uptake of what a mask marks")
+    add_measure_arguments(measure)
     add_models_commands(commands)
     evaluate = add_command(commands, "evaluate", _evaluate, "compare a mask with a reference")
     evaluate.add_argument("prediction", help="mask file")

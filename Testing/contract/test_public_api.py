@@ -32,7 +32,9 @@ def test_every_public_name_exists() -> None:
 
 def test_names_that_design_fixes_are_public() -> None:
     fixed = "Grid Volume Mask Result ModelSpec read_volume write_volume read_mask write_mask load_engine list_models"
-    assert {*fixed.split(), "evaluate", "make_phantom", "TumorSegError"} <= set(TumorSegLib.__all__)
+    assert {*fixed.split(), "evaluate", "measure", "Measurements", "make_phantom", "TumorSegError"} <= set(
+        TumorSegLib.__all__
+    )
 
 
 def test_type_checkers_see_the_names_that_are_loaded_late() -> None:
@@ -40,6 +42,11 @@ def test_type_checkers_see_the_names_that_are_loaded_late() -> None:
     guarded = next(node for node in tree.body if isinstance(node, ast.If))
     declared = {alias.asname for node in guarded.body if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert declared == set(TumorSegLib.__all__)
+
+
+def test_no_public_name_is_that_of_a_module() -> None:
+    # Importing the module, from anywhere, would put it in the place of the name.
+    assert not set(TumorSegLib.__all__) & {path.stem for path in LIBRARY.iterdir()}
 
 
 def test_unknown_name_is_an_attribute_error() -> None:
