@@ -1,0 +1,47 @@
+"""The test host, for tests of the Slicer module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from Testing.slicer.tiny import TINY
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+
+@pytest.fixture(scope="session")
+def booted_host() -> Iterator[Host]:
+    """Slicer's core and Qt, started once; tests take ``host``."""
+    pytest.importorskip("slicer_core", reason="the wheel slicer-core is not installed", exc_type=ImportError)
+    pytest.importorskip("PySide6", reason="the wheel PySide6-Essentials is not installed", exc_type=ImportError)
+    from Testing.slicer.host.host import boot
+
+    with boot() as host:
+        yield host
+
+
+@pytest.fixture
+def host(booted_host: Host) -> Iterator[Host]:
+    """The host with an empty scene; an exception in a slot, timer or observer fails the test at its end."""
+    booted_host.activate()
+    yield booted_host
+    booted_host.clear()
+    booted_host.raise_error()
+
+
+@pytest.fixture
+def tiny_panel(host: Host) -> Any:
+    """The open panel of the module ``Tiny``."""
+    return host.load_module(TINY)
+
+
+@pytest.fixture
+def qt(host: Host) -> Any:
+    """The module ``qt``."""
+    import qt
+
+    return qt

@@ -1,0 +1,109 @@
+"""A phantom with the module's logic, or with its open panel, as tests work with them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from Testing.slicer.module import TUMORSEG, FakeEngines, load_phantom, ras_of, voxels
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+
+class Case:
+    """A phantom with a logic."""
+
+    def __init__(self, module: Any) -> None:
+        self.engines = FakeEngines()
+        self.module = module
+        self.logic = module.TumorSegLogic(self.engines)
+        self.volumes = load_phantom()
+        self.inputs = {role: self.volumes[role] for role in ("ct", "pet")}
+        self.node: Any = None
+        self.segment = ""
+
+    def find(self) -> np.ndarray:
+        self.node, self.segment = self.logic.segment(self.inputs)
+        return self.mask()
+
+    def mask(self, segment: str | None = None) -> np.ndarray:
+        return voxels(self.node, segment or self.segment, self.volumes["ct"])
+
+    def ras(self, i: int, j: int, k: int) -> tuple[float, float, float]:
+        return ras_of(self.volumes["ct"], (i, j, k))
+
+    def click(self, ijk: tuple[int, int, int], positive: bool = True) -> Any:
+        return self.logic.addClick(self.node, self.segment, self.ras(*ijk), positive)
+
+
+class Desk:
+    """A user at the open panel with a phantom chosen."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.widget = host.load_module(TUMORSEG)
+        self.engines = FakeEngines()
+        self.widget.logic.settings.engineSource = self.engines
+        self.ui = self.widget.ui
+        self.volumes = load_phantom()
+        self.ui.ctSelector.setCurrentNode(self.volumes["ct"])
+        self.ui.petSelector.setCurrentNode(self.volumes["pet"])
+        self.answered: list[None] = []
+        self.context.onEdited.append(lambda: self.answered.append(None))
+
+    @property
+    def context(self) -> Any:
+        return self.widget.panel.context
+
+    @property
+    def node(self) -> Any:
+        return self.context.parameters.segmentation
+
+    @property
+    def segment(self) -> str:
+        return self.context.parameters.segmentId
+
+    @property
+    def status(self) -> str:
+        return self.ui.statusLabel.text
+
+    def wait(self) -> None:
+        self.host.wait_until(lambda: not self.context.busy, "the panel to be done", 60)
+
+    def press(self, name: str) -> None:
+        getattr(self.ui, name).click()
+        self.wait()
+
+    def find(self) -> np.ndarray:
+        self.press("segmentButton")
+        return self.mask()
+
+    def mask(self) -> np.ndarray:
+        return voxels(self.node, self.segment, self.volumes["ct"])
+
+    def ras(self, i: int, j: int, k: int) -> tuple[float, float, float]:
+        return ras_of(self.volumes["ct"], (i, j, k))
+
+    def place(self, view: str, ijk: tuple[int, int, int]) -> None:
+        before = self.steps()
+        self.host.click(view, self.ras(*ijk))
+        self.host.wait_until(lambda: self.steps() > before, "the click to be answered", 60)
+        self.wait()
+
+    def steps(self) -> int:
+        return len(self.answered)
+
+
+def bounds_of(case: Case, low: tuple[int, int, int], high: tuple[int, int, int]) -> list[float]:
+    """RAS bounds that hold the voxels from one to another, both included."""
+    corners = np.sort([case.ras(*low), case.ras(*high)], axis=0)
+    return corners.T.ravel().tolist()
+
+
+def paint_box(case: Case, low: tuple[int, int, int], size: tuple[int, int, int], segment: str = "") -> None:
+    """Paints by Slicer's own means."""
+    from Testing.slicer.scene import bridge, paint
+
+    paint(case.node, segment or case.segment, bridge.gridFromVolume(case.volumes["ct"]), low, size)

@@ -1,0 +1,7 @@
+set(EXTENSION_NAME ${PROJECT_NAME})
+get_cmake_property(names VARIABLES)
+foreach(name IN LISTS names)
+  if(name MATCHES "^EXTENSION_")
+    file(APPEND ${CMAKE_BINARY_DIR}/metadata.txt "${name}=${${name}}\n")
+  endif()
+endforeach()

@@ -1,0 +1,318 @@
+"""The host itself: one per process, cleared for every test."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+# Read once, when Qt's application and VTK's first window are made: draw into memory, without a display.
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+if sys.platform == "linux":
+    os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
+
+import slicer
+from PySide6 import QtCore, QtWidgets
+from PySide6.QtTest import QTest
+
+from Testing.slicer.host import ctk_widgets, mrml_widgets, parameter_nodes, pythonqt, scripted, segment_editor, services
+from Testing.slicer.host.application import Application, MainWindow, Module
+from Testing.slicer.host.dialogs import Dialogs, intercept
+from Testing.slicer.host.scene import Scene
+from Testing.slicer.host.slice_views import LayoutManager
+from Testing.slicer.host.ui_files import UiLoader
+
+WIDGET_MODULES = (ctk_widgets, mrml_widgets, segment_editor)  # importing them registers their widgets
+
+
+class ModulePanel(mrml_widgets.qSlicerWidget):
+    """``qSlicerScriptedLoadableModuleWidget``: the widget a scripted module puts its own into."""
+
+    python: Any = None
+
+    def self(self) -> Any:
+        return self.python
+
+
+class Host:
+    """Slicer as a scripted module sees it.
+
+    Attributes:
+        scene: the ``vtkMRMLScene``, which is ``slicer.mrmlScene``.
+        app: ``slicer.app``.
+        window: the main window; ``app.has_main_window = False`` takes it from the module's sight.
+        dialogs: modal dialogs shown, and the answers to the next ones.
+        packaging: what ``slicer.packaging`` was asked for.
+        errors: exceptions that ended in a slot, a timer or an observer, where Qt and VTK drop them.
+    """
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="slicer-host-")
+        folder = Path(self._folder.name)
+        self._qt = _start_qt(folder)
+        self.dialogs, self.packaging = Dialogs(), services.Packaging()
+        self.errors: list[BaseException] = []
+        intercept(self.dialogs)
+        self._mrml = Scene(folder)
+        self.scene = self._mrml.scene
+        self.app = Application(self._mrml, folder)
+        self._fill_slicer()
+        self.app.layout_manager = LayoutManager(self._mrml.application_logic, self.scene)
+        self.window = MainWindow(self.app.moduleManager())
+        self.window.setCentralWidget(self.app.layout_manager.viewport())
+        self._panels = _panel_area(self.window)
+        self._loaded: list[str] = []
+
+    def _fill_slicer(self) -> None:
+        # The wheel puts slicer.util's functions into slicer; in the application slicer.arrayFromVolume fails.
+        for name in slicer.util.__all__:
+            if getattr(slicer, name, None) is getattr(slicer.util, name, self):
+                delattr(slicer, name)
+        qt, ctk = pythonqt.make_modules()
+        qt.QUiLoader = UiLoader
+        modules = ModuleType("slicer.modules")
+        for key, module in self.app.moduleManager().modules.items():
+            setattr(modules, key, module)
+        wrapper = ModuleType("slicer.parameterNodeWrapper")
+        wrapper.parameterNodeWrapper = parameter_nodes.parameterNodeWrapper
+        submodules = {
+            "modules": modules,
+            "parameterNodeWrapper": wrapper,
+            "ScriptedLoadableModule": scripted,
+            "i18n": services.i18n(),
+            "packaging": self.packaging.module(),
+        }
+        widgets = {n: cls for n, cls in pythonqt.STAND_INS.items() if not n.startswith("ctk")}
+        self._names: dict[str, Any] = {**submodules, **widgets, "mrmlScene": self.scene, "app": self.app}
+        self._names |= {
+            "selfTests": {},
+            "qSlicerScriptedLoadableModule": Module,
+            "qSlicerScriptedLoadableModuleWidget": ModulePanel,
+        }
+        self._modules = {f"slicer.{name}": module for name, module in submodules.items()}
+        self._modules |= {"qt": qt, "ctk": ctk, "SampleData": services.sample_data()}
+        self.activate()
+
+    def activate(self) -> None:
+        """Puts the host's names into ``slicer`` and ``sys.modules``, should anything have replaced them."""
+        vars(slicer).update(self._names)
+        sys.modules.update(self._modules)
+
+    # Modules
+
+    def load_module(self, path: str | Path, with_panel: bool = True) -> Any:
+        """Loads a scripted module as Slicer does at its start, opens its panel, and sends ``startupCompleted()``.
+
+        Args:
+            path: the module's ``.py`` file.
+            with_panel: False to run it as with ``--no-main-window``: no panel is made.
+
+        Returns:
+            The module's ``Widget`` object after ``setup`` and ``enter``; without a panel the Python module.
+        """
+        path = Path(path)
+        name = path.stem
+        python = self._import(path)
+        module = Module(name, path=str(path))
+        self.app.moduleManager().modules[name.lower()] = module
+        setattr(slicer.modules, name.lower(), module)
+        self._loaded.append(name)
+        setattr(slicer.modules, name + "Instance", getattr(python, name)(module))
+        self.app.has_main_window = with_panel
+        if with_panel:
+            self._make_panel(module, getattr(python, name + "Widget"))
+        self.app.send("startupCompleted()")
+        if not with_panel:
+            return python
+        self.window.moduleSelector().selectModule(name)
+        return module.panel.self()
+
+    @staticmethod
+    def _import(path: Path) -> ModuleType:
+        sys.path.insert(0, str(path.parent))
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{path} is no Python file")
+        python = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = python
+        spec.loader.exec_module(python)
+        return python
+
+    def _make_panel(self, module: Module, widget_class: Any) -> None:
+        panel = ModulePanel()
+        panel.setLayout(QtWidgets.QVBoxLayout())
+        panel.setMRMLScene(self.scene)
+        module.panel = panel
+        panel.python = widget_class(panel)
+        setattr(slicer.modules, module.name + "Widget", panel.python)
+        panel.python.setup()
+        self._panels.setWidget(panel)
+
+    def unload_modules(self) -> None:
+        """Leaves the open module and unloads all scripted ones, which calls their ``cleanup``."""
+        self.window.moduleSelector().selectModule("")
+        for name in reversed(self._loaded):
+            self.app.moduleManager().send("moduleAboutToBeUnloaded(QString)", name)
+            module = self.app.moduleManager().modules.pop(name.lower())
+            for attribute in (name.lower(), name + "Instance", name + "Widget"):
+                vars(slicer.modules).pop(attribute, None)
+            if module.panel is not None:
+                module.panel.deleteLater()
+            del sys.modules[name]
+            sys.path.remove(str(Path(module.path).parent))
+        self._loaded.clear()
+        self.process_events()
+
+    # The user
+
+    def process_events(self) -> None:
+        """Runs what Qt has waiting, deletions included."""
+        QtWidgets.QApplication.processEvents()
+        QtCore.QCoreApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
+
+    def raise_error(self) -> None:
+        """Raises the first exception that was dropped, if any, and forgets all."""
+        errors = list(self.errors)
+        self.errors.clear()
+        if errors:
+            raise errors[0]
+
+    def wait_until(self, condition: Callable[[], Any], what: str, seconds: float = 10.0) -> None:
+        """Keeps the event loop turning until the condition holds; raises :class:`TimeoutError` that names ``what``."""
+        end = time.monotonic() + seconds
+        while not condition():
+            self.raise_error()
+            if time.monotonic() > end:
+                raise TimeoutError(f"waited {seconds:g} s for {what}")
+            QTest.qWait(5)
+
+    @contextmanager
+    def heartbeat(self, every_ms: int = 5) -> Iterator[list[float]]:
+        """Yields a list that fills with the gaps between beats of a timer, in ms: how long the GUI stood still."""
+        gaps: list[float] = []
+        last = time.perf_counter()
+
+        def beat() -> None:
+            nonlocal last
+            now = time.perf_counter()
+            gaps.append((now - last) * 1000)
+            last = now
+
+        timer = QtCore.QTimer()
+        timer.timeout.connect(beat)
+        timer.start(every_ms)
+        try:
+            yield gaps
+        finally:
+            timer.stop()
+
+    def show(self, volume: Any) -> None:
+        """Shows the window with a volume in all slice views, fitted."""
+        self.window.show()
+        slicer.util.setSliceViewerLayers(background=volume)
+        self.process_events()
+        self.app.layout_manager.resetSliceViews()
+
+    def click(self, view: str, ras: Sequence[float]) -> None:
+        """Moves a view ("Red", "Green", "Yellow") to the slice of a place and clicks on it with the left button.
+
+        Args:
+            view: name of the view, which must be shown.
+            ras: RAS mm; in the world, so after all transforms.
+
+        Raises:
+            ValueError: the place lies outside what the view shows.
+        """
+        slice_view = self.app.layout_manager.sliceWidget(view).sliceView()
+        slice_view.mrmlSliceNode().JumpSliceByOffsetting(*ras)
+        self.process_events()
+        x, y, _ = slice_view.convertRASToXYZ(ras)
+        at = QtCore.QPoint(round(x), slice_view.renderWindow().GetSize()[1] - 1 - round(y))
+        if not QtWidgets.QWidget.rect(slice_view).contains(at):
+            raise ValueError(f"RAS {tuple(ras)} lies outside what the view {view} shows; show(volume) fits it")
+        # A mouse that is there already does not move, and Slicer's preview of a point follows the moves.
+        for place in (at + QtCore.QPoint(2, 0), at):
+            QTest.mouseMove(slice_view, place)
+        QTest.mouseClick(slice_view, QtCore.Qt.MouseButton.LeftButton, pos=at)
+        self.process_events()
+
+    def screenshot(self, path: str | Path, widget: QtWidgets.QWidget | None = None) -> None:
+        """Writes a picture of the window, or of one widget, as PNG; the folder is made."""
+        self.process_events()
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        if not (widget or self.window).grab().save(str(path)):
+            raise OSError(f"{path}: the screenshot cannot be written")
+
+    # Life
+
+    def clear(self) -> None:
+        """Back to the state after the start: no scripted modules, an empty scene, nothing recorded."""
+        self.unload_modules()
+        self.window.hide()
+        self.scene_clear()
+        self.dialogs.clear()
+        self.packaging.clear()
+        self.window.status_messages.clear()
+        services.SampleDataLogic.sources.clear()
+        QtCore.QSettings().clear()
+        self.app.has_main_window, self.app.testing = True, False
+
+    def scene_clear(self) -> None:
+        """Closes the scene, parameter nodes included."""
+        self._mrml.clear()
+
+    def close(self) -> None:
+        """Ends the host; the process cannot start another."""
+        self.clear()
+        self.app.layout_manager.close()
+        self.window.close()
+        self._mrml.close()
+        for name in self._names:
+            vars(slicer).pop(name, None)
+        for name in self._modules:
+            sys.modules.pop(name, None)
+        self._folder.cleanup()
+
+
+def _start_qt(folder: Path) -> QtCore.QCoreApplication:
+    QtCore.QSettings.setDefaultFormat(QtCore.QSettings.Format.IniFormat)
+    QtCore.QSettings.setPath(QtCore.QSettings.Format.IniFormat, QtCore.QSettings.Scope.UserScope, str(folder))
+    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication(["Slicer"])
+    application.setOrganizationName("TumorSegTests")
+    application.setApplicationName("Slicer")
+    pythonqt.patch()
+    return application
+
+
+def _panel_area(window: QtWidgets.QMainWindow) -> QtWidgets.QScrollArea:
+    """Where module panels are shown: at the left, as wide as by default, scrolled when they are higher."""
+    area = QtWidgets.QScrollArea()
+    area.setWidgetResizable(True)
+    area.setMinimumWidth(440)
+    dock = QtWidgets.QDockWidget(window)
+    dock.setTitleBarWidget(QtWidgets.QWidget())
+    dock.setWidget(area)
+    window.addDockWidget(QtCore.Qt.DockWidgetArea.LeftDockWidgetArea, dock)
+    return area
+
+
+@contextmanager
+def boot() -> Iterator[Host]:
+    """Starts the host for the rest of the process and ends it at the close."""
+    host = Host()
+    hook = sys.excepthook
+
+    # Qt and VTK print what is raised in a slot or an observer and go on; a test must not pass over it.
+    sys.excepthook = lambda kind, value, trace: host.errors.append(value)
+    try:
+        yield host
+    finally:
+        sys.excepthook = hook
+        host.close()

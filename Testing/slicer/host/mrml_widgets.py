@@ -1,0 +1,360 @@
+"""Stand-ins for Slicer's own widgets, over the real nodes of the scene.
+
+The real ones have more behaviour; what counts here is what a panel relies on, and that nothing helps it along: a node
+selector has no node until the user or the module chooses one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import shiboken6
+import slicer
+import vtk
+from PySide6 import QtCore, QtWidgets
+
+from Testing.slicer.host.ctk_widgets import ctkSliderWidget, kept
+from Testing.slicer.host.pythonqt import stand_in
+
+Property, Signal = QtCore.Property, QtCore.Signal
+NODES_CHANGED = (
+    slicer.vtkMRMLScene.NodeAddedEvent,
+    slicer.vtkMRMLScene.NodeRemovedEvent,
+    slicer.vtkMRMLScene.EndCloseEvent,
+    slicer.vtkMRMLScene.EndImportEvent,
+)
+SCENE_SIGNATURES = {"mrmlSceneChanged(vtkMRMLScene*)": "mrmlSceneChanged"}
+
+
+@stand_in
+class qMRMLWidget(QtWidgets.QWidget):
+    """A widget that knows the scene and tells others of it."""
+
+    SIGNATURES: ClassVar = SCENE_SIGNATURES
+    mrmlSceneChanged = Signal(object)
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._scene: Any = None
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self._scene = scene
+        self.mrmlSceneChanged.emit(scene)
+
+    def mrmlScene(self) -> Any:
+        return self._scene
+
+
+@stand_in
+class qSlicerWidget(qMRMLWidget):
+    """The base of module panels."""
+
+
+@stand_in
+class qMRMLSliderWidget(ctkSliderWidget):
+    """A slider whose number has a unit; units are not shown here."""
+
+    SIGNATURES: ClassVar = {**ctkSliderWidget.SIGNATURES, **SCENE_SIGNATURES}
+    mrmlSceneChanged = Signal(object)
+    quantity = kept(str, "")
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self.mrmlSceneChanged.emit(scene)
+
+
+class Observing(qMRMLWidget):
+    """A widget that follows VTK objects; the observers end with the widget."""
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._observed: list[tuple[Any, int]] = []
+
+    def _observe(self, *pairs: tuple[Any, Any]) -> None:
+        """Follows these pairs of object and event, and no others any more."""
+        for obj, tag in self._observed:
+            obj.RemoveObserver(tag)
+        self._observed = [(obj, obj.AddObserver(event, self._event)) for obj, event in pairs if obj]
+
+    def _event(self, caller: Any, event: str) -> None:
+        if shiboken6.isValid(self):
+            self._update()
+        else:
+            self._observe()
+
+    def _update(self) -> None:
+        """Shows what the observed object holds now."""
+        raise NotImplementedError
+
+
+@stand_in
+class qMRMLNodeComboBox(Observing):
+    """Chooses a node of the scene by its type; starts with none, and has none again when its node is removed."""
+
+    SIGNATURES: ClassVar = {
+        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
+        "currentNodeChanged(bool)": "_currentNodeValid",
+        "currentNodeIDChanged(QString)": "currentNodeIDChanged",
+        "nodeActivated(vtkMRMLNode*)": "nodeActivated",
+        "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
+        **SCENE_SIGNATURES,
+    }
+    currentNodeChanged = Signal(object)
+    _currentNodeValid = Signal(bool)
+    currentNodeIDChanged = Signal(str)
+    nodeActivated = Signal(object)
+    nodeAddedByUser = Signal(object)
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        layout = QtWidgets.QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._combo = QtWidgets.QComboBox()
+        layout.addWidget(self._combo)
+        self._types: list[str] = []
+        self._attributes: list[tuple[str, str, Any]] = []
+        self._none_enabled = self._show_hidden = False
+        self._show_children, self._none_text = True, "None"
+        self._announced = ""
+        self._combo.activated.connect(self._activated)
+
+    # Nodes
+
+    def setMRMLScene(self, scene: Any) -> None:
+        self._scene = scene
+        self._observe(*((scene, event) for event in NODES_CHANGED))
+        self._update()
+        self.mrmlSceneChanged.emit(scene)
+
+    def addAttribute(self, nodeType: str, name: str, value: Any = None) -> None:
+        self._attributes.append((nodeType, name, value))
+        self._update()
+
+    def _nodes(self) -> Iterator[Any]:
+        nodes = self._scene.GetNodes() if self._scene else []
+        return (node for node in nodes if self._offers(node))
+
+    def _offers(self, node: Any) -> bool:
+        if node.GetHideFromEditors() and not self._show_hidden:
+            return False
+        # A label map is a scalar volume too: it is offered as one unless child types are hidden.
+        fits = node.GetClassName() in self._types
+        fits = fits or (self._show_children and any(node.IsA(kind) for kind in self._types))
+        return fits and self._has_attributes(node)
+
+    def _has_attributes(self, node: Any) -> bool:
+        wanted = [(name, value) for kind, name, value in self._attributes if node.IsA(kind)]
+        found = [(node.GetAttribute(name), value) for name, value in wanted]
+        return all(have is not None and value in (None, have) for have, value in found)
+
+    def _update(self) -> None:
+        current = self.currentNodeID
+        self._combo.clear()
+        if self._none_enabled:
+            self._combo.addItem(self._none_text, "")
+        for node in self._nodes():
+            self._combo.addItem(node.GetName(), node.GetID())
+        self.setCurrentNodeID(current)
+
+    def nodeCount(self) -> int:
+        return len(list(self._nodes()))
+
+    def nodeFromIndex(self, index: int) -> Any:
+        return list(self._nodes())[index]
+
+    # The current node
+
+    def currentNode(self) -> Any:
+        return self._scene.GetNodeByID(self.currentNodeID) if self._scene and self.currentNodeID else None
+
+    def setCurrentNode(self, node: Any) -> None:
+        self.setCurrentNodeID(node.GetID() if node is not None else "")
+
+    def setCurrentNodeID(self, node_id: str | None) -> None:
+        self._combo.setCurrentIndex(self._combo.findData(node_id or ""))
+        self._announce()
+
+    def _activated(self, index: int) -> None:
+        self._announce()
+        self.nodeActivated.emit(self.currentNode())
+
+    def _announce(self) -> None:
+        now = self.currentNodeID
+        if now != self._announced:
+            self._announced = now
+            self.currentNodeChanged.emit(self.currentNode())
+            self._currentNodeValid.emit(bool(now))
+            self.currentNodeIDChanged.emit(now)
+
+    def addNode(self, nodeType: str | None = None) -> Any:
+        if not self.addEnabled:
+            raise RuntimeError(f"{self.objectName}: the user cannot add a node here, addEnabled is off")
+        node = self._scene.AddNewNodeByClass(nodeType or self._types[0], self.baseName)
+        if self.selectNodeUponCreation:
+            self.setCurrentNode(node)
+        self.nodeAddedByUser.emit(node)
+        return node
+
+    # Properties
+
+    def _set(self, name: str, value: Any) -> None:
+        setattr(self, name, value)
+        self._update()
+
+    def setNodeTypes(self, types: list[str]) -> None:
+        unknown = [t for t in types if not hasattr(slicer, t)]
+        if unknown:
+            raise ValueError(f"{self.objectName}: no such node types: {', '.join(unknown)}")
+        self._set("_types", list(types))
+
+    currentNodeID = Property(str, lambda self: self._combo.currentData or "", setCurrentNodeID)
+    nodeTypes = Property("QStringList", lambda self: self._types, setNodeTypes)
+    noneEnabled = Property(bool, lambda self: self._none_enabled, lambda self, v: self._set("_none_enabled", v))
+    showHidden = Property(bool, lambda self: self._show_hidden, lambda self, v: self._set("_show_hidden", v))
+    showChildNodeTypes = Property(
+        bool, lambda self: self._show_children, lambda self, v: self._set("_show_children", v)
+    )
+    addEnabled = kept(bool, True)
+    removeEnabled = kept(bool, True)
+    renameEnabled = kept(bool, False)
+    editEnabled = kept(bool, False)
+    selectNodeUponCreation = kept(bool, True)
+    baseName = kept(str, "")
+    noneDisplay = Property(str, lambda self: self._none_text, lambda self, v: self._set("_none_text", v))
+    interactionNodeSingletonTag = kept(str, "")
+
+
+class _SegmentList(Observing):
+    """What the two lists of segments share: a segmentation, its segments in a list, the selected ones."""
+
+    def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
+        super().__init__(parent)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._list = QtWidgets.QListWidget()
+        layout.addWidget(self._list)
+        self._node: Any = None
+        self._list.itemSelectionChanged.connect(self._selected)
+
+    def _selected(self) -> None:
+        raise NotImplementedError
+
+    def _set_node(self, node: Any) -> None:
+        self._node = node
+        segmentation = node.GetSegmentation() if node else None
+        self._observe((segmentation, vtk.vtkCommand.AnyEvent), (self._scene, slicer.vtkMRMLScene.NodeRemovedEvent))
+        self._update()
+
+    def _update(self) -> None:
+        if self._node and self._scene and not self._scene.IsNodePresent(self._node):
+            self._set_node(None)
+            return
+        segmentation = self._node.GetSegmentation() if self._node else None
+        ids = list(segmentation.GetSegmentIDs()) if segmentation else []
+        names = [segmentation.GetSegment(segment_id).GetName() for segment_id in ids]
+        items = [self._list.item(row) for row in range(self._list.count)]
+        shown = [(item.data(QtCore.Qt.ItemDataRole.UserRole), item.text()) for item in items]
+        if shown == list(zip(ids, names)):
+            return
+        selected = self.selectedSegmentIDs()
+        blocked = QtCore.QSignalBlocker(self._list)
+        self._list.clear()
+        for segment_id, name in zip(ids, names):
+            item = QtWidgets.QListWidgetItem(name, self._list)
+            item.setData(QtCore.Qt.ItemDataRole.UserRole, segment_id)
+            item.setSelected(segment_id in selected)
+        blocked.unblock()
+        if selected != self.selectedSegmentIDs():
+            self._selected()
+
+    def selectedSegmentIDs(self) -> list[str]:
+        return [item.data(QtCore.Qt.ItemDataRole.UserRole) for item in self._list.selectedItems()]
+
+    def setSelectedSegmentIDs(self, ids: list[str]) -> None:
+        blocked = QtCore.QSignalBlocker(self._list)
+        before = self.selectedSegmentIDs()
+        for row in range(self._list.count):
+            item = self._list.item(row)
+            item.setSelected(item.data(QtCore.Qt.ItemDataRole.UserRole) in ids)
+        blocked.unblock()
+        if before != self.selectedSegmentIDs():
+            self._selected()
+
+
+@stand_in
+class qMRMLSegmentsTableView(_SegmentList):
+    """The table of a segmentation's segments."""
+
+    SIGNATURES: ClassVar = {"selectionChanged(QItemSelection,QItemSelection)": "_selectionChanged", **SCENE_SIGNATURES}
+    _selectionChanged = Signal(object, object)
+
+    def _selected(self) -> None:
+        self._selectionChanged.emit(QtCore.QItemSelection(), QtCore.QItemSelection())
+
+    def setSegmentationNode(self, node: Any) -> None:
+        self._set_node(node)
+
+    def segmentationNode(self) -> Any:
+        return self._node
+
+    def clearSelection(self) -> None:
+        self.setSelectedSegmentIDs([])
+
+    def setSelectionMode(self, mode: QtWidgets.QAbstractItemView.SelectionMode) -> None:
+        self._list.setSelectionMode(mode)
+
+    selectionMode = Property(
+        QtWidgets.QAbstractItemView.SelectionMode, lambda self: self._list.selectionMode, setSelectionMode
+    )
+    headerVisible = kept(bool, True)
+    visibilityColumnVisible = kept(bool, True)
+    colorColumnVisible = kept(bool, True)
+    opacityColumnVisible = kept(bool, True)
+    statusColumnVisible = kept(bool, False)
+    filterBarVisible = kept(bool, False)
+    readOnly = kept(bool, False)
+
+
+@stand_in
+class qMRMLSegmentSelectorWidget(_SegmentList):
+    """Chooses a segmentation and one of its segments."""
+
+    SIGNATURES: ClassVar = {
+        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
+        "currentSegmentChanged(QString)": "currentSegmentChanged",
+        "segmentSelectionChanged(QStringList)": "segmentSelectionChanged",
+        **SCENE_SIGNATURES,
+    }
+    currentNodeChanged = Signal(object)
+    currentSegmentChanged = Signal(str)
+    segmentSelectionChanged = Signal(list)
+
+    def _selected(self) -> None:
+        self.currentSegmentChanged.emit(self.currentSegmentID())
+        self.segmentSelectionChanged.emit(self.selectedSegmentIDs())
+
+    def currentNode(self) -> Any:
+        return self._node
+
+    def setCurrentNode(self, node: Any) -> None:
+        if node is not self._node:
+            self._set_node(node)
+            self.currentNodeChanged.emit(node)
+
+    def currentNodeID(self) -> str:
+        return self._node.GetID() if self._node else ""
+
+    def setCurrentNodeID(self, node_id: str) -> None:
+        self.setCurrentNode(self._scene.GetNodeByID(node_id) if node_id else None)
+
+    def currentSegmentID(self) -> str:
+        return next(iter(self.selectedSegmentIDs()), "")
+
+    def setCurrentSegmentID(self, segment_id: str) -> None:
+        self.setSelectedSegmentIDs([segment_id])
+
+    noneEnabled = kept(bool, False)
+    editEnabled = kept(bool, False)
+    multiSelection = kept(bool, False)
+    segmentationNodeSelectorVisible = kept(bool, True)
+    selectNodeUponCreation = kept(bool, True)

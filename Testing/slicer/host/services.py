@@ -1,0 +1,145 @@
+"""Small services of the application: translation, package installation, sample data. What they are asked is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from types import ModuleType
+from typing import Any, ClassVar, TypeAlias
+
+from packaging.requirements import Requirement
+
+Requirements: TypeAlias = str | Requirement | list[str | Requirement]
+
+
+def i18n() -> ModuleType:
+    """``slicer.i18n`` in English: every text is its own translation."""
+    module = ModuleType("slicer.i18n")
+    module.tr, module.translate = lambda text: text, lambda context, text: text
+    return module
+
+
+# Packages
+
+
+@dataclass
+class Packaging:
+    """``slicer.packaging``, which checks for real and installs nothing.
+
+    Attributes:
+        ensured: the requirements of each ``pip_ensure``, as text.
+        installed: those of each ``pip_install``, and of each ``pip_ensure`` where something was missing.
+        missing: names of packages to take for not installed.
+        failure: raised in place of an installation, e.g. ``RuntimeError`` where the user declines.
+    """
+
+    ensured: list[list[str]] = field(default_factory=list)
+    installed: list[list[str]] = field(default_factory=list)
+    missing: set[str] = field(default_factory=set)
+    failure: Exception | None = None
+
+    def clear(self) -> None:
+        """Forgets what was asked and what was feigned."""
+        for kept in (self.ensured, self.installed, self.missing):
+            kept.clear()
+        self.failure = None
+
+    def module(self) -> ModuleType:
+        """The module itself."""
+        module = ModuleType("slicer.packaging")
+        for function in (self.load_requirements, self.pip_check, self.pip_ensure, self.pip_install):
+            setattr(module, function.__name__, function)
+        return module
+
+    @staticmethod
+    def load_requirements(path: str | Path) -> list[Requirement]:
+        lines = (line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines())
+        return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
+
+    def pip_check(self, req: Requirements) -> bool:
+        return not self._missing(req)
+
+    def pip_ensure(  # noqa: PLR0917 - Slicer's own parameters
+        self,
+        requirements: Requirements,
+        constraints: str | Path | None = None,
+        skip_packages: list[str] | None = None,
+        prompt_install: bool = True,
+        prompt_restart: bool = True,
+        requester: str | None = None,
+        skip_in_testing: bool = True,
+        show_progress: bool = True,
+    ) -> None:
+        self.ensured.append([str(requirement) for requirement in _as_list(requirements)])
+        missing = self._missing(requirements)
+        if missing:
+            self.pip_install([str(requirement) for requirement in missing])
+
+    def pip_install(self, requirements: str | list[str], **named: Any) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.installed.append([requirements] if isinstance(requirements, str) else list(requirements))
+
+    def _missing(self, requirements: Requirements) -> list[Requirement]:
+        applying = (r for r in _as_list(requirements) if r.marker is None or r.marker.evaluate())
+        return [r for r in applying if r.name in self.missing or not _satisfied(r)]
+
+
+def _as_list(requirements: Requirements) -> list[Requirement]:
+    several = requirements if isinstance(requirements, list) else [requirements]
+    return [Requirement(r) if isinstance(r, str) else r for r in several]
+
+
+def _satisfied(requirement: Requirement) -> bool:
+    try:
+        return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
+    except metadata.PackageNotFoundError:
+        return False
+
+
+# Sample data
+
+
+@dataclass
+class SampleDataSource:
+    """An entry of the Sample Data module; the parameters of ``registerCustomSampleDataSource``."""
+
+    category: str | None = None
+    sampleName: str | None = None
+    uris: Any = None
+    fileNames: Any = None
+    nodeNames: Any = None
+    customDownloader: Callable[[SampleDataSource], Any] | None = None
+    thumbnailFileName: str | None = None
+    loadFileType: Any = "VolumeFile"
+    loadFiles: Any = None
+    loadFileProperties: dict[str, Any] = field(default_factory=dict)
+    checksums: Any = None
+
+
+class SampleDataLogic:
+    """``SampleData.SampleDataLogic``: keeps what is registered; only a source that makes its data itself can be had."""
+
+    sources: ClassVar[list[SampleDataSource]] = []
+
+    @staticmethod
+    def registerCustomSampleDataSource(**parameters: Any) -> None:
+        SampleDataLogic.sources.append(SampleDataSource(**parameters))
+
+    def downloadSample(self, name: str) -> list[Any]:
+        source = next((source for source in self.sources if source.sampleName == name), None)
+        if source is None or source.customDownloader is None:
+            raise ValueError(f"no sample {name!r} that is made locally; registered: {self.sources}")
+        source.customDownloader(source)
+        return []
+
+
+def sample_data() -> ModuleType:
+    """The module ``SampleData``."""
+    module = ModuleType("SampleData")
+    module.SampleDataLogic = SampleDataLogic
+    module.SampleDataSource = SampleDataSource
+    module.downloadSample = lambda name: SampleDataLogic().downloadSample(name)
+    return module

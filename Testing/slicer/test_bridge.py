@@ -1,0 +1,345 @@
+"""The border between MRML and the library: geometry of the world, units, and edits that touch nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from Testing.fakes import BallEngine
+from Testing.slicer.scene import (
+    GRIDS,
+    OBLIQUE,
+    PLAIN,
+    RIGID,
+    TRANSFORMS,
+    add_segment,
+    add_segmentation,
+    add_transform,
+    add_volume,
+    box_edit,
+    bridge,
+    empty_scene,
+    layers,
+    moved,
+    paint,
+    slicer,
+    vtk,
+    vtk_matrix,
+    world_points,
+)
+from TumorSegLib import ArgumentError, BoxPrompt, GeometryError, Grid, Session, SuvError, TumorSegError
+
+BODY = "{SUVbw}g/ml"
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Any]:
+    with empty_scene(tmp_path) as made:
+        yield made
+
+
+# Volumes
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_volume_lies_where_slicer_shows_it(scene: Any, grid: str, transform: str) -> None:
+    node = add_volume(scene, GRIDS[grid], transform=TRANSFORMS[transform])
+    volume = bridge.volumeFromNode(node, "ct")
+    ijk_to_world = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, ijk_to_world)
+    for ijk in product((0, 17), (0, 15), (0, 13)):
+        local = vtk.vtkMatrix4x4()
+        node.GetIJKToRASMatrix(local)
+        expected = ijk_to_world.TransformPoint(local.MultiplyPoint((*ijk, 1))[:3])
+        np.testing.assert_allclose(volume.grid.to_ras(ijk), expected, atol=1e-9)
+    assert volume.grid.shape == (14, 16, 18)
+    assert volume.role == "ct"
+
+
+def test_voxels_are_not_copied_and_cannot_be_written(scene: Any) -> None:
+    node = add_volume(scene, PLAIN)
+    volume = bridge.volumeFromNode(node, "ct")
+    assert np.shares_memory(volume.array, slicer.util.arrayFromVolume(node))
+    assert volume.array.dtype == np.int16
+    with pytest.raises(ValueError, match="read-only"):
+        volume.array[0] = 1
+
+
+def test_voxels_outlive_their_node(scene: Any) -> None:
+    node = add_volume(scene, PLAIN)
+    expected = slicer.util.arrayFromVolume(node).copy()
+    volume = bridge.volumeFromNode(node, "ct")
+    scene.RemoveNode(node)
+    del node
+    np.testing.assert_array_equal(volume.array, expected)
+
+
+def bend(scene: Any, node: Any) -> None:
+    transform = scene.AddNewNodeByClass("vtkMRMLBSplineTransformNode", "warp")
+    rigid = scene.GetNodeByID(add_transform(scene, RIGID))
+    rigid.SetAndObserveTransformNodeID(transform.GetID())  # linear itself, but not its way to the world
+    node.SetAndObserveTransformNodeID(rigid.GetID())
+
+
+def test_what_bends_is_refused_with_what_to_do(scene: Any) -> None:
+    volume, segmentation = add_volume(scene, PLAIN), add_segmentation(scene)
+    segment = add_segment(segmentation, "a")
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "ROI")
+    roi.SetCenter(5, 5, 5)
+    roi.SetSize(3, 3, 3)
+    for node in (volume, segmentation, roi):
+        bend(scene, node)
+    calls = [
+        lambda: bridge.volumeFromNode(volume, "ct"),
+        lambda: bridge.maskFromSegment(segmentation, segment, PLAIN),
+        lambda: bridge.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), segmentation, segment, PLAIN),
+        lambda: bridge.boxFromRoi(roi, PLAIN),
+    ]
+    for call in calls:
+        with pytest.raises(GeometryError, match=r"'motion', which is not linear: harden it"):
+            call()
+
+
+def test_a_shearing_transform_is_refused_by_the_name_of_the_volume(scene: Any) -> None:
+    shear = np.eye(4)
+    shear[0, 1] = 0.3
+    with pytest.raises(GeometryError, match="volume 'CT': direction is not orthonormal"):
+        bridge.volumeFromNode(add_volume(scene, PLAIN, transform=shear), "ct")
+
+
+def test_nodes_that_are_no_images_are_refused(scene: Any) -> None:
+    label_map = scene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
+    slicer.util.updateVolumeFromArray(label_map, np.zeros((3, 3, 3), np.uint8))
+    vector = scene.AddNewNodeByClass("vtkMRMLVectorVolumeNode", "colours")
+    slicer.util.updateVolumeFromArray(vector, np.zeros((3, 3, 3, 3), np.uint8))
+    empty = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "hollow")
+    sequence = slicer.vtkMRMLSequenceNode()
+    sequence.SetName("4D")
+    expected = {
+        None: "no volume was chosen",
+        label_map: r"'labels' \(vtkMRMLLabelMapVolumeNode\) is no image",
+        vector: "'colours' .* has 3 values per voxel",
+        empty: "'hollow' .* holds no voxels",
+        sequence: r"'4D' .* \(of a sequence, the volume of one frame\)",
+    }
+    for node, message in expected.items():
+        with pytest.raises(ArgumentError, match=message):
+            bridge.volumeFromNode(node, "ct")
+
+
+def test_nan_is_refused_by_the_name_of_the_volume(scene: Any) -> None:
+    array = np.zeros(PLAIN.shape, np.float32)
+    array[3, 2, 1] = np.nan
+    with pytest.raises(ArgumentError, match=r"volume 'CT': ct image has 1 voxels .* \(1, 2, 3\)"):
+        bridge.volumeFromNode(add_volume(scene, PLAIN, array), "ct")
+
+
+# Units of PET
+
+
+def add_pet(scene: Any, unit: str | None = None, scale: float = 1.0) -> Any:
+    values = np.random.default_rng(1).uniform(0, 20 * scale, PLAIN.shape).astype(np.float32)
+    node = add_volume(scene, PLAIN, values, name="PET")
+    if unit:
+        entry = slicer.vtkCodedEntry()
+        entry.SetValueSchemeMeaning(unit, "UCUM", unit)
+        node.SetVoxelValueUnits(entry)
+    return node
+
+
+def test_a_pet_in_suv_is_taken(scene: Any) -> None:
+    assert bridge.volumeFromNode(add_pet(scene, BODY), "pet").role == "pet"
+    by_attribute = add_pet(scene)
+    by_attribute.SetAttribute(bridge.UNIT_ATTRIBUTE, BODY)
+    assert bridge.volumeFromNode(by_attribute, "pet").array.max() > 19
+
+
+def test_a_pet_without_unit_needs_the_users_word(scene: Any) -> None:
+    node = add_pet(scene)
+    with pytest.raises(SuvError, match=r"'PET' does not say the unit of its voxels.*confirm that the values are SUV"):
+        bridge.volumeFromNode(node, "pet")
+    assert bridge.volumeFromNode(node, "pet", assumeSuv=True).role == "pet"
+    assert bridge.volumeFromNode(node, "ct").role == "ct"
+
+
+@pytest.mark.parametrize("unit", ["Bq/ml", "{SUVlbm}g/ml"])
+def test_a_pet_in_another_unit_is_refused_whatever_the_user_says(scene: Any, unit: str) -> None:
+    node = add_pet(scene, unit)
+    for assume in (False, True):
+        with pytest.raises(
+            SuvError, match=f"'PET' is in {unit.replace('{', '.').replace('}', '.')}; SUV of body weight"
+        ):
+            bridge.volumeFromNode(node, "pet", assumeSuv=assume)
+
+
+def test_values_far_above_any_suv_are_not_assumed_to_be_one(scene: Any) -> None:
+    with pytest.raises(SuvError, match=r"volume 'PET': PET must be in SUV.*probably Bq/ml"):
+        bridge.volumeFromNode(add_pet(scene, scale=1000), "pet", assumeSuv=True)
+
+
+# Clicks and boxes
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_markup_is_a_click_where_slicer_shows_it(scene: Any, transform: str) -> None:
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    points.SetAndObserveTransformNodeID(add_transform(scene, TRANSFORMS[transform]))
+    for ijk in ((3, 4, 5), (17, 0, 13)):
+        points.AddControlPointWorld(*OBLIQUE.to_ras(ijk).tolist())
+    assert bridge.clickFromMarkup(points, 0, OBLIQUE).ijk == (3, 4, 5)
+    assert bridge.clickFromMarkup(points, 1, OBLIQUE, positive=False) == bridge.clickFromRas(
+        OBLIQUE, OBLIQUE.to_ras((17, 0, 13)).tolist(), False
+    )
+
+
+def test_markups_that_are_no_clicks_are_refused(scene: Any) -> None:
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    points.AddControlPointWorld(1, 2, 3)
+    points.AddControlPointWorld(100, 2, 3)
+    points.UnsetNthControlPointPosition(0)
+    for index in (-1, 2):
+        with pytest.raises(ArgumentError, match=f"has 2 points; there is no point {index}"):
+            bridge.clickFromMarkup(points, index, PLAIN)
+    with pytest.raises(ArgumentError, match="point 0 of markups 'points' has not been placed"):
+        bridge.clickFromMarkup(points, 0, PLAIN)
+    with pytest.raises(ArgumentError, match="lies outside the image"):
+        bridge.clickFromMarkup(points, 1, PLAIN)
+
+
+def add_roi(scene: Any, center: Any, size: Any, turn: np.ndarray | None = None, transform: Any = None) -> Any:
+    roi = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "ROI")
+    roi.SetSize(*size)
+    matrix = np.eye(4)
+    if turn is not None:
+        matrix[:3, :3] = turn
+    matrix[:3, 3] = center
+    roi.SetAndObserveObjectToNodeMatrix(vtk_matrix(matrix))
+    roi.SetAndObserveTransformNodeID(add_transform(scene, transform))
+    return roi
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_roi_along_the_voxels_is_their_box(scene: Any, transform: str) -> None:
+    matrix = np.eye(4) if TRANSFORMS[transform] is None else TRANSFORMS[transform]
+    box = ((2, 7), (3, 6), (5, 11))
+    center = np.array([(low + high - 1) / 2 for low, high in box])
+    size = [(high - low) * edge for (low, high), edge in zip(box, OBLIQUE.spacing)]
+    roi = add_roi(scene, OBLIQUE.to_ras(center), size, OBLIQUE.direction, matrix)
+    assert bridge.boxFromRoi(roi, moved(OBLIQUE, matrix)) == BoxPrompt(box)
+
+
+def test_a_turned_roi_lies_within_its_box_and_touches_it(scene: Any) -> None:
+    roi = add_roi(scene, (9, 8, 7), (6, 4, 3), OBLIQUE.direction)
+    box = bridge.boxFromRoi(roi, PLAIN).box
+    corners = np.array(
+        [(9, 8, 7) + OBLIQUE.direction @ (np.array(s) * (3, 2, 1.5)) for s in product((-1, 1), repeat=3)]
+    )
+    for axis, (low, high) in enumerate(box):
+        assert low - 0.5 <= corners[:, axis].min() < low + 0.5
+        assert high - 1.5 < corners[:, axis].max() <= high - 0.5
+
+
+def test_a_roi_is_cut_to_the_image_and_refused_outside(scene: Any) -> None:
+    assert bridge.boxFromRoi(add_roi(scene, (0, 8, 20), (10, 4, 30)), PLAIN).box == ((0, 6), (6, 11), (5, 14))
+    with pytest.raises(ArgumentError, match="'ROI' lies outside the image"):
+        bridge.boxFromRoi(add_roi(scene, (0, 8, 200), (10, 4, 30)), PLAIN)
+    with pytest.raises(ArgumentError, match="draw a box"):
+        bridge.boxFromRoi(add_roi(scene, (5, 5, 5), (10, 0, 10)), PLAIN)
+    with pytest.raises(ArgumentError, match="draw a box"):
+        bridge.boxFromRoi(scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "new"), PLAIN)
+
+
+# From a click to voxels
+
+
+@pytest.mark.parametrize("segmentation_transform", TRANSFORMS)
+@pytest.mark.parametrize("volume_transform", TRANSFORMS)
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_click_at_a_point_changes_voxels_at_that_point(
+    scene: Any, grid: str, volume_transform: str, segmentation_transform: str
+) -> None:
+    volume_node = add_volume(scene, GRIDS[grid], transform=TRANSFORMS[volume_transform])
+    segmentation = add_segmentation(scene, TRANSFORMS[segmentation_transform])
+    segment = add_segment(segmentation, "a")
+    session = Session({"ct": bridge.volumeFromNode(volume_node, "ct")}, clicks=BallEngine())
+    target = session.grid.to_ras((8, 9, 6)) + 0.2 * session.grid.direction @ session.grid.spacing
+    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
+    points.SetAndObserveTransformNodeID(add_transform(scene, RIGID))
+    points.AddControlPointWorld(*target.tolist())
+
+    bridge.applyEdit(
+        session.add_click(bridge.clickFromMarkup(points, 0, session.grid)), segmentation, segment, session.grid
+    )
+
+    found = world_points(segmentation, segment)
+    k, j, i = np.nonzero(session.mask.array)
+    expected = session.grid.to_ras(np.stack([i, j, k], axis=1))
+    assert len(found) > 5
+    np.testing.assert_allclose(found, expected[np.lexsort(np.round(expected, 3).T)], atol=1e-3)
+    assert np.linalg.norm(found - target, axis=1).min() <= np.linalg.norm(session.grid.spacing) / 2
+    np.testing.assert_array_equal(bridge.maskFromSegment(segmentation, segment, session.grid), session.mask.array)
+
+    bridge.applyEdit(session.undo(), segmentation, segment, session.grid)
+    assert not bridge.maskFromSegment(segmentation, segment, session.grid).any()
+
+
+def test_a_segment_on_another_lattice_comes_to_the_image_alone(scene: Any) -> None:
+    """A finer, turned segmentation of another image, in which two segments share a label map."""
+    corner = np.array((9, 8, 7)) - OBLIQUE.direction @ (np.array((20, 15, 15)) * 0.6)
+    fine = Grid.from_spacing((40, 44, 48), (0.6, 0.6, 0.6), corner, OBLIQUE.direction)
+    segmentation = add_segmentation(scene)
+    first, second = add_segment(segmentation, "a"), add_segment(segmentation, "b")
+    paint(segmentation, first, fine, (10, 10, 10), (20, 10, 10))
+    paint(segmentation, second, fine, (30, 10, 10), (8, 8, 8))
+    assert layers(segmentation) == 1
+    other = world_points(segmentation, second)
+    before = bridge.maskFromSegment(segmentation, first, PLAIN)
+    k, j, i = np.indices(PLAIN.shape).reshape(3, -1)
+    nearest = np.floor(fine.to_ijk(PLAIN.to_ras(np.stack([i, j, k], axis=1))) + 0.5)
+    inside = ((nearest >= (10, 10, 10)) & (nearest < (30, 20, 20))).all(axis=1)
+    np.testing.assert_array_equal(before, inside.reshape(PLAIN.shape))
+    assert before.sum() > 300
+
+    edit = box_edit(PLAIN, (1, 1, 1), (2, 2, 2))
+    bridge.applyEdit(edit, segmentation, first, PLAIN)
+
+    expected = before.copy()
+    expected[1:3, 1:3, 1:3] = 1
+    np.testing.assert_array_equal(bridge.maskFromSegment(segmentation, first, PLAIN), expected)
+    np.testing.assert_array_equal(world_points(segmentation, second), other)
+
+
+def test_voxels_outside_the_image_stay(scene: Any) -> None:
+    """The lattice of the image, but a segment that reaches beyond it; then erasing and adding at its border."""
+    segmentation = add_segmentation(scene)
+    segment = add_segment(segmentation, "a")
+    paint(segmentation, segment, PLAIN, (15, 14, 12), (10, 10, 10))
+    bridge.applyEdit(box_edit(PLAIN, (16, 15, 13), (2, 1, 1), erase=True), segmentation, segment, PLAIN)
+    bridge.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), segmentation, segment, PLAIN)
+    assert len(world_points(segmentation, segment)) == 1000 - 2 + 8
+    mask = bridge.maskFromSegment(segmentation, segment, PLAIN)
+    assert mask.sum() == 3 * 2 * 2 - 2 + 8
+
+
+def test_a_surface_is_read_but_not_edited(scene: Any) -> None:
+    segmentation = add_segmentation(scene)
+    sphere = vtk.vtkSphereSource()
+    sphere.SetCenter(8, 7, 6)
+    sphere.SetRadius(5)
+    sphere.SetThetaResolution(60)
+    sphere.SetPhiResolution(60)
+    sphere.Update()
+    segmentation.GetSegmentation().SetSourceRepresentationName("Closed surface")
+    segment = segmentation.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), "ball", [1, 0, 0])
+    mask = bridge.maskFromSegment(segmentation, segment, PLAIN)
+    assert mask.sum() == pytest.approx(4 / 3 * np.pi * 125, rel=0.1)
+    np.testing.assert_allclose(np.argwhere(mask).mean(axis=0), (6, 7, 8), atol=0.1)
+    assert segmentation.GetSegmentation().GetSegment(segment).GetRepresentation("Binary labelmap") is None
+    with pytest.raises(TumorSegError, match=r"is kept as 'Closed surface'; make 'Binary labelmap'"):
+        bridge.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), segmentation, segment, PLAIN)

@@ -1,0 +1,299 @@
+"""The panel on the test host: finding the tumour, what is told, and what happens when the scene changes under it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from Testing.slicer.desk import Desk
+from Testing.slicer.module import REPOSITORY, load_phantom, segment_ids
+from TumorSegLib import Cancelled, RoleError
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+
+@pytest.fixture
+def desk(host: Host) -> Desk:
+    return Desk(host)
+
+
+# The panel itself
+
+
+def test_the_panel_is_made_quickly_and_without_torch(host: Host) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import time; from Testing.slicer.host.host import boot\n"
+        "with boot() as host:\n"
+        "    start = time.process_time(); widget = host.load_module('TumorSeg/TumorSeg.py')\n"
+        "    seconds = time.process_time() - start\n"
+        "    import sys; heavy = {'torch', 'monai', 'SimpleITK', 'scipy', 'pydicom'}\n"
+        "    print(seconds, sorted(heavy & set(sys.modules)))\n"
+        "    host.close = host.clear\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    seconds, _, heavy = done.stdout.strip().partition(" ")
+    print(f"panel made in {float(seconds):.2f} s of the processor")
+    assert heavy == "[]"
+    assert float(seconds) < 1
+
+
+def test_every_widget_explains_itself(desk: Desk, qt: Any) -> None:
+    kinds = ("QPushButton", "QComboBox", "QCheckBox", "qMRMLNodeComboBox", "ctkSliderWidget", "QListWidget")
+    named = {name: widget for name, widget in vars(desk.ui).items() if widget.className() in kinds}
+    assert len(named) > 25
+    assert [name for name, widget in named.items() if not widget.toolTip] == []
+
+
+def test_the_panel_says_what_models_are(desk: Desk) -> None:
+    assert "not a medical device" in desk.ui.disclaimerLabel.text
+    assert desk.ui.modelSelector.currentText == "sts-auto"
+    for word in ("Soft-tissue sarcoma", "Apache-2.0", "median Dice 0.84"):
+        assert word in desk.ui.modelLabel.text
+    assert desk.ui.mrLabel.text == "&MR (optional):"
+    assert "Ctrl+Z undo" in desk.ui.shortcutsLabel.text
+
+
+def test_the_module_introduces_itself(desk: Desk) -> None:
+    import slicer
+
+    module = slicer.modules.tumorseg
+    assert not slicer.modules.TumorSegInstance.parent.icon.isNull()
+    assert "not a medical device" in slicer.modules.TumorSegInstance.parent.helpText
+    assert module is slicer.modules.TumorSegInstance.parent
+
+
+# Finding
+
+
+def test_the_button_finds_the_tumour(desk: Desk) -> None:
+    mask = desk.find()
+    assert mask.sum() > 50
+    assert desk.status.startswith(f"Tumour found: {mask.sum() * 0.08:.1f} ml")
+    assert desk.host.dialogs.shown == []
+    assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
+    desk.find()  # the same segment again
+    assert segment_ids(desk.node) == [desk.segment]
+
+
+def test_nothing_is_done_without_images(desk: Desk) -> None:
+    desk.ui.ctSelector.setCurrentNode(None)
+    desk.ui.petSelector.setCurrentNode(None)
+    desk.press("segmentButton")
+    assert desk.status == "Choose at least one image first."
+    assert desk.node is None
+
+
+def test_an_empty_result_offers_the_click_tool(desk: Desk) -> None:
+    desk.engines.engines["auto"].rule = lambda images: images["pet"].array > 1e6
+    assert not desk.find().any()
+    assert "No tumour was found. Press 'Tumour here'" in desk.status
+    assert desk.host.dialogs.shown == []
+
+
+def test_errors_become_words_and_the_scene_stays(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+
+    desk.volumes["pet"].SetName("Doe^Jane")
+
+    def fails(images: Any) -> Any:
+        raise RoleError("image 'Doe^Jane' is of no use")
+
+    desk.engines.engines["auto"].rule = fails
+    desk.press("segmentButton")
+    (dialog,) = desk.host.dialogs.shown
+    assert dialog.text == desk.status == "image 'Doe^Jane' is of no use"
+    assert desk.node is None
+    assert "RoleError" in caplog.text
+    assert "in fails" in caplog.text
+    assert "Doe" not in caplog.text
+    assert desk.ui.segmentButton.enabled
+
+
+def test_no_memory_is_said_in_words(desk: Desk) -> None:
+    def fails(images: Any) -> Any:
+        raise MemoryError
+
+    desk.engines.engines["auto"].rule = fails
+    desk.press("segmentButton")
+    assert "memory" in desk.host.dialogs.shown[0].text
+
+
+@pytest.mark.parametrize("agreed", [True, False])
+def test_a_pet_without_unit_needs_the_users_word(desk: Desk, qt: Any, agreed: bool) -> None:
+    from TumorSegSlicer.bridge import UNIT_ATTRIBUTE
+
+    desk.volumes["pet"].RemoveAttribute(UNIT_ATTRIBUTE)
+    desk.host.dialogs.answer(qt.QMessageBox.Yes if agreed else qt.QMessageBox.No)
+    desk.press("segmentButton")
+    (dialog,) = desk.host.dialogs.shown
+    assert "does not say the unit" in dialog.text
+    assert "Treat its values as SUV" in dialog.text
+    assert (desk.node is not None) is agreed
+    if agreed:
+        desk.find()
+        assert len(desk.host.dialogs.shown) == 1  # not asked again
+        desk.ui.petSelector.setCurrentNode(None)
+        desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+        assert not desk.context.parameters.assumeSuv
+    else:
+        assert "not known whether the PET is in SUV" in desk.status
+
+
+def test_a_pet_in_another_unit_is_refused(desk: Desk) -> None:
+    from TumorSegSlicer.bridge import UNIT_ATTRIBUTE
+
+    desk.volumes["pet"].SetAttribute(UNIT_ATTRIBUTE, "Bq/ml")
+    desk.press("segmentButton")
+    assert "is in Bq/ml" in desk.host.dialogs.shown[0].text
+    assert desk.node is None
+
+
+class Slow:
+    """Waits in an engine until it is cancelled or let go."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+        engine = desk.engines.engines["auto"]
+        self._segment = engine.segment
+        engine.segment = self.segment
+
+    def segment(self, images: Any, *, progress: Any, cancel: Any, **named: Any) -> Any:
+
+        self.begun.set()
+        progress(1, 4)
+        while not self.go.wait(0.01):
+            if cancel():
+                raise Cancelled("stopped")
+        return self._segment(images)
+
+
+def test_cancel_stops_within_a_second_and_leaves_nothing(desk: Desk) -> None:
+    slow = Slow(desk)
+    desk.ui.segmentButton.click()
+    desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+    desk.host.wait_until(lambda: desk.ui.progressBar.maximum == 4, "the progress")
+    assert (desk.ui.progressBar.value, desk.ui.cancelButton.enabled, desk.ui.segmentButton.enabled) == (1, True, False)
+    assert "s left" in desk.ui.progressBar.format
+    start = time.monotonic()
+    desk.ui.cancelButton.click()
+    desk.wait()
+    assert time.monotonic() - start < 1
+    assert desk.status == "Stopped; nothing was changed."
+    assert desk.node is None
+    import slicer
+
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+    assert (desk.ui.cancelButton.enabled, desk.ui.segmentButton.enabled) == (False, True)
+    slow.go.set()
+    assert desk.find().any()
+
+
+def test_the_views_keep_moving_while_the_engine_works(desk: Desk) -> None:
+    slow = Slow(desk)
+    with desk.host.heartbeat() as gaps:
+        desk.ui.segmentButton.click()
+        desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+        end = time.monotonic() + 0.5
+        desk.host.wait_until(lambda: time.monotonic() > end, "half a second")
+        slow.go.set()
+        desk.wait()
+    print(f"longest heartbeat gap with a fake engine: {max(gaps):.0f} ms")
+    assert max(gaps) < 1000  # 100 ms on a machine that does nothing else
+    assert desk.mask().any()
+
+
+def test_missing_packages_are_asked_for_at_the_first_action_only(desk: Desk) -> None:
+    assert desk.host.packaging.ensured == []  # not when the module is opened
+    desk.host.packaging.missing.add("monai")
+    desk.host.packaging.failure = RuntimeError("declined")
+    for name in ("segmentButton", "newSegmentButton"):
+        desk.press(name)
+        assert desk.node is None
+        assert desk.status == "Stopped; nothing was changed."
+    assert [len(asked) for asked in desk.host.packaging.ensured] == [1, 1]
+    assert desk.host.packaging.ensured[0][0].startswith("monai")
+    desk.host.packaging.failure = None
+    desk.host.packaging.missing.clear()
+    assert desk.find().any()
+
+
+# The scene changes under the panel
+
+
+def test_closing_the_scene_while_running_cancels(desk: Desk) -> None:
+    import slicer
+
+    slow = Slow(desk)
+    desk.ui.segmentButton.click()
+    desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+    slicer.mrmlScene.Clear(False)
+    assert not desk.context.busy
+    assert desk.ui.segmentButton.enabled
+    assert desk.ui.ctSelector.currentNode() is None
+    slow.go.set()
+    desk.volumes = load_phantom()
+    desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+    assert desk.find().any()
+    assert desk.host.dialogs.shown == []
+
+
+@pytest.mark.parametrize("what", ["segment", "segmentation"])
+def test_deleting_the_segment_while_running_cancels(desk: Desk, what: str) -> None:
+    import slicer
+
+    desk.find()
+    slow = Slow(desk)
+    desk.ui.segmentButton.click()
+    desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+    if what == "segment":
+        desk.node.GetSegmentation().RemoveSegment(desk.segment)
+    else:
+        slicer.mrmlScene.RemoveNode(desk.node)
+    desk.wait()
+    assert desk.status == "Stopped; nothing was changed."
+    assert desk.host.dialogs.shown == []
+    slow.go.set()
+    assert desk.find().any()
+
+
+def test_deleted_images_are_no_longer_chosen(desk: Desk) -> None:
+    import slicer
+
+    slicer.mrmlScene.RemoveNode(desk.volumes["pet"])
+    desk.ui.segmentButton.click()
+    assert desk.context.parameters.pet is None
+    desk.wait()
+
+
+def test_leaving_the_module_gives_keys_and_mouse_back(desk: Desk, qt: Any) -> None:
+    import slicer
+
+    desk.find()
+    desk.ui.positiveButton.click()
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    window = slicer.util.mainWindow()
+    assert len(window.findChildren(qt.QShortcut)) == 6
+    slicer.util.selectModule("Markups")
+    desk.host.process_events()
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    assert window.findChildren(qt.QShortcut) == []
+    assert not desk.ui.positiveButton.checked
+    slicer.util.selectModule("TumorSeg")
+    assert len(window.findChildren(qt.QShortcut)) == 6
+
+
+def test_the_thread_ends_with_the_module(desk: Desk) -> None:
+    desk.find()
+    assert any(thread.name == "TumorSeg" for thread in threading.enumerate())
+    desk.host.unload_modules()
+    assert not any(thread.name == "TumorSeg" for thread in threading.enumerate())

@@ -1,0 +1,288 @@
+"""The panel on the test host: clicks, box, undo, overlays, measurements, models and settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from Testing.slicer.desk import Desk
+from Testing.slicer.module import OUTPUT, segment_ids, voxels
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+
+@pytest.fixture
+def desk(host: Host) -> Desk:
+    return Desk(host)
+
+
+# Correcting
+
+
+def test_clicks_in_the_views_correct_at_once(desk: Desk) -> None:
+    import slicer
+
+    before = desk.find()
+    desk.host.show(desk.volumes["ct"])
+    desk.ui.positiveButton.click()
+    for view, ijk in (("Red", (20, 25, 8)), ("Green", (44, 33, 22)), ("Yellow", (30, 50, 12))):
+        desk.place(view, ijk)
+        i, j, k = ijk
+        assert desk.mask()[k, j, i] == 1
+    assert before.sum() < desk.mask().sum()
+    assert desk.status.startswith("Tumour added to:")
+    desk.ui.negativeButton.click()
+    assert not desk.ui.positiveButton.checked
+    desk.place("Red", (20, 25, 8))
+    assert desk.mask()[8, 25, 20] == 0
+    shown = {
+        node.GetName(): node.GetNumberOfControlPoints()
+        for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+        if "clicks" in node.GetName()
+    }
+    assert shown["TumorSeg negative clicks"] == 1
+    assert shown["TumorSeg positive clicks"] in (2, 3)  # the contradicted one may no longer hold
+    desk.ui.negativeButton.click()
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+    assert desk.host.dialogs.shown == []
+
+
+def test_ending_the_place_mode_elsewhere_releases_the_button(desk: Desk) -> None:
+    import slicer
+
+    desk.find()
+    desk.ui.positiveButton.click()
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    interaction.SwitchToViewTransformMode()
+    desk.host.wait_until(lambda: not desk.ui.positiveButton.checked, "the button")
+
+
+def test_a_click_without_segment_begins_one(desk: Desk) -> None:
+    desk.host.show(desk.volumes["ct"])
+    desk.ui.positiveButton.click()
+    assert desk.node is not None
+    desk.place("Red", (30, 30, 16))
+    assert desk.mask()[16, 30, 30] == 1
+
+
+def test_clicks_are_positive_again_on_a_new_segment(desk: Desk) -> None:
+    desk.find()
+    desk.ui.negativeButton.click()
+    desk.press("newSegmentButton")
+    assert (desk.ui.positiveButton.checked, desk.ui.negativeButton.checked) == (True, False)
+    assert len(segment_ids(desk.node)) == 2
+    assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
+    first = segment_ids(desk.node)[0]
+    desk.ui.segmentsTable.setSelectedSegmentIDs([first])
+    assert desk.segment == first
+
+
+def test_keys_do_what_the_panel_says(desk: Desk) -> None:
+    first = desk.find()
+    desk.press("newSegmentButton")
+    keys = desk.widget.panel.correct.keyActions()
+    second = desk.segment
+    keys["next"]()
+    assert desk.segment != second
+    display = desk.node.GetDisplayNode()
+    keys["visibility"]()
+    assert not display.GetSegmentVisibility(desk.segment)
+    keys["visibility"]()
+    assert display.GetSegmentVisibility(desk.segment)
+    keys["undo"]()
+    desk.wait()
+    assert not desk.mask().any()
+    keys["redo"]()
+    desk.wait()
+    np.testing.assert_array_equal(desk.mask(), first)
+    keys["negative"]()
+    assert desk.ui.negativeButton.checked
+    keys["positive"]()
+    assert desk.ui.positiveButton.checked
+
+
+def test_a_locked_segment_is_left_alone_and_said_so(desk: Desk) -> None:
+    import slicer
+
+    before = desk.find()
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(desk.node.GetSegmentation().GetSegment(desk.segment), logic.Completed)
+    desk.press("resetButton")
+    assert "marked as completed" in desk.host.dialogs.shown[0].text
+    np.testing.assert_array_equal(desk.mask(), before)
+
+
+def test_one_action_is_one_undo_state_of_the_editor(desk: Desk) -> None:
+    first = desk.find()
+    desk.press("resetButton")
+    assert not desk.mask().any()
+    desk.ui.editor.undo()
+    np.testing.assert_array_equal(desk.mask(), first)
+    desk.press("undoButton")  # what the editor undid is taken over as a step, and undone
+    assert not desk.mask().any()
+
+
+def test_a_box_is_drawn_and_segmented(desk: Desk) -> None:
+    import slicer
+
+    desk.press("boxButton")
+    assert desk.status == "Draw a box around the tumour first."
+    desk.ui.placeBoxButton.click()
+    interaction = slicer.app.applicationLogic().GetInteractionNode()
+    assert interaction.GetCurrentInteractionMode() == interaction.Place
+    roi = desk.ui.boxSelector.currentNode()
+    roi.SetXYZ(desk.ras(34, 34, 16))
+    roi.SetRadiusXYZ(24, 24, 24)
+    desk.press("boxButton")
+    assert desk.mask()[16, 34, 34] == 1
+    assert desk.status.startswith("Found in the box")
+    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
+
+
+def test_other_segments_lose_voxels_only_when_told(desk: Desk) -> None:
+    first = desk.find()
+    other = desk.segment
+    k, j, i = np.argwhere(first)[len(np.argwhere(first)) // 2].tolist()
+    desk.press("newSegmentButton")
+    desk.ui.overlapSelector.setCurrentIndex(desk.ui.overlapSelector.findData("overwrite all"))
+    desk.context.edit(desk.widget.logic.actions.click(desk.node, desk.segment, desk.ras(i, j, k)), "")
+    desk.wait()
+    left = voxels(desk.node, other, desk.volumes["ct"])
+    assert left.sum() < first.sum()
+    desk.press("undoButton")
+    np.testing.assert_array_equal(voxels(desk.node, other, desk.volumes["ct"]), first)
+
+
+# See and measure
+
+
+def test_overlays_are_shown_and_hidden(desk: Desk) -> None:
+    import slicer
+
+    desk.find()
+    desk.host.show(desk.volumes["ct"])
+    selector, composite = desk.ui.overlaySelector, slicer.app.layoutManager().sliceWidget("Red")
+    selector.setCurrentIndex(selector.findData("probability"))
+    desk.wait()
+    volume = slicer.util.getNode("Tumour probability (%)")
+    assert composite.mrmlSliceCompositeNode().GetForegroundVolumeID() == volume.GetID()
+    desk.ui.opacitySlider.value = 0.8
+    assert composite.mrmlSliceCompositeNode().GetForegroundOpacity() == pytest.approx(0.8)
+    assert slicer.modules.colors.logic().GetColorLegendDisplayNode(volume).GetTitleText() == volume.GetName()
+    desk.press("undoButton")
+    desk.host.wait_until(lambda: not slicer.util.arrayFromVolume(volume).any(), "the overlay to follow")
+    selector.setCurrentIndex(0)
+    assert not composite.mrmlSliceCompositeNode().GetForegroundVolumeID()
+
+
+def test_the_views_jump_to_uncertain_places(desk: Desk) -> None:
+    import slicer
+
+    desk.find()
+    desk.press("nextPlaceButton")
+    assert desk.status == "The model is certain everywhere."
+    desk.engines.engines["clicks"].radius = 5
+    desk.context.edit(desk.widget.logic.actions.click(desk.node, desk.segment, desk.ras(20, 20, 8), False), "")
+    desk.wait()
+    desk.press("nextPlaceButton")
+    assert desk.status.startswith("Uncertain place at RAS")
+    offset = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceOffset()
+    assert abs(offset - desk.ras(20, 20, 8)[2]) < 30
+
+
+def test_a_surface_is_made_on_demand(desk: Desk) -> None:
+    desk.find()
+    segmentation = desk.node.GetSegmentation()
+    desk.ui.surfaceCheckBox.checked = True
+    assert segmentation.ContainsRepresentation("Closed surface")
+    desk.ui.surfaceCheckBox.checked = False
+    assert not segmentation.ContainsRepresentation("Closed surface")
+
+
+def test_measurements_are_shown_copied_and_written(desk: Desk, qt: Any, tmp_path: Path) -> None:
+    mask = desk.find()
+    desk.press("measureButton")
+    table = desk.ui.measurementsTable
+    rows = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount)}
+    assert float(rows["Volume"]) == pytest.approx(mask.sum() * 0.08, abs=0.006)
+    assert float(rows["SUVmax"]) > 3
+    desk.ui.copyButton.click()
+    assert qt.QApplication.clipboard().text().startswith("Measurement\tValue\tUnit\nVolume\t")
+    desk.host.dialogs.answer(str(tmp_path / "tumour.csv"))
+    desk.ui.csvButton.click()
+    assert (tmp_path / "tumour.csv").read_text().startswith("Measurement,Value,Unit\nVolume,")
+    desk.host.dialogs.answer(str(tmp_path / "nowhere" / "tumour.csv"))
+    desk.ui.csvButton.click()
+    assert "does not exist" in desk.host.dialogs.shown[-1].text
+    desk.host.screenshot(OUTPUT / "panel.png")
+
+
+# Models and settings
+
+
+def test_settings_come_back_with_the_scene(desk: Desk, tmp_path: Path) -> None:
+    import slicer
+
+    desk.ui.opacitySlider.value = 0.3
+    desk.ui.deviceSelector.setCurrentIndex(desk.ui.deviceSelector.findData("cpu"))
+    desk.ui.overlapSelector.setCurrentIndex(2)
+    desk.find()
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(False)
+    assert desk.ui.petSelector.currentNode() is None
+    assert desk.ui.deviceSelector.currentText == "automatic"
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    assert desk.ui.petSelector.currentNode().GetName() == "Phantom PET"
+    assert desk.ui.opacitySlider.value == pytest.approx(0.3)
+    settings = desk.widget.logic.settings
+    assert (settings.device, settings.overlap) == ("cpu", "overwrite all")
+    assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
+
+
+def test_saving_of_sessions_does_not_disturb(desk: Desk) -> None:
+    desk.find()
+    told: list[bool] = []
+    desk.context.onBusy.append(told.append)
+    assert desk.context.unsaved
+    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    (saved,) = desk.widget.logic.saved()
+    assert (saved.segmentId, saved.summary["steps"], told) == (desk.segment, 1, [])
+    desk.press("resetButton")
+    assert told == [True, False]
+
+
+def test_models_are_imported_verified_and_deleted(
+    desk: Desk, qt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from Testing.fakes import tiny_spec, write_spec
+    from TumorSegLib.registry import WEIGHTS_FILE, sha256_of
+
+    monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
+    source = tmp_path / "mine"
+    source.mkdir()
+    (source / WEIGHTS_FILE).write_bytes(b"weights")
+    write_spec(source, tiny_spec("mine", weights_sha256=sha256_of(source / WEIGHTS_FILE)))
+    desk.host.dialogs.answer(str(source))
+    desk.press("importModelButton")
+    assert desk.status == "Model 'mine' was verified and imported."
+    assert desk.ui.modelSelector.findData("mine") >= 0
+    desk.press("deleteModelButton")
+    assert desk.status == "Select a model in the list first."
+    names = [desk.ui.modelsList.item(row).data(qt.Qt.UserRole) for row in range(desk.ui.modelsList.count)]
+    desk.ui.modelsList.setCurrentRow(names.index("mine"))
+    desk.press("verifyModelButton")
+    assert desk.status == "Model 'mine' is what it was published as."
+    (tmp_path / "models" / "mine" / WEIGHTS_FILE).write_bytes(b"tampered")
+    desk.press("verifyModelButton")
+    assert "corrupt" in desk.host.dialogs.shown[-1].text
+    desk.press("deleteModelButton")  # declined
+    assert (tmp_path / "models" / "mine").is_dir()
+    desk.host.dialogs.answer(qt.QMessageBox.Yes)
+    desk.press("deleteModelButton")
+    assert not (tmp_path / "models" / "mine").exists()
+    assert desk.ui.modelSelector.findData("mine") < 0

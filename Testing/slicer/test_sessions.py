@@ -1,0 +1,298 @@
+"""Sessions of segments: opened, kept in step with the scene, and dropped with their segments."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from Testing.fakes import BallEngine
+from Testing.slicer.cases import Case, Engines, Input, Sessions, engines
+from Testing.slicer.scene import (
+    OBLIQUE,
+    PLAIN,
+    RIGID,
+    add_transform,
+    add_volume,
+    bridge,
+    empty_scene,
+    paint,
+    sessions,
+    slicer,
+)
+from TumorSegLib import ArgumentError, BoxPrompt, Click, SuvError
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Any]:
+    with empty_scene(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def dropped() -> list[tuple[str, str]]:
+    return []
+
+
+@pytest.fixture
+def store(scene: Any, dropped: list[tuple[str, str]]) -> Iterator[Any]:
+    made = Sessions(scene, lambda *key: dropped.append(key))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def case(scene: Any, store: Any) -> Case:
+    return Case(scene, store)
+
+
+# In step with the scene
+
+
+def test_edits_arrive_in_the_segment_and_undo_takes_them_back(case: Case) -> None:
+    masks = []
+    for act in (
+        case.session.segment,
+        lambda: case.session.add_click(Click((3, 3, 3), positive=False)),
+        lambda: case.session.add_box(BoxPrompt(((9, 15), (8, 14), (2, 8)))),
+    ):
+        case.store.apply(act(), case.node, case.segment)
+        np.testing.assert_array_equal(case.mask(), case.session.mask.array)
+        masks.append(case.mask())
+    assert case.store.changedMask(case.node, case.segment) is None
+    case.store.apply(case.session.undo(), case.node, case.segment)
+    np.testing.assert_array_equal(case.mask(), masks[1])
+    assert not np.array_equal(masks[1], masks[2])
+
+
+def test_an_open_session_is_given_again(case: Case) -> None:
+    case.click()
+    assert case.open() == sessions.Opened(case.session)
+    assert len(case.session.prompts) == 1
+
+
+def test_segments_have_sessions_of_their_own(scene: Any, store: Any, case: Case) -> None:
+    other = bridge.addTumourSegment(case.node, case.volume)
+    second = store.open(case.node, other, {"ct": Input(case.volume)}, case.engines).session
+    elsewhere = Case(scene, store, OBLIQUE)
+    case.click((4, 4, 4))
+    elsewhere.click((9, 9, 9))
+    store.apply(second.add_click(Click((12, 12, 10))), case.node, other)
+    assert [len(s.prompts) for s in (case.session, second, elsewhere.session)] == [1, 1, 1]
+    np.testing.assert_array_equal(bridge.maskFromSegment(case.node, other, second.grid), second.mask.array)
+    np.testing.assert_array_equal(case.mask(), case.session.mask.array)
+    np.testing.assert_array_equal(elsewhere.mask(), elsewhere.session.mask.array)
+
+
+def test_a_new_session_begins_with_the_segment(scene: Any, store: Any) -> None:
+    volume = add_volume(scene, PLAIN)
+    node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    segment = bridge.addTumourSegment(node, volume)
+    paint(node, segment, PLAIN, (2, 2, 2), (4, 4, 4))
+    opened = store.open(node, segment, {"ct": Input(volume)}, engines())
+    assert opened.problem == ""
+    assert opened.session.mask.array.sum() == 64
+    assert not opened.session.can_undo
+
+
+def test_what_was_painted_is_found_and_can_be_taken_over(case: Case) -> None:
+    case.click()
+    paint(case.node, case.segment, PLAIN, (0, 0, 0), (2, 2, 2))
+    painted = case.store.changedMask(case.node, case.segment)
+    assert painted.array[:2, :2, :2].all()
+    assert painted.array.sum() == case.session.mask.array.sum() + 8
+    # Until it is taken over, it is found again: an action may be cancelled.
+    assert case.store.changedMask(case.node, case.segment) is not None
+    case.store.apply(case.session.replace_mask(painted), case.node, case.segment)
+    assert case.store.changedMask(case.node, case.segment) is None
+    np.testing.assert_array_equal(case.mask(), painted.array)
+
+
+def test_what_was_painted_while_the_session_worked_is_found_afterwards(case: Case) -> None:
+    edit = case.session.add_click(Click((8, 8, 8)))
+    paint(case.node, case.segment, PLAIN, (0, 0, 0), (2, 2, 2))
+    case.store.apply(edit, case.node, case.segment)
+    painted = case.store.changedMask(case.node, case.segment)
+    assert painted.array.sum() == case.session.mask.array.sum() + 8
+
+
+def test_the_editors_undo_and_a_moved_segmentation_are_found(scene: Any, case: Case) -> None:
+    history = bridge.saveUndoState(case.node)
+    case.click()
+    history.RestorePreviousState()
+    assert case.store.changedMask(case.node, case.segment).array.sum() == 0
+    history.RestoreNextState()
+    assert case.store.changedMask(case.node, case.segment) is None
+    shift = np.eye(4)
+    shift[0, 3] = 2
+    case.node.SetAndObserveTransformNodeID(add_transform(scene, RIGID @ shift))
+    moved = case.store.changedMask(case.node, case.segment).array
+    np.testing.assert_array_equal(moved[:, :, 2:], case.session.mask.array[:, :, :-2])
+
+
+def test_other_engines_go_on_with_the_same_session(case: Case) -> None:
+    case.click()
+    before, old = case.session.mask.array, case.session
+    case.engines = Engines(clicks=BallEngine(radius=3))
+    opened = case.open()
+    assert opened.problem == ""
+    assert opened.session is not old
+    np.testing.assert_array_equal(opened.session.mask.array, before)
+    assert opened.session.can_undo
+    case.click((3, 3, 3))
+    np.testing.assert_array_equal(case.mask(), case.session.mask.array)
+    with pytest.raises(ArgumentError, match="no box engine"):
+        case.session.add_box(BoxPrompt(((1, 3), (1, 3), (1, 3))))
+
+
+def test_another_first_image_begins_anew_with_the_segment_and_says_so(scene: Any, case: Case) -> None:
+    case.click()
+    points = case.mask().sum()
+    case.volume = add_volume(scene, OBLIQUE, transform=RIGID)
+    case.volume.SetAndObserveTransformNodeID(None)
+    opened = case.open()
+    assert "made on another image" in opened.problem
+    assert len(opened.session.prompts) == 0
+    np.testing.assert_array_equal(case.mask(), opened.session.mask.array)
+    assert points > 0
+
+
+def test_a_volume_that_moved_or_got_other_voxels_is_noticed(scene: Any, case: Case) -> None:
+    old = case.session
+    array = slicer.util.arrayFromVolume(case.volume)
+    array[:] = 7
+    slicer.util.arrayFromVolumeModified(case.volume)
+    assert case.open().session is not old
+    assert (case.session.images["ct"].array == 7).all()
+    case.volume.SetAndObserveTransformNodeID(None)
+    assert "made on another image" in case.open().problem
+
+
+def test_bad_input_changes_nothing(scene: Any, store: Any, case: Case) -> None:
+    case.click()
+    session = case.session
+    with pytest.raises(ArgumentError, match="no volume was chosen"):
+        store.open(case.node, case.segment, {}, case.engines)
+    with pytest.raises(ArgumentError, match="no volume was chosen"):
+        store.open(case.node, case.segment, {"ct": Input(None)}, case.engines)
+    pet = add_volume(scene, PLAIN, np.ones(PLAIN.shape), name="PET")
+    with pytest.raises(SuvError, match="unit"):
+        store.open(case.node, case.segment, {"ct": Input(case.volume), "pet": Input(pet)}, case.engines)
+    with pytest.raises(ArgumentError, match="no segment with the id 'gone'"):
+        store.open(case.node, "gone", {"ct": Input(case.volume)}, case.engines)
+    assert case.session is session
+    assert store.get(case.node, "gone") is None
+    opened = store.open(case.node, case.segment, {"ct": Input(case.volume), "pet": Input(pet, True)}, case.engines)
+    assert (opened.problem, len(opened.session.prompts)) == ("", 1)
+
+
+@pytest.mark.parametrize("other_engines", [False, True])
+def test_segments_are_not_read_while_only_the_session_writes_them(
+    monkeypatch: pytest.MonkeyPatch, case: Case, other_engines: bool
+) -> None:
+    """Reading one of 512 x 512 x 200 voxels takes 20 ms; a click must not pay for that."""
+    if other_engines:
+        case.engines = engines()
+        case.open()
+    case.node.GetBinaryLabelmapInternalRepresentation(case.segment).Modified()
+    assert case.store.changedMask(case.node, case.segment) is None  # read once, as it might have changed
+    monkeypatch.setattr(bridge, "readVoxels", lambda *_: pytest.fail("the segment was read"))
+    for click in ((8, 8, 8), (3, 3, 3)):
+        assert case.store.changedMask(case.node, case.segment) is None
+        case.click(click)
+    assert case.store.changedMask(case.node, case.segment) is None
+
+
+# Deleted under us
+
+
+def test_a_deleted_segment_takes_its_session_along(case: Case, dropped: list[tuple[str, str]]) -> None:
+    other = bridge.addTumourSegment(case.node, case.volume)
+    case.open(other)
+    edit = case.session.add_click(Click((8, 8, 8)))
+    case.store.toScene()
+    case.node.GetSegmentation().RemoveSegment(case.segment)
+    assert dropped == [(case.node.GetID(), case.segment)]
+    assert case.session is None
+    assert [each.segmentId for each in case.store.fromScene()] == [other]
+    with pytest.raises(ArgumentError, match="has no open session; it may be deleted"):
+        case.store.apply(edit, case.node, case.segment)
+    assert case.store.get(case.node, other) is not None
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_a_segment_of_the_same_id_inherits_nothing(scene: Any, case: Case, is_open: bool) -> None:
+    case.click()
+    case.store.toScene()
+    if not is_open:
+        case.store.close()
+        case.store = Sessions(scene)
+        assert len(case.store.fromScene()) == 1
+    case.node.GetSegmentation().RemoveSegment(case.segment)
+    case.node.GetSegmentation().AddEmptySegment(case.segment, "new")
+    opened = case.open()
+    assert len(opened.session.prompts) == 0
+    assert not opened.session.mask.array.any()
+
+
+def test_a_segment_deleted_while_nobody_looked_is_left_out(scene: Any, case: Case) -> None:
+    case.store.toScene()
+    case.store.close()
+    case.node.GetSegmentation().RemoveSegment(case.segment)
+    assert Sessions(scene).fromScene() == []
+
+
+def test_a_deleted_segmentation_takes_its_sessions_along(
+    scene: Any, store: Any, case: Case, dropped: list[tuple[str, str]]
+) -> None:
+    elsewhere = Case(scene, store, OBLIQUE)
+    store.toScene()
+    node_id = case.node.GetID()
+    scene.RemoveNode(case.node)
+    assert dropped == [(node_id, case.segment)]
+    assert [each.segmentationNode.GetID() for each in store.fromScene()] == [elsewhere.node.GetID()]
+    assert scene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 1
+    assert elsewhere.session is not None
+
+
+def test_a_deleted_volume_leaves_the_session_usable(scene: Any, case: Case) -> None:
+    case.click()
+    scene.RemoveNode(case.volume)
+    case.click((3, 3, 3))
+    case.store.toScene()
+    (saved,) = case.store.fromScene()
+    assert saved.inputs == {}
+    assert saved.summary["prompts"] == 2
+
+
+def test_closing_the_scene_drops_everything(scene: Any, case: Case, dropped: list[tuple[str, str]]) -> None:
+    key = (case.node.GetID(), case.segment)
+    case.store.toScene()
+    scene.Clear(False)
+    assert dropped == [key]
+    assert case.store.fromScene() == []
+    again = Case(scene, case.store)
+    again.click()
+    assert again.mask().any()
+
+
+def test_a_session_can_be_dropped(case: Case, dropped: list[tuple[str, str]]) -> None:
+    case.click()
+    case.store.toScene()
+    case.store.drop(case.node, case.segment)
+    assert len(dropped) == 1
+    assert case.store.fromScene() == []
+    assert len(case.open().session.prompts) == 0
+
+
+def test_a_closed_store_observes_nothing(scene: Any, case: Case, dropped: list[tuple[str, str]]) -> None:
+    case.store.close()
+    case.node.GetSegmentation().RemoveSegment(case.segment)
+    scene.RemoveNode(case.node)
+    scene.Clear(False)
+    gc.collect()
+    assert dropped == []

@@ -1,0 +1,119 @@
+"""TumorSeg: segments tumours on CT, PET and MR. Research software, not a medical device."""
+
+from pathlib import Path
+
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+from TumorSegSlicer import sample_data
+from TumorSegSlicer.logic import TumorSegLogic  # Slicer looks for it here
+
+RESOURCES = Path(__file__).parent / "Resources"
+
+
+class TumorSeg(ScriptedLoadableModule):
+    """What Slicer shows of the module."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("TumorSeg")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        parent.contributors = ["The TumorSeg authors"]
+        parent.helpText = _(
+            "Finds tumours on any of CT, PET and MR, and lets you correct them with clicks, a box and the brush, in "
+            "one session that can be undone and saved. Research software, not a medical device."
+        )
+        parent.helpText += self.getDefaultModuleDocumentationLink()
+        parent.acknowledgementText = _(
+            "The models that come with it were trained on the Soft-tissue-Sarcoma collection of The Cancer Imaging "
+            "Archive (CC BY 3.0); their cards have the attribution."
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData():
+    """Offers the phantom in the Sample Data module."""
+    sample_data.register(RESOURCES / "Icons" / "TumorSeg.png")
+
+
+class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel's life in the application; what it does is in ``TumorSegSlicer/panel.py``."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = self.panel = None
+
+    def setup(self):
+        """Called when the user opens the module for the first time."""
+        from TumorSegSlicer.context import Context
+        from TumorSegSlicer.panel import Panel
+
+        ScriptedLoadableModuleWidget.setup(self)
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/TumorSeg.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = TumorSegLogic()
+        self.panel = Panel(Context(self.ui, self.logic))
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+
+    def cleanup(self):
+        """Called before the module is unloaded."""
+        self.removeObservers()
+        if self.panel is not None:
+            self.panel.close()
+            self.logic.close()
+
+    def enter(self):
+        """Called when the user opens the module."""
+        self.panel.enter(slicer.util.mainWindow())
+
+    def exit(self):
+        """Called when the user opens another module."""
+        self.panel.exit()
+
+    def onSceneStartClose(self, _caller, _event):
+        """What is being done would have nowhere to go."""
+        self.panel.context.abandon()
+        self.panel.correct.stopTools()
+
+    def onSceneChanged(self, _caller, _event):
+        """Settings are kept in the scene, which is another one now."""
+        self.panel.sceneChanged()
+
+
+class TumorSegTest(ScriptedLoadableModuleTest):
+    """Run by "Reload and Test": the phantom, from nothing to measurements, with the models that came with TumorSeg."""
+
+    def runTest(self, **_named):
+        """Does everything once."""
+        slicer.mrmlScene.Clear(False)
+        self.test_phantom()
+
+    def test_phantom(self):
+        """The tumour is found, a click is obeyed, undo takes it back, and there are measurements."""
+        self.delayDisplay("Finding the tumour of the phantom")
+        volumes = sample_data.loadPhantom()
+        logic = TumorSegLogic()
+        node, segmentId = logic.segment(volumes)
+        found = logic.volumeMl(node, segmentId)
+        self.assertGreater(found, 1.0)
+        corner = [0.0] * 6
+        volumes["ct"].GetRASBounds(corner)
+        logic.addClick(node, segmentId, [sum(pair) / 2 for pair in zip(corner[::2], corner[1::2])])
+        self.assertEqual(len(logic.clickPoints(node, segmentId)), 1)
+        logic.undo(node, segmentId)
+        self.assertAlmostEqual(logic.volumeMl(node, segmentId), found)
+        self.assertGreater(logic.measure(node, segmentId).GetNumberOfRows(), 10)
+        logic.close()
+        self.delayDisplay("Done")

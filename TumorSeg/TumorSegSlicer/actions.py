@@ -1,0 +1,341 @@
+"""What can be done to the segments of a scene, each as an action in steps (see :mod:`TumorSegSlicer.runner`).
+
+An action checks before it changes anything. One that fails, or is cancelled, leaves the segments as they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import slicer
+
+from TumorSegSlicer import bridge, overlays, strokes
+from TumorSegSlicer.losses import Losses
+from TumorSegSlicer.runner import Action
+from TumorSegSlicer.sessions import Engines, Sessions, sessionText
+from TumorSegSlicer.states import Input
+from TumorSegSlicer.worker import Task
+
+if TYPE_CHECKING:
+    from TumorSegLib import Edit, Session
+
+#: Called as (kind, model, device, precision) for an engine that loads when it is first used; the same for the same.
+EngineSource = Callable[[str, str, str, str], Any]
+#: Turns a session into the task that edits it, on the GUI thread.
+Plan = Callable[["Session"], Task]
+
+
+def _ignore(_: object) -> None:
+    """Nobody wants to know."""
+
+
+@dataclass
+class Settings:
+    """How actions are done; they read it when they begin.
+
+    Attributes:
+        engineSource: where engines come from.
+        models: kind (``auto``, ``clicks``, ``box``) to name of the model.
+        device, precision: as for :func:`TumorSegLib.load_engine`.
+        overlap: ``allow`` (other segments keep their voxels and may share them), ``overwrite visible`` or
+            ``overwrite all`` (they lose them); segments marked as completed never lose any.
+        beforeEdit: called with the segmentation before voxels of it change, e.g. to save a state for the editor's undo.
+        notice: called with what the user should know, in words, although the action goes on.
+    """
+
+    engineSource: EngineSource
+    models: dict[str, str] = field(
+        default_factory=lambda: {"auto": "sts-auto", "clicks": "sts-clicks", "box": "lite-medsam"}
+    )
+    device: str = "auto"
+    precision: str = "auto"
+    overlap: str = "allow"
+    beforeEdit: Callable[[slicer.vtkMRMLSegmentationNode], None] = _ignore
+    notice: Callable[[str], None] = _ignore
+
+
+@dataclass(frozen=True)
+class Target:
+    """A segment, and what was made for it."""
+
+    node: slicer.vtkMRMLSegmentationNode
+    segmentId: str
+    newSegment: bool = False
+    newNode: bool = False
+
+    def remove(self) -> None:
+        """Takes away what was made for it, as far as it is still there."""
+        scene = slicer.mrmlScene
+        if not scene.IsNodePresent(self.node):
+            return
+        if self.newNode:
+            scene.RemoveNode(self.node)
+        elif self.newSegment:
+            self.node.GetSegmentation().RemoveSegment(self.segmentId)
+
+
+class Actions:
+    """The actions; each method returns one that has not begun. All raise ``TumorSegError`` while they are done."""
+
+    def __init__(self, store: Sessions, settings: Settings) -> None:
+        self._store = store
+        self.settings = settings
+        self._inputs: dict[tuple[str, str], dict[str, Input]] = {}
+        self._losses = Losses()
+        self._engines: tuple[tuple[Any, ...], Engines] | None = None
+
+    def forget(self, nodeId: str, segmentId: str) -> None:
+        """Forgets what belongs to a segment that was deleted."""
+        self._inputs.pop((nodeId, segmentId), None)
+        self._losses.forget(nodeId, segmentId)
+
+    def forgetEngines(self) -> None:
+        """Looks models up again, since some came or went."""
+        self._engines = None
+
+    def addSegment(self, inputs: Mapping[str, Input], node: slicer.vtkMRMLSegmentationNode | None) -> Target:
+        """Adds an empty tumour segment with a session, at once; a segmentation is made where none is given."""
+        target = self._target(inputs, node, None)
+        try:
+            self.session(target.node, target.segmentId, inputs)
+        except Exception:
+            target.remove()
+            raise
+        return target
+
+    def segment(
+        self,
+        inputs: Mapping[str, Input],
+        node: slicer.vtkMRMLSegmentationNode | None = None,
+        segmentId: str | None = None,
+    ) -> Action:
+        """Finds the tumour, in a segment that loses what it held, or a new one; its outcome is (Target, Edit)."""
+        target = self._target(inputs, node, segmentId)
+        try:
+            edit = yield from self._edit(
+                target.node,
+                target.segmentId,
+                lambda session: lambda progress, cancel: session.segment(progress=progress, cancel=cancel),
+                inputs,
+            )
+        except Exception:
+            target.remove()
+            raise
+        return target, edit
+
+    def click(
+        self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, ras: Sequence[float], positive: bool = True
+    ) -> Action:
+        """Corrects a segment from a click at a point of the world, RAS mm; its outcome is an Edit."""
+
+        def plan(session: Session) -> Task:
+            click = bridge.clickFromRas(session.grid, ras, positive)
+            return lambda _progress, cancel: session.add_click(click, cancel=cancel)
+
+        return self._edit(node, segmentId, plan)
+
+    def scribble(
+        self,
+        node: slicer.vtkMRMLSegmentationNode,
+        segmentId: str,
+        points: Sequence[Sequence[float]],
+        positive: bool = True,
+    ) -> Action:
+        """Corrects a segment from a stroke through points of the world, RAS mm; its outcome is an Edit."""
+
+        def plan(session: Session) -> Task:
+            scribble = strokes.scribbleFromRas(session.grid, points, positive)
+            return lambda _progress, cancel: session.add_scribble(scribble, cancel=cancel)
+
+        return self._edit(node, segmentId, plan)
+
+    def box(
+        self,
+        node: slicer.vtkMRMLSegmentationNode,
+        segmentId: str,
+        roi: slicer.vtkMRMLMarkupsROINode,
+        role: str = "",
+    ) -> Action:
+        """Finds the tumour in a ROI, in the image of a role or the first one; its outcome is an Edit."""
+
+        def plan(session: Session) -> Task:
+            from TumorSegLib import BoxOptions
+
+            self._engine("box")  # says so where the model is not there
+            prompt = bridge.boxFromRoi(roi, session.grid)
+            return lambda progress, cancel: session.add_box(
+                prompt, options=BoxOptions(role=role), progress=progress, cancel=cancel
+            )
+
+        return self._edit(node, segmentId, plan)
+
+    def reset(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
+        """Takes a segment back to what it began with; its outcome is an Edit."""
+        return self._edit(node, segmentId, lambda session: lambda _progress, _cancel: session.reset())
+
+    def takeOver(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
+        """Takes over what was painted by hand, as every other action does first; its outcome is the Session."""
+        session = self.session(node, segmentId)
+        painted = self._store.changedMask(node, segmentId)
+        if painted is not None:
+            bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
+            yield lambda _progress, _cancel: session.replace_mask(painted)
+        return session
+
+    def undo(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
+        """Takes the last edit of a segment back, brush strokes included; its outcome is an Edit, or None."""
+        session = yield from self.takeOver(node, segmentId)
+        edit = yield lambda _progress, _cancel: session.undo()
+        if edit is not None:
+            self._apply(node, segmentId, session, edit, (), session.redo)
+            for loss in self._losses.undone(node, segmentId, edit):
+                if not bridge.isLocked(node, loss.segment):
+                    bridge.applyEdit(loss, node, loss.segment, session.grid)
+        return edit
+
+    def redo(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
+        """Does again what was undone last; its outcome is an Edit, or None."""
+        session = yield from self.takeOver(node, segmentId)
+        edit = yield lambda _progress, _cancel: session.redo()
+        if edit is not None:
+            losers = self._losses.redone(node, segmentId, edit)
+            self._apply(node, segmentId, session, edit, losers, session.undo)
+        return edit
+
+    def overlay(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, kind: str) -> Action:
+        """Writes ``probability`` or ``uncertainty`` into a volume of the scene, which is its outcome."""
+        session = yield from self.takeOver(node, segmentId)
+        percent = yield lambda _progress, _cancel: overlays.percentages(session.probability.array, kind)
+        return overlays.showAsVolume(percent, session.grid, node, segmentId, kind)
+
+    def uncertainPlaces(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
+        """Where a segment is least certain, the worst first; its outcome is a list of RAS mm."""
+        session = yield from self.takeOver(node, segmentId)
+        return (yield lambda _progress, _cancel: overlays.uncertainPlaces(session.probability))
+
+    def keep(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
+        """Writes the session of a segment into the scene, to be saved with it; nothing where none is open."""
+        session = self._store.get(node, segmentId)
+        if session is not None:
+            text = yield lambda _progress, _cancel: sessionText(session)
+            if self._store.get(node, segmentId) is session:
+                self._store.write(node, segmentId, text)
+
+    def session(
+        self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, inputs: Mapping[str, Input] | None = None
+    ) -> Session:
+        """The session of a segment: the open one, the one saved in the scene, or with inputs a new one."""
+        from TumorSegLib import ArgumentError
+
+        current = self._store.get(node, segmentId)
+        known = dict(inputs or self.inputs(node, segmentId))
+        if current is not None and not all(slicer.mrmlScene.IsNodePresent(each.node) for each in known.values()):
+            return current  # a volume was deleted; its voxels live on in the session
+        if not known:
+            raise ArgumentError("no volumes are known for this segment; choose them, then segment or add a segment")
+        settings = {"device": self.settings.device, "precision": self.settings.precision}
+        opened = self._store.open(node, segmentId, known, self._allEngines(), settings)
+        self._inputs[node.GetID(), segmentId] = known
+        if opened.problem:
+            self.settings.notice(opened.problem)
+        return opened.session
+
+    def inputs(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> dict[str, Input]:
+        """Role to volume of a segment's session, open or saved; empty where there is none."""
+        key = (node.GetID(), segmentId)
+        if key in self._inputs:
+            return self._inputs[key]
+        saved = [s for s in self._store.fromScene() if s.segmentationNode is node and s.segmentId == segmentId]
+        return dict(saved[0].inputs) if saved else {}
+
+    def _edit(
+        self,
+        node: slicer.vtkMRMLSegmentationNode,
+        segmentId: str,
+        plan: Plan,
+        inputs: Mapping[str, Input] | None = None,
+    ) -> Action:
+        """Takes over what was painted, edits the session and writes the voxels that changed."""
+        session = self.session(node, segmentId, inputs)
+        bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
+        task = plan(session)
+        yield from self.takeOver(node, segmentId)
+        edit = yield task
+        losers = self._losers(node, segmentId)
+        lost = self._apply(node, segmentId, session, edit, losers, session.undo)
+        self._losses.add(node, segmentId, edit, lost)
+        return edit
+
+    def _apply(
+        self,
+        node: slicer.vtkMRMLSegmentationNode,
+        segmentId: str,
+        session: Session,
+        edit: Edit,
+        losers: Collection[str],
+        revert: Callable[[], Any],
+    ) -> tuple[Edit, ...]:
+        """Writes an edit of a session; where that fails the session goes back to what the segment shows."""
+        if edit.after.size and self._store.get(node, segmentId) is session:
+            self.settings.beforeEdit(node)
+        try:
+            return self._store.apply(edit, node, segmentId, losers)
+        except Exception:
+            revert()
+            raise
+
+    def _target(
+        self, inputs: Mapping[str, Input], node: slicer.vtkMRMLSegmentationNode | None, segmentId: str | None
+    ) -> Target:
+        if node is not None and segmentId:
+            return Target(node, segmentId)
+        self._allEngines()
+        volumes = [bridge.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items()]
+        if not volumes:
+            from TumorSegLib import ArgumentError
+
+            raise ArgumentError("no volume was chosen; choose at least one")
+        first, newNode = next(iter(inputs.values())).node, node is None
+        if node is None:
+            name = f"{first.GetName()} tumour segmentation"
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+        return Target(node, bridge.addTumourSegment(node, first), True, newNode)
+
+    def _losers(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> list[str]:
+        display, overlap = node.GetDisplayNode(), self.settings.overlap
+        if overlap == "allow":
+            return []
+        others = [other for other in node.GetSegmentation().GetSegmentIDs() if other != segmentId]
+        if overlap == "overwrite visible" and display is not None:
+            others = [other for other in others if display.GetSegmentVisibility(other)]
+        return others
+
+    def _allEngines(self) -> Engines:
+        from TumorSegLib import ModelError
+
+        settings = self.settings
+        key = (*settings.models.items(), settings.device, settings.precision, settings.engineSource)
+        if self._engines is not None and self._engines[0] == key:
+            return self._engines[1]
+        try:
+            box = self._engine("box")
+        except ModelError:  # it is downloaded where it is wanted; the others work without it
+            box = None
+        engines = Engines(self._engine("auto"), self._engine("clicks"), box)
+        if box is not None:
+            self._engines = (key, engines)
+        return engines
+
+    def _engine(self, kind: str) -> Any:
+        settings = self.settings
+        return settings.engineSource(kind, settings.models[kind], settings.device, settings.precision)
+
+
+def _nothing() -> Edit:
+    from TumorSegLib import Edit
+    from TumorSegLib.boxes import NOTHING
+    from TumorSegLib.segments import EMPTY
+
+    return Edit("", NOTHING, EMPTY, EMPTY)

@@ -1,0 +1,200 @@
+"""What the parts of the panel share: widgets, logic, settings, the selected segment, how things are done and told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from TumorSegSlicer import install
+from TumorSegSlicer.logic import TumorSegLogic
+from TumorSegSlicer.parameters import TumorSegParameters
+from TumorSegSlicer.runner import Action, Runner
+from TumorSegSlicer.worker import Failure, Mailbox, Progress, Worker
+
+# How often the results of the worker are looked for, and how long its thread may then go on undisturbed: Slicer's event
+# loop holds the interpreter's lock otherwise.
+INTERVAL_MS, PAUSE_SECONDS = 15, 0.005
+# A session is written into the scene when nothing was done for so long, since that takes a while where it is large, and
+# nothing tells of the saving of a scene before it is done.
+KEEP_AFTER_MS = 500
+
+SegmentationNode = slicer.vtkMRMLSegmentationNode
+
+
+class Context:
+    """The panel's common ground.
+
+    Attributes:
+        ui: the widgets of the ``.ui`` file by name.
+        logic: the module's logic.
+        parameters: settings in the scene; another object once the scene was closed or read.
+        onTarget: called when another segment is worked on; the parts add theirs.
+        onEdited: called when the segment was changed; the parts add theirs.
+        onBusy: called with whether something is being done; the parts add theirs.
+    """
+
+    def __init__(self, ui: Any, logic: TumorSegLogic) -> None:
+        self.ui, self.logic = ui, logic
+        self.parameters = TumorSegParameters(logic.getParameterNode())
+        self.onTarget: list[Callable[[], None]] = []
+        self.onEdited: list[Callable[[], None]] = []
+        self.onBusy: list[Callable[[bool], None]] = []
+        self._mailbox = Mailbox()
+        self._worker = Worker(self._mailbox)
+        self._runner = Runner(self._worker, self._busy)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(INTERVAL_MS)
+        self._timer.connect("timeout()", self._deliver)
+        self._complete = False
+        self._quiet = False  # only keeping is going on, of which the user need not know
+        self._unsaved: dict[tuple[str, str], tuple[SegmentationNode, str]] = {}
+        self._keeping = qt.QTimer()
+        self._keeping.setSingleShot(True)
+        self._keeping.setInterval(KEEP_AFTER_MS)
+        self._keeping.connect("timeout()", self._keep)
+
+    # Doing
+
+    @property
+    def busy(self) -> bool:
+        """Whether an action is being done."""
+        return self._runner.busy
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether something was done that is not in the scene's sessions yet; it soon will be."""
+        return bool(self._unsaved) or self.busy
+
+    def start(self, action: Action, onResult: Callable[[Any], None], onProgress: Progress | None = None) -> None:
+        """Does an action after those started before, without waiting; says why where it fails."""
+        if not self.ready():
+            action.close()
+            return
+        if self._quiet:
+            self._quiet = False
+            self._tellBusy(True)
+        self._runner.start(action, onResult, self.fail, onProgress)
+
+    def ready(self) -> bool:
+        """Whether all packages are there; those that are missing are installed now, if the user agrees."""
+        self._complete = self._complete or self.attempt(lambda: install.ensurePackages() or True) is True
+        return self._complete
+
+    def edit(self, action: Action, words: str) -> None:
+        """Does an action that edits the selected segment, and then says so."""
+        target = self.target()
+
+        def onResult(edit: Any) -> None:
+            self.edited(target)
+            self.say(
+                f"{words} {self.volumeInWords()}" if edit is not None else _("There is nothing left to do so with.")
+            )
+
+        self.start(action, onResult)
+
+    def edited(self, target: tuple[SegmentationNode, str] | None) -> None:
+        """Tells the parts that a segment was changed, and sees to it that this is saved."""
+        if target is not None:
+            self._unsaved[target[0].GetID(), target[1]] = target
+            self._keeping.start()
+        for function in self.onEdited:
+            function()
+
+    def cancel(self) -> None:
+        """Stops what is being done."""
+        if self.busy:
+            self.say(_("Stopping..."))
+            self._runner.cancel()
+
+    def abandon(self) -> None:
+        """Stops everything, as the scene is being closed."""
+        self._runner.abandon()
+        self._unsaved.clear()
+
+    def close(self) -> None:
+        """Ends the thread; nothing can be done afterwards."""
+        self.abandon()
+        self._timer.stop()
+        self._keeping.stop()
+        self._worker.close()
+
+    # The selected segment
+
+    def target(self) -> tuple[SegmentationNode, str] | None:
+        """Segmentation and id of the segment that is worked on; None where none is selected."""
+        node, segmentId = self.parameters.segmentation, self.parameters.segmentId
+        if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
+            return None
+        return node, segmentId
+
+    def setTarget(self, node: SegmentationNode | None, segmentId: str) -> None:
+        """Works on another segment from now on; one that is not there means none."""
+        if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
+            segmentId = ""
+        if (node, segmentId) == (self.parameters.segmentation, self.parameters.segmentId):
+            return
+        self.parameters.segmentation, self.parameters.segmentId = node, segmentId
+        for function in self.onTarget:
+            function()
+
+    def volumeInWords(self) -> str:
+        """How large the selected segment is."""
+        target = self.target()
+        volume = self.logic.volumeMl(*target) if target is not None else None
+        return "" if volume is None else _("{volume} ml").format(volume=f"{volume:.1f}")
+
+    # Telling
+
+    def say(self, text: str) -> None:
+        """Shows a text in the panel's status line."""
+        self.ui.statusLabel.text = text
+
+    def fail(self, failure: Failure) -> None:
+        """Says why something was not done; words in a dialog, kinds and places of errors in the log."""
+        if failure.cancelled:
+            self.say(_("Stopped; nothing was changed."))
+            return
+        self.say(failure.message)
+        # Not slicer.util.errorDisplay: that logs the message, which may name a patient.
+        logging.error("TumorSeg: %s", failure.details)
+        slicer.util.messageBox(failure.message, windowTitle="TumorSeg", icon=qt.QMessageBox.Warning)
+
+    def attempt(self, function: Callable[[], Any]) -> Any:
+        """Calls a function that is quick and returns what it does; says why, and returns None, where it fails."""
+        try:
+            return function()
+        except Exception as error:  # whatever it is must be told in words
+            self.fail(Failure.of(error))
+            return None
+
+    def _keep(self) -> None:
+        """Writes what was done into the scene, unless more is being done."""
+        if self.busy:
+            self._keeping.start()
+            return
+        unsaved, self._unsaved = self._unsaved, {}
+        self._quiet = bool(unsaved)
+        for node, segmentId in unsaved.values():
+            self._runner.start(self.logic.actions.keep(node, segmentId), lambda _outcome: None, self.fail)
+
+    def _busy(self, busy: bool) -> None:
+        if busy:
+            self._timer.start()
+        else:
+            self._timer.stop()
+        if not self._quiet:
+            self._tellBusy(busy)
+        if not busy:
+            self._quiet = False
+
+    def _tellBusy(self, busy: bool) -> None:
+        for function in self.onBusy:
+            function(busy)
+
+    def _deliver(self) -> None:
+        self._mailbox.deliver(PAUSE_SECONDS)

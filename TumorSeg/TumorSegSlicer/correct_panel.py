@@ -1,0 +1,227 @@
+"""The part of the panel that corrects: segments, clicks, box, undo, Slicer's own tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.context import Context
+from TumorSegSlicer.markups_tools import PlaceTool, ShownClicks, interactionNode, placeBox
+from TumorSegSlicer.parameters import Overlap
+from TumorSegSlicer.states import Input
+
+EDITOR_TAG = "TumorSeg"
+#: Of Slicer's tools those that serve to correct a tumour, in this order.
+EFFECTS = ("Paint", "Erase", "Scissors", "Islands", "Smoothing", "Margin")
+
+
+class CorrectPanel:
+    """Chooses a segment and corrects it."""
+
+    def __init__(self, context: Context, inputs: Callable[[], dict[str, Input] | None]) -> None:
+        """Begins without a tool; ``inputs`` gives the images chosen."""
+        self._context, self._inputs = context, inputs
+        self._tool = PlaceTool(self._onPlaced, self._showTool)
+        self._clicks = ShownClicks()
+        context.ui.editor.setEffectNameOrder(list(EFFECTS))
+        context.ui.editor.unorderedEffectsVisible = False
+        context.ui.editor.segmentationNodeSelectorVisible = False
+        context.ui.editor.sourceVolumeNodeSelectorVisible = False
+        texts = {
+            Overlap.ALLOW: _("keep their voxels, segments may overlap"),
+            Overlap.OVERWRITE_VISIBLE: _("lose voxels where they are visible"),
+            Overlap.OVERWRITE_ALL: _("lose voxels"),
+        }
+        for overlap, text in texts.items():
+            context.ui.overlapSelector.addItem(text, overlap.value)
+        self._connect()
+        context.onTarget.append(self._onTarget)
+        context.onEdited.append(self._showClicks)
+        context.logic.settings.beforeEdit = self._beforeEdit
+
+    def keyActions(self) -> dict[str, Callable[[], None]]:
+        """What the keys do."""
+        ui = self._context.ui
+        return {
+            "positive": ui.positiveButton.click,
+            "negative": ui.negativeButton.click,
+            "undo": ui.undoButton.click,
+            "redo": ui.redoButton.click,
+            "visibility": self._toggleVisibility,
+            "next": self._selectNext,
+        }
+
+    def stopTools(self) -> None:
+        """Gives the mouse back, to whatever it did before."""
+        self._tool.end()
+        self._showTool()
+        if self._context.ui.editor.mrmlSegmentEditorNode() is not None:
+            self._context.ui.editor.setActiveEffectByName("")
+
+    def update(self) -> None:
+        """Shows the settings in the scene."""
+        ui, parameters = self._context.ui, self._context.parameters
+        box, overlap = parameters.box, parameters.overlap
+        ui.editor.setMRMLSegmentEditorNode(_editorNode())
+        self._showTarget()
+        ui.boxSelector.setCurrentNode(box)
+        ui.overlapSelector.setCurrentIndex(ui.overlapSelector.findData(overlap.value))
+        self._context.logic.settings.overlap = overlap.value
+        self._showTool()
+
+    def _connect(self) -> None:
+        ui = self._context.ui
+        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegmentation)
+        ui.segmentsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._onSelected)
+        ui.newSegmentButton.connect("clicked(bool)", self._onNewSegment)
+        ui.positiveButton.connect("clicked(bool)", lambda on: self._onTool(True, on))
+        ui.negativeButton.connect("clicked(bool)", lambda on: self._onTool(False, on))
+        ui.boxSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onBoxChosen)
+        ui.placeBoxButton.connect("clicked(bool)", self._onPlaceBox)
+        ui.boxButton.connect("clicked(bool)", self._onBox)
+        ui.undoButton.connect("clicked(bool)", lambda _on: self._act("undo", _("Undone.")))
+        ui.redoButton.connect("clicked(bool)", lambda _on: self._act("redo", _("Done again.")))
+        ui.resetButton.connect("clicked(bool)", lambda _on: self._act("reset", _("As it began.")))
+        ui.overlapSelector.connect("currentIndexChanged(int)", self._onOverlap)
+
+    # Segments
+
+    def _onSegmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        if node is self._context.parameters.segmentation:
+            return
+        segmentation = node.GetSegmentation() if node is not None else None
+        has = segmentation is not None and segmentation.GetNumberOfSegments() > 0
+        self._context.setTarget(node, segmentation.GetNthSegmentID(0) if has else "")
+
+    def _onSelected(self, *_selections: Any) -> None:
+        table = self._context.ui.segmentsTable
+        node, selected = table.segmentationNode(), list(table.selectedSegmentIDs())
+        if node is not None and node is self._context.parameters.segmentation and selected:
+            self._context.setTarget(node, selected[0])
+
+    def _onNewSegment(self, _checked: bool = False) -> None:
+        context = self._context
+        inputs = self._inputs() if context.ready() else None
+        if inputs is None:
+            return
+        node = context.parameters.segmentation
+        target = context.attempt(lambda: context.logic.actions.addSegment(inputs, node))
+        if target is not None:
+            context.setTarget(target.node, target.segmentId)
+            context.say(_("New segment: click on the tumour, or draw a box around it."))
+
+    def _onTarget(self) -> None:
+        """Another segment is worked on: clicks are positive again."""
+        self._showTarget()
+        if self._tool.active and not self._tool.positive:
+            self._tool.begin(True)
+        self._showTool()
+
+    def _showTarget(self) -> None:
+        ui, parameters = self._context.ui, self._context.parameters
+        node, segmentId = parameters.segmentation, parameters.segmentId
+        ui.segmentationSelector.setCurrentNode(node)
+        ui.segmentsTable.setSegmentationNode(node)
+        ui.segmentsTable.setSelectedSegmentIDs([segmentId] if segmentId else [])
+        ui.editor.setSegmentationNode(node)
+        target = self._context.target()
+        if target is not None:
+            inputs = self._context.logic.actions.inputs(*target)
+            volume = next((each.node for each in inputs.values()), None)
+            ui.editor.setSourceVolumeNode(volume)
+            ui.editor.setCurrentSegmentID(segmentId)
+        self._showClicks()
+
+    def _selectNext(self) -> None:
+        node = self._context.parameters.segmentation
+        ids = list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
+        if ids:
+            now = self._context.parameters.segmentId
+            self._context.setTarget(node, ids[(ids.index(now) + 1) % len(ids)] if now in ids else ids[0])
+
+    def _toggleVisibility(self) -> None:
+        target = self._context.target()
+        display = target[0].GetDisplayNode() if target is not None else None
+        if display is not None:
+            display.SetSegmentVisibility(target[1], not display.GetSegmentVisibility(target[1]))
+
+    # Clicks
+
+    def _onTool(self, positive: bool, on: bool) -> None:
+        if on and self._context.target() is None:
+            self._onNewSegment()
+        if on and self._context.target() is not None:
+            self._tool.begin(positive)
+        else:
+            self._tool.end()
+        self._showTool()
+
+    def _showTool(self) -> None:
+        ui, tool = self._context.ui, self._tool
+        ui.positiveButton.checked = tool.active and tool.positive
+        ui.negativeButton.checked = tool.active and not tool.positive
+
+    def _onPlaced(self, ras: tuple[float, float, float], positive: bool) -> None:
+        target = self._context.target()
+        if target is not None:
+            words = _("Tumour added to:") if positive else _("Taken away, left:")
+            self._context.edit(self._context.logic.actions.click(*target, ras, positive), words)
+
+    def _showClicks(self) -> None:
+        target = self._context.target()
+        self._clicks.show(self._context.logic.clickPoints(*target) if target is not None else [])
+
+    # Box, undo, other segments
+
+    def _onBoxChosen(self, node: slicer.vtkMRMLMarkupsROINode | None) -> None:
+        self._context.parameters.box = node
+
+    def _onPlaceBox(self, _checked: bool) -> None:
+        self._tool.end()
+        self._showTool()
+        self._context.ui.boxSelector.setCurrentNode(placeBox(self._context.parameters.box))
+        self._context.say(
+            _("Draw a box around the tumour in a slice view, check it in the others, then segment in it.")
+        )
+
+    def _onBox(self, _checked: bool) -> None:
+        context = self._context
+        roi = context.parameters.box
+        if roi is None:
+            context.say(_("Draw a box around the tumour first."))
+            return
+        interactionNode().SwitchToViewTransformMode()
+        if context.target() is None:
+            self._onNewSegment()
+        target = context.target()
+        if target is not None:
+            context.edit(context.logic.actions.box(*target, roi), _("Found in the box; the segment has"))
+
+    def _act(self, name: str, words: str) -> None:
+        target = self._context.target()
+        if target is None:
+            self._context.say(_("Select a segment first."))
+            return
+        self._context.edit(getattr(self._context.logic.actions, name)(*target), words)
+
+    def _onOverlap(self, index: int) -> None:
+        value = self._context.ui.overlapSelector.itemData(index)
+        self._context.parameters.overlap = Overlap(value)
+        self._context.logic.settings.overlap = value
+
+    def _beforeEdit(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        editor = self._context.ui.editor
+        if editor.segmentationNode() is node:
+            editor.saveStateForUndo()
+
+
+def _editorNode() -> slicer.vtkMRMLSegmentEditorNode:
+    node = slicer.mrmlScene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.vtkMRMLSegmentEditorNode()
+        node.SetSingletonTag(EDITOR_TAG)
+        node = slicer.mrmlScene.AddNode(node)
+    return node

@@ -1,0 +1,303 @@
+"""The logic of the module: everything the panel does, for the Python console and for scripts without a window.
+
+    logic = TumorSegLogic()
+    node, segmentId = logic.segment({"ct": ctNode, "pet": petNode})
+    logic.addClick(node, segmentId, ras=(12.5, -40.0, 88.0), positive=True)
+    logic.undo(node, segmentId)
+    table = logic.measure(node, segmentId)
+
+Methods return when they are done. Points are RAS mm of the world. All raise ``TumorSegLib.TumorSegError`` with a
+message in words, and leave the scene as it was then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from TumorSegSlicer import bridge, measurements_table
+from TumorSegSlicer.actions import Actions, EngineSource, Settings
+from TumorSegSlicer.engines import EngineCache
+from TumorSegSlicer.runner import Action, complete
+from TumorSegSlicer.sessions import Sessions
+from TumorSegSlicer.states import Input, Saved
+
+if TYPE_CHECKING:
+    from TumorSegLib import Edit, Grid, Volume
+    from TumorSegLib.protocols import Cancel, Progress
+
+SegmentationNode = slicer.vtkMRMLSegmentationNode
+VolumeNode = slicer.vtkMRMLScalarVolumeNode
+
+
+class TumorSegLogic(ScriptedLoadableModuleLogic):
+    """Segments tumours in volumes of the scene and keeps a session, with undo steps, for every segment.
+
+    Attributes:
+        settings: models, device, precision and what happens to other segments, see :class:`actions.Settings`.
+        actions: the same in steps, for callers that must not wait.
+        onDropped: called with node id and segment id of a session that ended, as its segment was deleted.
+    """
+
+    def __init__(self, engineSource: EngineSource | None = None) -> None:
+        """Begins with the sessions that the scene holds.
+
+        Args:
+            engineSource: where engines come from; by default models by name, loaded when they are first used.
+        """
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.onDropped: Callable[[str, str], None] | None = None
+        self._store = Sessions(slicer.mrmlScene, self._forget)
+        self.settings = Settings(engineSource or EngineCache())
+        self.actions = Actions(self._store, self.settings)
+
+    def close(self) -> None:
+        """Observes the scene no more; the logic is of no use afterwards."""
+        self._store.close()
+
+    def segment(
+        self,
+        inputs: Mapping[str, VolumeNode | Input],
+        model: str | None = None,
+        segmentation: SegmentationNode | None = None,
+        segmentId: str | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> tuple[SegmentationNode, str]:
+        """Finds the tumour without any hint.
+
+        Args:
+            inputs: role (``ct``, ``pet``, ``mr_t1``) to volume; ``Input(volume, assumeSuv=True)`` takes a PET that does
+                not say its unit as SUV. The segment lies on the first one's grid.
+            model: of kind ``auto``; the one used last by default, ``sts-auto`` at first.
+            segmentation: gets the segment; a new one by default.
+            segmentId: of a segment that loses what it held, which can be undone; a new one by default.
+            progress: called with (steps done, steps in all).
+            cancel: asked often; True stops with ``TumorSegLib.Cancelled``.
+
+        Returns:
+            The segmentation and the id of the segment, which is empty where no tumour was found.
+        """
+        with self._model("auto", model):
+            action = self.actions.segment(asInputs(inputs), segmentation, segmentId)
+            target, _ = complete(action, progress, cancel)
+        return target.node, target.segmentId
+
+    def addSegment(
+        self, inputs: Mapping[str, VolumeNode | Input], segmentation: SegmentationNode | None = None
+    ) -> tuple[SegmentationNode, str]:
+        """Adds an empty segment to begin with clicks, a box or the brush; arguments as for :meth:`segment`."""
+        target = self.actions.addSegment(asInputs(inputs), segmentation)
+        return target.node, target.segmentId
+
+    def addClick(
+        self, segmentation: SegmentationNode, segmentId: str, ras: Sequence[float], positive: bool = True
+    ) -> Edit:
+        """Corrects a segment from one click: what is there is tumour, or is not. Returns what changed."""
+        return complete(self.actions.click(segmentation, segmentId, ras, positive))
+
+    def addScribble(
+        self,
+        segmentation: SegmentationNode,
+        segmentId: str,
+        points: Sequence[Sequence[float]],
+        positive: bool = True,
+    ) -> Edit:
+        """Corrects a segment from a stroke through points. Returns what changed."""
+        return complete(self.actions.scribble(segmentation, segmentId, points, positive))
+
+    def addBox(
+        self,
+        segmentation: SegmentationNode,
+        segmentId: str,
+        box: slicer.vtkMRMLMarkupsROINode | Sequence[float],
+        model: str | None = None,
+        role: str = "",
+    ) -> Edit:
+        """Finds the tumour in a box and returns what changed.
+
+        Args:
+            segmentation, segmentId: the segment; what it had in the box is replaced.
+            box: a ROI, or bounds ``(r0, r1, a0, a1, s0, s1)`` in mm.
+            model: of kind ``box``; the one used last by default, ``lite-medsam`` at first, which is downloaded by
+                ``tumorseg models download lite-medsam``.
+            role: of the image that is looked at; the first one by default.
+        """
+        roi = box if hasattr(box, "IsA") else roiFromBounds(box)
+        with self._model("box", model):
+            return complete(self.actions.box(segmentation, segmentId, roi, role))
+
+    def takeOverBrush(self, segmentation: SegmentationNode, segmentId: str) -> None:
+        """Takes over what the Segment Editor did to a segment as a step that can be undone; every action does so."""
+        complete(self.actions.takeOver(segmentation, segmentId))
+
+    def undo(self, segmentation: SegmentationNode, segmentId: str) -> Edit | None:
+        """Takes the last edit of a segment back, by whatever tool, and returns what changed; None at the beginning."""
+        return complete(self.actions.undo(segmentation, segmentId))
+
+    def redo(self, segmentation: SegmentationNode, segmentId: str) -> Edit | None:
+        """Does again what was undone last and returns what changed; None where there is nothing."""
+        return complete(self.actions.redo(segmentation, segmentId))
+
+    def reset(self, segmentation: SegmentationNode, segmentId: str) -> Edit:
+        """Takes a segment back to what it began with; this, too, can be undone."""
+        return complete(self.actions.reset(segmentation, segmentId))
+
+    def measure(
+        self,
+        segmentation: SegmentationNode,
+        segmentId: str,
+        pet: VolumeNode | Input | None = None,
+        diameterLines: bool = False,
+    ) -> slicer.vtkMRMLTableNode:
+        """Measures a segment, see :func:`TumorSegLib.measure`, into a table of the scene.
+
+        Args:
+            segmentation, segmentId: the segment, measured on its own voxels.
+            pet: for the values of SUV; the one the segment was made with by default.
+            diameterLines: draw the longest axial diameter and its perpendicular.
+        """
+        return complete(self.measuring(segmentation, segmentId, pet, diameterLines))
+
+    def measuring(
+        self,
+        segmentation: SegmentationNode,
+        segmentId: str,
+        pet: VolumeNode | Input | None = None,
+        diameterLines: bool = False,
+    ) -> Action:
+        """:meth:`measure` in steps."""
+        import TumorSegLib
+
+        inputs = self.actions.inputs(segmentation, segmentId)
+        if pet is not None:
+            inputs = {**inputs, **asInputs({"pet": pet})}
+        images = {
+            role: bridge.volumeFromNode(each.node, role, each.assumeSuv)
+            for role, each in inputs.items()
+            if slicer.mrmlScene.IsNodePresent(each.node)
+        }
+        mask = measurements_table.ownMask(segmentation, segmentId, lambda: self._gridOf(segmentation, images))
+        found = yield lambda _progress, _cancel: TumorSegLib.measure(mask, images)
+        if diameterLines:
+            measurements_table.drawDiameters(found, segmentation, segmentId)
+        return measurements_table.writeTable(found, segmentation, segmentId)
+
+    def probabilityVolume(self, segmentation: SegmentationNode, segmentId: str) -> VolumeNode:
+        """The probability of a segment as a volume, in percent; called again it is brought up to date."""
+        return complete(self.actions.overlay(segmentation, segmentId, "probability"))
+
+    def uncertaintyVolume(self, segmentation: SegmentationNode, segmentId: str) -> VolumeNode:
+        """The uncertainty of a segment (entropy of its probability) as a volume, in percent of a bit."""
+        return complete(self.actions.overlay(segmentation, segmentId, "uncertainty"))
+
+    def uncertainPlaces(self, segmentation: SegmentationNode, segmentId: str) -> list[tuple[float, float, float]]:
+        """Points where a segment is least certain, the least certain first."""
+        return complete(self.actions.uncertainPlaces(segmentation, segmentId))
+
+    def volumeMl(self, segmentation: SegmentationNode, segmentId: str) -> float | None:
+        """Volume of a segment in millilitres, as its session has it; None where no session is open."""
+        session = self._store.get(segmentation, segmentId)
+        return session.mask.volume_ml if session is not None else None
+
+    def clickPoints(
+        self, segmentation: SegmentationNode, segmentId: str
+    ) -> list[tuple[tuple[float, float, float], bool]]:
+        """Clicks of a segment that hold, RAS mm and whether each is positive; empty where no session is open."""
+        from TumorSegLib import Click
+
+        session = self._store.get(segmentation, segmentId)
+        clicks = [each for each in session.prompts.items if isinstance(each, Click)] if session is not None else []
+        points = [session.grid.to_ras(click.ijk).tolist() for click in clicks]
+        return [((r, a, s), click.positive) for (r, a, s), click in zip(points, clicks)]
+
+    def forgetModel(self, name: str) -> None:
+        """Looks a model up again that came, went or changed."""
+        self.actions.forgetEngines()
+        if isinstance(self.settings.engineSource, EngineCache):
+            self.settings.engineSource.forget(name)
+
+    def save(self) -> None:
+        """Writes all sessions into the scene, so that they are saved with it; waits for an edit being made."""
+        self._store.toScene()
+
+    def saved(self) -> list[Saved]:
+        """The sessions that the scene holds; the first action on their segments resumes them."""
+        return self._store.fromScene()
+
+    def suvProblem(self, pet: VolumeNode) -> str:
+        """Why a volume is not known to be in SUV though it may be, in words; empty where it is.
+
+        Raises:
+            SuvError: it cannot be SUV: its unit is another one, or its values are too large.
+        """
+        from TumorSegLib import SuvError
+
+        try:
+            bridge.volumeFromNode(pet, "pet")
+        except SuvError as error:
+            bridge.volumeFromNode(pet, "pet", assumeSuv=True)
+            return str(error)
+        return ""
+
+    def _forget(self, nodeId: str, segmentId: str) -> None:
+        self.actions.forget(nodeId, segmentId)
+        if self.onDropped is not None:
+            self.onDropped(nodeId, segmentId)
+
+    def _model(self, kind: str, name: str | None) -> _Chosen:
+        return _Chosen(self.settings.models, kind, name)
+
+    @staticmethod
+    def _gridOf(segmentation: SegmentationNode, images: Mapping[str, Volume]) -> Grid:
+        """A grid for a segment that has no voxels of its own."""
+        from TumorSegLib import ArgumentError
+
+        for image in images.values():
+            return image.grid
+        role = segmentation.GetReferenceImageGeometryReferenceRole()
+        reference = segmentation.GetNodeReference(role)
+        if reference is None:
+            raise ArgumentError(f"segmentation '{segmentation.GetName()}' has no voxels and no volume to measure it on")
+        return bridge.gridFromVolume(reference)
+
+
+class _Chosen:
+    """Chooses a model; the former one is taken again where the action with it failed."""
+
+    def __init__(self, models: dict[str, str], kind: str, name: str | None) -> None:
+        self._models, self._kind, self._former = models, kind, models[kind]
+        models[kind] = name or models[kind]
+
+    def __enter__(self) -> None:
+        """Nothing more to do."""
+
+    def __exit__(self, kind: type | None, *_: object) -> None:
+        if kind is not None:
+            self._models[self._kind] = self._former
+
+
+def asInputs(inputs: Mapping[str, VolumeNode | Input]) -> dict[str, Input]:
+    """Role to input of what is given as volumes or inputs; those without a volume are left out."""
+    given = {role: each if isinstance(each, Input) else Input(each) for role, each in inputs.items()}
+    return {role: each for role, each in given.items() if each.node is not None}
+
+
+def roiFromBounds(bounds: Sequence[float]) -> slicer.vtkMRMLMarkupsROINode:
+    """A ROI of the world, not in the scene, with bounds ``(r0, r1, a0, a1, s0, s1)`` in RAS mm.
+
+    Raises:
+        ArgumentError: they are not six numbers, each pair rising.
+    """
+    from TumorSegLib import ArgumentError
+
+    pairs: Collection[tuple[float, float]] = list(zip(bounds[::2], bounds[1::2]))
+    if len(bounds) != 6 or not all(low < high for low, high in pairs):
+        raise ArgumentError(f"a box needs bounds (r0, r1, a0, a1, s0, s1) in mm, each pair rising, got {bounds}")
+    roi = slicer.vtkMRMLMarkupsROINode()
+    roi.SetXYZ([(low + high) / 2 for low, high in pairs])
+    roi.SetRadiusXYZ([(high - low) / 2 for low, high in pairs])
+    return roi

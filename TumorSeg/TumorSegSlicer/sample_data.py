@@ -1,0 +1,61 @@
+"""The phantom as sample data: a synthetic CT, PET and MR with a tumour, made on this computer."""
+
+from pathlib import Path
+
+import numpy as np
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.bridge import UNIT_ATTRIBUTE
+
+CATEGORY, SAMPLE = "TumorSeg", "TumorSegPhantom"
+NAMES = {"ct": "Phantom CT", "pet": "Phantom PET", "mr_t1": "Phantom T1 MR"}
+#: Display windows by role, lowest and highest value.
+WINDOWS = {"ct": (-160, 240), "pet": (0, 10), "mr_t1": None}
+SEED, REGION = 1, "limb"
+
+
+def register(thumbnail: Path) -> None:
+    """Adds the phantom to the Sample Data module; for when the application has started."""
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category=CATEGORY,
+        sampleName=SAMPLE,
+        thumbnailFileName=str(thumbnail),
+        nodeNames=_("TumorSeg phantom (PET/CT and MR of a thigh)"),
+        customDownloader=_download,
+    )
+
+
+def _download(_source: object) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    return list(loadPhantom().values())
+
+
+def loadPhantom(seed: int = SEED, **arguments: object) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+    """Makes a phantom and adds its images to the scene; role to volume, the PET in SUV.
+
+    Args:
+        seed: which one.
+        arguments: as for :func:`TumorSegLib.make_phantom`; a thigh with one tumour by default.
+    """
+    from TumorSegLib import make_phantom
+
+    phantom = make_phantom(seed, **{"region": REGION, **arguments})
+    return {role: _volume(volume.array, volume.grid.affine, role) for role, volume in phantom.images.items()}
+
+
+def _volume(array: np.ndarray, affine: np.ndarray, role: str) -> slicer.vtkMRMLScalarVolumeNode:
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", NAMES[role])
+    slicer.util.updateVolumeFromArray(node, array)
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(affine.ravel().tolist())
+    node.SetIJKToRASMatrix(matrix)
+    node.CreateDefaultDisplayNodes()
+    if role == "pet":
+        node.SetAttribute(UNIT_ATTRIBUTE, "{SUVbw}g/ml")
+    if WINDOWS[role] is not None:
+        node.GetDisplayNode().SetAutoWindowLevel(False)
+        node.GetDisplayNode().SetWindowLevelMinMax(*WINDOWS[role])
+    return node
