@@ -15,133 +15,20 @@ import torch
 from safetensors.torch import load_file
 
 import training.finetune_sam
-from Testing.fakes import tiny_spec, write_model_folder
 from training.__main__ import main
 from training.data import read_case
 from training.evaluate_boxes import ELLIPSOID, loose_box
 from training.finetune_configuration import FinetuneConfiguration, read_finetune_configuration
-from training.finetune_examples import (
-    AXIS,
-    Encoder,
-    Example,
-    choose_slices,
-    draw_box,
-    draw_prompt,
-    encode_examples,
-    make_batch,
-    read_tumour,
-)
 from training.finetune_sam import AFTER, BEFORE, decoder_loss, finetune, format_report
 from TumorSegLib.catalogue import CATALOGUE
-from TumorSegLib.engines.box import BoxEngine
-from TumorSegLib.engines.device import choose_runtime
-from TumorSegLib.engines.load import load_engine, load_network
-from TumorSegLib.engines.rectangles import SCALES, looked_at
-from TumorSegLib.engines.sam import Sam, build_sam
+from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.slice_model import SliceModel
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, RoleError, TumorSegError, WriteError
-from TumorSegLib.geometry import Grid
 from TumorSegLib.metrics import evaluate as compare
-from TumorSegLib.prompts import BoxPrompt
-from TumorSegLib.protocols import BoxOptions
 from TumorSegLib.registry import CARD_FILE, WEIGHTS_FILE, read_model_folder
 from TumorSegLib.session import Session
-from TumorSegLib.volume import Mask, Volume
-from TumorSegLib.volume_io import read_mask, write_mask, write_volume
-
-TINY = {"image_size": 64, "depth": 1, "width": 32, "heads": 2, "global_attention": [0], "channels": 64}
-CONFIGURATION = """
-roles = ["ct", "pet"]
-
-[model]
-base = "tiny-sam"
-name = "tiny-tuned"
-version = "0.1.0"
-description = "for tests"
-
-[data]
-test_fold = 2
-slices_per_case = 4
-margin_mm = 3.0
-jitter_mm = 4.0
-
-[optimisation]
-steps = 3
-batch = 4
-learning_rate = 3e-3
-warm_up = 5
-seed = 1
-
-[[training_data]]
-name = "balls"
-licence = "CC0-1.0"
-attribution = "nobody"
-"""
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of models with a SAM of random weights in it."""
-    root = tmp_path_factory.mktemp("models")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        network = build_sam("SamViT", TINY, "tiny")
-    spec = tiny_spec("tiny-sam", kind="box", network="SamViT", arguments={**TINY, "pixels": "unit"}, patch=(1, 64, 64))
-    return write_model_folder(root, spec, network)
-
-
-@pytest.fixture(scope="module")
-def balls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Cases a to d in three folds, each a bright ball of about 32 mm, wide enough for masks of 16 pixels."""
-    folder = tmp_path_factory.mktemp("balls")
-    grid = Grid.from_spacing((32, 32, 32), (2, 2, 2))
-    place = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
-    for seed, name in enumerate("abcd"):
-        rng = np.random.default_rng(seed)
-        inside = np.linalg.norm(place - rng.uniform(14, 17, 3), axis=-1) < rng.uniform(7, 9)
-        for role, bright, low, high in (("ct", 200, 20, 80), ("pet", 9, 0.3, 1.5)):
-            array = np.where(inside, bright, rng.uniform(low, high, grid.shape)).astype(np.float32)
-            write_volume(Volume(grid, array, role), folder / f"{name}_{role}.nii.gz")
-        write_mask(Mask(grid, inside.astype(np.uint8)), folder / f"{name}_gtv.nii.gz")
-    (folder / "splits.json").write_text(json.dumps({"folds": [["a"], ["b"], ["c", "d"]]}), encoding="utf-8")
-    return folder
-
-
-@pytest.fixture(autouse=True)
-def _known(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TUMORSEG_MODELS", str(base.parent))
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[..., Path]:
-    """Writes the configuration; ``written("old text", "new text", ...)`` replaces parts of it first."""
-
-    def write(*changes: str) -> Path:
-        text = CONFIGURATION
-        for old, new in zip(changes[::2], changes[1::2]):
-            assert text.count(old) == 1, f"{old!r} is not one part of the configuration"
-            text = text.replace(old, new)
-        path = tmp_path / "tiny.toml"
-        path.write_text(text, encoding="utf-8")
-        return path
-
-    return write
-
-
-@pytest.fixture
-def tuning(written: Callable[..., Path]) -> Callable[..., FinetuneConfiguration]:
-    return lambda *changes: read_finetune_configuration(written(*changes))
-
-
-@pytest.fixture
-def examples(base: Path, data: Path, tuning: Callable[..., FinetuneConfiguration], tmp_path: Path) -> list[Example]:
-    """Slices of case a, CT then PET."""
-    (tmp_path / "embeddings").mkdir()
-    network = load_network(base)
-    assert isinstance(network, Sam)
-    engine = BoxEngine(read_model_folder(base).spec, network, choose_runtime("cpu"))
-    encoder = Encoder(engine, network, tmp_path / "embeddings")
-    return encode_examples(encoder, tuning(), data, ["a"])[0]
+from TumorSegLib.volume import Mask
+from TumorSegLib.volume_io import read_mask, write_mask
 
 
 def test_it_learns_and_changes_the_decoder_alone(
@@ -226,108 +113,6 @@ def test_an_interrupted_run_encodes_only_what_is_missing(
     assert (second["slices"], second["encoded"]) == (16, 0)
     assert second["loss"] == first["loss"]
     assert second["roles"] == first["roles"]
-
-
-def test_what_has_changed_is_encoded_anew(
-    new_data: Path, tuning: Callable[..., FinetuneConfiguration], tmp_path: Path
-) -> None:
-    run, output = tmp_path / "run", tmp_path / "tuned"
-    finetune(tuning(), new_data, run, output, "cpu")
-    shutil.copy(new_data / "b_ct.nii.gz", new_data / "a_ct.nii.gz")
-    assert finetune(tuning(), new_data, run, output, "cpu")["encoded"] == 4  # the CT of case a
-    narrow = tuning("margin_mm", 'ct_window = "liver"\nmargin_mm')
-    assert finetune(narrow, new_data, run, output, "cpu")["encoded"] == 8  # both CTs
-
-
-def test_prompts_are_those_of_the_engine(
-    base: Path,
-    data: Path,
-    examples: list[Example],
-    tuning: Callable[..., FinetuneConfiguration],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    case, tumour = read_tumour(data, "a", ["ct"])
-    settings, grid, decode, asked = tuning().data, case.reference.grid, Sam.decode, []
-
-    def noted(self: Sam, embeddings: torch.Tensor, boxes: torch.Tensor, *others: Any, **more: Any) -> Any:
-        asked.append(boxes)
-        return decode(self, embeddings, boxes, *others, **more)
-
-    monkeypatch.setattr(Sam, "decode", noted)
-    engine, shares = load_engine(base, "cpu", kind="box"), []
-    prepared = engine.prepare(case.images, BoxOptions("ct"))
-    for seed, example in enumerate(examples[:4] * 5):
-        box = draw_box(tumour, grid, settings, np.random.default_rng(seed))
-        numbers = looked_at(box[AXIS], grid.spacing[AXIS])
-        if example.number in numbers:
-            asked.clear()
-            monkeypatch.setattr(engine, "view", lambda *_, view=example.view: view)
-            engine.segment(prepared, BoxPrompt(box))
-            left, top, right, bottom = torch.cat(asked)[numbers.index(example.number)].tolist()
-            prompt = draw_prompt(example, settings, np.random.default_rng(seed))[0].tolist()
-            share = (prompt[2] - prompt[0]) / (right - left)
-            assert (prompt[3] - prompt[1]) / (bottom - top) == pytest.approx(share, abs=1e-3)
-            assert prompt[0] + prompt[2] == pytest.approx(left + right, abs=1e-3)
-            assert prompt[1] + prompt[3] == pytest.approx(top + bottom, abs=1e-3)
-            shares.append(share)
-    # The engine's are at one or the other end of the range.
-    assert len(shares) > 10
-    assert min(SCALES) / max(SCALES) <= min(shares) < 0.95
-    assert 1.05 < max(shares) <= max(SCALES) / min(SCALES)
-
-
-def test_targets_lie_where_the_tumour_is(data: Path, examples: list[Example]) -> None:
-    case, tumour = read_tumour(data, "a", ["ct"])
-    empty = 0
-    for example in examples:
-        (r0, r1), (c0, c1) = example.view.region[1], example.view.region[0]
-        shown = case.reference.array[example.number, r0:r1, c0:c1] > 0
-        assert example.target.shape == (16, 16)
-        area = example.target.sum() / (example.view.pixels[0] * example.view.pixels[1] / 16)
-        assert area == pytest.approx(shown.mean(), abs=0.04)
-        if shown.any():
-            rows, columns = np.argwhere(example.target).mean(axis=0) + 0.5
-            middle = np.argwhere(shown).mean(axis=0) + 0.5
-            wanted = middle / shown.shape * example.view.pixels / 4
-            assert (rows, columns) == pytest.approx(tuple(wanted), abs=0.7)
-        empty += not shown.any()
-        assert (example.number in range(*tumour[AXIS])) == shown.any()
-    assert 0 < empty < len(examples)
-
-
-def test_slices_reach_beyond_the_tumour(tuning: Callable[..., FinetuneConfiguration]) -> None:
-    grid = Grid.from_spacing((40, 10, 10), (1.0, 1.0, 2.0))
-    settings = replace(tuning().data, slices_per_case=6)  # boxes reach 7 mm, 4 slices of 2 mm
-    drawn = [choose_slices((12, 24), grid, settings, np.random.default_rng(seed)) for seed in range(200)]
-    for numbers in drawn:
-        assert len(set(numbers)) == 6
-        assert sum(15 <= number < 21 for number in numbers) >= 3
-    assert {number for numbers in drawn for number in numbers} == set(range(8, 28))
-    thin = choose_slices((12, 13), grid, settings, np.random.default_rng(0))
-    assert len(set(thin)) == 6
-    assert choose_slices((0, 40), grid, replace(settings, slices_per_case=99), np.random.default_rng(0)) == list(
-        range(40)
-    )
-
-
-def test_boxes_leave_the_margins_asked_for(data: Path, tuning: Callable[..., FinetuneConfiguration]) -> None:
-    grid, tumour = Grid.from_spacing((60, 60, 60), (1.0, 1.0, 1.0)), ((20, 30), (20, 40), (25, 30))
-    rng = np.random.default_rng(0)
-    margins = []
-    for _ in range(100):
-        for (low, high), (a, b) in zip(tumour, draw_box(tumour, grid, tuning().data, rng)):
-            margins += [low - a, b - high]
-    assert (min(margins), max(margins)) == (3, 7)
-    assert draw_box(((0, 60),) * 3, grid, tuning().data, rng) == ((0, 60),) * 3
-
-
-def test_every_visit_has_a_box_of_its_own(
-    examples: list[Example], tuning: Callable[..., FinetuneConfiguration]
-) -> None:
-    rng = np.random.default_rng(0)
-    embeddings, boxes, targets = make_batch([examples[1]] * 5, tuning().data, rng, torch.device("cpu"))
-    assert (embeddings.dtype, embeddings.shape, targets.shape) == (torch.float32, (5, 64, 4, 4), (5, 16, 16))
-    assert len({tuple(box.tolist()) for box in boxes}) == 5
 
 
 def test_loss() -> None:
