@@ -55,11 +55,17 @@ class Plan:
 def loose_box(reference: Mask, number: int) -> BoxPrompt:
     """The reference's box as a user would draw it; ``number`` seeds the jitter."""
     rng = np.random.default_rng([SEED, number])
+    return BoxPrompt(grown_box(_box_of(reference), reference.grid, (MARGIN_MM, JITTER_MM), rng))
+
+
+def grown_box(box: Box, grid: Grid, margins_mm: tuple[float, float], rng: np.random.Generator) -> Box:
+    """A box grown within the image, on every side by the first margin and at random by up to the second one more."""
+    margin, jitter = margins_mm
     ranges = []
-    for (low, high), step, n in zip(_box_of(reference), reference.grid.spacing, reference.grid.size):
-        before, behind = MARGIN_MM + rng.uniform(0, JITTER_MM, 2)
+    for (low, high), step, n in zip(box, grid.spacing, grid.size):
+        before, behind = margin + rng.uniform(0, jitter, 2)
         ranges.append((max(round(low - before / step), 0), min(round(high + behind / step), n)))
-    return BoxPrompt((ranges[0], ranges[1], ranges[2]))
+    return ranges[0], ranges[1], ranges[2]
 
 
 def middle_slice(box: BoxPrompt, reference: Mask) -> BoxPrompt:

@@ -13,6 +13,7 @@ import torch
 from torch.nn import functional as F
 
 from training.data import Case, read_case
+from training.evaluate_boxes import grown_box
 from training.finetune_configuration import FinetuneConfiguration, FinetuneData
 from training.progress import progress_bar
 from TumorSegLib.boxes import bounding_box
@@ -86,11 +87,7 @@ def draw_prompt(example: Example, settings: FinetuneData, rng: np.random.Generat
 
 def draw_box(tumour: Box, grid: Grid, settings: FinetuneData, rng: np.random.Generator) -> Box:
     """The box of a tumour as a user would draw it, within the image."""
-    ranges = []
-    for (low, high), step, n in zip(tumour, grid.spacing, grid.size):
-        before, behind = settings.margin_mm + rng.uniform(0, settings.jitter_mm, 2)
-        ranges.append((max(round(low - before / step), 0), min(round(high + behind / step), n)))
-    return ranges[0], ranges[1], ranges[2]
+    return grown_box(tumour, grid, (settings.margin_mm, settings.jitter_mm), rng)
 
 
 class Encoder:
