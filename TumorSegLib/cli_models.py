@@ -7,12 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from TumorSegLib.catalogue import CATALOGUE, describe, download_checkpoint, find_entry
+from TumorSegLib.catalogue import CATALOGUE, describe, find_entry
 from TumorSegLib.cli_support import add_command, progress_bar
 from TumorSegLib.errors import ModelError
-from TumorSegLib.registry import CARD_FILE, ModelFolder, find_model, list_models, model_roots
-
-DOWNLOADS = ".downloads"
+from TumorSegLib.registry import CARD_FILE, ModelFolder, find_model, list_models
 
 
 def add_models_commands(commands: Any) -> None:
@@ -70,19 +68,19 @@ def _download(options: argparse.Namespace) -> None:
         print(f"{entry.name}: already there, in {model.path}; its weights match their checksum")
         return
     print(describe(entry), flush=True)
-    folder = model_roots()[1] / DOWNLOADS
+    from TumorSegLib.engines.importing import download_model  # imports torch, which takes seconds
+
     with progress_bar("Downloading") as progress:
-        checkpoint = download_checkpoint(entry, folder, progress)
-    _import(checkpoint, entry.name)
-    checkpoint.unlink()
+        model = download_model(entry.name, progress)
+    _tell_ready(model)
 
 
 def _add(options: argparse.Namespace) -> None:
-    _import(Path(options.weights), options.name, options.pixels)
-
-
-def _import(checkpoint: Path, name: str, pixels: str = "") -> None:
     from TumorSegLib.engines.importing import import_checkpoint  # imports torch, which takes seconds
 
-    model = import_checkpoint(checkpoint, name, pixels)
-    print(f"{name}: {model.spec.network}, ready in {model.path}; weights sha256 {model.spec.weights_sha256}")
+    _tell_ready(import_checkpoint(Path(options.weights), options.name, options.pixels))
+
+
+def _tell_ready(model: ModelFolder) -> None:
+    spec = model.spec
+    print(f"{spec.name}: {spec.network}, ready in {model.path}; weights sha256 {spec.weights_sha256}")

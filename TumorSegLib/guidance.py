@@ -6,8 +6,10 @@ means the same at every spacing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +33,7 @@ MOST_POINTS = 24
 POINTS_AT_ONCE = 4096
 
 Shape = tuple[int, int, int]
+IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,20 +135,45 @@ def _lawful_stroke(
     points: FloatArray, shape: tuple[int, ...], spacing_mm: Sequence[float]
 ) -> list[tuple[tuple[slice, ...], npt.NDArray[np.bool_]]]:
     reach = np.floor(LAW_MM * TOLERANCE / np.asarray(spacing_mm, dtype=float)).astype(int)
-    voxels = np.unique(np.floor(points + 0.5).astype(int), axis=0)
+    voxels = np.floor(points + 0.5).astype(int)
     voxels = voxels[((voxels >= -reach) & (voxels < np.add(shape[::-1], reach))).all(axis=1)]
     if not len(voxels):
         return []
-    low = np.maximum(voxels.min(axis=0) - reach, 0)
-    high = np.minimum(voxels.max(axis=0) + reach + 1, shape[::-1])
-    inside = np.zeros((high - low)[::-1], dtype=bool)
     ball = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
     ball = ball[((ball * spacing_mm) ** 2).sum(axis=1) <= (LAW_MM * TOLERANCE) ** 2]
-    for first in range(0, len(voxels), POINTS_AT_ONCE):
-        ruled = (voxels[first : first + POINTS_AT_ONCE, None] + ball).reshape(-1, 3) - low
-        i, j, k = ruled[((ruled >= 0) & (ruled < high - low)).all(axis=1)].T
-        inside[k, j, i] = True
-    return [(tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1])), inside)]
+    first, end = voxels.min(axis=0) - reach, voxels.max(axis=0) + reach + 1
+    inside = _grown(voxels - first, ball, end - first)
+    low, high = np.maximum(first, 0), np.minimum(end, shape[::-1])
+    within = tuple(slice(int(a), int(b)) for a, b in zip((low - first)[::-1], (high - first)[::-1]))
+    return [(tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1])), inside[within])]
+
+
+def _grown(voxels: IntArray, ball: IntArray, size: IntArray) -> npt.NDArray[np.bool_]:
+    """Voxels and what lies within a ball of them, bool ``[k, j, i]``; ``size`` ``(i, j, k)`` must have room for it.
+
+    A voxel is asked for an offset of the ball only where the stroke ends in all directions the offset points to: the
+    neighbour in such a direction reaches the same place by a shorter one. So the inside of a stroke costs nothing.
+    """
+    margin = 1  # neighbours of voxels must have a place
+    shape = tuple((size + 2 * margin)[::-1].tolist())
+    steps = np.array([1, shape[2], shape[1] * shape[2]])
+    grown = np.zeros(math.prod(shape), dtype=bool)
+    places = np.unique((voxels + margin) @ steps)
+    ending = {(axis, sign): _none_of(places, places + sign * steps[axis]) for axis in range(3) for sign in (-1, 1)}
+    for signs in product((-1, 0, 1), repeat=3):
+        ends = np.ones(len(places), dtype=bool)
+        for side in enumerate(signs):
+            ends &= ending.get(side, True)
+        ends, offsets = places[ends], ball[(np.sign(ball) == signs).all(axis=1)] @ steps
+        for first in range(0, len(ends), POINTS_AT_ONCE):
+            grown[ends[first : first + POINTS_AT_ONCE, None] + offsets] = True
+    return grown.reshape(shape)[margin:-margin, margin:-margin, margin:-margin]
+
+
+def _none_of(places: IntArray, others: IntArray) -> npt.NDArray[np.bool_]:
+    """Which of others are none of some places, which are sorted."""
+    found = np.minimum(np.searchsorted(places, others), len(places) - 1)
+    return np.asarray(places[found] != others)
 
 
 def _squared_distance(point: FloatArray, shape: Shape, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:

@@ -31,4 +31,4 @@ def memory_errors(what: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise ResourceError(f"not enough memory {what}: {error}") from error
+        raise ResourceError(f"not enough memory {what}" + (f": {error}" if str(error) else "")) from error

@@ -11,13 +11,14 @@ import hashlib
 import json
 import math
 import os
+import re
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from TumorSegLib.errors import ModelError
+from TumorSegLib.errors import ArgumentError, ModelError
 from TumorSegLib.guidance import GUIDANCE
 from TumorSegLib.normalisation import Normalisation
 
@@ -99,6 +100,14 @@ class ModelSpec:
             f"labels {dict(self.labels)} do not count up from 1",
         )
         yield not isinstance(self.arguments, Mapping), f"arguments {self.arguments!r} are not names with values"
+        yield not isinstance(self.results, Mapping), f"results {self.results!r} are not names with values"
+        sources = self.training_data
+        yield (
+            not all(isinstance(source, Mapping) and "name" in source for source in sources),
+            f"training_data {list(sources)} is not a list of entries with a name",
+        )
+        for key in ("name", "version", "licence", "description"):
+            yield not isinstance(getattr(self, key), str), f"{key} {getattr(self, key)!r} is not text"
 
     @property
     def channels(self) -> int:
@@ -160,6 +169,14 @@ class ModelFolder:
             )
 
 
+@dataclass(frozen=True)
+class BrokenFolder:
+    """A folder among the models that is none, and why."""
+
+    path: Path
+    error: ModelError
+
+
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     digest = hashlib.sha256()
@@ -187,15 +204,35 @@ def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
     return ModelFolder(folder, ModelSpec.from_dict(data, str(file)))
 
 
+def new_model_folder(name: str) -> Path:
+    """The folder among the user's models that a new model of this name gets; it is not made.
+
+    Raises:
+        ArgumentError: the name is none for a folder, or is taken.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ArgumentError(f"{name!r} is no name for a model: letters, digits, dots, dashes and underscores are taken")
+    taken = next((root / name for root in model_roots() if (root / name).exists()), None)
+    taken = taken or next((model.path for model in _scan()[0] if model.spec.name == name), None)
+    if taken is not None:
+        raise ArgumentError(f"there is a model {name!r} already, in {taken}; remove it or choose another name")
+    return model_roots()[1] / name
+
+
 def list_models() -> list[ModelFolder]:
     """All models found, by name; a bundled one hides a user's of the same name.
 
     A folder whose description is wrong is left out with a warning: it must not keep the others from use.
     """
     found, broken = _scan()
-    for error in broken:
-        warnings.warn(f"left out: {error}", stacklevel=2)
+    for each in broken:
+        warnings.warn(f"left out: {each.error}", stacklevel=2)
     return found
+
+
+def broken_folders() -> list[BrokenFolder]:
+    """The folders that :func:`list_models` leaves out: their description is wrong, or is missing beside weights."""
+    return _scan()[1]
 
 
 def find_model(name_or_path: str | os.PathLike[str]) -> ModelFolder:
@@ -219,22 +256,25 @@ def find_model(name_or_path: str | os.PathLike[str]) -> ModelFolder:
     names = ", ".join(m.spec.name for m in models) or "none"
     raise ModelError(
         f"no model {str(name_or_path)!r}: neither a model folder nor one of the models known ({names})"
-        + "".join(f"; left out: {error}" for error in broken)
+        + "".join(f"; left out: {each.error}" for each in broken)
     )
 
 
-def _scan() -> tuple[list[ModelFolder], list[ModelError]]:
+def _scan() -> tuple[list[ModelFolder], list[BrokenFolder]]:
     """The models under all roots, by name, and what is wrong with the folders that are none."""
     found: dict[str, ModelFolder] = {}
     broken = []
-    for root in model_roots():
-        for file in sorted(root.glob(f"*/{SPEC_FILE}")):
-            if file.parent.name.startswith("."):  # a folder just being written, see files.replacing
-                continue
-            try:
-                model = read_model_folder(file.parent)
-            except ModelError as error:
-                broken.append(error)
-                continue
-            found.setdefault(model.spec.name, model)
+    for folder in (folder for root in model_roots() for folder in _folders(root)):
+        try:
+            model = read_model_folder(folder)
+        except ModelError as error:
+            broken.append(BrokenFolder(folder, error))
+            continue
+        found.setdefault(model.spec.name, model)
     return [found[name] for name in sorted(found)], broken
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders that have a file of a model, by name; not those just being written, see files.replacing."""
+    files = (file for name in (SPEC_FILE, WEIGHTS_FILE) for file in root.glob(f"*/{name}"))
+    return sorted({file.parent for file in files if not file.parent.name.startswith(".")})

@@ -15,7 +15,7 @@ from TumorSegLib.boxes import NOTHING, bounding_box, corner, moved, slices
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry import Box, Grid
 from TumorSegLib.history import Change, History, PromptChange, Step
-from TumorSegLib.prompts import Prompts
+from TumorSegLib.prompts import Click, Prompts, Scribble
 
 Bytes = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
@@ -54,15 +54,18 @@ class Edit:
 
 @dataclass(eq=False)
 class _Segment:
-    """One segment: its probability, its prompts, and the mask as it was last read, None once that is outdated."""
+    """One segment: probability, prompts, how many voxels it has, and the mask as last read, None once outdated."""
 
     probability: Bytes
     prompts: Prompts = field(default_factory=Prompts)
+    voxels: int = 0
     shown: Bytes | None = None
 
     def write(self, box: Box, probability: Bytes) -> None:
         """Replaces a part; masks that were read stay as they are."""
-        self.probability[slices(box)] = probability
+        at = slices(box)
+        self.voxels += int(np.count_nonzero(probability >= TUMOUR) - np.count_nonzero(self.probability[at] >= TUMOUR))
+        self.probability[at] = probability
         self.shown = None
 
 
@@ -114,6 +117,10 @@ class Segments:
                 segment.shown.setflags(write=False)
             return segment.shown
 
+    def voxels(self, name: str) -> int:
+        """How many voxels a segment has now, known without counting."""
+        return self._known(name).voxels
+
     def scaled_probability(self, name: str) -> npt.NDArray[np.float32]:
         """A copy of the probability of a segment as it is now, float32 from 0 to 1."""
         segment = self._known(name)
@@ -132,6 +139,19 @@ class Segments:
             if name != other_than:
                 held[name] = inside & (segment.probability[slices(box)] >= TUMOUR)
         return {name: voxels for name, voxels in held.items() if voxels.any()}
+
+    def check_free(self, name: str, prompt: Click | Scribble) -> None:
+        """Raises :class:`ArgumentError` for what would do nothing: no voxel that it could make tumour."""
+        if self.overlap is not Overlap.KEEP or not prompt.positive:
+            return
+        inside = prompt.inside()
+        owners = self.owners(prompt.box, inside, name)
+        if owners and np.array_equal(np.any(list(owners.values()), axis=0), inside):
+            what = f"click at voxel {prompt.ijk}" if isinstance(prompt, Click) else f"stroke in box {prompt.box}"
+            raise ArgumentError(
+                f"{what} lies in segment {', '.join(map(repr, owners))}, which keeps its voxels; "
+                'a session with overlap="overwrite" would take them'
+            )
 
     def commit(
         self, name: str, box: Box, probability: Bytes, prompts: Prompts, info: Mapping[str, Any] | None = None

@@ -103,6 +103,11 @@ class Session:
         return Mask(self.grid, self._segments.mask(segment))
 
     @property
+    def volume_ml(self) -> float:
+        """Volume of the active segment in millilitres; unlike that of :attr:`mask` known at once, however large."""
+        return self._segments.voxels(self._active) * self.grid.voxel_volume_ml
+
+    @property
     def probability(self) -> Volume:
         """Probability of the active segment, float32 from 0 to 1 in steps of 1/255; tumour where it exceeds 0.5."""
         return Volume(self.grid, self._segments.scaled_probability(self._active), "probability")
@@ -372,23 +377,10 @@ class Session:
     def _refine(self, prompt: Click | Scribble, cancel: Cancel | None) -> Edit:
         with self._editing():
             engine = self._prepare()
-            self._check_free(prompt)
+            self._segments.check_free(self._active, prompt)
             prompts = Prompts((*self.prompts.items, prompt))
             answer = engine.refine(self._prepared, self._segments.probability(self._active), prompts, cancel)
             return self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)
-
-    def _check_free(self, prompt: Click | Scribble) -> None:
-        """Raises :class:`ArgumentError` for what would do nothing: no voxel that it could make tumour."""
-        if self.overlap is not Overlap.KEEP or not prompt.positive:
-            return
-        inside = prompt.inside()
-        owners = self._segments.owners(prompt.box, inside, self._active)
-        if owners and np.array_equal(np.any(list(owners.values()), axis=0), inside):
-            what = f"click at voxel {prompt.ijk}" if isinstance(prompt, Click) else f"stroke in box {prompt.box}"
-            raise ArgumentError(
-                f"{what} lies in segment {', '.join(map(repr, owners))}, which keeps its voxels; "
-                'a session with overlap="overwrite" would take them'
-            )
 
 
 def _put(probability: Bytes, answer: Refinement, added: bool = False, fence: BoxPrompt | None = None) -> None:

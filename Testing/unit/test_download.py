@@ -5,18 +5,15 @@ from __future__ import annotations
 import errno
 import hashlib
 import shutil
-import threading
 import time
 from collections import namedtuple
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
+from Testing.web import Site, serving
 from TumorSegLib import download as module
 from TumorSegLib.download import Source, download, require_space
 from TumorSegLib.errors import ArgumentError, Cancelled, DownloadError, ResourceError, WriteError
@@ -25,59 +22,10 @@ CONTENT = np.random.default_rng(4).bytes(3 * module.BLOCK + 1234)
 OTHER = CONTENT[::-1]
 
 
-@dataclass
-class Site:
-    """What the server has and how it behaves."""
-
-    content: bytes = CONTENT
-    ranges: bool = True
-    status: int = 200
-    says_length: bool = True
-    cut_after: int | None = None
-    stall_after: int | None = None
-    release: threading.Event = field(default_factory=threading.Event)
-    asked: list[str | None] = field(default_factory=list)
-    url: str = ""
-
-
-class Handler(BaseHTTPRequestHandler):
-    site: Site
-
-    def log_message(self, *arguments: Any) -> None:
-        """Nothing on the console."""
-
-    def do_GET(self) -> None:
-        site, wanted = self.site, self.headers.get("Range")
-        site.asked.append(wanted)
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and site.ranges else 0
-        size = len(site.content)
-        if site.status != 200 or start >= size:
-            self.send_error(site.status if site.status != 200 else 416)
-            return
-        body = site.content[start:]
-        self.send_response(206 if wanted and site.ranges else 200)
-        if wanted and site.ranges:
-            self.send_header("Content-Range", f"bytes {start}-{size - 1}/{size}")
-        if site.says_length:
-            self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: min(x for x in (site.cut_after, site.stall_after, size) if x is not None)])
-        if site.stall_after is not None:
-            site.release.wait(20)
-
-
 @pytest.fixture
 def site() -> Iterator[Site]:
-    site = Site()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"site": site}))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    site.url = f"http://127.0.0.1:{server.server_port}/model.pth"
-    yield site
-    site.release.set()
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(CONTENT) as site:
+        yield site
 
 
 @pytest.fixture(autouse=True)

@@ -200,6 +200,29 @@ def test_strokes_are_law(lattice: Any, seed: int, positive: bool) -> None:
     assert np.array_equal(after[clear], expected[clear])
 
 
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 1.7, 3.5), (0.45, 4.0, 1.2)])
+@pytest.mark.parametrize("shape", ["ball", "disc", "dust", "hollow", "line"])
+def test_a_stroke_reaches_as_far_as_each_of_its_voxels(spacing: Any, shape: str) -> None:
+    lattice, away = (14, 17, 19), np.stack(np.meshgrid(*map(np.arange, (19, 17, 14)), indexing="ij"), axis=-1)
+    distance = np.linalg.norm(away - (11, 8, 5), axis=-1)
+    voxels = away[
+        {
+            "ball": distance < 5,
+            "disc": (distance < 6) & (away[..., 2] == 5),
+            "dust": np.random.default_rng(0).random(distance.shape) < 0.02,
+            "hollow": (distance < 6) & (distance > 3),
+            "line": (away[..., 1] == 4) & (away[..., 2] == 13),
+        }[shape]
+    ]
+    outside = voxels - (4, 0, 9)  # some of it beyond the lattice, and partly out of reach
+    for points in (voxels, np.tile(voxels, (2, 1)), outside, np.concatenate([voxels, [[50, 5, 5]]])):
+        reached = distances(points, lattice, spacing) <= LAW_MM
+        ruled = np.zeros(lattice, dtype=bool)
+        for at, inside in lawful_balls(np.resize(points, (max(len(points), MOST_POINTS + 1), 3)), lattice, spacing):
+            ruled[at] |= inside
+        np.testing.assert_array_equal(ruled, reached)
+
+
 def test_a_stroke_out_of_reach_changes_nothing() -> None:
     for low, high in [((-30, 0, 0), (-9, 6, 5)), ((0, 0, 0), (8, 6, 5))]:
         points = np.floor(stroke(MOST_POINTS + 1, low, high))

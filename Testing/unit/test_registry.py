@@ -13,14 +13,16 @@ import pytest
 
 from Testing.fakes import RULES, tiny_spec, write_spec
 from TumorSegLib import registry
-from TumorSegLib.errors import ModelError
+from TumorSegLib.errors import ArgumentError, ModelError
 from TumorSegLib.registry import (
     SPEC_FILE,
     WEIGHTS_FILE,
     ModelSpec,
+    broken_folders,
     find_model,
     list_models,
     model_roots,
+    new_model_folder,
     read_model_folder,
     sha256_of,
 )
@@ -86,6 +88,11 @@ def test_all_missing_and_unknown_keys_are_named_with_their_file():
         ({"labels": {"a": 1, "b": 3}}, r"labels \{'a': 1, 'b': 3\} do not count up from 1"),
         ({"labels": {"a": 0}}, r"labels \{'a': 0\} do not count up from 1"),
         ({"arguments": [4, 8]}, r"arguments \[4, 8\] are not names with values"),
+        ({"results": [0.8]}, r"results \[0\.8\] are not names with values"),
+        ({"training_data": ["noise"]}, r"training_data \['noise'\] is not a list of entries with a name"),
+        ({"training_data": [{"licence": "CC0-1.0"}]}, "training_data .* is not a list of entries with a name"),
+        ({"licence": None}, "licence None is not text"),
+        ({"name": ["three"]}, r"name \['three'\] is not text"),
         ({"labels": ["tumour"]}, "labels|attribute"),
         ({"spacing_mm": ["a", "b", "c"]}, "not supported between"),
         ({"normalisation": {**SPEC.to_dict()["normalisation"], "ct": {"method": "magic"}}}, "'magic' is not one of"),
@@ -145,6 +152,30 @@ def test_a_broken_folder_is_left_out_aloud_and_hides_no_other(roots):
     assert find_model("good").path == user / "good"
     with pytest.raises(ModelError, match=r"known \(good\); left out: .*bad"):
         find_model("bad")
+
+
+def test_broken_folders_are_told_with_what_is_wrong(roots):
+    bundled, user = roots
+    write_spec(user / "good", tiny_spec("good"))
+    for folder, file in ((bundled / "bad", SPEC_FILE), (user / "half", WEIGHTS_FILE), (user / ".1.new", WEIGHTS_FILE)):
+        folder.mkdir()
+        (folder / file).write_text("{")
+    (user / "notes").mkdir()
+    broken = broken_folders()
+    assert [each.path for each in broken] == [bundled / "bad", user / "half"]
+    assert all("model.json cannot be read" in str(each.error) for each in broken)
+
+
+def test_a_new_model_gets_a_folder_that_nothing_else_has(roots):
+    _, user = roots
+    assert new_model_folder("m-1.0_b") == user / "m-1.0_b"
+    (user / "empty").mkdir()
+    write_spec(user / "elsewhere", tiny_spec("named"))
+    for name, folder in (("empty", "empty"), ("named", "elsewhere")):
+        with pytest.raises(ArgumentError, match=f"there is a model '{name}' already, in .*user.{folder};"):
+            new_model_folder(name)
+    with pytest.raises(ArgumentError, match=r"'\.\./m' is no name for a model"):
+        new_model_folder("../m")
 
 
 def test_a_folder_being_written_is_not_yet_a_model(roots):

@@ -152,6 +152,7 @@ class Walk:
         self.compare_cheaply()
         for name, array in self.reference.arrays.items():
             assert np.array_equal(self.session.mask_of(name).array, array >= TUMOUR)
+        assert self.session.volume_ml == self.session.mask.volume_ml
         probability = self.session.probability.array
         assert probability.dtype == np.float32
         assert np.array_equal(np.rint(probability * 255), self.reference.arrays[self.session.active])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
-from TumorSegLib.catalogue import CATALOGUE, Entry, describe
+from TumorSegLib.catalogue import CATALOGUE, Entry, describe, download_checkpoint, find_entry
+from TumorSegLib.download import ByteProgress, Stop
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.sam import PIXELS, architecture_of, build_sam, read_checkpoint
 from TumorSegLib.errors import ArgumentError, ModelError, WriteError
@@ -19,11 +19,35 @@ from TumorSegLib.registry import (
     ModelFolder,
     ModelSpec,
     model_roots,
+    new_model_folder,
     read_model_folder,
     sha256_of,
 )
 
 UNKNOWN = "unknown"
+#: Folder among the user's models for checkpoints on their way; what arrived of one is kept there until the next try.
+DOWNLOADS = ".downloads"
+
+
+def download_model(name: str, progress: ByteProgress | None = None, cancel: Stop | None = None) -> ModelFolder:
+    """Fetches a published model and makes a model folder of it among the user's, which appears in one step.
+
+    Args:
+        name: of one in :data:`TumorSegLib.catalogue.CATALOGUE`.
+        progress: called with (bytes done, bytes in all) of the download.
+        cancel: True stops the download; once the checkpoint is there, making the model takes seconds and is finished.
+
+    Raises:
+        ArgumentError: there is a model, or a folder, of that name already.
+        ModelError: no model of that name is published.
+        DownloadError, ResourceError, WriteError, Cancelled: as :func:`TumorSegLib.catalogue.download_checkpoint`.
+    """
+    entry = find_entry(name)
+    new_model_folder(name)  # what stands in the way is found out before the download
+    checkpoint = download_checkpoint(entry, model_roots()[1] / DOWNLOADS, progress, cancel)
+    model = import_checkpoint(checkpoint, name)
+    checkpoint.unlink()
+    return model
 
 
 def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
@@ -40,7 +64,7 @@ def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
         ModelError: the file is no such checkpoint, or not the one of that name.
         WriteError: the folder cannot be written.
     """
-    folder = _new_folder(name)
+    folder = new_model_folder(name)
     entry = CATALOGUE.get(name)
     tensors = read_checkpoint(path)
     if entry is not None and sha256_of(path) != entry.sha256:
@@ -61,17 +85,6 @@ def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
         (temporary / SPEC_FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
         (temporary / CARD_FILE).write_text(_card(spec, entry, path), encoding="utf-8")
     return read_model_folder(folder)
-
-
-def _new_folder(name: str) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ArgumentError(f"{name!r} is no name for a model: letters, digits, dots, dashes and underscores are taken")
-    for root in model_roots():
-        if (root / name).exists():
-            raise ArgumentError(
-                f"there is a model {name!r} already, in {root / name}; remove it or choose another name"
-            )
-    return model_roots()[1] / name
 
 
 def _pixels(name: str, network: str, pixels: str) -> str:

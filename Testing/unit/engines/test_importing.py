@@ -11,14 +11,15 @@ import torch
 from safetensors.torch import load_file
 
 from Testing.fakes import noise_volume
+from Testing.web import serving
 from TumorSegLib import catalogue
 from TumorSegLib.cli import main
 from TumorSegLib.engines.box import BoxEngine
 from TumorSegLib.engines.device import Runtime
-from TumorSegLib.engines.importing import import_checkpoint
+from TumorSegLib.engines.importing import download_model, import_checkpoint
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.sam import build_sam
-from TumorSegLib.errors import ArgumentError, ModelError, WriteError
+from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, WriteError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.prompts import BoxPrompt
 from TumorSegLib.registry import CARD_FILE, list_models, read_model_folder, sha256_of
@@ -120,19 +121,50 @@ def test_command_adds_and_lists(checkpoint: Path, capsys: pytest.CaptureFixture[
     assert "tiny             box" in capsys.readouterr().out
 
 
-def test_command_downloads_once(
-    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    """The checkpoint lies where an interrupted download would have finished, so nothing is fetched."""
+def published(checkpoint: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> catalogue.Entry:
+    """Makes the tiny checkpoint the only published model."""
     entry = replace(
         catalogue.CATALOGUE["sam-vit-b"],
         file=checkpoint.name,
         sha256=sha256_of(checkpoint),
         size_bytes=checkpoint.stat().st_size,
-        source="http://127.0.0.1:9/tiny.pth",
+        source=url,
     )
     for module in ("catalogue", "engines.importing", "cli_models"):
         monkeypatch.setattr(f"TumorSegLib.{module}.CATALOGUE", {"sam-vit-b": entry})
+    return entry
+
+
+def test_a_model_is_downloaded_with_progress(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    told: list[tuple[int, int]] = []
+    with serving(checkpoint.read_bytes()) as site:
+        entry = published(checkpoint, site.url, monkeypatch)
+        model = download_model("sam-vit-b", lambda done, total: told.append((done, total)))
+        with pytest.raises(ArgumentError, match="there is a model 'sam-vit-b' already"):
+            download_model("sam-vit-b")
+    model.verify()
+    assert told[-1] == (entry.size_bytes, entry.size_bytes)
+    assert [path.name for path in model.path.parent.rglob("*.pth")] == []
+    assert site.asked == [None]  # what stands in the way is found out before the download
+
+
+def test_a_download_that_is_cancelled_makes_no_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    told: list[int] = []
+    with serving(checkpoint.read_bytes()) as site:
+        site.stall_after = 1000
+        published(checkpoint, site.url, monkeypatch)
+        with pytest.raises(Cancelled, match="the 1000 bytes that arrived are kept"):
+            download_model("sam-vit-b", lambda done, total: told.append(done), lambda: 1000 in told)
+    assert [path.name for path in (checkpoint.parent / "models").iterdir()] == [".downloads"]
+
+
+def test_command_downloads_once(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The checkpoint lies where an interrupted download would have finished, so nothing is fetched."""
+    entry = published(checkpoint, "http://127.0.0.1:9/tiny.pth", monkeypatch)
     kept = checkpoint.parent / "models" / ".downloads" / checkpoint.name
     kept.parent.mkdir(parents=True)
     checkpoint.rename(kept)
