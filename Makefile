@@ -1,9 +1,10 @@
-# make demo | test | lint | bench; each makes .venv first. PYTHON=python3.12 chooses another interpreter (3.10 to 3.13).
+# make demo | test | lint | bench | screenshots; each makes .venv first. PYTHON=python3.12 chooses another interpreter
+# (3.10 to 3.13).
 PYTHON ?= python3
 DEVICE ?= cpu
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean lite-medsam
+.PHONY: demo test lint bench screenshots clean lite-medsam
 
 demo: lite-medsam
 	$(BIN)/tumorseg demo --output demo
@@ -23,6 +24,10 @@ lint: .venv/ready
 
 bench: .venv/ready
 	$(BIN)/python -m Testing.benchmarks --device $(DEVICE)
+
+# The pictures of the Slicer module in README.md and docs/slicer.md; to be taken again when the panel changes.
+screenshots: .venv/ready
+	$(BIN)/python -m Testing.slicer.screenshots
 
 # torch first and alone: it is large, and must be the pinned build before anything asks for a newer one.
 .venv/ready: pyproject.toml constraints.txt

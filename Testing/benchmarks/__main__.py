@@ -12,17 +12,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 def main() -> None:
     """Reads the options and runs the benchmarks in turn."""
     parser = argparse.ArgumentParser(prog="python -m Testing.benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="import, clicks, boxes, speed, accuracy (default all)")
+    every = ("import", "panel", "clicks", "boxes", "speed", "accuracy")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(every)} (default all)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--shape", default="200,512,512", help="k,j,i of the volume (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of speed here, too")
     options = parser.parse_args()
-    names = options.names or ["import", "clicks", "boxes", "speed", "accuracy"]
+    names = options.names or every
     if "import" in names:
         from Testing.benchmarks import import_time
 
         import_time.run()
     depth, height, width = (int(n) for n in options.shape.split(","))
+    if "panel" in names:
+        from Testing.benchmarks import panel
+
+        panel.run((depth, height, width))
     if "clicks" in names:
         from Testing.benchmarks import clicks
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from Testing.benchmarks.sliding_window import clinical_case, format_row, peak_memory_gib
+from Testing.benchmarks.cases import clinical_case
+from Testing.benchmarks.sliding_window import format_row, peak_memory_gib
 from training.click_simulation import next_click
 from TumorSegLib.boxes import slices
 from TumorSegLib.engines.load import load_engine

@@ -23,6 +23,7 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from Testing.benchmarks.cases import clinical_case
 from TumorSegLib.engines.auto import BATCH
 from TumorSegLib.engines.device import Runtime, choose_runtime
 from TumorSegLib.engines.load import load_engine, read_weights
@@ -32,7 +33,7 @@ from TumorSegLib.geometry import Grid
 from TumorSegLib.phantom import make_phantom
 from TumorSegLib.preprocess import Channels, prepare
 from TumorSegLib.registry import ModelFolder, find_model
-from TumorSegLib.volume import Images, Mask, Volume
+from TumorSegLib.volume import Volume
 
 Value = TypeVar("Value")
 MODEL, OVERLAP = "sts-auto", 0.25
@@ -73,16 +74,6 @@ def time_case(device: str, shape: tuple[int, int, int]) -> dict[str, Any]:
         "skipped": result.info["windows_skipped"],
         "peak_memory_gib": peak_memory_gib(),
     }
-
-
-def clinical_case(shape: tuple[int, int, int]) -> tuple[Images, Mask]:
-    """A phantom's PET/CT and tumour in voxels of 0.98 x 0.98 x 3.27 mm, ``shape`` as ``(k, j, i)``."""
-    depth, height, width = shape
-    phantom = make_phantom(0, shape=(depth, height // 4, width // 4), spacing_mm=(3.906, 3.906, 3.27))
-    grid = Grid.from_spacing(shape, (3.906 / 4, 3.906 / 4, 3.27))
-    arrays = {role: phantom.images[role].array.repeat(4, axis=1).repeat(4, axis=2) for role in ("ct", "pet")}
-    images: Images = {role: Volume(grid, array, role) for role, array in arrays.items()}
-    return images, Mask(grid, phantom.tumour.array.repeat(4, axis=1).repeat(4, axis=2))
 
 
 def peak_memory_gib() -> float:

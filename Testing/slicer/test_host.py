@@ -115,6 +115,8 @@ def test_sample_data_is_registered_and_made(host: Host, tiny_panel: Any) -> None
         SampleData.downloadSample("Other")
     with pytest.raises(TypeError):
         SampleData.SampleDataLogic.registerCustomSampleDataSource(sampelName="misspelt")
+    with pytest.raises(TypeError):
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(sampleName="of no files")
 
 
 def test_every_test_starts_anew(host: Host) -> None:

@@ -1,4 +1,4 @@
-"""The module's logic without a window: saved scenes, bad input, deleted nodes, models."""
+"""The module's logic without a window: saved scenes, bad input, deleted nodes, engines."""
 
 from __future__ import annotations
 
@@ -210,39 +210,3 @@ def noise() -> Any:
     from TumorSegLib import Grid
 
     return noise_volume(Grid.from_spacing((8, 8, 8), (1, 1, 1)), "pet")
-
-
-def test_models_come_and_go(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from TumorSegSlicer import models
-
-    from Testing.fakes import tiny_spec, write_spec
-    from TumorSegLib.registry import WEIGHTS_FILE, sha256_of
-
-    monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "mine" / "models"))
-    source = tmp_path / "elsewhere"
-    source.mkdir()
-    (source / WEIGHTS_FILE).write_bytes(b"weights")
-    write_spec(source, tiny_spec("mine", weights_sha256=sha256_of(source / WEIGHTS_FILE)))
-    assert models.importModel(source) == "mine"
-    assert [spec.name for spec in models.modelsOfKind("auto")] == ["mine", "sts-auto"]
-    models.verifyModel("mine")
-    with pytest.raises(ModelError, match="there is a model 'mine' already"):
-        models.importModel(source)
-    (tmp_path / "mine" / "models" / "mine" / WEIGHTS_FILE).write_bytes(b"tampered")
-    with pytest.raises(ModelError, match="corrupt"):
-        models.verifyModel("mine")
-    models.deleteModel("mine")
-    assert [spec.name for spec in models.modelsOfKind("auto")] == ["sts-auto"]
-    (source / WEIGHTS_FILE).write_bytes(b"tampered")
-    with pytest.raises(ModelError, match="corrupt"):
-        models.importModel(source)
-    assert list((tmp_path / "mine" / "models").iterdir()) == []
-    with pytest.raises(ModelError, match="not among the user's models"):
-        models.deleteModel("sts-auto")
-
-
-def test_the_accuracy_of_a_model_is_told(case: Case) -> None:
-    from TumorSegSlicer import models
-
-    (spec,) = [spec for spec in models.modelsOfKind("auto") if spec.name == "sts-auto"]
-    assert models.accuracy(spec) == "median Dice 0.84 on 8 cases (ct+pet+mr_t1)"

@@ -1,4 +1,4 @@
-"""The panel on the test host: clicks, box, undo, overlays, measurements, models and settings."""
+"""The panel on the test host: clicks, box, undo, overlays, measurements and settings."""
 
 from __future__ import annotations
 
@@ -180,6 +180,27 @@ def test_overlays_are_shown_and_hidden(desk: Desk) -> None:
     assert not composite.mrmlSliceCompositeNode().GetForegroundVolumeID()
 
 
+def test_an_overlay_gives_back_what_lay_over_the_images(desk: Desk) -> None:
+    import slicer
+
+    desk.find()
+    desk.host.show(desk.volumes["ct"])
+    slicer.util.setSliceViewerLayers(foreground=desk.volumes["pet"], foregroundOpacity=0.4)
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    selector = desk.ui.overlaySelector
+    for kind in ("probability", "uncertainty"):
+        selector.setCurrentIndex(selector.findData(kind))
+        desk.wait()
+    desk.ui.opacitySlider.value = 0.8
+    composites[0].SetForegroundVolumeID(desk.volumes["mr_t1"].GetID())
+    desk.ui.opacitySlider.value = 0.6
+    selector.setCurrentIndex(0)
+    shown = [composite.GetForegroundVolumeID() for composite in composites]
+    pet, mr = desk.volumes["pet"].GetID(), desk.volumes["mr_t1"].GetID()
+    assert shown == [mr, pet, pet]
+    assert [composite.GetForegroundOpacity() for composite in composites] == pytest.approx([0.8, 0.4, 0.4])
+
+
 def test_the_views_jump_to_uncertain_places(desk: Desk) -> None:
     import slicer
 
@@ -222,7 +243,7 @@ def test_measurements_are_shown_copied_and_written(desk: Desk, qt: Any, tmp_path
     desk.host.screenshot(OUTPUT / "panel.png")
 
 
-# Models and settings
+# Settings
 
 
 def test_settings_come_back_with_the_scene(desk: Desk, tmp_path: Path) -> None:
@@ -254,35 +275,3 @@ def test_saving_of_sessions_does_not_disturb(desk: Desk) -> None:
     assert (saved.segmentId, saved.summary["steps"], told) == (desk.segment, 1, [])
     desk.press("resetButton")
     assert told == [True, False]
-
-
-def test_models_are_imported_verified_and_deleted(
-    desk: Desk, qt: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from Testing.fakes import tiny_spec, write_spec
-    from TumorSegLib.registry import WEIGHTS_FILE, sha256_of
-
-    monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
-    source = tmp_path / "mine"
-    source.mkdir()
-    (source / WEIGHTS_FILE).write_bytes(b"weights")
-    write_spec(source, tiny_spec("mine", weights_sha256=sha256_of(source / WEIGHTS_FILE)))
-    desk.host.dialogs.answer(str(source))
-    desk.press("importModelButton")
-    assert desk.status == "Model 'mine' was verified and imported."
-    assert desk.ui.modelSelector.findData("mine") >= 0
-    desk.press("deleteModelButton")
-    assert desk.status == "Select a model in the list first."
-    names = [desk.ui.modelsList.item(row).data(qt.Qt.UserRole) for row in range(desk.ui.modelsList.count)]
-    desk.ui.modelsList.setCurrentRow(names.index("mine"))
-    desk.press("verifyModelButton")
-    assert desk.status == "Model 'mine' is what it was published as."
-    (tmp_path / "models" / "mine" / WEIGHTS_FILE).write_bytes(b"tampered")
-    desk.press("verifyModelButton")
-    assert "corrupt" in desk.host.dialogs.shown[-1].text
-    desk.press("deleteModelButton")  # declined
-    assert (tmp_path / "models" / "mine").is_dir()
-    desk.host.dialogs.answer(qt.QMessageBox.Yes)
-    desk.press("deleteModelButton")
-    assert not (tmp_path / "models" / "mine").exists()
-    assert desk.ui.modelSelector.findData("mine") < 0

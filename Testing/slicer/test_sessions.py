@@ -172,6 +172,31 @@ def test_a_volume_that_moved_or_got_other_voxels_is_noticed(scene: Any, case: Ca
     assert "made on another image" in case.open().problem
 
 
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_session_goes_along_where_image_and_segmentation_are_moved_by_one_transform(
+    scene: Any, case: Case, saved: bool
+) -> None:
+    case.click()
+    case.click((3, 3, 3))
+    before = case.mask()
+    if saved:
+        case.store.toScene()
+        case.store.close()
+        case.store = Sessions(scene)
+    further = add_transform(scene, OBLIQUE.affine @ np.diag([*1 / np.array(OBLIQUE.spacing), 1]))
+    for transform in {case.node.GetParentTransformNode(), case.volume.GetParentTransformNode()}:
+        transform.SetAndObserveTransformNodeID(further)
+    opened = case.open()
+    assert opened.problem == ""
+    assert len(opened.session.prompts) == 2
+    assert opened.session.grid == bridge.gridFromVolume(case.volume)
+    assert case.store.changedMask(case.node, case.segment) is None
+    np.testing.assert_array_equal(case.mask(), before)
+    case.store.apply(opened.session.undo(), case.node, case.segment)
+    assert 0 < case.mask().sum() < before.sum()
+    case.store.close()
+
+
 def test_bad_input_changes_nothing(scene: Any, store: Any, case: Case) -> None:
     case.click()
     session = case.session

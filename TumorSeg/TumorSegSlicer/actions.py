@@ -5,8 +5,9 @@ An action checks before it changes anything. One that fails, or is cancelled, le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -15,45 +16,15 @@ from TumorSegSlicer import bridge, overlays, strokes
 from TumorSegSlicer.losses import Losses
 from TumorSegSlicer.runner import Action
 from TumorSegSlicer.sessions import Engines, Sessions, sessionText
+from TumorSegSlicer.settings import Settings
 from TumorSegSlicer.states import Input
 from TumorSegSlicer.worker import Task
 
 if TYPE_CHECKING:
-    from TumorSegLib import Edit, Session
+    from TumorSegLib import BoxOptions, BoxPrompt, Edit, Session
 
-#: Called as (kind, model, device, precision) for an engine that loads when it is first used; the same for the same.
-EngineSource = Callable[[str, str, str, str], Any]
 #: Turns a session into the task that edits it, on the GUI thread.
 Plan = Callable[["Session"], Task]
-
-
-def _ignore(_: object) -> None:
-    """Nobody wants to know."""
-
-
-@dataclass
-class Settings:
-    """How actions are done; they read it when they begin.
-
-    Attributes:
-        engineSource: where engines come from.
-        models: kind (``auto``, ``clicks``, ``box``) to name of the model.
-        device, precision: as for :func:`TumorSegLib.load_engine`.
-        overlap: ``allow`` (other segments keep their voxels and may share them), ``overwrite visible`` or
-            ``overwrite all`` (they lose them); segments marked as completed never lose any.
-        beforeEdit: called with the segmentation before voxels of it change, e.g. to save a state for the editor's undo.
-        notice: called with what the user should know, in words, although the action goes on.
-    """
-
-    engineSource: EngineSource
-    models: dict[str, str] = field(
-        default_factory=lambda: {"auto": "sts-auto", "clicks": "sts-clicks", "box": "lite-medsam"}
-    )
-    device: str = "auto"
-    precision: str = "auto"
-    overlap: str = "allow"
-    beforeEdit: Callable[[slicer.vtkMRMLSegmentationNode], None] = _ignore
-    notice: Callable[[str], None] = _ignore
 
 
 @dataclass(frozen=True)
@@ -77,11 +48,17 @@ class Target:
 
 
 class Actions:
-    """The actions; each method returns one that has not begun. All raise ``TumorSegError`` while they are done."""
+    """The actions; each method returns one that has not begun. All raise ``TumorSegError`` while they are done.
+
+    Attributes:
+        settings: how actions are done.
+        writing: whether voxels of segments are being written just now: what is heard of them then was not painted.
+    """
 
     def __init__(self, store: Sessions, settings: Settings) -> None:
         self._store = store
         self.settings = settings
+        self.writing = False
         self._inputs: dict[tuple[str, str], dict[str, Input]] = {}
         self._losses = Losses()
         self._engines: tuple[tuple[Any, ...], Engines] | None = None
@@ -161,15 +138,22 @@ class Actions:
         """Finds the tumour in a ROI, in the image of a role or the first one; its outcome is an Edit."""
 
         def plan(session: Session) -> Task:
-            from TumorSegLib import BoxOptions
-
-            self._engine("box")  # says so where the model is not there
-            prompt = bridge.boxFromRoi(roi, session.grid)
-            return lambda progress, cancel: session.add_box(
-                prompt, options=BoxOptions(role=role), progress=progress, cancel=cancel
-            )
+            prompt, options = self._boxIn(session, roi, role)
+            return lambda progress, cancel: session.add_box(prompt, options=options, progress=progress, cancel=cancel)
 
         return self._edit(node, segmentId, plan)
+
+    def embedBox(
+        self,
+        node: slicer.vtkMRMLSegmentationNode,
+        segmentId: str,
+        roi: slicer.vtkMRMLMarkupsROINode,
+        role: str = "",
+    ) -> Action:
+        """Does ahead what :meth:`box` will need, and changes nothing; its outcome is the number of slices done."""
+        session = self.session(node, segmentId)
+        prompt, options = self._boxIn(session, roi, role)
+        return (yield lambda _progress, cancel: session.embed_box(prompt, options, cancel))
 
     def reset(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
         """Takes a segment back to what it began with; its outcome is an Edit."""
@@ -178,11 +162,32 @@ class Actions:
     def takeOver(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
         """Takes over what was painted by hand, as every other action does first; its outcome is the Session."""
         session = self.session(node, segmentId)
-        painted = self._store.changedMask(node, segmentId)
-        if painted is not None:
-            bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
-            yield lambda _progress, _cancel: session.replace_mask(painted)
+        yield from self.stroke(node, segmentId, ())
         return session
+
+    def stroke(
+        self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, guides: Collection[bool] = (True, False)
+    ) -> Action:
+        """Takes over what was painted by hand as one step, with what the model makes of it.
+
+        Args:
+            node, segmentId: the segment.
+            guides: what guides the model: True for a stroke that only added voxels, which is a positive one, False for
+                one that only took some away. Any other change is taken over as it is.
+
+        Its outcome is an Edit, whose ``info`` is empty where the model was not asked; None where nothing was painted.
+        """
+        session = self.session(node, segmentId)
+        painted = self._store.changedMask(node, segmentId)
+        if painted is None:
+            return None
+        bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
+        edit = yield lambda _progress, cancel: strokes.takeOver(session, painted, guides, cancel)
+        if edit.info:
+            # The editor saved a state before the stroke; with none in between its undo, too, takes back both in one.
+            lost = self._write(node, segmentId, edit, self.settings.losers(node, segmentId), session.undo)
+            self._losses.add(node, segmentId, edit, lost)
+        return edit
 
     def undo(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
         """Takes the last edit of a segment back, brush strokes included; its outcome is an Edit, or None."""
@@ -190,9 +195,10 @@ class Actions:
         edit = yield lambda _progress, _cancel: session.undo()
         if edit is not None:
             self._apply(node, segmentId, session, edit, (), session.redo)
-            for loss in self._losses.undone(node, segmentId, edit):
-                if not bridge.isLocked(node, loss.segment):
-                    bridge.applyEdit(loss, node, loss.segment, session.grid)
+            with self._writing():
+                for loss in self._losses.undone(node, segmentId, edit):
+                    if not bridge.isLocked(node, loss.segment):
+                        bridge.applyEdit(loss, node, loss.segment, session.grid)
         return edit
 
     def redo(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
@@ -263,7 +269,7 @@ class Actions:
         task = plan(session)
         yield from self.takeOver(node, segmentId)
         edit = yield task
-        losers = self._losers(node, segmentId)
+        losers = self.settings.losers(node, segmentId)
         lost = self._apply(node, segmentId, session, edit, losers, session.undo)
         self._losses.add(node, segmentId, edit, lost)
         return edit
@@ -280,11 +286,30 @@ class Actions:
         """Writes an edit of a session; where that fails the session goes back to what the segment shows."""
         if edit.after.size and self._store.get(node, segmentId) is session:
             self.settings.beforeEdit(node)
+        return self._write(node, segmentId, edit, losers, revert)
+
+    def _write(
+        self,
+        node: slicer.vtkMRMLSegmentationNode,
+        segmentId: str,
+        edit: Edit,
+        losers: Collection[str],
+        revert: Callable[[], Any],
+    ) -> tuple[Edit, ...]:
         try:
-            return self._store.apply(edit, node, segmentId, losers)
+            with self._writing():
+                return self._store.apply(edit, node, segmentId, losers)
         except Exception:
             revert()
             raise
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        self.writing = True
+        try:
+            yield
+        finally:
+            self.writing = False
 
     def _target(
         self, inputs: Mapping[str, Input], node: slicer.vtkMRMLSegmentationNode | None, segmentId: str | None
@@ -303,15 +328,6 @@ class Actions:
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
         return Target(node, bridge.addTumourSegment(node, first), True, newNode)
 
-    def _losers(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> list[str]:
-        display, overlap = node.GetDisplayNode(), self.settings.overlap
-        if overlap == "allow":
-            return []
-        others = [other for other in node.GetSegmentation().GetSegmentIDs() if other != segmentId]
-        if overlap == "overwrite visible" and display is not None:
-            others = [other for other in others if display.GetSegmentVisibility(other)]
-        return others
-
     def _allEngines(self) -> Engines:
         from TumorSegLib import ModelError
 
@@ -327,6 +343,13 @@ class Actions:
         if box is not None:
             self._engines = (key, engines)
         return engines
+
+    def _boxIn(self, session: Session, roi: slicer.vtkMRMLMarkupsROINode, role: str) -> tuple[BoxPrompt, BoxOptions]:
+        """A ROI as a box of a session, and how it is looked into."""
+        from TumorSegLib import BoxOptions
+
+        self._engine("box")  # says so where the model is not there
+        return bridge.boxFromRoi(roi, session.grid), BoxOptions(role=role)
 
     def _engine(self, kind: str) -> Any:
         settings = self.settings

@@ -50,19 +50,15 @@ class Context:
         self._timer = qt.QTimer()
         self._timer.setInterval(INTERVAL_MS)
         self._timer.connect("timeout()", self._deliver)
-        self._complete = False
-        self._quiet = False  # only keeping is going on, of which the user need not know
+        self._complete = self._closed = False
         self._unsaved: dict[tuple[str, str], tuple[SegmentationNode, str]] = {}
-        self._keeping = qt.QTimer()
-        self._keeping.setSingleShot(True)
-        self._keeping.setInterval(KEEP_AFTER_MS)
-        self._keeping.connect("timeout()", self._keep)
+        self._keeping = self.alarm(KEEP_AFTER_MS, self._keep)
 
     # Doing
 
     @property
     def busy(self) -> bool:
-        """Whether an action is being done."""
+        """Whether an action is being done; quiet ones do not count."""
         return self._runner.busy
 
     @property
@@ -70,15 +66,36 @@ class Context:
         """Whether something was done that is not in the scene's sessions yet; it soon will be."""
         return bool(self._unsaved) or self.busy
 
+    @property
+    def complete(self) -> bool:
+        """Whether all packages are there; unlike :meth:`ready` it never asks for any."""
+        self._complete = self._complete or not install.missingPackages()
+        return self._complete
+
     def start(self, action: Action, onResult: Callable[[Any], None], onProgress: Progress | None = None) -> None:
         """Does an action after those started before, without waiting; says why where it fails."""
         if not self.ready():
             action.close()
             return
-        if self._quiet:
-            self._quiet = False
-            self._tellBusy(True)
+        self._timer.start()
         self._runner.start(action, onResult, self.fail, onProgress)
+
+    def startQuietly(self, action: Action, onResult: Callable[[Any], None], onError: Callable[[Failure], None]) -> None:
+        """Does an action of one slow part that nobody asked for; what the user starts stops it and goes first."""
+        self._timer.start()
+        self._runner.start(action, onResult, onError, quiet=True)
+
+    def stopQuiet(self) -> None:
+        """Stops what is done quietly."""
+        self._runner.stopQuiet()
+
+    def alarm(self, milliseconds: int, function: Callable[[], None]) -> qt.QTimer:
+        """A timer that calls a function so long after it was last started, once; no more when the panel is closed."""
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.connect("timeout()", lambda: None if self._closed else function())
+        return timer
 
     def ready(self) -> bool:
         """Whether all packages are there; those that are missing are installed now, if the user agrees."""
@@ -118,9 +135,9 @@ class Context:
 
     def close(self) -> None:
         """Ends the thread; nothing can be done afterwards."""
+        self._closed = True
         self.abandon()
         self._timer.stop()
-        self._keeping.stop()
         self._worker.close()
 
     # The selected segment
@@ -177,24 +194,28 @@ class Context:
         if self.busy:
             self._keeping.start()
             return
-        unsaved, self._unsaved = self._unsaved, {}
-        self._quiet = bool(unsaved)
-        for node, segmentId in unsaved.values():
-            self._runner.start(self.logic.actions.keep(node, segmentId), lambda _outcome: None, self.fail)
+        for key, (node, segmentId) in list(self._unsaved.items()):
+            action = self.logic.actions.keep(node, segmentId)
+            self.startQuietly(
+                action, lambda _outcome, key=key: self._kept(key), lambda f, key=key: self._notKept(key, f)
+            )
+
+    def _kept(self, key: tuple[str, str]) -> None:
+        self._unsaved.pop(key, None)
+
+    def _notKept(self, key: tuple[str, str], failure: Failure) -> None:
+        """Tries again later where keeping had to make way for what the user did."""
+        if failure.cancelled:
+            self._keeping.start()
+            return
+        self._kept(key)
+        self.fail(failure)
 
     def _busy(self, busy: bool) -> None:
-        if busy:
-            self._timer.start()
-        else:
-            self._timer.stop()
-        if not self._quiet:
-            self._tellBusy(busy)
-        if not busy:
-            self._quiet = False
-
-    def _tellBusy(self, busy: bool) -> None:
         for function in self.onBusy:
             function(busy)
 
     def _deliver(self) -> None:
         self._mailbox.deliver(PAUSE_SECONDS)
+        if self._runner.idle:
+            self._timer.stop()

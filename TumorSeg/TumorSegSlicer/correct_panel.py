@@ -8,7 +8,9 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from TumorSegSlicer.brush import Brush
 from TumorSegSlicer.context import Context
+from TumorSegSlicer.embedding_ahead import EmbeddingAhead
 from TumorSegSlicer.markups_tools import PlaceTool, ShownClicks, interactionNode, placeBox
 from TumorSegSlicer.parameters import Overlap
 from TumorSegSlicer.states import Input
@@ -21,11 +23,24 @@ EFFECTS = ("Paint", "Erase", "Scissors", "Islands", "Smoothing", "Margin")
 class CorrectPanel:
     """Chooses a segment and corrects it."""
 
-    def __init__(self, context: Context, inputs: Callable[[], dict[str, Input] | None]) -> None:
-        """Begins without a tool; ``inputs`` gives the images chosen."""
-        self._context, self._inputs = context, inputs
+    def __init__(
+        self,
+        context: Context,
+        inputs: Callable[[], dict[str, Input] | None],
+        withModel: Callable[[str, Callable[[], None]], None],
+    ) -> None:
+        """Begins without a tool.
+
+        Args:
+            context: the panel's common ground.
+            inputs: gives the images chosen.
+            withModel: calls a function once the model of a kind is there, which may have to be downloaded.
+        """
+        self._context, self._inputs, self._withModel = context, inputs, withModel
         self._tool = PlaceTool(self._onPlaced, self._showTool)
         self._clicks = ShownClicks()
+        self._brush = Brush(context, self._effect)
+        self._ahead = EmbeddingAhead(context)
         context.ui.editor.setEffectNameOrder(list(EFFECTS))
         context.ui.editor.unorderedEffectsVisible = False
         context.ui.editor.segmentationNodeSelectorVisible = False
@@ -68,6 +83,8 @@ class CorrectPanel:
         ui.editor.setMRMLSegmentEditorNode(_editorNode())
         self._showTarget()
         ui.boxSelector.setCurrentNode(box)
+        self._ahead.watch(box)
+        ui.strokesGuideCheckBox.checked = parameters.strokesGuide
         ui.overlapSelector.setCurrentIndex(ui.overlapSelector.findData(overlap.value))
         self._context.logic.settings.overlap = overlap.value
         self._showTool()
@@ -86,6 +103,7 @@ class CorrectPanel:
         ui.redoButton.connect("clicked(bool)", lambda _on: self._act("redo", _("Done again.")))
         ui.resetButton.connect("clicked(bool)", lambda _on: self._act("reset", _("As it began.")))
         ui.overlapSelector.connect("currentIndexChanged(int)", self._onOverlap)
+        ui.strokesGuideCheckBox.connect("toggled(bool)", self._onStrokesGuide)
 
     # Segments
 
@@ -127,6 +145,7 @@ class CorrectPanel:
         ui.segmentsTable.setSegmentationNode(node)
         ui.segmentsTable.setSelectedSegmentIDs([segmentId] if segmentId else [])
         ui.editor.setSegmentationNode(node)
+        self._brush.watch(node)
         target = self._context.target()
         if target is not None:
             inputs = self._context.logic.actions.inputs(*target)
@@ -178,6 +197,7 @@ class CorrectPanel:
 
     def _onBoxChosen(self, node: slicer.vtkMRMLMarkupsROINode | None) -> None:
         self._context.parameters.box = node
+        self._ahead.watch(node)
 
     def _onPlaceBox(self, _checked: bool) -> None:
         self._tool.end()
@@ -194,6 +214,16 @@ class CorrectPanel:
             context.say(_("Draw a box around the tumour first."))
             return
         interactionNode().SwitchToViewTransformMode()
+        before = context.target()
+
+        def go() -> None:  # after a download, during which the user may have gone on to something else
+            if (context.target(), context.parameters.box) == (before, roi):
+                self._segmentInBox(roi)
+
+        self._withModel("box", go)
+
+    def _segmentInBox(self, roi: slicer.vtkMRMLMarkupsROINode) -> None:
+        context = self._context
         if context.target() is None:
             self._onNewSegment()
         target = context.target()
@@ -211,6 +241,14 @@ class CorrectPanel:
         value = self._context.ui.overlapSelector.itemData(index)
         self._context.parameters.overlap = Overlap(value)
         self._context.logic.settings.overlap = value
+
+    def _onStrokesGuide(self, guide: bool) -> None:
+        self._context.parameters.strokesGuide = guide
+
+    def _effect(self) -> str:
+        """The tool of the Segment Editor that is at work; empty for none."""
+        node = self._context.ui.editor.mrmlSegmentEditorNode()
+        return (node.GetActiveEffectName() or "") if node is not None else ""
 
     def _beforeEdit(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         editor = self._context.ui.editor

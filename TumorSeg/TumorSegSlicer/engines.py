@@ -37,6 +37,10 @@ class LazyEngine:
         """As the engine's ``refine``."""
         return self._engine().refine(*arguments, **named)
 
+    def embed(self, *arguments: Any, **named: Any) -> Any:
+        """As the engine's ``embed``."""
+        return self._engine().embed(*arguments, **named)
+
     def _engine(self) -> Any:
         with self._loading:
             if self._loaded is None:
@@ -78,6 +82,9 @@ class EngineCache:
 
 
 def _loaded(name: str, device: str, precision: str) -> Any:
+    from TumorSegSlicer import torch_libraries
+
+    torch_libraries.load()
     from TumorSegLib import load_engine
 
     return load_engine(name, device, precision)

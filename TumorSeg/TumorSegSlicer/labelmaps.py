@@ -16,8 +16,8 @@ from vtk.util import numpy_support
 if TYPE_CHECKING:
     from TumorSegLib.geometry import Box
 
-#: The representation that voxels are kept in.
-BINARY = str(slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName())
+#: The representation that voxels are kept in. Slicer's function that says so is not there while modules are loaded.
+BINARY = "Binary labelmap"
 
 
 def readVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np.ndarray, box: Box) -> np.ndarray:

@@ -19,10 +19,11 @@ import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from TumorSegSlicer import bridge, measurements_table
-from TumorSegSlicer.actions import Actions, EngineSource, Settings
+from TumorSegSlicer.actions import Actions
 from TumorSegSlicer.engines import EngineCache
 from TumorSegSlicer.runner import Action, complete
 from TumorSegSlicer.sessions import Sessions
+from TumorSegSlicer.settings import EngineSource, Settings
 from TumorSegSlicer.states import Input, Saved
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
     """Segments tumours in volumes of the scene and keeps a session, with undo steps, for every segment.
 
     Attributes:
-        settings: models, device, precision and what happens to other segments, see :class:`actions.Settings`.
+        settings: models, device, precision and what happens to other segments, see :class:`settings.Settings`.
         actions: the same in steps, for callers that must not wait.
         onDropped: called with node id and segment id of a session that ended, as its segment was deleted.
     """
@@ -134,6 +135,14 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """Takes over what the Segment Editor did to a segment as a step that can be undone; every action does so."""
         complete(self.actions.takeOver(segmentation, segmentId))
 
+    def refineFromBrush(self, segmentation: SegmentationNode, segmentId: str) -> Edit | None:
+        """Corrects a segment from what the Segment Editor's brush did to it, as one step; returns what changed.
+
+        Voxels that were added are a positive stroke, voxels that were taken away a negative one, which hold afterwards;
+        where there are both they are taken over as they are. None where nothing was painted.
+        """
+        return complete(self.actions.stroke(segmentation, segmentId))
+
     def undo(self, segmentation: SegmentationNode, segmentId: str) -> Edit | None:
         """Takes the last edit of a segment back, by whatever tool, and returns what changed; None at the beginning."""
         return complete(self.actions.undo(segmentation, segmentId))
@@ -198,10 +207,14 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """Points where a segment is least certain, the least certain first."""
         return complete(self.actions.uncertainPlaces(segmentation, segmentId))
 
+    def hasSession(self, segmentation: SegmentationNode, segmentId: str) -> bool:
+        """Whether a session of the segment is open; the first action on a segment opens one."""
+        return self._store.get(segmentation, segmentId) is not None
+
     def volumeMl(self, segmentation: SegmentationNode, segmentId: str) -> float | None:
         """Volume of a segment in millilitres, as its session has it; None where no session is open."""
         session = self._store.get(segmentation, segmentId)
-        return session.mask.volume_ml if session is not None else None
+        return session.volume_ml if session is not None else None
 
     def clickPoints(
         self, segmentation: SegmentationNode, segmentId: str

@@ -4,11 +4,79 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from slicer.i18n import tr as _
+
 if TYPE_CHECKING:
+    from TumorSegLib.catalogue import Entry
     from TumorSegLib.registry import ModelFolder, ModelSpec
+    from TumorSegSlicer.worker import Cancel, Progress
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line in the list of models.
+
+    Attributes:
+        name: of the model, or of the folder where that is broken.
+        path: its folder; None where it is not on this computer.
+        spec: its description, where that can be read.
+        entry: what is published of it, where it is not on this computer and can be downloaded.
+        problem: why the folder is broken, in words; empty where it is not known to be.
+    """
+
+    name: str
+    path: Path | None = None
+    spec: ModelSpec | None = None
+    entry: Entry | None = None
+    problem: str = ""
+
+    @property
+    def line(self) -> str:
+        """What the list shows of it."""
+        parts = [self.name]
+        if self.spec is not None:
+            parts += [self.spec.kind, self.spec.version, self.spec.licence]
+        if self.entry is not None:
+            parts += [self.entry.licence, _("(not on this computer)")]
+        if self.problem:
+            parts.append(_("(broken)"))
+        return "   ".join(parts)
+
+    @property
+    def details(self) -> str:
+        """All that is known of it, in lines."""
+        from TumorSegLib.catalogue import describe
+
+        lines = [self.problem] if self.problem else []
+        if self.entry is not None:
+            lines.append(describe(self.entry))
+        if self.spec is not None:
+            lines += [self.spec.description, summary(self.spec), *_attributions(self.spec)]
+        if self.path is not None:
+            lines.append(str(self.path))
+        return "\n".join(lines)
+
+
+def listed() -> list[Listed]:
+    """All models on this computer by name, broken ones included, then those that can be downloaded."""
+    from TumorSegLib.registry import broken_folders
+
+    there = [Listed(model.spec.name, model.path, model.spec, problem=_missing(model)) for model in allModels()]
+    there += [Listed(each.path.name, each.path, problem=str(each.error)) for each in broken_folders()]
+    there.sort(key=lambda each: each.name)
+    names = {each.name for each in there}
+    return there + [Listed(entry.name, entry=entry) for entry in published() if entry.name not in names]
+
+
+def published() -> list[Entry]:
+    """The models that can be downloaded, on this computer or not."""
+    from TumorSegLib.catalogue import CATALOGUE
+
+    return [entry for entry in CATALOGUE.values() if entry.source is not None]
 
 
 def modelsOfKind(kind: str) -> list[ModelSpec]:
@@ -17,14 +85,42 @@ def modelsOfKind(kind: str) -> list[ModelSpec]:
 
 
 def allModels() -> list[ModelFolder]:
-    """All models, by name; broken folders are left out."""
+    """All models on this computer, by name; broken folders are left out."""
     import warnings
 
     from TumorSegLib import list_models
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one line on a terminal nobody sees; verifying names what is wrong
+        warnings.simplefilter("ignore")  # one line on a terminal nobody sees; the list shows broken folders
         return list_models()
+
+
+def summary(spec: ModelSpec) -> str:
+    """Name, version, licence, measured accuracy and source of a model in words."""
+    return _("{name} {version}, {licence}; {accuracy}; {source}").format(
+        name=spec.name,
+        version=spec.version,
+        licence=spec.licence,
+        accuracy=accuracy(spec) or _("accuracy not measured"),
+        source=source(spec),
+    )
+
+
+def source(spec: ModelSpec) -> str:
+    """What a model was trained on, with the licences of the data, in words."""
+    names = []
+    for each in spec.training_data:
+        licence = each.get("licence")
+        names.append(f"{each['name']} ({licence})" if licence else str(each["name"]))
+    if not names:
+        return _("its training data are not stated")
+    return _("trained on {data}").format(data=_(" and ").join(names))
+
+
+def _attributions(spec: ModelSpec) -> list[str]:
+    """Whose work a model comes from, each of them once."""
+    found = (each.get("attribution") for each in spec.training_data)
+    return list(dict.fromkeys(str(each) for each in found if each))
 
 
 def accuracy(spec: ModelSpec) -> str:
@@ -36,62 +132,80 @@ def accuracy(spec: ModelSpec) -> str:
     if not found:
         return ""
     roles, dice, cases = found[0]
-    return f"median Dice {dice:.2f}" + (f" on {cases} cases" if cases else "") + (f" ({roles})" if roles else "")
+    parts = [_("median Dice {dice}").format(dice=f"{dice:.2f}")]
+    parts += [_("on {cases} cases").format(cases=cases)] if cases else []
+    return " ".join([*parts, *([f"({roles})"] if roles else [])])
 
 
 def _dices(results: Mapping[str, Any], name: str) -> Iterator[tuple[str, float, int]]:
     """All (name, median Dice, number of cases) anywhere in a model's results."""
-    dice = results.get("dice")
+    dice, cases = results.get("dice"), results.get("cases")
     median = dice.get("median") if isinstance(dice, Mapping) else dice
     if isinstance(median, int | float):
-        yield name, float(median), int(results.get("cases", 0))
+        yield name, float(median), cases if isinstance(cases, int) else 0
     for key, value in results.items():
         if isinstance(value, Mapping) and key != "dice":
             yield from _dices(value, key)
+
+
+def _missing(model: ModelFolder) -> str:
+    """That a model has no weights, in words; empty where it has. Whether they are the right ones takes seconds."""
+    return "" if model.weights.is_file() else _("{file} is missing").format(file=model.weights)
 
 
 def importModel(folder: str | Path) -> str:
     """Copies a model folder to the user's models, once its weights are verified, and returns the model's name.
 
     Raises:
-        ModelError: it is no model folder, its weights are not those it was published with, or a model of that name is
-            there already.
+        ModelError: it is no model folder, or its weights are not those it was published with.
+        ArgumentError: the model's name is none for a folder, or there is a model of that name already.
         WriteError: the user's models cannot be written.
     """
-    from TumorSegLib import ModelError, WriteError
+    from TumorSegLib import WriteError
     from TumorSegLib.files import replacing
-    from TumorSegLib.registry import model_roots, read_model_folder
+    from TumorSegLib.registry import new_model_folder, read_model_folder
 
     model = read_model_folder(folder)
     model.verify()
-    name, root = model.spec.name, model_roots()[1]
-    if any(other.spec.name == name for other in allModels()):
-        raise ModelError(f"there is a model '{name}' already; delete it first, or give this one another name")
+    target = new_model_folder(model.spec.name)
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WriteError(f"{root}: cannot be made: {error.strerror or error}") from error
-    with replacing(root / name) as temporary:
+        raise WriteError(f"{target.parent}: cannot be made: {error.strerror or error}") from error
+    with replacing(target) as temporary:
         shutil.copytree(model.path, temporary)
-    return str(name)
+    return str(model.spec.name)
 
 
-def verifyModel(name: str) -> None:
-    """Compares the weights of a model with their checksum; raises ``ModelError`` where they differ."""
-    from TumorSegLib.registry import find_model
+def downloadModel(name: str, progress: Progress, cancel: Cancel) -> None:
+    """Downloads a published model to the user's models, see :func:`TumorSegLib.engines.importing.download_model`.
 
-    find_model(name).verify()
+    Progress is told in kB: a progress bar counts to 2^31, and the largest model has more bytes.
+    """
+    from TumorSegLib.engines.importing import download_model
+
+    download_model(name, lambda done, total: progress(done // 1000, total // 1000), cancel)
 
 
-def deleteModel(name: str) -> None:
-    """Deletes a model of the user; raises ``ModelError`` for one that came with the extension, or cannot be deleted."""
+def verifyModel(path: Path) -> None:
+    """Compares the weights in a model folder with their checksum; raises ``ModelError``, which says what is wrong."""
+    from TumorSegLib.registry import read_model_folder
+
+    read_model_folder(path).verify()
+
+
+def deleteModel(path: Path) -> None:
+    """Deletes a model folder of the user, broken or not.
+
+    Raises:
+        ModelError: it lies elsewhere, such as with the extension, or cannot be deleted.
+    """
     from TumorSegLib import ModelError
-    from TumorSegLib.registry import find_model, model_roots
+    from TumorSegLib.registry import model_roots
 
-    model = find_model(name)
-    if model.path.parent.resolve() != model_roots()[1].resolve():
-        raise ModelError(f"model '{name}' lies in {model.path}, not among the user's models, and stays")
+    if path.parent.resolve() != model_roots()[1].resolve():
+        raise ModelError(f"model '{path.name}' lies in {path}, not among the user's models, and stays")
     try:
-        shutil.rmtree(model.path)
+        shutil.rmtree(path)
     except OSError as error:
-        raise ModelError(f"{model.path}: cannot be deleted: {error.strerror or error}") from error
+        raise ModelError(f"{path}: cannot be deleted: {error.strerror or error}") from error

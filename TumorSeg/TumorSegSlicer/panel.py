@@ -30,9 +30,9 @@ class Panel:
         self._specs = {spec.name: spec for spec in models.modelsOfKind("auto")}
         self._begun = 0.0
         self._shortcuts = Shortcuts()
-        self.correct = CorrectPanel(context, self.inputs)
+        self.models = ModelsPanel(context, self._fillModels, self._onProgress)
+        self.correct = CorrectPanel(context, self.inputs, self.models.withModel)
         self.results = ResultsPanel(context, self.inputs)
-        self.models = ModelsPanel(context, self._fillModels)
         self._connect()
         self._fillModels()
         keys = ", ".join(f"{KEYS[name]} {text}" for name, text in words().items())
@@ -156,8 +156,7 @@ class Panel:
         if spec is None:
             text = _("There is no model '{name}' on this computer.").format(name=self.context.parameters.autoModel)
         else:
-            accuracy = models.accuracy(spec) or _("accuracy not measured")
-            text = f"{spec.description}. {spec.name} {spec.version}, {spec.licence}; {accuracy}"
+            text = f"{spec.description}. {models.summary(spec)}"
         ui.modelLabel.text = text
         for name, label in (("ct", _("&CT")), ("pet", _("&PET")), ("mr", _("&MR"))):
             role = _role(spec, name)

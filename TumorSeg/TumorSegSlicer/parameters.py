@@ -31,5 +31,6 @@ class TumorSegParameters:
     device: str = "auto"
     precision: str = "auto"
     overlap: Overlap = Overlap.ALLOW
+    strokesGuide: bool = False
     overlayOpacity: float = 0.5
     diameterLines: bool = False

@@ -11,6 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.context import Context
+from TumorSegSlicer.layers import Foreground
 from TumorSegSlicer.measurements_table import HEADINGS, tableText
 from TumorSegSlicer.states import Input
 
@@ -23,6 +24,7 @@ class ResultsPanel:
     def __init__(self, context: Context, inputs: Inputs) -> None:
         """Begins without overlay and table; ``inputs`` gives the images chosen."""
         self._context, self._inputs = context, inputs
+        self._foreground = Foreground()
         self._places: list[tuple[float, float, float]] = []
         self._table: slicer.vtkMRMLTableNode | None = None
         ui = context.ui
@@ -32,6 +34,7 @@ class ResultsPanel:
         ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
         ui.nextPlaceButton.connect("clicked(bool)", self._onNextPlace)
         ui.surfaceCheckBox.connect("toggled(bool)", self._onSurface)
+        ui.measurementsTable.verticalHeader().hide()
         ui.measureButton.connect("clicked(bool)", self._onMeasure)
         ui.linesCheckBox.connect("toggled(bool)", self._onLines)
         ui.copyButton.connect("clicked(bool)", self._onCopy)
@@ -70,19 +73,18 @@ class ResultsPanel:
     def _showOverlay(self) -> None:
         target, kind = self._context.target(), self._kind()
         if not kind or target is None:
-            slicer.util.setSliceViewerLayers(foreground=None)
+            self._foreground.hide()
             return
         self._context.start(self._context.logic.actions.overlay(*target, kind), self._onOverlay)
 
     def _onOverlay(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
-        slicer.util.setSliceViewerLayers(foreground=volume, foregroundOpacity=self._context.parameters.overlayOpacity)
+        self._foreground.show(volume, self._context.parameters.overlayOpacity)
         legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(volume)
         legend.SetTitleText(volume.GetName())
 
     def _onOpacity(self, value: float) -> None:
         self._context.parameters.overlayOpacity = value
-        if self._kind():
-            slicer.util.setSliceViewerLayers(foregroundOpacity=value)
+        self._foreground.setOpacity(value)
 
     def _onNextPlace(self, _checked: bool) -> None:
         target = self._context.target()
@@ -149,6 +151,9 @@ class ResultsPanel:
         for row in range(shown.rowCount):
             for column in range(len(HEADINGS)):
                 shown.setItem(row, column, qt.QTableWidgetItem(table.GetCellText(row, column)))
+            shown.setRowHeight(row, shown.fontMetrics().height() + 8)
+        if shown.rowCount:
+            shown.setSpan(shown.rowCount - 1, 1, 1, 2)  # the note, or it would push the units out of sight
         shown.resizeColumnsToContents()
 
     def _onCopy(self, _checked: bool) -> None:

@@ -51,26 +51,38 @@ class _Started:
     onResult: Callable[[Any], None]
     onError: Callable[[Failure], None]
     onProgress: Progress | None
+    quiet: bool
 
 
 class Runner:
-    """Does actions one after the other, their slow parts on the worker's thread. All methods are for the GUI thread."""
+    """Does actions one after the other, their slow parts on the worker's thread. All methods are for the GUI thread.
+
+    Quiet actions are those that nobody asked for, such as keeping what was done: they make nobody busy, and make way as
+    soon as another action is started.
+    """
 
     def __init__(self, worker: Worker, onBusy: Callable[[bool], None]) -> None:
         """Begins idle.
 
         Args:
             worker: its results must arrive on the GUI thread.
-            onBusy: called with True when the first action begins and with False after the last one has ended.
+            onBusy: called with True when the first action is started and with False after the last one has ended;
+                of quiet ones it does not hear.
         """
         self._worker = worker
         self._onBusy = onBusy
+        self._toldBusy = False
         self._queue: deque[_Started] = deque()  # the first one is being done
 
     @property
     def busy(self) -> bool:
-        """Whether an action is being done."""
-        return bool(self._queue)
+        """Whether an action is being done, or waits; quiet ones do not count."""
+        return not all(each.quiet for each in self._queue)
+
+    @property
+    def idle(self) -> bool:
+        """Whether no action is being done, not even a quiet one."""
+        return not self._queue
 
     def start(
         self,
@@ -78,30 +90,52 @@ class Runner:
         onResult: Callable[[Any], None],
         onError: Callable[[Failure], None],
         onProgress: Progress | None = None,
+        quiet: bool = False,
     ) -> None:
-        """Does an action after those started before; exactly one of onResult and onError is called, on this thread."""
-        self._queue.append(_Started(action, onResult, onError, onProgress))
+        """Does an action after those started before.
+
+        Args:
+            action: not begun yet; a quiet one has one slow part.
+            onResult, onError: exactly one of them is called, on this thread.
+            onProgress: see :class:`Worker`.
+            quiet: nobody asked for it. It is stopped, or dropped where it waits, when one that is not is started.
+        """
+        if not quiet:
+            self.stopQuiet()
+        self._queue.append(_Started(action, onResult, onError, onProgress, quiet))
+        self._tellBusy()
         if len(self._queue) == 1:
-            self._onBusy(True)
             self._resume(lambda: next(action))
+
+    def stopQuiet(self) -> None:
+        """Asks the quiet action being done to stop and drops those that wait."""
+        if self._queue and self._queue[0].quiet:
+            self._worker.cancel()
+        self._drop([each for each in list(self._queue)[1:] if each.quiet])
 
     def cancel(self) -> None:
         """Asks the action being done to stop and drops those that wait, which changed nothing yet."""
-        waiting = [self._queue.pop() for _ in range(len(self._queue) - 1)]
         self._worker.cancel()
-        for started in reversed(waiting):
-            started.action.close()
-            started.onError(_stopped())
+        self._drop(list(self._queue)[1:])
 
     def abandon(self) -> None:
         """Cancels everything without touching the scene again, since it is being closed."""
         current, self._queue = list(self._queue), deque()
         self._worker.cancel()
-        for started in current:
-            started.action.close()
-            started.onError(_stopped())
-        if current:
-            self._onBusy(False)
+        _tellStopped(current)
+        self._tellBusy()
+
+    def _drop(self, waiting: list[_Started]) -> None:
+        """Takes away actions that have not begun."""
+        for started in waiting:
+            self._queue.remove(started)
+        _tellStopped(waiting)
+        self._tellBusy()
+
+    def _tellBusy(self) -> None:
+        if self.busy != self._toldBusy:
+            self._toldBusy = self.busy
+            self._onBusy(self._toldBusy)
 
     def _resume(self, step: Callable[[], Task]) -> None:
         """Runs the first action up to its next slow part."""
@@ -137,14 +171,16 @@ class Runner:
         finally:
             if self._queue and self._queue[0] is started:  # not where all were abandoned on hearing it
                 self._queue.popleft()
-                if self._queue:
-                    following = self._queue[0].action
+                following = self._queue[0].action if self._queue else None
+                self._tellBusy()
+                if following is not None:
                     self._resume(lambda: next(following))
-                else:
-                    self._onBusy(False)
 
 
-def _stopped() -> Failure:
+def _tellStopped(actions: list[_Started]) -> None:
+    """Ends actions, and tells each of their users."""
     from TumorSegLib import Cancelled
 
-    return Failure.of(Cancelled("stopped"))
+    for started in actions:
+        started.action.close()
+        started.onError(Failure.of(Cancelled("stopped")))

@@ -9,11 +9,12 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.bridge import UNIT_ATTRIBUTE
 
-CATEGORY, SAMPLE = "TumorSeg", "TumorSegPhantom"
+CATEGORY = "TumorSeg"
 NAMES = {"ct": "Phantom CT", "pet": "Phantom PET", "mr_t1": "Phantom T1 MR"}
 #: Display windows by role, lowest and highest value.
 WINDOWS = {"ct": (-160, 240), "pet": (0, 10), "mr_t1": None}
-SEED, REGION = 1, "limb"
+#: One that no model has learnt from, and the region that they know.
+SEED, REGION = 101, "limb"
 
 
 def register(thumbnail: Path) -> None:
@@ -22,9 +23,11 @@ def register(thumbnail: Path) -> None:
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category=CATEGORY,
-        sampleName=SAMPLE,
+        sampleName=_("TumorSeg phantom (PET/CT and MR of a thigh)"),
+        uris="",  # Slicer wants one of each, and none of them None
+        fileNames="",
+        nodeNames="",
         thumbnailFileName=str(thumbnail),
-        nodeNames=_("TumorSeg phantom (PET/CT and MR of a thigh)"),
         customDownloader=_download,
     )
 
@@ -43,10 +46,17 @@ def loadPhantom(seed: int = SEED, **arguments: object) -> dict[str, slicer.vtkMR
     from TumorSegLib import make_phantom
 
     phantom = make_phantom(seed, **{"region": REGION, **arguments})
-    return {role: _volume(volume.array, volume.grid.affine, role) for role, volume in phantom.images.items()}
+    return {role: addVolume(volume.array, volume.grid.affine, role) for role, volume in phantom.images.items()}
 
 
-def _volume(array: np.ndarray, affine: np.ndarray, role: str) -> slicer.vtkMRMLScalarVolumeNode:
+def addVolume(array: np.ndarray, affine: np.ndarray, role: str) -> slicer.vtkMRMLScalarVolumeNode:
+    """Adds an image to the scene, a PET as SUV.
+
+    Args:
+        array: voxels ``[k, j, i]``.
+        affine: IJK to RAS mm.
+        role: ``ct``, ``pet`` or ``mr_t1``, which gives the name and the window.
+    """
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", NAMES[role])
     slicer.util.updateVolumeFromArray(node, array)
     matrix = vtk.vtkMatrix4x4()

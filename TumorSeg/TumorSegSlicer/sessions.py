@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import weakref
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ from TumorSegSlicer.labelmaps import BINARY
 from TumorSegSlicer.states import Input, Saved, readState, textNode, textNodes, writeState
 
 if TYPE_CHECKING:
-    from TumorSegLib import Edit, Mask, Session
+    from TumorSegLib import Edit, Grid, Mask, Session
     from TumorSegLib.protocols import AutoEngine, BoxEngine, ClickEngine
 
 
@@ -56,6 +56,7 @@ class _Entry:
     engines: Engines
     settings: dict[str, Any]
     segment: tuple[Any, ...] | None  # tells whether the segment changed; None: unknown
+    place: np.ndarray  # of the segmentation, in the world, when the session was made
 
 
 class Sessions:
@@ -181,7 +182,7 @@ class Sessions:
             ArgumentError: the segment has no session any more.
         """
         entry = self._entry(segmentationNode, segmentId)
-        about = {"models": entry.engines.names(), "settings": entry.settings}
+        about = {"models": entry.engines.names(), "settings": entry.settings, "place": entry.place.tolist()}
         writeState(segmentationNode, segmentId, entry.inputs, about, text)
 
     def fromScene(self) -> list[Saved]:
@@ -223,23 +224,25 @@ class Sessions:
 
         images = {role: bridge.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items()}
         working = {"auto": engines.auto, "clicks": engines.clicks, "box": engines.box}
+        grid, place = next(iter(images.values())).grid, bridge.toWorld(node)
         settings: dict[str, Any] = {}
         problem, data, known, session = "", None, None, None
         if earlier is not None:
             settings, data, known = earlier.settings, earlier.session.to_json(), earlier.segment
+            data = _carriedAlong(data, earlier.place, place, grid)
         elif (text := textNode(node, segmentId)) is not None:
             saved, data = readState(node, text)
             settings, problem = dict(saved.settings), saved.problem
+            data = _carriedAlong(data, saved.place, place, grid)
         if data is not None:
             try:
                 session = Session.from_json(data, images, **working)
             except TumorSegError as error:
                 problem = str(error)
         if session is None:
-            grid = next(iter(images.values())).grid
             initial = Mask(grid, bridge.maskFromSegment(node, segmentId, grid))
             session, known = Session(images, **working, initial=initial), _segmentStamp(node, segmentId)
-        return _Entry(node, session, inputs, _imageStamp(inputs), engines, settings, known), problem
+        return _Entry(node, session, inputs, _imageStamp(inputs), engines, settings, known, place), problem
 
     def _observeSegments(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         if node.GetID() in self._observed:
@@ -278,6 +281,24 @@ class Sessions:
 def sessionText(session: Session) -> str:
     """A session as JSON text: prompts, voxels and undo steps. Slow for large ones, so made on the worker's thread."""
     return json.dumps(session.to_json())
+
+
+def _carriedAlong(data: Any, then: Sequence[Sequence[float]] | np.ndarray, now: np.ndarray, grid: Grid) -> Any:
+    """The data of a session whose segmentation and first image were moved in the world by one and the same transform.
+
+    Args:
+        data: of the library's session; comes back as it is where that is not so.
+        then, now: the segmentation's place, a matrix ``(4, 4)`` to RAS mm of the world.
+        grid: of the first image now.
+    """
+    from TumorSegLib import GeometryError, Grid
+
+    try:
+        former = np.array(data["grid"]["affine"], dtype=float)
+        moved = Grid(tuple(data["grid"]["shape"]), now @ np.linalg.inv(np.array(then, dtype=float)) @ former)
+    except (LookupError, TypeError, ValueError, np.linalg.LinAlgError, GeometryError):
+        return data  # damaged, which reading it tells in words, or written before places were
+    return {**data, "grid": {**data["grid"], "affine": grid.affine.tolist()}} if moved == grid else data
 
 
 def _observe(

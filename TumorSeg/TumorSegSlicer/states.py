@@ -7,7 +7,7 @@ nodes change but references follow.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,7 @@ class Saved:
         inputs: role to volume, in the session's order; those whose volume is no longer in the scene are left out.
         settings: as given to :meth:`Sessions.open`.
         summary: numbers of ``prompts``, ``steps`` in the history and ``undone`` ones among these.
+        place: of the segmentation then, a matrix ``(4, 4)`` to RAS mm of the world, as rows; empty if not known.
         problem: why it cannot be resumed, in words; empty if it can.
     """
 
@@ -49,6 +50,7 @@ class Saved:
     inputs: Mapping[str, Input] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, int] = field(default_factory=dict)
+    place: Sequence[Sequence[float]] = ()
     problem: str = ""
 
 
@@ -75,7 +77,7 @@ def writeState(
     Args:
         node, segmentId: the segment.
         inputs: role to volume, in the session's order.
-        about: ``models`` and ``settings``, see :class:`Saved`.
+        about: ``models``, ``settings`` and ``place``, see :class:`Saved`.
         session: JSON text of the library's session, taken over as it is since it is long.
     """
     text = textNode(node, segmentId) or _newTextNode(node, segmentId)
@@ -132,4 +134,5 @@ def _understood(
         inputs={role: Input(volume, assume) for role, (volume, assume) in volumes.items() if volume is not None},
         settings=dict(data["settings"]),
         summary=summary,
+        place=data.get("place", ()),
     )

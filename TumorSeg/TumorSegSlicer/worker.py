@@ -80,8 +80,12 @@ class Mailbox:
         if pauseSeconds > 0:
             time.sleep(pauseSeconds)
         count = self._waiting.qsize()
-        for _ in range(count):
-            self._waiting.get()()
+        for done in range(count):
+            try:
+                function = self._waiting.get_nowait()
+            except queue.Empty:  # a dialog that one of them opened had the rest delivered
+                return done
+            function()
         return count
 
 

@@ -36,6 +36,10 @@ class Signals:
         self._connected.remove(entry)
         return True
 
+    def disconnect_all(self) -> None:
+        """Forgets what tests and their modules connected."""
+        self._connected.clear()
+
     def send(self, signal: str, *arguments: Any) -> None:
         """Calls what is connected, as the application would; for the tests."""
         for name, function in list(self._connected):

@@ -27,6 +27,7 @@ from Testing.slicer.host.application import Application, MainWindow, Module
 from Testing.slicer.host.dialogs import Dialogs, intercept
 from Testing.slicer.host.scene import Scene
 from Testing.slicer.host.slice_views import LayoutManager
+from Testing.slicer.host.three_d_view import ThreeDView
 from Testing.slicer.host.ui_files import UiLoader
 
 WIDGET_MODULES = (ctk_widgets, mrml_widgets, segment_editor)  # importing them registers their widgets
@@ -243,11 +244,22 @@ class Host:
         QTest.mouseClick(slice_view, QtCore.Qt.MouseButton.LeftButton, pos=at)
         self.process_events()
 
+    @contextmanager
+    def three_d_view(self) -> Iterator[ThreeDView]:
+        """A 3D view in the free place beside the slice views, for as long as the context lasts."""
+        view = ThreeDView(self.app.applicationLogic(), self.scene)
+        QtWidgets.QWidget.layout(self.app.layout_manager.viewport()).addWidget(view, 0, 1)
+        try:
+            yield view
+        finally:
+            view.close_view()
+            view.setParent(None)
+
     def screenshot(self, path: str | Path, widget: QtWidgets.QWidget | None = None) -> None:
-        """Writes a picture of the window, or of one widget, as PNG; the folder is made."""
+        """Writes a picture of the window, or of one widget, as a small PNG; the folder is made."""
         self.process_events()
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-        if not (widget or self.window).grab().save(str(path)):
+        if not (widget or self.window).grab().save(str(path), quality=0):
             raise OSError(f"{path}: the screenshot cannot be written")
 
     # Life
@@ -261,6 +273,7 @@ class Host:
         self.packaging.clear()
         self.window.status_messages.clear()
         services.SampleDataLogic.sources.clear()
+        self.app.disconnect_all()
         QtCore.QSettings().clear()
         self.app.has_main_window, self.app.testing = True, False
 

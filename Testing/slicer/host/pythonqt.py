@@ -10,8 +10,10 @@ Not as in PythonQt: ``sizeHint`` and ``minimumSizeHint`` stay methods, and enums
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import numbers
+import sys
 import types
 import weakref
 from collections.abc import Callable, Iterator
@@ -249,8 +251,19 @@ def _single_shot(milliseconds: int, function: Callable[[], Any]) -> None:
     timer.start(int(milliseconds))
 
 
+def _lend_references() -> None:
+    """PySide6 6.12 lets go of a reference to None or a bool that it does not own in nearly every call.
+
+    Before Python 3.12, which made those objects immortal, they ran out after some hundred tests and ended the process.
+    """
+    if sys.version_info < (3, 12):
+        for each in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(each)).value += 2**40  # CPython keeps the count first in an object
+
+
 def patch() -> None:
     """Gives the classes of PySide6 PythonQt's idiom; once a process."""
+    _lend_references()
     for cls in list(_classes()):
         _make_attributes(cls)
         if "__getattribute__" in cls.__dict__:

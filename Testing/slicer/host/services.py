@@ -118,6 +118,17 @@ class SampleDataSource:
     loadFileProperties: dict[str, Any] = field(default_factory=dict)
     checksums: Any = None
 
+    def __post_init__(self) -> None:
+        """As in Slicer, where it is easily overlooked, as one fails at the start of the application only."""
+        lists = [_as_items(each) for each in (self.uris, self.fileNames, self.nodeNames)]
+        if len({len(each) for each in lists}) != 1:
+            raise ValueError(f"uris, fileNames and nodeNames must have the same length, got {lists}")
+
+
+def _as_items(value: Any) -> list[Any]:
+    """One or several, as a list; raises ``TypeError`` for None."""
+    return [value] if isinstance(value, str) else list(value)
+
 
 class SampleDataLogic:
     """``SampleData.SampleDataLogic``: keeps what is registered; only a source that makes its data itself can be had."""

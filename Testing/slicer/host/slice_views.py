@@ -8,14 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import slicer
 import vtk
-import vtkmodules.vtkInteractionStyle
-import vtkmodules.vtkRenderingFreeType
-import vtkmodules.vtkRenderingOpenGL2  # noqa: F401 - these register what vtk's factories make
 from PySide6 import QtCore, QtGui, QtWidgets
-from vtkmodules.util.numpy_support import vtk_to_numpy
+
+from Testing.slicer.host.rendered_view import RenderedView
 
 MANAGERS = (
     "vtkMRMLVolumeGlyphSliceDisplayableManager",
@@ -38,16 +35,21 @@ BUTTONS = {
 }
 
 
-class SliceView(QtWidgets.QWidget):
+class SliceView(RenderedView):
     """``qMRMLSliceView``: one slice, drawn by VTK."""
 
     def __init__(self, application_logic: Any, scene: Any, name: str, orientation: str) -> None:
         super().__init__()
-        self.setMinimumSize(60, 60)
         self.setMouseTracking(True)
-        self._picture: Any = None
-        self._make_window()
-        self._make_managers(application_logic)
+        self._renderer.GetActiveCamera().ParallelProjectionOn()
+        self._image = _image_actor()
+        self._renderer.AddViewProp(self._image)
+        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+        self._group = self.add_managers(application_logic, factory, MANAGERS)
+        self._style = slicer.vtkMRMLSliceViewInteractorStyle()
+        self._style.SetDisplayableManagers(self._group)
+        self._interactor.SetInteractorStyle(vtk.vtkInteractorStyleUser())
+        self._style.SetInteractor(self._interactor)
         self._logic = slicer.vtkMRMLSliceLogic()
         self._logic.SetMRMLApplicationLogic(application_logic)
         application_logic.GetSliceLogics().AddItem(self._logic)
@@ -56,75 +58,25 @@ class SliceView(QtWidgets.QWidget):
         self._node = self._logic.AddSliceNode(name)
         self._node.SetOrientation(orientation)
         self._group.SetMRMLDisplayableNode(self._node)
-        followed = ((self._group, vtk.vtkCommand.UpdateEvent), (self._logic, vtk.vtkCommand.ModifiedEvent))
-        self._tags = [(obj, obj.AddObserver(event, self._changed)) for obj, event in followed]
-
-    def _make_window(self) -> None:
-        self._renderer = vtk.vtkRenderer()
-        self._renderer.GetActiveCamera().ParallelProjectionOn()
-        self._window = vtk.vtkRenderWindow()
-        self._window.SetOffScreenRendering(1)
-        self._window.SetShowWindow(False)
-        self._window.SetMultiSamples(0)
-        self._window.AddRenderer(self._renderer)
-        self._interactor = vtk.vtkGenericRenderWindowInteractor()
-        self._interactor.SetRenderWindow(self._window)
-        self._interactor.Initialize()
-        mapper = vtk.vtkImageMapper()
-        mapper.SetColorWindow(255)
-        mapper.SetColorLevel(127.5)
-        self._image = vtk.vtkActor2D()
-        self._image.SetMapper(mapper)
-        self._image.GetProperty().SetDisplayLocationToBackground()
-        self._renderer.AddViewProp(self._image)
-
-    def _make_managers(self, application_logic: Any) -> None:
-        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
-        factory.SetMRMLApplicationLogic(application_logic)
-        for manager in MANAGERS:
-            if not factory.IsDisplayableManagerRegistered(manager):
-                factory.RegisterDisplayableManager(manager)
-        self._group = slicer.vtkMRMLDisplayableManagerGroup()
-        self._group.SetRenderer(self._renderer)
-        self._group.Initialize(factory, self._renderer)
-        self._style = slicer.vtkMRMLSliceViewInteractorStyle()
-        self._style.SetDisplayableManagers(self._group)
-        self._interactor.SetInteractorStyle(vtk.vtkInteractorStyleUser())
-        self._style.SetInteractor(self._interactor)
-
-    def _changed(self, *_: Any) -> None:
-        self._picture = None
-        self.update()
+        self.follow(self._logic, vtk.vtkCommand.ModifiedEvent)
 
     def close_view(self) -> None:
         """Lets go of the scene; the view is of no use afterwards."""
-        for obj, tag in self._tags:
-            obj.RemoveObserver(tag)
         self._style.SetInteractor(None)
         self._group.SetMRMLDisplayableNode(None)
         self._logic.SetMRMLScene(None)
-        self._window.Finalize()
+        super().close_view()
 
     # As in Slicer
 
     def mrmlSliceNode(self) -> Any:
         return self._node
 
-    def renderWindow(self) -> Any:
-        return self._window
-
-    def scheduleRender(self) -> None:
-        self._changed()
-
     def forceRender(self) -> None:
         if self._logic.GetImageDataConnection():
             self._image.GetMapper().SetInputConnection(self._logic.GetImageDataConnection())
         self._image.SetVisibility(bool(self._logic.GetImageDataConnection()))
-        self._window.Render()
-        width, height = self._window.GetSize()
-        pixels = vtk.vtkUnsignedCharArray()
-        self._window.GetRGBACharPixelData(0, 0, width - 1, height - 1, 0, pixels)
-        self._picture = np.ascontiguousarray(vtk_to_numpy(pixels).reshape(height, width, 4)[::-1])
+        super().forceRender()
 
     def convertXYZToRAS(self, xyz: Sequence[float]) -> list[float]:
         return list(self._node.GetXYToRAS().MultiplyPoint([*xyz, 1.0])[:3])
@@ -136,25 +88,9 @@ class SliceView(QtWidgets.QWidget):
 
     # Qt's events
 
-    def picture(self) -> Any:
-        """What the view shows, ``[row, column, RGBA]`` uint8, rendered if anything has changed."""
-        if self._picture is None:
-            self.forceRender()
-        return self._picture
-
-    def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        picture = self.picture()
-        height, width, _ = picture.shape
-        image = QtGui.QImage(picture.data, width, height, QtGui.QImage.Format.Format_RGBX8888)
-        QtGui.QPainter(self).drawImage(0, 0, image)
-
     def resizeEvent(self, event: QtGui.QResizeEvent) -> None:
-        width, height = event.size().width(), event.size().height()
-        self._window.SetSize(width, height)
-        self._interactor.SetSize(width, height)
-        self._logic.ResizeSliceNode(width, height)
-        self._interactor.InvokeEvent("ConfigureEvent")
-        self._changed()
+        self._logic.ResizeSliceNode(event.size().width(), event.size().height())
+        super().resizeEvent(event)
 
     def _mouse(self, event: QtGui.QMouseEvent | QtGui.QEnterEvent, name: str) -> None:
         held, at = event.modifiers(), event.position()
@@ -178,6 +114,17 @@ class SliceView(QtWidgets.QWidget):
 
     def leaveEvent(self, event: QtCore.QEvent) -> None:
         self._interactor.InvokeEvent("LeaveEvent")
+
+
+def _image_actor() -> Any:
+    """Draws an image of 8 bits as it is, behind all else."""
+    mapper = vtk.vtkImageMapper()
+    mapper.SetColorWindow(255)
+    mapper.SetColorLevel(127.5)
+    image = vtk.vtkActor2D()
+    image.SetMapper(mapper)
+    image.GetProperty().SetDisplayLocationToBackground()
+    return image
 
 
 class SliceWidget(QtWidgets.QWidget):

@@ -40,7 +40,12 @@ def registerSample():
     import SampleData
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="Tiny", sampleName="TinyCube", customDownloader=lambda source: TinyLogic().makeCube()
+        category="Tiny",
+        sampleName="TinyCube",
+        uris="",
+        fileNames="",
+        nodeNames="",
+        customDownloader=lambda source: TinyLogic().makeCube(),
     )
 
 

@@ -1,0 +1,161 @@
+"""What the panel adds to the library's own time, on the test host: PET/CT of 512 x 512 x 200 voxels, models that ship.
+
+A gap is how long the GUI's event loop stood still. The first segmentation loads PyTorch and the model; the second is
+inference alone. Of a click, the overhead is the time from the point placed to the voxels in the segment, less what the
+library took for it on the worker's thread.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from Testing.slicer.module import TUMORSEG
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+    from TumorSegLib import Mask
+
+PATIENCE_SECONDS, CLICKS, CANCEL_AFTER_SECONDS = 600.0, 10, 3.0
+
+
+def run(shape: tuple[int, int, int]) -> None:
+    """Prints seconds to build the panel, gaps in ms, the overhead of clicks in ms and seconds until Cancel works."""
+    from Testing.slicer.host.host import boot
+
+    with boot() as host:
+        started = time.perf_counter()
+        desk = _Desk(host, host.load_module(TUMORSEG))
+        built = time.perf_counter() - started
+        _print("panel", {"built_seconds": built, "torch_imported": "torch" in sys.modules})
+        truth = desk.choose_images(shape)
+        for name in ("first segmentation", "second segmentation"):
+            _print(name, _gaps(*desk.press("segmentButton")))
+        _print("cancel", desk.cancel())
+        _print("clicks", desk.click(truth))
+
+
+class _Desk:
+    """A user at the panel, with a clock."""
+
+    def __init__(self, host: Host, widget: Any) -> None:
+        self.host, self.ui, self.panel = host, widget.ui, widget.panel
+        self.context = widget.panel.context
+        self.ct: Any = None
+
+    def choose_images(self, shape: tuple[int, int, int]) -> Mask:
+        """Puts PET/CT of a phantom into the scene and chooses them; the tumour in it is returned."""
+        from TumorSegSlicer.sample_data import addVolume
+
+        from Testing.benchmarks.cases import clinical_case
+
+        images, truth = clinical_case(shape)
+        nodes = {role: addVolume(image.array, image.grid.affine, role) for role, image in images.items()}
+        self.ct = nodes["ct"]
+        self.ui.ctSelector.setCurrentNode(nodes["ct"])
+        self.ui.petSelector.setCurrentNode(nodes["pet"])
+        return truth
+
+    def press(self, button: str) -> tuple[float, list[float]]:
+        """Seconds until the panel is done, and gaps."""
+        started = time.perf_counter()
+        with self.host.heartbeat() as gaps:
+            getattr(self.ui, button).click()
+            self._wait(lambda: not self.context.busy)
+        return time.perf_counter() - started, gaps
+
+    def cancel(self) -> dict[str, float]:
+        """Presses Segment and, while it works, Cancel."""
+        self.ui.segmentButton.click()
+        wanted = time.perf_counter() + CANCEL_AFTER_SECONDS
+        self._wait(lambda: time.perf_counter() > wanted)
+        started = time.perf_counter()
+        self.ui.cancelButton.click()
+        self._wait(lambda: not self.context.busy)
+        return {"seconds": time.perf_counter() - started}
+
+    def click(self, truth: Mask) -> dict[str, Any]:
+        """Places points on random voxels in and near the tumour."""
+        actions, library = self.context.logic.actions, []
+        plain = actions.click
+        actions.click = lambda *arguments: _clocked(plain(*arguments), library)
+        overheads, totals, ended = [], [], []
+        self.context.onEdited.append(lambda: ended.append(time.perf_counter()))
+        places = list(_places(truth))
+        with self.host.heartbeat() as gaps:
+            for ras, positive in places:
+                library.clear()
+                ended.clear()
+                started = self._place(ras, positive)
+                self._wait(lambda: ended)
+                totals.append(ended[0] - started)
+                overheads.append(totals[-1] - sum(library))
+                self._wait(lambda: not self.context.unsaved)
+        return {
+            "clicks": len(totals),
+            "total_median_ms": 1000 * float(np.median(totals)),
+            "overhead_median_ms": 1000 * float(np.median(overheads)),
+            "overhead_largest_ms": 1000 * max(overheads),
+            "gap_largest_ms": max(gaps),
+        }
+
+    def _place(self, ras: tuple[float, float, float], positive: bool) -> float:
+        """Places a point as a view does, and returns when."""
+        import slicer
+
+        button = self.ui.positiveButton if positive else self.ui.negativeButton
+        if not button.checked:
+            button.click()
+        points = slicer.mrmlScene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID())
+        started = time.perf_counter()
+        points.AddControlPointWorld(*ras)
+        return started
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        self.host.wait_until(condition, "the panel", PATIENCE_SECONDS)
+
+
+def _clocked(action: Any, seconds: list[float]) -> Iterator[Any]:
+    """An action, its tasks' seconds noted."""
+    result = None
+    try:
+        task = next(action)
+        while True:
+            result = yield _noting(task, seconds)
+            task = action.send(result)
+    except StopIteration as stop:
+        return stop.value
+
+
+def _noting(task: Any, seconds: list[float]) -> Any:
+    def timed(progress: Any, cancel: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return task(progress, cancel)
+        finally:
+            seconds.append(time.perf_counter() - started)
+
+    return timed
+
+
+def _places(truth: Mask) -> Iterator[tuple[tuple[float, float, float], bool]]:
+    """RAS mm of voxels, in turn one in the tumour and one a few voxels beside it."""
+    inside = np.argwhere(truth.array)[:, ::-1]
+    chosen = np.random.default_rng(0).choice(inside, CLICKS)
+    for number, ijk in enumerate(chosen):
+        positive = number % 2 == 0
+        r, a, s = truth.grid.to_ras(ijk if positive else inside.max(axis=0) + 2).tolist()
+        yield (r, a, s), positive
+
+
+def _gaps(seconds: float, gaps: list[float]) -> dict[str, float]:
+    return {"seconds": seconds, "gap_largest_ms": max(gaps), "gap_p99_ms": float(np.percentile(gaps, 99))}
+
+
+def _print(name: str, figures: dict[str, Any]) -> None:
+    values = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items())
+    print(f"{name}: {', '.join(values)}", flush=True)

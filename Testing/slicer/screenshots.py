@@ -1,0 +1,150 @@
+"""Takes the pictures of the Slicer module that the documentation shows.
+
+Panel, models and views are the real ones; the test host (Testing/slicer/host) stands in for the application. The images
+are those of a phantom, so that nobody is in the pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from Testing.slicer.module import REPOSITORY, ras_of
+from Testing.slicer.test_end_to_end import PATIENCE, Desk, missed
+from TumorSegLib import make_phantom
+from TumorSegLib.demo import REGION, SEED
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+    from Testing.slicer.host.three_d_view import ThreeDView
+
+#: The window with panel and views, and the whole panel, which is higher than the window.
+WINDOW, PANEL = "screenshot.png", "screenshot-panel.png"
+WINDOW_SIZE, PANEL_SIZE = (1140, 790), (430, 1500)
+PANEL_WIDTH = 466
+# Share of the image that a slice view shows, so that the thigh fills it; the axial one has the legend, too.
+SHOWN = {"Red": 0.86, "Green": 0.78, "Yellow": 0.78}
+LEGEND_MM = 14
+# The 3D view shows so much of the thigh round the tumour.
+AROUND_MM = 15
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Takes both pictures and says where they are."""
+    parser = argparse.ArgumentParser(prog="python -m Testing.slicer.screenshots", description=__doc__)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        default=REPOSITORY / "Resources",
+        help=f"gets {WINDOW} and {PANEL} (default: %(default)s)",
+    )
+    folder = parser.parse_args(arguments).output
+    from Testing.slicer.host.host import boot
+
+    with boot() as host:
+        for path in take(host, folder):
+            sys.stdout.write(f"{path}: {path.stat().st_size / 1000:.0f} kB\n")
+        host.raise_error()
+    return 0
+
+
+def take(host: Host, folder: Path, **phantom: Any) -> tuple[Path, Path]:
+    """Segments and corrects a phantom through the panel, and takes the pictures of window and panel.
+
+    Args:
+        host: with an empty scene.
+        folder: made if absent.
+        phantom: arguments of :func:`TumorSegLib.make_phantom`; by default those of ``tumorseg demo``.
+    """
+    desk = Desk(host)
+    size = host.window.size
+    with host.three_d_view() as view:
+        give_panel_its_width(host)
+        places = work(desk, phantom or {"seed": SEED, "region": REGION})
+        show(desk, places)
+        look_at_tumour(desk, view)
+        desk.ui.inputsSection.collapsed = True
+        host.screenshot(folder / WINDOW)
+    desk.ui.inputsSection.collapsed = False
+    host.window.resize(*PANEL_SIZE)
+    host.screenshot(folder / PANEL, desk.widget.parent)
+    host.window.resize(size)
+    return folder / WINDOW, folder / PANEL
+
+
+def give_panel_its_width(host: Host) -> None:
+    """As narrow as panels are in Slicer, in a window of a size that can be read in a document."""
+    import qt
+
+    host.window.resize(*WINDOW_SIZE)
+    host.window.show()
+    host.window.resizeDocks([host.window.findChild(qt.QDockWidget)], [PANEL_WIDTH], qt.Qt.Horizontal)
+
+
+def work(desk: Desk, phantom: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
+    """Contours the tumour as a user would: at the press of a button, then two clicks, then measured.
+
+    Returns:
+        View to the voxel (i, j, k) that it should show: where it was clicked, or the middle of the tumour.
+    """
+    from TumorSegSlicer.sample_data import loadPhantom
+
+    volumes = loadPhantom(**phantom)
+    truth = make_phantom(**phantom).tumour.array.astype(bool)
+    for name, role in (("ct", "ct"), ("pet", "pet"), ("mr", "mr_t1")):
+        getattr(desk.ui, f"{name}Selector").setCurrentNode(volumes[role])
+    desk.host.show(volumes["ct"])
+    found = desk.press("segmentButton").astype(bool)
+    places = {"Yellow": missed(~truth, truth), "Green": missed(truth, found)}
+    desk.ui.negativeButton.click()
+    found = desk.click("Green", places["Green"])
+    desk.ui.negativeButton.click()
+    places["Red"] = missed(found, truth)
+    desk.ui.positiveButton.click()
+    desk.click("Red", places["Red"])
+    desk.ui.positiveButton.click()
+    desk.press("measureButton")
+    return places
+
+
+def show(desk: Desk, places: dict[str, tuple[int, int, int]]) -> None:
+    """Lays the probability over the slices at some places, under a contour that shows."""
+    import slicer
+
+    desk.ui.opacitySlider.value = 0.4
+    desk.ui.overlaySelector.setCurrentIndex(1)
+    desk.host.wait_until(lambda: not desk.context.busy, "the overlay", PATIENCE)
+    for view, ijk in places.items():
+        widget = desk.host.app.layout_manager.sliceWidget(view)
+        widget.fitSliceToBackground()
+        node = widget.mrmlSliceNode()
+        node.JumpSliceByOffsetting(*ras_of(desk.ct, ijk))
+        width, height, depth = node.GetFieldOfView()
+        node.SetFieldOfView(width * SHOWN[view], height * SHOWN[view], depth)
+    red = desk.host.app.layout_manager.sliceWidget("Red")
+    red.mrmlSliceNode().SetXYZOrigin(LEGEND_MM, 0, 0)
+    display = desk.target[0].GetDisplayNode()
+    display.SetSliceIntersectionThickness(2)
+    display.SetOpacity2DFill(0.15)
+    (legend,) = slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode")
+    legend.AddViewNodeID("vtkMRMLSliceNodeRed")
+    legend.SetPosition(0.98, 0.5)
+
+
+def look_at_tumour(desk: Desk, view: ThreeDView) -> None:
+    """Shows the surface on the axial slice."""
+    desk.ui.surfaceCheckBox.checked = True
+    desk.host.app.layout_manager.sliceWidget("Red").mrmlSliceNode().SetSliceVisible(True)
+    view.mrmlViewNode().SetBoxVisible(False)
+    view.mrmlViewNode().SetAxisLabelsVisible(False)
+    bounds = [0.0] * 6
+    desk.target[0].GetRASBounds(bounds)
+    view.look(20, 25, [limit + (AROUND_MM if n % 2 else -AROUND_MM) for n, limit in enumerate(bounds)])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

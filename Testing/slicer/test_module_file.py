@@ -1,0 +1,89 @@
+"""TumorSeg.py itself: what Slicer is told of the module, its sample data, its own test, and whose settings it shows."""
+
+from __future__ import annotations
+
+import unittest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from Testing.slicer.desk import Desk
+from Testing.slicer.module import TUMORSEG
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+
+def test_modules_that_its_code_needs_are_named(host: Host) -> None:
+    import slicer
+
+    host.load_module(TUMORSEG, with_panel=False)
+    needed = set(slicer.modules.tumorseg.dependencies)
+    assert {"Segmentations", "Markups", "Volumes", "SegmentEditor", "Colors", "SampleData"} == needed
+
+
+def test_the_phantom_is_sample_data(host: Host) -> None:
+    import SampleData
+    import slicer
+
+    host.load_module(TUMORSEG, with_panel=False)
+    (source,) = SampleData.SampleDataLogic.sources
+    assert source.category == "TumorSeg"
+    assert Path(source.thumbnailFileName).is_file()
+    SampleData.downloadSample(source.sampleName)
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    assert [volume.GetName() for volume in volumes] == ["Phantom CT", "Phantom PET", "Phantom T1 MR"]
+    assert slicer.util.arrayFromVolume(volumes[1]).max() > 3
+
+
+@pytest.mark.slow
+def test_its_own_test_passes_with_the_models_that_ship(host: Host) -> None:
+    python = host.load_module(TUMORSEG, with_panel=False)
+    result = unittest.TestResult()
+    python.TumorSegTest().run(result)
+    assert (result.testsRun, result.errors, result.failures, result.skipped) == (1, [], [], [])
+
+
+def test_its_own_test_is_skipped_where_packages_are_missing(host: Host) -> None:
+    python = host.load_module(TUMORSEG, with_panel=False)
+    host.packaging.missing = {"torch"}
+    result = unittest.TestResult()
+    python.TumorSegTest().run(result)
+    ((_, why),) = result.skipped
+    assert "torch" in why
+    assert result.errors == result.failures == []
+
+
+def test_a_scene_that_was_opened_is_shown_once_it_is_complete(host: Host, tmp_path: Path) -> None:
+    import slicer
+
+    desk = Desk(host)
+    found = desk.find()
+    node, segment = desk.node.GetName(), desk.segment
+    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene")
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(False)
+    batches: list[bool] = []
+    plain = desk.widget.panel.sceneChanged
+    desk.widget.panel.sceneChanged = lambda: (batches.append(bool(slicer.mrmlScene.IsBatchProcessing())), plain())
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    assert batches
+    assert not any(batches)
+    assert (desk.node.GetName(), desk.segment) == (node, segment)
+    desk.volumes = {"ct": desk.context.parameters.ct}
+    np.testing.assert_array_equal(desk.mask(), found)
+
+
+def test_what_goes_on_in_other_batches_leaves_the_panel_alone(host: Host) -> None:
+    import slicer
+
+    desk = Desk(host)
+    desk.find()
+    calls: list[Any] = []
+    desk.widget.panel.sceneChanged = lambda: calls.append(None)
+    slicer.mrmlScene.StartState(slicer.mrmlScene.BatchProcessState)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Other")
+    slicer.mrmlScene.EndState(slicer.mrmlScene.BatchProcessState)
+    assert calls == []

@@ -1,0 +1,88 @@
+"""The pictures of the module: they show something, and the documents name those that are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from Testing.slicer import screenshots
+from Testing.slicer.module import OUTPUT, REPOSITORY, SMALL
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+LARGEST_BYTES = 300_000
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
+
+
+def picture(path: Path) -> np.ndarray:
+    """``[row, column, RGB]``, 0 to 1."""
+    from matplotlib.image import imread
+
+    return np.asarray(imread(path)[..., :3])
+
+
+def near(pixels: np.ndarray, colour: tuple[float, ...], tolerance: float = 0.02) -> np.ndarray:
+    """Which pixels have about a colour."""
+    return np.abs(pixels - colour).max(axis=-1) <= tolerance
+
+
+def below_its_bar(pixels: np.ndarray, colour: str) -> np.ndarray:
+    """The slice view under the bar of its colour."""
+    bar = tuple(int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5))
+    rows = np.flatnonzero(near(pixels, bar).sum(axis=1) > 100)
+    columns = np.flatnonzero(near(pixels[rows[0]], bar))
+    return pixels[rows[-1] + 1 : rows[-1] + 300, columns[0] : columns[-1]]
+
+
+def test_pictures_of_a_small_phantom_show_contour_surface_and_panel(host: Host) -> None:
+    import slicer
+
+    from Testing.slicer.host.slice_views import VIEWS
+
+    size = host.window.size
+    window, panel = (picture(path) for path in screenshots.take(host, OUTPUT, **SMALL))
+    assert host.window.size == size
+    assert host.dialogs.texts == []
+    (node,) = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    contour = tuple(node.GetSegmentation().GetNthSegment(0).GetColor())
+    assert window.shape[1::-1] == screenshots.WINDOW_SIZE
+    views = {name: below_its_bar(window, colour) for name, _, _, colour in VIEWS}
+    for name, view in views.items():
+        assert near(view, contour).sum() > 50, f"no contour in {name}"
+        grey = (np.ptp(view, axis=-1) < 0.02) & (view[..., 0] > 0.2) & (view[..., 0] < 0.9)
+        assert grey.mean() > 0.1, f"no CT in {name}"
+    space = window[: window.shape[0] // 2 - 20, -views["Yellow"].shape[1] :]
+    red, green, blue = np.moveaxis(space, -1, 0)
+    assert ((red > 2 * green) & (red > 2 * blue)).mean() > 0.03, "no surface in 3D"
+    assert ((blue > red) & (blue > 0.5)).mean() > 0.03, "no background in 3D"
+    assert panel.shape[0] > 1200
+    for rows in np.array_split(panel, 10):
+        assert (rows.max(axis=-1) < 0.3).sum() > 100, "no text in a part of the panel"
+
+
+def test_the_pictures_that_ship_are_there_and_small() -> None:
+    for name in (screenshots.WINDOW, screenshots.PANEL):
+        file = REPOSITORY / "Resources" / name
+        assert 20_000 < file.stat().st_size < LARGEST_BYTES
+        assert f"Resources/{name}" in "".join((REPOSITORY / document).read_text("utf-8") for document in DOCUMENTS)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_documents_name_pictures_that_are_there(document: str) -> None:
+    file = REPOSITORY / document
+    for text, target in re.findall(r"!\[([^]]*)\]\(([^)]+)\)", file.read_text("utf-8")):
+        assert text, f"{target} has no words for those who cannot see it"
+        assert (file.parent / target).is_file(), target
+
+
+def test_help_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        screenshots.main(["--help"])
+    said = capsys.readouterr().out
+    assert "python -m Testing.slicer.screenshots" in said
+    assert "--output" in said
