@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from TumorSegLib.boxes import NOTHING, bounding_box, fenced, slices, whole
+from TumorSegLib.boxes import NOTHING, bounding_box, corner, fenced, joined, moved, slices, whole
 from TumorSegLib.errors import ArgumentError, GeometryError
-from TumorSegLib.geometry import Box
-from TumorSegLib.guidance import obey
+from TumorSegLib.geometry import Box, Grid
+from TumorSegLib.guidance import LAW_MM, Hint, obey
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble, check_inside
 from TumorSegLib.protocols import (
@@ -243,24 +243,16 @@ class Session:
         engine, options = self._box_engine(), options or BoxOptions()
         with self._editing():
             clicks = self._prepare() if refine else None
-            held = self._segments.probability(self._active)
-            answer = engine.segment(
-                self._sliced(engine, options),
-                box,
-                options,
-                context=BoxContext.of(self.prompts, held, options, within),
-                progress=progress,
-                cancel=cancel,
-            )
-            prompts, start = self.prompts.with_box(box), held.copy()
-            _put(start, answer, added=box.thin_axis(self.grid) is not None)
-            obey(start, prompts.hints(), self.grid.spacing, certain=255)
-            info = {**answer.info}
+            held, ready = self._segments.probability(self._active), self._sliced(engine, options)
+            context = BoxContext.of(self.prompts, held, options, within)
+            answer = engine.segment(ready, box, options, context=context, progress=progress, cancel=cancel)
+            prompts = self.prompts.with_box(box)
+            part = _put(held, answer, prompts.hints(), self.grid, added=box.thin_axis(self.grid) is not None)
             if clicks is not None:
-                refined = clicks.refine(self._prepared, start, prompts, cancel)
-                _put(start, refined, fence=within)
-                info["refined"] = refined.info
-            return self._segments.commit(self._active, whole(self.grid.shape), start, prompts, info)
+                start = held.copy()
+                start[slices(part.box)] = part.probability
+                part = _joined(start, part, clicks.refine(self._prepared, start, prompts, cancel), within)
+            return self._segments.commit(self._active, part.box, part.probability, prompts, part.info)
 
     def replace_mask(self, mask: Mask) -> Edit:
         """Takes over a mask edited with other tools as the active segment; what is not background is tumour.
@@ -323,8 +315,7 @@ class Session:
             RoleError: the first image has another role than the session's.
         """
         session = cls(images, auto=auto, clicks=clicks, box=box)
-        restored = segments_from_json(data, session.grid, list(images))
-        session._segments, session._initial, session._active = restored
+        session._segments, session._initial, session._active = segments_from_json(data, session.grid, list(images))
         return session
 
     @contextmanager
@@ -383,8 +374,24 @@ class Session:
             return self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)
 
 
-def _put(probability: Bytes, answer: Refinement, added: bool = False, fence: BoxPrompt | None = None) -> None:
-    """Writes an answer into a probability, in place, or adds it to what is there; nothing is added outside a fence."""
-    at = slices(answer.box)
-    values = np.maximum(probability[at], answer.probability) if added else answer.probability
-    probability[at] = fenced(probability[at], values, answer.box, fence.box) if fence else values
+def _put(held: Bytes, answer: Refinement, hints: Sequence[Hint], grid: Grid, added: bool) -> Refinement:
+    """The part that an answer and the law of hints may change, with the answer put into, or added to, what it held."""
+    boxes, reach = [answer.box], np.ceil(LAW_MM / np.array(grid.spacing)) + 1
+    for hint in hints:
+        low = np.maximum(hint.points.min(axis=0) - reach, 0).astype(int).tolist()
+        high = np.minimum(hint.points.max(axis=0) + reach + 1, grid.size).astype(int).tolist()
+        boxes.append(((low[0], high[0]), (low[1], high[1]), (low[2], high[2])))
+    box = joined(boxes)
+    back = [-n for n in corner(box)]
+    values, at = held[slices(box)].copy(), slices(moved(answer.box, back))
+    values[at] = np.maximum(values[at], answer.probability) if added else answer.probability
+    obey(values, [Hint(hint.points + back, hint.positive) for hint in hints], grid.spacing, certain=255)
+    return Refinement(box, values, answer.info)
+
+
+def _joined(start: Bytes, part: Refinement, refined: Refinement, within: BoxPrompt | None) -> Refinement:
+    """A part of a start and its correction, which adds nothing outside the region, as one; the start is overwritten."""
+    at, box = slices(refined.box), joined([part.box, refined.box])
+    values = refined.probability
+    start[at] = fenced(start[at], values, refined.box, within.box) if within else values
+    return Refinement(box, start[slices(box)], {**part.info, "refined": refined.info})

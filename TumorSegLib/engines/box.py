@@ -97,16 +97,17 @@ class BoxEngine:
 
     def __init__(self, spec: ModelSpec, network: Sam, runtime: Runtime) -> None:
         self.spec = spec
-        self._runtime = runtime
         self.model = SliceModel(spec, network, runtime)
 
     @property
     def info(self) -> dict[str, Any]:
         """JSON-ready: model, version, checksum of the weights, device and precision."""
-        return describe(self.spec, self._runtime)
+        return describe(self.spec, self.model.runtime)
 
     def prepare(self, images: Images, options: BoxOptions | None = None) -> Slices:
         """Windows the image that is to be shown, on the grid of the first; slices are embedded when needed.
+
+        Where an earlier case did not fit on the GPU, so that the network moved to the CPU, it moves back.
 
         Args:
             images: role to image.
@@ -123,6 +124,7 @@ class BoxEngine:
         if role not in images:
             raise RoleError(f"there is no image {role!r}; there are {', '.join(images)}")
         grid, volume = next(iter(images.values())).grid, images[role]
+        self.model.return_to_device()
         with memory_errors(f"to prepare images for {self.spec.name!r}"):
             window = window_of(volume, options.ct_window)
             shown = resample(volume, grid, outside=window.outside)
@@ -180,7 +182,7 @@ class BoxEngine:
         Raises:
             ArgumentError: the box leaves the image, or the region does or does not hold the box.
             Cancelled: ``cancel`` returned True.
-            ResourceError: memory does not suffice.
+            ResourceError: memory does not suffice, not even on the CPU.
         """
         context = context or BoxContext()
         region = context.within.box if context.within else whole(prepared.grid.shape)

@@ -9,7 +9,7 @@ import torch
 
 from TumorSegLib.engines.views import View
 
-#: Bytes kept: 256 slices of LiteMedSAM or SAM, as float16.
+#: Bytes kept, in main memory: 256 slices of LiteMedSAM or SAM, as float16.
 BUDGET = 512 * 2**20
 # Slices answered in one go, and encoded on a GPU; more gain nothing and make cancelling slow.
 BATCH = 4

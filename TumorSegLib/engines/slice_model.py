@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +19,9 @@ from TumorSegLib.engines.sam import PIXELS, Points, Sam
 from TumorSegLib.engines.timing import Clock
 from TumorSegLib.engines.views import FloatStack, View
 from TumorSegLib.engines.workers import workers
-from TumorSegLib.errors import Cancelled, ModelError
+from TumorSegLib.errors import Cancelled, ModelError, ResourceError
 from TumorSegLib.geometry import FloatArray
-from TumorSegLib.memory import memory_errors
+from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.protocols import Cancel, Progress
 from TumorSegLib.registry import ModelSpec
 
@@ -26,6 +29,9 @@ from TumorSegLib.registry import ModelSpec
 MASK_LOGIT = 10.0
 #: Points of one slice: row and column in voxels of the view, and whether they lie in the tumour.
 SlicePoint = tuple[float, float, bool]
+# Where networks are read to, and where they go when memory does not suffice elsewhere.
+ON_CPU = Runtime(torch.device("cpu"), torch.float32)
+Answer = TypeVar("Answer")
 
 
 class Work:
@@ -75,24 +81,38 @@ class SlicePrompts:
 class SliceModel:
     """Embeds slices and answers prompts on them.
 
+    Where the memory of a GPU does not suffice it goes on one slice at a time, and where that is too much on the CPU, in
+    float32 and with a warning; :meth:`return_to_device` ends that.
+
     Raises :class:`ModelError` where the model's ``arguments`` do not say how the network wants its pixels, and
     :class:`ResourceError` where the device has no room for it.
+
+    Attributes:
+        runtime: where it computes now.
+        image_size: edge of the network's input in pixels.
     """
 
     def __init__(self, spec: ModelSpec, network: Sam, runtime: Runtime) -> None:
-        self._runtime = runtime
         pixels = str(spec.arguments.get("pixels"))
         if pixels not in PIXELS:
             raise ModelError(f"model {spec.name!r}: pixels {pixels!r} is not one of {', '.join(PIXELS)}")
         self._pixels = PIXELS[pixels]
-        with memory_errors(f"to put {spec.name!r} on {runtime.name}"):
-            self._network = network.eval().to(device=runtime.device)
-        self.image_size = self._network.image_size
+        self._name, self._network, self._wanted = spec.name, network.eval(), runtime
+        self.image_size = network.image_size
+        self.runtime, self._batch = ON_CPU, BATCH
+        self._place(runtime)
+
+    def return_to_device(self) -> None:
+        """Ends what a lack of memory led to: back to the device it was made for, unless that is still full."""
+        self._batch = BATCH
+        if self.runtime != self._wanted:
+            with suppress(ResourceError):
+                self._place(self._wanted)
 
     def embedded(
         self, kept: Embeddings, view: View, array: npt.NDArray[np.float32], numbers: Sequence[int], work: Work
     ) -> torch.Tensor:
-        """Embeddings of slices ``[n, channels, s, s]``, float16; those not kept yet are computed and kept.
+        """Embeddings of slices ``[n, channels, s, s]``, float16 on the CPU; those not kept yet are computed and kept.
 
         Args:
             kept: embeddings of slices of this image seen so far.
@@ -105,15 +125,14 @@ class SliceModel:
         missing = [number for number in numbers if found[number] is None]
         work.advance(len(found) - len(missing))
         stack = view.stack(array)
+
+        def keep(some: Sequence[int], embeddings: torch.Tensor) -> None:
+            for number, embedding in zip(some, embeddings):
+                found[number] = kept.keep(view, number, embedding)
+            work.advance(len(some))
+
         # A CPU is slower on several slices at once (LiteMedSAM on two cores: 0.48 s a slice alone, 0.56 s in pairs).
-        batch = 1 if self._runtime.device.type == "cpu" else BATCH
-        batches = [missing[first : first + batch] for first in range(0, len(missing), batch)]
-        with workers(self._runtime.device, len(batches)) as in_order:
-            encoded = iter(in_order(lambda some: self._encode(view, stack[some]), batches))
-            for some in batches:
-                for number, embedding in zip(some, next(encoded)):
-                    found[number] = kept.keep(view, number, embedding)
-                work.advance(len(some))
+        self._in_batches(lambda some: self._encode(view, stack[some]), missing, keep, on_cpu=1)
         work.clock.lap("encode")
         return torch.stack([embedding for embedding in found.values() if embedding is not None])
 
@@ -126,25 +145,30 @@ class SliceModel:
         images[:, :, :, view.pixels[1] :] = 0
         # Elsewhere than in TinyViT, which knows what must stay float32, bfloat16 moved contours (Dice 0.98 to float32).
         with self._precision(self._network.encodes_mixed):
-            return self._network.encode(images.to(self._runtime.device)).to(torch.float16)
+            return self._network.encode(images.to(self.runtime.device)).to("cpu", torch.float16)
 
     def answered(
         self, view: View, embeddings: torch.Tensor, prompts: SlicePrompts, work: Work
     ) -> tuple[FloatStack, FloatArray]:
         """Probabilities of slices ``[n, rows, columns]``, and the model's own estimates of their quality ``[n]``."""
         answers, scores = [], []
-        parts = [slice(first, first + BATCH) for first in range(0, len(embeddings), BATCH)]
-        with workers(self._runtime.device, len(parts)) as in_order:
-            for answer, score in in_order(lambda part: self._decode(view, embeddings[part], prompts.part(part)), parts):
-                answers.append(answer)
-                scores.append(score)
-                work.check()
+
+        def collect(_: Sequence[int], answered: tuple[torch.Tensor, torch.Tensor]) -> None:
+            answers.append(answered[0])
+            scores.append(answered[1])
+            work.check()
+
+        def decode(some: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+            part = slice(some[0], some[-1] + 1)
+            return self._decode(view, embeddings[part], prompts.part(part))
+
+        self._in_batches(decode, range(len(embeddings)), collect, on_cpu=BATCH)
         work.clock.lap("decode")
         return torch.cat(answers).numpy(), torch.cat(scores).double().numpy()
 
     @torch.inference_mode()
     def _decode(self, view: View, embeddings: torch.Tensor, prompts: SlicePrompts) -> tuple[torch.Tensor, torch.Tensor]:
-        device = self._runtime.device
+        device = self.runtime.device
         boxes, points, masks = view.to_pixels(prompts.rectangles).to(device), None, None
         if any(prompts.points):
             coordinates, labels = _padded(view, prompts.points)
@@ -157,9 +181,58 @@ class SliceModel:
             logits, scores = self._network.decode(embeddings.to(device).float(), boxes, points, masks)
         return torch.sigmoid(view.from_logits(logits[:, 0])).cpu(), scores[:, 0].cpu()
 
-    def _precision(self, enabled: bool = True) -> torch.autocast:
-        reduced = enabled and self._runtime.dtype is not torch.float32
-        return torch.autocast(self._runtime.device.type, self._runtime.dtype, reduced)
+    def _in_batches(
+        self,
+        compute: Callable[[Sequence[int]], Answer],
+        numbers: Sequence[int],
+        take: Callable[[Sequence[int], Answer], None],
+        on_cpu: int,
+    ) -> None:
+        """Computes some slices at a time and has the answers taken in order; sparingly where memory does not suffice.
+
+        Args:
+            compute: slices by their numbers.
+            numbers: of all slices.
+            take: is given numbers and their answer.
+            on_cpu: slices at a time on a CPU.
+        """
+        while numbers:
+            size = on_cpu if self.runtime.device.type == "cpu" else self._batch
+            batches = [numbers[first : first + size] for first in range(0, len(numbers), size)]
+            try:
+                with workers(self.runtime.device, len(batches)) as in_order:
+                    for some, answer in zip(batches, in_order(compute, batches)):
+                        take(some, answer)
+                        numbers = numbers[len(some) :]
+            except (RuntimeError, MemoryError) as error:
+                if self.runtime.device.type == "cpu" or not is_out_of_memory(error):
+                    raise
+            if numbers:  # not while there is the error, whose traceback holds what that try had in memory
+                self._save_memory()
+
+    def _save_memory(self) -> None:
+        """Goes on one slice at a time, or, where that was too much, on the CPU."""
+        torch.cuda.empty_cache()
+        if self._batch > 1:
+            self._batch = 1
+            return
+        full = self.runtime.name
+        self._place(ON_CPU)
+        warnings.warn(f"not enough memory on {full} for {self._name!r}: it goes on on the CPU, slower", stacklevel=2)
+
+    def _place(self, runtime: Runtime) -> None:
+        with memory_errors(f"to put {self._name!r} on {runtime.name}"):
+            try:
+                self._network.to(device=runtime.device)
+            except (RuntimeError, MemoryError):
+                self._network.to(device=self.runtime.device)  # some of its weights may have gone already
+                raise
+        self.runtime = runtime
+
+    def _precision(self, enabled: bool = True) -> AbstractContextManager[object]:
+        if not enabled or self.runtime.dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.runtime.device.type, self.runtime.dtype)
 
 
 def _padded(view: View, points: Sequence[Sequence[SlicePoint]]) -> Points:
