@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -69,6 +70,7 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndBatchProcessEvent, self.onBatchEnded)
+        self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
 
     def cleanup(self):
         """Called before the module is unloaded."""
@@ -94,6 +96,12 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Settings are kept in the scene, which is another one now."""
         self.outdated = True
         self.onBatchEnded()
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def onNodeRemoved(self, caller, event, node):
+        """Somebody removed the settings."""
+        if node is self.panel.context.parameters.parameterNode:
+            self.onSceneChanged(caller, event)
 
     def onBatchEnded(self, _caller=None, _event=None):
         """Slicer's own widgets take nothing to heart before."""

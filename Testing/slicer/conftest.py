@@ -1,12 +1,15 @@
-"""The test host, for tests of the Slicer module."""
+"""The test host, the module's logic and bare scenes, for tests of the Slicer module."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from Testing.slicer.desk import Case
+from Testing.slicer.module import TUMORSEG
 from Testing.slicer.tiny import TINY
 
 if TYPE_CHECKING:
@@ -45,3 +48,36 @@ def qt(host: Host) -> Any:
     import qt
 
     return qt
+
+
+@pytest.fixture
+def case(host: Host) -> Iterator[Case]:
+    """A phantom with the logic of the module, without a window."""
+    made = Case(host.load_module(TUMORSEG, with_panel=False))
+    yield made
+    made.logic.close()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Any]:
+    """An empty scene without the host."""
+    from Testing.slicer.scene import empty_scene
+
+    with empty_scene(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def dropped() -> list[tuple[str, str]]:
+    """Node and segment of the sessions that the store dropped."""
+    return []
+
+
+@pytest.fixture
+def store(scene: Any, dropped: list[tuple[str, str]]) -> Iterator[Any]:
+    """The sessions of the empty scene."""
+    from Testing.slicer.scene import sessions
+
+    made = sessions.Sessions(scene, lambda *key: dropped.append(key))
+    yield made
+    made.close()

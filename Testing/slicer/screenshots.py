@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 #: The window with panel and views, and the whole panel, which is higher than the window.
 WINDOW, PANEL = "screenshot.png", "screenshot-panel.png"
-WINDOW_SIZE, PANEL_SIZE = (1140, 790), (430, 1500)
+WINDOW_SIZE, PANEL_SIZE = (1140, 790), (430, 800)
 PANEL_WIDTH = 466
 # Share of the image that a slice view shows, so that the thigh fills it; the axial one has the legend, too.
 SHOWN = {"Red": 0.86, "Green": 0.78, "Yellow": 0.78}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,6 @@ from Testing.slicer.scene import (
     add_volume,
     box_edit,
     bridge,
-    empty_scene,
     layers,
     moved,
     paint,
@@ -35,12 +32,6 @@ from Testing.slicer.scene import (
 from TumorSegLib import ArgumentError, BoxPrompt, GeometryError, Grid, Session, SuvError, TumorSegError
 
 BODY = "{SUVbw}g/ml"
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Any]:
-    with empty_scene(tmp_path) as made:
-        yield made
 
 
 # Volumes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from Testing.slicer.scene import (
     add_volume,
     box_edit,
     bridge,
-    empty_scene,
     layers,
     paint,
     slicer,
@@ -27,13 +25,6 @@ from Testing.slicer.scene import (
 )
 from TumorSegLib import ArgumentError, Edit, GeometryError, Grid
 from TumorSegLib.boxes import NOTHING
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Any]:
-    with empty_scene(tmp_path) as made:
-        yield made
-
 
 # Other segments
 

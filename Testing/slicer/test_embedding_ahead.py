@@ -113,9 +113,7 @@ def test_a_box_that_moves_is_looked_into_anew(drawer: Drawer) -> None:
 def test_whatever_the_user_does_goes_first(drawer: Drawer) -> None:
     slow = drawer.slow()
     assert drawer.told == []
-    started = time.monotonic()
     drawer.press("resetButton")
-    assert time.monotonic() - started < 1
     assert slow.stopped.is_set()
     assert drawer.told == [True, False]
     assert drawer.status.startswith("As it began.")

@@ -2,25 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 import pytest
 
 from Testing.slicer.desk import Case, bounds_of, paint_box
-from Testing.slicer.module import TUMORSEG, segment_ids
+from Testing.slicer.module import segment_ids
 from TumorSegLib import ArgumentError
-
-if TYPE_CHECKING:
-    from Testing.slicer.host.host import Host
-
-
-@pytest.fixture
-def case(host: Host) -> Any:
-    made = Case(host.load_module(TUMORSEG, with_panel=False))
-    yield made
-    made.logic.close()
-
 
 # Segment and correct
 

@@ -9,18 +9,11 @@ import numpy as np
 import pytest
 
 from Testing.slicer.desk import Case, bounds_of
-from Testing.slicer.module import TUMORSEG, FakeEngines, load_phantom, segment_ids
+from Testing.slicer.module import FakeEngines, load_phantom, segment_ids
 from TumorSegLib import ArgumentError, Cancelled, ModelError, RoleError, SuvError, TumorSegError
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
-
-
-@pytest.fixture
-def case(host: Host) -> Any:
-    made = Case(host.load_module(TUMORSEG, with_panel=False))
-    yield made
-    made.logic.close()
 
 
 def scene_nodes() -> set[str]:
@@ -76,7 +69,7 @@ def test_bad_input_leaves_the_scene_as_it_was(case: Case) -> None:
         (lambda: bare({**case.inputs, "pet": pet}), SuvError, "does not say the unit"),
         (lambda: bare({**case.inputs, "pet": pet}, segmentation=case.node), SuvError, "does not say the unit"),
         (lambda: case.click((500, 0, 0)), ArgumentError, "outside"),
-        (lambda: case.logic.addClick(case.node, "gone", (0, 0, 0)), ArgumentError, "no volumes are known"),
+        (lambda: case.logic.addClick(case.node, "gone", (0, 0, 0)), ArgumentError, "no segment with the id .gone."),
         (lambda: case.logic.addScribble(case.node, case.segment, []), ArgumentError, "at least one point"),
     ):
         with pytest.raises(error, match=words):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,30 +17,11 @@ from Testing.slicer.scene import (
     add_transform,
     add_volume,
     bridge,
-    empty_scene,
     paint,
     sessions,
     slicer,
 )
 from TumorSegLib import ArgumentError, BoxPrompt, Click, SuvError
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Any]:
-    with empty_scene(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def dropped() -> list[tuple[str, str]]:
-    return []
-
-
-@pytest.fixture
-def store(scene: Any, dropped: list[tuple[str, str]]) -> Iterator[Any]:
-    made = Sessions(scene, lambda *key: dropped.append(key))
-    yield made
-    made.close()
 
 
 @pytest.fixture

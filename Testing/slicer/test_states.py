@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,24 +22,6 @@ from Testing.slicer.scene import (
     states,
 )
 from TumorSegLib import Click
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Any]:
-    with empty_scene(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-def dropped() -> list[tuple[str, str]]:
-    return []
-
-
-@pytest.fixture
-def store(scene: Any, dropped: list[tuple[str, str]]) -> Iterator[Any]:
-    made = Sessions(scene, lambda *key: dropped.append(key))
-    yield made
-    made.close()
 
 
 @pytest.fixture

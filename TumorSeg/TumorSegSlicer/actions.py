@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from TumorSegSlicer import bridge, overlays, strokes
+from TumorSegSlicer.arguments import SEGMENTATION, checkNode, checkSegment
 from TumorSegSlicer.losses import Losses
 from TumorSegSlicer.runner import Action
 from TumorSegSlicer.sessions import Engines, Sessions, sessionText
@@ -82,6 +84,10 @@ class Actions:
             raise
         return target
 
+    def openSegment(self, inputs: Mapping[str, Input], node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Session:
+        """Lets a segment from elsewhere be corrected in these volumes, at once; it begins with what it holds."""
+        return self.session(node, segmentId, _chosen(inputs))
+
     def segment(
         self,
         inputs: Mapping[str, Input],
@@ -89,6 +95,7 @@ class Actions:
         segmentId: str | None = None,
     ) -> Action:
         """Finds the tumour, in a segment that loses what it held, or a new one; its outcome is (Target, Edit)."""
+        self.settings.engine("auto")  # raises where it is missing, before anything is made
         target = self._target(inputs, node, segmentId)
         try:
             edit = yield from self._edit(
@@ -108,6 +115,7 @@ class Actions:
         """Corrects a segment from a click at a point of the world, RAS mm; its outcome is an Edit."""
 
         def plan(session: Session) -> Task:
+            self.settings.engine("clicks")  # raises where it is missing
             click = bridge.clickFromRas(session.grid, ras, positive)
             return lambda _progress, cancel: session.add_click(click, cancel=cancel)
 
@@ -123,6 +131,7 @@ class Actions:
         """Corrects a segment from a stroke through points of the world, RAS mm; its outcome is an Edit."""
 
         def plan(session: Session) -> Task:
+            self.settings.engine("clicks")
             scribble = strokes.scribbleFromRas(session.grid, points, positive)
             return lambda _progress, cancel: session.add_scribble(scribble, cancel=cancel)
 
@@ -181,6 +190,8 @@ class Actions:
         painted = self._store.changedMask(node, segmentId)
         if painted is None:
             return None
+        if guides:
+            self.settings.engine("clicks")
         bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
         edit = yield lambda _progress, cancel: strokes.takeOver(session, painted, guides, cancel)
         if edit.info:
@@ -235,12 +246,19 @@ class Actions:
         """The session of a segment: the open one, the one saved in the scene, or with inputs a new one."""
         from TumorSegLib import ArgumentError
 
+        checkSegment(node, segmentId)
         current = self._store.get(node, segmentId)
         known = dict(inputs or self.inputs(node, segmentId))
         if current is not None and not all(slicer.mrmlScene.IsNodePresent(each.node) for each in known.values()):
             return current  # a volume was deleted; its voxels live on in the session
         if not known:
-            raise ArgumentError("no volumes are known for this segment; choose them, then segment or add a segment")
+            name = node.GetSegmentation().GetSegment(segmentId).GetName()
+            raise ArgumentError(
+                _(
+                    "no volumes are known for segment '{name}': choose them under Inputs, or in a script give them to "
+                    "openSegment(inputs, segmentation, segmentId)"
+                ).format(name=name)
+            )
         settings = {"device": self.settings.device, "precision": self.settings.precision}
         opened = self._store.open(node, segmentId, known, self._allEngines(), settings)
         self._inputs[node.GetID(), segmentId] = known
@@ -266,6 +284,7 @@ class Actions:
         """Takes over what was painted, edits the session and writes the voxels that changed."""
         session = self.session(node, segmentId, inputs)
         bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
+        self.settings.losers(node, segmentId)  # raises where the policy is none
         task = plan(session)
         yield from self.takeOver(node, segmentId)
         edit = yield task
@@ -299,8 +318,12 @@ class Actions:
         try:
             with self._writing():
                 return self._store.apply(edit, node, segmentId, losers)
-        except Exception:
+        except Exception as error:
             revert()
+            if self._store.get(node, segmentId) is None:
+                from TumorSegLib import Cancelled
+
+                raise Cancelled("the segment was deleted meanwhile") from error
             raise
 
     @contextmanager
@@ -314,14 +337,13 @@ class Actions:
     def _target(
         self, inputs: Mapping[str, Input], node: slicer.vtkMRMLSegmentationNode | None, segmentId: str | None
     ) -> Target:
-        if node is not None and segmentId:
+        if segmentId is not None:
+            checkSegment(node, segmentId)
             return Target(node, segmentId)
-        self._allEngines()
-        volumes = [bridge.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items()]
-        if not volumes:
-            from TumorSegLib import ArgumentError
-
-            raise ArgumentError("no volume was chosen; choose at least one")
+        if node is not None:
+            checkNode(node, SEGMENTATION, "segmentation")
+        for role, each in _chosen(inputs).items():
+            bridge.volumeFromNode(each.node, role, each.assumeSuv)  # raises before anything is made
         first, newNode = next(iter(inputs.values())).node, node is None
         if node is None:
             name = f"{first.GetName()} tumour segmentation"
@@ -329,31 +351,38 @@ class Actions:
         return Target(node, bridge.addTumourSegment(node, first), True, newNode)
 
     def _allEngines(self) -> Engines:
-        from TumorSegLib import ModelError
-
+        """The engines of the models that are on this computer; what needs one of the others says so when it is done."""
         settings = self.settings
         key = (*settings.models.items(), settings.device, settings.precision, settings.engineSource)
         if self._engines is not None and self._engines[0] == key:
             return self._engines[1]
-        try:
-            box = self._engine("box")
-        except ModelError:  # it is downloaded where it is wanted; the others work without it
-            box = None
-        engines = Engines(self._engine("auto"), self._engine("clicks"), box)
-        if box is not None:
+        engines = Engines(*(self._engineOrNone(kind) for kind in ("auto", "clicks", "box")))
+        if None not in (engines.auto, engines.clicks, engines.box):  # one that is missing may come
             self._engines = (key, engines)
         return engines
+
+    def _engineOrNone(self, kind: str) -> Any:
+        from TumorSegLib import ModelError
+
+        try:
+            return self.settings.engine(kind)
+        except ModelError:
+            return None
 
     def _boxIn(self, session: Session, roi: slicer.vtkMRMLMarkupsROINode, role: str) -> tuple[BoxPrompt, BoxOptions]:
         """A ROI as a box of a session, and how it is looked into."""
         from TumorSegLib import BoxOptions
 
-        self._engine("box")  # says so where the model is not there
+        self.settings.engine("box")
         return bridge.boxFromRoi(roi, session.grid), BoxOptions(role=role)
 
-    def _engine(self, kind: str) -> Any:
-        settings = self.settings
-        return settings.engineSource(kind, settings.models[kind], settings.device, settings.precision)
+
+def _chosen(inputs: Mapping[str, Input]) -> Mapping[str, Input]:
+    from TumorSegLib import ArgumentError
+
+    if not inputs:
+        raise ArgumentError("no volume was chosen; choose at least one")
+    return inputs
 
 
 def _nothing() -> Edit:

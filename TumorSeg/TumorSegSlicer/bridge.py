@@ -15,7 +15,7 @@ import numpy as np
 import slicer
 import vtk
 
-from TumorSegSlicer.labelmaps import BINARY, readVoxels, writeVoxels
+from TumorSegSlicer.labelmaps import BINARY, isKeptAsVoxels, readVoxels, writeVoxels
 
 if TYPE_CHECKING:
     from TumorSegLib import BoxPrompt, Click, Edit, Grid, Volume
@@ -339,11 +339,11 @@ def _checkEditable(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None
     if isLocked(node, segmentId):
         name = _segment(node, segmentId).GetName()
         raise ArgumentError(f"segment '{name}' is marked as completed; set its status to 'in progress' to change it")
-    source = node.GetSegmentation().GetSourceRepresentationName()
-    if source != BINARY:
+    if not isKeptAsVoxels(node):
+        source = node.GetSegmentation().GetSourceRepresentationName()
         raise TumorSegError(
             f"segmentation '{node.GetName()}' is kept as '{source}'; make '{BINARY}' its source representation "
-            "(Segmentations module) to change it"
+            "(Segmentations module, or keepAsVoxels(segmentation, volume) in a script) to change it"
         )
 
 

@@ -10,7 +10,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.context import Context, SegmentationNode
-from TumorSegSlicer.observers import observe
+from TumorSegSlicer.observers import Listener
 from TumorSegSlicer.worker import Failure
 
 #: So long after the last change a stroke is taken to be complete.
@@ -38,22 +38,18 @@ class Brush:
             tool: gives the name of the Segment Editor's active effect; empty where there is none.
         """
         self._context, self._tool = context, tool
-        self._observed: list[tuple[vtk.vtkObject, int]] = []
+        self._listener = Listener()
         self._target: tuple[SegmentationNode, str] | None = None  # what was painted on
         self._tools: set[str] = set()  # what with
         self._timer = context.alarm(SETTLED_MS, self._takeOver)
 
     def watch(self, node: SegmentationNode | None) -> None:
         """Listens to this segmentation from now on, and to no other."""
-        for observed, tag in self._observed:
-            observed.RemoveObserver(tag)
-        self._observed = []
-        if node is not None:
-            segmentation = node.GetSegmentation()
-            self._observed = [
-                observe(segmentation, STROKE, self._onStroke),
-                observe(segmentation, RESTORED, self._onRestored),
-            ]
+        if node is None:
+            self._listener.listen()
+            return
+        segmentation = node.GetSegmentation()
+        self._listener.listen((segmentation, STROKE, self._onStroke), (segmentation, RESTORED, self._onRestored))
 
     def _onStroke(self, _segmentation: vtk.vtkObject) -> None:
         if not self._context.logic.actions.writing:
@@ -102,4 +98,4 @@ class Brush:
             return
         words = _("The model went on from the stroke:") if edit.info else _("Kept as painted:")
         self._context.edited(target)
-        self._context.say(f"{words} {self._context.volumeInWords()}")
+        self._context.say(f"{words} {self._context.volumeInWords(target)}")

@@ -17,8 +17,8 @@ from TumorSegSlicer.runner import Action, Runner
 from TumorSegSlicer.worker import Failure, Mailbox, Progress, Worker
 
 # How often the results of the worker are looked for, and how long its thread may then go on undisturbed: Slicer's event
-# loop holds the interpreter's lock otherwise.
-INTERVAL_MS, PAUSE_SECONDS = 15, 0.005
+# loop holds the interpreter's lock otherwise. So Python code of the worker, as in imports, has two thirds of the time.
+INTERVAL_MS, PAUSE_SECONDS = 5, 0.01
 # A session is written into the scene when nothing was done for so long, since that takes a while where it is large, and
 # nothing tells of the saving of a scene before it is done.
 KEEP_AFTER_MS = 500
@@ -51,6 +51,7 @@ class Context:
         self._timer.setInterval(INTERVAL_MS)
         self._timer.connect("timeout()", self._deliver)
         self._complete = self._closed = False
+        self._notices: list[str] = []
         self._unsaved: dict[tuple[str, str], tuple[SegmentationNode, str]] = {}
         self._keeping = self.alarm(KEEP_AFTER_MS, self._keep)
 
@@ -77,6 +78,7 @@ class Context:
         if not self.ready():
             action.close()
             return
+        self._notices.clear()
         self._timer.start()
         self._runner.start(action, onResult, self.fail, onProgress)
 
@@ -99,7 +101,7 @@ class Context:
 
     def ready(self) -> bool:
         """Whether all packages are there; those that are missing are installed now, if the user agrees."""
-        self._complete = self._complete or self.attempt(lambda: install.ensurePackages() or True) is True
+        self._complete = self._complete or self.attempt(self._install) is True
         return self._complete
 
     def edit(self, action: Action, words: str) -> None:
@@ -109,7 +111,9 @@ class Context:
         def onResult(edit: Any) -> None:
             self.edited(target)
             self.say(
-                f"{words} {self.volumeInWords()}" if edit is not None else _("There is nothing left to do so with.")
+                f"{words} {self.volumeInWords(target)}"
+                if edit is not None
+                else _("There is nothing left to do so with.")
             )
 
         self.start(action, onResult)
@@ -159,17 +163,25 @@ class Context:
         for function in self.onTarget:
             function()
 
-    def volumeInWords(self) -> str:
-        """How large the selected segment is."""
-        target = self.target()
+    def volumeInWords(self, target: tuple[SegmentationNode, str] | None) -> str:
+        """How large a segment is, with its name where it is not the selected one; empty where it has no session."""
         volume = self.logic.volumeMl(*target) if target is not None else None
-        return "" if volume is None else _("{volume} ml").format(volume=f"{volume:.1f}")
+        if target is None or volume is None:
+            return ""
+        words = _("{volume} ml").format(volume=f"{volume:.1f}")
+        segment = target[0].GetSegmentation().GetSegment(target[1])
+        return words if segment is None or target == self.target() else f"{segment.GetName()}: {words}"
 
     # Telling
 
     def say(self, text: str) -> None:
-        """Shows a text in the panel's status line."""
-        self.ui.statusLabel.text = text
+        """Shows a text in the panel's status line, after what :meth:`notice` was told since the last action began."""
+        self.ui.statusLabel.text = " ".join([*self._notices, text])
+
+    def notice(self, text: str) -> None:
+        """Shows what the user should know of the action being done, until the next one begins."""
+        self._notices.append(text)
+        self.say("")
 
     def fail(self, failure: Failure) -> None:
         """Says why something was not done; words in a dialog, kinds and places of errors in the log."""
@@ -181,6 +193,13 @@ class Context:
         logging.error("TumorSeg: %s", failure.details)
         slicer.util.messageBox(failure.message, windowTitle="TumorSeg", icon=qt.QMessageBox.Warning)
 
+    def agrees(self, question: str) -> bool:
+        """Asks the user."""
+        yes, no = qt.QMessageBox.Yes, qt.QMessageBox.No
+        icon = qt.QMessageBox.Question
+        answer = slicer.util.messageBox(question, windowTitle="TumorSeg", icon=icon, standardButtons=yes | no)
+        return bool(answer == yes)
+
     def attempt(self, function: Callable[[], Any]) -> Any:
         """Calls a function that is quick and returns what it does; says why, and returns None, where it fails."""
         try:
@@ -188,6 +207,16 @@ class Context:
         except Exception as error:  # whatever it is must be told in words
             self.fail(Failure.of(error))
             return None
+
+    def _install(self) -> bool:
+        from TumorSegLib import Cancelled
+
+        try:
+            install.ensurePackages()
+        except Cancelled as declined:
+            self.say(str(declined))
+            return False
+        return True
 
     def _keep(self) -> None:
         """Writes what was done into the scene, unless more is being done."""

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
+from TumorSegSlicer import labelmaps
 from TumorSegSlicer.brush import Brush
 from TumorSegSlicer.context import Context
 from TumorSegSlicer.embedding_ahead import EmbeddingAhead
 from TumorSegSlicer.markups_tools import PlaceTool, ShownClicks, interactionNode, placeBox
+from TumorSegSlicer.observers import Listener
 from TumorSegSlicer.parameters import Overlap
 from TumorSegSlicer.states import Input
 
@@ -45,6 +49,9 @@ class CorrectPanel:
         context.ui.editor.unorderedEffectsVisible = False
         context.ui.editor.segmentationNodeSelectorVisible = False
         context.ui.editor.sourceVolumeNodeSelectorVisible = False
+        context.ui.editor.autoShowSourceVolumeNode = False  # or choosing a segment would change what the views show
+        self._showing = False  # the panel tells the editor, not the other way round
+        self._listener = Listener()
         texts = {
             Overlap.ALLOW: _("keep their voxels, segments may overlap"),
             Overlap.OVERWRITE_VISIBLE: _("lose voxels where they are visible"),
@@ -76,6 +83,25 @@ class CorrectPanel:
         if self._context.ui.editor.mrmlSegmentEditorNode() is not None:
             self._context.ui.editor.setActiveEffectByName("")
 
+    def close(self) -> None:
+        """The panel is going away."""
+        self._clicks.remove()
+        self._listener.listen()
+        self._brush.watch(None)
+
+    def resume(self) -> None:
+        """Goes on with the saved session of the selected segment, if there is one, so that its clicks are shown."""
+        context, target = self._context, self._context.target()
+        if target is None or not context.complete or not context.logic.actions.inputs(*target):
+            return
+        try:
+            context.logic.actions.session(*target)
+        except Exception as error:  # told in the status line, as nobody asked for anything yet
+            context.say(str(error))
+            return
+        self._showClicks()
+        context.say(_("Goes on where it was saved: {volume}").format(volume=context.volumeInWords(target)))
+
     def update(self) -> None:
         """Shows the settings in the scene."""
         ui, parameters = self._context.ui, self._context.parameters
@@ -93,6 +119,7 @@ class CorrectPanel:
         ui = self._context.ui
         ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegmentation)
         ui.segmentsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._onSelected)
+        ui.editor.connect("currentSegmentIDChanged(QString)", self._onEditorSegment)
         ui.newSegmentButton.connect("clicked(bool)", self._onNewSegment)
         ui.positiveButton.connect("clicked(bool)", lambda on: self._onTool(True, on))
         ui.negativeButton.connect("clicked(bool)", lambda on: self._onTool(False, on))
@@ -108,7 +135,9 @@ class CorrectPanel:
     # Segments
 
     def _onSegmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        if node is self._context.parameters.segmentation:
+        parameters = self._context.parameters
+        gone = node is None and parameters.segmentId != ""
+        if slicer.mrmlScene.IsBatchProcessing() or (node is parameters.segmentation and not gone):
             return
         segmentation = node.GetSegmentation() if node is not None else None
         has = segmentation is not None and segmentation.GetNumberOfSegments() > 0
@@ -120,12 +149,32 @@ class CorrectPanel:
         if node is not None and node is self._context.parameters.segmentation and selected:
             self._context.setTarget(node, selected[0])
 
+    def _onEditorSegment(self, segmentId: str) -> None:
+        """Another segment was selected in the list of the Segment Editor."""
+        node = self._context.ui.editor.segmentationNode()
+        if segmentId and not self._showing and node is not None and node is self._context.parameters.segmentation:
+            self._context.setTarget(node, segmentId)
+
+    def _onRemoved(self, _segmentation: vtk.vtkObject) -> None:
+        # The segment is still there in this event.
+        qt.QTimer.singleShot(0, self._leaveRemoved)
+
+    def _leaveRemoved(self) -> None:
+        """Works on another segment where the selected one was deleted."""
+        context, node = self._context, self._context.parameters.segmentation
+        if node is not None and context.parameters.segmentId and context.target() is None:
+            left = list(node.GetSegmentation().GetSegmentIDs())
+            context.setTarget(node, left[0] if left else "")
+            context.say(_("The segment was deleted."))
+
     def _onNewSegment(self, _checked: bool = False) -> None:
         context = self._context
         inputs = self._inputs() if context.ready() else None
         if inputs is None:
             return
         node = context.parameters.segmentation
+        if not self.isKeptAsVoxels(node, inputs):
+            return
         target = context.attempt(lambda: context.logic.actions.addSegment(inputs, node))
         if target is not None:
             context.setTarget(target.node, target.segmentId)
@@ -134,11 +183,21 @@ class CorrectPanel:
     def _onTarget(self) -> None:
         """Another segment is worked on: clicks are positive again."""
         self._showTarget()
+        if self._context.target() is None:
+            self._tool.end()
         if self._tool.active and not self._tool.positive:
             self._tool.begin(True)
         self._showTool()
 
     def _showTarget(self) -> None:
+        self._showing = True
+        try:
+            self._tellTarget()
+        finally:
+            self._showing = False
+        self._showClicks()
+
+    def _tellTarget(self) -> None:
         ui, parameters = self._context.ui, self._context.parameters
         node, segmentId = parameters.segmentation, parameters.segmentId
         ui.segmentationSelector.setCurrentNode(node)
@@ -146,13 +205,16 @@ class CorrectPanel:
         ui.segmentsTable.setSelectedSegmentIDs([segmentId] if segmentId else [])
         ui.editor.setSegmentationNode(node)
         self._brush.watch(node)
+        if node is None:
+            self._listener.listen()
+        else:
+            self._listener.listen((node.GetSegmentation(), slicer.vtkSegmentation.SegmentRemoved, self._onRemoved))
         target = self._context.target()
         if target is not None:
             inputs = self._context.logic.actions.inputs(*target)
             volume = next((each.node for each in inputs.values()), None)
             ui.editor.setSourceVolumeNode(volume)
             ui.editor.setCurrentSegmentID(segmentId)
-        self._showClicks()
 
     def _selectNext(self) -> None:
         node = self._context.parameters.segmentation
@@ -185,7 +247,7 @@ class CorrectPanel:
 
     def _onPlaced(self, ras: tuple[float, float, float], positive: bool) -> None:
         target = self._context.target()
-        if target is not None:
+        if target is not None and self._isOpen(target):
             words = _("Tumour added to:") if positive else _("Taken away, left:")
             self._context.edit(self._context.logic.actions.click(*target, ras, positive), words)
 
@@ -196,6 +258,8 @@ class CorrectPanel:
     # Box, undo, other segments
 
     def _onBoxChosen(self, node: slicer.vtkMRMLMarkupsROINode | None) -> None:
+        if slicer.mrmlScene.IsBatchProcessing():
+            return
         self._context.parameters.box = node
         self._ahead.watch(node)
 
@@ -227,7 +291,7 @@ class CorrectPanel:
         if context.target() is None:
             self._onNewSegment()
         target = context.target()
-        if target is not None:
+        if target is not None and self._isOpen(target):
             context.edit(context.logic.actions.box(*target, roi), _("Found in the box; the segment has"))
 
     def _act(self, name: str, words: str) -> None:
@@ -235,7 +299,31 @@ class CorrectPanel:
         if target is None:
             self._context.say(_("Select a segment first."))
             return
-        self._context.edit(getattr(self._context.logic.actions, name)(*target), words)
+        if self._isOpen(target):
+            self._context.edit(getattr(self._context.logic.actions, name)(*target), words)
+
+    def _isOpen(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
+        """Whether a segment has a session; one that came from elsewhere gets it now, with the images chosen."""
+        actions, (node, segmentId) = self._context.logic.actions, target
+        known = actions.inputs(node, segmentId)
+        inputs = known or (self._inputs() if self._context.ready() else None)
+        if not inputs or not self.isKeptAsVoxels(node, inputs):
+            return False
+        return bool(known) or self._context.attempt(lambda: actions.openSegment(inputs, node, segmentId)) is not None
+
+    def isKeptAsVoxels(self, node: slicer.vtkMRMLSegmentationNode | None, inputs: dict[str, Input]) -> bool:
+        """Whether a segmentation can be edited; contours and surfaces become voxels if the user agrees."""
+        if node is None or labelmaps.isKeptAsVoxels(node):
+            return True
+        question = _(
+            "'{name}' is kept as '{source}'. To be corrected its segments must become voxels of the first image, which "
+            "rounds their outlines to voxels. Turn them into voxels?"
+        ).format(name=node.GetName(), source=node.GetSegmentation().GetSourceRepresentationName())
+        if not self._context.agrees(question):
+            self._context.say(_("Nothing was done: the segmentation stays as it is."))
+            return False
+        volume = next(iter(inputs.values())).node
+        return self._context.attempt(lambda: self._context.logic.keepAsVoxels(node, volume) or True) is True
 
     def _onOverlap(self, index: int) -> None:
         value = self._context.ui.overlapSelector.itemData(index)

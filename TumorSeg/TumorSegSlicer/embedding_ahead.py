@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from TumorSegSlicer.context import Context
-from TumorSegSlicer.observers import observe
+from TumorSegSlicer.observers import Listener
 from TumorSegSlicer.worker import Failure
 
 #: A box is taken to be drawn once it was left alone for so long.
@@ -27,7 +27,7 @@ class EmbeddingAhead:
         """Begins without a box."""
         self._context = context
         self._roi: slicer.vtkMRMLMarkupsROINode | None = None
-        self._observed: list[tuple[vtk.vtkObject, int]] = []
+        self._listener = Listener()
         self._due = False  # the box has changed since it was looked into
         self._looking = False
         self._timer = context.alarm(SETTLED_MS, self._look)
@@ -36,12 +36,10 @@ class EmbeddingAhead:
 
     def watch(self, roi: slicer.vtkMRMLMarkupsROINode | None) -> None:
         """Looks into this box from now on, and into no other."""
-        for observed, tag in self._observed:
-            observed.RemoveObserver(tag)
-        self._roi, self._observed = roi, []
+        self._roi, events = roi, ()
         if roi is not None:
             events = (vtk.vtkCommand.ModifiedEvent, roi.PointModifiedEvent, roi.TransformModifiedEvent)
-            self._observed = [observe(roi, event, self._onMoved) for event in events]
+        self._listener.listen(*((roi, event, self._onMoved) for event in events))
         self._onMoved(roi)
 
     def _onMoved(self, roi: Any) -> None:

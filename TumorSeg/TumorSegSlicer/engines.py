@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -63,11 +64,14 @@ class EngineCache:
             device, precision: as for :func:`TumorSegLib.load_engine`.
 
         Raises:
+            ArgumentError: the name is neither text nor a path.
             ModelError: there is no such model, or it is of another kind.
         """
-        from TumorSegLib.errors import ModelError
+        from TumorSegLib.errors import ArgumentError, ModelError
         from TumorSegLib.registry import find_model
 
+        if not isinstance(name, (str, os.PathLike)):
+            raise ArgumentError(f"model: the name of a model or the path of its folder is needed, got {name!r}")
         spec = find_model(name).spec
         if spec.kind != kind:
             raise ModelError(f"model '{name}' is of kind '{spec.kind}'; one of kind '{kind}' is needed here")
@@ -82,9 +86,14 @@ class EngineCache:
 
 
 def _loaded(name: str, device: str, precision: str) -> Any:
-    from TumorSegSlicer import torch_libraries
+    from TumorSegSlicer import install, torch_libraries
 
     torch_libraries.load()
-    from TumorSegLib import load_engine
+    from TumorSegLib import ModelError, load_engine
 
-    return load_engine(name, device, precision)
+    try:
+        return load_engine(name, device, precision)
+    except ModelError as error:
+        if install.missingPackages():  # among them, it may be, the one that the model needs
+            raise install.lacking(error) from error
+        raise

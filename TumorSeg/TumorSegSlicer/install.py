@@ -20,6 +20,8 @@ from slicer.i18n import tr as _
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+    from TumorSegLib import TumorSegError
+
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
 TORCH_VERSION = ">=2.6"
 TORCH = f"torch{TORCH_VERSION}"
@@ -61,6 +63,23 @@ def ensurePackages() -> None:
                 "nothing). Restart Slicer and try again, or install them by hand (docs/slicer.md, Without internet)."
             ).format(packages=", ".join(missing))
         )
+
+
+def lacking(error: Exception) -> TumorSegError:
+    """What to tell a script, which is not asked whether to install packages.
+
+    Args:
+        error: by which it was found that some are missing or damaged.
+    """
+    from TumorSegLib import TumorSegError
+
+    packages = ", ".join(missingPackages()) or getattr(error, "name", None) or str(error)
+    return TumorSegError(
+        _(
+            "Python packages that this needs are missing or damaged: {packages}. Press Segment automatically once in "
+            "the module TumorSeg, which installs them, or install them by hand (docs/slicer.md, Without internet)."
+        ).format(packages=packages)
+    )
 
 
 def _packaging() -> Any:

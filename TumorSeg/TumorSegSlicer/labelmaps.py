@@ -46,6 +46,26 @@ def readVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np
     return mask
 
 
+def isKeptAsVoxels(node: slicer.vtkMRMLSegmentationNode) -> bool:
+    """Whether the voxels of a segmentation can be written: they are what it is kept as, not contours or surfaces."""
+    return bool(node.GetSegmentation().GetSourceRepresentationName() == BINARY)
+
+
+def keepAsVoxels(node: slicer.vtkMRMLSegmentationNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
+    """Turns all segments of a segmentation, contours or surfaces, into voxels on the lattice of a volume, for good.
+
+    Raises:
+        TumorSegError: Slicer cannot; the segmentation stays as it was.
+    """
+    from TumorSegLib import TumorSegError
+
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
+    if not node.GetSegmentation().CreateRepresentation(BINARY, True):
+        source = node.GetSegmentation().GetSourceRepresentationName()
+        raise TumorSegError(f"Slicer could not turn segmentation '{node.GetName()}', kept as '{source}', into voxels")
+    node.GetSegmentation().SetSourceRepresentationName(BINARY)
+
+
 def writeVoxels(
     node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np.ndarray, box: Box, values: np.ndarray
 ) -> None:

@@ -12,14 +12,15 @@ message in words, and leave the scene as it was then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from TumorSegSlicer import bridge, measurements_table
+from TumorSegSlicer import arguments, bridge, install, labelmaps, measurements_table
 from TumorSegSlicer.actions import Actions
+from TumorSegSlicer.arguments import asInputs, asRoi
 from TumorSegSlicer.engines import EngineCache
 from TumorSegSlicer.runner import Action, complete
 from TumorSegSlicer.sessions import Sessions
@@ -27,7 +28,7 @@ from TumorSegSlicer.settings import EngineSource, Settings
 from TumorSegSlicer.states import Input, Saved
 
 if TYPE_CHECKING:
-    from TumorSegLib import Edit, Grid, Volume
+    from TumorSegLib import Edit, Grid, Session, Volume
     from TumorSegLib.protocols import Cancel, Progress
 
 SegmentationNode = slicer.vtkMRMLSegmentationNode
@@ -84,7 +85,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """
         with self._model("auto", model):
             action = self.actions.segment(asInputs(inputs), segmentation, segmentId)
-            target, _ = complete(action, progress, cancel)
+            target, _ = _done(action, progress, cancel)
         return target.node, target.segmentId
 
     def addSegment(
@@ -94,11 +95,31 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         target = self.actions.addSegment(asInputs(inputs), segmentation)
         return target.node, target.segmentId
 
+    def openSegment(
+        self, inputs: Mapping[str, VolumeNode | Input], segmentation: SegmentationNode, segmentId: str
+    ) -> None:
+        """Lets a segment from elsewhere (RTSTRUCT, DICOM SEG, drawn by hand) be corrected, from what it holds.
+
+        Every action on it works with these volumes from then on; :meth:`reset` leads back to what it holds now. One
+        that has a session goes on with it, with these volumes.
+
+        Args:
+            inputs: as for :meth:`segment`; the segment is corrected on the first one's grid.
+            segmentation, segmentId: the segment, which does not change by this.
+        """
+        self.actions.openSegment(asInputs(inputs), segmentation, segmentId)
+
+    def keepAsVoxels(self, segmentation: SegmentationNode, volume: VolumeNode) -> None:
+        """Turns contours (RTSTRUCT) or surfaces into voxels on a volume's lattice, so that they can be corrected."""
+        arguments.checkNode(segmentation, arguments.SEGMENTATION, "segmentation")
+        arguments.checkNode(volume, arguments.VOLUME, "volume")
+        labelmaps.keepAsVoxels(segmentation, volume)
+
     def addClick(
         self, segmentation: SegmentationNode, segmentId: str, ras: Sequence[float], positive: bool = True
     ) -> Edit:
         """Corrects a segment from one click: what is there is tumour, or is not. Returns what changed."""
-        return complete(self.actions.click(segmentation, segmentId, ras, positive))
+        return _done(self.actions.click(segmentation, segmentId, ras, positive))
 
     def addScribble(
         self,
@@ -108,7 +129,8 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         positive: bool = True,
     ) -> Edit:
         """Corrects a segment from a stroke through points. Returns what changed."""
-        return complete(self.actions.scribble(segmentation, segmentId, points, positive))
+        arguments.checkPoints(points)
+        return _done(self.actions.scribble(segmentation, segmentId, points, positive))
 
     def addBox(
         self,
@@ -127,13 +149,12 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
                 ``tumorseg models download lite-medsam``.
             role: of the image that is looked at; the first one by default.
         """
-        roi = box if hasattr(box, "IsA") else roiFromBounds(box)
         with self._model("box", model):
-            return complete(self.actions.box(segmentation, segmentId, roi, role))
+            return _done(self.actions.box(segmentation, segmentId, asRoi(box), role))
 
     def takeOverBrush(self, segmentation: SegmentationNode, segmentId: str) -> None:
         """Takes over what the Segment Editor did to a segment as a step that can be undone; every action does so."""
-        complete(self.actions.takeOver(segmentation, segmentId))
+        _done(self.actions.takeOver(segmentation, segmentId))
 
     def refineFromBrush(self, segmentation: SegmentationNode, segmentId: str) -> Edit | None:
         """Corrects a segment from what the Segment Editor's brush did to it, as one step; returns what changed.
@@ -141,19 +162,19 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         Voxels that were added are a positive stroke, voxels that were taken away a negative one, which hold afterwards;
         where there are both they are taken over as they are. None where nothing was painted.
         """
-        return complete(self.actions.stroke(segmentation, segmentId))
+        return _done(self.actions.stroke(segmentation, segmentId))
 
     def undo(self, segmentation: SegmentationNode, segmentId: str) -> Edit | None:
         """Takes the last edit of a segment back, by whatever tool, and returns what changed; None at the beginning."""
-        return complete(self.actions.undo(segmentation, segmentId))
+        return _done(self.actions.undo(segmentation, segmentId))
 
     def redo(self, segmentation: SegmentationNode, segmentId: str) -> Edit | None:
         """Does again what was undone last and returns what changed; None where there is nothing."""
-        return complete(self.actions.redo(segmentation, segmentId))
+        return _done(self.actions.redo(segmentation, segmentId))
 
     def reset(self, segmentation: SegmentationNode, segmentId: str) -> Edit:
         """Takes a segment back to what it began with; this, too, can be undone."""
-        return complete(self.actions.reset(segmentation, segmentId))
+        return _done(self.actions.reset(segmentation, segmentId))
 
     def measure(
         self,
@@ -169,7 +190,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
             pet: for the values of SUV; the one the segment was made with by default.
             diameterLines: draw the longest axial diameter and its perpendicular.
         """
-        return complete(self.measuring(segmentation, segmentId, pet, diameterLines))
+        return _done(self.measuring(segmentation, segmentId, pet, diameterLines))
 
     def measuring(
         self,
@@ -181,6 +202,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """:meth:`measure` in steps."""
         import TumorSegLib
 
+        arguments.checkSegment(segmentation, segmentId)
         inputs = self.actions.inputs(segmentation, segmentId)
         if pet is not None:
             inputs = {**inputs, **asInputs({"pet": pet})}
@@ -197,23 +219,23 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
 
     def probabilityVolume(self, segmentation: SegmentationNode, segmentId: str) -> VolumeNode:
         """The probability of a segment as a volume, in percent; called again it is brought up to date."""
-        return complete(self.actions.overlay(segmentation, segmentId, "probability"))
+        return _done(self.actions.overlay(segmentation, segmentId, "probability"))
 
     def uncertaintyVolume(self, segmentation: SegmentationNode, segmentId: str) -> VolumeNode:
         """The uncertainty of a segment (entropy of its probability) as a volume, in percent of a bit."""
-        return complete(self.actions.overlay(segmentation, segmentId, "uncertainty"))
+        return _done(self.actions.overlay(segmentation, segmentId, "uncertainty"))
 
     def uncertainPlaces(self, segmentation: SegmentationNode, segmentId: str) -> list[tuple[float, float, float]]:
         """Points where a segment is least certain, the least certain first."""
-        return complete(self.actions.uncertainPlaces(segmentation, segmentId))
+        return _done(self.actions.uncertainPlaces(segmentation, segmentId))
 
     def hasSession(self, segmentation: SegmentationNode, segmentId: str) -> bool:
         """Whether a session of the segment is open; the first action on a segment opens one."""
-        return self._store.get(segmentation, segmentId) is not None
+        return self._session(segmentation, segmentId) is not None
 
     def volumeMl(self, segmentation: SegmentationNode, segmentId: str) -> float | None:
         """Volume of a segment in millilitres, as its session has it; None where no session is open."""
-        session = self._store.get(segmentation, segmentId)
+        session = self._session(segmentation, segmentId)
         return session.volume_ml if session is not None else None
 
     def clickPoints(
@@ -222,7 +244,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """Clicks of a segment that hold, RAS mm and whether each is positive; empty where no session is open."""
         from TumorSegLib import Click
 
-        session = self._store.get(segmentation, segmentId)
+        session = self._session(segmentation, segmentId)
         clicks = [each for each in session.prompts.items if isinstance(each, Click)] if session is not None else []
         points = [session.grid.to_ras(click.ijk).tolist() for click in clicks]
         return [((r, a, s), click.positive) for (r, a, s), click in zip(points, clicks)]
@@ -249,6 +271,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """
         from TumorSegLib import SuvError
 
+        arguments.checkNode(pet, arguments.VOLUME, "pet")
         try:
             bridge.volumeFromNode(pet, "pet")
         except SuvError as error:
@@ -260,6 +283,12 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         self.actions.forget(nodeId, segmentId)
         if self.onDropped is not None:
             self.onDropped(nodeId, segmentId)
+
+    def _session(self, segmentation: SegmentationNode, segmentId: str) -> Session | None:
+        """The open session of a segment, which may have been deleted meanwhile."""
+        arguments.checkKind(segmentation, arguments.SEGMENTATION, "segmentation")
+        arguments.checkId(segmentId)
+        return self._store.get(segmentation, segmentId)
 
     def _model(self, kind: str, name: str | None) -> _Chosen:
         return _Chosen(self.settings.models, kind, name)
@@ -293,24 +322,13 @@ class _Chosen:
             self._models[self._kind] = self._former
 
 
-def asInputs(inputs: Mapping[str, VolumeNode | Input]) -> dict[str, Input]:
-    """Role to input of what is given as volumes or inputs; those without a volume are left out."""
-    given = {role: each if isinstance(each, Input) else Input(each) for role, each in inputs.items()}
-    return {role: each for role, each in given.items() if each.node is not None}
-
-
-def roiFromBounds(bounds: Sequence[float]) -> slicer.vtkMRMLMarkupsROINode:
-    """A ROI of the world, not in the scene, with bounds ``(r0, r1, a0, a1, s0, s1)`` in RAS mm.
+def _done(action: Action, progress: Progress | None = None, cancel: Cancel | None = None) -> Any:
+    """Does an action here and now and returns its outcome; nothing is installed where packages are missing.
 
     Raises:
-        ArgumentError: they are not six numbers, each pair rising.
+        TumorSegError: as the action, or packages are missing: how to get them.
     """
-    from TumorSegLib import ArgumentError
-
-    pairs: Collection[tuple[float, float]] = list(zip(bounds[::2], bounds[1::2]))
-    if len(bounds) != 6 or not all(low < high for low, high in pairs):
-        raise ArgumentError(f"a box needs bounds (r0, r1, a0, a1, s0, s1) in mm, each pair rising, got {bounds}")
-    roi = slicer.vtkMRMLMarkupsROINode()
-    roi.SetXYZ([(low + high) / 2 for low, high in pairs])
-    roi.SetRadiusXYZ([(high - low) / 2 for low, high in pairs])
-    return roi
+    try:
+        return complete(action, progress, cancel)
+    except ImportError as error:
+        raise install.lacking(error) from error

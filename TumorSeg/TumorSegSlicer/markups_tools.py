@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from TumorSegSlicer.markups_nodes import addMarkups
-from TumorSegSlicer.observers import observe
+from TumorSegSlicer.observers import Listener
 
 #: Colours of positive and negative clicks, red, green and blue from 0 to 1.
 COLOURS = {True: (0.18, 0.80, 0.44), False: (0.91, 0.30, 0.24)}
@@ -31,7 +31,7 @@ class PlaceTool:
             onEnded: called when the user leaves the place mode, by whatever means.
         """
         self._onPlaced, self._onEnded = onPlaced, onEnded
-        self._observed: list[tuple[vtk.vtkObject, int]] = []
+        self._listener = Listener()
         self._node: slicer.vtkMRMLMarkupsFiducialNode | None = None
         self._positive = True
 
@@ -53,16 +53,14 @@ class PlaceTool:
         interaction = interactionNode()
         slicer.modules.markups.logic().SetActiveList(self._node)
         interaction.SwitchToPersistentPlaceMode()
-        self._observed = [
-            observe(self._node, self._node.PointPositionDefinedEvent, self._onPoint),
-            observe(interaction, interaction.InteractionModeChangedEvent, self._onMode),
-        ]
+        self._listener.listen(
+            (self._node, self._node.PointPositionDefinedEvent, self._onPoint),
+            (interaction, interaction.InteractionModeChangedEvent, self._onMode),
+        )
 
     def end(self) -> None:
         """Stops placing; of no effect where none is going on."""
-        for observed, tag in self._observed:
-            observed.RemoveObserver(tag)
-        self._observed = []
+        self._listener.listen()
         node, self._node = self._node, None
         if node is None:
             return

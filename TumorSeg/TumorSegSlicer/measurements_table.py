@@ -77,10 +77,12 @@ def rows(found: Measurements) -> Iterator[tuple[str, str, str]]:
 def writeTable(found: Measurements, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtkMRMLTableNode:
     """Writes measurements into the table of a segment, which is made where there is none."""
     table = node.GetNodeReference(TABLE_ROLE + segmentId)
+    name = f"{node.GetSegmentation().GetSegment(segmentId).GetName()} measurements"
     if table is None:
-        name = node.GetSegmentation().GetSegment(segmentId).GetName()
-        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", f"{name} measurements")
+        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
         node.SetNodeReferenceID(TABLE_ROLE + segmentId, table.GetID())
+    elif not table.GetName().startswith(name):  # the segment was renamed
+        table.SetName(slicer.mrmlScene.GenerateUniqueName(name))
     columns = list(zip(*rows(found)))
     table.RemoveAllColumns()
     for heading, values in zip(HEADINGS, columns):

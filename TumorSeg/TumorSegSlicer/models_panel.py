@@ -172,7 +172,7 @@ class ModelsPanel:
         if entry.name in self._coming:
             self._context.say(_("Model '{name}' is being downloaded already.").format(name=entry.name))
             return
-        if not _agreed(entry):
+        if not _agreed(self._context, entry):
             self._context.say(_("Nothing was downloaded."))
             return
         if not self._context.ready():
@@ -219,27 +219,17 @@ class ModelsPanel:
             return
         name, path = selected
         question = _("Delete the model '{name}' from this computer?\n\n{path}").format(name=name, path=path)
-        if _asked(question) and self._context.attempt(lambda: models.deleteModel(path) or True):
+        if self._context.agrees(question) and self._context.attempt(lambda: models.deleteModel(path) or True):
             self._changed(name, _("Model '{name}' was deleted."))
 
 
-def _agreed(entry: Entry) -> bool:
+def _agreed(context: Context, entry: Entry) -> bool:
     """Whether the user wants a model, having been told its size, licence, checksum and source."""
     from TumorSegLib.catalogue import describe
     from TumorSegLib.registry import model_roots
 
     question = _("Download this model from the internet to {folder}?\n\n{about}")
-    return _asked(question.format(folder=model_roots()[1], about=describe(entry)))
-
-
-def _asked(question: str) -> bool:
-    answer = slicer.util.messageBox(
-        question,
-        windowTitle="TumorSeg",
-        icon=qt.QMessageBox.Question,
-        standardButtons=qt.QMessageBox.Yes | qt.QMessageBox.No,
-    )
-    return answer == qt.QMessageBox.Yes
+    return context.agrees(question.format(folder=model_roots()[1], about=describe(entry)))
 
 
 def _downloading(name: str) -> Any:

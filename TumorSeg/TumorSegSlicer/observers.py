@@ -8,9 +8,26 @@ from typing import Any
 
 import vtk
 
+#: Something to hear of: an object, its event, and a bound method that is called with the object.
+Event = tuple[vtk.vtkObject, int, Callable[[Any], None]]
 
-def observe(observed: vtk.vtkObject, event: int, method: Callable[[Any], None]) -> tuple[vtk.vtkObject, int]:
-    """Calls a bound method with the object at an event; returns the object and the tag that ends it."""
+
+class Listener:
+    """Hears of some events, which may change; part of the object whose methods are called."""
+
+    def __init__(self) -> None:
+        self._heard: list[tuple[vtk.vtkObject, int]] = []
+
+    def listen(self, *events: Event) -> None:
+        """Hears of these events from now on, and of no others."""
+        for observed, tag in self._heard:
+            observed.RemoveObserver(tag)
+        self._heard = [
+            (observed, int(observed.AddObserver(event, _weak(method)))) for observed, event, method in events
+        ]
+
+
+def _weak(method: Callable[[Any], None]) -> Callable[[vtk.vtkObject, str], None]:
     weak = weakref.WeakMethod(method)
 
     def hear(caller: vtk.vtkObject, _event: str) -> None:
@@ -18,4 +35,4 @@ def observe(observed: vtk.vtkObject, event: int, method: Callable[[Any], None]) 
         if alive is not None:
             alive(caller)
 
-    return observed, int(observed.AddObserver(event, hear))
+    return hear

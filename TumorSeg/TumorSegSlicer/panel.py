@@ -38,7 +38,7 @@ class Panel:
         keys = ", ".join(f"{KEYS[name]} {text}" for name, text in words().items())
         context.ui.shortcutsLabel.text = _("Keys: {keys}").format(keys=keys)
         context.onBusy.append(self._onBusy)
-        context.logic.settings.notice = context.say
+        context.logic.settings.notice = context.notice
         context.logic.onDropped = self._onDropped
         self.update()
 
@@ -55,12 +55,14 @@ class Panel:
     def close(self) -> None:
         """The module is being unloaded."""
         self.exit()
+        self.correct.close()
         self.context.close()
 
     def sceneChanged(self) -> None:
         """The scene was closed or read: its settings count from now on."""
         self.context.parameters = TumorSegParameters(self.context.logic.getParameterNode())
         self.update()
+        self.correct.resume()
 
     def update(self) -> None:
         """Shows the settings in the scene."""
@@ -103,11 +105,7 @@ class Panel:
             return False
         if problem:
             question = _("{problem}\n\nTreat its values as SUV (body weight, g/ml)?").format(problem=problem)
-            buttons = qt.QMessageBox.Yes | qt.QMessageBox.No
-            answer = slicer.util.messageBox(
-                question, windowTitle="TumorSeg", icon=qt.QMessageBox.Question, standardButtons=buttons
-            )
-            if answer != qt.QMessageBox.Yes:
+            if not self.context.agrees(question):
                 self.context.say(_("Nothing was done: it is not known whether the PET is in SUV."))
                 return False
             self.context.parameters.assumeSuv = True
@@ -123,8 +121,8 @@ class Panel:
         ui.cancelButton.connect("clicked(bool)", lambda _checked: context.cancel())
 
     def _onImage(self, name: str, node: Any) -> None:
-        if getattr(self.context.parameters, name) is node:
-            return
+        if slicer.mrmlScene.IsBatchProcessing() or getattr(self.context.parameters, name) is node:
+            return  # while a scene is read selectors say nothing that the user chose
         setattr(self.context.parameters, name, node)
         if name == "pet":
             self.context.parameters.assumeSuv = False
@@ -172,8 +170,10 @@ class Panel:
             return
         context, settings = self.context, self.context.logic.settings
         self.models.applySettings(settings)
+        if not self.correct.isKeptAsVoxels(context.parameters.segmentation, inputs):
+            return
         node, segmentId = context.target() or (context.parameters.segmentation, None)
-        context.say(_("Looking for the tumour..."))
+        context.say(_("Looking for the tumour... The first time, the model has to be loaded, too."))
         context.start(context.logic.actions.segment(inputs, node, segmentId), self._onFound, self._onProgress)
 
     def _onFound(self, outcome: tuple[Any, Any]) -> None:
@@ -182,7 +182,8 @@ class Panel:
         context.setTarget(target.node, target.segmentId)
         context.edited(context.target())
         if context.logic.volumeMl(target.node, target.segmentId):
-            context.say(_("Tumour found: {volume}. Check it, and correct it.").format(volume=context.volumeInWords()))
+            volume = context.volumeInWords(context.target())
+            context.say(_("Tumour found: {volume}. Check it, and correct it.").format(volume=volume))
         else:
             context.say(_("No tumour was found. Press 'Tumour here' and click on it in a slice view."))
 
@@ -200,7 +201,7 @@ class Panel:
         ui.progressBar.setValue(0)
         ui.progressBar.setFormat("%p %")
         ui.cancelButton.enabled = busy
-        ui.segmentButton.enabled = not busy
+        ui.segmentButton.enabled = ui.newSegmentButton.enabled = not busy
 
     def _onDropped(self, nodeId: str, segmentId: str) -> None:
         parameters = self.context.parameters

@@ -147,13 +147,14 @@ class ResultsPanel:
         shown = ui.measurementsTable
         shown.setColumnCount(len(HEADINGS))
         shown.setHorizontalHeaderLabels([_(heading) for heading in HEADINGS])
+        shown.setRowCount(0)
         shown.setRowCount(0 if table is None else table.GetNumberOfRows())
         for row in range(shown.rowCount):
             for column in range(len(HEADINGS)):
                 shown.setItem(row, column, qt.QTableWidgetItem(table.GetCellText(row, column)))
             shown.setRowHeight(row, shown.fontMetrics().height() + 8)
         if shown.rowCount:
-            shown.setSpan(shown.rowCount - 1, 1, 1, 2)  # the note, or it would push the units out of sight
+            shown.setRowHidden(shown.rowCount - 1, True)  # the note, which the panel says at its top
         shown.resizeColumnsToContents()
 
     def _onCopy(self, _checked: bool) -> None:

@@ -1,0 +1,185 @@
+"""The module's logic without a window: segments from elsewhere are corrected from what they hold."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from Testing.slicer.desk import Case
+from TumorSegLib import ArgumentError, Grid, SuvError, TumorSegError
+
+
+def draw(case: Case, low: tuple[int, int, int] = (20, 22, 10), grid: Grid | None = None) -> np.ndarray:
+    """A segment of 8 x 7 x 6 voxels of a lattice, the CT's by default, as another module leaves it; on the CT."""
+    import slicer
+
+    from Testing.slicer.scene import add_segment, add_segmentation, bridge, paint
+
+    case.node = add_segmentation(slicer.mrmlScene)
+    case.segment = add_segment(case.node, "GTV")
+    paint(case.node, case.segment, grid or bridge.gridFromVolume(case.volumes["ct"]), low, (8, 7, 6))
+    return case.mask()
+
+
+def open_segment(case: Case) -> None:
+    case.logic.openSegment(case.inputs, case.node, case.segment)
+
+
+def beside(case: Case) -> Grid:
+    """A lattice of other voxels than the CT's, turned against it, that reaches beyond it."""
+    from Testing.slicer.scene import bridge, rotation
+
+    middle = bridge.gridFromVolume(case.volumes["ct"]).to_ras((10, 12, 8))
+    return Grid.from_spacing((20, 30, 30), (3.0, 5.0, 4.0), tuple(middle), rotation((0.2, -0.1, 0.3)))
+
+
+# A click keeps the rest
+
+
+def test_a_click_on_a_segment_from_elsewhere_keeps_the_rest(case: Case) -> None:
+    drawn = draw(case)
+    assert drawn.sum() == 8 * 7 * 6
+    open_segment(case)
+    np.testing.assert_array_equal(case.mask(), drawn)
+    assert case.logic.hasSession(case.node, case.segment)
+    case.click((50, 50, 20))
+    case.click((20, 22, 10), positive=False)
+    corrected = case.mask()
+    assert (corrected[20, 50, 50], corrected[10, 22, 20]) == (1, 0)
+    far = np.zeros(drawn.shape, bool)
+    far[12:16, 25:29, 23:28] = True  # of the 8 x 7 x 6 voxels those that are no neighbours of the second click
+    assert corrected[far].all()
+    assert corrected.sum() > drawn[far].sum()
+    case.logic.reset(case.node, case.segment)
+    np.testing.assert_array_equal(case.mask(), drawn)
+    for _ in range(3):
+        case.logic.undo(case.node, case.segment)
+    np.testing.assert_array_equal(case.mask(), drawn)
+    assert case.logic.undo(case.node, case.segment) is None
+
+
+@pytest.mark.parametrize("low", [(2, 3, 4), (22, 23, 14)], ids=["inside the image", "outside the image"])
+def test_a_segment_on_another_lattice_keeps_its_place(case: Case, low: tuple[int, int, int]) -> None:
+    from Testing.slicer.scene import bridge, world_points
+
+    grid = beside(case)
+    drawn = draw(case, low, grid)
+    millilitres = 8 * 7 * 6 * grid.voxel_volume_ml
+    place = world_points(case.node, case.segment).mean(axis=0)
+    open_segment(case)
+    case.click((50, 50, 20))
+    corrected, ball = case.mask(), np.zeros(drawn.shape, bool)
+    ball[17:24, 47:54, 47:54] = True
+    assert corrected[20, 50, 50] == 1
+    np.testing.assert_array_equal(corrected[~ball], drawn[~ball])
+    case.click((50, 50, 20), positive=False)
+    case.logic.undo(case.node, case.segment)
+    case.logic.undo(case.node, case.segment)
+    np.testing.assert_array_equal(case.mask(), drawn)
+    left = world_points(case.node, case.segment)  # on the CT's voxels now, beyond its edge, too
+    assert len(left) * bridge.gridFromVolume(case.volumes["ct"]).voxel_volume_ml == pytest.approx(millilitres, rel=0.06)
+    np.testing.assert_allclose(left.mean(axis=0), place, atol=1.0)
+
+
+def test_a_locked_segment_is_opened_and_not_changed(case: Case) -> None:
+    import slicer
+
+    drawn = draw(case)
+    status = slicer.vtkSlicerSegmentationsModuleLogic
+    segment = case.node.GetSegmentation().GetSegment(case.segment)
+    status.SetSegmentStatus(segment, status.Completed)
+    open_segment(case)
+    with pytest.raises(ArgumentError, match="'GTV' is marked as completed"):
+        case.click((50, 50, 20))
+    np.testing.assert_array_equal(case.mask(), drawn)
+    assert slicer.util.arrayFromVolume(case.logic.probabilityVolume(case.node, case.segment)).any()
+    status.SetSegmentStatus(segment, status.InProgress)
+    case.click((50, 50, 20))
+    assert case.mask().sum() > drawn.sum()
+
+
+def as_surface(case: Case) -> Any:
+    """Keeps a segmentation as a surface alone; returns its segments."""
+    segmentation = case.node.GetSegmentation()
+    assert segmentation.CreateRepresentation("Closed surface")
+    segmentation.SetSourceRepresentationName("Closed surface")
+    segmentation.RemoveRepresentation("Binary labelmap")
+    return segmentation
+
+
+def test_a_segment_that_is_a_surface_says_what_to_do(case: Case) -> None:
+    draw(case)
+    segmentation = as_surface(case)
+    open_segment(case)
+    assert case.logic.volumeMl(case.node, case.segment) == pytest.approx(8 * 7 * 6 * 0.08, rel=0.2)
+    with pytest.raises(TumorSegError, match="make 'Binary labelmap' its source representation"):
+        case.click((50, 50, 20))
+    assert not segmentation.ContainsRepresentation("Binary labelmap")
+
+
+def test_it_goes_on_with_what_was_saved(case: Case) -> None:
+    drawn = draw(case)
+    open_segment(case)
+    case.click((50, 50, 20))
+    case.logic.save()
+    case.logic.close()
+    case.logic = case.module.TumorSegLogic(case.engines)
+    open_segment(case)
+    assert len(case.logic.clickPoints(case.node, case.segment)) == 1
+    case.logic.undo(case.node, case.segment)
+    np.testing.assert_array_equal(case.mask(), drawn)
+
+
+# What is wrong
+
+
+def test_the_way_to_open_it_is_told(case: Case) -> None:
+    drawn = draw(case)
+    for act in (lambda: case.click((50, 50, 20)), lambda: case.logic.undo(case.node, case.segment)):
+        with pytest.raises(ArgumentError, match=r"segment 'GTV': choose them under Inputs, .* openSegment\(inputs"):
+            act()
+    np.testing.assert_array_equal(case.mask(), drawn)
+
+
+def test_bad_input_opens_nothing(case: Case) -> None:
+    import slicer
+
+    drawn = draw(case)
+    unitless = slicer.util.addVolumeFromArray(np.ones((32, 64, 64), np.float32), name="PET")
+    nodes = {node.GetID() for node in slicer.mrmlScene.GetNodes()}
+    for arguments, error, words in (
+        (({}, case.node, case.segment), ArgumentError, "no volume was chosen"),
+        (({"ct": None}, case.node, case.segment), ArgumentError, "no volume was chosen"),
+        (({**case.inputs, "pet": unitless}, case.node, case.segment), SuvError, "does not say the unit"),
+        ((case.inputs, case.node, "gone"), ArgumentError, "no segment with the id 'gone'; the ids in it: GTV"),
+        ((case.inputs, None, case.segment), ArgumentError, "segmentation: .* got None"),
+    ):
+        with pytest.raises(error, match=words):
+            case.logic.openSegment(*arguments)
+        assert not case.logic.hasSession(case.node, case.segment)
+        assert {node.GetID() for node in slicer.mrmlScene.GetNodes()} == nodes
+        np.testing.assert_array_equal(case.mask(), drawn)
+
+
+def test_a_surface_becomes_voxels_where_a_script_asks_for_it(case: Case) -> None:
+    drawn = draw(case)
+    segmentation = as_surface(case)
+    case.logic.keepAsVoxels(case.node, case.volumes["ct"])
+    assert segmentation.GetSourceRepresentationName() == "Binary labelmap"
+    assert (case.mask() != drawn).sum() < 0.2 * drawn.sum()
+    open_segment(case)
+    case.click((50, 50, 20))
+    assert case.mask()[20, 50, 50] == 1
+    with pytest.raises(ArgumentError, match="volume: a node of class"):
+        case.logic.keepAsVoxels(case.node, None)
+
+
+def test_an_unknown_policy_for_other_segments_is_told_before_the_model_runs(case: Case) -> None:
+    drawn = draw(case)
+    open_segment(case)
+    case.logic.settings.overlap = "overwrite_all"
+    with pytest.raises(ArgumentError, match=r"settings\.overlap is 'overwrite_all'; there are 'allow'"):
+        case.click((50, 50, 20))
+    np.testing.assert_array_equal(case.mask(), drawn)
