@@ -81,3 +81,14 @@ def store(scene: Any, dropped: list[tuple[str, str]]) -> Iterator[Any]:
     made = sessions.Sessions(scene, lambda *key: dropped.append(key))
     yield made
     made.close()
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread, as tests with real models may run beside each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -23,15 +23,7 @@ SECTION = re.search(r"^## 3D Slicer$(.*?)^## ", (REPOSITORY / "README.md").read_
 #: Lines of code, blank ones within included.
 PYTHON, SHELL = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", SECTION, re.M)
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def draw(volume: Any) -> Any:

@@ -153,15 +153,11 @@ class Actions:
         return self._edit(node, segmentId, plan)
 
     def embedBox(
-        self,
-        node: slicer.vtkMRMLSegmentationNode,
-        segmentId: str,
-        roi: slicer.vtkMRMLMarkupsROINode,
-        role: str = "",
+        self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, roi: slicer.vtkMRMLMarkupsROINode
     ) -> Action:
         """Does ahead what :meth:`box` will need, and changes nothing; its outcome is the number of slices done."""
         session = self.session(node, segmentId)
-        prompt, options = self._boxIn(session, roi, role)
+        prompt, options = self._boxIn(session, roi, "")
         return (yield lambda _progress, cancel: session.embed_box(prompt, options, cancel))
 
     def reset(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
