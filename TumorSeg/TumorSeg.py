@@ -26,12 +26,13 @@ class TumorSeg(ScriptedLoadableModule):
         parent.title = _("TumorSeg")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
         parent.dependencies = ["Colors", "Markups", "SampleData", "SegmentEditor", "Segmentations", "Volumes"]
-        parent.contributors = ["The TumorSeg authors"]
+        parent.contributors = ["TumorSeg contributors"]
         parent.helpText = _(
             "Finds tumours on any of CT, PET and MR, and lets you correct them with clicks, a box and the brush, in "
             "one session that can be undone and saved. Research software, not a medical device."
         )
-        parent.helpText += self.getDefaultModuleDocumentationLink()
+        # Slicer's own link leads to its manual, which has the modules that come with Slicer only.
+        parent.helpText += f'<p><a href="{install.DOCUMENTATION}">{_("How to use TumorSeg")}</a></p>'
         parent.acknowledgementText = _(
             "The models that come with it were trained on the Soft-tissue-Sarcoma collection of The Cancer Imaging "
             "Archive (CC BY 3.0); their cards have the attribution."

@@ -4,47 +4,76 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from Testing.benchmarks.cases import SMALLEST, STEP
+
+#: Name to the module and what its ``run`` gets of the options, in the order in which they are run.
+BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]]] = {
+    "import": ("import_time", lambda options: ()),
+    "panel": ("panel", lambda options: (options.shape,)),
+    "clicks": ("clicks", lambda options: (options.device, options.shape)),
+    "boxes": ("boxes", lambda options: (options.device, options.shape)),
+    "speed": ("sliding_window", lambda options: (options.device, options.shape, options.json)),
+    "accuracy": ("accuracy", lambda options: (options.device,)),
+}
+# In an interpreter of its own: the benchmark of the panel shows what it takes to load PyTorch for the first time.
+CHECK_DEVICE = """
+import sys
+from TumorSegLib import TumorSegError
+from TumorSegLib.engines.device import choose_runtime
+try:
+    choose_runtime(sys.argv[1])
+except TumorSegError as error:
+    print(error)
+"""
 
 
-def main() -> None:
-    """Reads the options and runs the benchmarks in turn."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Reads the options, all of which are checked before the first benchmark, and runs the benchmarks in turn."""
     parser = argparse.ArgumentParser(prog="python -m Testing.benchmarks", description=__doc__)
-    every = ("import", "panel", "clicks", "boxes", "speed", "accuracy")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(every)} (default all)")
+    every = ", ".join(BENCHMARKS)
+    parser.add_argument(
+        "names", nargs="*", type=_name, default=tuple(BENCHMARKS), metavar="NAME", help=f"{every} (default all)"
+    )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
-    parser.add_argument("--shape", default="200,512,512", help="k,j,i of the volume (default %(default)s)")
+    parser.add_argument("--shape", type=_shape, default="200,512,512", help="k,j,i of the volume (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of speed here, too")
-    options = parser.parse_args()
-    names = options.names or every
-    if "import" in names:
-        from Testing.benchmarks import import_time
+    options = parser.parse_args(arguments)
+    if not set(options.names) <= {"import", "panel"} and (problem := _device_problem(options.device)):
+        parser.error(problem)
+    for name, (module, given) in BENCHMARKS.items():
+        if name in options.names:
+            import_module(f"Testing.benchmarks.{module}").run(*given(options))
 
-        import_time.run()
-    depth, height, width = (int(n) for n in options.shape.split(","))
-    if "panel" in names:
-        from Testing.benchmarks import panel
 
-        panel.run((depth, height, width))
-    if "clicks" in names:
-        from Testing.benchmarks import clicks
+def _name(text: str) -> str:
+    if text not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(BENCHMARKS)}")
+    return text
 
-        clicks.run(options.device, (depth, height, width))
-    if "boxes" in names:
-        from Testing.benchmarks import boxes
 
-        boxes.run(options.device, (depth, height, width))
-    if "speed" in names:
-        from Testing.benchmarks import sliding_window
+def _shape(text: str) -> tuple[int, ...]:
+    shape = tuple(int(part) if part.isdecimal() else 0 for part in text.split(","))
+    if len(shape) != 3 or any(n < least for n, least in zip(shape, SMALLEST)) or any(n % STEP for n in shape[1:]):
+        least = ",".join(str(n) for n in SMALLEST)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not k,j,i: three whole numbers, at least {least}, j and i multiples of {STEP}"
+        )
+    return shape
 
-        sliding_window.run(options.device, (depth, height, width), options.json)
-    if "accuracy" in names:
-        from Testing.benchmarks import accuracy
 
-        accuracy.run(options.device)
+def _device_problem(device: str) -> str:
+    """Why the library cannot compute on a device, in its own words; empty where it can."""
+    command = [sys.executable, "-c", CHECK_DEVICE, device]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when PyTorch is loaded
     main()

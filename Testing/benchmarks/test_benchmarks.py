@@ -1,13 +1,18 @@
-"""The benchmarks run, on a volume small enough for a test; how fast is not asked here."""
+"""The benchmarks run, on a volume small enough for a test, and check their options; how fast is not asked here."""
 
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from Testing.benchmarks import boxes, import_time, sliding_window
+from Testing.benchmarks.__main__ import BENCHMARKS, main
+from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
+from TumorSegLib import GeometryError
 from TumorSegLib.registry import list_models
 
 
@@ -41,3 +46,62 @@ def test_boxes_compare_the_same_work(capsys: pytest.CaptureFixture[str], monkeyp
     assert float(figures["slices"]) == 6
     assert float(figures["dice_to_plain"]) > 0.99
     assert float(figures["share_in_tumour"]) > 0
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """Which benchmarks were begun, with what; none is run."""
+    calls: list[tuple[Any, ...]] = []
+    for name, (module, _) in BENCHMARKS.items():
+        run = import_module(f"Testing.benchmarks.{module}")
+        monkeypatch.setattr(run, "run", lambda *given, name=name: calls.append((name, *given)))
+    return calls
+
+
+def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...]], tmp_path: Path) -> None:
+    shape = (200, 512, 512)
+    main([])
+    assert begun == [
+        ("import",),
+        ("panel", shape),
+        ("clicks", "cpu", shape),
+        ("boxes", "cpu", shape),
+        ("speed", "cpu", shape, None),
+        ("accuracy", "cpu"),
+    ]
+    begun.clear()
+    file = tmp_path / "speed.json"
+    main(["speed", "import", "--device", "auto", "--shape", "48,160,124", "--json", str(file)])
+    assert begun == [("import",), ("speed", "auto", (48, 160, 124), file)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nothing"], "'nothing' is not one of import, panel, clicks, boxes, speed, accuracy"),
+        (["import", "imort"], "'imort' is not one of import"),
+        (["--shape", "1,2"], "'1,2' is not k,j,i: three whole numbers, at least 19,124,124, j and i multiples of 4"),
+        (["--shape", "200,512,x"], "'200,512,x' is not k,j,i"),
+        (["--shape", "18,512,512"], "'18,512,512' is not k,j,i"),
+        (["--shape", "200,510,512"], "'200,510,512' is not k,j,i"),
+        (["--device", "tpu"], "device 'tpu' is not one of auto, cpu, cuda, cuda:N, mps"),
+        (["boxes", "--device", "cuda:99"], "device 'cuda:99' is not available here"),
+    ],
+)
+def test_options_are_refused_before_the_first_benchmark(
+    begun: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert words in capsys.readouterr().err
+    assert begun == []
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_smallest_shape_is_the_smallest(axis: int) -> None:
+    images, tumour = clinical_case(SMALLEST)
+    assert images["ct"].grid.shape == SMALLEST
+    assert tumour.array.any()
+    depth, height, width = (n - (1, STEP, STEP)[axis] * (at == axis) for at, n in enumerate(SMALLEST))
+    with pytest.raises(GeometryError, match="too small for the body"):
+        clinical_case((depth, height, width))

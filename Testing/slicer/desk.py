@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from Testing.slicer.module import TUMORSEG, FakeEngines, load_phantom, ras_of, voxels
+from TumorSegLib import Cancelled
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -94,6 +96,24 @@ class Desk:
 
     def steps(self) -> int:
         return len(self.answered)
+
+
+class Slow:
+    """Waits in an engine until it is cancelled or let go."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.begun, self.go = threading.Event(), threading.Event()
+        engine = desk.engines.engines["auto"]
+        self._segment = engine.segment
+        engine.segment = self.segment
+
+    def segment(self, images: Any, *, progress: Any, cancel: Any, **named: Any) -> Any:
+        self.begun.set()
+        progress(1, 4)
+        while not self.go.wait(0.01):
+            if cancel():
+                raise Cancelled("stopped")
+        return self._segment(images)
 
 
 def bounds_of(case: Case, low: tuple[int, int, int], high: tuple[int, int, int]) -> list[float]:

@@ -43,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"gets {WINDOW} and {PANEL} (default: %(default)s)",
     )
     folder = parser.parse_args(arguments).output
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # which a minute of work would end with
+        parser.error(f"--output {folder}: the folder cannot be made: {error.strerror}")
     from Testing.slicer.host.host import boot
 
     with boot() as host:

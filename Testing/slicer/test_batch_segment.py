@@ -75,6 +75,9 @@ def test_missing_packages_are_named_and_not_installed(
 ) -> None:
     host.packaging.missing = {"monai"}
     assert application.run("--input", f"ct={ct}", "--output", str(tmp_path / "mask.nii.gz")) == 2
-    assert "lacks monai>=1.4" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "lacks monai>=1.4" in said
+    assert "press Segment automatically" in said
+    assert "https://" in said
     assert host.packaging.installed == []
     assert host.dialogs.shown == []

@@ -174,33 +174,7 @@ def test_values_far_above_any_suv_are_not_assumed_to_be_one(scene: Any) -> None:
         bridge.volumeFromNode(add_pet(scene, scale=1000), "pet", assumeSuv=True)
 
 
-# Clicks and boxes
-
-
-@pytest.mark.parametrize("transform", TRANSFORMS)
-def test_a_markup_is_a_click_where_slicer_shows_it(scene: Any, transform: str) -> None:
-    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
-    points.SetAndObserveTransformNodeID(add_transform(scene, TRANSFORMS[transform]))
-    for ijk in ((3, 4, 5), (17, 0, 13)):
-        points.AddControlPointWorld(*OBLIQUE.to_ras(ijk).tolist())
-    assert bridge.clickFromMarkup(points, 0, OBLIQUE).ijk == (3, 4, 5)
-    assert bridge.clickFromMarkup(points, 1, OBLIQUE, positive=False) == bridge.clickFromRas(
-        OBLIQUE, OBLIQUE.to_ras((17, 0, 13)).tolist(), False
-    )
-
-
-def test_markups_that_are_no_clicks_are_refused(scene: Any) -> None:
-    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
-    points.AddControlPointWorld(1, 2, 3)
-    points.AddControlPointWorld(100, 2, 3)
-    points.UnsetNthControlPointPosition(0)
-    for index in (-1, 2):
-        with pytest.raises(ArgumentError, match=f"has 2 points; there is no point {index}"):
-            bridge.clickFromMarkup(points, index, PLAIN)
-    with pytest.raises(ArgumentError, match="point 0 of markups 'points' has not been placed"):
-        bridge.clickFromMarkup(points, 0, PLAIN)
-    with pytest.raises(ArgumentError, match="lies outside the image"):
-        bridge.clickFromMarkup(points, 1, PLAIN)
+# Boxes
 
 
 def add_roi(scene: Any, center: Any, size: Any, turn: np.ndarray | None = None, transform: Any = None) -> Any:
@@ -260,13 +234,8 @@ def test_a_click_at_a_point_changes_voxels_at_that_point(
     segment = add_segment(segmentation, "a")
     session = Session({"ct": bridge.volumeFromNode(volume_node, "ct")}, clicks=BallEngine())
     target = session.grid.to_ras((8, 9, 6)) + 0.2 * session.grid.direction @ session.grid.spacing
-    points = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "points")
-    points.SetAndObserveTransformNodeID(add_transform(scene, RIGID))
-    points.AddControlPointWorld(*target.tolist())
 
-    bridge.applyEdit(
-        session.add_click(bridge.clickFromMarkup(points, 0, session.grid)), segmentation, segment, session.grid
-    )
+    bridge.applyEdit(session.add_click(bridge.clickFromRas(session.grid, target)), segmentation, segment, session.grid)
 
     found = world_points(segmentation, segment)
     k, j, i = np.nonzero(session.mask.array)

@@ -86,7 +86,7 @@ def test_a_stroke_is_taken_over_soon_as_one_step(painter: Painter) -> None:
     assert painted.sum() > painter.found.sum()
     np.testing.assert_array_equal(painter.settle(1), painted)
     np.testing.assert_array_equal(painter.session.mask.array, painted)
-    assert painter.status == f"Kept as painted: {painted.sum() * 0.08:.1f} ml"
+    assert painter.status == f"Stroke kept. Segment now: {painted.sum() * 0.08:.1f} ml"
     assert told == []  # the panel stays as it is
     painter.host.wait_until(lambda: not painter.context.unsaved, "the session to be in the scene", 60)
     assert painter.widget.logic.saved()[0].summary["steps"] == 2
@@ -200,7 +200,7 @@ def test_a_stroke_guides_the_model_in_one_step(
     assert (refined[stroke] == positive).all()
     assert (refined != painted).any()  # the model went on
     np.testing.assert_array_equal(guide.session.mask.array, refined)
-    assert guide.status.startswith("The model went on from the stroke:")
+    assert guide.status.startswith("The model followed your stroke.")
     guide.press("undoButton")
     np.testing.assert_array_equal(guide.mask(), guide.found)
     assert guide.session.prompts.items == ()
@@ -271,13 +271,41 @@ def test_a_stroke_that_cannot_be_refined_is_kept_by_the_next_action(guide: Paint
     np.testing.assert_array_equal(guide.mask(), painted)
 
 
+@pytest.mark.parametrize("overlap", ["allow", "overwrite visible", "overwrite all"])
+@pytest.mark.parametrize("completed", [False, True])
+def test_a_plain_stroke_heeds_what_happens_to_other_segments(painter: Painter, overlap: str, completed: bool) -> None:
+    import slicer
+
+    from Testing.slicer.module import voxels
+
+    def shown(segment: str) -> np.ndarray:
+        return voxels(painter.node, segment, painter.volumes["ct"]).astype(bool)
+
+    other, before = painter.segment, painter.found.astype(bool)
+    painter.ui.overlapSelector.setCurrentIndex(painter.ui.overlapSelector.findData(overlap))
+    painter.press("newSegmentButton")
+    status = slicer.vtkSlicerSegmentationsModuleLogic
+    if completed:
+        status.SetSegmentStatus(painter.node.GetSegmentation().GetSegment(other), status.Completed)
+    painter.dab(WITHIN)
+    stroke = painter.settle(1).astype(bool)
+    assert (stroke & before).any()
+    keeps = completed or overlap == "allow"
+    np.testing.assert_array_equal(shown(other), before if keeps else before & ~stroke)
+    painter.press("undoButton")
+    assert not painter.mask().any()
+    np.testing.assert_array_equal(shown(other), before)
+    painter.press("redoButton")
+    np.testing.assert_array_equal(painter.mask().astype(bool), stroke)
+    np.testing.assert_array_equal(shown(other), before if keeps else before & ~stroke)
+
+
 def test_a_stroke_heeds_what_happens_to_other_segments(guide: Painter) -> None:
     from Testing.slicer.module import voxels
 
     other, taken = guide.segment, guide.found.astype(bool)
     guide.ui.overlapSelector.setCurrentIndex(guide.ui.overlapSelector.findData("overwrite all"))
     guide.press("newSegmentButton")
-    guide.ui.editor.mrmlSegmentEditorNode().SetOverwriteMode(2)  # the editor's own brush takes nothing
     guide.dab(WITHIN)
     refined = guide.settle(1).astype(bool)
     assert (refined & taken).any()

@@ -172,10 +172,11 @@ def test_an_edit_marks_the_segmentation_as_to_be_saved(shared: tuple[Any, str, s
 
 def test_each_action_is_one_state_of_undo(shared: tuple[Any, str, str]) -> None:
     node, first, second = shared
-    other, states, history = mask(node, second), [mask(node, first)], None
+    other, states, history = mask(node, second), [mask(node, first)], slicer.vtkSegmentationHistory()
+    history.SetSegmentation(node.GetSegmentation())
     # Within the label map, beyond it, and into the neighbour's voxels.
     for low in ((4, 4, 4), (0, 0, 0), (7, 3, 3)):
-        history = bridge.saveUndoState(node, history)
+        assert history.SaveState()
         bridge.applyEdit(box_edit(PLAIN, low, (3, 3, 3), erase=low == (4, 4, 4)), node, first, PLAIN)
         states.append(mask(node, first))
     assert len({state.tobytes() for state in states}) == 4
@@ -189,7 +190,7 @@ def test_each_action_is_one_state_of_undo(shared: tuple[Any, str, str]) -> None:
             np.testing.assert_array_equal(mask(node, first), state)
     np.testing.assert_array_equal(mask(node, second), other)
     history.RestorePreviousState()
-    bridge.saveUndoState(node, history)
+    history.SaveState()
     bridge.applyEdit(box_edit(PLAIN, (4, 4, 4), (3, 3, 3)), node, first, PLAIN)
     history.RestorePreviousState()
     np.testing.assert_array_equal(mask(node, first), states[2])

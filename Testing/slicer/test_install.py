@@ -176,9 +176,21 @@ def test_pip_that_fails_is_said_in_words(install: Any, pip: Pip, host: Any) -> N
     assert not pip.constraints_file.parent.exists()
 
 
+def test_the_page_that_users_are_sent_to_is_in_the_repository(install: Any) -> None:
+    page, _, part = install.BY_HAND.partition("#")
+    assert page == install.DOCUMENTATION
+    root = re.search(r'EXTENSION_HOMEPAGE "(.+)"', (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8"))
+    assert root is not None
+    assert page.startswith(f"{root[1]}/blob/main/")
+    text = (REPOSITORY / page.removeprefix(f"{root[1]}/blob/main/")).read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    assert part in {heading.lower().replace(" ", "-") for heading in headings}
+
+
 def test_what_is_still_missing_afterwards_is_named(install: Any, host: Any) -> None:
     host.packaging.missing = {"monai"}  # and stays so: the host, like Slicer in testing mode, installs nothing
-    with pytest.raises(TumorSegError, match=r"^monai>=1.4 were not installed"):
+    words = f"^monai>=1.4 were not installed.* by hand: {re.escape(install.BY_HAND)}$"
+    with pytest.raises(TumorSegError, match=words):
         install.ensurePackages()
     assert host.packaging.installed == [["monai>=1.4"]]
 

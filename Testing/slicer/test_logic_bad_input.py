@@ -118,7 +118,14 @@ def test_boxes_and_points_are_checked(case: Case) -> None:
         refused(lambda box=box: case.logic.addBox(case.node, case.segment, box), words)
     for ras in (None, "here", (0, 0), (0, 0, math.nan)):
         refused(lambda ras=ras: case.logic.addClick(case.node, case.segment, ras), "three finite RAS coordinates")
-    for points, words in ((None, "^points: .* got None"), (7, "^points: "), (["here"], "got 'here'")):
+    for points, words in (
+        (None, "^points: .* got None"),
+        (7, "^points: "),
+        ("here", "^points: a list of points .* got 'here'"),
+        ({"r": (0, 0, 0)}, "^points: .* got {'r': "),
+        ({(0.0, 0.0, 0.0)}, "^points: "),
+        (["here"], "got 'here'"),
+    ):
         refused(lambda points=points: case.logic.addScribble(case.node, case.segment, points), words)
     np.testing.assert_array_equal(case.mask(), before)
 
@@ -217,7 +224,9 @@ def test_measuring_without_scikit_image_says_how_to_get_it(
     case.find()
     absent(monkeypatch, "skimage")
     nodes = slicer.mrmlScene.GetNumberOfNodes()
-    words = "Press Segment automatically once in the module TumorSeg, .* by hand .docs/slicer.md"
+    words = (
+        "Press Segment automatically once in the module TumorSeg, .* by hand: https://.*/slicer.md#without-internet$"
+    )
     with pytest.raises(TumorSegError, match=rf"damaged: skimage[.\w]*\. {words}"):  # installed, and yet not there
         case.logic.measure(case.node, case.segment)
     host.packaging.missing = {"scikit-image", "monai"}

@@ -19,6 +19,7 @@ def test_measurements_are_those_of_the_library(case: Case) -> None:
     from TumorSegLib import Mask, measure
 
     mask = case.find()
+    case.node.GetSegmentation().GetSegment(case.segment).SetName("Thigh")
     table = case.logic.measure(case.node, case.segment, diameterLines=True)
     rows = {table.GetCellText(row, 0): table.GetCellText(row, 1) for row in range(table.GetNumberOfRows())}
     images = {role: bridge.volumeFromNode(case.inputs[role], role) for role in ("ct", "pet")}
@@ -27,15 +28,16 @@ def test_measurements_are_those_of_the_library(case: Case) -> None:
     assert rows["Longest axial diameter (RECIST 1.1)"] == f"{found.axial.longest.length_mm:.1f}"
     assert rows["SUVmax"] == f"{found.pet.suv_max:.2f}"
     assert rows["TLG"] == f"{found.pet.tlg_g:.1f}"
-    assert rows["ct mean"] == f"{found.intensities['ct'].mean:.1f}"
+    assert rows["CT mean"] == f"{found.intensities['ct'].mean:.1f}"
+    assert rows["Segment"] == "Thigh"
     assert rows["Note"] == "Research software, not a medical device"
     lines = slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
+    assert [line.GetName() for line in lines] == ["Thigh longest axial diameter", "Thigh perpendicular diameter"]
     lengths = [line.GetLineLengthWorld() for line in lines]
     np.testing.assert_allclose(lengths, [found.axial.longest.length_mm, found.axial.perpendicular.length_mm], atol=1e-3)
     case.logic.reset(case.node, case.segment)
     assert case.logic.measure(case.node, case.segment, diameterLines=True) is table
-    assert table.GetCellText(0, 1) == "0.00"
-    assert table.GetCellText(2, 1) == ""
+    assert [table.GetCellText(row, 1) for row in (1, 3)] == ["0.00", ""]
     assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
 
 
@@ -49,7 +51,7 @@ def test_a_segment_from_elsewhere_is_measured_on_its_own_voxels(case: Case) -> N
     segment = add_segment(node, "Lesion")
     paint(node, segment, OBLIQUE, (3, 4, 5), (4, 3, 2))
     table = case.logic.measure(node, segment)
-    assert table.GetCellText(0, 1) == f"{24 * OBLIQUE.voxel_volume_ml:.2f}"
+    assert [table.GetCellText(row, 1) for row in (0, 1)] == ["Lesion", f"{24 * OBLIQUE.voxel_volume_ml:.2f}"]
     other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
     empty = add_segment(other, "Empty")
     with pytest.raises(ArgumentError, match="no voxels and no volume"):
@@ -65,8 +67,19 @@ def test_a_table_is_copied_as_text(case: Case) -> None:
     text = tableText(case.logic.measure(case.node, case.segment, case.volumes["pet"]))
     lines = text.splitlines()
     assert lines[0] == "Measurement,Value,Unit"
-    assert lines[1].startswith("Volume,")
+    assert lines[1] == "Segment,Tumour,"
+    assert lines[2].startswith("Volume,")
     assert lines[-1] == '"Note","Research software, not a medical device",'.replace('"Note"', "Note")
+
+
+def test_lines_that_are_no_longer_wanted_are_taken_away(case: Case) -> None:
+    import slicer
+
+    case.find()
+    case.logic.measure(case.node, case.segment, diameterLines=True)
+    assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")) == 2
+    case.logic.measure(case.node, case.segment)
+    assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
 
 
 # See

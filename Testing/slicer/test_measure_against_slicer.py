@@ -130,8 +130,8 @@ def test_values_as_slicer_s_segment_statistics(case: Case) -> None:
     assert values.mean == pytest.approx(ct["mean"])
     assert values.median == pytest.approx(ct["median"], abs=1)  # Slicer's is the limit of a bin of 1 HU
     assert values.standard_deviation == pytest.approx(ct["stdev"])
-    assert float(rows["ct mean"]) == pytest.approx(ct["mean"], abs=0.051)
-    assert float(rows["ct standard deviation"]) == pytest.approx(ct["stdev"], abs=0.051)
+    assert float(rows["CT mean"]) == pytest.approx(ct["mean"], abs=0.051)
+    assert float(rows["CT standard deviation"]) == pytest.approx(ct["stdev"], abs=0.051)
     assert (uptake.suv_max, uptake.suv_mean) == (pytest.approx(pet["max"]), pytest.approx(pet["mean"]))
     assert float(rows["SUVmax"]) == pytest.approx(pet["max"], abs=0.0051)
     assert float(rows["SUVmean"]) == pytest.approx(pet["mean"], abs=0.0051)

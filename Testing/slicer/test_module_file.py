@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import unittest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer.desk import Desk
-from Testing.slicer.module import TUMORSEG
+from Testing.slicer.module import REPOSITORY, TUMORSEG
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -22,6 +24,46 @@ def test_modules_that_its_code_needs_are_named(host: Host) -> None:
     host.load_module(TUMORSEG, with_panel=False)
     needed = set(slicer.modules.tumorseg.dependencies)
     assert {"Segmentations", "Markups", "Volumes", "SegmentEditor", "Colors", "SampleData"} == needed
+
+
+def test_its_help_leads_to_its_own_page_and_names_who_made_it(host: Host) -> None:
+    import slicer
+
+    host.load_module(TUMORSEG, with_panel=False)
+    from TumorSegSlicer import install
+
+    module = slicer.modules.tumorseg
+    assert re.findall(r'<a href="([^"]+)">', module.helpText) == [install.DOCUMENTATION]
+    made = re.search(r'EXTENSION_CONTRIBUTORS "(.+)"', (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8"))
+    assert made is not None
+    assert module.contributors == [made[1]]
+
+
+def test_its_keys_are_in_the_documents(host: Host) -> None:
+    host.load_module(TUMORSEG, with_panel=False)
+    from TumorSegSlicer.shortcuts import KEYS
+
+    text = (REPOSITORY / "docs" / "slicer.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ((?:Ctrl|Shift)\+.*?) \|", text, re.MULTILINE)
+    assert ", ".join(rows).split(", ") == list(KEYS.values())
+
+
+def test_it_is_loaded_before_the_modules_that_it_needs(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
+    def ours() -> set[str]:
+        return {name for name in sys.modules if name.partition(".")[0] == "TumorSegSlicer"}
+
+    before = ours()
+    for name in before:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("vtkMRMLSegmentationNode", "vtkSegment", "vtkMRMLMarkupsNode", "vtkMRMLMarkupsROINode"):
+        monkeypatch.delattr(slicer, name)
+    python = host.load_module(TUMORSEG, with_panel=False)
+    for name in ours() - before:
+        del sys.modules[name]
+    assert slicer.modules.tumorseg.title == "TumorSeg"
+    assert python.TumorSegLogic.segment
 
 
 def test_the_phantom_is_sample_data(host: Host) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from Testing.slicer.desk import Desk
-from Testing.slicer.module import voxels
+from Testing.slicer.desk import Desk, Slow
+from Testing.slicer.module import TUMORSEG, voxels
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -57,7 +57,7 @@ def test_a_segment_from_elsewhere_is_corrected_and_keeps_the_rest(desk: Desk) ->
     desk.press("undoButton")
     np.testing.assert_array_equal(voxels(node, segment, desk.volumes["ct"]), mask)
     desk.press("undoButton")
-    assert "nothing left" in desk.status
+    assert desk.status == "Nothing to undo."
     assert desk.host.dialogs.shown == []
 
 
@@ -182,14 +182,14 @@ def test_a_reopened_scene_shows_clicks_and_volume(desk: Desk, tmp_path: Path) ->
     volume = desk.widget.logic.volumeMl(desk.node, desk.segment)
     save_and_reopen(desk, tmp_path / "case.mrb")
     assert shown_clicks() == 1
-    assert desk.status == f"Goes on where it was saved: {volume:.1f} ml"
+    assert desk.status == f"Saved work restored. Segment: {volume:.1f} ml"
 
 
 def test_a_damaged_session_is_told_and_the_words_stay(desk: Desk, tmp_path: Path) -> None:
     desk.find()
     save_and_reopen(desk, tmp_path / "case.mrb", damage=True)
     assert "damaged" in desk.status
-    assert "Goes on" in desk.status
+    assert "Saved work restored" in desk.status
     desk.press("undoButton")
     assert "damaged" not in desk.status
 
@@ -217,3 +217,130 @@ def test_settings_that_somebody_removes_are_made_anew(desk: Desk) -> None:
     desk.ui.ctSelector.setCurrentNode(desk.volumes["ct"])
     desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
     assert desk.find().any()
+
+
+def test_a_scene_opened_before_the_module_is_gone_on_with_too(desk: Desk, tmp_path: Path) -> None:
+    desk.find()
+    place(desk, (50, 50, 20))
+    volume = desk.widget.logic.volumeMl(desk.node, desk.segment)
+    save_and_reopen(desk, tmp_path / "case.mrb")
+    desk.host.unload_modules()
+    assert shown_clicks() == 0
+    widget = desk.host.load_module(TUMORSEG)
+    assert shown_clicks() == 1
+    assert widget.ui.statusLabel.text == f"Saved work restored. Segment: {volume:.1f} ml"
+
+
+def test_a_scene_saved_before_the_last_step_was_noted_goes_on_with_what_it_shows(desk: Desk, tmp_path: Path) -> None:
+    import slicer
+
+    desk.find()
+    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene")
+    desk.host.show(desk.volumes["ct"])
+    desk.ui.positiveButton.click()
+    desk.context.edit(desk.widget.logic.actions.click(desk.node, desk.segment, desk.ras(50, 50, 20)), "")
+    desk.wait()
+    shown = desk.mask()
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))  # as a script does, at once
+    slicer.mrmlScene.Clear(False)
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    desk.volumes["ct"] = desk.context.parameters.ct
+    desk.host.wait_until(lambda: desk.status.startswith("Stroke kept."), "it to be taken over", 60)
+    np.testing.assert_array_equal(desk.mask(), shown)
+    volume = desk.widget.logic.volumeMl(desk.node, desk.segment)
+    assert desk.status == f"Stroke kept. Segment now: {volume:.1f} ml"
+    assert volume == pytest.approx(shown.sum() * 0.08)
+
+
+def test_without_the_first_image_a_reopened_segment_waits_for_it(desk: Desk, tmp_path: Path) -> None:
+    import slicer
+
+    desk.find()
+    place(desk, (50, 50, 20))
+    before = desk.mask()
+    save_and_reopen(desk, tmp_path / "case.mrb")
+    desk.host.unload_modules()
+    ct = desk.volumes["ct"]
+    array, affine = slicer.util.arrayFromVolume(ct).copy(), ct_affine(ct)
+    slicer.mrmlScene.RemoveNode(ct)
+    desk.widget = desk.host.load_module(TUMORSEG)
+    desk.ui = desk.widget.ui
+    desk.widget.logic.settings.engineSource = desk.engines
+    assert "(ct) is not in the scene: load it and choose it under Inputs" in desk.status
+    desk.press("undoButton")
+    assert "is not in the scene" in desk.host.dialogs.texts[-1]
+    from TumorSegSlicer.sample_data import addVolume
+
+    desk.volumes["ct"] = addVolume(array, affine, "ct")
+    desk.ui.ctSelector.setCurrentNode(desk.volumes["ct"])
+    np.testing.assert_array_equal(desk.mask(), before)
+    desk.press("undoButton")
+    assert desk.status.startswith("Undone.")
+    desk.press("undoButton")
+    assert not desk.mask().any()
+
+
+def ct_affine(volume: Any) -> np.ndarray:
+    from TumorSegSlicer import bridge
+
+    return bridge.gridFromVolume(volume).affine
+
+
+# Images
+
+
+def test_images_chosen_later_are_worked_with_and_come_back_with_their_segment(desk: Desk) -> None:
+    desk.ui.petSelector.setCurrentNode(None)
+    desk.press("newSegmentButton")
+    place(desk, (50, 50, 20))
+    inputs = desk.widget.logic.actions.inputs
+    first = desk.segment
+    assert list(inputs(desk.node, first)) == ["ct"]
+    desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+    desk.place("Red", (20, 50, 20))
+    assert list(inputs(desk.node, first)) == ["ct", "pet"]
+    assert len(desk.widget.logic.clickPoints(desk.node, first)) == 2
+    desk.ui.petSelector.setCurrentNode(None)
+    desk.press("newSegmentButton")
+    desk.context.setTarget(desk.node, first)
+    assert desk.ui.petSelector.currentNode() is desk.volumes["pet"]
+    assert desk.host.dialogs.shown == []
+
+
+def test_another_first_image_is_asked_about(desk: Desk, qt: Any) -> None:
+    desk.ui.petSelector.setCurrentNode(None)
+    desk.press("newSegmentButton")
+    place(desk, (50, 50, 20))
+    before = desk.mask()
+    desk.ui.ctSelector.setCurrentNode(None)
+    desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+    desk.press("undoButton")  # declined, as nobody answers
+    assert "was made on 'Phantom CT'" in desk.host.dialogs.texts[-1]
+    np.testing.assert_array_equal(desk.mask(), before)
+    desk.host.dialogs.answer(qt.QMessageBox.Yes)
+    desk.press("undoButton")
+    assert "Nothing to undo." in desk.status
+    np.testing.assert_array_equal(desk.mask(), before)
+    assert list(desk.widget.logic.actions.inputs(desk.node, desk.segment)) == ["pet"]
+
+
+def test_no_second_segmentation_is_made_while_one_is_being_found(desk: Desk) -> None:
+    import slicer
+
+    slow = Slow(desk)
+    desk.ui.segmentButton.click()
+    desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+    desk.ui.positiveButton.click()
+    assert desk.status == "Wait for what is being done, or cancel it."
+    assert not desk.ui.positiveButton.checked
+    slow.go.set()
+    desk.wait()
+    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1
+
+
+def test_no_two_controls_have_the_same_key_nor_one_of_slicers_menus(desk: Desk) -> None:
+    texts = [getattr(widget, "text", "") for widget in vars(desk.ui).values()]
+    keys = [text.lower().partition("&")[2][:1] for text in texts if isinstance(text, str) and "&" in text]
+    assert len(keys) > 15
+    assert len(set(keys)) == len(keys)
+    assert not set(keys) & set("fevh")

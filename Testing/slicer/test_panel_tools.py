@@ -34,7 +34,7 @@ def test_clicks_in_the_views_correct_at_once(desk: Desk) -> None:
         i, j, k = ijk
         assert desk.mask()[k, j, i] == 1
     assert before.sum() < desk.mask().sum()
-    assert desk.status.startswith("Tumour added to:")
+    assert desk.status.startswith("Added. Segment now:")
     desk.ui.negativeButton.click()
     assert not desk.ui.positiveButton.checked
     desk.place("Red", (20, 25, 8))
@@ -140,7 +140,7 @@ def test_a_box_is_drawn_and_segmented(desk: Desk) -> None:
     roi.SetRadiusXYZ(24, 24, 24)
     desk.press("boxButton")
     assert desk.mask()[16, 34, 34] == 1
-    assert desk.status.startswith("Found in the box")
+    assert desk.status.startswith("Segmented in the box")
     assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
 
 
@@ -232,11 +232,15 @@ def test_measurements_are_shown_copied_and_written(desk: Desk, qt: Any, tmp_path
     rows = {table.item(row, 0).text(): table.item(row, 1).text() for row in range(table.rowCount)}
     assert float(rows["Volume"]) == pytest.approx(mask.sum() * 0.08, abs=0.006)
     assert float(rows["SUVmax"]) > 3
+    assert rows["Segment"] == "Tumour"
+    assert desk.status == "Measured: Tumour"
     desk.ui.copyButton.click()
-    assert qt.QApplication.clipboard().text().startswith("Measurement\tValue\tUnit\nVolume\t")
+    assert qt.QApplication.clipboard().text().startswith("Measurement\tValue\tUnit\nSegment\tTumour\t\nVolume\t")
     desk.host.dialogs.answer(str(tmp_path / "tumour.csv"))
     desk.ui.csvButton.click()
-    assert (tmp_path / "tumour.csv").read_text().startswith("Measurement,Value,Unit\nVolume,")
+    text = (tmp_path / "tumour.csv").read_text(encoding="utf-8")
+    assert text.startswith("\ufeffMeasurement,Value,Unit\nSegment,Tumour,\nVolume,")
+    assert ",mm²\n" in text
     desk.host.dialogs.answer(str(tmp_path / "nowhere" / "tumour.csv"))
     desk.ui.csvButton.click()
     assert "does not exist" in desk.host.dialogs.shown[-1].text

@@ -86,3 +86,13 @@ def test_help_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     assert "python -m Testing.slicer.screenshots" in said
     assert "--output" in said
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_done(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    folder = tmp_path / "file" / "pictures"
+    with pytest.raises(SystemExit, match="2"):
+        screenshots.main(["--output", str(folder)])
+    assert f"--output {folder}: the folder cannot be made: Not a directory" in capsys.readouterr().err

@@ -100,7 +100,9 @@ def test_what_was_painted_while_the_session_worked_is_found_afterwards(case: Cas
 
 
 def test_the_editors_undo_and_a_moved_segmentation_are_found(scene: Any, case: Case) -> None:
-    history = bridge.saveUndoState(case.node)
+    history = slicer.vtkSegmentationHistory()
+    history.SetSegmentation(case.node.GetSegmentation())
+    history.SaveState()
     case.click()
     history.RestorePreviousState()
     assert case.store.changedMask(case.node, case.segment).array.sum() == 0
@@ -174,6 +176,25 @@ def test_a_session_goes_along_where_image_and_segmentation_are_moved_by_one_tran
     case.store.apply(opened.session.undo(), case.node, case.segment)
     assert 0 < case.mask().sum() < before.sum()
     case.store.close()
+
+
+def test_what_moves_while_the_session_works_gets_its_edit_in_its_voxels(scene: Any, case: Case) -> None:
+    case.click()
+    assert case.store.changedMask(case.node, case.segment) is None
+    edit = case.session.add_click(Click((3, 3, 3)))
+    further = add_transform(scene, RIGID)
+    for transform in {case.node.GetParentTransformNode(), case.volume.GetParentTransformNode()}:
+        transform.SetAndObserveTransformNodeID(further)
+    case.store.apply(edit, case.node, case.segment)
+    opened = case.open()
+    assert opened.problem == ""
+    assert case.store.changedMask(case.node, case.segment) is None
+    mask = case.mask()
+    assert mask[3, 3, 3] == mask[8, 8, 8] == 1
+    np.testing.assert_array_equal(mask, opened.session.mask.array)
+    for _ in range(2):
+        case.store.apply(opened.session.undo(), case.node, case.segment)
+    assert not case.mask().any()
 
 
 def test_bad_input_changes_nothing(scene: Any, store: Any, case: Case) -> None:
@@ -282,15 +303,6 @@ def test_closing_the_scene_drops_everything(scene: Any, case: Case, dropped: lis
     again = Case(scene, case.store)
     again.click()
     assert again.mask().any()
-
-
-def test_a_session_can_be_dropped(case: Case, dropped: list[tuple[str, str]]) -> None:
-    case.click()
-    case.store.toScene()
-    case.store.drop(case.node, case.segment)
-    assert len(dropped) == 1
-    assert case.store.fromScene() == []
-    assert len(case.open().session.prompts) == 0
 
 
 def test_a_closed_store_observes_nothing(scene: Any, case: Case, dropped: list[tuple[str, str]]) -> None:

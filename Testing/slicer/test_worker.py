@@ -182,7 +182,7 @@ def failing(error: BaseException) -> Callable[..., None]:
         (ArgumentError("click lies outside"), "click lies outside"),
         (MemoryError(), "There is not enough memory for this"),
         (ModuleNotFoundError("No module named 'monai'", name="monai"), "The Python package monai is missing"),
-        (KeyError("tumour"), "did not expect (KeyError): 'tumour'"),
+        (KeyError("tumour"), "did not expect (KeyError): 'tumour'. Details: View > Error Log."),
         (SystemExit(3), "did not expect (SystemExit): 3"),
     ],
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -15,38 +14,21 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer import bridge, overlays, strokes
 from TumorSegSlicer.arguments import SEGMENTATION, checkNode, checkSegment
+from TumorSegSlicer.engines import loading
+from TumorSegSlicer.known_inputs import KnownInputs
 from TumorSegSlicer.losses import Losses
 from TumorSegSlicer.runner import Action
 from TumorSegSlicer.sessions import Engines, Sessions, sessionText
 from TumorSegSlicer.settings import Settings
 from TumorSegSlicer.states import Input
-from TumorSegSlicer.worker import Task
+from TumorSegSlicer.targets import Target
+from TumorSegSlicer.worker import Cancel, Progress, Task
 
 if TYPE_CHECKING:
     from TumorSegLib import BoxOptions, BoxPrompt, Edit, Session
 
 #: Turns a session into the task that edits it, on the GUI thread.
 Plan = Callable[["Session"], Task]
-
-
-@dataclass(frozen=True)
-class Target:
-    """A segment, and what was made for it."""
-
-    node: slicer.vtkMRMLSegmentationNode
-    segmentId: str
-    newSegment: bool = False
-    newNode: bool = False
-
-    def remove(self) -> None:
-        """Takes away what was made for it, as far as it is still there."""
-        scene = slicer.mrmlScene
-        if not scene.IsNodePresent(self.node):
-            return
-        if self.newNode:
-            scene.RemoveNode(self.node)
-        elif self.newSegment:
-            self.node.GetSegmentation().RemoveSegment(self.segmentId)
 
 
 class Actions:
@@ -61,13 +43,13 @@ class Actions:
         self._store = store
         self.settings = settings
         self.writing = False
-        self._inputs: dict[tuple[str, str], dict[str, Input]] = {}
+        self._inputs = KnownInputs(store)
         self._losses = Losses()
         self._engines: tuple[tuple[Any, ...], Engines] | None = None
 
     def forget(self, nodeId: str, segmentId: str) -> None:
         """Forgets what belongs to a segment that was deleted."""
-        self._inputs.pop((nodeId, segmentId), None)
+        self._inputs.forget(nodeId, segmentId)
         self._losses.forget(nodeId, segmentId)
 
     def forgetEngines(self) -> None:
@@ -85,8 +67,9 @@ class Actions:
         return target
 
     def openSegment(self, inputs: Mapping[str, Input], node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Session:
-        """Lets a segment from elsewhere be corrected in these volumes, at once; it begins with what it holds."""
-        return self.session(node, segmentId, _chosen(inputs))
+        """Lets a segment be corrected in these volumes, at once: from what it holds, or on with the session it has."""
+        checkSegment(node, segmentId)
+        return self.session(node, segmentId, self._inputs.inOrder(_chosen(inputs), node, segmentId))
 
     def segment(
         self,
@@ -95,13 +78,16 @@ class Actions:
         segmentId: str | None = None,
     ) -> Action:
         """Finds the tumour, in a segment that loses what it held, or a new one; its outcome is (Target, Edit)."""
-        self.settings.engine("auto")  # raises where it is missing, before anything is made
+        engine = self.settings.engine("auto")  # raises where it is missing, before anything is made
         target = self._target(inputs, node, segmentId)
+        inputs = self._inputs.inOrder(inputs, target.node, target.segmentId)
         try:
             edit = yield from self._edit(
                 target.node,
                 target.segmentId,
-                lambda session: lambda progress, cancel: session.segment(progress=progress, cancel=cancel),
+                lambda session: loading(
+                    engine, lambda progress, cancel: session.segment(progress=progress, cancel=cancel)
+                ),
                 inputs,
             )
         except Exception:
@@ -115,9 +101,9 @@ class Actions:
         """Corrects a segment from a click at a point of the world, RAS mm; its outcome is an Edit."""
 
         def plan(session: Session) -> Task:
-            self.settings.engine("clicks")  # raises where it is missing
+            engine = self.settings.engine("clicks")  # raises where it is missing
             click = bridge.clickFromRas(session.grid, ras, positive)
-            return lambda _progress, cancel: session.add_click(click, cancel=cancel)
+            return loading(engine, lambda _progress, cancel: session.add_click(click, cancel=cancel))
 
         return self._edit(node, segmentId, plan)
 
@@ -131,9 +117,9 @@ class Actions:
         """Corrects a segment from a stroke through points of the world, RAS mm; its outcome is an Edit."""
 
         def plan(session: Session) -> Task:
-            self.settings.engine("clicks")
+            engine = self.settings.engine("clicks")
             scribble = strokes.scribbleFromRas(session.grid, points, positive)
-            return lambda _progress, cancel: session.add_scribble(scribble, cancel=cancel)
+            return loading(engine, lambda _progress, cancel: session.add_scribble(scribble, cancel=cancel))
 
         return self._edit(node, segmentId, plan)
 
@@ -147,8 +133,12 @@ class Actions:
         """Finds the tumour in a ROI, in the image of a role or the first one; its outcome is an Edit."""
 
         def plan(session: Session) -> Task:
-            prompt, options = self._boxIn(session, roi, role)
-            return lambda progress, cancel: session.add_box(prompt, options=options, progress=progress, cancel=cancel)
+            engine, prompt, options = self._boxIn(session, roi, role)
+
+            def task(progress: Progress, cancel: Cancel) -> Edit:
+                return session.add_box(prompt, options=options, progress=progress, cancel=cancel)
+
+            return loading(engine, task)
 
         return self._edit(node, segmentId, plan)
 
@@ -157,8 +147,8 @@ class Actions:
     ) -> Action:
         """Does ahead what :meth:`box` will need, and changes nothing; its outcome is the number of slices done."""
         session = self.session(node, segmentId)
-        prompt, options = self._boxIn(session, roi, "")
-        return (yield lambda _progress, cancel: session.embed_box(prompt, options, cancel))
+        engine, prompt, options = self._boxIn(session, roi, "")
+        return (yield loading(engine, lambda _progress, cancel: session.embed_box(prompt, options, cancel)))
 
     def reset(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
         """Takes a segment back to what it began with; its outcome is an Edit."""
@@ -186,13 +176,13 @@ class Actions:
         painted = self._store.changedMask(node, segmentId)
         if painted is None:
             return None
-        if guides:
-            self.settings.engine("clicks")
+        engine = self.settings.engine("clicks") if guides else None
         bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
-        edit = yield lambda _progress, cancel: strokes.takeOver(session, painted, guides, cancel)
-        if edit.info:
+        edit = yield loading(engine, lambda _progress, cancel: strokes.takeOver(session, painted, guides, cancel))
+        losers = self.settings.losers(node, segmentId)
+        if edit.info or losers:
             # The editor saved a state before the stroke; with none in between its undo, too, takes back both in one.
-            lost = self._write(node, segmentId, edit, self.settings.losers(node, segmentId), session.undo)
+            lost = self._write(node, segmentId, edit, losers, session.undo)
             self._losses.add(node, segmentId, edit, lost)
         return edit
 
@@ -245,6 +235,8 @@ class Actions:
         checkSegment(node, segmentId)
         current = self._store.get(node, segmentId)
         known = dict(inputs or self.inputs(node, segmentId))
+        if current is None and not inputs:
+            self._inputs.checkFirst(node, segmentId)
         if current is not None and not all(slicer.mrmlScene.IsNodePresent(each.node) for each in known.values()):
             return current  # a volume was deleted; its voxels live on in the session
         if not known:
@@ -257,18 +249,18 @@ class Actions:
             )
         settings = {"device": self.settings.device, "precision": self.settings.precision}
         opened = self._store.open(node, segmentId, known, self._allEngines(), settings)
-        self._inputs[node.GetID(), segmentId] = known
+        self._inputs.note(node, segmentId, known)
         if opened.problem:
             self.settings.notice(opened.problem)
         return opened.session
 
     def inputs(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> dict[str, Input]:
         """Role to volume of a segment's session, open or saved; empty where there is none."""
-        key = (node.GetID(), segmentId)
-        if key in self._inputs:
-            return self._inputs[key]
-        saved = [s for s in self._store.fromScene() if s.segmentationNode is node and s.segmentId == segmentId]
-        return dict(saved[0].inputs) if saved else {}
+        return self._inputs.of(node, segmentId)
+
+    def inStep(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
+        """Whether the open session of a segment holds what the segment shows."""
+        return self._store.changedMask(node, segmentId) is None
 
     def _edit(
         self,
@@ -365,12 +357,13 @@ class Actions:
         except ModelError:
             return None
 
-    def _boxIn(self, session: Session, roi: slicer.vtkMRMLMarkupsROINode, role: str) -> tuple[BoxPrompt, BoxOptions]:
-        """A ROI as a box of a session, and how it is looked into."""
+    def _boxIn(
+        self, session: Session, roi: slicer.vtkMRMLMarkupsROINode, role: str
+    ) -> tuple[Any, BoxPrompt, BoxOptions]:
+        """What looks into a box, a ROI as a box of a session, and how it is looked into."""
         from TumorSegLib import BoxOptions
 
-        self.settings.engine("box")
-        return bridge.boxFromRoi(roi, session.grid), BoxOptions(role=role)
+        return self.settings.engine("box"), bridge.boxFromRoi(roi, session.grid), BoxOptions(role=role)
 
 
 def _chosen(inputs: Mapping[str, Input]) -> Mapping[str, Input]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import slicer
@@ -102,10 +102,10 @@ def asRoi(box: Any) -> slicer.vtkMRMLMarkupsROINode:
 
 
 def checkPoints(points: Any) -> None:
-    """Raises ``ArgumentError`` where something is no list; of what is in it, whoever reads it complains."""
+    """Raises ``ArgumentError`` where something is no list or array; of what is in it, whoever reads it complains."""
     from TumorSegLib import ArgumentError
 
-    if not hasattr(points, "__len__"):
+    if not hasattr(points, "__len__") or isinstance(points, (str, bytes, Mapping, Set)):
         raise ArgumentError(f"points: a list of points in RAS mm is needed, got {_described(points)}")
 
 

@@ -92,24 +92,6 @@ def clickFromRas(grid: Grid, ras: Sequence[float], positive: bool = True) -> Cli
     return Click.from_ras(grid, ras, positive)
 
 
-def clickFromMarkup(fiducialNode: slicer.vtkMRMLMarkupsNode, index: int, grid: Grid, positive: bool = True) -> Click:
-    """The click on the voxel at a control point, with the parent transforms of the markups.
-
-    Raises:
-        ArgumentError: there is no such point, it was not placed yet, or it lies outside the grid.
-    """
-    from TumorSegLib import ArgumentError
-
-    name, count = fiducialNode.GetName(), fiducialNode.GetNumberOfControlPoints()
-    if not 0 <= index < count:
-        raise ArgumentError(f"markups '{name}' has {count} points; there is no point {index}")
-    if fiducialNode.GetNthControlPointPositionStatus(index) != slicer.vtkMRMLMarkupsNode.PositionDefined:
-        raise ArgumentError(f"point {index} of markups '{name}' has not been placed yet")
-    ras = [0.0, 0.0, 0.0]
-    fiducialNode.GetNthControlPointPositionWorld(index, ras)
-    return clickFromRas(grid, ras, positive)
-
-
 def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
     """The smallest box of voxels that holds a ROI, rotated ones and parent transforms included, cut to the grid.
 
@@ -225,32 +207,6 @@ def applyEdit(
         writeVoxels(segmentationNode, loss.segment, lattice, loss.box, _changes(loss))
     writeVoxels(segmentationNode, segmentId, lattice, edit.box, values)
     return lost
-
-
-def saveUndoState(
-    segmentationNode: slicer.vtkMRMLSegmentationNode, history: slicer.vtkSegmentationHistory | None = None
-) -> slicer.vtkSegmentationHistory:
-    """Saves a segmentation as one state that undo leads back to; call it once before each action.
-
-    Args:
-        segmentationNode: the segmentation.
-        history: where earlier states of it are, or the Segment Editor's own; None begins a new one.
-
-    Returns:
-        The history, whose ``RestorePreviousState`` undoes the action and ``RestoreNextState`` does it again.
-
-    Raises:
-        TumorSegError: Slicer could not save the state.
-    """
-    from TumorSegLib import TumorSegError
-
-    if history is None:
-        history = slicer.vtkSegmentationHistory()
-    if history.GetSegmentation() is not segmentationNode.GetSegmentation():
-        history.SetSegmentation(segmentationNode.GetSegmentation())
-    if not history.SaveState():
-        raise TumorSegError(f"the state of segmentation '{segmentationNode.GetName()}' could not be saved for undo")
-    return history
 
 
 def toWorld(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:

@@ -54,13 +54,14 @@ class Brush:
     def _onStroke(self, _segmentation: vtk.vtkObject) -> None:
         if not self._context.logic.actions.writing:
             self._tools.add(self._tool())
-            self._wait()
+            self.wait()
 
     def _onRestored(self, _segmentation: vtk.vtkObject) -> None:
         if not self._context.logic.actions.writing:
-            self._wait()
+            self.wait()
 
-    def _wait(self) -> None:
+    def wait(self) -> None:
+        """Takes the selected segment over as it is, a moment from now."""
         self._target = self._context.target()
         self._timer.start()
 
@@ -96,6 +97,6 @@ class Brush:
     def _onTaken(self, target: tuple[SegmentationNode, str], edit: Any) -> None:
         if edit is None:
             return
-        words = _("The model went on from the stroke:") if edit.info else _("Kept as painted:")
+        words = _("The model followed your stroke. Segment now:") if edit.info else _("Stroke kept. Segment now:")
         self._context.edited(target)
         self._context.say(f"{words} {self._context.volumeInWords(target)}")

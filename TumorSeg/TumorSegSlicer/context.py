@@ -79,6 +79,8 @@ class Context:
             action.close()
             return
         self._notices.clear()
+        if self.busy:
+            self.say(_("This waits until what is being done has ended."))
         self._timer.start()
         self._runner.start(action, onResult, self.fail, onProgress)
 
@@ -104,17 +106,13 @@ class Context:
         self._complete = self._complete or self.attempt(self._install) is True
         return self._complete
 
-    def edit(self, action: Action, words: str) -> None:
-        """Does an action that edits the selected segment, and then says so."""
+    def edit(self, action: Action, words: str, nothing: str = "") -> None:
+        """Does an action that edits the selected segment, and then says so, or that there was nothing to do."""
         target = self.target()
 
         def onResult(edit: Any) -> None:
             self.edited(target)
-            self.say(
-                f"{words} {self.volumeInWords(target)}"
-                if edit is not None
-                else _("There is nothing left to do so with.")
-            )
+            self.say(f"{words} {self.volumeInWords(target)}" if edit is not None else nothing)
 
         self.start(action, onResult)
 
@@ -146,6 +144,11 @@ class Context:
 
     # The selected segment
 
+    def images(self) -> list[slicer.vtkMRMLScalarVolumeNode]:
+        """The images chosen."""
+        chosen = (self.parameters.ct, self.parameters.pet, self.parameters.mr)
+        return [node for node in chosen if node is not None]
+
     def target(self) -> tuple[SegmentationNode, str] | None:
         """Segmentation and id of the segment that is worked on; None where none is selected."""
         node, segmentId = self.parameters.segmentation, self.parameters.segmentId
@@ -176,7 +179,7 @@ class Context:
 
     def say(self, text: str) -> None:
         """Shows a text in the panel's status line, after what :meth:`notice` was told since the last action began."""
-        self.ui.statusLabel.text = " ".join([*self._notices, text])
+        self.ui.statusLabel.text = " ".join(words for words in (*self._notices, text) if words)
 
     def notice(self, text: str) -> None:
         """Shows what the user should know of the action being done, until the next one begins."""

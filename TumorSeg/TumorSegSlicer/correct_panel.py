@@ -10,13 +10,13 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from TumorSegSlicer import labelmaps
 from TumorSegSlicer.brush import Brush
 from TumorSegSlicer.context import Context
 from TumorSegSlicer.embedding_ahead import EmbeddingAhead
 from TumorSegSlicer.markups_tools import PlaceTool, ShownClicks, interactionNode, placeBox
 from TumorSegSlicer.observers import Listener
 from TumorSegSlicer.parameters import Overlap
+from TumorSegSlicer.segment_opening import SegmentOpening
 from TumorSegSlicer.states import Input
 
 EDITOR_TAG = "TumorSeg"
@@ -30,6 +30,7 @@ class CorrectPanel:
     def __init__(
         self,
         context: Context,
+        opening: SegmentOpening,
         inputs: Callable[[], dict[str, Input] | None],
         withModel: Callable[[str, Callable[[], None]], None],
     ) -> None:
@@ -37,10 +38,12 @@ class CorrectPanel:
 
         Args:
             context: the panel's common ground.
+            opening: opens segments before they are corrected.
             inputs: gives the images chosen.
             withModel: calls a function once the model of a kind is there, which may have to be downloaded.
         """
         self._context, self._inputs, self._withModel = context, inputs, withModel
+        self._opening = opening
         self._tool = PlaceTool(self._onPlaced, self._showTool)
         self._clicks = ShownClicks()
         self._brush = Brush(context, self._effect)
@@ -54,8 +57,8 @@ class CorrectPanel:
         self._listener = Listener()
         texts = {
             Overlap.ALLOW: _("keep their voxels, segments may overlap"),
-            Overlap.OVERWRITE_VISIBLE: _("lose voxels where they are visible"),
-            Overlap.OVERWRITE_ALL: _("lose voxels"),
+            Overlap.OVERWRITE_VISIBLE: _("are overwritten where they are visible"),
+            Overlap.OVERWRITE_ALL: _("are overwritten"),
         }
         for overlap, text in texts.items():
             context.ui.overlapSelector.addItem(text, overlap.value)
@@ -88,11 +91,14 @@ class CorrectPanel:
         self._clicks.remove()
         self._listener.listen()
         self._brush.watch(None)
+        self._ahead.watch(None)
 
     def resume(self) -> None:
         """Goes on with the saved session of the selected segment, if there is one, so that its clicks are shown."""
         context, target = self._context, self._context.target()
-        if target is None or not context.complete or not context.logic.actions.inputs(*target):
+        if target is None or not context.complete or context.logic.hasSession(*target):
+            return
+        if not context.logic.actions.inputs(*target):
             return
         try:
             context.logic.actions.session(*target)
@@ -100,13 +106,18 @@ class CorrectPanel:
             context.say(str(error))
             return
         self._showClicks()
-        context.say(_("Goes on where it was saved: {volume}").format(volume=context.volumeInWords(target)))
+        if context.logic.actions.inStep(*target):
+            context.say(_("Saved work restored. Segment: {volume}").format(volume=context.volumeInWords(target)))
+        else:  # saved before the last step was noted, or painted elsewhere since
+            self._brush.wait()
 
     def update(self) -> None:
         """Shows the settings in the scene."""
         ui, parameters = self._context.ui, self._context.parameters
         box, overlap = parameters.box, parameters.overlap
         ui.editor.setMRMLSegmentEditorNode(_editorNode())
+        # What others lose to a stroke goes the panel's way, which spares completed segments and can be undone.
+        ui.editor.mrmlSegmentEditorNode().SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
         self._showTarget()
         ui.boxSelector.setCurrentNode(box)
         self._ahead.watch(box)
@@ -126,9 +137,9 @@ class CorrectPanel:
         ui.boxSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onBoxChosen)
         ui.placeBoxButton.connect("clicked(bool)", self._onPlaceBox)
         ui.boxButton.connect("clicked(bool)", self._onBox)
-        ui.undoButton.connect("clicked(bool)", lambda _on: self._act("undo", _("Undone.")))
-        ui.redoButton.connect("clicked(bool)", lambda _on: self._act("redo", _("Done again.")))
-        ui.resetButton.connect("clicked(bool)", lambda _on: self._act("reset", _("As it began.")))
+        ui.undoButton.connect("clicked(bool)", lambda _on: self._act("undo", _("Undone."), _("Nothing to undo.")))
+        ui.redoButton.connect("clicked(bool)", lambda _on: self._act("redo", _("Redone."), _("Nothing to redo.")))
+        ui.resetButton.connect("clicked(bool)", lambda _on: self._act("reset", _("Reset to how the segment began.")))
         ui.overlapSelector.connect("currentIndexChanged(int)", self._onOverlap)
         ui.strokesGuideCheckBox.connect("toggled(bool)", self._onStrokesGuide)
 
@@ -168,12 +179,18 @@ class CorrectPanel:
             context.say(_("The segment was deleted."))
 
     def _onNewSegment(self, _checked: bool = False) -> None:
+        if self._context.busy:  # a segment that is being found may come with a segmentation of its own
+            self._context.say(_("Wait for what is being done, or cancel it."))
+        else:
+            self._addSegment()
+
+    def _addSegment(self) -> None:
         context = self._context
         inputs = self._inputs() if context.ready() else None
         if inputs is None:
             return
         node = context.parameters.segmentation
-        if not self.isKeptAsVoxels(node, inputs):
+        if not self._opening.madeEditable(node, inputs):
             return
         target = context.attempt(lambda: context.logic.actions.addSegment(inputs, node))
         if target is not None:
@@ -247,8 +264,8 @@ class CorrectPanel:
 
     def _onPlaced(self, ras: tuple[float, float, float], positive: bool) -> None:
         target = self._context.target()
-        if target is not None and self._isOpen(target):
-            words = _("Tumour added to:") if positive else _("Taken away, left:")
+        if target is not None and self._opening.opened(target):
+            words = _("Added. Segment now:") if positive else _("Removed. Segment now:")
             self._context.edit(self._context.logic.actions.click(*target, ras, positive), words)
 
     def _showClicks(self) -> None:
@@ -274,8 +291,11 @@ class CorrectPanel:
     def _onBox(self, _checked: bool) -> None:
         context = self._context
         roi = context.parameters.box
-        if roi is None:
+        if roi is None or min(roi.GetSize()) <= 0:
             context.say(_("Draw a box around the tumour first."))
+            return
+        if context.target() is None and context.busy:
+            context.say(_("Wait for what is being done, or cancel it."))
             return
         interactionNode().SwitchToViewTransformMode()
         before = context.target()
@@ -289,41 +309,18 @@ class CorrectPanel:
     def _segmentInBox(self, roi: slicer.vtkMRMLMarkupsROINode) -> None:
         context = self._context
         if context.target() is None:
-            self._onNewSegment()
+            self._addSegment()
         target = context.target()
-        if target is not None and self._isOpen(target):
-            context.edit(context.logic.actions.box(*target, roi), _("Found in the box; the segment has"))
+        if target is not None and self._opening.opened(target):
+            context.edit(context.logic.actions.box(*target, roi), _("Segmented in the box. Segment now:"))
 
-    def _act(self, name: str, words: str) -> None:
+    def _act(self, name: str, words: str, nothing: str = "") -> None:
         target = self._context.target()
         if target is None:
             self._context.say(_("Select a segment first."))
             return
-        if self._isOpen(target):
-            self._context.edit(getattr(self._context.logic.actions, name)(*target), words)
-
-    def _isOpen(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
-        """Whether a segment has a session; one that came from elsewhere gets it now, with the images chosen."""
-        actions, (node, segmentId) = self._context.logic.actions, target
-        known = actions.inputs(node, segmentId)
-        inputs = known or (self._inputs() if self._context.ready() else None)
-        if not inputs or not self.isKeptAsVoxels(node, inputs):
-            return False
-        return bool(known) or self._context.attempt(lambda: actions.openSegment(inputs, node, segmentId)) is not None
-
-    def isKeptAsVoxels(self, node: slicer.vtkMRMLSegmentationNode | None, inputs: dict[str, Input]) -> bool:
-        """Whether a segmentation can be edited; contours and surfaces become voxels if the user agrees."""
-        if node is None or labelmaps.isKeptAsVoxels(node):
-            return True
-        question = _(
-            "'{name}' is kept as '{source}'. To be corrected its segments must become voxels of the first image, which "
-            "rounds their outlines to voxels. Turn them into voxels?"
-        ).format(name=node.GetName(), source=node.GetSegmentation().GetSourceRepresentationName())
-        if not self._context.agrees(question):
-            self._context.say(_("Nothing was done: the segmentation stays as it is."))
-            return False
-        volume = next(iter(inputs.values())).node
-        return self._context.attempt(lambda: self._context.logic.keepAsVoxels(node, volume) or True) is True
+        if self._opening.opened(target):
+            self._context.edit(getattr(self._context.logic.actions, name)(*target), words, nothing)
 
     def _onOverlap(self, index: int) -> None:
         value = self._context.ui.overlapSelector.itemData(index)

@@ -1,14 +1,20 @@
-"""Models by name, each loaded when it is first used, on the thread that uses it: loading imports PyTorch."""
+"""Models by name, each loaded when it is first used, on a thread of its own: loading imports PyTorch."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
+
+from TumorSegSlicer.worker import Cancel, Progress, Task
 
 if TYPE_CHECKING:
     from TumorSegLib import ModelSpec
+
+#: How often those who wait for an engine ask whether they still should.
+ASK_SECONDS = 0.05
 
 
 class LazyEngine:
@@ -19,34 +25,64 @@ class LazyEngine:
 
         Args:
             spec: the model.
-            load: returns the engine; called once, on the thread that first needs it.
+            load: returns the engine; called on a thread of its own when it is first needed, again where it failed.
         """
         self.spec = spec
         self._load = load
-        self._loaded: Any = None
-        self._loading = threading.Lock()
+        self._loading: Future[Any] | None = None
+        self._lock = threading.Lock()
 
     def segment(self, *arguments: Any, **named: Any) -> Any:
         """As the engine's ``segment``."""
-        return self._engine().segment(*arguments, **named)
+        return self.loaded().segment(*arguments, **named)
 
     def prepare(self, *arguments: Any, **named: Any) -> Any:
         """As the engine's ``prepare``."""
-        return self._engine().prepare(*arguments, **named)
-
-    def refine(self, *arguments: Any, **named: Any) -> Any:
-        """As the engine's ``refine``."""
-        return self._engine().refine(*arguments, **named)
+        return self.loaded().prepare(*arguments, **named)
 
     def embed(self, *arguments: Any, **named: Any) -> Any:
         """As the engine's ``embed``."""
-        return self._engine().embed(*arguments, **named)
+        return self.loaded().embed(*arguments, **named)
 
-    def _engine(self) -> Any:
-        with self._loading:
-            if self._loaded is None:
-                self._loaded = self._load()
-            return self._loaded
+    def refine(self, *arguments: Any, **named: Any) -> Any:
+        """As the engine's ``refine``."""
+        return self.loaded().refine(*arguments, **named)
+
+    def loaded(self, cancel: Cancel | None = None) -> Any:
+        """The engine; whoever stops waiting for it is free at once, and finds it loaded the next time.
+
+        Raises:
+            Cancelled: ``cancel`` returned True.
+        """
+        from TumorSegLib.errors import Cancelled
+
+        with self._lock:
+            loading = self._loading
+            if loading is None:
+                loading = self._loading = Future()
+                threading.Thread(target=self._fill, args=(loading,), name="TumorSeg loading", daemon=True).start()
+        while not wait([loading], ASK_SECONDS).done:
+            if cancel is not None and cancel():
+                raise Cancelled("stopped while the model was loaded")
+        return loading.result()
+
+    def _fill(self, loading: Future[Any]) -> None:
+        try:
+            loading.set_result(self._load())
+        except BaseException as error:  # whatever it is, those who wait are told
+            self._loading = None
+            loading.set_exception(error)
+
+
+def loading(engine: Any, task: Task) -> Task:
+    """A task that needs an engine; loading it, which takes seconds the first time, can be stopped like the task."""
+
+    def work(progress: Progress, cancel: Cancel) -> Any:
+        if isinstance(engine, LazyEngine):
+            engine.loaded(cancel)
+        return task(progress, cancel)
+
+    return work
 
 
 class EngineCache:

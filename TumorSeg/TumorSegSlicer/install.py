@@ -29,6 +29,9 @@ TORCH = f"torch{TORCH_VERSION}"
 # build. monai 1.6 alone would replace a torch before 2.8 by whatever build PyPI has.
 KEPT = ("numpy", "scipy", "torch", "torchvision")
 REQUESTER = "TumorSeg"
+#: The page for users of the module; an installed extension brings no documents.
+DOCUMENTATION = "https://github.com/TumorSeg/TumorSeg/blob/main/docs/slicer.md"
+BY_HAND = f"{DOCUMENTATION}#without-internet"
 
 
 def missingPackages() -> list[str]:
@@ -60,8 +63,8 @@ def ensurePackages() -> None:
         raise TumorSegError(
             _(
                 "{packages} were not installed, although no error was reported (in testing mode Slicer installs "
-                "nothing). Restart Slicer and try again, or install them by hand (docs/slicer.md, Without internet)."
-            ).format(packages=", ".join(missing))
+                "nothing). Restart Slicer and try again, or install them by hand: {page}"
+            ).format(packages=", ".join(missing), page=BY_HAND)
         )
 
 
@@ -77,8 +80,8 @@ def lacking(error: Exception) -> TumorSegError:
     return TumorSegError(
         _(
             "Python packages that this needs are missing or damaged: {packages}. Press Segment automatically once in "
-            "the module TumorSeg, which installs them, or install them by hand (docs/slicer.md, Without internet)."
-        ).format(packages=packages)
+            "the module TumorSeg, which installs them, or install them by hand: {page}"
+        ).format(packages=packages, page=BY_HAND)
     )
 
 
@@ -107,8 +110,8 @@ def _installTorch() -> None:
         raise TumorSegError(
             _(
                 "The extension PyTorch is missing, which installs torch. Open View > Extensions Manager, install "
-                "PyTorch, restart Slicer and try again. Without internet see docs/slicer.md."
-            )
+                "PyTorch, restart Slicer and try again. Without internet: {page}"
+            ).format(page=BY_HAND)
         ) from error
     try:
         torch = PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=TORCH_VERSION)
@@ -153,9 +156,9 @@ def _failure(names: str, error: Exception) -> Exception:
     logging.error("TumorSeg: installing %s failed: %r", names, error)
     return TumorSegError(
         _(
-            "Installing {names} failed: {error}. Check the network and the free space of the disk and try again; pip's "
-            "words are in the log. Without internet see docs/slicer.md."
-        ).format(names=names, error=error)
+            "Installing {names} failed: {error}. Check the network and the free space of the disk and try again. "
+            "Details: View > Error Log. Without internet: {page}"
+        ).format(names=names, error=error, page=BY_HAND)
     )
 
 

@@ -4,41 +4,49 @@ from __future__ import annotations
 
 import slicer
 
+from TumorSegSlicer.overlays import isOverlay
+
 
 class Foreground:
-    """Lays one volume over the images in all slice views; what lay there before, a PET over a CT, comes back after."""
+    """Lays overlays over the images in all slice views; what lay there before, a PET over a CT, comes back after.
+
+    Whether a view shows an overlay is read from the view: a scene that was saved with one shows it when it is opened.
+    """
 
     def __init__(self) -> None:
-        """Begins with nothing laid over."""
-        self._shownId: str | None = None
-        self._former: dict[str, tuple[str | None, float]] = {}  # composite node to volume and opacity
+        """Begins with nothing to give back."""
+        self._former: dict[str, tuple[slicer.vtkMRMLVolumeNode | None, float]] = {}  # of composite nodes by id
 
-    def show(self, volume: slicer.vtkMRMLVolumeNode, opacity: float) -> None:
-        """Lays a volume over the images, or takes it instead of the one laid over so far."""
-        showing = self._showing()
+    def show(self, overlay: slicer.vtkMRMLVolumeNode, opacity: float) -> None:
+        """Lays an overlay over the images, or takes it instead of the one laid over so far."""
+        showing = _showing()
         for composite in [each for each in _composites() if each not in showing]:
-            self._former[composite.GetID()] = composite.GetForegroundVolumeID(), composite.GetForegroundOpacity()
-        self._shownId = volume.GetID()
-        slicer.util.setSliceViewerLayers(foreground=volume, foregroundOpacity=opacity)
+            self._former[composite.GetID()] = _foreground(composite), composite.GetForegroundOpacity()
+        slicer.util.setSliceViewerLayers(foreground=overlay, foregroundOpacity=opacity)
 
     def setOpacity(self, opacity: float) -> None:
-        """How much of the images it hides, 0 to 1; of no effect where nothing is laid over."""
-        for composite in self._showing():
+        """How much of the images overlays hide, 0 to 1; of no effect where nothing is laid over."""
+        for composite in _showing():
             composite.SetForegroundOpacity(opacity)
 
     def hide(self) -> None:
         """Gives back what lay there before, save in views where the user has chosen something else since."""
-        for composite in self._showing():
-            volumeId, opacity = self._former.get(composite.GetID(), (None, composite.GetForegroundOpacity()))
-            known = volumeId is not None and slicer.mrmlScene.GetNodeByID(volumeId) is not None
-            composite.SetForegroundVolumeID(volumeId if known else None)
+        for composite in _showing():
+            volume, opacity = self._former.get(composite.GetID(), (None, composite.GetForegroundOpacity()))
+            there = volume is not None and slicer.mrmlScene.IsNodePresent(volume)
+            composite.SetForegroundVolumeID(volume.GetID() if there else None)
             composite.SetForegroundOpacity(opacity)
-        self._shownId, self._former = None, {}
-
-    def _showing(self) -> list[slicer.vtkMRMLSliceCompositeNode]:
-        shown = self._shownId
-        return [each for each in _composites() if shown is not None and each.GetForegroundVolumeID() == shown]
+        self._former = {}
 
 
 def _composites() -> list[slicer.vtkMRMLSliceCompositeNode]:
     return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
+
+
+def _showing() -> list[slicer.vtkMRMLSliceCompositeNode]:
+    return [each for each in _composites() if isOverlay(_foreground(each))]
+
+
+def _foreground(composite: slicer.vtkMRMLSliceCompositeNode) -> slicer.vtkMRMLVolumeNode | None:
+    volumeId = composite.GetForegroundVolumeID()
+    return slicer.mrmlScene.GetNodeByID(volumeId) if volumeId else None

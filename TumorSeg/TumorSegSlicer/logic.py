@@ -12,7 +12,8 @@ message in words, and leave the scene as it was then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -31,8 +32,9 @@ if TYPE_CHECKING:
     from TumorSegLib import Edit, Grid, Session, Volume
     from TumorSegLib.protocols import Cancel, Progress
 
-SegmentationNode = slicer.vtkMRMLSegmentationNode
-VolumeNode = slicer.vtkMRMLScalarVolumeNode
+    # Not at run time: when Slicer imports this file, modules that bring such classes need not be loaded yet.
+    SegmentationNode = slicer.vtkMRMLSegmentationNode
+    VolumeNode = slicer.vtkMRMLScalarVolumeNode
 
 
 class TumorSegLogic(ScriptedLoadableModuleLogic):
@@ -83,7 +85,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         Returns:
             The segmentation and the id of the segment, which is empty where no tumour was found.
         """
-        with self._model("auto", model):
+        with _chosen(self.settings.models, "auto", model):
             action = self.actions.segment(asInputs(inputs), segmentation, segmentId)
             target, _ = _done(action, progress, cancel)
         return target.node, target.segmentId
@@ -149,7 +151,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
                 ``tumorseg models download lite-medsam``.
             role: of the image that is looked at; the first one by default.
         """
-        with self._model("box", model):
+        with _chosen(self.settings.models, "box", model):
             return _done(self.actions.box(segmentation, segmentId, asRoi(box), role))
 
     def takeOverBrush(self, segmentation: SegmentationNode, segmentId: str) -> None:
@@ -188,7 +190,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         Args:
             segmentation, segmentId: the segment, measured on its own voxels.
             pet: for the values of SUV; the one the segment was made with by default.
-            diameterLines: draw the longest axial diameter and its perpendicular.
+            diameterLines: draw the longest axial diameter and its perpendicular; else earlier ones are taken away.
         """
         return _done(self.measuring(segmentation, segmentId, pet, diameterLines))
 
@@ -213,8 +215,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         }
         mask = measurements_table.ownMask(segmentation, segmentId, lambda: self._gridOf(segmentation, images))
         found = yield lambda _progress, _cancel: TumorSegLib.measure(mask, images)
-        if diameterLines:
-            measurements_table.drawDiameters(found, segmentation, segmentId)
+        measurements_table.drawDiameters(found.axial if diameterLines else None, segmentation, segmentId)
         return measurements_table.writeTable(found, segmentation, segmentId)
 
     def probabilityVolume(self, segmentation: SegmentationNode, segmentId: str) -> VolumeNode:
@@ -290,9 +291,6 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         arguments.checkId(segmentId)
         return self._store.get(segmentation, segmentId)
 
-    def _model(self, kind: str, name: str | None) -> _Chosen:
-        return _Chosen(self.settings.models, kind, name)
-
     @staticmethod
     def _gridOf(segmentation: SegmentationNode, images: Mapping[str, Volume]) -> Grid:
         """A grid for a segment that has no voxels of its own."""
@@ -307,19 +305,16 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         return bridge.gridFromVolume(reference)
 
 
-class _Chosen:
+@contextmanager
+def _chosen(models: dict[str, str], kind: str, name: str | None) -> Iterator[None]:
     """Chooses a model; the former one is taken again where the action with it failed."""
-
-    def __init__(self, models: dict[str, str], kind: str, name: str | None) -> None:
-        self._models, self._kind, self._former = models, kind, models[kind]
-        models[kind] = name or models[kind]
-
-    def __enter__(self) -> None:
-        """Nothing more to do."""
-
-    def __exit__(self, kind: type | None, *_: object) -> None:
-        if kind is not None:
-            self._models[self._kind] = self._former
+    former = models[kind]
+    models[kind] = name or former
+    try:
+        yield
+    except BaseException:
+        models[kind] = former
+        raise
 
 
 def _done(action: Action, progress: Progress | None = None, cancel: Cancel | None = None) -> Any:

@@ -13,10 +13,11 @@ import vtk
 
 from TumorSegSlicer import bridge
 from TumorSegSlicer.markups_nodes import addMarkups
+from TumorSegSlicer.roles import inWords
 
 if TYPE_CHECKING:
     from TumorSegLib import Grid, Mask, Measurements
-    from TumorSegLib.diameters import Line
+    from TumorSegLib.diameters import AxialDiameters, Line
 
 HEADINGS = ("Measurement", "Value", "Unit")
 DISCLAIMER = "Research software, not a medical device"
@@ -49,17 +50,19 @@ def ownMask(node: slicer.vtkMRMLSegmentationNode, segmentId: str, fallback: Call
     return Mask(grid, bridge.maskFromSegment(node, segmentId, grid))
 
 
-def rows(found: Measurements) -> Iterator[tuple[str, str, str]]:
-    """What was measured as (measurement, value, unit), the last row says that this is research software.
+def rows(found: Measurements, segmentName: str) -> Iterator[tuple[str, str, str]]:
+    """What was measured as (measurement, value, unit).
 
-    Values have as many decimals as are meant; what could not be measured has no value.
+    The first row says of which segment, the last one that this is research software. Values have as many decimals as
+    are meant; what could not be measured has no value.
     """
     axial = found.axial
+    yield "Segment", segmentName, ""
     yield "Volume", _number(found.volume_ml, 2), "ml"
     yield "Lesions", str(found.lesions), ""
     yield "Longest axial diameter (RECIST 1.1)", _number(axial and axial.longest.length_mm, 1), "mm"
     yield "Perpendicular diameter", _number(axial and axial.perpendicular.length_mm, 1), "mm"
-    yield "Product of both (WHO)", _number(axial and axial.product_mm2, 0), "mm2"
+    yield "Product of the diameters (WHO)", _number(axial and axial.product_mm2, 0), "mm²"
     yield "Longest diameter in 3D", _number(found.maximum_diameter and found.maximum_diameter.length_mm, 1), "mm"
     if found.pet is not None:
         yield "SUVmax", _number(found.pet.suv_max, 2), "g/ml"
@@ -69,21 +72,22 @@ def rows(found: Measurements) -> Iterator[tuple[str, str, str]]:
         yield "TLG", _number(found.pet.tlg_g, 1), "g"
     for role, values in found.intensities.items():
         unit = "HU" if role == "ct" else ""
-        yield f"{role} mean", _number(values.mean, 1), unit
-        yield f"{role} standard deviation", _number(values.standard_deviation, 1), unit
+        yield f"{inWords(role)} mean", _number(values.mean, 1), unit
+        yield f"{inWords(role)} standard deviation", _number(values.standard_deviation, 1), unit
     yield "Note", DISCLAIMER, ""
 
 
 def writeTable(found: Measurements, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtkMRMLTableNode:
     """Writes measurements into the table of a segment, which is made where there is none."""
     table = node.GetNodeReference(TABLE_ROLE + segmentId)
-    name = f"{node.GetSegmentation().GetSegment(segmentId).GetName()} measurements"
+    segmentName = node.GetSegmentation().GetSegment(segmentId).GetName()
+    name = f"{segmentName} measurements"
     if table is None:
         table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
         node.SetNodeReferenceID(TABLE_ROLE + segmentId, table.GetID())
     elif not table.GetName().startswith(name):  # the segment was renamed
         table.SetName(slicer.mrmlScene.GenerateUniqueName(name))
-    columns = list(zip(*rows(found)))
+    columns = list(zip(*rows(found, segmentName)))
     table.RemoveAllColumns()
     for heading, values in zip(HEADINGS, columns):
         column = vtk.vtkStringArray()
@@ -105,12 +109,12 @@ def tableText(table: slicer.vtkMRMLTableNode, delimiter: str = ",") -> str:
     return text.getvalue()
 
 
-def drawDiameters(found: Measurements, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+def drawDiameters(axial: AxialDiameters | None, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
     """Draws the longest axial diameter and its perpendicular as locked lines; takes them away where there is none."""
-    axial = found.axial
     drawn = (axial.longest, axial.perpendicular) if axial is not None else (None, None)
+    segmentName = node.GetSegmentation().GetSegment(segmentId).GetName()
     for number, (name, line) in enumerate(zip(LINES, drawn)):
-        _drawLine(line, node, f"{LINE_ROLE}{number}.{segmentId}", name)
+        _drawLine(line, node, f"{LINE_ROLE}{number}.{segmentId}", f"{segmentName} {name}")
 
 
 def _drawLine(line: Line | None, node: slicer.vtkMRMLSegmentationNode, role: str, name: str) -> None:
@@ -120,10 +124,9 @@ def _drawLine(line: Line | None, node: slicer.vtkMRMLSegmentationNode, role: str
             slicer.mrmlScene.RemoveNode(markup)
         return
     if markup is None:
-        markup = slicer.vtkMRMLMarkupsLineNode()
-        markup.SetName(f"Tumour {name}")
-        markup = addMarkups(markup)
+        markup = addMarkups(slicer.vtkMRMLMarkupsLineNode())
         node.SetNodeReferenceID(role, markup.GetID())
+    markup.SetName(name)
     markup.SetLocked(False)
     markup.RemoveAllControlPoints()
     for point in line.ends_ras:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
+from TumorSegSlicer.roles import inWords
+
 if TYPE_CHECKING:
     from TumorSegLib.catalogue import Entry
     from TumorSegLib.registry import ModelFolder, ModelSpec
@@ -101,7 +103,7 @@ def summary(spec: ModelSpec) -> str:
         name=spec.name,
         version=spec.version,
         licence=spec.licence,
-        accuracy=accuracy(spec) or _("accuracy not measured"),
+        accuracy=accuracy(spec),
         source=source(spec),
     )
 
@@ -110,42 +112,69 @@ def source(spec: ModelSpec) -> str:
     """What a model was trained on, with the licences of the data, in words."""
     names = []
     for each in spec.training_data:
-        licence = each.get("licence")
-        names.append(f"{each['name']} ({licence})" if licence else str(each["name"]))
-    if not names:
-        return _("its training data are not stated")
-    return _("trained on {data}").format(data=_(" and ").join(names))
+        words = _("{name} (licence: {licence})") if each.get("licence") else "{name}"
+        names.append(words.format(name=each["name"], licence=each.get("licence")))
+    return _("training data: {data}").format(data=_(" and ").join(names) or _("not stated"))
 
 
 def _attributions(spec: ModelSpec) -> list[str]:
-    """Whose work a model comes from, each of them once."""
-    found = (each.get("attribution") for each in spec.training_data)
-    return list(dict.fromkeys(str(each) for each in found if each))
+    """Whose work a model comes from, each of them once; phantoms, which a function of TumorSeg makes, are nobody's."""
+    found = (str(each.get("attribution") or "") for each in spec.training_data)
+    return list(dict.fromkeys(each for each in found if each and not each.startswith("TumorSegLib.")))
 
 
 def accuracy(spec: ModelSpec) -> str:
-    """The measured accuracy of a model in words; empty where its description has none.
+    """The measured accuracy of a model in words.
 
-    Taken is the first measurement with the most roles; its name says how it was made.
+    Taken is the first measurement with the most roles, of a model for clicks that with the most clicks, too.
     """
-    found = sorted(_dices(spec.results, ""), key=lambda each: -each[0].count("+"))
-    if not found:
-        return ""
-    roles, dice, cases = found[0]
-    parts = [_("median Dice {dice}").format(dice=f"{dice:.2f}")]
-    parts += [_("on {cases} cases").format(cases=cases)] if cases else []
-    return " ".join([*parts, *([f"({roles})"] if roles else [])])
+    from TumorSegLib.catalogue import CATALOGUE
+
+    found = max(_measurements(spec.results, frozenset(spec.roles), ()), key=lambda each: len(each.roles), default=None)
+    if found is not None:
+        return found.words
+    published = CATALOGUE.get(spec.name)
+    if spec.results or (published is not None and published.measured):
+        return _("accuracy: see its model card")
+    return _("accuracy not measured")
 
 
-def _dices(results: Mapping[str, Any], name: str) -> Iterator[tuple[str, float, int]]:
-    """All (name, median Dice, number of cases) anywhere in a model's results."""
-    dice, cases = results.get("dice"), results.get("cases")
-    median = dice.get("median") if isinstance(dice, Mapping) else dice
-    if isinstance(median, int | float):
-        yield name, float(median), cases if isinstance(cases, int) else 0
+@dataclass(frozen=True)
+class _Measurement:
+    """Median Dice of some cases with images of some roles: one value, or one after each click, from none on."""
+
+    roles: tuple[str, ...]
+    cases: int
+    dices: tuple[float, ...]
+
+    @property
+    def words(self) -> str:
+        """Half of the clicks and all of them tell how it goes on."""
+        values, clicks = [f"{dice:.2f}" for dice in self.dices], len(self.dices) - 1
+        text = _("median Dice {dice}").format(dice=values[0])
+        for count in sorted({clicks // 2, clicks} - {0}):
+            text += _(", after {count} clicks {dice}").format(count=count, dice=values[count])
+        text += _(" on {cases} cases").format(cases=self.cases) if self.cases else ""
+        return text + (f" ({' + '.join(map(inWords, self.roles))})" if self.roles else "")
+
+
+def _measurements(results: Mapping[str, Any], known: frozenset[str], roles: tuple[str, ...]) -> Iterator[_Measurement]:
+    """All measurements of Dice anywhere in a model's results, as ``python -m training evaluate`` notes them.
+
+    Args:
+        results: of the model, or a part of them.
+        known: the model's roles.
+        roles: those that the part is about.
+    """
+    dice, curve, cases = results.get("dice"), results.get("median"), results.get("cases")
+    values = [dice.get("median") if isinstance(dice, Mapping) else dice] if dice is not None else curve
+    if isinstance(values, list | tuple) and values and all(isinstance(value, int | float) for value in values):
+        yield _Measurement(roles, cases if isinstance(cases, int) else 0, tuple(values))
+        return
     for key, value in results.items():
-        if isinstance(value, Mapping) and key != "dice":
-            yield from _dices(value, key)
+        if isinstance(value, Mapping):
+            named = tuple(key.split("+"))
+            yield from _measurements(value, known, named if known.issuperset(named) else roles)
 
 
 def _missing(model: ModelFolder) -> str:

@@ -50,7 +50,6 @@ class ModelsPanel:
             ui.deviceSelector.addItem(_("automatic") if value == "auto" else value, value)
         for value in PRECISIONS:
             ui.precisionSelector.addItem(_("automatic") if value == "auto" else value, value)
-        self._fill()
         for name in SELECTORS:
             selector = getattr(ui, name)
             selector.connect("currentIndexChanged(int)", lambda index, name=name: self._onChosen(name, index))
@@ -61,7 +60,8 @@ class ModelsPanel:
         context.onBusy.append(self._onBusy)
 
     def update(self) -> None:
-        """Shows the settings in the scene."""
+        """Shows the models on this computer and the settings in the scene."""
+        self._fill()
         values = {name: getattr(self._context.parameters, parameter) for name, parameter in SELECTORS.items()}
         for name, value in values.items():
             selector = getattr(self._context.ui, name)
@@ -107,10 +107,9 @@ class ModelsPanel:
         selected = self._listed[ui.modelsList.currentRow].name if ui.modelsList.currentRow >= 0 else ""
         self._listed = [replace(each, problem=self._problems.get(each.path, each.problem)) for each in models.listed()]
         ui.modelsList.clear()
-        for each in self._listed:
-            item = qt.QListWidgetItem(each.line)
-            item.setToolTip(each.details)
-            ui.modelsList.addItem(item)
+        for row, each in enumerate(self._listed):
+            ui.modelsList.addItem(each.line)  # the list makes the item: one made here older PythonQts delete again
+            ui.modelsList.item(row).setToolTip(each.details)
         ui.modelsList.setCurrentRow(next((row for row, e in enumerate(self._listed) if e.name == selected), -1))
         for name, kind in (("clicksModelSelector", "clicks"), ("boxModelSelector", "box")):
             selector = getattr(ui, name)
@@ -152,7 +151,6 @@ class ModelsPanel:
         self._context.say(text.format(name=name))
 
     def _refill(self) -> None:
-        self._fill()
         self.update()
         self._onModels()
 
@@ -209,7 +207,7 @@ class ModelsPanel:
             self._problems[path] = str(error)
         self._refill()
         if error is None:
-            self._context.say(_("Model '{name}' is what it was published as.").format(name=name))
+            self._context.say(_("Model '{name}' is intact: its weights match the checksum.").format(name=name))
         else:
             self._context.fail(Failure.of(error))
 

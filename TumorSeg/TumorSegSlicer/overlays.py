@@ -19,8 +19,8 @@ NAMES = {"probability": "Tumour probability (%)", "uncertainty": "Uncertainty (%
 #: References from a segmentation to its overlays begin so; an attribute of the volume has the segment's id.
 ROLE = "TumorSegOverlay."
 SEGMENT_ATTRIBUTE = "TumorSeg.SegmentID"
-COLOURS = "vtkMRMLColorTableNodeFileHotToColdRainbow.txt"
-PLAIN_COLOURS = "vtkMRMLColorTableNodeRainbow"
+# From black and violet over blue, green and yellow to red, as on workstations for PET. Slicer has it without any file.
+COLOURS = "vtkMRMLPETProceduralColorNodePET-Rainbow2"
 # Percentages below are not drawn, or the overlay would darken the whole image.
 FAINTEST_PERCENT = 5
 # Uncertain places: entropy is averaged over about this length, so that the thin rim of a clear tumour does not count,
@@ -53,24 +53,34 @@ def showAsVolume(
     percent: np.ndarray, grid: Grid, node: slicer.vtkMRMLSegmentationNode, segmentId: str, kind: str
 ) -> slicer.vtkMRMLScalarVolumeNode:
     """Writes percentages into the overlay volume of a segmentation, which is made where there is none."""
-    volume = node.GetNodeReference(ROLE + kind)
-    if volume is None:
-        volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", NAMES[kind])
-        volume.CreateDefaultDisplayNodes()
-        node.SetNodeReferenceID(ROLE + kind, volume.GetID())
+    volume = node.GetNodeReference(ROLE + kind) or _made(node, kind)
     volume.SetAttribute(SEGMENT_ATTRIBUTE, segmentId)
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy(grid.affine.ravel().tolist())
     volume.SetIJKToRASMatrix(matrix)
     slicer.util.updateVolumeFromArray(volume, percent)
     display = volume.GetDisplayNode()
-    named = slicer.mrmlScene.GetNodeByID(COLOURS)
-    display.SetAndObserveColorNodeID(COLOURS if named is not None else PLAIN_COLOURS)
+    display.SetAndObserveColorNodeID(COLOURS)
     display.SetAutoWindowLevel(False)
     display.SetWindowLevelMinMax(0, 100)
     display.SetLowerThreshold(FAINTEST_PERCENT)
     display.SetUpperThreshold(100)
     display.SetApplyThreshold(True)
+    return volume
+
+
+def isOverlay(node: slicer.vtkMRMLNode | None) -> bool:
+    """Whether a node is an overlay made here, in this session or in the one that saved the scene."""
+    return node is not None and node.GetAttribute(SEGMENT_ATTRIBUTE) is not None
+
+
+def _made(node: slicer.vtkMRMLSegmentationNode, kind: str) -> slicer.vtkMRMLScalarVolumeNode:
+    volume = slicer.vtkMRMLScalarVolumeNode()
+    volume.SetName(slicer.mrmlScene.GenerateUniqueName(NAMES[kind]))
+    volume.SetAttribute(SEGMENT_ATTRIBUTE, "")  # whoever hears of a new volume can tell that it is no image
+    slicer.mrmlScene.AddNode(volume)
+    volume.CreateDefaultDisplayNodes()
+    node.SetNodeReferenceID(ROLE + kind, volume.GetID())
     return volume
 
 

@@ -15,6 +15,7 @@ from TumorSegSlicer.correct_panel import CorrectPanel
 from TumorSegSlicer.models_panel import ModelsPanel
 from TumorSegSlicer.parameters import TumorSegParameters
 from TumorSegSlicer.results_panel import ResultsPanel
+from TumorSegSlicer.segment_opening import SegmentOpening
 from TumorSegSlicer.shortcuts import KEYS, Shortcuts, words
 from TumorSegSlicer.states import Input
 
@@ -31,13 +32,15 @@ class Panel:
         self._begun = 0.0
         self._shortcuts = Shortcuts()
         self.models = ModelsPanel(context, self._fillModels, self._onProgress)
-        self.correct = CorrectPanel(context, self.inputs, self.models.withModel)
+        self._opening = SegmentOpening(context, self.inputs)
+        self.correct = CorrectPanel(context, self._opening, self.inputs, self.models.withModel)
         self.results = ResultsPanel(context, self.inputs)
         self._connect()
         self._fillModels()
         keys = ", ".join(f"{KEYS[name]} {text}" for name, text in words().items())
         context.ui.shortcutsLabel.text = _("Keys: {keys}").format(keys=keys)
         context.onBusy.append(self._onBusy)
+        context.onTarget.append(self._showImages)
         context.logic.settings.notice = context.notice
         context.logic.onDropped = self._onDropped
         self.update()
@@ -46,6 +49,7 @@ class Panel:
         """The module was opened: its keys work, in the main window where there is one."""
         if window is not None:
             self._shortcuts.install(window, self.correct.keyActions())
+        self.correct.resume()
 
     def exit(self) -> None:
         """Another module was opened: keys and mouse are given back."""
@@ -56,6 +60,7 @@ class Panel:
         """The module is being unloaded."""
         self.exit()
         self.correct.close()
+        self.results.close()
         self.context.close()
 
     def sceneChanged(self) -> None:
@@ -106,7 +111,7 @@ class Panel:
         if problem:
             question = _("{problem}\n\nTreat its values as SUV (body weight, g/ml)?").format(problem=problem)
             if not self.context.agrees(question):
-                self.context.say(_("Nothing was done: it is not known whether the PET is in SUV."))
+                self.context.say(_("Nothing was done. Confirm that the PET is in SUV, or choose no PET."))
                 return False
             self.context.parameters.assumeSuv = True
         return True
@@ -126,6 +131,17 @@ class Panel:
         setattr(self.context.parameters, name, node)
         if name == "pet":
             self.context.parameters.assumeSuv = False
+
+    def _showImages(self) -> None:
+        """Shows the images that the selected segment is worked on with, which are chosen from now on."""
+        target = self.context.target()
+        known = self.context.logic.actions.inputs(*target) if target is not None else {}
+        there = {role: each for role, each in known.items() if slicer.mrmlScene.IsNodePresent(each.node)}
+        for name in IMAGES if there else ():
+            each = next((each for role, each in there.items() if role.partition("_")[0] == name), None)
+            getattr(self.context.ui, f"{name}Selector").setCurrentNode(each.node if each is not None else None)
+            if name == "pet" and each is not None:
+                self.context.parameters.assumeSuv = each.assumeSuv
 
     # Models
 
@@ -147,6 +163,7 @@ class Panel:
         name = self.context.ui.modelSelector.itemData(index)
         if name:
             self.context.parameters.autoModel = name
+            self.models.applySettings(self.context.logic.settings)
             self._showModel()
 
     def _showModel(self) -> None:
@@ -156,7 +173,7 @@ class Panel:
         else:
             text = f"{spec.description}. {models.summary(spec)}"
         ui.modelLabel.text = text
-        for name, label in (("ct", _("&CT")), ("pet", _("&PET")), ("mr", _("&MR"))):
+        for name, label in (("ct", _("&CT")), ("pet", _("&PET")), ("mr", _("M&R"))):
             role = _role(spec, name)
             optional = spec is not None and role in spec.optional
             getattr(ui, f"{name}Selector").enabled = role is not None
@@ -168,9 +185,8 @@ class Panel:
         inputs = self.inputs() if self.context.ready() else None
         if inputs is None:
             return
-        context, settings = self.context, self.context.logic.settings
-        self.models.applySettings(settings)
-        if not self.correct.isKeptAsVoxels(context.parameters.segmentation, inputs):
+        context = self.context
+        if not self._opening.madeEditable(context.parameters.segmentation, inputs):
             return
         node, segmentId = context.target() or (context.parameters.segmentation, None)
         context.say(_("Looking for the tumour... The first time, the model has to be loaded, too."))

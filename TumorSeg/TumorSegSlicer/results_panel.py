@@ -12,7 +12,8 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.context import Context
 from TumorSegSlicer.layers import Foreground
-from TumorSegSlicer.measurements_table import HEADINGS, tableText
+from TumorSegSlicer.measurements_table import HEADINGS, drawDiameters, tableText
+from TumorSegSlicer.overlay_filter import OverlayFilter
 from TumorSegSlicer.states import Input
 
 Inputs = Callable[[], "dict[str, Input] | None"]
@@ -28,6 +29,7 @@ class ResultsPanel:
         self._places: list[tuple[float, float, float]] = []
         self._table: slicer.vtkMRMLTableNode | None = None
         ui = context.ui
+        self._filter = OverlayFilter([ui.ctSelector, ui.petSelector, ui.mrSelector])
         for text, kind in ((_("none"), ""), (_("probability"), "probability"), (_("uncertainty"), "uncertainty")):
             ui.overlaySelector.addItem(text, kind)
         ui.overlaySelector.connect("currentIndexChanged(int)", lambda _index: self._showOverlay())
@@ -43,18 +45,29 @@ class ResultsPanel:
         context.onEdited.append(self._onEdited)
 
     def update(self) -> None:
-        """Shows the settings in the scene; overlay and table begin anew."""
+        """Shows the settings in the scene; overlay, also one that the scene was saved with, and table begin anew."""
         ui, parameters = self._context.ui, self._context.parameters
         ui.opacitySlider.value = parameters.overlayOpacity
         ui.linesCheckBox.checked = parameters.diameterLines
-        self._fill(None)
         self._onTarget()
+        self._foreground.hide()
+
+    def close(self) -> None:
+        """The module is being unloaded: the slices show what they did without it."""
+        self._filter.close()
+        self._foreground.hide()
 
     # See
 
     def _onTarget(self) -> None:
+        """Another segment is worked on: what was found out about the one before is not about it."""
         self._places = []
+        self._fill(None)
         self._context.ui.overlaySelector.setCurrentIndex(0)
+        self._showSurface()
+
+    def _showSurface(self) -> None:
+        """Ticks the box where the segment has a surface."""
         target, box = self._context.target(), self._context.ui.surfaceCheckBox
         blocked = box.blockSignals(True)
         name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
@@ -62,7 +75,12 @@ class ResultsPanel:
         box.blockSignals(blocked)
 
     def _onEdited(self) -> None:
+        """The segment is another one than was measured; lines that still lay on it would not be its diameters."""
         self._places = []
+        self._fill(None)
+        target = self._context.target()
+        if target is not None:
+            drawDiameters(None, *target)
         if self._kind():
             self._showOverlay()
 
@@ -72,12 +90,17 @@ class ResultsPanel:
 
     def _showOverlay(self) -> None:
         target, kind = self._context.target(), self._kind()
-        if not kind or target is None:
+        if not kind:
             self._foreground.hide()
-            return
-        self._context.start(self._context.logic.actions.overlay(*target, kind), self._onOverlay)
+        elif target is None:
+            self._context.ui.overlaySelector.setCurrentIndex(0)
+            self._context.say(_("Select a segment first."))
+        else:
+            self._context.start(self._context.logic.actions.overlay(*target, kind), self._onOverlay)
 
     def _onOverlay(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+        if not self._kind():
+            return  # while it was made the user chose none, or another segment
         self._foreground.show(volume, self._context.parameters.overlayOpacity)
         legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(volume)
         legend.SetTitleText(volume.GetName())
@@ -111,8 +134,9 @@ class ResultsPanel:
     def _onSurface(self, shown: bool) -> None:
         target = self._context.target()
         if target is None:
-            return
-        if shown:
+            self._showSurface()
+            self._context.say(_("Select a segment first."))
+        elif shown:
             target[0].CreateClosedSurfaceRepresentation()
         else:
             target[0].RemoveClosedSurfaceRepresentation()
@@ -139,7 +163,7 @@ class ResultsPanel:
 
     def _onMeasured(self, table: slicer.vtkMRMLTableNode) -> None:
         self._fill(table)
-        self._context.say(_("Measured: {name}").format(name=table.GetName()))
+        self._context.say(_("Measured: {name}").format(name=table.GetCellText(0, 1)))
 
     def _fill(self, table: slicer.vtkMRMLTableNode | None) -> None:
         ui, self._table = self._context.ui, table
@@ -164,12 +188,12 @@ class ResultsPanel:
     def _onCsv(self, _checked: bool) -> None:
         title, kind = _("Write measurements"), _("CSV (*.csv)")
         path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, "measurements.csv", kind)
-        if path and self._context.attempt(lambda: _write(path, tableText(self._table))):
+        if path and self._context.attempt(lambda: _writeCsv(path, tableText(self._table))):
             self._context.say(_("The measurements were written to {path}.").format(path=Path(path).name))
 
 
-def _write(path: str, text: str) -> Any:
+def _writeCsv(path: str, text: str) -> Any:
     from TumorSegLib.files import write_text
 
-    write_text(path, text)
+    write_text(path, "\ufeff" + text)  # without this mark Excel takes UTF-8 for the system's own encoding
     return True

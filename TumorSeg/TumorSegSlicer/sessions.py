@@ -57,6 +57,7 @@ class _Entry:
     settings: dict[str, Any]
     segment: tuple[Any, ...] | None  # tells whether the segment changed; None: unknown
     place: np.ndarray  # of the segmentation, in the world, when the session was made
+    seen: np.ndarray  # its place when the segment was last compared with the session
 
 
 class Sessions:
@@ -138,6 +139,7 @@ class Sessions:
         from TumorSegLib import Mask
 
         entry = self._entry(segmentationNode, segmentId)
+        entry.seen = bridge.toWorld(segmentationNode)
         stamp = _segmentStamp(segmentationNode, segmentId)
         if stamp == entry.segment:
             return None
@@ -156,12 +158,17 @@ class Sessions:
     ) -> tuple[Edit, ...]:
         """Writes an edit of the session into its segment, see :func:`bridge.applyEdit`.
 
+        Where the segmentation was moved while the session worked, the voxels move along with it.
+
         Raises:
             ArgumentError: the segment has no session any more, or as :func:`bridge.applyEdit`.
         """
         entry = self._entry(segmentationNode, segmentId)
         unseen = entry.segment != _segmentStamp(segmentationNode, segmentId)
-        lost = bridge.applyEdit(edit, segmentationNode, segmentId, entry.session.grid, overwrite)
+        now, grid = bridge.toWorld(segmentationNode), entry.session.grid
+        if not np.array_equal(now, entry.seen):
+            grid = _moved(grid, entry.seen, now)
+        lost = bridge.applyEdit(edit, segmentationNode, segmentId, grid, overwrite)
         # What others did while the session worked must still be found by changedMask.
         entry.segment = None if unseen else _segmentStamp(segmentationNode, segmentId)
         return lost
@@ -195,13 +202,6 @@ class Sessions:
             if saved:
                 self._observeSegments(node)
         return found
-
-    def drop(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        """Forgets a session, open or saved."""
-        self._forget(segmentationNode.GetID(), segmentId)
-        text = textNode(segmentationNode, segmentId)
-        if text is not None:
-            self._scene.RemoveNode(text)
 
     def _entry(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> _Entry:
         from TumorSegLib import ArgumentError
@@ -242,7 +242,7 @@ class Sessions:
         if session is None:
             initial = Mask(grid, bridge.maskFromSegment(node, segmentId, grid))
             session, known = Session(images, **working, initial=initial), _segmentStamp(node, segmentId)
-        return _Entry(node, session, inputs, _imageStamp(inputs), engines, settings, known, place), problem
+        return _Entry(node, session, inputs, _imageStamp(inputs), engines, settings, known, place, place), problem
 
     def _observeSegments(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         if node.GetID() in self._observed:
@@ -294,11 +294,18 @@ def _carriedAlong(data: Any, then: Sequence[Sequence[float]] | np.ndarray, now: 
     from TumorSegLib import GeometryError, Grid
 
     try:
-        former = np.array(data["grid"]["affine"], dtype=float)
-        moved = Grid(tuple(data["grid"]["shape"]), now @ np.linalg.inv(np.array(then, dtype=float)) @ former)
+        former = Grid(tuple(data["grid"]["shape"]), np.array(data["grid"]["affine"], dtype=float))
+        moved = _moved(former, np.array(then, dtype=float), now)
     except (LookupError, TypeError, ValueError, np.linalg.LinAlgError, GeometryError):
         return data  # damaged, which reading it tells in words, or written before places were
     return {**data, "grid": {**data["grid"], "affine": grid.affine.tolist()}} if moved == grid else data
+
+
+def _moved(grid: Grid, then: np.ndarray, now: np.ndarray) -> Grid:
+    """A grid that moves along with a segmentation from one place in the world to another, matrices ``(4, 4)``."""
+    from TumorSegLib import Grid
+
+    return Grid(grid.shape, now @ np.linalg.inv(then) @ grid.affine)
 
 
 def _observe(

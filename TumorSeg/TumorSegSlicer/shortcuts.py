@@ -21,8 +21,8 @@ KEYS = {
 def words() -> dict[str, str]:
     """Action to what it does, for the panel."""
     return {
-        "positive": _("click on tumour"),
-        "negative": _("click on what is no tumour"),
+        "positive": _("tumour here"),
+        "negative": _("not tumour here"),
         "undo": _("undo"),
         "redo": _("redo"),
         "visibility": _("show or hide the segment"),

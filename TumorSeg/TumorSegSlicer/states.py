@@ -38,6 +38,7 @@ class Saved:
         segmentationNode, segmentId: the segment.
         models: kind of engine (``auto``, ``clicks``, ``box``) to ``name`` and ``version`` of its model.
         inputs: role to volume, in the session's order; those whose volume is no longer in the scene are left out.
+        roles: all of them, in that order.
         settings: as given to :meth:`Sessions.open`.
         summary: numbers of ``prompts``, ``steps`` in the history and ``undone`` ones among these.
         place: of the segmentation then, a matrix ``(4, 4)`` to RAS mm of the world, as rows; empty if not known.
@@ -48,6 +49,7 @@ class Saved:
     segmentId: str
     models: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     inputs: Mapping[str, Input] = field(default_factory=dict)
+    roles: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     summary: Mapping[str, int] = field(default_factory=dict)
     place: Sequence[Sequence[float]] = ()
@@ -132,6 +134,7 @@ def _understood(
         segmentId=segmentId,
         models={kind: dict(model) for kind, model in data["models"].items()},
         inputs={role: Input(volume, assume) for role, (volume, assume) in volumes.items() if volume is not None},
+        roles=tuple(volumes),
         settings=dict(data["settings"]),
         summary=summary,
         place=data.get("place", ()),

@@ -19,6 +19,9 @@ def load() -> list[str]:
     it has to come from a disk, and all of Slicer stands still. A function called through ctypes does not hold it.
     Importing torch then finds them loaded; what cannot be loaded here it tries itself, and says why where that fails.
     On Windows torch calls the system through ctypes anyway.
+
+    So what these libraries do when they are loaded, ``libtorch_python`` among them, happens without the interpreter's
+    lock. It works with PyTorch 2.13, with which it was tried; PyTorch promises it nowhere.
     """
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None or sys.platform not in NAMES:

@@ -1,7 +1,8 @@
 """One thread that does the slow work, so that the application never waits for it.
 
 Nothing here knows Qt: the worker hands what it has to say to a scheduler, a callable that may be called from any thread
-and runs a function on the GUI thread later. :class:`Mailbox` is one for a timer of the application to empty.
+and runs a function on the GUI thread later. :class:`Mailbox` is one for a timer of the application to empty. Nor is
+Slicer known, and so not its translator: what is said of errors is English here, as it is in the library.
 """
 
 from __future__ import annotations
@@ -216,7 +217,8 @@ def _message(error: BaseException) -> str:
     if isinstance(error, ImportError):
         package = error.name or "a package"
         return f"The Python package {package} is missing or damaged; install TumorSeg's packages again."
-    return f"Something went wrong that TumorSeg did not expect ({type(error).__name__}): {error}"
+    kind = type(error).__name__
+    return f"Something went wrong that TumorSeg did not expect ({kind}): {error}. Details: View > Error Log."
 
 
 def _details(error: BaseException) -> str:

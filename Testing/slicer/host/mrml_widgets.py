@@ -87,6 +87,25 @@ class Observing(qMRMLWidget):
         raise NotImplementedError
 
 
+class _NodeFilter:
+    """``qMRMLSortFilterProxyModel`` of a selector: the nodes that it does not offer."""
+
+    __slots__ = ("_hidden", "_selector")
+
+    def __init__(self, selector: qMRMLNodeComboBox) -> None:
+        self._selector = selector
+        self._hidden: list[str] = []
+
+    @property
+    def hiddenNodeIDs(self) -> list[str]:
+        return self._hidden
+
+    @hiddenNodeIDs.setter
+    def hiddenNodeIDs(self, ids: list[str]) -> None:
+        self._hidden = list(ids)
+        self._selector._update()
+
+
 @stand_in
 class qMRMLNodeComboBox(Observing):
     """Chooses a node of the scene by its type; starts with none, and has none again when its node is removed."""
@@ -116,6 +135,7 @@ class qMRMLNodeComboBox(Observing):
         self._none_enabled = self._show_hidden = False
         self._show_children, self._none_text = True, "None"
         self._announced = ""
+        self._filter = _NodeFilter(self)
         self._combo.activated.connect(self._activated)
 
     # Nodes
@@ -136,6 +156,8 @@ class qMRMLNodeComboBox(Observing):
 
     def _offers(self, node: Any) -> bool:
         if node.GetHideFromEditors() and not self._show_hidden:
+            return False
+        if node.GetID() in self._filter.hiddenNodeIDs:
             return False
         # A label map is a scalar volume too: it is offered as one unless child types are hidden.
         fits = node.GetClassName() in self._types
@@ -161,6 +183,9 @@ class qMRMLNodeComboBox(Observing):
 
     def nodeFromIndex(self, index: int) -> Any:
         return list(self._nodes())[index]
+
+    def sortFilterProxyModel(self) -> _NodeFilter:
+        return self._filter
 
     # The current node
 

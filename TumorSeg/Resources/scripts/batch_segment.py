@@ -16,13 +16,13 @@ import slicer
 
 def main(arguments: list[str]) -> int:
     """Runs ``tumorseg segment`` with these arguments and returns its exit status."""
-    from TumorSegSlicer.install import missingPackages
+    from TumorSegSlicer.install import BY_HAND, missingPackages
 
     missing = missingPackages()
     if missing:
         sys.stderr.write(
             f"batch_segment: error: this Slicer lacks {', '.join(missing)}; open the module TumorSeg once and press "
-            "Segment to install them, or see docs/slicer.md\n"
+            f"Segment automatically, which installs them, or install them by hand: {BY_HAND}\n"
         )
         return 2
     from TumorSegLib.cli import main as tumorseg
