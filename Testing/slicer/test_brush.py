@@ -300,6 +300,26 @@ def test_a_plain_stroke_heeds_what_happens_to_other_segments(painter: Painter, o
     np.testing.assert_array_equal(shown(other), before if keeps else before & ~stroke)
 
 
+def test_a_stroke_that_the_model_was_stopped_at_stays_as_it_was_drawn(guide: Painter) -> None:
+    begun, engine = threading.Event(), guide.engines.engines["clicks"]
+
+    def refine(*_arguments: Any) -> Any:
+        begun.set()
+        while not _arguments[3]():
+            time.sleep(0.01)
+        raise Cancelled("stopped")
+
+    plain, engine.refine = engine.refine, refine
+    painted = guide.dab(FAR)
+    guide.host.wait_until(begun.is_set, "the model to begin", 60)
+    guide.ui.cancelButton.click()
+    guide.host.wait_until(lambda: guide.status.startswith("Stroke kept."), "the stroke to be taken over", 60)
+    engine.refine = plain
+    np.testing.assert_array_equal(guide.mask(), painted)
+    guide.press("undoButton")
+    np.testing.assert_array_equal(guide.mask(), guide.found)
+
+
 def test_a_stroke_heeds_what_happens_to_other_segments(guide: Painter) -> None:
     from Testing.slicer.module import voxels
 

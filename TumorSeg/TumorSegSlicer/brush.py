@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import slicer
@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.context import Context, SegmentationNode
 from TumorSegSlicer.observers import Listener
+from TumorSegSlicer.runner import Action
 from TumorSegSlicer.worker import Failure
 
 #: So long after the last change a stroke is taken to be complete.
@@ -75,12 +76,23 @@ class Brush:
         if target is None or not self._isKnown(*target) or not context.complete:
             return
         if context.parameters.strokesGuide and tools and tools <= set(GUIDING):
-            action = context.logic.actions.stroke(*target, {GUIDING[tool] for tool in tools})
+            action = self._guiding(target, {GUIDING[tool] for tool in tools})
             context.start(action, lambda edit: self._onTaken(target, edit))
         else:
             context.stopQuiet()  # which may take long, and goes on later
             action = context.logic.actions.stroke(*target, ())
             context.startQuietly(action, lambda edit: self._onTaken(target, edit), self._onNotTaken)
+
+    def _guiding(self, target: tuple[SegmentationNode, str], guides: Collection[bool]) -> Action:
+        """The model goes on from a stroke; where the user stops it the stroke is taken over as it was drawn."""
+        from TumorSegLib import Cancelled
+
+        try:
+            return (yield from self._context.logic.actions.stroke(*target, guides))
+        except Cancelled:
+            self._target = target
+            self._timer.start()
+            raise
 
     def _onNotTaken(self, failure: Failure) -> None:
         """Tries again where a stroke had to make way; the action of the user that it made way for takes it over."""
