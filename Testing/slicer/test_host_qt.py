@@ -41,7 +41,7 @@ def refused_by_pythonqt() -> list[tuple[str, type[Exception], str, Callable[[Any
     return [
         ("property", AttributeError, "no property 'enabeld'", lambda qt, b: setattr(b, "enabeld", False)),
         ("method", AttributeError, "no property 'setText'", lambda qt, b: setattr(b, "setText", print)),
-        ("read-only", AttributeError, "setter", lambda qt, b: setattr(b, "width", 3)),
+        ("read-only", AttributeError, "setter|can.t set", lambda qt, b: setattr(b, "width", 3)),
         ("called", TypeError, "not callable", lambda qt, b: b.text()),
         ("value", ValueError, "'enabled' of type 'bool'", lambda qt, b: setattr(b, "enabled", None)),
         ("attribute", AttributeError, "colour", lambda qt, b: b.colour),
