@@ -176,6 +176,19 @@ def test_cancel_stops_and_leaves_nothing(desk: Desk) -> None:
     assert desk.find().any()
 
 
+def test_the_remaining_time_is_what_the_rest_takes_at_this_pace(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = desk.widget.panel
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    panel._onBusy(True)
+    clock[0] = 110.0
+    panel._onProgress(1, 4)
+    assert desk.ui.progressBar.format.endswith("30 s left")
+    clock[0] = 118.0
+    panel._onProgress(3, 4)
+    assert desk.ui.progressBar.format.endswith(" 6 s left")
+
+
 def test_the_views_keep_moving_while_the_engine_works(desk: Desk) -> None:
     slow = Slow(desk)
     with desk.host.heartbeat() as gaps:

@@ -25,7 +25,7 @@ from TumorSegSlicer.targets import Target
 from TumorSegSlicer.worker import Cancel, Progress, Task
 
 if TYPE_CHECKING:
-    from TumorSegLib import BoxOptions, BoxPrompt, Edit, Session
+    from TumorSegLib import BoxOptions, BoxPrompt, Click, Edit, Grid, Scribble, Session
 
 #: Turns a session into the task that edits it, on the GUI thread.
 Plan = Callable[["Session"], Task]
@@ -99,13 +99,7 @@ class Actions:
         self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, ras: Sequence[float], positive: bool = True
     ) -> Action:
         """Corrects a segment from a click at a point of the world, RAS mm; its outcome is an Edit."""
-
-        def plan(session: Session) -> Task:
-            engine = self.settings.engine("clicks")  # raises where it is missing
-            click = bridge.clickFromRas(session.grid, ras, positive)
-            return loading(engine, lambda _progress, cancel: session.add_click(click, cancel=cancel))
-
-        return self._edit(node, segmentId, plan)
+        return self._correct(node, segmentId, lambda grid: bridge.clickFromRas(grid, ras, positive))
 
     def scribble(
         self,
@@ -115,13 +109,7 @@ class Actions:
         positive: bool = True,
     ) -> Action:
         """Corrects a segment from a stroke through points of the world, RAS mm; its outcome is an Edit."""
-
-        def plan(session: Session) -> Task:
-            engine = self.settings.engine("clicks")
-            scribble = strokes.scribbleFromRas(session.grid, points, positive)
-            return loading(engine, lambda _progress, cancel: session.add_scribble(scribble, cancel=cancel))
-
-        return self._edit(node, segmentId, plan)
+        return self._correct(node, segmentId, lambda grid: strokes.scribbleFromRas(grid, points, positive))
 
     def box(
         self,
@@ -261,6 +249,21 @@ class Actions:
     def inStep(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
         """Whether the open session of a segment holds what the segment shows."""
         return self._store.changedMask(node, segmentId) is None
+
+    def _correct(
+        self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, promptOn: Callable[[Grid], Click | Scribble]
+    ) -> Action:
+        """Corrects a segment from a prompt, which is made on the grid of its session."""
+
+        def plan(session: Session) -> Task:
+            from TumorSegLib import Click
+
+            engine = self.settings.engine("clicks")  # raises where it is missing
+            prompt = promptOn(session.grid)
+            add: Callable[..., Edit] = session.add_click if isinstance(prompt, Click) else session.add_scribble
+            return loading(engine, lambda _progress, cancel: add(prompt, cancel=cancel))
+
+        return self._edit(node, segmentId, plan)
 
     def _edit(
         self,

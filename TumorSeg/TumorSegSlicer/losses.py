@@ -35,7 +35,7 @@ class Losses:
 
     def undone(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, edit: Edit) -> list[Edit]:
         """The edits that give back what was lost by the edit that another one undid."""
-        from TumorSegLib import Edit as Reverse
+        from TumorSegLib import Edit
 
         key = (node.GetID(), segmentId)
         done = self._done.get(key, [])
@@ -44,7 +44,7 @@ class Losses:
         self._undone.setdefault(key, []).append(done.pop())
         there = node.GetSegmentation()
         losses = [loss for loss in self._undone[key][-1][1] if there.GetSegment(loss.segment) is not None]
-        return [Reverse(loss.segment, loss.box, loss.after, loss.before) for loss in losses]
+        return [Edit(loss.segment, loss.box, loss.after, loss.before) for loss in losses]
 
     def redone(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, edit: Edit) -> list[str]:
         """Ids of the segments that lose voxels again by an edit that was done again."""

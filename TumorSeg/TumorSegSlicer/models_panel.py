@@ -115,7 +115,7 @@ class ModelsPanel:
             selector = getattr(ui, name)
             blocked = selector.blockSignals(True)
             selector.clear()
-            for spec in models.modelsOfKind(kind):
+            for spec in [each.spec for each in self._listed if each.spec is not None and each.spec.kind == kind]:
                 selector.addItem(spec.name, spec.name)
                 selector.setItemData(selector.count - 1, models.summary(spec), qt.Qt.ToolTipRole)
             selector.blockSignals(blocked)

@@ -28,7 +28,7 @@ class Panel:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._specs = {spec.name: spec for spec in models.modelsOfKind("auto")}
+        self._specs: dict[str, Any] = {}
         self._begun = 0.0
         self._shortcuts = Shortcuts()
         self.models = ModelsPanel(context, self._fillModels, self._onProgress)

@@ -9,19 +9,16 @@ import sys
 from pathlib import Path
 
 #: In the order in which importing torch loads them; the second brings all others along.
-NAMES = {"linux": ("libtorch_global_deps.so", "libtorch_python.so"), "darwin": ("libtorch_python.dylib",)}
+NAMES = {"linux": ("libtorch_global_deps.so", "libtorch.so"), "darwin": ("libtorch.dylib",)}
 
 
 def load() -> list[str]:
     """Loads PyTorch's libraries and returns the names of those that are loaded now; does not import torch.
 
-    Python's import holds the interpreter's lock while the system loads a library, 0.2 s for PyTorch and seconds where
-    it has to come from a disk, and all of Slicer stands still. A function called through ctypes does not hold it.
-    Importing torch then finds them loaded; what cannot be loaded here it tries itself, and says why where that fails.
-    On Windows torch calls the system through ctypes anyway.
-
-    So what these libraries do when they are loaded, ``libtorch_python`` among them, happens without the interpreter's
-    lock. It works with PyTorch 2.13, with which it was tried; PyTorch promises it nowhere.
+    Python's import holds the interpreter's lock while the system loads a library, which takes long where it has to come
+    from a disk, and all of Slicer stands still. A function called through ctypes does not hold it. Importing torch then
+    finds them loaded; what cannot be loaded here it tries itself, and says why where that fails. ``libtorch_python`` is
+    left to the import, as it may want the lock. On Windows torch calls the system through ctypes anyway.
     """
     spec = importlib.util.find_spec("torch")
     if spec is None or spec.origin is None or sys.platform not in NAMES:
