@@ -307,6 +307,17 @@ def test_images_chosen_later_are_worked_with_and_come_back_with_their_segment(de
     assert desk.host.dialogs.shown == []
 
 
+def test_an_image_that_would_come_first_is_added_behind_the_one_that_clicks_lie_on(desk: Desk) -> None:
+    desk.ui.ctSelector.setCurrentNode(None)
+    desk.press("newSegmentButton")
+    place(desk, (50, 50, 20))
+    desk.ui.ctSelector.setCurrentNode(desk.volumes["ct"])
+    desk.place("Red", (20, 50, 20))
+    assert list(desk.widget.logic.actions.inputs(desk.node, desk.segment)) == ["pet", "ct"]
+    assert len(desk.widget.logic.clickPoints(desk.node, desk.segment)) == 2
+    assert desk.host.dialogs.shown == []
+
+
 def test_another_first_image_is_asked_about(desk: Desk, qt: Any) -> None:
     desk.ui.petSelector.setCurrentNode(None)
     desk.press("newSegmentButton")
