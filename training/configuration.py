@@ -20,9 +20,20 @@ else:
 
 Section = TypeVar("Section")
 
-# How long a run lasts, how often it saves, how fast it draws its samples and which version comes of it may change when
-# it is resumed.
-MAY_CHANGE = frozenset({"steps", "checkpoint_every", "validate_every", "workers", "results", "version"})
+# How long a run lasts, how often it saves, how fast it draws its samples, which version comes of it and what is said of
+# it may change when it is resumed.
+MAY_CHANGE = frozenset(
+    {
+        "steps",
+        "checkpoint_every",
+        "validate_every",
+        "workers",
+        "results",
+        "version",
+        "made_for",
+        "plausible_volume_ml",
+    }
+)
 
 
 @dataclass(frozen=True)

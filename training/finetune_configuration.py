@@ -33,12 +33,14 @@ class ModelSettings:
     Attributes:
         base: name or folder of a model of kind ``box``.
         name, version, description: of the new one. Its licence is that of the base model, whose encoder it has.
+        made_for: what the new one is made for, a phrase, see :class:`TumorSegLib.registry.ModelSpec`.
     """
 
     base: str
     name: str
     version: str
     description: str
+    made_for: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):

@@ -90,6 +90,7 @@ def _described(
         name=model.name,
         version=model.version,
         description=model.description,
+        made_for=model.made_for,
         weights_sha256=checksum,
         training_data=(*old.training_data, origin, *configuration.training_data),
         results={

@@ -56,9 +56,22 @@ def test_a_specification_survives_json():
 
 
 def test_optional_entries_may_be_left_out():
-    data = {k: v for k, v in SPEC.to_dict().items() if k not in ("weights_sha256", "training_data", "results")}
-    spec = ModelSpec.from_dict(data)
+    optional = ("weights_sha256", "training_data", "results", "made_for", "plausible_volume_ml")
+    spec = ModelSpec.from_dict({k: v for k, v in SPEC.to_dict().items() if k not in optional})
     assert (spec.weights_sha256, spec.training_data, spec.results) == ("", (), {})
+    assert (spec.made_for, spec.plausible_volume_ml) == ("", None)
+
+
+def test_what_a_model_was_made_for_survives_json():
+    spec = replace(SPEC, made_for="lymphoma", plausible_volume_ml=(0.5, 900.0))
+    assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+@pytest.mark.parametrize("name", ["sts-auto", "sts-clicks"])
+def test_the_bundled_models_say_what_they_were_made_for_and_on_which_volumes(name):
+    spec = find_model(name).spec
+    assert spec.made_for == "soft-tissue sarcoma of the limbs and trunk wall"
+    assert spec.plausible_volume_ml == (27.8, 2330.8)
 
 
 def test_all_missing_and_unknown_keys_are_named_with_their_file():
@@ -93,6 +106,12 @@ def test_all_missing_and_unknown_keys_are_named_with_their_file():
         ({"training_data": [{"licence": "CC0-1.0"}]}, "training_data .* is not a list of entries with a name"),
         ({"licence": None}, "licence None is not text"),
         ({"name": ["three"]}, r"name \['three'\] is not text"),
+        ({"made_for": 3}, "made_for 3 is not text"),
+        ({"plausible_volume_ml": [28]}, r"plausible_volume_ml \(28,\) is not two volumes of at least 0 ml"),
+        ({"plausible_volume_ml": [30, 20]}, r"plausible_volume_ml \(30, 20\) is not two volumes"),
+        ({"plausible_volume_ml": ["a", "b"]}, r"plausible_volume_ml \('a', 'b'\) is not two volumes"),
+        ({"plausible_volume_ml": 28}, "plausible_volume_ml 28 is not two volumes"),
+        ({"plausible_volume_ml": [0, float("inf")]}, r"plausible_volume_ml \(0, inf\) is not two volumes"),
         ({"labels": ["tumour"]}, "labels|attribute"),
         ({"spacing_mm": ["a", "b", "c"]}, "not supported between"),
         ({"normalisation": {**SPEC.to_dict()["normalisation"], "ct": {"method": "magic"}}}, "'magic' is not one of"),

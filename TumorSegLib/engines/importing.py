@@ -120,6 +120,7 @@ def _described(name: str, entry: Entry | None, network: str, arguments: dict[str
         labels={"tumour": 1},
         network=network,
         arguments=arguments,
+        made_for=entry.made_for if entry else "",
         training_data=tuple(dict(source) for source in entry.training_data) if entry else (),
     )
 
