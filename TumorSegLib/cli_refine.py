@@ -14,6 +14,7 @@ from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleErro
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry import Grid
 from TumorSegLib.markups import read_prompts
+from TumorSegLib.parsing import load_json
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble
 from TumorSegLib.session import Session
 from TumorSegLib.volume import Images, Mask
@@ -84,8 +85,8 @@ def _read_session(options: argparse.Namespace) -> Mapping[str, Any] | None:
             f"{'--initial' if options.initial else '--auto'}, or name another file"
         )
     try:
-        data = json.loads(Path(options.session).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = load_json(Path(options.session))
+    except (OSError, ValueError) as error:
         raise ReadError(f"{options.session}: no session could be read from it: {error}") from error
     if not isinstance(data, Mapping):
         raise ReadError(f"{options.session}: holds no session but {type(data).__name__}")

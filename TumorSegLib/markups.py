@@ -6,7 +6,6 @@ https://github.com/Slicer/Slicer/tree/main/Modules/Loadable/Markups/Resources/Sc
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from itertools import product
@@ -17,6 +16,7 @@ import numpy as np
 
 from TumorSegLib.errors import ArgumentError, ReadError
 from TumorSegLib.geometry import LPS_TO_RAS, ORTHONORMAL_TOLERANCE, Box, FloatArray, Grid
+from TumorSegLib.parsing import check_spelling, load_json
 from TumorSegLib.prompts import FARTHEST_MM, BoxPrompt, Click, Prompt, Prompts
 
 SCHEMA = "markups-schema-v1."
@@ -28,6 +28,12 @@ TO_RAS: Mapping[str, FloatArray] = {
     "LPS": LPS_TO_RAS[:3, :3],
     "1": LPS_TO_RAS[:3, :3],
 }
+# What is read of markups; other keys are 3D Slicer's, unless they are nearly one of these.
+MARKUP_KEYS = (
+    *("type", "name", "labelFormat", "coordinateSystem", "coordinateUnits", "controlPoints"),
+    *("center", "size", "orientation"),
+)
+POINT_KEYS = ("label", "description", "position", "positionStatus")
 # A box drawn along voxel edges must not gain a voxel by rounding; in voxels.
 ROUNDING = 1e-3
 
@@ -46,7 +52,8 @@ def read_prompts(path: str | os.PathLike[str], grid: Grid) -> Prompts:
 
     Raises:
         ReadError: missing or unreadable file, not JSON, neither kind of content, no prompts in it, another unit than
-            mm, a coordinate that is not a finite number, or markups other than point lists and ROIs.
+            mm, a coordinate that is not a finite number, markups other than point lists and ROIs, a key that no prompt
+            has, or in markups one that is nearly, but not quite, one of those read.
         ArgumentError: a prompt lies outside the image.
     """
     data = _parsed(Path(path))
@@ -64,12 +71,12 @@ def read_prompts(path: str | os.PathLike[str], grid: Grid) -> Prompts:
 
 def _parsed(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))  # editors on Windows put a byte order mark first
+        return load_json(path)
     except FileNotFoundError as error:
         raise ReadError(f"{path}: no such file") from error
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ReadError(f"{path}: not a JSON file ({error})") from error
 
 
@@ -77,6 +84,7 @@ def _from_markups(data: Mapping[str, Any], grid: Grid, origin: str) -> Prompts:
     schema, markups = data.get("@schema"), data["markups"]
     if SCHEMA not in str(schema).lower():
         raise ReadError(f'{origin}: "@schema" is {schema!r}; markups of a {SCHEMA}x of 3D Slicer are needed')
+    check_spelling(data, ("@schema", "markups"), origin)
     if not isinstance(markups, list):
         raise ReadError(f'{origin}: "markups" is {markups!r}; it must be a list')
     items: list[Prompt] = []
@@ -89,6 +97,7 @@ def _from_markup(markup: Any, grid: Grid, origin: str) -> list[Prompt]:
     kind = markup.get("type") if isinstance(markup, Mapping) else None
     if kind not in ("Fiducial", "ROI"):
         raise ReadError(f"{origin} is of type {kind!r}; only point lists ('Fiducial') and boxes ('ROI') are prompts")
+    check_spelling(markup, MARKUP_KEYS, origin)
     system, unit = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
     if str(system) not in TO_RAS:
         raise ReadError(f"{origin}: coordinateSystem is {system!r}; it must be 'LPS' or 'RAS'")
@@ -105,6 +114,7 @@ def _clicks(markup: Mapping[str, Any], grid: Grid, to_ras: FloatArray, origin: s
         raise ReadError(f"{origin}: controlPoints must be a list of objects, got {points!r}")
     clicks: list[Prompt] = []
     for n, point in enumerate(points, start=1):
+        check_spelling(point, POINT_KEYS, f"{origin}, point {n}")
         if point.get("positionStatus", "defined") != "defined":
             continue
         what = f"{origin}, point {n} ({point.get('label', '')!r})"

@@ -20,11 +20,19 @@ from TumorSegLib.boxes import bounding_box, corner, moved, slices, whole
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry import Box, Grid
 from TumorSegLib.guidance import Hint, lawful_balls
+from TumorSegLib.parsing import check_keys
 from TumorSegLib.volume import Mask
 
 Voxel: TypeAlias = tuple[int, int, int]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
+#: Kind of a prompt in JSON to the keys of its object; a stroke has a box, too.
+KEYS: Mapping[str, tuple[str, ...]] = {
+    "scribble": ("scribble", "box", "positive"),
+    "click": ("click", "positive"),
+    "ras": ("ras", "positive"),
+    "box": ("box",),
+}
 #: No coordinate of a patient is larger; voxels computed from a larger one could overflow.
 FARTHEST_MM = 1e9
 
@@ -251,12 +259,13 @@ class Prompts:
             origin: names the source in errors.
 
         Raises:
-            ReadError: the data are no prompts.
+            ReadError: the data are no prompts, or hold a key that none of them has, e.g. ``"postive"``.
             ArgumentError: a prompt lies outside the grid.
         """
         entries = data.get("prompts") if isinstance(data, Mapping) else None
         if not isinstance(entries, list):
             raise ReadError(f'{origin}: must hold {{"prompts": [{{"click": [i, j, k], "positive": true}}, ...]}}')
+        check_keys(data, ("prompts",), origin)
         return cls(tuple(_from_json(entry, grid, f"{origin}: prompt {n}") for n, entry in enumerate(entries, start=1)))
 
 
@@ -296,9 +305,10 @@ def _to_json(item: Prompt) -> dict[str, Any]:
 
 
 def _from_json(entry: Any, grid: Grid, origin: str) -> Prompt:
-    kinds = [kind for kind in ("scribble", "click", "ras", "box") if isinstance(entry, Mapping) and kind in entry]
+    kinds = [kind for kind in KEYS if isinstance(entry, Mapping) and kind in entry]
     if not kinds:
         raise ReadError(f'{origin} is {entry!r}; it must be an object with "click", "ras", "scribble" or "box"')
+    check_keys(entry, KEYS[kinds[0]], origin)
     positive = entry.get("positive", True)
     if not isinstance(positive, bool):
         raise ReadError(f'{origin}: "positive" is {positive!r}; it must be true or false')

@@ -21,9 +21,12 @@ from typing import Any
 from TumorSegLib.errors import ArgumentError, ModelError
 from TumorSegLib.guidance import GUIDANCE
 from TumorSegLib.normalisation import Normalisation
+from TumorSegLib.parsing import check_keys, load_json
 
 BUNDLED = Path(__file__).parent / "bundled"
 KINDS = ("auto", "clicks", "box")
+#: What is told of a source of training data.
+SOURCE = ("name", "licence", "attribution")
 SPEC_FILE, WEIGHTS_FILE, CARD_FILE = "model.json", "weights.safetensors", "MODEL_CARD.md"
 
 
@@ -127,18 +130,23 @@ class ModelSpec:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], origin: str = SPEC_FILE) -> ModelSpec:
         """Checks and converts parsed JSON; ``origin`` names the source in errors. Raises :class:`ModelError`."""
-        known = {f.name for f in fields(cls)}
-        required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
-        missing = required - set(data)
-        if missing or set(data) - known:
-            raise ModelError(f"{origin}: missing {sorted(missing)}, unknown {sorted(set(data) - known)}")
+        known = [f.name for f in fields(cls)]
+        required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+        check_keys(data, known, origin, ModelError)
+        missing = [key for key in required if key not in data]
+        if missing:
+            raise ModelError(f"{origin}: missing {', '.join(map(repr, missing))}")
         values = dict(data)
         try:
             for key in ("roles", "optional", "spacing_mm", "patch", "training_data"):
                 values[key] = tuple(values.get(key, ()))
             if isinstance(values.get("plausible_volume_ml"), list):
                 values["plausible_volume_ml"] = tuple(values["plausible_volume_ml"])
-            values["normalisation"] = {role: Normalisation(**rule) for role, rule in values["normalisation"].items()}
+            rules = values["normalisation"].items()
+            values["normalisation"] = {role: _rule(rule, f"normalisation of {role!r}") for role, rule in rules}
+            for source in values["training_data"]:
+                if isinstance(source, Mapping):
+                    check_keys(source, SOURCE, "training_data", ModelError)
             return cls(**values)
         except (ModelError, TypeError, ValueError, AttributeError) as error:
             raise ModelError(f"{origin}: {error}") from error
@@ -148,6 +156,11 @@ class ModelSpec:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["normalisation"] = {role: rule.to_dict() for role, rule in self.normalisation.items()}
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
+
+
+def _rule(values: Mapping[str, Any], origin: str) -> Normalisation:
+    check_keys(values, [f.name for f in fields(Normalisation)], origin, ModelError)
+    return Normalisation(**values)
 
 
 def _is_range(values: object) -> bool:
@@ -214,7 +227,7 @@ def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
     folder = Path(path)
     file = folder / SPEC_FILE
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = load_json(file)
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} is not a model folder: {file.name} cannot be read ({error})") from error
     if not isinstance(data, dict):

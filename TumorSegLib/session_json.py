@@ -15,10 +15,12 @@ from TumorSegLib.boxes import NOTHING, bounding_box, slices
 from TumorSegLib.errors import GeometryError, ReadError, ResourceError, RoleError, TumorSegError
 from TumorSegLib.geometry import Box, Grid
 from TumorSegLib.history import Change, History, PromptChange, Step
+from TumorSegLib.parsing import check_keys
 from TumorSegLib.prompts import Prompts
 from TumorSegLib.segments import Bytes, Segments
 
 FORMAT, VERSION = "tumorseg-session", 2
+SESSION_KEYS = ("format", "version", "roles", "active", "grid", "overlap", "segments", "history")
 #: Per segment what it began with: a box and the probability in it.
 Initial = Mapping[str, tuple[Box, Bytes]]
 
@@ -54,7 +56,7 @@ def segments_from_json(
     """The reverse, for images of a grid and roles: segments, what each began with, and the active one's name.
 
     Raises:
-        ReadError: the data are no session, or parts of it contradict each other.
+        ReadError: the data are no session, have a key that no session has, or parts contradict each other.
         GeometryError: the session's grid is another one.
         RoleError: the first role is another one.
     """
@@ -63,12 +65,15 @@ def segments_from_json(
     if data.get("version") != VERSION:
         raise ReadError(f"a session of version {data.get('version')!r} cannot be read; this program reads {VERSION}")
     try:
+        check_keys(data, SESSION_KEYS, "session")
+        check_keys(data["history"], ("position", "steps"), "history")
         _check_images(data, grid, roles)
         segments, initial = Segments(grid, data["overlap"]), {}
         for entry in data["segments"]:
             name = _name(entry["name"])
+            check_keys(entry, ("name", "prompts", "probability", "initial"), f"segment {name!r}")
             segments.add(name, *_unpacked(entry["probability"], grid))
-            segments.restore(name, Prompts.from_json(entry, grid, f"segment {name!r}"))
+            segments.restore(name, Prompts.from_json({"prompts": entry["prompts"]}, grid, f"segment {name!r}"))
             initial[name] = _unpacked(entry["initial"], grid)
         active = _name(data["active"])
         segments.prompts(active)
@@ -88,6 +93,7 @@ def segments_from_json(
 
 
 def _check_images(data: Mapping[str, Any], grid: Grid, roles: Sequence[str]) -> None:
+    check_keys(data["grid"], ("shape", "affine"), "grid")
     k, j, i = (operator.index(n) for n in data["grid"]["shape"])
     with np.errstate(over="ignore", invalid="ignore"):  # of damaged numbers, which make the grids differ
         wanted = Grid((k, j, i), np.array(data["grid"]["affine"], dtype=float))
@@ -103,6 +109,7 @@ def _packed(box: Box, values: Bytes) -> dict[str, Any]:
 
 
 def _unpacked(entry: Mapping[str, Any], grid: Grid) -> tuple[Box, Bytes]:
+    check_keys(entry, ("box", "values"), "voxels")
     box = _box(entry["box"], grid)
     return box, _values(_bytes(entry["values"]), box)
 
@@ -146,8 +153,10 @@ def _step_to_json(step: Step) -> dict[str, Any]:
 
 
 def _step_from_json(entry: Mapping[str, Any], grid: Grid, names: Sequence[str]) -> Step:
+    check_keys(entry, ("segment", "changes", "prompts"), "undo step")
     changes = []
     for each in entry["changes"]:
+        check_keys(each, ("segment", "box", "difference"), "undo step, change")
         box, difference = _box(each["box"], grid), _bytes(each["difference"])
         _values(difference, box)
         changes.append(Change(each["segment"], box, difference))
@@ -163,6 +172,7 @@ def _step_from_json(entry: Mapping[str, Any], grid: Grid, names: Sequence[str]) 
 
 
 def _prompt_change_from_json(entry: Mapping[str, Any], grid: Grid) -> PromptChange:
+    check_keys(entry, ("segment", "kept", "removed", "added"), "undo step, prompts")
     removed, added = (Prompts.from_json(entry[key], grid, f"undo steps, {key}").items for key in ("removed", "added"))
     return PromptChange(entry["segment"], operator.index(entry["kept"]), removed, added)
 

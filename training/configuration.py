@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from training.augment import Augmentation, check_range
 from TumorSegLib.errors import ArgumentError, ReadError
+from TumorSegLib.parsing import check_keys
 from TumorSegLib.registry import ModelSpec
 
 if sys.version_info >= (3, 11):
@@ -221,9 +222,8 @@ def differences(first: Configuration, second: Configuration) -> list[str]:
 
 def _check_sections(values: Mapping[str, Any], origin: str) -> None:
     needed, known = ("model", "optimisation"), ("model", "data", "augmentation", "optimisation", "clicks")
+    check_keys(values, known, origin, ArgumentError)
     for name, value in values.items():
-        if name not in known:
-            raise ArgumentError(f"{origin}: section [{name}] is unknown; there are {', '.join(known)}")
         if not isinstance(value, Mapping):
             raise ArgumentError(f"{origin}: {name} = {value!r} must be a section [{name}]")
     for name in needed:
@@ -254,9 +254,8 @@ def _check_model(configuration: Configuration, origin: str) -> None:
 
 def _section(kind: type[Section], values: Mapping[str, Any], origin: str) -> Section:
     hints = get_type_hints(kind)
+    check_keys(values, hints, origin, ArgumentError)
     for key, value in values.items():
-        if key not in hints:
-            raise ArgumentError(f"{origin}: {key!r} is unknown; there are {', '.join(hints)}")
         if not _fits(value, hints[key]):
             raise ArgumentError(f"{origin}: {key} = {value!r} does not fit, {_in_words(hints[key])} needed")
     for each in fields(kind):  # type: ignore[arg-type]

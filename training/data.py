@@ -8,7 +8,6 @@ are judged.
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ import numpy as np
 from TumorSegLib.boxes import slices, whole
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry import Box
+from TumorSegLib.parsing import check_spelling, load_json
 from TumorSegLib.phantom import make_phantom
 from TumorSegLib.resample import average_blocks, resample
 from TumorSegLib.volume import Mask, Volume
@@ -75,7 +75,7 @@ def read_folds(folder: Path) -> list[list[str]]:
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return load_json(path)
     except OSError as error:
         raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -112,7 +112,9 @@ def _window(folder: Path, name: str, reference: Mask) -> Box:
     path = folder / "patients.json"
     patients = _read_json(path) if path.is_file() else {}
     try:
-        ranges = patients.get(name, {}).get("jitter_window_xyz")
+        entry = patients.get(name, {})
+        check_spelling(entry, ("jitter_window_xyz",), f"{path}: {name}")
+        ranges = entry.get("jitter_window_xyz")
         if ranges is None:
             return whole(reference.grid.shape)
         (i0, i1), (j0, j1), (k0, k1) = [(int(low), int(high)) for low, high in ranges]

@@ -13,6 +13,8 @@ from typing import Any
 from training.augment import check_range
 from training.configuration import _section
 from TumorSegLib.errors import ArgumentError, ReadError
+from TumorSegLib.parsing import check_keys
+from TumorSegLib.registry import SOURCE
 from TumorSegLib.windows import CT_WINDOWS, DEFAULT_CT_WINDOW
 
 if sys.version_info >= (3, 11):
@@ -22,8 +24,6 @@ else:
 
 SECTIONS = ("model", "data", "optimisation")
 LISTS = ("roles", "training_data")
-#: What is told of every source of data, as in ``model.json``.
-SOURCE = ("name", "licence", "attribution")
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,8 @@ def read_finetune_configuration(path: Path) -> FinetuneConfiguration:
 
 def _check_names(values: Mapping[str, Any], path: Path) -> None:
     known = (*LISTS, *SECTIONS)
+    check_keys(values, known, str(path), ArgumentError)
     for name, value in values.items():
-        if name not in known:
-            raise ArgumentError(f"{path}: {name!r} is unknown; there are {', '.join(known)}")
         if name in SECTIONS and not isinstance(value, Mapping):
             raise ArgumentError(f"{path}: {name} = {value!r} must be a section [{name}]")
     for name in known:

@@ -42,6 +42,7 @@ def test_unknown_fold(fold: int) -> None:
         (None, "cannot be read: No such file"),
         ("{", "not valid JSON"),
         ("[]", 'must hold {"folds"'),
+        ('{"folds": [["a"]], "folds": [["b"]]}', "the key 'folds' is given twice"),
         ('{"folds": []}', 'must hold {"folds"'),
         ('{"folds": 5}', 'must hold {"folds"'),
         ('{"folds": ["ab", "cd"]}', 'must hold {"folds"'),
@@ -122,6 +123,13 @@ def test_impossible_window(new_data: Path, patients: object, error: type[Excepti
         read_case(new_data, "c", ROLES)
     assert "patients.json: jitter_window_xyz of 'c'" in str(caught.value)
     assert words in str(caught.value)
+
+
+def test_a_misspelt_window_is_not_passed_over(new_data: Path) -> None:
+    window = [[0, 9], [0, 9], [0, 9]]
+    (new_data / "patients.json").write_text(json.dumps({"c": {"jitter_window_xzy": window}}), encoding="utf-8")
+    with pytest.raises(ReadError, match=r"patients\.json: c: unknown key 'jitter_window_xzy'; 'jitter_window_xyz' may be"):
+        read_case(new_data, "c", ROLES)
 
 
 def test_damaged_patients_file(new_data: Path) -> None:

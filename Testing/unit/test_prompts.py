@@ -282,6 +282,11 @@ def test_what_are_no_prompts(data: Any) -> None:
         Prompts.from_json(data, PLAIN, "case.json")
 
 
+def test_a_key_beside_the_prompts_is_refused() -> None:
+    with pytest.raises(ReadError, match=r"^case\.json: unknown key 'prompt' \('prompts' may be meant\)"):
+        Prompts.from_json({"prompts": [], "prompt": [{"click": [0, 0, 0]}]}, PLAIN, "case.json")
+
+
 STROKE = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"][0]
 
 
@@ -291,6 +296,15 @@ STROKE = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"][
         (7, 'is 7; it must be an object with "click"'),
         ({"positive": True}, 'it must be an object with "click"'),
         ({"click": [0, 0, 0], "positive": "no"}, "\"positive\" is 'no'; it must be true or false"),
+        (
+            {"click": [0, 0, 0], "postive": False},
+            "unknown key 'postive' ('positive' may be meant); there are click, po",
+        ),
+        ({"click": [0, 0, 0], "Positive": False}, "unknown key 'Positive' ('positive' may be meant)"),
+        ({"ras": [11, 24, 39], "negative": True}, "unknown key 'negative'; there are ras, positive"),
+        ({"click": [0, 0, 0], "ras": [11, 24, 39]}, "unknown key 'ras'; there are click, positive"),
+        ({"box": [[0, 1], [0, 1], [0, 1]], "positive": False}, "unknown key 'positive'; there are box"),
+        (STROKE | {"sign": -1}, "unknown key 'sign'"),
         ({"box": 5}, "cannot be understood"),
         ({"box": [0, 1, 2]}, "cannot be understood"),
         ({"scribble": STROKE["scribble"]}, "cannot be understood: 'box'"),

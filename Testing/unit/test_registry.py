@@ -74,12 +74,23 @@ def test_the_bundled_models_say_what_they_were_made_for_and_on_which_volumes(nam
     assert spec.plausible_volume_ml == (27.8, 2330.8)
 
 
-def test_all_missing_and_unknown_keys_are_named_with_their_file():
+def test_missing_and_unknown_keys_are_named_with_their_file():
     data = SPEC.to_dict()
     del data["patch"], data["roles"]
     data["colour"] = "red"
-    with pytest.raises(ModelError, match=r"here/model\.json: missing \['patch', 'roles'\], unknown \['colour'\]"):
+    with pytest.raises(ModelError, match=r"^here/model\.json: unknown key 'colour'; there are name, kind, version"):
         ModelSpec.from_dict(data, "here/model.json")
+    del data["colour"]
+    with pytest.raises(ModelError, match=r"^here/model\.json: missing 'roles', 'patch'"):
+        ModelSpec.from_dict(data, "here/model.json")
+
+
+def test_a_key_twice_in_one_object_is_refused(tmp_path):
+    folder = write_spec(tmp_path / "m", tiny_spec("m"))
+    text = (folder / SPEC_FILE).read_text()
+    (folder / SPEC_FILE).write_text(text[:-1] + ', "kind": "clicks"}')
+    with pytest.raises(ModelError, match=r"model.json cannot be read \(the key 'kind' is given twice in one object\)"):
+        read_model_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -106,6 +117,9 @@ def test_all_missing_and_unknown_keys_are_named_with_their_file():
         ({"training_data": [{"licence": "CC0-1.0"}]}, "training_data .* is not a list of entries with a name"),
         ({"licence": None}, "licence None is not text"),
         ({"name": ["three"]}, r"name \['three'\] is not text"),
+        ({"licnce": "MIT"}, r"unknown key 'licnce' \('licence' may be meant\)"),
+        ({"training_data": [{"name": "a", "licenses": "b"}]}, r"training_data: unknown key 'licenses' .*licence, attr"),
+        ({"normalisation": {"ct": {"method": "linear", "hihg": 1}}}, r"of 'ct': unknown key 'hihg' \('high' may be"),
         ({"made_for": 3}, "made_for 3 is not text"),
         ({"plausible_volume_ml": [28]}, r"plausible_volume_ml \(28,\) is not two volumes of at least 0 ml"),
         ({"plausible_volume_ml": [30, 20]}, r"plausible_volume_ml \(30, 20\) is not two volumes"),

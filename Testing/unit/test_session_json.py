@@ -230,6 +230,16 @@ def test_whatever_is_gone_is_missed() -> None:
             assert is_refused(without(path)), path
 
 
+def test_a_key_that_no_session_has_is_refused_wherever_it_is() -> None:
+    objects = [(), *(path for path in PATHS if isinstance(parent(json.loads(saved()), (*path, 0)), dict))]
+    assert len(objects) > 20
+    for path in objects:
+        data = json.loads(saved())
+        parent(data, (*path, 0))["postive"] = False
+        with pytest.raises(ReadError, match="unknown key 'postive'"):
+            Session.from_json(data, IMAGES)
+
+
 @settings(max_examples=600, deadline=None)
 @given(path=st.sampled_from(PATHS), value=nonsense)
 @example(path=("roles",), value=[])

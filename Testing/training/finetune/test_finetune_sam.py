@@ -195,7 +195,7 @@ def test_a_failure_leaves_no_model_and_the_old_one_as_it_was(
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        (("base = ", 'color = "red"\nbase = '), ArgumentError, r"tiny.toml \[model\]: 'color' is unknown"),
+        (("base = ", 'color = "red"\nbase = '), ArgumentError, r"tiny.toml \[model\]: unknown key 'color'"),
         (("steps = 3\n", ""), ArgumentError, r"tiny.toml \[optimisation\]: 'steps' is missing"),
         (("steps = 3", "steps = 0"), ArgumentError, "steps = 0 must be at least 1"),
         (("steps = 3", "steps = true"), ArgumentError, "steps = True does not fit, a whole number is needed"),
@@ -204,7 +204,7 @@ def test_a_failure_leaves_no_model_and_the_old_one_as_it_was(
         (("margin_mm", 'ct_window = "knee"\nmargin_mm'), ArgumentError, "ct_window = 'knee' is not one of soft"),
         (('"ct", "pet"', '"ct", "ct"'), ArgumentError, r"roles = \['ct', 'ct'\] must be a list of roles, each once"),
         (('roles = ["ct", "pet"]', 'roles = "ct"'), ArgumentError, "roles = 'ct' must be a list"),
-        (('roles = ["ct", "pet"]', "data_folder = 3"), ArgumentError, "'data_folder' is unknown; there are roles"),
+        (('roles = ["ct", "pet"]', "data_folder = 3"), ArgumentError, "unknown key 'data_folder'; there are roles"),
         (('roles = ["ct", "pet"]', ""), ArgumentError, "'roles' is missing"),
         (('licence = "CC0-1.0"', ""), ArgumentError, "must have name, licence, attribution"),
         (('licence = "CC0-1.0"', 'licence = ""'), ArgumentError, "must have text for each"),
