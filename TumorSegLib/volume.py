@@ -31,6 +31,7 @@ class Volume:
         array: real-valued ``[k, j, i]``, read-only, in the unit of its role: HU for ``ct``, SUV (g/ml) for ``pet``,
             arbitrary units for ``mr_*``.
         role: what the channel is, e.g. ``ct``, ``pet``, ``mr_t1``.
+        notes: sentences about how the image was read that its user must know; empty for most.
 
     Raises:
         GeometryError: array and grid differ in shape.
@@ -40,6 +41,7 @@ class Volume:
     grid: Grid
     array: npt.NDArray[Any]
     role: str = "ct"
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
@@ -61,6 +63,7 @@ class Mask:
     Attributes:
         grid: its geometry.
         array: uint8 ``[k, j, i]``, read-only.
+        notes: sentences about how the mask was read that its user must know; empty for most.
 
     Raises:
         GeometryError: array and grid differ in shape.
@@ -69,6 +72,7 @@ class Mask:
 
     grid: Grid
     array: npt.NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
