@@ -54,6 +54,8 @@ class ModelSpec:
             limbs"; empty where nobody says.
         plausible_volume_ml: smallest and largest tumour of the training data in ml, to warn of answers outside; None
             where it is not known.
+        trained_length_mm: length from head to foot of the longest training image in mm, to warn of longer ones; None
+            where it is not known.
 
     Raises:
         ModelError: a value is missing or contradicts another.
@@ -77,6 +79,7 @@ class ModelSpec:
     results: Mapping[str, Any] = field(default_factory=dict)
     made_for: str = ""
     plausible_volume_ml: tuple[float, float] | None = None
+    trained_length_mm: float | None = None
 
     def __post_init__(self) -> None:
         problems = [text for wrong, text in self._checks() if wrong]
@@ -118,6 +121,10 @@ class ModelSpec:
         yield (
             self.plausible_volume_ml is not None and not _is_range(self.plausible_volume_ml),
             f"plausible_volume_ml {self.plausible_volume_ml!r} is not two volumes of at least 0 ml, smaller first",
+        )
+        yield (
+            self.trained_length_mm is not None and not _is_length(self.trained_length_mm),
+            f"trained_length_mm {self.trained_length_mm!r} is not a length above 0 mm",
         )
         for key in ("name", "version", "licence", "description", "made_for"):
             yield not isinstance(getattr(self, key), str), f"{key} {getattr(self, key)!r} is not text"
@@ -169,6 +176,11 @@ def _is_range(values: object) -> bool:
     return numbers and 0 <= values[0] < values[1] < math.inf  # type: ignore[index]
 
 
+def _is_length(value: object) -> bool:
+    """Whether a value is a finite number above 0."""
+    return type(value) in (int, float) and 0 < value < math.inf  # type: ignore[operator]
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """A model on disk."""
@@ -206,6 +218,12 @@ class BrokenFolder:
 
     path: Path
     error: ModelError
+
+
+def check_kind(spec: ModelSpec, kind: str) -> None:
+    """Raises :class:`ModelError` where a model is of another kind than is needed."""
+    if spec.kind != kind:
+        raise ModelError(f"model {spec.name!r} is of kind {spec.kind!r}, one of kind {kind!r} is needed here")
 
 
 def sha256_of(path: Path) -> str:

@@ -33,6 +33,7 @@ MAY_CHANGE = frozenset(
         "version",
         "made_for",
         "plausible_volume_ml",
+        "trained_length_mm",
     }
 )
 

@@ -56,7 +56,7 @@ def test_a_specification_survives_json():
 
 
 def test_optional_entries_may_be_left_out():
-    optional = ("weights_sha256", "training_data", "results", "made_for", "plausible_volume_ml")
+    optional = ("weights_sha256", "training_data", "results", "made_for", "plausible_volume_ml", "trained_length_mm")
     spec = ModelSpec.from_dict({k: v for k, v in SPEC.to_dict().items() if k not in optional})
     assert (spec.weights_sha256, spec.training_data, spec.results) == ("", (), {})
     assert (spec.made_for, spec.plausible_volume_ml) == ("", None)
@@ -72,6 +72,7 @@ def test_the_bundled_models_say_what_they_were_made_for_and_on_which_volumes(nam
     spec = find_model(name).spec
     assert spec.made_for == "soft-tissue sarcoma of the limbs and trunk wall"
     assert spec.plausible_volume_ml == (27.8, 2330.8)
+    assert spec.trained_length_mm == 372.8
 
 
 def test_missing_and_unknown_keys_are_named_with_their_file():
@@ -125,6 +126,8 @@ def test_a_key_twice_in_one_object_is_refused(tmp_path):
         ({"plausible_volume_ml": [30, 20]}, r"plausible_volume_ml \(30, 20\) is not two volumes"),
         ({"plausible_volume_ml": ["a", "b"]}, r"plausible_volume_ml \('a', 'b'\) is not two volumes"),
         ({"plausible_volume_ml": 28}, "plausible_volume_ml 28 is not two volumes"),
+        ({"trained_length_mm": 0}, "trained_length_mm 0 is not a length above 0 mm"),
+        ({"trained_length_mm": "long"}, "trained_length_mm 'long' is not a length"),
         ({"plausible_volume_ml": [0, float("inf")]}, r"plausible_volume_ml \(0, inf\) is not two volumes"),
         ({"labels": ["tumour"]}, "labels|attribute"),
         ({"spacing_mm": ["a", "b", "c"]}, "not supported between"),

@@ -30,7 +30,7 @@ TORCH = f"torch{TORCH_VERSION}"
 KEPT = ("numpy", "scipy", "torch", "torchvision")
 REQUESTER = "TumorSeg"
 #: The page for users of the module; an installed extension brings no documents.
-DOCUMENTATION = "https://github.com/TumorSeg/TumorSeg/blob/main/docs/slicer.md"
+DOCUMENTATION = "https://github.com/TumorSeg/SlicerTumorSeg/blob/main/docs/slicer.md"
 BY_HAND = f"{DOCUMENTATION}#without-internet"
 
 
