@@ -1,68 +1,111 @@
-"""Standardised uptake values (SUV, body weight) from the tags of a DICOM PET series; whether an image can be in SUV.
+"""Standardised uptake values (SUV, body weight) from the tags of a DICOM PET series.
 
 The rule is the vendor-neutral one of the RSNA Quantitative Imaging Biomarkers Alliance: QIBA Profile "FDG-PET/CT as an
 imaging biomarker measuring response to cancer therapy" (2013), with the pseudo-code of
 https://qibawiki.rsna.org/index.php/Standardized_Uptake_Value_(SUV). Tags are those of DICOM PS3.3 C.8.9 (PET modules).
+A series that leaves the SUV to a guess is refused.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 
 from TumorSegLib.errors import SuvError
+from TumorSegLib.suv_body import MASSES, from_mass, from_surface, weight_kg
+from TumorSegLib.suv_tags import check_present, check_same, number, private_text, tag, text
+from TumorSegLib.suv_time import acquired, check_undecayed, corrected_to, seconds_since
 
-# Outside these ranges a value is in a wrong unit (g for kg, MBq for Bq) rather than true.
-WEIGHT_KG = (0.01, 500.0)
+# Outside these ranges a value is in a wrong unit (kBq for Bq) rather than true. The least dose of long-axial-field
+# scanners is 0.1 MBq/kg, mice get 500 MBq/kg; 700 MBq in kBq for a man of 60 kg would be 0.012.
 DOSE_BQ = (1e5, 1e11)
+DOSE_BQ_PER_KG = (5e4, 5e9)
+# Doses of people from zirconium-89 (0.5 MBq/kg) to rubidium-82 and oxygen-15 (30 MBq/kg): by them another unit is told.
+USUAL_BQ_PER_KG = (5e5, 3e7)
+OTHER_UNITS = {"kBq": 1e3, "uCi": 3.7e4, "MBq": 1e6, "mCi": 3.7e7}
 HALF_LIFE_SECONDS = (10.0, 1e7)
-# After ten half-lives a thousandth of the dose is left: then the two clocks or dates do not belong together.
-MOST_HALF_LIVES = 10.0
 # Bladder and brain reach 30 and noise 100 in single voxels; tissue holds thousands of Bq/ml an hour after injection.
 LARGEST_SUV = 100.0
 LARGEST_SUV_PERCENTILE = 99.9
 # More voxels than these are thinned out: a percentile of 400^3 voxels takes seconds.
 PLAUSIBILITY_VOXELS = 1e6
-# DICOM TM may leave out minutes and seconds, DT also gives an offset from UTC; ACR-NEMA wrote 2006.01.28 and 11:20:11.
-DATE_TIME = re.compile(r"(\d{8})(\d\d)(\d\d)?(\d\d)?(\.\d{1,6})?([+-]\d{4})?")
+# Largest ratio of the two factors of Philips, both stated for the same values.
+PHILIPS_AGREEMENT = 1.05
 PHILIPS = (0x7053, "Philips PET Private Group")
-GE = (0x0009, "GEMS_PETD_01")
+#: What must be the same in all slices; of the injection, in its sequence.
+COMMON = ("Units", "SUVType")
+COMMON_BODY = ("PatientWeight", "PatientSize", "PatientSex")
+COMMON_DECAY = ("PatientWeight", "DecayCorrection", "CorrectedImage", "SeriesDate", "SeriesTime")
+COMMON_INJECTION = (
+    "RadionuclideTotalDose",
+    "RadionuclideHalfLife",
+    "RadiopharmaceuticalStartTime",
+    "RadiopharmaceuticalStartDateTime",
+)
 
 
-def suv_factor(*slices: Dataset) -> float:
-    """The factor that turns the rescaled pixel values of a PET series into SUV (body weight, g/ml).
+@dataclass(frozen=True)
+class SuvConversion:
+    """How the pixels of a PET series become SUV (body weight, g/ml).
+
+    Attributes:
+        factors: one per slice, in the order given; rescaled pixel values times its factor are SUV.
+        note: what was done, in words; empty when it was nothing but the plain rule.
+    """
+
+    factors: tuple[float, ...]
+    note: str = ""
+
+
+def suv_conversion(slices: Sequence[Dataset]) -> SuvConversion:
+    """The factors that turn the rescaled pixel values of a PET series into SUV (body weight, g/ml).
 
     Args:
-        slices: the tags of the slices of one series; pixels are not needed. One slice is enough, unless the series was
-            post-processed (SeriesTime later than AcquisitionTime): then the earliest AcquisitionTime of all slices
-            is the time that the decay was corrected to.
+        slices: the tags of all slices of one series; pixels are not needed.
 
     Returns:
-        1 for Units GML; the Philips SUV factor (7053,1000) for CNTS; otherwise body weight in g over the injected dose
-        in Bq, decayed to the time that the image was corrected to.
+        Units GML: 1, or the ratio of body weight to the lean or ideal mass that SUVType names; CM2ML: the ratio of
+        weight to body surface area; CNTS: the Philips SUV factor (7053,1000); BQML (and CNTS with the Philips factor to
+        Bq/ml): body weight in g over the injected dose in Bq, decayed to the moment that the image was corrected to. An
+        image not corrected for decay is corrected here, each slice from its mean count-rate time.
 
     Raises:
-        SuvError: tags are missing (all are named), contradictory or implausible; the SUV is not that of body weight;
-            the image is not corrected for decay and attenuation.
+        SuvError: tags are missing (all are named), contradictory, implausible, or leave a choice; the image is not
+            corrected for attenuation.
     """
     if not slices:
         raise SuvError("SUV needs the tags of at least one PET slice, none was given")
-    units = str(slices[0].get("Units") or "").upper()
-    if units == "GML":
-        return _already_suv(slices[0])
+    check_same(slices, COMMON)
+    first = slices[0]
+    units = text(first, "Units").upper()
+    if units in ("GML", "CM2ML"):
+        factor, note = _from_other_suv(slices, units)
+        return SuvConversion((factor,) * len(slices), note)
     if units == "BQML":
         return _per_becquerel(slices)
     if units == "CNTS":
         return _per_count(slices)
-    _check_present([(slices[0], "Units")])
-    raise SuvError(f"Units {_tag('Units')} is {units}; only BQML, GML and (Philips) CNTS can be converted to SUV")
+    check_present([(first, "Units")])
+    raise SuvError(f"Units {tag('Units')} is {units}; only BQML, GML, CM2ML and (Philips) CNTS can be converted to SUV")
+
+
+def suv_factor(*slices: Dataset) -> float:
+    """The one factor of a series that :func:`suv_conversion` converts with the same factor in all slices.
+
+    Raises:
+        SuvError: as :func:`suv_conversion`; or the slices have different factors.
+    """
+    factors = suv_conversion(slices).factors
+    if min(factors) != max(factors):
+        raise SuvError(
+            f"the slices become SUV by different factors, {min(factors):g} to {max(factors):g}; one for all is needed"
+        )
+    return factors[0]
 
 
 def check_suv(array: npt.NDArray[Any]) -> None:
@@ -83,161 +126,168 @@ def check_suv(array: npt.NDArray[Any]) -> None:
         )
 
 
-def _already_suv(dataset: Dataset) -> float:
-    kind = str(dataset.get("SUVType") or "BW").upper()  # absent means body weight (PS3.3 C.8.9.1.1.3)
-    if kind != "BW":
-        raise SuvError(f"SUVType {_tag('SUVType')} is {kind}; only BW (body weight) is supported")
-    return 1.0
+def _from_other_suv(slices: Sequence[Dataset], units: str) -> tuple[float, str]:
+    dataset = slices[0]
+    kind = text(dataset, "SUVType").upper() or {"GML": "BW", "CM2ML": "BSA"}[units]  # absent: PS3.3 C.8.9.1.1.3
+    if units == "GML" and kind == "BW":
+        return 1.0, ""
+    check_same(slices, COMMON_BODY)
+    if units == "GML" and kind in MASSES:
+        return from_mass(dataset, kind)
+    if units == "CM2ML" and kind == "BSA":
+        return from_surface(dataset)
+    raise SuvError(
+        f"SUVType {tag('SUVType')} is {kind} and Units {tag('Units')} {units}; GML goes with BW, {', '.join(MASSES)},"
+        " CM2ML with BSA"
+    )
 
 
-def _per_count(slices: tuple[Dataset, ...]) -> float:
-    """Philips stores counts, with a private factor either to SUV or to Bq/ml."""
-    try:
-        to_suv, to_becquerel = (float(_private(slices[0], PHILIPS, element) or 0) for element in (0x00, 0x09))
-    except ValueError as error:
-        raise SuvError(f"the Philips factors (7053,1000) and (7053,1009) must be numbers: {error}") from error
-    if to_suv > 0:
-        _check_corrections(slices[0])
-        return to_suv
-    if to_becquerel > 0:
-        return to_becquerel * _per_becquerel(slices)
+def _per_count(slices: Sequence[Dataset]) -> SuvConversion:
+    """Philips stores counts, with a private factor to SUV, or one to Bq/ml, or both."""
+    to_suv, to_becquerel = ([_philips(one, element) for one in slices] for element in (0x00, 0x09))
+    by_becquerel = None
+    if min(to_becquerel) > 0:
+        try:
+            rule = _per_becquerel(slices)
+            by_becquerel = SuvConversion(tuple(a * b for a, b in zip(to_becquerel, rule.factors)), rule.note)
+        except SuvError:
+            if min(to_suv) <= 0:
+                raise
+    if min(to_suv) > 0:
+        _check_corrections(slices[0], ("START", "ADMIN"))
+        ratios = [a / b for a, b in zip(to_suv, by_becquerel.factors)] if by_becquerel else [1.0]
+        if max(*ratios, *(1 / ratio for ratio in ratios)) > PHILIPS_AGREEMENT:
+            raise SuvError(
+                f"the Philips factor to SUV (7053,1000) is {ratios[0]:.3g} times what the one to Bq/ml (7053,1009),"
+                " dose and times lead to; they must agree"
+            )
+        return SuvConversion(tuple(to_suv))
+    if by_becquerel:
+        return by_becquerel
     raise SuvError("Units is CNTS, but the Philips factors (7053,1000) and (7053,1009) are both missing or zero")
 
 
-def _per_becquerel(slices: tuple[Dataset, ...]) -> float:
+def _philips(dataset: Dataset, element: int) -> float:
+    try:
+        return float(private_text(dataset, PHILIPS, element) or 0)
+    except ValueError as error:
+        raise SuvError(f"the Philips factors (7053,1000) and (7053,1009) must be numbers: {error}") from error
+
+
+def _per_becquerel(slices: Sequence[Dataset]) -> SuvConversion:
     dataset = slices[0]
-    injection = _injection(dataset)
-    decays = str(dataset.get("DecayCorrection") or "").upper() == "START"
+    injection = _injection(slices)
+    correction = text(dataset, "DecayCorrection").upper()
     needed = [(dataset, name) for name in ("PatientWeight", "DecayCorrection", "CorrectedImage")]
     needed.append((injection, "RadionuclideTotalDose"))
-    if decays:
+    if correction in ("START", "NONE"):
         needed += [(injection, "RadionuclideHalfLife"), (dataset, "SeriesDate"), (dataset, "SeriesTime")]
         if not injection.get("RadiopharmaceuticalStartDateTime"):
             needed.append((injection, "RadiopharmaceuticalStartTime"))
-    _check_present(needed)
-    _check_corrections(dataset)
-    weight = _number(dataset, "PatientWeight", WEIGHT_KG, "kg")
-    dose = _number(injection, "RadionuclideTotalDose", DOSE_BQ, "Bq")
-    if decays:
-        half_life = _number(injection, "RadionuclideHalfLife", HALF_LIFE_SECONDS, "s")
-        dose *= 2.0 ** -_half_lives(slices, injection, half_life)
-    return weight * 1000.0 / dose
+    if correction == "NONE":
+        needed += [(one, name) for one in slices for name in ("AcquisitionTime", "ActualFrameDuration")]
+    check_present(needed)
+    _check_corrections(dataset, ("START", "ADMIN", "NONE"))
+    weight = weight_kg(dataset)
+    dose, about_dose = _dose(injection, weight)
+    rule = {"START": _decayed_to_start, "ADMIN": _not_decayed, "NONE": _decayed_by_slice}[correction]
+    decays, about_decay = rule(slices, injection)
+    plain = weight * 1000.0 / dose
+    return SuvConversion(
+        tuple(plain * 2.0**half_lives for half_lives in decays), "; ".join(filter(None, (about_dose, about_decay)))
+    )
 
 
-def _injection(dataset: Dataset) -> Dataset:
-    _check_present([(dataset, "RadiopharmaceuticalInformationSequence")])
-    items = dataset.RadiopharmaceuticalInformationSequence
-    if len(items) != 1:
-        raise SuvError(f"the PET series lists {len(items)} injections; the SUV needs exactly one")
-    return items[0]
+def _injection(slices: Sequence[Dataset]) -> Dataset:
+    found = []
+    for one in slices:
+        check_present([(one, "RadiopharmaceuticalInformationSequence")])
+        items = one.RadiopharmaceuticalInformationSequence
+        if len(items) != 1:
+            raise SuvError(f"the PET series lists {len(items)} injections; the SUV needs exactly one")
+        found.append(items[0])
+    check_same(slices, COMMON_DECAY)
+    check_same(found, COMMON_INJECTION)
+    return found[0]
 
 
-def _check_corrections(dataset: Dataset) -> None:
-    _check_present([(dataset, "DecayCorrection"), (dataset, "CorrectedImage")])
-    correction = str(dataset.DecayCorrection).upper()
-    if correction not in ("START", "ADMIN"):
-        raise SuvError(f"DecayCorrection {_tag('DecayCorrection')} is {correction}; START or ADMIN is needed")
+def _check_corrections(dataset: Dataset, allowed: tuple[str, ...]) -> None:
+    check_present([(dataset, "DecayCorrection"), (dataset, "CorrectedImage")])
+    correction = text(dataset, "DecayCorrection").upper()
+    if correction not in allowed:
+        raise SuvError(
+            f"DecayCorrection {tag('DecayCorrection')} is {correction}; {' or '.join(allowed[:2])} is needed"
+        )
     value = dataset.CorrectedImage
     corrected = {value} if isinstance(value, str) else set(value)
-    lacking = {"ATTN": "attenuation", "DECY": "decay"}.keys() - corrected
+    named = f"CorrectedImage {tag('CorrectedImage')} lists {', '.join(sorted(corrected))}"
+    if correction == "NONE" and "DECY" in corrected:
+        raise SuvError(f"{named}, but DecayCorrection {tag('DecayCorrection')} is NONE; they must agree on the decay")
+    needed = {"ATTN": "attenuation"} | ({} if correction == "NONE" else {"DECY": "decay"})
+    lacking = needed.keys() - corrected
     if lacking:
         raise SuvError(
-            f"CorrectedImage {_tag('CorrectedImage')} lists {', '.join(sorted(corrected))} without"
-            f" {' and '.join(sorted(lacking))}; SUV needs the series corrected for attenuation and decay"
+            f"{named} without {' and '.join(sorted(lacking))}; SUV needs the series corrected for"
+            f" {' and '.join(needed[name] for name in sorted(lacking))}"
         )
 
 
-def _scan_start(slices: tuple[Dataset, ...]) -> datetime:
-    """The time that DecayCorrection START corrects to (QIBA pseudo-code).
+def _dose(injection: Dataset, weight: float) -> tuple[float, str]:
+    """The injected dose in Bq, and a sentence where it is plausible in MBq alone."""
+    name = "RadionuclideTotalDose"
+    stated = number(injection, name, (0.0, float("inf")), "Bq")
+    low, high = DOSE_BQ_PER_KG
+    if DOSE_BQ[0] <= stated <= DOSE_BQ[1] and low <= stated / weight <= high:
+        return stated, ""
+    usual = [u for u, size in OTHER_UNITS.items() if USUAL_BQ_PER_KG[0] <= stated * size / weight <= USUAL_BQ_PER_KG[1]]
+    if usual == ["MBq"]:
+        return stated * 1e6, f"{name} {tag(name)} is {stated:g}, plausible in MBq alone; it was taken as {stated:g} MBq"
+    guess = f" (it may be in {' or '.join(usual)})" if usual else ""
+    raise SuvError(
+        f"{name} {tag(name)} is {stated:g} Bq, {stated / weight:.3g} Bq/kg for {weight:g} kg; {low:g} to {high:g} Bq/kg"
+        f" is plausible{guess}"
+    )
 
-    It is the series time, unless that is later than the acquisition: then the series was written afterwards, and GE
-    keeps the true start in a private tag; for others it is the earliest acquisition.
-    """
-    series = _date_time(slices[0], "SeriesDate", "SeriesTime")
-    acquired = [
-        _date_time(one, "AcquisitionDate" if one.get("AcquisitionDate") else "SeriesDate", "AcquisitionTime")
-        for one in slices
-        if one.get("AcquisitionTime")
-    ]
-    if not acquired or series <= min(acquired):
-        return series
-    private = _private(slices[0], GE, 0x0D)
-    return _parse(private, "GE scan date and time (0009,100d)")[0] if private else min(acquired)
+
+def _half_life(injection: Dataset) -> float:
+    return number(injection, "RadionuclideHalfLife", HALF_LIFE_SECONDS, "s")
 
 
-def _half_lives(slices: tuple[Dataset, ...], injection: Dataset, half_life: float) -> float:
-    """Half-lives from the injection to the start of the scan."""
-    scan = _scan_start(slices)
-    stamp = str(injection.get("RadiopharmaceuticalStartDateTime") or "")
-    if stamp:
-        injected = _local(stamp, str(slices[0].get("TimezoneOffsetFromUTC") or ""))
-    else:
-        time = f"RadiopharmaceuticalStartTime {_tag('RadiopharmaceuticalStartTime')}"
-        injected, _ = _parse(f"{scan:%Y%m%d}{injection.RadiopharmaceuticalStartTime}", time)
-        if injected > scan:  # only the time of day is known: the injection was before midnight
-            injected -= timedelta(days=1)
-    elapsed = (scan - injected).total_seconds()
-    if not 0 <= elapsed <= MOST_HALF_LIVES * half_life:
+def _decayed_to_start(slices: Sequence[Dataset], injection: Dataset) -> tuple[list[float], str]:
+    """Half-lives of the dose until the one moment that all slices were corrected to."""
+    half_life = _half_life(injection)
+    scan, note = corrected_to(slices, half_life)
+    elapsed = seconds_since(injection, slices[0], scan, half_life)
+    if elapsed == 0 and all(frame.start == scan for frame in acquired(slices, half_life)):
         raise SuvError(
-            f"the injection at {injected} and the scan at {scan} are {elapsed:.0f} s apart;"
-            f" 0 to {MOST_HALF_LIVES:g} half-lives of {half_life:g} s were expected"
+            f"injection, series and all acquisitions have the same time, {scan}, as if times were removed; the true"
+            " ones are needed"
         )
-    return elapsed / half_life
+    return [elapsed / half_life] * len(slices), note
 
 
-def _local(stamp: str, series_zone: str) -> datetime:
-    """The injection in the local time of the series, whose dates and times carry no offset of their own."""
-    injected, offset = _parse(stamp, f"RadiopharmaceuticalStartDateTime {_tag('RadiopharmaceuticalStartDateTime')}")
-    if offset is None or not series_zone:
-        return injected
-    zone = _parse(f"2000010100{series_zone}", f"TimezoneOffsetFromUTC {_tag('TimezoneOffsetFromUTC')}")[1]
-    return injected - offset + (zone or timedelta(0))
+def _not_decayed(slices: Sequence[Dataset], injection: Dataset) -> tuple[list[float], str]:
+    """No half-lives: all slices were corrected to the injection, unless their decay factors deny it."""
+    if text(injection, "RadionuclideHalfLife"):
+        check_undecayed(slices, injection, _half_life(injection))
+    return [0.0] * len(slices), ""
 
 
-def _date_time(dataset: Dataset, date: str, time: str) -> datetime:
-    return _parse(f"{dataset[date].value}{dataset[time].value}", f"{date} {_tag(date)} and {time} {_tag(time)}")[0]
-
-
-def _parse(text: str, what: str) -> tuple[datetime, timedelta | None]:
-    """A DICOM date and time, and its offset from UTC where it states one."""
-    match = DATE_TIME.fullmatch(text.replace(":", "").replace(" ", "").replace(".", "", 2 if text[4:5] == "." else 0))
-    if not match:
-        raise SuvError(f"{what}: {text!r} is no DICOM date and time (YYYYMMDD and HHMMSS)")
-    date, hour, minute, second, fraction, zone = match.groups()
-    try:
-        moment = datetime.strptime(date + hour + (minute or "00") + min(second or "00", "59"), "%Y%m%d%H%M%S")
-    except ValueError as error:
-        raise SuvError(f"{what}: {text!r} is no valid date and time") from error
-    offset = timedelta(hours=int(zone[:3]), minutes=int(zone[0] + zone[3:])) if zone else None
-    return moment + timedelta(seconds=float(fraction or 0)), offset
-
-
-def _private(dataset: Dataset, block: tuple[int, str], element: int) -> str:
-    """Text of a private element; the usual block 10 when anonymisation removed the private creator."""
-    group, creator = block
-    try:
-        value = dataset.private_block(group, creator)[element].value
-    except KeyError:
-        value = dataset[group, 0x1000 + element].value if (group, 0x1000 + element) in dataset else ""
-    return (value.decode("ascii", "replace") if isinstance(value, bytes) else str(value or "")).strip("\0 ")
-
-
-def _tag(keyword: str) -> str:
-    number = tag_for_keyword(keyword) or 0
-    return f"({number >> 16:04x},{number & 0xFFFF:04x})"
-
-
-def _check_present(needed: Iterable[tuple[Dataset, str]]) -> None:
-    missing = [f"{name} {_tag(name)}" for dataset, name in needed if dataset.get(name) in (None, "", [])]
-    if missing:
-        raise SuvError(f"the PET series cannot be converted to SUV, it lacks {', '.join(missing)}")
-
-
-def _number(dataset: Dataset, name: str, allowed: tuple[float, float], unit: str) -> float:
-    try:
-        value = float(dataset[name].value)
-    except (TypeError, ValueError) as error:
-        raise SuvError(f"{name} {_tag(name)} is {dataset[name].value!r}; a number in {unit} is needed") from error
-    if not allowed[0] <= value <= allowed[1]:
-        raise SuvError(f"{name} {_tag(name)} is {value:g} {unit}; {allowed[0]:g} to {allowed[1]:g} {unit} is plausible")
-    return value
+def _decayed_by_slice(slices: Sequence[Dataset], injection: Dataset) -> tuple[list[float], str]:
+    """Half-lives from the injection to the mean count-rate time of each slice."""
+    half_life = _half_life(injection)
+    decays = []
+    for one, frame in zip(slices, acquired(slices, half_life)):
+        if frame.decay is not None or frame.mean is None:
+            raise SuvError(
+                f"DecayCorrection {tag('DecayCorrection')} is NONE, but DecayFactor {tag('DecayFactor')} is"
+                f" {text(one, 'DecayFactor')} and ActualFrameDuration {tag('ActualFrameDuration')}"
+                f" {text(one, 'ActualFrameDuration')} ms; a factor of 1 and a positive duration are needed"
+            )
+        decays.append(seconds_since(injection, one, frame.mean, half_life) / half_life)
+    if len(decays) < len(slices):
+        raise SuvError(f"AcquisitionTime {tag('AcquisitionTime')} is midnight in a slice, as if the time was removed")
+    return decays, (
+        f"the decay was corrected here, from the injection to each slice's mean count-rate time: times"
+        f" {2 ** min(decays):.4f} to {2 ** max(decays):.4f}"
+    )

@@ -8,70 +8,18 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from pydicom.datadict import dictionary_VR
-from pydicom.dataelem import DataElement, RawDataElement
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
+from Testing.unit.pet_slices import HALF_LIFE, UNDECAYED, pet, philips, with_private
 from TumorSegLib.errors import SuvError
-from TumorSegLib.suv import check_suv, suv_factor
-
-HALF_LIFE = 6588.0
-WEIGHT, DOSE = 80.0, 4e8
-UNDECAYED = WEIGHT * 1000 / DOSE
-
-
-def pet(injection: dict[str, Any] | None = None, **tags: Any) -> Dataset:
-    """A PET slice in Bq/ml, injected at 10:00, scanned one half-life later; None removes a tag."""
-    item = Dataset()
-    defaults = {
-        "RadiopharmaceuticalStartTime": "100000.00",
-        "RadionuclideTotalDose": str(DOSE),
-        "RadionuclideHalfLife": str(HALF_LIFE),
-    }
-    for name, value in (defaults | (injection or {})).items():
-        if value is not None:
-            item.add(DataElement(name, dictionary_VR(name), value, validation_mode=pydicom.config.IGNORE))
-    dataset = Dataset()
-    series = {
-        "Units": "BQML",
-        "PatientWeight": str(WEIGHT),
-        "DecayCorrection": "START",
-        "CorrectedImage": ["DECY", "ATTN", "SCAT"],
-        "SeriesDate": "20240131",
-        "SeriesTime": "114948",  # 10:00:00 + 6588 s
-        "AcquisitionDate": "20240131",
-        "AcquisitionTime": "114948",
-        "RadiopharmaceuticalInformationSequence": [item],
-    }
-    for name, value in (series | tags).items():
-        if value is not None:
-            setattr(dataset, name, value)
-    return dataset
-
-
-def with_private(dataset: Dataset, group: int, creator: str, element: int, value: Any, kind: str) -> Dataset:
-    dataset.private_block(group, creator, create=True).add_new(element, kind, value)
-    return dataset
-
-
-def philips(element: int, value: str, **tags: Any) -> Dataset:
-    return with_private(pet(Units="CNTS", **tags), 0x7053, "Philips PET Private Group", element, value, "DS")
-
-
-def ge(**tags: Any) -> Dataset:
-    return with_private(pet(**tags), 0x0009, "GEMS_PETD_01", 0x0D, "20240131114948.00", "DT")
+from TumorSegLib.suv import check_suv, suv_conversion, suv_factor
 
 
 def test_images_in_g_per_ml_are_suv_already() -> None:
     assert suv_factor(pet(Units="GML")) == 1
     assert suv_factor(pet(Units="GML", SUVType="BW")) == 1
-
-
-@pytest.mark.parametrize("kind", ["LBM", "BSA", "IBW", "LBMJANMA"])
-def test_suv_of_another_kind_is_refused(kind: str) -> None:
-    with pytest.raises(SuvError, match=f"SUVType .0054,1006. is {kind}; only BW"):
-        suv_factor(pet(Units="GML", SUVType=kind))
 
 
 def test_start_decays_the_dose_to_the_series_time() -> None:
@@ -83,10 +31,111 @@ def test_admin_takes_the_dose_as_injected_and_needs_no_times() -> None:
     assert suv_factor(dataset) == pytest.approx(UNDECAYED, rel=1e-12)
 
 
-@pytest.mark.parametrize("correction", ["NONE", "FOO"])
-def test_without_decay_correction_it_is_refused(correction: str) -> None:
-    with pytest.raises(SuvError, match=f"is {correction}; START or ADMIN"):
-        suv_factor(pet(DecayCorrection=correction))
+@pytest.mark.parametrize(
+    ("kind", "sex", "mass"),
+    [  # 70 kg and 1.75 m, by hand
+        ("LBM", "M", 57.8),
+        ("LBM", "F", 51.22),
+        ("LBMJAMES128", "M", 56.52),
+        ("LBMJAMES128", "F", 51.22),
+        ("LBMJANMA", "M", 55.857),
+        ("LBMJANMA", "F", 45.197),
+        ("IBW", "M", 72.38),
+        ("IBW", "F", 66.43),
+        ("IBW", "O", 69.405),
+    ],
+)
+def test_suv_by_another_mass_becomes_suv_by_weight(kind: str, sex: str, mass: float) -> None:
+    body = {"PatientWeight": "70", "PatientSize": "1.75", "PatientSex": sex}
+    conversion = suv_conversion([pet(Units="GML", SUVType=kind, **body)] * 2)
+    assert conversion.factors == pytest.approx((70 / mass,) * 2, rel=1e-4)
+    assert f"70 kg / {mass:.2f} kg" in conversion.note
+
+
+@pytest.mark.parametrize("kind", [None, "BSA"])
+def test_suv_by_body_surface_becomes_suv_by_weight(kind: str | None) -> None:
+    dataset = pet(Units="CM2ML", SUVType=kind, PatientWeight="70", PatientSize="1.75")
+    assert suv_factor(dataset) == pytest.approx(70000 / 18481, rel=1e-4)
+    assert "body surface area" in suv_conversion([dataset]).note
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"Units": "GML", "SUVType": "BSA"}, "SUVType .0054,1006. is BSA and Units .0054,1001. GML; GML goes with BW"),
+        ({"Units": "CM2ML", "SUVType": "BW"}, "is BW and Units .0054,1001. CM2ML"),
+        ({"Units": "GML", "SUVType": "FOO"}, "SUVType .0054,1006. is FOO"),
+        ({"Units": "GML", "SUVType": "IBW"}, "lacks PatientSize .0010,1020., PatientSex .0010,0040."),
+        ({"Units": "CM2ML", "PatientWeight": None}, "lacks PatientWeight .0010,1030., PatientSize .0010,1020."),
+        ({"Units": "CM2ML", "PatientSize": "175"}, "PatientSize .0010,1020. is 175 m; 0.2 to 2.6 m"),
+        ({"Units": "GML", "SUVType": "LBM", "PatientSize": "1.75", "PatientSex": "U"}, "is U; LBM needs M, F or O"),
+        ({"Units": "GML", "SUVType": "LBM", "PatientSize": "0.5", "PatientSex": "F"}, "must be positive"),
+    ],
+)
+def test_suv_of_another_kind_needs_its_tags(tags: Any, words: str) -> None:
+    with pytest.raises(SuvError, match=words):
+        suv_factor(pet(**tags))
+
+
+def test_a_dose_that_can_only_be_in_megabecquerel_is_taken_so() -> None:
+    conversion = suv_conversion([pet({"RadionuclideTotalDose": "400"})])
+    assert conversion.factors == pytest.approx((2 * UNDECAYED,), rel=1e-12)
+    assert "taken as 400 MBq" in conversion.note
+    assert suv_conversion([pet()]).note == ""
+
+
+@pytest.mark.parametrize(("weight", "dose"), [("0.025", "1e7"), ("3", "1.4e7"), ("80", "4.1e6"), ("70", "2e9")])
+def test_small_and_large_doses_of_mice_infants_and_water_are_becquerel(weight: str, dose: str) -> None:
+    dataset = pet({"RadionuclideTotalDose": dose}, PatientWeight=weight, DecayCorrection="ADMIN")
+    assert suv_factor(dataset) == pytest.approx(float(weight) * 1000 / float(dose))
+
+
+def uncorrected(**tags: Any) -> Dataset:
+    """A frame of ten minutes, not corrected for decay."""
+    corrections = {"DecayCorrection": "NONE", "CorrectedImage": ["ATTN", "SCAT"], "ActualFrameDuration": "600000"}
+    return pet(**(corrections | tags))
+
+
+def test_decay_is_corrected_here_slice_by_slice() -> None:
+    slices = [uncorrected(AcquisitionTime=time) for time in ("110000", "113000")]
+    conversion = suv_conversion(slices)
+    decay = np.log(2) / HALF_LIFE
+    for factor, start in zip(conversion.factors, (3600, 5400)):
+        counted = (np.exp(-decay * start) - np.exp(-decay * (start + 600))) / (600 * decay)  # mean over the frame
+        assert factor == pytest.approx(UNDECAYED / counted, rel=1e-9)
+    assert "corrected here, from the injection to each slice's mean count-rate time" in conversion.note
+    with pytest.raises(SuvError, match="different factors"):
+        suv_factor(*slices)
+
+
+@pytest.mark.parametrize(
+    ("tags", "words"),
+    [
+        ({"DecayCorrection": "FOO"}, "is FOO; START or ADMIN"),
+        ({"CorrectedImage": ["ATTN", "DECY"]}, "but DecayCorrection .0054,1102. is NONE; they must agree"),
+        ({"CorrectedImage": ["SCAT"]}, "without ATTN"),
+        ({"ActualFrameDuration": None}, "lacks ActualFrameDuration"),
+        ({"ActualFrameDuration": "0"}, "a positive duration"),
+        ({"AcquisitionTime": None}, "lacks AcquisitionTime"),
+        ({"AcquisitionTime": "000000"}, "midnight in a slice"),
+        ({"DecayFactor": "1.5"}, "DecayFactor .0054,1321. is 1.5 .* a factor of 1"),
+    ],
+)
+def test_decay_is_not_corrected_on_a_guess(tags: Any, words: str) -> None:
+    with pytest.raises(SuvError, match=words):
+        suv_conversion([uncorrected(**({"AcquisitionTime": "110000"} | tags))])
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [("Units", "BQML", "CNTS"), ("PatientWeight", "80", "8"), ("DecayCorrection", "START", "ADMIN")],
+)
+def test_slices_that_contradict_each_other_are_refused(name: str, one: str, other: str) -> None:
+    with pytest.raises(SuvError, match=f"{name} .* differs between the slices: "):
+        suv_conversion([pet(**{name: one}), pet(**{name: other})])
+    with pytest.raises(SuvError, match=r"RadionuclideTotalDose .* differs between the slices: 300000000 and 400000000"):
+        suv_conversion([pet(), pet({"RadionuclideTotalDose": "3e8"})])
+    assert len(suv_conversion([pet(PatientWeight="80"), pet(PatientWeight="80.0")]).factors) == 2
 
 
 @pytest.mark.parametrize(
@@ -95,48 +144,6 @@ def test_without_decay_correction_it_is_refused(correction: str) -> None:
 def test_an_uncorrected_image_is_refused(listed: Any, lacking: str) -> None:
     with pytest.raises(SuvError, match=f"without {lacking}"):
         suv_factor(pet(CorrectedImage=listed))
-
-
-def test_an_injection_before_midnight_is_found_from_the_time_alone() -> None:
-    dataset = pet({"RadiopharmaceuticalStartTime": "230000"}, SeriesTime="004948", AcquisitionTime="004948")
-    assert suv_factor(dataset) == pytest.approx(2 * UNDECAYED, rel=1e-12)
-
-
-def test_the_full_injection_date_goes_before_the_time_of_day() -> None:
-    dataset = pet(
-        {"RadiopharmaceuticalStartDateTime": "20240129100000", "RadionuclideHalfLife": "282240"},  # zirconium-89
-        DecayCorrection="START",
-    )
-    elapsed = 2 * 86400 + HALF_LIFE
-    assert suv_factor(dataset) == pytest.approx(UNDECAYED * 2 ** (elapsed / 282240), rel=1e-12)
-
-
-def test_offsets_from_utc_are_compared_where_both_are_known() -> None:
-    injection = {"RadiopharmaceuticalStartDateTime": "20240131090000+0000"}
-    assert suv_factor(pet(injection, TimezoneOffsetFromUTC="+0100")) == pytest.approx(2 * UNDECAYED, rel=1e-12)
-    injection = {"RadiopharmaceuticalStartDateTime": "20240131100000+0100"}
-    assert suv_factor(pet(injection)) == pytest.approx(2 * UNDECAYED, rel=1e-12)
-
-
-def test_a_post_processed_series_uses_the_earliest_acquisition() -> None:
-    late = {"SeriesTime": "150000"}
-    slices = [pet(**late, AcquisitionTime="115500"), pet(**late, AcquisitionTime="114948")]
-    assert suv_factor(*slices) == pytest.approx(2 * UNDECAYED, rel=1e-12)
-
-
-def test_a_post_processed_ge_series_uses_the_private_scan_time() -> None:
-    assert suv_factor(ge(SeriesTime="150000", AcquisitionTime="120000")) == pytest.approx(2 * UNDECAYED, rel=1e-12)
-
-
-def test_the_private_scan_time_is_not_used_when_the_series_time_is_right() -> None:
-    later = ge(SeriesTime="100000", AcquisitionTime="120000")
-    assert suv_factor(later) == pytest.approx(UNDECAYED, rel=1e-12)
-
-
-def test_private_values_survive_the_loss_of_creator_and_type() -> None:
-    dataset = pet(SeriesTime="150000", AcquisitionTime="120000")
-    dataset.add_new((0x0009, 0x100D), "UN", b"20240131114948.00 ")
-    assert suv_factor(dataset) == pytest.approx(2 * UNDECAYED, rel=1e-12)
 
 
 def test_philips_counts_take_the_private_suv_factor() -> None:
@@ -149,6 +156,19 @@ def test_philips_counts_fall_back_to_the_factor_to_becquerel() -> None:
     assert suv_factor(zero) == pytest.approx(3 * UNDECAYED, rel=1e-12)
 
 
+def test_philips_factors_that_contradict_each_other_are_refused() -> None:
+    def both(to_suv: float) -> Dataset:
+        return with_private(philips(0x09, "1.5"), 0x7053, "Philips PET Private Group", 0x00, str(to_suv), "DS")
+
+    assert suv_factor(both(3.03 * UNDECAYED)) == pytest.approx(3.03 * UNDECAYED)
+    with pytest.raises(SuvError, match=r"\(7053,1000\) is 1.1 times what"):
+        suv_factor(both(3.3 * UNDECAYED))
+
+
+def test_philips_factors_may_differ_between_slices() -> None:
+    assert suv_conversion([philips(0x00, "0.001"), philips(0x00, "0.002")]).factors == (0.001, 0.002)
+
+
 def test_counts_without_a_factor_are_refused() -> None:
     with pytest.raises(SuvError, match=r"\(7053,1000\) and \(7053,1009\) are both missing or zero"):
         suv_factor(philips(0x00, "0"))
@@ -156,7 +176,7 @@ def test_counts_without_a_factor_are_refused() -> None:
         suv_factor(pet(Units="CNTS"))
 
 
-@pytest.mark.parametrize("units", ["PROPCNTS", "CM2ML"])
+@pytest.mark.parametrize("units", ["PROPCNTS", "PROPCPS"])
 def test_other_units_are_refused_by_name(units: str) -> None:
     with pytest.raises(SuvError, match=f"is {units}; only BQML, GML"):
         suv_factor(pet(Units=units))
@@ -196,8 +216,16 @@ def test_a_single_missing_tag_is_named(name: str) -> None:
         ({}, {"PatientWeight": "80000"}, "is 80000 kg; 0.01 to 500 kg"),
         ({}, {"PatientWeight": "-80"}, "is -80 kg"),
         ({"RadionuclideTotalDose": "0"}, {}, "RadionuclideTotalDose .0018,1074. is 0 Bq"),
-        ({"RadionuclideTotalDose": "388.8"}, {}, "is 388.8 Bq"),  # megabecquerel
+        ({"RadionuclideTotalDose": "400000"}, {}, r"is 400000 Bq, 5e\+03 Bq/kg .*it may be in kBq"),
+        ({"RadionuclideTotalDose": "10.8"}, {}, "is 10.8 Bq.*it may be in mCi"),
+        ({"RadionuclideTotalDose": "10800"}, {}, "is 10800 Bq.*it may be in uCi"),
+        ({"RadionuclideTotalDose": "50"}, {}, "is 50 Bq.*it may be in MBq or mCi"),
+        ({"RadionuclideTotalDose": "10"}, {"PatientWeight": "0.025"}, "is 10 Bq"),  # a mouse
         ({"RadionuclideHalfLife": "0"}, {}, "is 0 s"),
+        ({"RadiopharmaceuticalStartTime": "000000"}, {}, "midnight to the second, as if the time was removed"),
+        ({"RadiopharmaceuticalStartDateTime": "20240131000000.00"}, {}, "midnight to the second"),
+        ({}, {"SeriesTime": "000000.000"}, "midnight to the second"),
+        ({"RadiopharmaceuticalStartTime": "114948"}, {}, "same time, .* as if times were removed"),
         ({"RadiopharmaceuticalStartTime": "noon"}, {}, "20240131noon"),
         ({"RadiopharmaceuticalStartDateTime": "20240201100000"}, {}, "-79812 s apart"),
         ({"RadiopharmaceuticalStartDateTime": "20230131100000"}, {}, "half-lives"),
@@ -228,13 +256,6 @@ def test_two_injections_are_refused() -> None:
 def test_no_slices_are_refused() -> None:
     with pytest.raises(SuvError, match="at least one"):
         suv_factor()
-
-
-@pytest.mark.parametrize("time", ["114948.000000", "114948.0 ", "11:49:48"])
-def test_time_notations_of_dicom_and_its_forerunner(time: str) -> None:
-    dataset = pet(AcquisitionTime=None)
-    dataset["SeriesTime"] = DataElement("SeriesTime", "SH", time)
-    assert suv_factor(dataset) == pytest.approx(2 * UNDECAYED, rel=1e-9)
 
 
 @pytest.mark.parametrize("side", [40, 250])  # looked at whole, and thinned out
