@@ -20,9 +20,14 @@ BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]
     "clicks": ("clicks", lambda options: (options.device, options.shape)),
     "boxes": ("boxes", lambda options: (options.device, options.shape)),
     "speed": ("sliding_window", lambda options: (options.device, options.shape, options.json)),
+    "networks": ("networks", lambda options: (options.device,)),
     "accuracy": ("accuracy", lambda options: (options.device,)),
 }
-# In an interpreter of its own: the benchmark of the panel shows what it takes to load PyTorch for the first time.
+# In interpreters of their own: the benchmark of the panel shows what it takes to load PyTorch for the first time.
+DESCRIBE_PROCESSOR = """
+from TumorSegLib.engines.processor import describe_processor
+print(describe_processor())
+"""
 CHECK_DEVICE = """
 import sys
 from TumorSegLib import TumorSegError
@@ -47,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if not set(options.names) <= {"import", "panel"} and (problem := _device_problem(options.device)):
         parser.error(problem)
+    print(f"processor: {_printed(DESCRIBE_PROCESSOR)}", flush=True)
     for name, (module, given) in BENCHMARKS.items():
         if name in options.names:
             import_module(f"Testing.benchmarks.{module}").run(*given(options))
@@ -70,7 +76,12 @@ def _shape(text: str) -> tuple[int, ...]:
 
 def _device_problem(device: str) -> str:
     """Why the library cannot compute on a device, in its own words; empty where it can."""
-    command = [sys.executable, "-c", CHECK_DEVICE, device]
+    return _printed(CHECK_DEVICE, device)
+
+
+def _printed(script: str, *arguments: str) -> str:
+    """What a script of Python prints in an interpreter of its own."""
+    command = [sys.executable, "-c", script, *arguments]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 

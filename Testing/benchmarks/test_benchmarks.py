@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from Testing.benchmarks import boxes, import_time, sliding_window
+from Testing.benchmarks import boxes, import_time, networks, sliding_window
 from Testing.benchmarks.__main__ import BENCHMARKS, main
 from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
 from TumorSegLib import GeometryError
+from TumorSegLib.engines.processor import describe_processor
 from TumorSegLib.registry import list_models
 
 
@@ -33,6 +34,18 @@ def test_import_time_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr(import_time, "RUNS", 1)
     import_time.run()
     assert "import TumorSegLib" in capsys.readouterr().out
+
+
+def test_networks_are_timed_in_both_precisions(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(networks, "RUNS", 1)
+    monkeypatch.setattr(networks, "MODELS", ("sts-auto",))
+    networks.run("cpu")
+    *layers, window = capsys.readouterr().out.splitlines()
+    assert len(layers) == 3
+    assert window.startswith("sts-auto window of 48 x 64 x 64: float32 ")
+    assert "bfloat16" in window
 
 
 @pytest.mark.slow
@@ -58,6 +71,13 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     return calls
 
 
+def test_the_processor_is_described_first(begun: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]) -> None:
+    main(["import"])
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == f"processor: {describe_processor()}"
+    assert begun == [("import",)]
+
+
 def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...]], tmp_path: Path) -> None:
     shape = (200, 512, 512)
     main([])
@@ -67,6 +87,7 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
         ("clicks", "cpu", shape),
         ("boxes", "cpu", shape),
         ("speed", "cpu", shape, None),
+        ("networks", "cpu"),
         ("accuracy", "cpu"),
     ]
     begun.clear()
@@ -78,7 +99,7 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nothing"], "'nothing' is not one of import, panel, clicks, boxes, speed, accuracy"),
+        (["nothing"], "'nothing' is not one of import, panel, clicks, boxes, speed, networks, accuracy"),
         (["import", "imort"], "'imort' is not one of import"),
         (["--shape", "1,2"], "'1,2' is not k,j,i: three whole numbers, at least 19,124,124, j and i multiples of 4"),
         (["--shape", "200,512,x"], "'200,512,x' is not k,j,i"),

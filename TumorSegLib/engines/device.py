@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from TumorSegLib.engines.processor import has_bfloat16
 from TumorSegLib.errors import ArgumentError, ResourceError
 from TumorSegLib.registry import ModelSpec
 
@@ -90,11 +91,4 @@ def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
 def _native_dtype(kind: str) -> torch.dtype:
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.bfloat16 if kind == "cpu" and _cpu_has_bfloat16() else torch.float32
-
-
-def _cpu_has_bfloat16() -> bool:
-    # Without these instructions bfloat16 convolutions run on the CPU as well, several times slower than float32. Not
-    # every torch since 2.4 has these functions; where they are missing float32 is the safe choice.
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name, bool)() for name in checks)
+    return torch.bfloat16 if kind == "cpu" and has_bfloat16() else torch.float32

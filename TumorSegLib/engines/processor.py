@@ -1,0 +1,38 @@
+"""What the CPU can do: whether it computes in bfloat16 itself, and its features in words."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+#: Values of ``ONEDNN_MAX_CPU_ISA`` that keep oneDNN, which computes PyTorch's convolutions, from bfloat16 instructions:
+#: https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html.
+WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+FEATURES = ("avx2", "avx_vnni", "avx512_f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
+
+
+def has_bfloat16() -> bool:
+    """Whether convolutions in bfloat16 run on instructions of this CPU.
+
+    Without them they run as well, several times slower than in float32. Not every torch since 2.4 has these functions;
+    where they are missing float32 is the safe choice.
+    """
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return _most_allowed() not in WITHOUT_BFLOAT16 and any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+def describe_processor() -> str:
+    """Name, features and limits of the CPU in one line, e.g. ``Intel Xeon (avx2, avx512_f), 2 threads, bfloat16: no``."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    features = ", ".join(name for name in FEATURES if known.get(name)) or "features unknown"
+    parts = [f"{known.get('cpu_name', 'CPU')} ({features})", f"{torch.get_num_threads()} threads"]
+    if _most_allowed():
+        parts.append(f"oneDNN kept to {_most_allowed()}")
+    parts += [f"PyTorch's own loops {torch.backends.cpu.get_cpu_capability()}", f"torch {torch.__version__}"]
+    return ", ".join([*parts, f"bfloat16 {'native' if has_bfloat16() else 'not native'}"])
+
+
+def _most_allowed() -> str:
+    """The instruction set that the environment keeps oneDNN to; empty where it does not."""
+    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
