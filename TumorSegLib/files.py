@@ -11,18 +11,21 @@ from pathlib import Path
 
 from TumorSegLib.errors import WriteError
 
+LONGEST_SUFFIX = 12  # of those in use, .safetensors is
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that takes its place on success and is removed on any failure.
 
-    The temporary name keeps the suffixes, since writers choose the format by them. A folder is replaced as a whole.
+    The temporary name is short and of ASCII, so that it can be used where the name just fits; it keeps the last
+    suffixes, since writers choose the format by them. A folder is replaced as a whole.
 
     Raises:
         WriteError: the folder does not exist or is not writable, or the disk is full.
     """
     target = Path(path)
-    temporary = target.parent / f".{uuid.uuid4().hex[:8]}.{target.name}"
+    temporary = target.parent / f".{uuid.uuid4().hex[:8]}{_suffixes(target)}"
     try:
         if not target.parent.is_dir():
             raise WriteError(f"{target}: cannot be written, the folder {target.parent} does not exist")
@@ -40,6 +43,16 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _suffixes(path: Path) -> str:
+    """The last two suffixes, or fewer where what looks like one is part of the name."""
+    suffixes = ""
+    for suffix in path.suffixes[:-3:-1]:
+        if len(suffix) > LONGEST_SUFFIX or not suffix.isascii():
+            break
+        suffixes = suffix + suffixes
+    return suffixes
+
+
 def _replace_folder(new: Path, target: Path) -> None:
     """No system moves a folder over a full one, so the old one steps aside, and back if the new one cannot move in."""
     old = new.with_name(f".old{new.name}")
@@ -53,6 +66,11 @@ def _replace_folder(new: Path, target: Path) -> None:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes UTF-8 text in one step; raises :class:`WriteError`."""
+    """Writes UTF-8 text in one step, with file names in it made :func:`readable`; raises :class:`WriteError`."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(readable(text).encode("utf-8"))
+
+
+def readable(text: str) -> str:
+    """The text with each byte of a file name that is no UTF-8, which Python keeps as a lone surrogate, as ``\\xNN``."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

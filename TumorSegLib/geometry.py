@@ -33,6 +33,21 @@ ORTHONORMAL_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
+class NiftiForms:
+    """How a NIfTI file states the place of its voxels, so that results state it in the same way.
+
+    Attributes:
+        sform_code: what the sform leads to (nifti1.h): 0 where it is none, 1 scanner, 2 aligned, 3 Talairach, 4 MNI.
+        qform_code: the same of the qform.
+        qform: float64 ``(4, 4)``, RAS mm, where it is another place than the grid's; None where it is not.
+    """
+
+    sform_code: int
+    qform_code: int
+    qform: FloatArray | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Grid:
     """A lattice of voxels with any orthonormal direction, oblique and mirrored ones included.
 
@@ -40,6 +55,8 @@ class Grid:
         shape: array shape ``(k, j, i)``.
         affine: float64 ``(4, 4)``, read-only, from homogeneous voxel ``(i, j, k, 1)`` (voxel centres at integers)
             to RAS millimetres.
+        forms: of the NIfTI file that the grid is from; None for others. It has no part in comparisons, and grids
+            derived from this one have none.
 
     Raises:
         GeometryError: the shape is not three positive numbers, a spacing is zero or not finite, or the axes are not
@@ -48,6 +65,7 @@ class Grid:
 
     shape: tuple[int, int, int]
     affine: FloatArray
+    forms: NiftiForms | None = None
 
     def __post_init__(self) -> None:
         shape = tuple(int(n) for n in self.shape)
@@ -167,10 +185,31 @@ class Grid:
         """Same shape, and no corner farther than 1 % of the finest voxel edge from its counterpart."""
         if not isinstance(other, Grid):
             return NotImplemented
+        return self.shape == other.shape and self._farthest_corner(other) <= self._tolerance(other)
+
+    def difference(self, other: Grid) -> str:
+        """What makes another grid a different one, in words that go on after "the two grids differ: "."""
         if self.shape != other.shape:
-            return False
-        distance = np.linalg.norm(self.corners_ras() - other.corners_ras(), axis=1).max()
-        return bool(distance <= SAME_GRID_TOLERANCE * min(self.spacing + other.spacing))
+            one, two = (" x ".join(map(str, grid.size)) for grid in (self, other))
+            return f"one has {one} voxels, the other {two}"
+        parts = []
+        apart = float(np.linalg.norm(self.origin - other.origin))
+        if apart > 0.1 * self._tolerance(other):
+            parts.append(f"first voxels {apart:.3g} mm apart")
+        if not np.allclose(self.spacing, other.spacing, rtol=1e-4):
+            one, two = (" x ".join(f"{edge:.7g}" for edge in grid.spacing) for grid in (self, other))
+            parts.append(f"voxels of {one} and {two} mm")
+        cosine = (self.direction * other.direction).sum(axis=0).min()
+        if cosine < 1 - 1e-9:
+            parts.append(f"axes turned by up to {math.degrees(math.acos(max(cosine, -1.0))):.3g} degrees")
+        parts.append(f"corners up to {self._farthest_corner(other):.3g} mm apart")
+        return f"{', '.join(parts)}; {self._tolerance(other):.2g} mm are allowed"
+
+    def _farthest_corner(self, other: Grid) -> float:
+        return float(np.linalg.norm(self.corners_ras() - other.corners_ras(), axis=1).max())
+
+    def _tolerance(self, other: Grid) -> float:
+        return SAME_GRID_TOLERANCE * min(self.spacing + other.spacing)
 
     def __hash__(self) -> int:
         return hash(self.shape)  # coarser than equality, which has a tolerance

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,41 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_the_temporary_name_lies_beside_and_keeps_the_suffixes(tmp_path: Path) -> None:
-    with replacing(tmp_path / "a.seg.nrrd") as temporary:
+@pytest.mark.parametrize(
+    ("name", "suffixes"),
+    [
+        ("a.seg.nrrd", ".seg.nrrd"),
+        ("a.nii.gz", ".nii.gz"),
+        ("v1.2.json", ".2.json"),
+        ("model", ""),
+        (f"a.{'b' * 240}.nii", ".nii"),
+        ("a.\N{GREEK SMALL LETTER PI}.nii", ".nii"),
+    ],
+)
+def test_the_temporary_name_lies_beside_is_short_and_keeps_the_suffixes(
+    tmp_path: Path, name: str, suffixes: str
+) -> None:
+    with replacing(tmp_path / name) as temporary:
         assert temporary.parent == tmp_path
-        assert temporary.name.endswith(".a.seg.nrrd")
+        assert temporary.name[9:] == suffixes
+        assert temporary.name.isascii()
         temporary.touch()
+
+
+@pytest.mark.parametrize("length", [246, 250, 255])
+def test_names_as_long_as_the_system_allows_are_written(tmp_path: Path, length: int) -> None:
+    path = tmp_path / ("a" * (length - 5) + ".json")
+    write_text(path, "long")
+    assert path.read_text() == "long"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow UTF-8 names only")
+def test_names_that_are_not_utf_8_are_written_and_can_be_written_of(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"\xfc.csv")
+    write_text(path, f"file,{path.name}\nr\u00e4")
+    assert os.listdir(os.fsencode(tmp_path)) == [b"\xfc.csv"]
+    assert path.read_text(encoding="utf-8") == "file,\\xfc.csv\nr\u00e4"
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from TumorSegLib.errors import GeometryError
-from TumorSegLib.geometry import Grid
+from TumorSegLib.geometry import Grid, NiftiForms
 
 fast = settings(max_examples=40, deadline=None)
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
@@ -107,6 +107,33 @@ def test_equality_sees_shape_spacing_and_mirroring() -> None:
     assert grid != Grid.from_spacing((4, 5, 6), (1, 1, 2.01))
     assert grid != Grid.from_spacing((4, 5, 6), (1, 1, 2), (5, 0, 0), np.diag([-1, 1, 1]))
     assert grid != "grid"
+
+
+def test_what_makes_grids_different_is_said_in_words() -> None:
+    grid = Grid.from_spacing((8, 20, 20), (1, 1, 3), (5, 6, 7))
+    moved = Grid.from_spacing((8, 20, 20), (1, 1, 3), (5.02, 6, 7))
+    assert grid.difference(moved) == "first voxels 0.02 mm apart, corners up to 0.02 mm apart; 0.01 mm are allowed"
+    larger = Grid.from_spacing((8, 20, 20), (1, 1, 3.01), (5, 6, 7))
+    assert "voxels of 1 x 1 x 3 and 1 x 1 x 3.01 mm, corners up to 0.07" in grid.difference(larger)
+    turned = Rotation.from_euler("z", 0.2, degrees=True).as_matrix()
+    words = grid.difference(Grid.from_spacing((8, 20, 20), (1, 1, 3), (5, 6, 7), turned))
+    assert words.startswith("axes turned by up to 0.2 degrees, corners up to 0.09")
+    mirrored = Grid.from_spacing((8, 20, 20), (1, 1, 3), (5, 6, 7), np.diag([1, -1, 1]))
+    assert "axes turned by up to 180 degrees" in grid.difference(mirrored)
+    assert grid.difference(grid.crop(((0, 19), (0, 20), (0, 8)))) == (
+        "one has 20 x 20 x 8 voxels, the other 19 x 20 x 8"
+    )
+
+
+@fast
+@given(grids(), grids())
+def test_every_difference_has_words_of_its_own(grid: Grid, other: Grid) -> None:
+    assert grid == other or "apart" in grid.difference(other) or "the other" in grid.difference(other)
+
+
+def test_how_a_nifti_file_states_its_place_is_no_difference() -> None:
+    forms = NiftiForms(2, 1, np.diag([2.0, 2, 2, 1]))
+    assert Grid((2, 3, 4), np.eye(4), forms) == Grid((2, 3, 4), np.eye(4))
 
 
 def test_overlap_counts_shared_volume_not_touching_faces() -> None:
