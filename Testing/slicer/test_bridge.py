@@ -156,7 +156,7 @@ def test_a_pet_without_unit_needs_the_users_word(scene: Any) -> None:
     with pytest.raises(SuvError, match=r"'PET' does not say the unit of its voxels.*confirm that the values are SUV"):
         bridge.volumeFromNode(node, "pet")
     assert bridge.volumeFromNode(node, "pet", assumeSuv=True).role == "pet"
-    assert bridge.volumeFromNode(node, "ct").role == "ct"
+    assert bridge.volumeFromNode(node, "image").role == "image"
 
 
 @pytest.mark.parametrize("unit", ["Bq/ml", "{SUVlbm}g/ml"])
@@ -172,6 +172,22 @@ def test_a_pet_in_another_unit_is_refused_whatever_the_user_says(scene: Any, uni
 def test_values_far_above_any_suv_are_not_assumed_to_be_one(scene: Any) -> None:
     with pytest.raises(SuvError, match=r"volume 'PET': PET must be in SUV.*probably Bq/ml"):
         bridge.volumeFromNode(add_pet(scene, scale=1000), "pet", assumeSuv=True)
+
+
+def test_values_far_above_any_suv_are_none_whatever_the_unit_says(scene: Any) -> None:
+    node = add_pet(scene, BODY, scale=1000)
+    with pytest.raises(SuvError, match=r"volume 'PET': PET must be in SUV.*probably Bq/ml"):
+        bridge.volumeFromNode(node, "pet")
+    slicer.util.arrayFromVolume(node)[:] /= 1000
+    slicer.util.arrayFromVolumeModified(node)
+    assert bridge.volumeFromNode(node, "pet").array.max() < 21
+
+
+def test_a_ct_that_cannot_be_in_hu_is_refused(scene: Any) -> None:
+    node = add_volume(scene, PLAIN, np.random.default_rng(2).uniform(0, 1, PLAIN.shape).astype(np.float32))
+    with pytest.raises(ArgumentError, match=r"volume 'CT': CT must be in HU.*scaled to a range such as 0 to 1"):
+        bridge.volumeFromNode(node, "ct")
+    assert bridge.volumeFromNode(node, "mr_t1").role == "mr_t1"
 
 
 # Boxes

@@ -87,15 +87,16 @@ def test_an_overlay_that_comes_too_late_is_not_shown(desk: Desk) -> None:
     desk.ui.overlaySelector.setCurrentIndex(1)
     desk.ui.overlaySelector.setCurrentIndex(0)
     desk.wait()
-    assert laid_over() == {None}
+    assert laid_over() == {"Phantom PET"}
 
 
 def test_an_overlay_goes_with_the_module(desk: Desk) -> None:
     desk.find()
     desk.host.show(desk.volumes["ct"])
     lay_over(desk)
+    assert laid_over() == {"Tumour probability (%)"}
     desk.host.unload_modules()
-    assert laid_over() == {None}
+    assert laid_over() == {"Phantom PET"}
 
 
 def test_overlays_are_not_offered_as_images(desk: Desk, tmp_path: Path) -> None:

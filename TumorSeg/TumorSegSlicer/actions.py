@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from TumorSegSlicer import bridge, overlays, strokes
+from TumorSegSlicer import automatic, bridge, overlays, strokes
 from TumorSegSlicer.arguments import SEGMENTATION, checkNode, checkSegment
 from TumorSegSlicer.engines import loading
+from TumorSegSlicer.hierarchy import placeBeside
 from TumorSegSlicer.known_inputs import KnownInputs
 from TumorSegSlicer.losses import Losses
 from TumorSegSlicer.runner import Action
@@ -93,6 +94,8 @@ class Actions:
         except Exception:
             target.remove()
             raise
+        with self._writing():
+            automatic.note(target.node, target.segmentId)
         return target, edit
 
     def click(
@@ -169,7 +172,6 @@ class Actions:
         edit = yield loading(engine, lambda _progress, cancel: strokes.takeOver(session, painted, guides, cancel))
         losers = self.settings.losers(node, segmentId)
         if edit.info or losers:
-            # The editor saved a state before the stroke; with none in between its undo, too, takes back both in one.
             lost = self._write(node, segmentId, edit, losers, session.undo)
             self._losses.add(node, segmentId, edit, lost)
         return edit
@@ -179,7 +181,7 @@ class Actions:
         session = yield from self.takeOver(node, segmentId)
         edit = yield lambda _progress, _cancel: session.undo()
         if edit is not None:
-            self._apply(node, segmentId, session, edit, (), session.redo)
+            self._write(node, segmentId, edit, (), session.redo)
             with self._writing():
                 for loss in self._losses.undone(node, segmentId, edit):
                     if not bridge.isLocked(node, loss.segment):
@@ -192,14 +194,16 @@ class Actions:
         edit = yield lambda _progress, _cancel: session.redo()
         if edit is not None:
             losers = self._losses.redone(node, segmentId, edit)
-            self._apply(node, segmentId, session, edit, losers, session.undo)
+            self._write(node, segmentId, edit, losers, session.undo)
         return edit
 
     def overlay(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, kind: str) -> Action:
         """Writes ``probability`` or ``uncertainty`` into a volume of the scene, which is its outcome."""
         session = yield from self.takeOver(node, segmentId)
         percent = yield lambda _progress, _cancel: overlays.percentages(session.probability.array, kind)
-        return overlays.showAsVolume(percent, session.grid, node, segmentId, kind)
+        volume = overlays.showAsVolume(percent, session.grid, node, segmentId, kind)
+        placeBeside(volume, node)
+        return volume
 
     def uncertainPlaces(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Action:
         """Where a segment is least certain, the worst first; its outcome is a list of RAS mm."""
@@ -242,6 +246,10 @@ class Actions:
             self.settings.notice(opened.problem)
         return opened.session
 
+    def openSession(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Session | None:
+        """The session of a segment if it is open; nothing is opened."""
+        return self._store.get(node, segmentId)
+
     def inputs(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> dict[str, Input]:
         """Role to volume of a segment's session, open or saved; empty where there is none."""
         return self._inputs.of(node, segmentId)
@@ -280,23 +288,9 @@ class Actions:
         yield from self.takeOver(node, segmentId)
         edit = yield task
         losers = self.settings.losers(node, segmentId)
-        lost = self._apply(node, segmentId, session, edit, losers, session.undo)
+        lost = self._write(node, segmentId, edit, losers, session.undo)
         self._losses.add(node, segmentId, edit, lost)
         return edit
-
-    def _apply(
-        self,
-        node: slicer.vtkMRMLSegmentationNode,
-        segmentId: str,
-        session: Session,
-        edit: Edit,
-        losers: Collection[str],
-        revert: Callable[[], Any],
-    ) -> tuple[Edit, ...]:
-        """Writes an edit of a session; where that fails the session goes back to what the segment shows."""
-        if edit.after.size and self._store.get(node, segmentId) is session:
-            self.settings.beforeEdit(node)
-        return self._write(node, segmentId, edit, losers, revert)
 
     def _write(
         self,
@@ -306,6 +300,7 @@ class Actions:
         losers: Collection[str],
         revert: Callable[[], Any],
     ) -> tuple[Edit, ...]:
+        """Writes an edit of a session; where that fails the session goes back to what the segment shows."""
         try:
             with self._writing():
                 return self._store.apply(edit, node, segmentId, losers)
@@ -339,6 +334,7 @@ class Actions:
         if node is None:
             name = f"{first.GetName()} tumour segmentation"
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+            placeBeside(node, first)
         return Target(node, bridge.addTumourSegment(node, first), True, newNode)
 
     def _allEngines(self) -> Engines:

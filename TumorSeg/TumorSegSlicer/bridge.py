@@ -40,6 +40,8 @@ TUMOUR_COLOURS = (
 SUV_UNITS = ("{suvbw}g/ml", "g/ml{suvbw}", "g/ml")
 #: Where Slicer's reader of DICOM real world value maps notes the unit.
 UNIT_ATTRIBUTE = "DICOM.MeasurementUnitsCodeValue"
+#: Volumes by id that were found plausible: as what kind of image, and when their voxels had last changed.
+_plausible: dict[str, tuple[str, int]] = {}
 
 
 def gridFromVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Grid:
@@ -73,12 +75,15 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assume
         ArgumentError: no volume, a label map, several values per voxel, no voxels, or NaN and infinity among them.
         GeometryError: as :func:`gridFromVolume`.
         SuvError: a PET in another unit than SUV, or without any, or with values far above any SUV.
+        ArgumentError: a CT with values that cannot be HU.
     """
     from TumorSegLib import ArgumentError, Volume
 
     grid = gridFromVolume(volumeNode)
-    if role.partition("_")[0] == "pet":
+    kind = role.partition("_")[0]
+    if kind == "pet":
         _checkSuv(volumeNode, assumeSuv)
+    _checkPlausible(volumeNode, kind)
     try:
         return Volume(grid, slicer.util.arrayFromVolume(volumeNode), role)
     except ArgumentError as error:
@@ -209,6 +214,12 @@ def applyEdit(
     return lost
 
 
+def unitOf(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """The UCUM code of the unit that a volume says its voxels have; empty where it says none."""
+    entry = node.GetVoxelValueUnits()
+    return (entry.GetCodeValue() if entry is not None else None) or node.GetAttribute(UNIT_ATTRIBUTE) or ""
+
+
 def toWorld(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     """The parent transforms of a node as one matrix, float64 ``(4, 4)``, from its own coordinates to the world.
 
@@ -247,23 +258,31 @@ def _checkVolume(node: slicer.vtkMRMLNode | None) -> None:
 def _checkSuv(node: slicer.vtkMRMLScalarVolumeNode, assumeSuv: bool) -> None:
     from TumorSegLib import SuvError
 
-    entry = node.GetVoxelValueUnits()
-    unit = (entry.GetCodeValue() if entry is not None else None) or node.GetAttribute(UNIT_ATTRIBUTE)
+    unit = unitOf(node)
     if unit and unit.lower() not in SUV_UNITS:
         raise SuvError(f"PET '{node.GetName()}' is in {unit}; SUV of body weight ({{SUVbw}}g/ml) is needed")
-    if unit:
-        return
-    if not assumeSuv:
+    if not unit and not assumeSuv:
         raise SuvError(
             f"PET '{node.GetName()}' does not say the unit of its voxels, which must be SUV (body weight, g/ml): "
-            "load it from DICOM as SUV (extension PETDICOM), or confirm that the values are SUV"
+            "load it from DICOM, which TumorSeg converts (in a script: suvVolume), or confirm that the values are SUV"
         )
+
+
+def _checkPlausible(node: slicer.vtkMRMLScalarVolumeNode, kind: str) -> None:
+    """Whatever a unit says, values must be possible in it; looked at once for all, until they change."""
+    from TumorSegLib import TumorSegError
+    from TumorSegLib.plausibility import check_ct
     from TumorSegLib.suv import check_suv
 
+    check = {"ct": check_ct, "pet": check_suv}.get(kind)
+    stamp = (kind, node.GetImageData().GetMTime())
+    if check is None or _plausible.get(node.GetID()) == stamp:
+        return
     try:
-        check_suv(slicer.util.arrayFromVolume(node))
-    except SuvError as error:
-        raise SuvError(f"volume '{node.GetName()}': {error}") from error
+        check(slicer.util.arrayFromVolume(node))
+    except TumorSegError as error:
+        raise type(error)(f"volume '{node.GetName()}': {error}") from error
+    _plausible[node.GetID()] = stamp
 
 
 def _voxelBox(ijk: np.ndarray, grid: Grid) -> Box:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
@@ -52,6 +52,7 @@ class Context:
         self._timer.connect("timeout()", self._deliver)
         self._complete = self._closed = False
         self._notices: list[str] = []
+        self._foretold: list[str] = []
         self._unsaved: dict[tuple[str, str], tuple[SegmentationNode, str]] = {}
         self._keeping = self.alarm(KEEP_AFTER_MS, self._keep)
 
@@ -78,7 +79,7 @@ class Context:
         if not self.ready():
             action.close()
             return
-        self._notices.clear()
+        self._notices, self._foretold = self._foretold, []
         if self.busy:
             self.say(_("This waits until what is being done has ended."))
         self._timer.start()
@@ -186,6 +187,11 @@ class Context:
         self._notices.append(text)
         self.say("")
 
+    def foretell(self, text: str) -> None:
+        """Shows what the user should know of the next action, until the one after it begins."""
+        self._foretold.append(text)
+        self.say(text)
+
     def fail(self, failure: Failure) -> None:
         """Says why something was not done; words in a dialog, kinds and places of errors in the log."""
         if failure.cancelled:
@@ -202,6 +208,23 @@ class Context:
         icon = qt.QMessageBox.Question
         answer = slicer.util.messageBox(question, windowTitle="TumorSeg", icon=icon, standardButtons=yes | no)
         return bool(answer == yes)
+
+    def choice(self, question: str, choices: Sequence[str]) -> int | None:
+        """Asks the user which of two things to do, the harmless one first; None for neither."""
+        kinds = qt.QMessageBox
+        if slicer.app.testingEnabled():
+            return None
+        box = kinds(slicer.util.mainWindow())
+        box.setWindowTitle("TumorSeg")
+        box.setIcon(kinds.Question)
+        box.setText(question)
+        box.setStandardButtons(kinds.Yes | kinds.No | kinds.Cancel)
+        for button, text in zip((kinds.Yes, kinds.No), choices):
+            box.button(button).setText(text)
+        box.setDefaultButton(kinds.Yes)
+        answer = box.exec_()
+        box.deleteLater()
+        return {kinds.Yes: 0, kinds.No: 1}.get(answer)
 
     def attempt(self, function: Callable[[], Any]) -> Any:
         """Calls a function that is quick and returns what it does; says why, and returns None, where it fails."""

@@ -46,6 +46,28 @@ def readVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np
     return mask
 
 
+def ownVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[np.ndarray, np.ndarray]:
+    """What a segment holds on the lattice of its own label map, cut to it, and where that is.
+
+    Returns:
+        Bool ``[k, j, i]``, of no size where the segment holds nothing, and the local RAS mm of its first voxel.
+    """
+    from TumorSegLib.boxes import bounding_box, corner, slices
+
+    segment = node.GetSegmentation().GetSegment(segmentId)
+    labelmap = segment.GetRepresentation(BINARY)
+    nothing = np.zeros((0, 0, 0), dtype=bool), np.zeros(3)
+    if labelmap is None or labelmap.IsEmpty():
+        return nothing
+    held = _view(labelmap, _extent(labelmap)) == segment.GetLabelValue()
+    box, matrix = bounding_box(held), vtk.vtkMatrix4x4()
+    if box is None:
+        return nothing
+    labelmap.GetImageToWorldMatrix(matrix)
+    first = corner(box) + np.array(labelmap.GetExtent()[::2])
+    return held[slices(box)], np.array(matrix.MultiplyPoint([*first.tolist(), 1.0])[:3])
+
+
 def isKeptAsVoxels(node: slicer.vtkMRMLSegmentationNode) -> bool:
     """Whether the voxels of a segmentation can be written: they are what it is kept as, not contours or surfaces."""
     return bool(node.GetSegmentation().GetSourceRepresentationName() == BINARY)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from TumorSegSlicer import arguments, bridge, install, labelmaps, measurements_table
+from TumorSegSlicer import arguments, bridge, dicom_pet, install, labelmaps, measurements_table
 from TumorSegSlicer.actions import Actions
 from TumorSegSlicer.arguments import asInputs, asRoi
 from TumorSegSlicer.engines import EngineCache
@@ -279,6 +279,28 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
             bridge.volumeFromNode(pet, "pet", assumeSuv=True)
             return str(error)
         return ""
+
+    def isSuv(self, pet: VolumeNode) -> bool:
+        """Whether a volume says that it is in SUV (body weight)."""
+        arguments.checkNode(pet, arguments.VOLUME, "pet")
+        return bridge.unitOf(pet).lower() in bridge.SUV_UNITS
+
+    def hasDicom(self, volume: VolumeNode) -> bool:
+        """Whether the DICOM files that a volume was loaded from are in Slicer's DICOM database."""
+        arguments.checkNode(volume, arguments.VOLUME, "volume")
+        return bool(dicom_pet.files(volume))
+
+    def suvVolume(self, pet: VolumeNode) -> tuple[VolumeNode, str]:
+        """A copy in SUV (body weight, g/ml) of a PET that Slicer loaded from DICOM, which itself stays as it is.
+
+        Returns:
+            The copy, the same when called again, and what was done beside the plain rule, in words.
+
+        Raises:
+            SuvError: the DICOM files are not in the database, do not say enough, or the volume was changed since.
+        """
+        arguments.checkNode(pet, arguments.VOLUME, "pet")
+        return dicom_pet.suvCopy(pet)
 
     def _forget(self, nodeId: str, segmentId: str) -> None:
         self.actions.forget(nodeId, segmentId)

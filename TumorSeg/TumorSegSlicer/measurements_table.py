@@ -12,6 +12,7 @@ import slicer
 import vtk
 
 from TumorSegSlicer import bridge
+from TumorSegSlicer.hierarchy import placeBeside
 from TumorSegSlicer.markups_nodes import addMarkups
 from TumorSegSlicer.roles import inWords
 
@@ -85,6 +86,7 @@ def writeTable(found: Measurements, node: slicer.vtkMRMLSegmentationNode, segmen
     if table is None:
         table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
         node.SetNodeReferenceID(TABLE_ROLE + segmentId, table.GetID())
+        placeBeside(table, node)
     elif not table.GetName().startswith(name):  # the segment was renamed
         table.SetName(slicer.mrmlScene.GenerateUniqueName(name))
     columns = list(zip(*rows(found, segmentName)))
@@ -126,6 +128,7 @@ def _drawLine(line: Line | None, node: slicer.vtkMRMLSegmentationNode, role: str
     if markup is None:
         markup = addMarkups(slicer.vtkMRMLMarkupsLineNode())
         node.SetNodeReferenceID(role, markup.GetID())
+        placeBeside(markup, node)
     markup.SetName(name)
     markup.SetLocked(False)
     markup.RemoveAllControlPoints()

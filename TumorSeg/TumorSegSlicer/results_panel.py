@@ -123,7 +123,7 @@ class ResultsPanel:
         if places:
             self._jump()
         else:
-            self._context.say(_("The model is certain everywhere."))
+            self._context.say(_("No uncertain place was found; the model can be wrong all the same."))
 
     def _jump(self) -> None:
         ras = self._places.pop(0)

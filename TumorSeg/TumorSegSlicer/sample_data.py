@@ -8,11 +8,14 @@ import vtk
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.bridge import UNIT_ATTRIBUTE
+from TumorSegSlicer.views import showImages
 
 CATEGORY = "TumorSeg"
 NAMES = {"ct": "Phantom CT", "pet": "Phantom PET", "mr_t1": "Phantom T1 MR"}
 #: Display windows by role, lowest and highest value.
 WINDOWS = {"ct": (-160, 240), "pet": (0, 10), "mr_t1": None}
+#: Colours of the PET, so that it shows over the CT; Slicer has them without any file.
+PET_COLOURS = "vtkMRMLPETProceduralColorNodePET-Heat"
 #: One that no model has learnt from, and the region that they know.
 SEED, REGION = 101, "limb"
 
@@ -33,7 +36,9 @@ def register(thumbnail: Path) -> None:
 
 
 def _download(_source: object) -> list[slicer.vtkMRMLScalarVolumeNode]:
-    return list(loadPhantom().values())
+    volumes = loadPhantom()
+    showImages(volumes["ct"], volumes["mr_t1"], volumes["pet"])
+    return list(volumes.values())
 
 
 def loadPhantom(seed: int = SEED, **arguments: object) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
@@ -65,6 +70,7 @@ def addVolume(array: np.ndarray, affine: np.ndarray, role: str) -> slicer.vtkMRM
     node.CreateDefaultDisplayNodes()
     if role == "pet":
         node.SetAttribute(UNIT_ATTRIBUTE, "{SUVbw}g/ml")
+        node.GetDisplayNode().SetAndObserveColorNodeID(PET_COLOURS)
     if WINDOWS[role] is not None:
         node.GetDisplayNode().SetAutoWindowLevel(False)
         node.GetDisplayNode().SetWindowLevelMinMax(*WINDOWS[role])

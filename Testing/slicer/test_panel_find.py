@@ -1,0 +1,307 @@
+"""The panel on the test host: where the answer of the automatic model goes, what is said of it, what the views show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from Testing.slicer.desk import Desk
+from Testing.slicer.module import load_phantom, segment_ids, voxels
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+
+@pytest.fixture
+def desk(host: Host) -> Desk:
+    return Desk(host)
+
+
+def organs(desk: Desk) -> tuple[Any, np.ndarray]:
+    """A segmentation from elsewhere with a liver, chosen in the panel, and what the liver holds."""
+    import slicer
+
+    from Testing.slicer.scene import bridge, paint
+
+    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
+    node.SetReferenceImageGeometryParameterFromVolumeNode(desk.volumes["ct"])
+    liver = node.GetSegmentation().AddEmptySegment("liver", "liver")
+    paint(node, liver, bridge.gridFromVolume(desk.volumes["ct"]), (10, 10, 5), (20, 20, 10))
+    desk.ui.segmentationSelector.setCurrentNode(node)
+    desk.ui.segmentsTable.setSelectedSegmentIDs([liver])
+    assert desk.context.target() == (node, liver)
+    return node, voxels(node, liver, desk.volumes["ct"])
+
+
+def name(node: Any, segment: str) -> str:
+    return str(node.GetSegmentation().GetSegment(segment).GetName())
+
+
+# Nothing is overwritten unasked
+
+
+def test_another_press_renews_what_nobody_changed(desk: Desk) -> None:
+    desk.find()
+    desk.find()
+    assert segment_ids(desk.node) == [desk.segment]
+    assert desk.host.dialogs.shown == []
+
+
+def test_an_empty_segment_is_filled(desk: Desk) -> None:
+    desk.press("newSegmentButton")
+    before = desk.segment
+    assert desk.find().any()
+    assert (desk.segment, segment_ids(desk.node)) == (before, [before])
+
+
+@pytest.mark.parametrize("answer", ["Yes", "No", "Cancel"])
+def test_a_segment_from_elsewhere_is_replaced_only_where_the_user_says_so(desk: Desk, qt: Any, answer: str) -> None:
+    node, liver = organs(desk)
+    desk.host.dialogs.answer(getattr(qt.QMessageBox, answer))
+    desk.press("segmentButton")
+    (dialog,) = desk.host.dialogs.shown
+    assert "'liver' was drawn, corrected or loaded" in dialog.text
+    kept = voxels(node, "liver", desk.volumes["ct"])
+    if answer == "No":
+        assert desk.context.target() == (node, "liver")
+        assert not np.array_equal(kept, liver)
+        desk.press("undoButton")
+        np.testing.assert_array_equal(voxels(node, "liver", desk.volumes["ct"]), liver)
+        return
+    np.testing.assert_array_equal(kept, liver)
+    if answer == "Yes":
+        assert [name(node, each) for each in segment_ids(node)] == ["liver", "Tumour"]
+        assert desk.mask().any()
+    else:
+        assert segment_ids(node) == ["liver"]
+        assert desk.status == "Nothing was done."
+
+
+def test_a_completed_segment_gets_another_beside_it(desk: Desk) -> None:
+    import slicer
+
+    node, liver = organs(desk)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(node.GetSegmentation().GetSegment("liver"), logic.Completed)
+    assert desk.find().any()
+    assert len(segment_ids(node)) == 2
+    np.testing.assert_array_equal(voxels(node, "liver", desk.volumes["ct"]), liver)
+    assert desk.host.dialogs.shown == []
+
+
+def corrected_by(desk: Desk, tool: str) -> None:
+    from Testing.slicer.scene import bridge, paint
+
+    if tool == "click":
+        desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(5, 5, 5))
+        desk.context.edited(desk.context.target())
+    else:
+        paint(desk.node, desk.segment, bridge.gridFromVolume(desk.volumes["ct"]), (2, 2, 2), (6, 6, 4))
+
+
+@pytest.mark.parametrize("tool", ["click", "brush"])
+def test_corrections_are_not_wiped_by_another_press(desk: Desk, tool: str) -> None:
+    found = desk.find()
+    corrected_by(desk, tool)
+    desk.wait()
+    corrected = desk.mask()
+    assert corrected.sum() > found.sum()
+    desk.press("segmentButton")  # the question is declined
+    assert len(desk.host.dialogs.shown) == 1
+    np.testing.assert_array_equal(desk.mask(), corrected)
+    desk.press("undoButton")  # of the correction: now it is as it was found
+    np.testing.assert_array_equal(desk.mask(), found)
+    desk.press("segmentButton")
+    assert len(desk.host.dialogs.shown) == 1
+
+
+def test_what_was_saved_is_known_as_found_or_as_corrected(desk: Desk, tmp_path: Path) -> None:
+    import slicer
+
+    desk.find()
+    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(False)
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    desk.host.process_events()
+    desk.volumes = {"ct": desk.context.parameters.ct}
+    desk.press("segmentButton")
+    assert segment_ids(desk.node) == [desk.segment]
+    assert desk.host.dialogs.shown == []
+    corrected_by(desk, "brush")
+    desk.press("segmentButton")
+    assert len(desk.host.dialogs.shown) == 1
+
+
+def test_a_follow_up_leaves_the_baseline_alone(desk: Desk) -> None:
+    baseline = desk.find()
+    desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(5, 5, 5))
+    baseline, former, clicks = desk.mask(), (desk.node, desk.segment), 1
+    later = load_phantom()
+    desk.ui.ctSelector.setCurrentNode(later["ct"])
+    desk.ui.petSelector.setCurrentNode(later["pet"])
+    desk.press("segmentButton")
+    assert desk.node is not former[0]
+    assert voxels(desk.node, desk.segment, later["ct"]).any()
+    np.testing.assert_array_equal(voxels(*former, desk.volumes["ct"]), baseline)
+    assert len(desk.widget.logic.clickPoints(*former)) == clicks
+    assert desk.host.dialogs.shown == []
+
+
+# Nothing more is said than is known
+
+
+def test_what_the_model_was_made_for_stands_beside_the_button_and_the_result(desk: Desk) -> None:
+    made_for = "soft-tissue sarcoma of the limbs and trunk wall"
+    assert f"sts-auto was made for {made_for}." in desk.ui.madeForLabel.text
+    assert desk.ui.madeForLabel.parent() is desk.ui.segmentButton.parent() is desk.ui.findSection
+    mask = desk.find()
+    volume = f"{mask.sum() * 0.08:.1f} ml"
+    assert desk.status.startswith(f"Marked {volume} by sts-auto, which was made for {made_for}; check it.")
+
+
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        (8, ""),  # 1311 ml
+        (0, ""),  # what the PET shows, 27.4 ml
+        (32, "That is more than any tumour that it learnt from (28 to 2331 ml): probably organs."),
+    ],
+)
+def test_a_volume_that_the_model_never_learnt_is_doubted(desk: Desk, columns: int, words: str) -> None:
+    if columns:
+        desk.engines.engines["auto"].rule = lambda images: np.arange(64) < np.full((32, 64, 1), columns)
+    else:
+        words = "That is less than any tumour that it learnt from (28 to 2331 ml)."
+    desk.find()
+    assert ("That is" in desk.status) is bool(words)
+    assert words in desk.status
+
+
+def test_images_longer_than_those_of_the_training_are_doubted(desk: Desk) -> None:
+    for volume in (desk.volumes["ct"], desk.volumes["pet"]):
+        volume.SetSpacing(4.0, 4.0, 15.0)
+    desk.find()
+    assert "480 mm long from head to foot, those that it learnt from at most 373 mm" in desk.status
+
+
+def test_images_as_long_as_those_of_the_training_are_not_doubted(desk: Desk) -> None:
+    desk.find()
+    assert "mm long" not in desk.status
+
+
+def test_nothing_marked_is_no_promise(desk: Desk) -> None:
+    desk.engines.engines["auto"].rule = lambda images: images["pet"].array > 1e6
+    assert not desk.find().any()
+    assert "sts-auto marked nothing, which does not mean that there is no tumour. Press 'Tumour here'" in desk.status
+    assert desk.host.dialogs.shown == []
+
+
+# What is chosen is shown
+
+
+def shown(desk: Desk) -> set[tuple[str | None, str | None]]:
+    import slicer
+
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    ids = [(each.GetBackgroundVolumeID(), each.GetForegroundVolumeID()) for each in composites]
+    nodes = {None: None, **{volume.GetID(): volume.GetName() for volume in desk.volumes.values()}}
+    return {(nodes[below], nodes[over]) for below, over in ids}
+
+
+def test_images_that_are_chosen_are_shown(desk: Desk) -> None:
+    assert shown(desk) == {("Phantom CT", "Phantom PET")}
+    desk.ui.ctSelector.setCurrentNode(None)
+    desk.ui.mrSelector.setCurrentNode(desk.volumes["mr_t1"])
+    assert shown(desk) == {("Phantom T1 MR", "Phantom PET")}
+
+
+def test_an_image_alone_is_shown_once(host: Host) -> None:
+    desk = Desk(host)
+    desk.ui.ctSelector.setCurrentNode(None)
+    desk.ui.petSelector.setCurrentNode(None)
+    desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+    assert shown(desk) == {("Phantom PET", None)}
+
+
+def test_how_an_image_is_shown_stays_when_another_is_chosen(desk: Desk) -> None:
+    import slicer
+
+    red = slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
+    red.GetSliceCompositeNode().SetForegroundOpacity(0.9)
+    red.GetSliceNode().SetFieldOfView(33, 44, 1)
+    desk.ui.mrSelector.setCurrentNode(desk.volumes["mr_t1"])
+    assert red.GetSliceCompositeNode().GetForegroundOpacity() == 0.9
+    assert red.GetSliceNode().GetFieldOfView()[:2] == (33, 44)
+
+
+def test_selecting_a_segment_leaves_the_views_as_they_are(desk: Desk) -> None:
+    import slicer
+
+    desk.find()
+    first = desk.segment
+    desk.press("newSegmentButton")
+    slicer.util.setSliceViewerLayers(background=desk.volumes["mr_t1"], foreground=None)
+    desk.ui.segmentsTable.setSelectedSegmentIDs([first])
+    assert desk.segment == first
+    assert shown(desk) == {("Phantom T1 MR", None)}
+
+
+def test_sample_data_are_shown(host: Host) -> None:
+    import SampleData
+    import slicer
+
+    from Testing.slicer.module import TUMORSEG
+
+    host.load_module(TUMORSEG)
+    host.window.show()
+    (source,) = SampleData.SampleDataLogic.sources
+    source.customDownloader(source)  # as the button of Sample Data does, and no more
+    composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
+    ids = [(each.GetBackgroundVolumeID(), each.GetForegroundVolumeID()) for each in composites]
+    names = [tuple(slicer.mrmlScene.GetNodeByID(volume or "").GetName() for volume in pair) for pair in ids]
+    assert names == [("Phantom CT", "Phantom PET")] * 3
+    bounds = [0.0] * 6
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    volumes[0].GetRASBounds(bounds)
+    red = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+    assert red.GetFieldOfView()[1] >= bounds[3] - bounds[2]  # fitted: all of it is in sight
+    assert bounds[4] < red.GetSliceOffset() < bounds[5]
+
+
+# Results belong to the patient
+
+
+def test_results_lie_in_the_study_of_the_image(desk: Desk) -> None:
+    import slicer
+
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "Patient")
+    study = hierarchy.CreateStudyItem(patient, "Study")
+    for volume in desk.volumes.values():
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
+    desk.ui.linesCheckBox.checked = True
+    desk.find()
+    desk.press("measureButton")
+    desk.ui.overlaySelector.setCurrentIndex(1)
+    desk.wait()
+    made = [desk.node, slicer.util.getNode("Tumour probability (%)")]
+    made += slicer.util.getNodesByClass("vtkMRMLTableNode") + slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
+    assert len(made) == 5
+    parents = {each.GetName(): hierarchy.GetItemParent(hierarchy.GetItemByDataNode(each)) for each in made}
+    assert set(parents.values()) == {study}, parents
+
+
+def test_a_segmentation_that_the_user_put_elsewhere_stays_there(desk: Desk) -> None:
+    import slicer
+
+    node, _liver = organs(desk)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    folder = hierarchy.CreateFolderItem(hierarchy.GetSceneItemID(), "Mine")
+    hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), folder)
+    desk.press("newSegmentButton")
+    assert desk.node is node
+    assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == folder
