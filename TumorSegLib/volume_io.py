@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
 
-from TumorSegLib.dicom import is_dicom, quiet_itk, read_series
+from TumorSegLib.dicom import is_dicom, quiet_itk, read_series_and_notes
 from TumorSegLib.errors import GeometryError, ReadError, ResourceError, TumorSegError, WriteError
 from TumorSegLib.files import replacing
 from TumorSegLib.geometry import LPS_TO_RAS, Grid
@@ -71,14 +71,14 @@ def read_volume(path: str | os.PathLike[str], role: str = "ct") -> Volume:
     source, uid = _split(path)
     from_dicom = _holds_dicom(source)
     if from_dicom:
-        image = read_series(source, uid, role)
+        image, notes = read_series_and_notes(source, uid, role)
     elif uid is not None:
         raise ReadError(f"{source}: '#{uid}' picks a series of a DICOM folder; no such folder")
     else:
-        image = _read_image(source)
+        image, notes = _read_image(source), ()
     with _naming(source):
         _check_scalar(image)
-        volume = Volume(grid_from_image(image), _array(image), role)
+        volume = Volume(grid_from_image(image), _array(image), role, notes)
         if role.partition("_")[0] == "pet" and not from_dicom:
             check_suv(volume.array)
         return volume
