@@ -19,7 +19,7 @@ if sys.platform == "linux":
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
 import slicer
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtTest import QTest
 
 from Testing.slicer.host import ctk_widgets, mrml_widgets, parameter_nodes, pythonqt, scripted, segment_editor, services
@@ -51,6 +51,7 @@ class Host:
         window: the main window; ``app.has_main_window = False`` takes it from the module's sight.
         dialogs: modal dialogs shown, and the answers to the next ones.
         packaging: what ``slicer.packaging`` was asked for.
+        dicom: the DICOM database, empty for every test.
         errors: exceptions that ended in a slot, a timer or an observer, where Qt and VTK drop them.
     """
 
@@ -59,6 +60,7 @@ class Host:
         folder = Path(self._folder.name)
         self._qt = _start_qt(folder)
         self.dialogs, self.packaging = Dialogs(), services.Packaging()
+        self.dicom = services.DicomDatabase()
         self.errors: list[BaseException] = []
         intercept(self.dialogs)
         self._mrml = Scene(folder)
@@ -92,6 +94,7 @@ class Host:
         }
         widgets = {n: cls for n, cls in pythonqt.STAND_INS.items() if not n.startswith("ctk")}
         self._names: dict[str, Any] = {**submodules, **widgets, "mrmlScene": self.scene, "app": self.app}
+        self._names["dicomDatabase"] = self.dicom
         self._names |= {
             "selfTests": {},
             "qSlicerScriptedLoadableModule": Module,
@@ -244,6 +247,34 @@ class Host:
         QTest.mouseClick(slice_view, QtCore.Qt.MouseButton.LeftButton, pos=at)
         self.process_events()
 
+    def move_mouse(self, view: str, to: tuple[float, float], held: str = "NoModifier") -> None:
+        """Moves the mouse over a view with a key held down.
+
+        Args:
+            view: its name; it must be shown.
+            to: where to, as shares of the view's width and height.
+            held: name of the modifier, as in ``Qt.KeyboardModifier``.
+        """
+        slice_view = self.app.layout_manager.sliceWidget(view).sliceView()
+        size, modifier = slice_view.size, QtCore.Qt.KeyboardModifier[held]
+        for share in (0.5, 1.0):
+            at = QtCore.QPoint(round(size.width() * to[0] * share), round(size.height() * to[1] * share))
+            event = QtGui.QMouseEvent(
+                QtCore.QEvent.Type.MouseMove,
+                QtCore.QPointF(at),
+                slice_view.mapToGlobal(QtCore.QPointF(at)),
+                QtCore.Qt.MouseButton.NoButton,
+                QtCore.Qt.MouseButton.NoButton,
+                modifier,
+            )
+            QtWidgets.QApplication.sendEvent(slice_view, event)
+        self.process_events()
+
+    def slice_offsets(self) -> dict[str, float]:
+        """View to where its slice lies along its normal, in mm."""
+        widgets = {name: self.app.layout_manager.sliceWidget(name) for name in self.app.layout_manager.sliceViewNames()}
+        return {name: round(widget.mrmlSliceNode().GetSliceOffset(), 3) for name, widget in widgets.items()}
+
     @contextmanager
     def three_d_view(self) -> Iterator[ThreeDView]:
         """A 3D view in the free place beside the slice views, for as long as the context lasts."""
@@ -271,6 +302,7 @@ class Host:
         self.scene_clear()
         self.dialogs.clear()
         self.packaging.clear()
+        self.dicom.clear()
         self.window.status_messages.clear()
         services.SampleDataLogic.sources.clear()
         self.app.disconnect_all()

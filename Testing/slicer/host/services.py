@@ -99,6 +99,25 @@ def _satisfied(requirement: Requirement) -> bool:
         return False
 
 
+# DICOM
+
+
+@dataclass
+class DicomDatabase:
+    """``slicer.dicomDatabase``: where the files of instances lie; a test adds them as an import does."""
+
+    paths: dict[str, str] = field(default_factory=dict)
+    isOpen: bool = True
+
+    def fileForInstance(self, sopInstanceUID: str) -> str:
+        return self.paths.get(sopInstanceUID, "")
+
+    def clear(self) -> None:
+        """Forgets all files."""
+        self.paths.clear()
+        self.isOpen = True
+
+
 # Sample data
 
 
