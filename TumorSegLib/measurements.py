@@ -11,13 +11,14 @@ centre of a voxel of the mask. Volumes and diameters are always those of the mas
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from scipy import fft, ndimage
 
 from TumorSegLib.boxes import NOTHING, corner, slices
 from TumorSegLib.diameters import AxialDiameters, Line, Point, axial_diameters, maximum_diameter
@@ -32,6 +33,8 @@ BoolArray: TypeAlias = npt.NDArray[np.bool_]
 PEAK_RADIUS_MM = (3000.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
 # Voxels at the rim of that sphere count by the share of such small cubes in it: its volume is exact to 0.1 %.
 _CUBE_MM = 0.25
+# A transform of a tile and back takes as long per voxel as so many voxels of the weights take for one voxel inside.
+PLACES_PER_TRANSFORMED_VOXEL = 20
 
 
 @dataclass(frozen=True)
@@ -276,23 +279,54 @@ def _peak(sample: _Sample) -> float:
     i, j, k = ((max(low, 0), min(high, size)) for (low, high), size in zip(wanted, grid.size))
     missing = [(a - low, high - b) for (low, high), (a, b) in zip(wanted, (i, j, k))][::-1]
     image = np.pad(sample.volume.array[slices((i, j, k))], missing)
-    means = _weighted_sums(image, sample.inside, weights)
-    if np.any(missing):
-        means /= _weighted_sums(np.pad(np.ones(grid.crop((i, j, k)).shape, np.uint8), missing), sample.inside, weights)
-    return float(means.max())
+    sums = _SphereSums(weights)
+    if not np.any(missing):
+        return max(float(sums(image[place], inside).max()) for place, inside in sums.tiles(sample.inside))
+    known = np.pad(np.ones(grid.crop((i, j, k)).shape, np.uint8), missing)
+    tiles = sums.tiles(sample.inside)
+    return max(float((sums(image[place], inside) / sums(known[place], inside)).max()) for place, inside in tiles)
 
 
-def _weighted_sums(image: npt.NDArray[Any], inside: BoolArray, weights: FloatArray) -> FloatArray:
-    """Sums ``(n,)`` of what weights centred on each voxel inside cover of an image, larger by their reach on all sides.
+class _SphereSums:
+    """Weighted sums of an image round voxels, tile by tile: lesions far apart share a large box that is mostly empty.
 
-    It takes one voxel of the weights after the other: lesions far apart share a large box that is mostly empty, and a
-    convolution of 200 x 512 x 512 voxels took 11 s and 4 GB where this took 0.9 s for 81,000 voxels inside.
+    A tile takes the cheaper of two ways, which agree to the rounding of float64: one voxel of the weights after the
+    other for all voxels inside, or a product of Fourier transforms. On voxels of 4 mm the first took 0.9 s where a
+    transform of the whole box took 11 s; on 0.4 mm, where the sphere holds 15,600 voxels, the second takes 0.2 s for a
+    tumour of 14 ml, the first 30 s.
     """
-    first = np.ravel_multi_index(tuple(np.nonzero(inside)), image.shape)
-    flat, sums = image.ravel(), np.zeros(len(first))
-    for place in np.argwhere(weights):
-        sums += weights[tuple(place)] * flat[first + np.ravel_multi_index(tuple(place), image.shape)]
-    return sums
+
+    def __init__(self, weights: FloatArray) -> None:
+        self._weights = weights
+        self._size = [fft.next_fast_len(max(64, min(4 * n, 256), 2 * n), real=True) for n in weights.shape]
+        self._places = np.argwhere(weights)
+        self._transform: npt.NDArray[Any] | None = None
+
+    def tiles(self, inside: BoolArray) -> Iterator[tuple[tuple[slice, ...], BoolArray]]:
+        """What holds any voxel inside: where the image round a tile lies, and the tile's voxels."""
+        steps = [size - n + 1 for size, n in zip(self._size, self._weights.shape)]
+        for first in product(*(range(0, n, step) for n, step in zip(inside.shape, steps))):
+            part = inside[tuple(slice(low, low + step) for low, step in zip(first, steps))]
+            if part.any():
+                lengths = (n + reach - 1 for n, reach in zip(part.shape, self._weights.shape))
+                yield tuple(slice(low, low + length) for low, length in zip(first, lengths)), part
+
+    def __call__(self, image: npt.NDArray[Any], inside: BoolArray) -> FloatArray:
+        """Sums ``(n,)`` of what weights centred on each voxel inside cover of an image, larger by their reach."""
+        by_place = len(self._places) * np.count_nonzero(inside)
+        if by_place < PLACES_PER_TRANSFORMED_VOXEL * math.prod(self._size):
+            return self._one_place_after_the_other(image, inside)
+        if self._transform is None:
+            self._transform = fft.rfftn(self._weights, self._size).conj()
+        sums = fft.irfftn(fft.rfftn(image.astype(np.float64), self._size) * self._transform, self._size)
+        return np.asarray(sums[tuple(slice(n) for n in inside.shape)][inside])
+
+    def _one_place_after_the_other(self, image: npt.NDArray[Any], inside: BoolArray) -> FloatArray:
+        first = np.ravel_multi_index(tuple(np.nonzero(inside)), image.shape)
+        flat, sums = image.ravel(), np.zeros(len(first))
+        for place in self._places:
+            sums += self._weights[tuple(place)] * flat[first + np.ravel_multi_index(tuple(place), image.shape)]
+        return sums
 
 
 def _sphere_weights(spacing: Sequence[float]) -> FloatArray:

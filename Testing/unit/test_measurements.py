@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK
+from scipy import ndimage
 
 import TumorSegLib as ts
 from Testing.fakes import noise_volume, rotation
@@ -181,6 +182,42 @@ def test_suv_peak_as_the_mean_of_points_drawn_in_the_sphere(spacing: tuple[float
         i, j, k = np.rint(points / spacing + kji[::-1]).astype(int).T
         means.append(volume.array[k, j, i].mean())
     assert uptake(mask, volume).suv_peak == pytest.approx(max(means), rel=3e-3)
+
+
+def sphere_by_small_cubes(spacing: tuple[float, float, float]) -> FloatArray:
+    """Share of each voxel ``[k, j, i]`` in a sphere of 1 ml, from cubes of at most 0.25 mm whose centre is in it."""
+    axes = []
+    for edge in spacing[::-1]:
+        reach, cubes = math.ceil(PEAK_RADIUS_MM / edge - 0.5), math.ceil(edge / 0.25)
+        axes.append(((np.arange((2 * reach + 1) * cubes) + 0.5) / cubes - reach - 0.5).reshape(-1, cubes) * edge)
+    k, j, i = axes
+    squared = k[:, None, None, :, None, None] ** 2 + j[None, :, None, None, :, None] ** 2 + i[:, None, None, :] ** 2
+    return (squared <= PEAK_RADIUS_MM**2).mean(axis=(3, 4, 5))
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 1.0, 2.5)])
+def test_suv_peak_of_many_small_voxels_is_that_of_a_plain_correlation(spacing: tuple[float, float, float]) -> None:
+    """So many that Fourier transforms give it, over several tiles, some beyond the border, and with tiles of few."""
+    grid = Grid.from_spacing((40, 90, 100), spacing)
+    array = ball(grid, 24).array.copy()
+    array[:, :22, :22] = 1  # a corner of the image
+    array[3, 80, 90] = 1
+    values = np.random.default_rng(3).gamma(2, 2, grid.shape).astype(np.float32)
+    weights = sphere_by_small_cubes(spacing)
+    means = ndimage.correlate(values.astype(float), weights, mode="constant")
+    means /= ndimage.correlate(np.ones(grid.shape), weights, mode="constant")
+    for place in (array == 1, np.indices(grid.shape)[2] < 20, np.indices(grid.shape)[0] > 20):
+        part = Mask(grid, array * place)
+        wanted = means[part.array > 0].max()
+        assert uptake(part, Volume(grid, values, "pet")).suv_peak == pytest.approx(wanted, rel=1e-6)
+
+
+def test_suv_peak_on_voxels_of_a_small_animal_scanner() -> None:
+    grid = Grid.from_spacing((90, 90, 130), (0.4, 0.4, 0.4))
+    mask = ball(grid, 11)  # 87,000 voxels, and 15,600 in the sphere: in turn they took half a minute
+    ramp = pet(grid, np.arange(130))  # its mean over a sphere is its value in the middle
+    last = np.nonzero(mask.array)[2].max()
+    assert uptake(mask, ramp).suv_peak == pytest.approx(last, rel=1e-6)
 
 
 def test_a_pet_on_another_grid_is_measured_in_its_own_voxels() -> None:
