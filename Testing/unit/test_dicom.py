@@ -12,87 +12,13 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 from pydicom.dataelem import DataElement
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
+from Testing.unit.dicom_series import cut_off, pet_tags, voxels, write_series, write_slice
 from TumorSegLib.dicom import list_series, read_series
 from TumorSegLib.errors import GeometryError, ReadError, RoleError, SuvError
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-SOP_CLASSES = {
-    "CT": "1.2.840.10008.5.1.4.1.1.2",
-    "MR": "1.2.840.10008.5.1.4.1.1.4",
-    "PT": "1.2.840.10008.5.1.4.1.1.128",
-    "RTSTRUCT": "1.2.840.10008.5.1.4.1.1.481.3",
-    "SEG": "1.2.840.10008.5.1.4.1.1.66.4",
-}
 OBLIQUE = [0.8, 0.6, 0.0, 0.0, 0.0, 1.0]
-
-
-def voxels(slices: int = 5) -> Any:
-    return np.random.default_rng(0).integers(0, 2000, (slices, 6, 7)).astype(np.uint16)
-
-
-def write_slice(path: Path, pixels: Any, position: Any, modality: str = "CT", **tags: Any) -> None:
-    """One file; ``tags`` override what a plain slice has, None removes."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = SOP_CLASSES[modality]
-    meta.MediaStorageSOPInstanceUID = generate_uid()
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset(str(path), {}, file_meta=meta, preamble=b"\0" * 128)
-    plain = {
-        "SOPClassUID": meta.MediaStorageSOPClassUID,
-        "SOPInstanceUID": meta.MediaStorageSOPInstanceUID,
-        "SeriesInstanceUID": "1.2.3",
-        "Modality": modality,
-        "SeriesDescription": "plain",
-        "Rows": pixels.shape[-2],
-        "Columns": pixels.shape[-1],
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "BitsAllocated": 16,
-        "BitsStored": 16,
-        "HighBit": 15,
-        "PixelRepresentation": 0,
-        "PixelSpacing": [2.0, 1.5],
-        "SliceThickness": 3,
-        "ImagePositionPatient": [round(float(x), 6) for x in position],
-        "ImageOrientationPatient": [1, 0, 0, 0, 1, 0],
-        "RescaleSlope": 1,
-        "RescaleIntercept": -1024,
-        "PixelData": pixels.tobytes(),
-    }
-    for name, value in (plain | tags).items():
-        if value is not None:
-            setattr(dataset, name, value)
-    dataset.save_as(path)
-
-
-def write_series(folder: Path, heights: Any = (0, 3, 6, 9, 12), names: Any = None, **tags: Any) -> Any:
-    """A series along the slice normal; returns its stored values ``[k, j, i]``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    stored = voxels(len(heights))
-    row, column = np.split(np.asarray(tags.get("ImageOrientationPatient", [1, 0, 0, 0, 1, 0]), float), 2)
-    for n, height in enumerate(heights):
-        name = f"{n:02d}.dcm" if names is None else names[n]
-        write_slice(folder / name, stored[n], np.array([10, 20, 30]) + height * np.cross(row, column), **tags)
-    return stored
-
-
-def pet_tags(**changes: Any) -> dict[str, Any]:
-    injection = Dataset()
-    injection.RadiopharmaceuticalStartTime = "100000"
-    injection.RadionuclideTotalDose = "4e8"
-    injection.RadionuclideHalfLife = "6588"
-    return {
-        "modality": "PT",
-        "Units": "BQML",
-        "PatientWeight": "80",
-        "DecayCorrection": "ADMIN",
-        "CorrectedImage": ["DECY", "ATTN"],
-        "RadiopharmaceuticalInformationSequence": [injection],
-        "RescaleIntercept": 0,
-    } | changes
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_a_plain_series_becomes_one_image(tmp_path: Path) -> None:
@@ -216,12 +142,6 @@ def test_one_slice_stands_for_its_series(tmp_path: Path) -> None:
     write_series(tmp_path, SeriesInstanceUID="1.1")
     write_series(tmp_path, SeriesInstanceUID="1.2", names=[f"other{n}" for n in range(5)])
     assert read_series(tmp_path / "other2").GetSize() == (7, 6, 5)
-
-
-def cut_off(path: Path, kept: int) -> None:
-    data = path.read_bytes()
-    assert kept < len(data)
-    path.write_bytes(data[:kept])
 
 
 def test_a_slice_cut_off_anywhere_matters_to_its_own_series_only(tmp_path: Path) -> None:
