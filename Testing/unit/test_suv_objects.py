@@ -75,7 +75,7 @@ PHILIPS = (0x7053, "Philips PET Private Group")
 #: Kind to what one SUV is in the unit of the file (in each slice), tags of the series, of its injection, private ones.
 KINDS: dict[str, dict[str, Any]] = {
     "0_0": {"unit": DECAYED},
-    "1_0": {"unit": DECAYED, "slopes": [1.0, 0.5, 0.25, 0.75, 1.5]},
+    "1_0": {"unit": DECAYED, "slopes": [1.0, 0.5, 0.25, 2.0, 4.0]},
     "2_0": {"unit": 1, "tags": {"Units": "GML"}},
     "2_1": {"unit": 56.52 / 70, "tags": {"Units": "GML", "SUVType": "LBMJAMES128", "PatientSex": "M"}},
     "2_2": {"unit": 69.405 / 70, "tags": {"Units": "GML", "SUVType": "IBW"}},
