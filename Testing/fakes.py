@@ -129,7 +129,7 @@ class BallEngine:
     """
 
     def __init__(self, radius: int = 2) -> None:
-        self.spec = tiny_spec("balls")
+        self.spec = tiny_spec("balls", kind="clicks")
         self.radius = radius
         self.prepared = 0
 

@@ -56,7 +56,7 @@ def run_demo(
         raise WriteError(f"{target}: the folder cannot be made: {error.strerror}") from error
     phantom = make_phantom(seed, region=REGION)
     images = {role: phantom.images[role] for role in ROLES}
-    result = load_engine(model).segment(images, mirror=True, progress=progress)
+    result = load_engine(model, kind="auto").segment(images, mirror=True, progress=progress)
     for name in OPTIONAL:
         (target / name).unlink(missing_ok=True)
     for role, volume in images.items():

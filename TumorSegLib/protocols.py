@@ -12,7 +12,7 @@ import numpy.typing as npt
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry import Box
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts
-from TumorSegLib.registry import ModelSpec
+from TumorSegLib.registry import ModelSpec, check_kind
 from TumorSegLib.volume import Images, Mask, Volume
 
 #: Called with (steps done, steps in all) after every window.
@@ -52,6 +52,21 @@ class Refinement:
     box: Box
     probability: npt.NDArray[np.uint8]
     info: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_kinds(**engines: Engine | None) -> None:
+    """Raises :class:`ModelError` where an engine is not of the kind it is given as: ``check_kinds(auto=engine)``."""
+    for kind, engine in engines.items():
+        if engine is not None:
+            check_kind(engine.spec, kind)
+
+
+class Engine(Protocol):
+    """What all engines have."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model this engine runs."""
 
 
 class AutoEngine(Protocol):

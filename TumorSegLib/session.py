@@ -24,6 +24,7 @@ from TumorSegLib.protocols import (
     ClickEngine,
     Progress,
     Refinement,
+    check_kinds,
 )
 from TumorSegLib.segments import EMPTY, TUMOUR, Bytes, Edit, Overlap, Segments
 from TumorSegLib.session_json import segments_from_json, segments_to_json
@@ -55,17 +56,17 @@ class Session:
 
         Args:
             images: role to image; masks lie on the first one's grid.
-            auto: for :meth:`segment`.
-            clicks: for :meth:`add_click` and :meth:`add_scribble`.
-            box: for :meth:`add_box`.
+            auto, clicks, box: for :meth:`segment`; for :meth:`add_click` and :meth:`add_scribble`; for :meth:`add_box`.
             initial: mask to begin with, on the first image's grid; what is not background is tumour.
             overlap: what happens where an edit of one segment meets another: ``keep`` (the other keeps its voxels),
                 ``overwrite`` (they move to the edited one) or ``allow`` (both have them).
 
         Raises:
             ArgumentError: there is no image, or no such way of overlapping.
+            ModelError: an engine is of another kind.
             GeometryError: the mask lies on another grid.
         """
+        check_kinds(auto=auto, clicks=clicks, box=box)
         if not images:
             raise ArgumentError("a session needs at least one image")
         self.images = dict(images)

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from Testing.fakes import PaintingEngine, tiny_spec, write_model_folder
-from TumorSegLib import __version__, cli
+from TumorSegLib import __version__, cli_segment
 from TumorSegLib.cli import main
 from TumorSegLib.engines import load
 from TumorSegLib.errors import ReadError
@@ -57,7 +57,7 @@ def paint(case: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndarray],
             result = PaintingEngine(tiny_spec(), lambda images: array).segment(images)
             return replace(result, info={"model": "tiny", "roles": list(images), "resampled_roles": []})
 
-        monkeypatch.setattr(load, "load_engine", lambda *_: SimpleNamespace(segment=segment))
+        monkeypatch.setattr(load, "load_engine", lambda *_, **__: SimpleNamespace(segment=segment, spec=tiny_spec()))
 
     return mark
 
@@ -159,7 +159,7 @@ def test_what_the_machine_refuses_is_one_line_and_status_2(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "read_volume", fail)
+    monkeypatch.setattr(cli_segment, "read_volume", fail)
     assert segment() == 2
     assert capsys.readouterr().err == f"tumorseg: error: {said}\n"
 
@@ -324,7 +324,7 @@ def test_interrupting_leaves_nothing_behind(
     def bar(_: str) -> Iterator[Callable[[int, int], None]]:
         yield press_control_c
 
-    monkeypatch.setattr(cli, "progress_bar", bar)
+    monkeypatch.setattr(cli_segment, "progress_bar", bar)
     before = sorted(case.rglob("*"))
     assert segment() == 130
     assert len(seen) == 3

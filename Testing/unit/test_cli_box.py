@@ -127,6 +127,18 @@ def test_a_box_in_3d(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.err == ""
 
 
+@pytest.mark.parametrize("model", ["clicks", "sam"])
+def test_segmenting_with_a_model_of_another_kind_is_refused(
+    case: Path, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    before = set(case.rglob("*"))
+    assert main(["segment", "--input", "ct=ct.nii.gz", "--model", model, "--output", "out.nii.gz"]) == 2
+    kind = {"clicks": "clicks", "sam": "box"}[model]
+    wanted = f"tumorseg: error: model '{model}' is of kind '{kind}', one of kind 'auto' is needed here\n"
+    assert capsys.readouterr().err == wanted
+    assert set(case.rglob("*")) == before
+
+
 def test_a_region_of_slicer_says_the_same(case: Path) -> None:
     assert box(place=("--roi", "roi.mrk.json")) == 0
     mask = written()

@@ -14,7 +14,7 @@ from TumorSegLib import __version__, demo
 from TumorSegLib.demo import run_demo
 from TumorSegLib.engines.importing import import_checkpoint
 from TumorSegLib.engines.sam import build_sam
-from TumorSegLib.errors import WriteError
+from TumorSegLib.errors import ModelError, WriteError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.protocols import Result
 from TumorSegLib.report import make_report, to_json
@@ -85,11 +85,18 @@ def test_demo_keeps_nothing_of_an_earlier_one_that_it_does_not_write(
     def nothing(images: Images) -> np.ndarray:
         return np.zeros(images["ct"].grid.shape)
 
-    monkeypatch.setattr(demo, "load_engine", lambda model: PaintingEngine(tiny_spec("tiny", ("ct", "pet")), nothing))
+    monkeypatch.setattr(
+        demo, "load_engine", lambda model, kind: PaintingEngine(tiny_spec("tiny", ("ct", "pet")), nothing)
+    )
     for name in ("tumour.stl", "uncertainty.nii.gz", *BOX_FILES, "notes.txt"):
         (tmp_path / name).write_text("of an earlier demonstration")
     assert run_demo(tmp_path)["volume_ml"] == 0
     assert {path.name for path in tmp_path.iterdir()} == FILES - {"uncertainty.nii.gz"} | {"notes.txt"}
+
+
+def test_demo_refuses_a_model_of_another_kind(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="'sts-clicks' is of kind 'clicks', one of kind 'auto' is needed here"):
+        run_demo(tmp_path, model="sts-clicks")
 
 
 def test_demo_refuses_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

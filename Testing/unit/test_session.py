@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.fakes import BallEngine, PaintingEngine, noise_volume, tiny_spec
+from Testing.fakes import BallEngine, EllipsoidEngine, PaintingEngine, noise_volume, tiny_spec
 from Testing.unit.sessions import GRID, IMAGES, TwoLevels, cube, new_session, painted, scribble, state
 from TumorSegLib.boxes import NOTHING, bounding_box, slices
-from TumorSegLib.errors import ArgumentError, GeometryError, TumorSegError
+from TumorSegLib.errors import ArgumentError, GeometryError, ModelError, TumorSegError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble
 from TumorSegLib.protocols import Result
@@ -111,6 +111,23 @@ def test_an_engine_that_is_missing_is_named(act: str) -> None:
 
 
 # What edits do
+
+
+@pytest.mark.parametrize(
+    ("slot", "engine"),
+    [
+        ("auto", BallEngine()),
+        ("auto", EllipsoidEngine()),
+        ("clicks", TwoLevels()),
+        ("clicks", EllipsoidEngine()),
+        ("box", TwoLevels()),
+        ("box", BallEngine()),
+    ],
+)
+def test_an_engine_of_another_kind_is_refused_at_once(slot: str, engine: Any) -> None:
+    kind = engine.spec.kind
+    with pytest.raises(ModelError, match=f"is of kind '{kind}', one of kind '{slot}' is needed here"):
+        Session(IMAGES, **{slot: engine})
 
 
 def test_the_mask_of_an_automatic_answer_is_the_engines_own() -> None:

@@ -362,6 +362,6 @@ def test_a_full_disk_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_click_engine_of_a_restored_session_sees_its_images() -> None:
     engine = BallEngine()
     session = Session.from_json(json.loads(saved()), IMAGES, clicks=engine)
-    assert engine.spec == tiny_spec("balls")
+    assert engine.spec == tiny_spec("balls", kind="clicks")
     session.add_click(Click((7, 6, 5)))
     assert engine.prepared == 1

@@ -18,7 +18,7 @@ from TumorSegLib.engines.device import choose_runtime
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.engines.sam import Sam, build_sam
 from TumorSegLib.errors import ModelError, WriteError
-from TumorSegLib.registry import ModelSpec, find_model
+from TumorSegLib.registry import ModelSpec, check_kind, find_model
 
 
 @overload
@@ -69,8 +69,8 @@ def load_engine(
     """
     runtime = choose_runtime(device, precision)
     spec = find_model(name_or_path).spec
-    if kind not in (None, spec.kind):
-        raise ModelError(f"model {spec.name!r} is of kind {spec.kind!r}, one of kind {kind!r} is needed here")
+    if kind is not None:
+        check_kind(spec, kind)
     network = load_network(name_or_path)
     if isinstance(network, Sam):
         return BoxEngine(spec, network, runtime)
