@@ -211,6 +211,40 @@ def test_missing_packages_are_asked_for_at_the_first_action_only(desk: Desk) -> 
     assert desk.find().any()
 
 
+# Slips of the hand
+
+
+def test_a_click_outside_the_image_is_told_in_the_status_line(desk: Desk) -> None:
+    desk.find()
+    desk.host.show(desk.volumes["ct"])
+    desk.ui.positiveButton.click()
+    before = desk.mask()
+    outside = desk.ras(32, 64, 16)
+    desk.host.click("Red", outside)
+    desk.host.wait_until(lambda: "outside" in desk.status, "the words", 60)
+    place = ", ".join(f"{name} {x:.1f}" for name, x in zip("RAS", outside))
+    assert desk.status.startswith("the place clicked (R ")
+    assert desk.status.endswith(" mm) lies outside the image that the segment is corrected in")
+    assert place.split(", ")[1] in desk.status  # A, which the click meets best
+    assert "voxel" not in desk.status
+    assert desk.host.dialogs.shown == []
+    assert desk.ui.positiveButton.checked
+    assert (desk.mask() == before).all()
+
+
+def test_a_click_on_a_completed_segment_is_told_in_the_status_line(desk: Desk) -> None:
+    import slicer
+
+    desk.find()
+    desk.host.show(desk.volumes["ct"])
+    desk.ui.positiveButton.click()
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(desk.node.GetSegmentation().GetSegment(desk.segment), logic.Completed)
+    desk.host.click("Red", desk.ras(32, 32, 16))
+    desk.host.wait_until(lambda: "marked as completed" in desk.status, "the words", 60)
+    assert desk.host.dialogs.shown == []
+
+
 # The scene changes under the panel
 
 
@@ -267,15 +301,17 @@ def test_leaving_the_module_gives_keys_and_mouse_back(desk: Desk, qt: Any) -> No
     desk.ui.positiveButton.click()
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     assert interaction.GetCurrentInteractionMode() == interaction.Place
-    window = slicer.util.mainWindow()
-    assert len(window.findChildren(qt.QShortcut)) == 6
+    from TumorSegSlicer.shortcuts import KEYS
+
+    window, count = slicer.util.mainWindow(), sum(map(len, KEYS.values()))
+    assert len(window.findChildren(qt.QShortcut)) == count > 5
     slicer.util.selectModule("Markups")
     desk.host.process_events()
     assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
     assert window.findChildren(qt.QShortcut) == []
     assert not desk.ui.positiveButton.checked
     slicer.util.selectModule("TumorSeg")
-    assert len(window.findChildren(qt.QShortcut)) == 6
+    assert len(window.findChildren(qt.QShortcut)) == count
 
 
 def test_the_thread_ends_with_the_module(desk: Desk) -> None:

@@ -88,7 +88,7 @@ def asRoi(box: Any) -> slicer.vtkMRMLMarkupsROINode:
     if isinstance(box, slicer.vtkMRMLNode):
         checkKind(box, ROI, "box")
         return box
-    bounds = _numbers(box)
+    bounds = numbers(box)
     pairs = list(zip(bounds[::2], bounds[1::2]))
     if len(bounds) != 6 or not all(-math.inf < low < high < math.inf for low, high in pairs):
         raise ArgumentError(
@@ -109,7 +109,7 @@ def checkPoints(points: Any) -> None:
         raise ArgumentError(f"points: a list of points in RAS mm is needed, got {_described(points)}")
 
 
-def _numbers(values: Any) -> list[float]:
+def numbers(values: Any) -> list[float]:
     """Numbers as floats; empty where these are none."""
     try:
         return [] if isinstance(values, str) else [float(value) for value in values]

@@ -15,6 +15,7 @@ import numpy as np
 import slicer
 import vtk
 
+from TumorSegSlicer.arguments import numbers
 from TumorSegSlicer.labelmaps import BINARY, isKeptAsVoxels, readVoxels, writeVoxels
 
 if TYPE_CHECKING:
@@ -91,10 +92,18 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assume
 
 
 def clickFromRas(grid: Grid, ras: Sequence[float], positive: bool = True) -> Click:
-    """The click on the voxel at a point of the world, RAS mm; raises ``ArgumentError`` outside the grid."""
-    from TumorSegLib import Click
+    """The click on the voxel at a point of the world, RAS mm; raises ``ArgumentError``, outside the grid ``Slip``."""
+    from TumorSegLib import ArgumentError, Click
+    from TumorSegSlicer.slips import Slip
 
-    return Click.from_ras(grid, ras, positive)
+    try:
+        return Click.from_ras(grid, ras, positive)
+    except ArgumentError as error:
+        point = numbers(ras)
+        if len(point) != 3 or not np.isfinite(point).all():
+            raise
+        place = ", ".join(f"{name} {x:.1f}" for name, x in zip("RAS", point))
+        raise Slip(f"the place clicked ({place} mm) lies outside the image that the segment is corrected in") from error
 
 
 def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
@@ -104,17 +113,18 @@ def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
         ArgumentError: the ROI was not drawn yet, has no extent along an axis, or lies outside the grid.
         GeometryError: a parent transform of the ROI is not linear.
     """
-    from TumorSegLib import ArgumentError, BoxPrompt
+    from TumorSegLib import BoxPrompt
+    from TumorSegSlicer.slips import Slip
 
     name, size = roiNode.GetName(), np.array(roiNode.GetSize())
     if roiNode.GetNumberOfControlPoints() == 0 or size.min() <= 0:
-        raise ArgumentError(f"ROI '{name}' is {size.tolist()} mm large; draw a box with an extent along every axis")
+        raise Slip(f"ROI '{name}' is {size.tolist()} mm large; draw a box with an extent along every axis")
     toWorld(roiNode)
     corners = np.array(list(product((-0.5, 0.5), repeat=3))) * size
     matrix = _array(roiNode.GetObjectToWorldMatrix())
     box = _voxelBox(grid.to_ijk(corners @ matrix[:3, :3].T + matrix[:3, 3]), grid)
     if any(low >= high for low, high in box):
-        raise ArgumentError(f"ROI '{name}' lies outside the image, {grid}")
+        raise Slip(f"ROI '{name}' lies outside the image that the segment is corrected in")
     return BoxPrompt(box)
 
 
@@ -309,11 +319,12 @@ def _segment(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtk
 
 
 def _checkEditable(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-    from TumorSegLib import ArgumentError, TumorSegError
+    from TumorSegLib import TumorSegError
+    from TumorSegSlicer.slips import Slip
 
     if isLocked(node, segmentId):
         name = _segment(node, segmentId).GetName()
-        raise ArgumentError(f"segment '{name}' is marked as completed; set its status to 'in progress' to change it")
+        raise Slip(f"segment '{name}' is marked as completed; set its status to 'in progress' to change it")
     if not isKeptAsVoxels(node):
         source = node.GetSegmentation().GetSourceRepresentationName()
         raise TumorSegError(

@@ -36,6 +36,7 @@ class Context:
         onTarget: called when another segment is worked on; the parts add theirs.
         onEdited: called when the segment was changed; the parts add theirs.
         onBusy: called with whether something is being done; the parts add theirs.
+        onInstalling: called with whether packages are being installed; the parts add theirs.
     """
 
     def __init__(self, ui: Any, logic: TumorSegLogic) -> None:
@@ -44,13 +45,14 @@ class Context:
         self.onTarget: list[Callable[[], None]] = []
         self.onEdited: list[Callable[[], None]] = []
         self.onBusy: list[Callable[[bool], None]] = []
+        self.onInstalling: list[Callable[[bool], None]] = []
         self._mailbox = Mailbox()
         self._worker = Worker(self._mailbox)
         self._runner = Runner(self._worker, self._busy)
         self._timer = qt.QTimer()
         self._timer.setInterval(INTERVAL_MS)
         self._timer.connect("timeout()", self._deliver)
-        self._complete = self._closed = False
+        self._complete = self._closed = self._installing = False
         self._notices: list[str] = []
         self._foretold: list[str] = []
         self._unsaved: dict[tuple[str, str], tuple[SegmentationNode, str]] = {}
@@ -71,7 +73,7 @@ class Context:
     @property
     def complete(self) -> bool:
         """Whether all packages are there; unlike :meth:`ready` it never asks for any."""
-        self._complete = self._complete or not install.missingPackages()
+        self._complete = self._complete or not (self._installing or install.missingPackages())
         return self._complete
 
     def start(self, action: Action, onResult: Callable[[Any], None], onProgress: Progress | None = None) -> None:
@@ -103,9 +105,16 @@ class Context:
         return timer
 
     def ready(self) -> bool:
-        """Whether all packages are there; those that are missing are installed now, if the user agrees."""
-        self._complete = self._complete or self.attempt(self._install) is True
-        return self._complete
+        """Whether all packages are there; those that are missing are installed now, if the user agrees.
+
+        Meanwhile pip has the events of the application handled from time to time: buttons could be pressed again.
+        """
+        if self._installing:
+            self.say(_("Python packages are being installed; wait until that has ended."))
+            return False
+        if not self.complete:
+            self._complete = self.attempt(self._install) is True
+        return self._complete and not self._closed
 
     def edit(self, action: Action, words: str, nothing: str = "") -> None:
         """Does an action that edits the selected segment, and then says so, or that there was nothing to do."""
@@ -180,7 +189,8 @@ class Context:
 
     def say(self, text: str) -> None:
         """Shows a text in the panel's status line, after what :meth:`notice` was told since the last action began."""
-        self.ui.statusLabel.text = " ".join(words for words in (*self._notices, text) if words)
+        if not self._closed:
+            self.ui.statusLabel.text = " ".join(words for words in (*self._notices, text) if words)
 
     def notice(self, text: str) -> None:
         """Shows what the user should know of the action being done, until the next one begins."""
@@ -193,14 +203,15 @@ class Context:
         self.say(text)
 
     def fail(self, failure: Failure) -> None:
-        """Says why something was not done; words in a dialog, kinds and places of errors in the log."""
+        """Says why something was not done; words in a dialog, unless it was a slip, kinds and places in the log."""
         if failure.cancelled:
             self.say(_("Stopped; nothing was changed."))
             return
         self.say(failure.message)
         # Not slicer.util.errorDisplay: that logs the message, which may name a patient.
         logging.error("TumorSeg: %s", failure.details)
-        slicer.util.messageBox(failure.message, windowTitle="TumorSeg", icon=qt.QMessageBox.Warning)
+        if not failure.quiet:
+            slicer.util.messageBox(failure.message, windowTitle="TumorSeg", icon=qt.QMessageBox.Warning)
 
     def agrees(self, question: str) -> bool:
         """Asks the user."""
@@ -237,12 +248,27 @@ class Context:
     def _install(self) -> bool:
         from TumorSegLib import Cancelled
 
+        names = ", ".join(install.missingPackages())
+        self.say(_("Installing {names}: several minutes, in which Slicer answers slowly...").format(names=names))
+        self._tellInstalling(True)
         try:
             install.ensurePackages()
         except Cancelled as declined:
             self.say(str(declined))
             return False
+        finally:
+            self._tellInstalling(False)
+        self.say(_("The packages were installed."))
         return True
+
+    def _tellInstalling(self, installing: bool) -> None:
+        self._installing = installing
+        if installing:
+            slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
+        else:
+            slicer.app.restoreOverrideCursor()
+        for function in [] if self._closed else self.onInstalling:
+            function(installing)
 
     def _keep(self) -> None:
         """Writes what was done into the scene, unless more is being done."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
+import platform
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 REQUIREMENTS = Path(__file__).resolve().parents[1] / "Resources" / "requirements.txt"
 TORCH_VERSION = ">=2.6"
 TORCH = f"torch{TORCH_VERSION}"
+LAST_INTEL_MAC_TORCH = "2.2"
 # pip must not exchange these while it installs others: Slicer may have loaded them, and the PyTorch extension chose the
 # build. monai 1.6 alone would replace a torch before 2.8 by whatever build PyPI has.
 KEPT = ("numpy", "scipy", "torch", "torchvision")
@@ -48,11 +51,13 @@ def ensurePackages() -> None:
 
     Raises:
         Cancelled: the user declined; what was installed before stays.
-        TumorSegError: the PyTorch extension is missing, torch is too old, or the installation failed.
+        TumorSegError: there is no torch for this computer, the PyTorch extension is missing, torch is too old, or the
+            installation failed.
     """
     from TumorSegLib import TumorSegError
 
     if not _packaging().pip_check(TORCH):
+        _checkProcessor()
         _installTorch()
     requirements = _missingRequirements()
     if requirements:
@@ -121,6 +126,20 @@ def _installTorch() -> None:
         raise Cancelled(_("torch was not installed; without it nothing can be segmented."))
 
 
+def _checkProcessor() -> None:
+    """There is no torch to be had for macOS on Intel processors any more, which pip would say as a lack of versions."""
+    from TumorSegLib import TumorSegError
+
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        raise TumorSegError(
+            _(
+                "This Slicer is made for Macs with Intel processors, for which there is no torch newer than {last}; "
+                "TumorSeg needs {needed}. On a Mac with Apple silicon install a Slicer made for it (arm64); otherwise "
+                "use Windows or Linux: {page}"
+            ).format(last=LAST_INTEL_MAC_TORCH, needed=TORCH, page=DOCUMENTATION)
+        )
+
+
 def _checkTorchAge() -> None:
     """An old torch is not exchanged here: on Windows its files cannot be replaced once it is loaded."""
     from packaging.specifiers import SpecifierSet
@@ -152,14 +171,26 @@ def _installRequirements(requirements: list[Requirement]) -> None:
 
 def _failure(names: str, error: Exception) -> Exception:
     from TumorSegLib import TumorSegError
+    from TumorSegSlicer.slips import Told
 
+    kind = Told if _shownBySlicer(error) else TumorSegError
     logging.error("TumorSeg: installing %s failed: %r", names, error)
-    return TumorSegError(
+    return kind(
         _(
             "Installing {names} failed: {error}. Check the network and the free space of the disk and try again. "
             "Details: View > Error Log. Without internet: {page}"
         ).format(names=names, error=error, page=BY_HAND)
     )
+
+
+def _shownBySlicer(error: Exception) -> bool:
+    """Whether Slicer has shown a dialog with all that pip said, as ``slicer.packaging`` does where pip fails."""
+    import slicer
+
+    command = getattr(error, "cmd", None)
+    words = command.split() if isinstance(command, str) else [str(word) for word in command or ()]
+    packaging = _packaging().__name__ == "slicer.packaging"
+    return packaging and "pip" in words and not slicer.app.testingEnabled()
 
 
 @contextmanager

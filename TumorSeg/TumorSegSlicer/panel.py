@@ -79,6 +79,7 @@ class Panel:
         ui.modelSelector.connect("currentIndexChanged(int)", self._onModel)
         ui.cancelButton.connect("clicked(bool)", lambda _checked: context.cancel())
         context.onBusy.append(self._onBusy)
+        context.onInstalling.append(self._onInstalling)
         context.logic.settings.notice = context.notice
         context.logic.onDropped = self._onDropped
 
@@ -132,6 +133,12 @@ class Panel:
         ui.progressBar.setFormat("%p %")
         ui.cancelButton.enabled = busy
         ui.segmentButton.enabled = ui.newSegmentButton.enabled = not busy
+
+    def _onInstalling(self, installing: bool) -> None:
+        """Nothing can be pressed then, and the bar shows that something goes on."""
+        ui = self.context.ui
+        ui.sections.enabled = not installing
+        ui.progressBar.setRange(0, 0 if installing else 1)
 
     def _onDropped(self, nodeId: str, segmentId: str) -> None:
         parameters = self.context.parameters

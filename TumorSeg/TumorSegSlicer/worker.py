@@ -34,19 +34,23 @@ class Failure:
         details: for the log: kinds of errors and places in the code, without values.
         cancelled: the user wanted it so.
         error: what was raised.
+        quiet: it is no cause for a dialog: the status line is enough.
     """
 
     message: str
     details: str
     cancelled: bool
     error: BaseException
+    quiet: bool = False
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
         """Puts an exception into words."""
         from TumorSegLib import Cancelled
+        from TumorSegSlicer.slips import Slip, Told
 
-        return cls(_message(error), _details(error), isinstance(error, Cancelled), error)
+        quiet = isinstance(error, (Slip, Told))
+        return cls(_message(error), _details(error), isinstance(error, Cancelled), error, quiet)
 
 
 @dataclass(eq=False)

@@ -52,6 +52,7 @@ class Host:
         dialogs: modal dialogs shown, and the answers to the next ones.
         packaging: what ``slicer.packaging`` was asked for.
         dicom: the DICOM database, empty for every test.
+        pytorch: the extension that installs torch.
         errors: exceptions that ended in a slot, a timer or an observer, where Qt and VTK drop them.
     """
 
@@ -61,6 +62,7 @@ class Host:
         self._qt = _start_qt(folder)
         self.dialogs, self.packaging = Dialogs(), services.Packaging()
         self.dicom = services.DicomDatabase()
+        self.pytorch = services.PyTorchExtension(self.packaging)
         self.errors: list[BaseException] = []
         intercept(self.dialogs)
         self._mrml = Scene(folder)
@@ -102,6 +104,7 @@ class Host:
         }
         self._modules = {f"slicer.{name}": module for name, module in submodules.items()}
         self._modules |= {"qt": qt, "ctk": ctk, "SampleData": services.sample_data()}
+        self._modules["PyTorchUtils"] = self.pytorch.module()
         self.activate()
 
     def activate(self) -> None:
@@ -303,6 +306,7 @@ class Host:
         self.dialogs.clear()
         self.packaging.clear()
         self.dicom.clear()
+        self.pytorch.clear()
         self.window.status_messages.clear()
         services.SampleDataLogic.sources.clear()
         self.app.disconnect_all()

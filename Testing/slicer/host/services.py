@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
+from subprocess import CalledProcessError
 from types import ModuleType
 from typing import Any, ClassVar, TypeAlias
 
+import slicer
 from packaging.requirements import Requirement
 
 Requirements: TypeAlias = str | Requirement | list[str | Requirement]
@@ -78,6 +80,8 @@ class Packaging:
             self.pip_install([str(requirement) for requirement in missing])
 
     def pip_install(self, requirements: str | list[str], **named: Any) -> None:
+        if isinstance(self.failure, CalledProcessError):  # Slicer shows what pip said before it raises
+            slicer.util.errorDisplay("pip failed", windowTitle="Installation failed")
         if self.failure is not None:
             raise self.failure
         self.installed.append([requirements] if isinstance(requirements, str) else list(requirements))
@@ -97,6 +101,49 @@ def _satisfied(requirement: Requirement) -> bool:
         return requirement.specifier.contains(metadata.version(requirement.name), prereleases=True)
     except metadata.PackageNotFoundError:
         return False
+
+
+@dataclass
+class PyTorchExtension:
+    """The extension PyTorch: asks, and runs pip as it does, for all events of the application between its lines.
+
+    Attributes:
+        packaging: where torch is missing.
+        during: called for each line of pip.
+        failure: raised in place of an installation.
+    """
+
+    packaging: Packaging
+    during: Callable[[], None] | None = None
+    failure: Exception | None = None
+
+    def clear(self) -> None:
+        """Forgets what was feigned."""
+        self.during = self.failure = None
+
+    def module(self) -> ModuleType:
+        """``PyTorchUtils``."""
+        module = ModuleType("PyTorchUtils")
+        module.PyTorchUtilsLogic = lambda: self
+        return module
+
+    def installTorch(
+        self,
+        askConfirmation: bool = False,
+        forceComputationBackend: str | None = None,
+        torchVersionRequirement: str | None = None,
+    ) -> ModuleType | None:
+        question = "PyTorch will be downloaded and installed. The process might take some minutes."
+        if askConfirmation and not slicer.util.confirmOkCancelDisplay(question):
+            return None
+        for _line in range(3):  # no dialog, no cursor: slicer.util.logProcessOutput
+            if self.during is not None:
+                self.during()
+            slicer.app.processEvents()
+        if self.failure is not None:
+            raise self.failure
+        self.packaging.missing.discard("torch")
+        return ModuleType("torch")
 
 
 # DICOM
