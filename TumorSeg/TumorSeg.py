@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import qt
 import slicer
 import vtk
 from slicer.i18n import tr as _
@@ -16,6 +17,8 @@ from TumorSegSlicer import install, sample_data
 from TumorSegSlicer.logic import TumorSegLogic  # Slicer looks for it here
 
 RESOURCES = Path(__file__).parent / "Resources"
+#: Of observers of the scene: Slicer's own widgets have 0, the models of its selectors -10.
+AFTER_WIDGETS = -100.0
 
 
 class TumorSeg(ScriptedLoadableModule):
@@ -51,42 +54,69 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self.panel = None
+        self.logic = self.panel = self.uiWidget = None
         self.outdated = False  # the panel shows the settings of a scene that is no more
 
     def setup(self):
         """Called when the user opens the module for the first time."""
+        ScriptedLoadableModuleWidget.setup(self)
+        problem = install.libraryProblem()
+        if problem:
+            self.layout.addWidget(self.complaint(problem))
+            return
         from TumorSegSlicer.context import Context
         from TumorSegSlicer.panel import Panel
 
-        ScriptedLoadableModuleWidget.setup(self)
-        uiWidget = slicer.util.loadUI(self.resourcePath("UI/TumorSeg.ui"))
-        self.layout.addWidget(uiWidget)
-        self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/TumorSeg.ui"))
+        self.layout.addWidget(self.uiWidget)
+        self.ui = slicer.util.childWidgetVariables(self.uiWidget)
+        self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = TumorSegLogic()
         self.panel = Panel(Context(self.ui, self.logic))
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
-        self.addObserver(scene, scene.EndBatchProcessEvent, self.onBatchEnded)
+        self.addObserver(scene, scene.StartBatchProcessEvent, self.onBatchStarted)
+        self.addObserver(scene, scene.EndBatchProcessEvent, self.onBatchEnded, priority=AFTER_WIDGETS)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
 
     def cleanup(self):
         """Called before the module is unloaded."""
         self.removeObservers()
-        if self.panel is not None:
-            self.panel.close()
-            self.logic.close()
+        if self.panel is None:
+            return
+        self.panel.close()
+        self.logic.close()
+        self.panel = None
+        for widget in slicer.util.findChildren(self.uiWidget):
+            widget.blockSignals(True)  # reloading only hides them: they would go on telling of the scene
+        self.uiWidget.deleteLater()
 
     def enter(self):
         """Called when the user opens the module."""
-        self.panel.enter(slicer.util.mainWindow())
+        if self.panel is not None:
+            self.panel.enter(slicer.util.mainWindow())
 
     def exit(self):
         """Called when the user opens another module."""
-        self.panel.exit()
+        if self.panel is not None:
+            self.panel.exit()
+
+    def onReload(self):
+        """Called in developer mode; the module stays open, so that its keys go on working."""
+        ScriptedLoadableModuleWidget.onReload(self)
+        reloaded = slicer.modules.TumorSegWidget
+        if reloaded is not self:
+            reloaded.enter()
+
+    @staticmethod
+    def complaint(problem):
+        """What is shown in place of the panel where it cannot work."""
+        label = qt.QLabel(problem)
+        label.setObjectName("complaint")
+        label.setWordWrap(True)
+        return label
 
     def onSceneStartClose(self, _caller, _event):
         """What is being done would have nowhere to go."""
@@ -94,21 +124,27 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.correct.stopTools()
 
     def onSceneChanged(self, _caller, _event):
-        """Settings are kept in the scene, which is another one now."""
+        """Settings are kept in the scene, which is another one now; the end of the batch follows."""
         self.outdated = True
-        self.onBatchEnded()
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
     def onNodeRemoved(self, caller, event, node):
         """Somebody removed the settings."""
         if node is self.panel.context.parameters.parameterNode:
-            self.onSceneChanged(caller, event)
+            self.outdated = True
+            if not slicer.mrmlScene.IsBatchProcessing():
+                self.onBatchEnded(caller, event)
 
-    def onBatchEnded(self, _caller=None, _event=None):
-        """Slicer's own widgets take nothing to heart before."""
-        if self.outdated and not slicer.mrmlScene.IsBatchProcessing():
+    def onBatchStarted(self, _caller, _event):
+        """Slicer's own widgets select by themselves at its end."""
+        self.panel.correct.hold()
+
+    def onBatchEnded(self, _caller, _event):
+        """Slicer's own widgets have taken everything to heart by now, and not before."""
+        if self.outdated:
             self.outdated = False
             self.panel.sceneChanged()
+        self.panel.correct.release()
 
 
 class TumorSegTest(ScriptedLoadableModuleTest):

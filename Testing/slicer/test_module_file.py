@@ -44,8 +44,9 @@ def test_its_keys_are_in_the_documents(host: Host) -> None:
     from TumorSegSlicer.shortcuts import KEYS
 
     text = (REPOSITORY / "docs" / "slicer.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| ((?:Ctrl|Shift)\+.*?) \|", text, re.MULTILINE)
-    assert ", ".join(rows).split(", ") == list(KEYS.values())
+    table = text.partition("### Keys")[2].partition("|---|")[2].partition("\n#")[0]
+    rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
+    assert ", ".join(rows).split(", ") == [key for keys in KEYS.values() for key in keys]
 
 
 def test_it_is_loaded_before_the_modules_that_it_needs(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,3 +130,44 @@ def test_what_goes_on_in_other_batches_leaves_the_panel_alone(host: Host) -> Non
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Other")
     slicer.mrmlScene.EndState(slicer.mrmlScene.BatchProcessState)
     assert calls == []
+
+
+# Reload, and a checkout without its library
+
+
+def test_a_panel_that_was_reloaded_leaves_nothing_behind(host: Host) -> None:
+    import qt
+    import slicer
+
+    desk = Desk(host)
+    former, panel = desk.widget, desk.widget.panel
+    heard: list[Any] = []
+    plain = panel.images._onImage
+    panel.images._onImage = lambda *given: (heard.append(given), plain(*given))
+    keys = len(host.window.findChildren(qt.QShortcut))
+    former.onReload()
+    host.process_events()
+    reloaded = slicer.modules.TumorSegWidget
+    assert reloaded is not former
+    assert reloaded.ui.ctSelector.currentNode() is desk.volumes["ct"]  # settings are in the scene
+    assert len(host.window.findChildren(qt.QShortcut)) == keys > 5
+    slicer.mrmlScene.RemoveNode(desk.volumes["ct"])
+    slicer.mrmlScene.Clear(False)
+    assert heard == []
+    panels = [each for each in reloaded.parent.findChildren(qt.QLabel) if each.objectName == "statusLabel"]
+    assert len(panels) == 1
+
+
+def test_without_the_library_the_panel_says_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    import qt
+    import slicer
+
+    monkeypatch.setitem(sys.modules, "TumorSegLib", None)
+    widget = host.load_module(TUMORSEG)
+    (label,) = (each for each in widget.parent.findChildren(qt.QLabel) if each.objectName == "complaint")
+    assert "TumorSeg's library cannot be imported" in label.text
+    assert "docs/slicer.md#from-a-checkout" in label.text
+    slicer.util.selectModule("Markups")
+    slicer.util.selectModule("TumorSeg")
+    slicer.mrmlScene.Clear(False)
+    assert host.errors == []

@@ -120,6 +120,21 @@ def test_overlays_are_not_offered_as_images(desk: Desk, tmp_path: Path) -> None:
     assert desk.ui.petSelector.currentNode().GetName() == "Phantom PET"
 
 
+def test_other_volumes_that_come_and_go_cost_the_selectors_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
+    desk.find()
+    lay_over(desk)
+    counted: list[str] = []
+    plain = slicer.util.getNodesByClass
+    monkeypatch.setattr(slicer.util, "getNodesByClass", lambda name, *rest: counted.append(name) or plain(name, *rest))
+    others = [slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"Other {n}") for n in range(20)]
+    for other in others:
+        slicer.mrmlScene.RemoveNode(other)
+    assert counted == []
+    assert "Tumour probability (%)" not in offered(desk.ui.ctSelector)
+
+
 def test_the_surest_is_the_hottest(desk: Desk) -> None:
     import slicer
     import vtk

@@ -46,6 +46,19 @@ def missingPackages() -> list[str]:
     return torch + [str(requirement) for requirement in _missingRequirements()]
 
 
+def libraryProblem() -> str:
+    """Why TumorSeg's own library cannot be imported, in words; empty where it can, as in every installed extension."""
+    try:
+        importlib.import_module("TumorSegLib")
+    except ImportError as error:
+        logging.error("TumorSeg: %r", error)
+        return _(
+            "TumorSeg's library cannot be imported ({error}). From a checkout it has to be made known to Slicer's "
+            "Python first, then restart Slicer: {page}#from-a-checkout"
+        ).format(error=error, page=DOCUMENTATION)
+    return ""
+
+
 def ensurePackages() -> None:
     """Installs what is missing, after asking. Call it in what a user's action runs, on the main thread.
 

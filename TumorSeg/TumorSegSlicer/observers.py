@@ -22,17 +22,29 @@ class Listener:
         """Hears of these events from now on, and of no others."""
         for observed, tag in self._heard:
             observed.RemoveObserver(tag)
-        self._heard = [
-            (observed, int(observed.AddObserver(event, _weak(method)))) for observed, event, method in events
-        ]
+        self._heard = [observe(*event) for event in events]
 
 
-def _weak(method: Callable[[Any], None]) -> Callable[[vtk.vtkObject, str], None]:
+def observe(
+    observed: vtk.vtkObject, event: int, method: Callable[..., None], calldata: str | None = None
+) -> tuple[vtk.vtkObject, int]:
+    """Calls a method at an event; the method's own object stays free to go.
+
+    Args:
+        observed, event: what is listened to.
+        method: called with the object and, where there is a type of it, the event's data.
+        calldata: that type, e.g. ``vtk.VTK_OBJECT``.
+
+    Returns:
+        The object, and the tag by which it forgets the observer.
+    """
     weak = weakref.WeakMethod(method)
 
-    def hear(caller: vtk.vtkObject, _event: str) -> None:
+    def hear(caller: vtk.vtkObject, _event: str, *data: Any) -> None:
         alive = weak()
         if alive is not None:
-            alive(caller)
+            alive(caller, *data)
 
-    return hear
+    if calldata is not None:
+        hear = vtk.calldata_type(calldata)(hear)
+    return observed, int(observed.AddObserver(event, hear))

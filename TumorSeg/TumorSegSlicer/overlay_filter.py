@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import slicer
+import vtk
 
-from TumorSegSlicer.observers import Listener
+from TumorSegSlicer.observers import observe
 from TumorSegSlicer.overlays import isOverlay
 
 
@@ -16,17 +17,33 @@ class OverlayFilter:
 
     def __init__(self, selectors: Sequence[Any]) -> None:
         """Begins with the overlays that the scene has; ``selectors`` are of class ``qMRMLNodeComboBox``."""
-        self._selectors, self._listener, scene = selectors, Listener(), slicer.mrmlScene
-        self._listener.listen((scene, scene.NodeAddedEvent, self._update))
-        self._update(scene)
+        self._selectors, scene = selectors, slicer.mrmlScene
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        self._overlays = [volume.GetID() for volume in volumes if isOverlay(volume)]
+        self._heard = [
+            observe(scene, scene.NodeAddedEvent, self._onAdded, vtk.VTK_OBJECT),
+            # Another node may get the id of one that was removed.
+            observe(scene, scene.NodeRemovedEvent, self._onRemoved, vtk.VTK_OBJECT),
+        ]
+        self._hide()
 
     def close(self) -> None:
         """Follows the scene no more."""
-        self._listener.listen()
+        for observed, tag in self._heard:
+            observed.RemoveObserver(tag)
+        self._heard = []
 
-    def _update(self, _scene: slicer.vtkMRMLScene) -> None:
-        # All anew, as a new node may have got the id of an overlay that was removed.
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        overlays = [volume.GetID() for volume in volumes if isOverlay(volume)]
+    def _onAdded(self, _scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
+        """Looks at this node alone: scenes of thousands of volumes are read one node at a time."""
+        if isOverlay(node):
+            self._overlays.append(node.GetID())
+            self._hide()
+
+    def _onRemoved(self, _scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
+        if isOverlay(node) and node.GetID() in self._overlays:
+            self._overlays.remove(node.GetID())
+            self._hide()
+
+    def _hide(self) -> None:
         for selector in self._selectors:
-            selector.sortFilterProxyModel().hiddenNodeIDs = overlays
+            selector.sortFilterProxyModel().hiddenNodeIDs = self._overlays

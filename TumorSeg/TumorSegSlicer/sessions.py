@@ -14,6 +14,7 @@ import vtk
 
 from TumorSegSlicer import bridge
 from TumorSegSlicer.labelmaps import BINARY
+from TumorSegSlicer.observers import observe
 from TumorSegSlicer.states import Input, Saved, readState, textNode, textNodes, writeState
 
 if TYPE_CHECKING:
@@ -76,8 +77,8 @@ class Sessions:
         removed, closed = slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, slicer.vtkMRMLScene.StartCloseEvent
         # What is observed, and by which tag; of segmentations by the id of their node.
         self._observed: dict[str, tuple[vtk.vtkObject, int]] = {
-            "removed": _observe(scene, removed, self._onNodeRemoved, vtk.VTK_OBJECT),
-            "closed": _observe(scene, closed, self._onSceneClosed),
+            "removed": observe(scene, removed, self._onNodeRemoved, vtk.VTK_OBJECT),
+            "closed": observe(scene, closed, self._onSceneClosed),
         }
         # An observer that is called while Python collects it crashes the application.
         self._unobserve = weakref.finalize(self, _removeObservers, self._observed)
@@ -248,7 +249,7 @@ class Sessions:
         if node.GetID() in self._observed:
             return
         segmentation, event = node.GetSegmentation(), slicer.vtkSegmentation.SegmentRemoved
-        self._observed[node.GetID()] = _observe(segmentation, event, self._onSegmentRemoved, vtk.VTK_STRING)
+        self._observed[node.GetID()] = observe(segmentation, event, self._onSegmentRemoved, vtk.VTK_STRING)
 
     def _onSegmentRemoved(self, segmentation: vtk.vtkObject, segmentId: str) -> None:
         """A segment that gets the same id later must not inherit the prompts."""
@@ -306,22 +307,6 @@ def _moved(grid: Grid, then: np.ndarray, now: np.ndarray) -> Grid:
     from TumorSegLib import Grid
 
     return Grid(grid.shape, now @ np.linalg.inv(then) @ grid.affine)
-
-
-def _observe(
-    observed: vtk.vtkObject, event: int, method: Callable[..., None], calldata: str | None = None
-) -> tuple[vtk.vtkObject, int]:
-    """Calls a method with the object observed and the event's data; the method's own object stays free to go."""
-    weak = weakref.WeakMethod(method)
-
-    def hear(caller: vtk.vtkObject, _event: str, *data: Any) -> None:
-        alive = weak()
-        if alive is not None:
-            alive(caller, *data)
-
-    if calldata is not None:
-        hear = vtk.calldata_type(calldata)(hear)
-    return observed, int(observed.AddObserver(event, hear))
 
 
 def _removeObservers(observed: dict[str, tuple[vtk.vtkObject, int]]) -> None:

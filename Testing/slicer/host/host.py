@@ -41,6 +41,13 @@ class ModulePanel(mrml_widgets.qSlicerWidget):
     def self(self) -> Any:
         return self.python
 
+    def reload(self) -> None:
+        """The second half of ``slicer.util.reloadScriptedModule``: a panel of the class that was read again."""
+        name = self.python.moduleName + "Widget"
+        self.python = getattr(sys.modules[self.python.moduleName], name)(self)
+        setattr(slicer.modules, name, self.python)
+        self.python.setup()
+
 
 class Host:
     """Slicer as a scripted module sees it.
@@ -250,16 +257,18 @@ class Host:
         QTest.mouseClick(slice_view, QtCore.Qt.MouseButton.LeftButton, pos=at)
         self.process_events()
 
-    def move_mouse(self, view: str, to: tuple[float, float], held: str = "NoModifier") -> None:
-        """Moves the mouse over a view with a key held down.
+    def move_mouse(self, view: str, to: tuple[float, float], *held: str) -> None:
+        """Moves the mouse over a view with keys held down.
 
         Args:
             view: its name; it must be shown.
             to: where to, as shares of the view's width and height.
-            held: name of the modifier, as in ``Qt.KeyboardModifier``.
+            held: names of modifiers, as in ``Qt.KeyboardModifier``.
         """
         slice_view = self.app.layout_manager.sliceWidget(view).sliceView()
-        size, modifier = slice_view.size, QtCore.Qt.KeyboardModifier[held]
+        size, modifiers = slice_view.size, QtCore.Qt.KeyboardModifier.NoModifier
+        for name in held:
+            modifiers |= QtCore.Qt.KeyboardModifier[name]
         for share in (0.5, 1.0):
             at = QtCore.QPoint(round(size.width() * to[0] * share), round(size.height() * to[1] * share))
             event = QtGui.QMouseEvent(
@@ -268,7 +277,7 @@ class Host:
                 slice_view.mapToGlobal(QtCore.QPointF(at)),
                 QtCore.Qt.MouseButton.NoButton,
                 QtCore.Qt.MouseButton.NoButton,
-                modifier,
+                modifiers,
             )
             QtWidgets.QApplication.sendEvent(slice_view, event)
         self.process_events()

@@ -73,6 +73,10 @@ class ScriptedLoadableModuleWidget:
     def exit(self) -> None:
         """Called when the user opens another module."""
 
+    def onReload(self) -> None:
+        """The button Reload of the developer mode."""
+        slicer.util.reloadScriptedModule(self.moduleName)
+
     def _onModuleAboutToBeUnloaded(self, moduleName: str) -> None:
         if moduleName == self.moduleName:
             self.cleanup()
