@@ -128,6 +128,13 @@ class Session:
         """Whether there is an edit to do again."""
         return self._segments.history.position < len(self._segments.history)
 
+    @property
+    def can_reset(self) -> bool:
+        """Whether the active segment has prompts, or is another one than it began with."""
+        (box, initial), now = self._initial[self._active], self._segments.probability(self._active)
+        same = np.count_nonzero(now) == np.count_nonzero(initial) and np.array_equal(now[slices(box)], initial)
+        return bool(self.prompts.items) or not same
+
     def add_segment(self, name: str, initial: Mask | None = None) -> Edit:
         """Adds an empty segment, which undo does not remove, and makes it the active one.
 

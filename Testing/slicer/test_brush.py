@@ -39,8 +39,20 @@ class Painter(Desk):
         from Testing.slicer.host.segment_editor import paint
 
         self.ui.editor.setActiveEffectByName(tool)
+        self.host.process_events()  # taking up a tool opens the session of the segment
         paint(self.ui.editor, self.ras(*ijk), radius_mm, erase=tool == "Erase")
         return self.mask()
+
+    def segment_editor(self) -> Any:
+        """Slicer's module Segment Editor on the same segmentation, with an undo of its own that knows how it is now."""
+        import slicer
+
+        editor = slicer.qMRMLSegmentEditorWidget()
+        editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
+        editor.setMRMLScene(slicer.mrmlScene)
+        editor.setSegmentationNode(self.node)
+        editor.saveStateForUndo()
+        return editor
 
     def settle(self, steps: int) -> np.ndarray:
         """Waits until strokes were taken over in so many steps."""
@@ -141,10 +153,10 @@ def test_strokes_wait_for_what_is_being_done(guide: Painter) -> None:
     assert guide.host.dialogs.shown == []
 
 
-def test_a_segment_without_session_is_nobodys_business(painter: Painter) -> None:
+def test_what_a_script_does_to_a_segment_without_session_is_nobodys_business(painter: Painter) -> None:
     segmentation = painter.node.GetSegmentation()
     painter.context.setTarget(painter.node, segmentation.AddEmptySegment("mine", "mine"))
-    painted = painter.dab(FAR)
+    painted = painter.dab(FAR, "")
     assert painted.any()
     painter.listen()
     assert not painter.widget.logic.hasSession(painter.node, "mine")
@@ -224,16 +236,17 @@ def test_painting_and_erasing_at_once_stay_as_they_are(guide: Painter) -> None:
 
 
 @pytest.mark.parametrize("tool", ["Paint", "Erase"])
-def test_what_the_editor_undoes_does_not_come_back_from_the_model(guide: Painter, tool: str) -> None:
-    """Whatever tool is active: the editor's undo of a stroke looks like one of the other tool."""
+def test_what_slicer_undoes_does_not_come_back_from_the_model(guide: Painter, tool: str) -> None:
+    """Whatever tool is active: the undo of a stroke looks like one of the other tool."""
+    editor = guide.segment_editor()
     guide.dab(FAR)
     refined = guide.settle(1)
     guide.ui.editor.setActiveEffectByName(tool)
-    guide.ui.editor.undo()  # the stroke and what the model made of it
+    editor.undo()  # the stroke and what the model made of it
     np.testing.assert_array_equal(guide.mask(), guide.found)
     np.testing.assert_array_equal(guide.settle(1), guide.found)
     assert guide.session.prompts.items == ()
-    guide.ui.editor.redo()
+    editor.redo()
     np.testing.assert_array_equal(guide.settle(1), refined)
     assert guide.session.prompts.items == ()
     guide.press("undoButton")  # each of the two is a step of the panel as well
@@ -243,11 +256,11 @@ def test_what_the_editor_undoes_does_not_come_back_from_the_model(guide: Painter
 
 
 def test_a_stroke_undone_before_it_was_heard_of_does_not_guide(guide: Painter) -> None:
+    editor = guide.segment_editor()
     guide.dab(FAR)
     guide.settle(1)
     guide.dab((30, 10, 20))
-    guide.ui.editor.undo()
-    guide.ui.editor.undo()
+    editor.undo()
     np.testing.assert_array_equal(guide.settle(1), guide.found)
     assert guide.session.prompts.items == ()
 

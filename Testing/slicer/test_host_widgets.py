@@ -1,4 +1,4 @@
-"""The widgets that stand in for Slicer's, its Segment Editor and its slice views."""
+"""The widgets that stand in for Slicer's, and its slice views."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def test_a_node_selector_waits_for_a_choice(host: Host, qt: Any) -> None:
     first = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "First")
     selector = slicer.qMRMLNodeComboBox()
     selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    selector.noneEnabled = True
     selector.connect("currentNodeChanged(vtkMRMLNode*)", got.append)
     selector.connect("currentNodeChanged(bool)", got.append)
     selector.setMRMLScene(scene)
@@ -51,6 +52,27 @@ def test_a_node_selector_waits_for_a_choice(host: Host, qt: Any) -> None:
         selector.noneEnable = True
     added = selector.addNode()
     assert selector.currentNode() is added
+
+
+def test_a_node_selector_without_none_takes_a_node_by_itself(host: Host, qt: Any) -> None:
+    import slicer
+
+    scene, got = slicer.mrmlScene, []
+    selector = slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLSegmentationNode"]
+    selector.setMRMLScene(scene)
+    selector.connect("currentNodeChanged(vtkMRMLNode*)", got.append)
+    first, second = (scene.AddNewNodeByClass("vtkMRMLSegmentationNode") for _ in range(2))
+    assert got == [first]
+    scene.RemoveNode(first)
+    assert got == [first, second]
+    selector.setCurrentNode(None)  # what a program chooses holds
+    third = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    assert (selector.currentNode(), got[2:]) == (None, [None])
+    later = slicer.qMRMLNodeComboBox()
+    later.nodeTypes = ["vtkMRMLSegmentationNode"]
+    later.setMRMLScene(scene)
+    assert later.currentNode() is second is not third
 
 
 def test_segment_lists_follow_the_segmentation(host: Host, qt: Any) -> None:
@@ -95,43 +117,7 @@ def test_a_slider_keeps_its_range(host: Host, qt: Any) -> None:
     assert child.visible
 
 
-# The Segment Editor and the views
-
-
-def test_the_segment_editor_paints_and_undoes(host: Host, tiny_panel: Any) -> None:
-    import slicer
-
-    from Testing.slicer.host.segment_editor import paint
-
-    volume, node, segment = segmented()
-    editor, got = slicer.qMRMLSegmentEditorWidget(), []
-    editor.connect("currentSegmentIDChanged(QString)", got.append)
-    editor.setMRMLScene(slicer.mrmlScene)
-    with pytest.raises(RuntimeError, match="setMRMLSegmentEditorNode comes first"):
-        editor.setSegmentationNode(node)
-    editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
-    editor.setSegmentationNode(node)
-    editor.setSourceVolumeNode(volume)
-    editor.setCurrentSegmentID(segment)
-    assert got[-1] == segment
-    editor.setActiveEffectByName("Paint")
-    editor.activeEffect().setParameter("BrushSphere", 1)
-    assert editor.mrmlSegmentEditorNode().GetAttribute("Paint.BrushSphere") == "1"
-    assert (editor.effectByName("Pain"), editor.activeEffect().name) == (None, "Paint")
-
-    def voxels() -> np.ndarray:
-        return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, volume).copy()
-
-    before = voxels()
-    paint(editor, volume_ras(volume, (2, 2, 2)), radius_mm=2.5)
-    added = np.argwhere(voxels() > before)[:, ::-1].tolist()
-    assert sorted(added) == [[1, 2, 2], [2, 1, 2], [2, 2, 2], [2, 3, 2], [3, 2, 2]]
-    editor.undo()
-    np.testing.assert_array_equal(voxels(), before)
-    editor.redo()
-    assert voxels().sum() == before.sum() + 5
-    paint(editor, volume_ras(volume, (2, 2, 2)), radius_mm=2.5, erase=True)
-    np.testing.assert_array_equal(voxels(), before)
+# The views
 
 
 @pytest.mark.parametrize("view", ["Red", "Green", "Yellow"])
@@ -208,3 +194,14 @@ def test_the_layout_manager_has_three_views(host: Host) -> None:
     orientations = [manager.sliceWidget(n).mrmlSliceNode().GetOrientation() for n in manager.sliceViewNames()]
     assert orientations == ["Axial", "Coronal", "Sagittal"]
     assert manager.sliceWidget("Slice4") is None
+
+
+@pytest.mark.parametrize("held", ["ShiftModifier", "NoModifier", "ControlModifier"])
+def test_the_mouse_scrolls_the_other_views_with_shift(host: Host, tiny_panel: Any, held: str) -> None:
+    host.show(cube())
+    before = host.slice_offsets()
+    host.move_mouse("Red", (0.4, 0.4), held)
+    after = host.slice_offsets()
+    assert before["Red"] == after["Red"]
+    scrolled = {view for view in before if before[view] != after[view]}
+    assert scrolled == ({"Green", "Yellow"} if held == "ShiftModifier" else set())

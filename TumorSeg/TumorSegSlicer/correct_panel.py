@@ -12,16 +12,14 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.brush import Brush
 from TumorSegSlicer.context import Context
+from TumorSegSlicer.embedded_editor import EmbeddedEditor
 from TumorSegSlicer.embedding_ahead import EmbeddingAhead
 from TumorSegSlicer.markups_tools import PlaceTool, ShownClicks, interactionNode, placeBox
 from TumorSegSlicer.observers import Listener
 from TumorSegSlicer.parameters import Overlap
+from TumorSegSlicer.possible_steps import PossibleSteps
 from TumorSegSlicer.segment_opening import SegmentOpening
 from TumorSegSlicer.states import Input
-
-EDITOR_TAG = "TumorSeg"
-#: Of Slicer's tools those that serve to correct a tumour, in this order.
-EFFECTS = ("Paint", "Erase", "Scissors", "Islands", "Smoothing", "Margin")
 
 
 class CorrectPanel:
@@ -46,14 +44,10 @@ class CorrectPanel:
         self._opening = opening
         self._tool = PlaceTool(self._onPlaced, self._showTool)
         self._clicks = ShownClicks()
-        self._brush = Brush(context, self._effect)
+        self._editor = EmbeddedEditor(context, opening)
+        self._brush = Brush(context, self._editor.effect)
         self._ahead = EmbeddingAhead(context)
-        context.ui.editor.setEffectNameOrder(list(EFFECTS))
-        context.ui.editor.unorderedEffectsVisible = False
-        context.ui.editor.segmentationNodeSelectorVisible = False
-        context.ui.editor.sourceVolumeNodeSelectorVisible = False
-        context.ui.editor.autoShowSourceVolumeNode = False  # or choosing a segment would change what the views show
-        self._showing = False  # the panel tells the editor, not the other way round
+        self._steps = PossibleSteps(context)
         self._listener = Listener()
         texts = {
             Overlap.ALLOW: _("keep their voxels, segments may overlap"),
@@ -65,7 +59,6 @@ class CorrectPanel:
         self._connect()
         context.onTarget.append(self._onTarget)
         context.onEdited.append(self._showClicks)
-        context.logic.settings.beforeEdit = self._beforeEdit
 
     def keyActions(self) -> dict[str, Callable[[], None]]:
         """What the keys do."""
@@ -73,6 +66,9 @@ class CorrectPanel:
         return {
             "positive": ui.positiveButton.click,
             "negative": ui.negativeButton.click,
+            "box": ui.placeBoxButton.click,
+            "paint": lambda: self._toggleEffect("Paint"),
+            "erase": lambda: self._toggleEffect("Erase"),
             "undo": ui.undoButton.click,
             "redo": ui.redoButton.click,
             "visibility": self._toggleVisibility,
@@ -83,13 +79,21 @@ class CorrectPanel:
         """Gives the mouse back, to whatever it did before."""
         self._tool.end()
         self._showTool()
-        if self._context.ui.editor.mrmlSegmentEditorNode() is not None:
-            self._context.ui.editor.setActiveEffectByName("")
+        self._editor.stop()
+
+    def hold(self) -> None:
+        """A scene is being read, or many nodes come and go: what Slicer's widgets select is nobody's choice."""
+        self._editor.hold()
+
+    def release(self) -> None:
+        """The batch is over, for Slicer's widgets too."""
+        self._editor.release()
 
     def close(self) -> None:
         """The panel is going away."""
         self._clicks.remove()
         self._listener.listen()
+        self._editor.close()
         self._brush.watch(None)
         self._ahead.watch(None)
 
@@ -106,6 +110,7 @@ class CorrectPanel:
             context.say(str(error))
             return
         self._showClicks()
+        self._steps.update()
         if context.logic.actions.inStep(*target):
             context.say(_("Saved work restored. Segment: {volume}").format(volume=context.volumeInWords(target)))
         else:  # saved before the last step was noted, or painted elsewhere since
@@ -115,9 +120,7 @@ class CorrectPanel:
         """Shows the settings in the scene."""
         ui, parameters = self._context.ui, self._context.parameters
         box, overlap = parameters.box, parameters.overlap
-        ui.editor.setMRMLSegmentEditorNode(_editorNode())
-        # What others lose to a stroke goes the panel's way, which spares completed segments and can be undone.
-        ui.editor.mrmlSegmentEditorNode().SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteNone)
+        self._editor.update()
         self._showTarget()
         ui.boxSelector.setCurrentNode(box)
         self._ahead.watch(box)
@@ -125,12 +128,14 @@ class CorrectPanel:
         ui.overlapSelector.setCurrentIndex(ui.overlapSelector.findData(overlap.value))
         self._context.logic.settings.overlap = overlap.value
         self._showTool()
+        self._steps.update()
 
     def _connect(self) -> None:
         ui = self._context.ui
         ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegmentation)
         ui.segmentsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._onSelected)
-        ui.editor.connect("currentSegmentIDChanged(QString)", self._onEditorSegment)
+        for selector in (ui.ctSelector, ui.petSelector, ui.mrSelector):
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._editor.show())
         ui.newSegmentButton.connect("clicked(bool)", self._onNewSegment)
         ui.positiveButton.connect("clicked(bool)", lambda on: self._onTool(True, on))
         ui.negativeButton.connect("clicked(bool)", lambda on: self._onTool(False, on))
@@ -159,12 +164,6 @@ class CorrectPanel:
         node, selected = table.segmentationNode(), list(table.selectedSegmentIDs())
         if node is not None and node is self._context.parameters.segmentation and selected:
             self._context.setTarget(node, selected[0])
-
-    def _onEditorSegment(self, segmentId: str) -> None:
-        """Another segment was selected in the list of the Segment Editor."""
-        node = self._context.ui.editor.segmentationNode()
-        if segmentId and not self._showing and node is not None and node is self._context.parameters.segmentation:
-            self._context.setTarget(node, segmentId)
 
     def _onRemoved(self, _segmentation: vtk.vtkObject) -> None:
         # The segment is still there in this event.
@@ -207,31 +206,18 @@ class CorrectPanel:
         self._showTool()
 
     def _showTarget(self) -> None:
-        self._showing = True
-        try:
-            self._tellTarget()
-        finally:
-            self._showing = False
-        self._showClicks()
-
-    def _tellTarget(self) -> None:
         ui, parameters = self._context.ui, self._context.parameters
         node, segmentId = parameters.segmentation, parameters.segmentId
         ui.segmentationSelector.setCurrentNode(node)
         ui.segmentsTable.setSegmentationNode(node)
         ui.segmentsTable.setSelectedSegmentIDs([segmentId] if segmentId else [])
-        ui.editor.setSegmentationNode(node)
+        self._editor.show()
         self._brush.watch(node)
         if node is None:
             self._listener.listen()
         else:
             self._listener.listen((node.GetSegmentation(), slicer.vtkSegmentation.SegmentRemoved, self._onRemoved))
-        target = self._context.target()
-        if target is not None:
-            inputs = self._context.logic.actions.inputs(*target)
-            volume = next((each.node for each in inputs.values()), None)
-            ui.editor.setSourceVolumeNode(volume)
-            ui.editor.setCurrentSegmentID(segmentId)
+        self._showClicks()
 
     def _selectNext(self) -> None:
         node = self._context.parameters.segmentation
@@ -246,7 +232,14 @@ class CorrectPanel:
         if display is not None:
             display.SetSegmentVisibility(target[1], not display.GetSegmentVisibility(target[1]))
 
-    # Clicks
+    # Tools
+
+    def _toggleEffect(self, effect: str) -> None:
+        """Takes up Slicer's brush, or puts it down; a segment to paint on is made where there is none."""
+        if self._context.target() is None:
+            self._onNewSegment()
+        self._context.ui.brushSection.collapsed = False
+        self._editor.toggle(effect)
 
     def _onTool(self, positive: bool, on: bool) -> None:
         if on and self._context.target() is None:
@@ -264,9 +257,15 @@ class CorrectPanel:
 
     def _onPlaced(self, ras: tuple[float, float, float], positive: bool) -> None:
         target = self._context.target()
-        if target is not None and self._opening.opened(target):
+        if target is not None and self._opened(target):
             words = _("Added. Segment now:") if positive else _("Removed. Segment now:")
             self._context.edit(self._context.logic.actions.click(*target, ras, positive), words)
+
+    def _opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
+        """Sees to it that a segment has a session, which Slicer's tools go on with, too; whether it has."""
+        opened = self._opening.opened(target)
+        self._editor.show()
+        return opened
 
     def _showClicks(self) -> None:
         target = self._context.target()
@@ -311,7 +310,7 @@ class CorrectPanel:
         if context.target() is None:
             self._addSegment()
         target = context.target()
-        if target is not None and self._opening.opened(target):
+        if target is not None and self._opened(target):
             context.edit(context.logic.actions.box(*target, roi), _("Segmented in the box. Segment now:"))
 
     def _act(self, name: str, words: str, nothing: str = "") -> None:
@@ -319,7 +318,7 @@ class CorrectPanel:
         if target is None:
             self._context.say(_("Select a segment first."))
             return
-        if self._opening.opened(target):
+        if self._opened(target):
             self._context.edit(getattr(self._context.logic.actions, name)(*target), words, nothing)
 
     def _onOverlap(self, index: int) -> None:
@@ -329,22 +328,3 @@ class CorrectPanel:
 
     def _onStrokesGuide(self, guide: bool) -> None:
         self._context.parameters.strokesGuide = guide
-
-    def _effect(self) -> str:
-        """The tool of the Segment Editor that is at work; empty for none."""
-        node = self._context.ui.editor.mrmlSegmentEditorNode()
-        return (node.GetActiveEffectName() or "") if node is not None else ""
-
-    def _beforeEdit(self, node: slicer.vtkMRMLSegmentationNode) -> None:
-        editor = self._context.ui.editor
-        if editor.segmentationNode() is node:
-            editor.saveStateForUndo()
-
-
-def _editorNode() -> slicer.vtkMRMLSegmentEditorNode:
-    node = slicer.mrmlScene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
-    if node is None:
-        node = slicer.vtkMRMLSegmentEditorNode()
-        node.SetSingletonTag(EDITOR_TAG)
-        node = slicer.mrmlScene.AddNode(node)
-    return node

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import slicer
 
 from TumorSegSlicer.overlays import isOverlay
@@ -37,6 +40,16 @@ class Foreground:
             composite.SetForegroundVolumeID(volume.GetID() if there else None)
             composite.SetForegroundOpacity(opacity)
         self._former = {}
+
+
+@contextmanager
+def labelLayersKept() -> Iterator[None]:
+    """Gives the views back the label maps that are taken out of them meanwhile, as Slicer's Segment Editor does."""
+    shown = {composite: composite.GetLabelVolumeID() for composite in _composites()}
+    yield
+    for composite, volumeId in shown.items():
+        if volumeId and not composite.GetLabelVolumeID():
+            composite.SetLabelVolumeID(volumeId)
 
 
 def _composites() -> list[slicer.vtkMRMLSliceCompositeNode]:

@@ -30,7 +30,6 @@ class Settings:
         device, precision: as for :func:`TumorSegLib.load_engine`.
         overlap: ``allow`` (other segments keep their voxels and may share them), ``overwrite visible`` or
             ``overwrite all`` (they lose them); segments marked as completed never lose any.
-        beforeEdit: called with the segmentation before voxels of it change, e.g. to save a state for the editor's undo.
         notice: called with what the user should know, in words, although the action goes on.
     """
 
@@ -41,7 +40,6 @@ class Settings:
     device: str = "auto"
     precision: str = "auto"
     overlap: str = "allow"
-    beforeEdit: Callable[[slicer.vtkMRMLSegmentationNode], None] = _ignore
     notice: Callable[[str], None] = _ignore
 
     def engine(self, kind: str) -> Any:

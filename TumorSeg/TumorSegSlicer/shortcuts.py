@@ -7,14 +7,18 @@ from collections.abc import Callable, Mapping
 import qt
 from slicer.i18n import tr as _
 
-#: Action to its key. With Shift, since the slice views take single letters for themselves.
+#: Action to its keys. None with Shift alone: while it is held, a mouse that moves over a view scrolls all others. A
+#: letter goes to a text field first, as Qt asks the widget that has the focus before it looks for shortcuts.
 KEYS = {
-    "positive": "Shift+T",
-    "negative": "Shift+B",
-    "undo": "Ctrl+Z",
-    "redo": "Ctrl+Y",
-    "visibility": "Shift+V",
-    "next": "Shift+N",
+    "positive": ("T",),
+    "negative": ("N",),
+    "box": ("B",),
+    "paint": ("P",),
+    "erase": ("E",),
+    "undo": ("Ctrl+Z",),
+    "redo": ("Ctrl+Y", "Ctrl+Shift+Z"),  # of Windows, and of macOS and Linux; Ctrl is the command key of macOS
+    "visibility": ("H",),
+    "next": ("S",),
 }
 
 
@@ -23,11 +27,19 @@ def words() -> dict[str, str]:
     return {
         "positive": _("tumour here"),
         "negative": _("not tumour here"),
+        "box": _("draw a box"),
+        "paint": _("paint"),
+        "erase": _("erase"),
         "undo": _("undo"),
         "redo": _("redo"),
         "visibility": _("show or hide the segment"),
         "next": _("next segment"),
     }
+
+
+def keysInWords() -> str:
+    """All keys and what they do, in one line."""
+    return ", ".join(f"{_(' or ').join(KEYS[name])} {text}" for name, text in words().items())
 
 
 class Shortcuts:
@@ -40,9 +52,11 @@ class Shortcuts:
         """Lets keys do what is said for each of :data:`KEYS`."""
         self.remove()
         for name, action in actions.items():
-            shortcut = qt.QShortcut(qt.QKeySequence(KEYS[name]), window)
-            shortcut.connect("activated()", action)
-            self._made.append(shortcut)
+            for keys in KEYS[name]:
+                shortcut = qt.QShortcut(qt.QKeySequence(keys), window)
+                shortcut.setAutoRepeat(False)
+                shortcut.connect("activated()", action)
+                self._made.append(shortcut)
 
     def remove(self) -> None:
         """Gives the keys back."""

@@ -1,12 +1,12 @@
 """Stand-ins for Slicer's own widgets, over the real nodes of the scene.
 
 The real ones have more behaviour; what counts here is what a panel relies on, and that nothing helps it along: a node
-selector has no node until the user or the module chooses one.
+selector that offers None has no node until the user or the module chooses one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import shiboken6
@@ -70,17 +70,24 @@ class Observing(qMRMLWidget):
         super().__init__(parent)
         self._observed: list[tuple[Any, int]] = []
 
-    def _observe(self, *pairs: tuple[Any, Any]) -> None:
-        """Follows these pairs of object and event, and no others any more."""
+    def _observe(self, *followed: tuple[Any, ...]) -> None:
+        """Follows these, and no others any more: an object, its event and, if not ``_update``, what is called then."""
         for obj, tag in self._observed:
             obj.RemoveObserver(tag)
-        self._observed = [(obj, obj.AddObserver(event, self._event)) for obj, event in pairs if obj]
+        self._observed = [
+            (obj, obj.AddObserver(event, self._hearing(*function))) for obj, event, *function in followed if obj
+        ]
 
-    def _event(self, caller: Any, event: str) -> None:
-        if shiboken6.isValid(self):
-            self._update()
-        else:
-            self._observe()
+    def _hearing(self, function: Callable[[], None] | None = None) -> Callable[[Any, str], None]:
+        def hear(_caller: Any, _event: str) -> None:
+            if not shiboken6.isValid(self):
+                self._observe()
+            elif function is None:
+                self._update()
+            else:
+                function()
+
+        return hear
 
     def _update(self) -> None:
         """Shows what the observed object holds now."""
@@ -108,7 +115,11 @@ class _NodeFilter:
 
 @stand_in
 class qMRMLNodeComboBox(Observing):
-    """Chooses a node of the scene by its type; starts with none, and has none again when its node is removed."""
+    """Chooses a node of the scene by its type.
+
+    With None on offer it starts so, and has none again when its node is removed. Without, as in Slicer, it takes the
+    first node that comes by itself, and another one in place of one that is removed.
+    """
 
     SIGNATURES: ClassVar = {
         "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
@@ -135,6 +146,7 @@ class qMRMLNodeComboBox(Observing):
         self._none_enabled = self._show_hidden = False
         self._show_children, self._none_text = True, "None"
         self._announced = ""
+        self._offered: list[str] = []
         self._filter = _NodeFilter(self)
         self._combo.activated.connect(self._activated)
 
@@ -170,12 +182,16 @@ class qMRMLNodeComboBox(Observing):
         return all(have is not None and value in (None, have) for have, value in found)
 
     def _update(self) -> None:
-        current = self.currentNodeID
+        current, before = self.currentNodeID, self._offered
+        nodes = {node.GetID(): node.GetName() for node in self._nodes()}
+        self._offered = list(nodes)
         self._combo.clear()
         if self._none_enabled:
             self._combo.addItem(self._none_text, "")
-        for node in self._nodes():
-            self._combo.addItem(node.GetName(), node.GetID())
+        for node_id, name in nodes.items():
+            self._combo.addItem(name, node_id)
+        if not self._none_enabled and current not in nodes and (current or not before):
+            current = next(iter(reversed(nodes) if current else nodes), "")
         self.setCurrentNodeID(current)
 
     def nodeCount(self) -> int:
