@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -198,6 +199,25 @@ def test_nothing_marked_is_no_promise(desk: Desk) -> None:
     assert not desk.find().any()
     assert "sts-auto marked nothing, which does not mean that there is no tumour. Press 'Tumour here'" in desk.status
     assert desk.host.dialogs.shown == []
+
+
+@pytest.mark.parametrize("kind", ["auto", "clicks"])
+def test_what_an_engine_has_to_say_is_told_with_its_answer(desk: Desk, kind: str) -> None:
+    note = "There was not enough memory on cuda:0 for it: it ran on the CPU, slower."
+    engine, method = desk.engines.engines[kind], {"auto": "segment", "clicks": "refine"}[kind]
+    plain = getattr(engine, method)
+
+    def noted(*given: Any, **named: Any) -> Any:
+        answer = plain(*given, **named)
+        return replace(answer, info={**answer.info, "notes": [note]})
+
+    setattr(engine, method, noted)
+    desk.find()
+    assert (note in desk.status) is (kind == "auto")
+    assert "Marked" in desk.status
+    desk.widget.panel.correct._onPlaced(desk.ras(5, 5, 5), True)
+    desk.wait()
+    assert (note in desk.status) is (kind == "clicks")
 
 
 # What is chosen is shown

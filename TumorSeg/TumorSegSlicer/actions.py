@@ -170,6 +170,7 @@ class Actions:
         engine = self.settings.engine("clicks") if guides else None
         bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
         edit = yield loading(engine, lambda _progress, cancel: strokes.takeOver(session, painted, guides, cancel))
+        self._tellNotes(edit)
         losers = self.settings.losers(node, segmentId)
         if edit.info or losers:
             lost = self._write(node, segmentId, edit, losers, session.undo)
@@ -287,10 +288,16 @@ class Actions:
         task = plan(session)
         yield from self.takeOver(node, segmentId)
         edit = yield task
+        self._tellNotes(edit)
         losers = self.settings.losers(node, segmentId)
         lost = self._write(node, segmentId, edit, losers, session.undo)
         self._losses.add(node, segmentId, edit, lost)
         return edit
+
+    def _tellNotes(self, edit: Edit) -> None:
+        """Passes on what an engine has to say, such as that it had to leave the graphics card."""
+        for note in edit.info.get("notes", ()):
+            self.settings.notice(note)
 
     def _write(
         self,

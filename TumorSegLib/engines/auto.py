@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from TumorSegLib.engines.device import Runtime, placed
+from TumorSegLib.engines.device import Runtime, describe, placed
 from TumorSegLib.engines.networks import FIXED_SIZE
 from TumorSegLib.engines.sliding_window import Hooks, Maps, WindowPlan, predict
 from TumorSegLib.engines.timing import Clock
@@ -78,13 +78,9 @@ class AutoEngine:
             result = _restore(maps, channels.grid, target)
             clock.lap("restore")
         info: dict[str, Any] = {
-            "model": self.spec.name,
-            "version": self.spec.version,
-            "weights_sha256": self.spec.weights_sha256,
+            **describe(self.spec, self._runtime, self._wanted),
             "roles": list(images),
             "resampled_roles": list(channels.resampled),
-            "device": self._runtime.name,
-            "precision": self._runtime.precision,
             "threads": torch.get_num_threads(),
             "network_spacing_mm": list(channels.grid.spacing),
             "window": list(plan.size),

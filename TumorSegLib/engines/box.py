@@ -102,7 +102,7 @@ class BoxEngine:
     @property
     def info(self) -> dict[str, Any]:
         """JSON-ready: model, version, checksum of the weights, device and precision."""
-        return describe(self.spec, self.model.runtime)
+        return describe(self.spec, self.model.runtime, self.model.wanted)
 
     def prepare(self, images: Images, options: BoxOptions | None = None) -> Slices:
         """Windows the image that is to be shown, on the grid of the first; slices are embedded when needed.

@@ -93,7 +93,7 @@ class ClickEngine:
     @property
     def info(self) -> dict[str, Any]:
         """JSON-ready: model, version, checksum of the weights, device and precision."""
-        return describe(self.spec, self._runtime)
+        return describe(self.spec, self._runtime, self._wanted)
 
     def prepare(self, images: Images) -> Prepared:
         """Resamples and normalises the images of a case, once for all its clicks.

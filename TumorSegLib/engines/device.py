@@ -46,15 +46,21 @@ class Runtime:
         return str(self.dtype).removeprefix("torch.")
 
 
-def describe(spec: ModelSpec, runtime: Runtime) -> dict[str, Any]:
-    """What made a result, JSON-ready: model, version, checksum of the weights, device and precision."""
-    return {
+def describe(spec: ModelSpec, runtime: Runtime, wanted: Runtime) -> dict[str, Any]:
+    """What made a result, JSON-ready: model, version, checksum of the weights, device and precision.
+
+    Where it was not the device that was wanted, ``notes`` say so, since everything takes much longer then.
+    """
+    info: dict[str, Any] = {
         "model": spec.name,
         "version": spec.version,
         "weights_sha256": spec.weights_sha256,
         "device": runtime.name,
         "precision": runtime.precision,
     }
+    if runtime.device != wanted.device:
+        info["notes"] = [f"There was not enough memory on {wanted.name} for {spec.name}: it ran on the CPU, slower."]
+    return info
 
 
 def placed(network: nn.Module, runtime: Runtime) -> nn.Module:

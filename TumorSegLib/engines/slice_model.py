@@ -89,6 +89,7 @@ class SliceModel:
 
     Attributes:
         runtime: where it computes now.
+        wanted: where it was made to compute.
         image_size: edge of the network's input in pixels.
     """
 
@@ -97,7 +98,7 @@ class SliceModel:
         if pixels not in PIXELS:
             raise ModelError(f"model {spec.name!r}: pixels {pixels!r} is not one of {', '.join(PIXELS)}")
         self._pixels = PIXELS[pixels]
-        self._name, self._network, self._wanted = spec.name, network.eval(), runtime
+        self._name, self._network, self.wanted = spec.name, network.eval(), runtime
         self.image_size = network.image_size
         self.runtime, self._batch = ON_CPU, BATCH
         self._place(runtime)
@@ -105,9 +106,9 @@ class SliceModel:
     def return_to_device(self) -> None:
         """Ends what a lack of memory led to: back to the device it was made for, unless that is still full."""
         self._batch = BATCH
-        if self.runtime != self._wanted:
+        if self.runtime != self.wanted:
             with suppress(ResourceError):
-                self._place(self._wanted)
+                self._place(self.wanted)
 
     def embedded(
         self, kept: Embeddings, view: View, array: npt.NDArray[np.float32], numbers: Sequence[int], work: Work

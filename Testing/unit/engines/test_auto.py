@@ -308,6 +308,7 @@ def test_a_device_without_memory_hands_this_case_to_the_cpu_and_gets_the_next():
     for _ in range(2):
         result = runner.segment(image)
         assert (result.info["device"], result.info["precision"]) == ("cpu", "float32")
+        assert result.info["notes"] == ["There was not enough memory on meta for tiny: it ran on the CPU, slower."]
         assert wrong(result, image["ct"]) == 0
     assert devices == ["meta", "cpu"] * 2
 

@@ -96,6 +96,7 @@ def test_a_card_without_memory_hands_the_case_to_the_cpu_and_gets_the_next(promp
         with pytest.warns(UserWarning, match="not enough memory on meta for 'bright': it goes on on the CPU"):
             answer = engine.segment(prepared, prompt)
         assert (answer.info["device"], answer.info["precision"]) == ("cpu", "float32")
+        assert answer.info["notes"] == ["There was not enough memory on meta for bright: it ran on the CPU, slower."]
         assert answer.box == wanted.box
         assert np.array_equal(answer.probability, wanted.probability)
         assert network.on("meta", "encode") == ([BATCH, 1] if prompt is VOLUME else [1, 1])
@@ -121,7 +122,9 @@ def test_a_card_with_little_memory_looks_at_one_slice_at_a_time() -> None:
 def test_a_card_with_memory_looks_at_several_slices_at_a_time() -> None:
     network = Cramped(BATCH, BATCH)
     engine = on_card(network)
-    assert engine.segment(engine.prepare(IMAGES), VOLUME).info["device"] == "meta"
+    info = engine.segment(engine.prepare(IMAGES), VOLUME).info
+    assert info["device"] == "meta"
+    assert "notes" not in info
     assert network.on("meta", "encode") == network.on("meta", "decode") == [4, 4, 4, 4, 4, 2]
 
 
