@@ -11,6 +11,8 @@ from pathlib import Path
 
 from TumorSegLib.errors import WriteError
 
+# Temporary files and folders that are being written.
+_unfinished: set[Path] = set()
 LONGEST_SUFFIX = 12  # of those in use, .safetensors is
 
 
@@ -26,6 +28,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     temporary = target.parent / f".{uuid.uuid4().hex[:8]}{_suffixes(target)}"
+    _unfinished.add(temporary)
     try:
         if not target.parent.is_dir():
             raise WriteError(f"{target}: cannot be written, the folder {target.parent} does not exist")
@@ -37,10 +40,21 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except OSError as error:
         raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary, ignore_errors=True)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
+        _unfinished.discard(temporary)
+
+
+def remove_unfinished() -> None:
+    """Removes what is only half written; for a process that is about to end without tidying up."""
+    for temporary in list(_unfinished):
+        _remove(temporary)
+
+
+def _remove(temporary: Path) -> None:
+    if temporary.is_dir():
+        shutil.rmtree(temporary, ignore_errors=True)
+    else:
+        temporary.unlink(missing_ok=True)
 
 
 def _suffixes(path: Path) -> str:

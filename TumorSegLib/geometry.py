@@ -185,7 +185,7 @@ class Grid:
         """Same shape, and no corner farther than 1 % of the finest voxel edge from its counterpart."""
         if not isinstance(other, Grid):
             return NotImplemented
-        return self.shape == other.shape and self._farthest_corner(other) <= self._tolerance(other)
+        return self.shape == other.shape and self.corner_distance(other) <= self._tolerance(other)
 
     def difference(self, other: Grid) -> str:
         """What makes another grid a different one, in words that go on after "the two grids differ: "."""
@@ -202,10 +202,11 @@ class Grid:
         cosine = (self.direction * other.direction).sum(axis=0).min()
         if cosine < 1 - 1e-9:
             parts.append(f"axes turned by up to {math.degrees(math.acos(max(cosine, -1.0))):.3g} degrees")
-        parts.append(f"corners up to {self._farthest_corner(other):.3g} mm apart")
+        parts.append(f"corners up to {self.corner_distance(other):.3g} mm apart")
         return f"{', '.join(parts)}; {self._tolerance(other):.2g} mm are allowed"
 
-    def _farthest_corner(self, other: Grid) -> float:
+    def corner_distance(self, other: Grid) -> float:
+        """How far the outer corner that lies farthest from its counterpart on another grid is from it, mm."""
         return float(np.linalg.norm(self.corners_ras() - other.corners_ras(), axis=1).max())
 
     def _tolerance(self, other: Grid) -> float:

@@ -27,6 +27,8 @@ BONE_HU = 200.0
 # Bone and contrast medium fill at most 0.51 of such a crop of 32^3 voxels; smaller ones can lie within a bone.
 LARGEST_BONE_SHARE = 0.6
 SMALL, LARGE = 30_000, 200_000
+# A phantom of so many tissues without noise is no picture.
+FEW_VALUES = 16
 # The largest value of 12-bit CT; metal alone goes beyond.
 DENSEST_HU = 3071.0
 
@@ -58,8 +60,8 @@ def _suspicions(values: npt.NDArray[np.float32], low: float, high: float) -> Ite
     # Noise alone spans more than 20 HU; a phantom without noise has whole numbers.
     if high - low <= 3 or (high - low < 20 and (values % 1).any()):
         yield f"{span}: probably scaled to a range such as 0 to 1"
-    at_limits = share(low, low) >= 0.01 or (high == 255 and share(high, high) >= 0.001)
-    if low >= 0 and 128 <= high <= 255 and at_limits:
+    at_limits = share(0, 0) >= 0.01 or share(255, 255) >= 0.001
+    if low >= 0 and 128 <= high <= 255 and at_limits and np.unique(values).size > FEW_VALUES:
         yield f"{span}, many of them at the limits: probably grey levels of a window, 0 to 255"
     if share(DENSEST_HU, np.inf) > 0.5:
         yield f"half of its voxels are above {DENSEST_HU:g}: probably stored values without their intercept"

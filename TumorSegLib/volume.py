@@ -80,8 +80,10 @@ class Mask:
             with np.errstate(invalid="ignore"):  # NaN and values out of range are found by the comparison
                 labels = array.astype(np.uint8)
             if not np.array_equal(labels, array):
+                where = tuple(int(n) for n in np.argwhere(labels != array)[0])
                 raise ArgumentError(
-                    f"mask values must be whole numbers from 0 to 255, got {array.min()} to {array.max()}"
+                    f"mask values must be whole numbers from 0 to 255, got {array.min()} to {array.max()}, and"
+                    f" {array[where]} at ijk {where[::-1]}"
                 )
             array = labels
         object.__setattr__(self, "array", _read_only(array, self.grid, "mask"))

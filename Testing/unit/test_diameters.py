@@ -14,11 +14,11 @@ from scipy.spatial.distance import pdist
 from skimage.measure import find_contours, marching_cubes
 
 from Testing.fakes import rotation
+from Testing.unit.volume_cases import image_from_array
 from TumorSegLib import diameters
 from TumorSegLib.diameters import AxialDiameters, Line, axial_axis, axial_diameters, maximum_diameter
 from TumorSegLib.geometry import Grid
 from TumorSegLib.volume import Mask
-from TumorSegLib.volume_io import image_from_array
 
 
 def mask_of(array: np.ndarray, spacing: tuple[float, ...] = (1.0, 1.0, 1.0), **grid: object) -> Mask:

@@ -15,12 +15,12 @@ from scipy import ndimage
 
 import TumorSegLib as ts
 from Testing.fakes import noise_volume, rotation
+from Testing.unit.volume_cases import image_from_array
 from TumorSegLib.diameters import axial_diameters, maximum_diameter
 from TumorSegLib.errors import GeometryError
 from TumorSegLib.geometry import FloatArray, Grid
 from TumorSegLib.measurements import PEAK_RADIUS_MM, Uptake, measure
 from TumorSegLib.volume import Images, Mask, Volume
-from TumorSegLib.volume_io import image_from_array
 
 GRID = Grid.from_spacing((16, 20, 24), (2.0, 2.5, 3.0), (-10, 5, 7), rotation((0.2, -0.1, 0.4)))
 

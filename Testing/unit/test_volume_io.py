@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from Testing.unit.volume_cases import GRID, KINDS, mask, volume
+from Testing.unit.volume_cases import GRID, KINDS, image_from_array, mask, volume
 from TumorSegLib.errors import (
     ArgumentError,
     ReadError,
@@ -22,7 +22,7 @@ from TumorSegLib.errors import (
 )
 from TumorSegLib.geometry import Grid
 from TumorSegLib.volume import Mask, Volume
-from TumorSegLib.volume_io import grid_from_image, image_from_array, read_mask, read_volume, write_mask, write_volume
+from TumorSegLib.volume_io import grid_from_image, read_mask, read_volume, write_mask, write_volume
 
 
 def header(path: Path) -> dict[str, str]:
@@ -72,7 +72,7 @@ def test_headers_with_their_voxels_in_a_second_file(tmp_path: Path, suffix: str,
 def test_number_types_without_a_file_format_are_widened(tmp_path: Path, kind: str, stored: str) -> None:
     array = (np.arange(210).reshape(GRID.shape) % 2).astype(kind)
     write_volume(Volume(GRID, array), tmp_path / "a.nii.gz")
-    back = read_volume(tmp_path / "a.nii.gz")
+    back = read_volume(tmp_path / "a.nii.gz", "image")
     assert back.array.dtype == stored
     assert np.array_equal(back.array, array)
 
