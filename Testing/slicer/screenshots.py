@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,9 +76,24 @@ def take(host: Host, folder: Path, **phantom: Any) -> tuple[Path, Path]:
         host.screenshot(folder / WINDOW)
     desk.ui.inputsSection.collapsed = False
     host.window.resize(*PANEL_SIZE)
-    host.screenshot(folder / PANEL, desk.widget.parent)
+    with unrolled(desk):
+        host.screenshot(folder / PANEL, desk.widget.parent)
     host.window.resize(size)
     return folder / WINDOW, folder / PANEL
+
+
+@contextmanager
+def unrolled(desk: Desk) -> Iterator[None]:
+    """The panel as high as all that is in it, so that nothing is scrolled."""
+    area = desk.ui.sectionsArea
+    least, bar = area.minimumHeight, area.verticalScrollBar()
+    desk.host.process_events()
+    while bar.maximum > 0:
+        area.setMinimumHeight(area.height + bar.maximum)
+        desk.host.wait_until(lambda: desk.widget.parent.height > area.minimumHeight, "the panel to be as high")
+        desk.host.process_events()
+    yield
+    area.setMinimumHeight(least)
 
 
 def give_panel_its_width(host: Host) -> None:

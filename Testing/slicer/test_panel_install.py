@@ -124,3 +124,10 @@ def test_status_progress_and_cancel_are_in_sight_wherever_one_works(desk: Desk) 
             widget = getattr(desk.ui, name)
             assert widget.visibleRegion().boundingRect().height() == widget.height, (name, position)
     assert desk.ui.sectionsArea.verticalScrollBar().maximum > 0  # there was something to scroll
+
+
+def test_nothing_of_the_panel_is_cut_at_its_right(desk: Desk) -> None:
+    desk.host.packaging.missing.clear()
+    desk.host.window.show()
+    desk.host.process_events()
+    assert desk.ui.sectionsArea.horizontalScrollBar().maximum == 0
