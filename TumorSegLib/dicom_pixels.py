@@ -52,7 +52,8 @@ def check_pixels(series: Series) -> None:
 
     Raises:
         ReadError: pixel data shorter than the tags say; a rescale slope that is missing (PET, or some slices), zero or
-            infinite; a look-up table instead of it; CT values that are no Hounsfield units by RescaleType.
+            infinite; a look-up table instead of it; stored values that do not begin at the lowest bit; CT values that
+            are no Hounsfield units by RescaleType.
     """
     for one in series.slices:
         if one.fault:
@@ -62,6 +63,11 @@ def check_pixels(series: Series) -> None:
         kind = str(one.tags.get("RescaleType") or "").upper()
         if series.modality == "CT" and kind in NOT_HU:
             raise ReadError(f"{one.path}: RescaleType (0028,1054) is {kind}; a CT in HU is needed")
+        stored, high = one.tags.get("BitsStored"), one.tags.get("HighBit")
+        if None not in (stored, high) and high != stored - 1:
+            raise ReadError(
+                f"{one.path}: HighBit (0028,0102) is {high} with {stored} bits stored; {stored - 1} is needed"
+            )
         if one.tags.get("ModalityLUTSequence"):
             raise ReadError(f"{one.path}: a ModalityLUTSequence (0028,3000) gives the values; RescaleSlope is needed")
 

@@ -74,7 +74,8 @@ def corrected_to(slices: Sequence[Dataset], half_life: float) -> tuple[datetime,
         SuvError: tags are missing or contradict each other, so that the moment would have to be guessed.
     """
     series = date_and_time(slices[0], "SeriesDate", "SeriesTime")
-    frames = _first_to_last(acquired(slices, half_life))
+    stated = acquired(slices, half_life)
+    frames = _first_to_last(stated)
     if not frames:
         raise SuvError(
             f"no slice states AcquisitionTime {tag('AcquisitionTime')}; without it SeriesTime {tag('SeriesTime')}"
@@ -82,10 +83,12 @@ def corrected_to(slices: Sequence[Dataset], half_life: float) -> tuple[datetime,
         )
     scanner = private_text(slices[0], GE, 0x0D)
     if scanner:
-        stated = moment(scanner, "GE scan date and time (0009,100d)")[0]
-        return _by_scanner(stated, series, frames, slices[0], half_life)
+        scan = moment(scanner, "GE scan date and time (0009,100d)")[0]
+        return _by_scanner(scan, series, frames, slices[0], half_life)
     if series <= frames[0].start + _tolerance(half_life):
-        return _by_series(series, frames, slices[0], half_life)
+        # GE may give all frames the time of the series, also where the first ones are left out; so do others, it shows.
+        of_series = len(frames) < len(stated) or _is_made_by(slices[0], "GE")
+        return _by_series(series, frames, slices[0], half_life, of_series)
     implied = _implied(frames, slices[0], half_life)
     return implied, (
         f"the series time {series} is later than the acquisition at {frames[0].start}; the decay was corrected to"
@@ -223,8 +226,13 @@ def _by_scanner(
     return stated, "" if same else f"the decay was corrected to {stated}, the scan date and time of GE (0009,100d)"
 
 
-def _by_series(series: datetime, frames: list[Frame], dataset: Dataset, half_life: float) -> tuple[datetime, str]:
-    """The series time, unless the first frame says that it is not the moment sought."""
+def _by_series(
+    series: datetime, frames: list[Frame], dataset: Dataset, half_life: float, of_series: bool
+) -> tuple[datetime, str]:
+    """The series time, unless the first frame says that it is not the moment sought.
+
+    Where the acquisition time is one ``of_series``, and not of the frame, a later frame can say nothing against it.
+    """
     tolerance = _tolerance(half_life)
     first = frames[0]
     accounts = _accounts(first, dataset)
@@ -234,11 +242,8 @@ def _by_series(series: datetime, frames: list[Frame], dataset: Dataset, half_lif
     sure = first.day != "beside" and first.start - series <= LONGEST_SCAN
     if not accounts and sure:
         return series, ""
-    if sure and _is_made_by(dataset, "GE") and abs(first.start - series) <= tolerance:
-        return (
-            series,
-            "",
-        )  # GE may give all frames the acquisition time of the series, also where the first are left out
+    if sure and of_series and abs(first.start - series) <= tolerance:
+        return series, ""
     if accounts and first.decay is not None and _is_made_by(dataset, "SIEMENS"):
         implied = _implied(frames, dataset, half_life)
         return implied, (

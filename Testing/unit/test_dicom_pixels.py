@@ -188,6 +188,7 @@ def test_one_slice_lifted_above_zero_is_scaled_as_the_others_are(tmp_path: Path)
         ({"RescaleSlope": None}, r"RescaleSlope .0028,1053. is missing, but other slices have it"),
         ({"RescaleIntercept": None}, r"RescaleIntercept .0028,1052. is missing, but other slices have it"),
         ({"RescaleSlope": 0}, r"RescaleSlope .0028,1053. is 0; a number other than 0"),
+        ({"BitsStored": 12}, r"HighBit .0028,0102. is 15 with 12 bits stored; 11 is needed"),
         ({"RescaleType": "Z_EFF"}, r"RescaleType .0028,1054. is Z_EFF; a CT in HU"),
         ({"ModalityLUTSequence": [pydicom.Dataset()]}, r"a ModalityLUTSequence .0028,3000. gives the values"),
     ],

@@ -102,6 +102,14 @@ def test_ge_frames_may_all_have_the_time_of_the_series() -> None:
     assert suv_factor(*slices[2:]) == pytest.approx(2 * UNDECAYED, rel=1e-12)  # the first beds are left out
 
 
+def test_frames_with_the_time_of_the_series_are_told_by_their_factors() -> None:
+    times = {"AcquisitionTime": "114948", "Manufacturer": "Philips"}
+    slices = [frame(HALF_LIFE + later, HALF_LIFE, **times) for later in (0, 243, 486)]
+    assert suv_factor(*slices[1:]) == pytest.approx(2 * UNDECAYED, rel=1e-12)
+    with pytest.raises(SuvError, match="do not tell the moment"):  # one bed, or a late window
+        suv_factor(*slices[2:])
+
+
 def test_acquisitions_hours_from_the_series_time_need_more_than_it() -> None:
     with pytest.raises(SuvError, match="lie far apart"):
         suv_factor(pet(SeriesTime="103000", AcquisitionTime="170000"))
