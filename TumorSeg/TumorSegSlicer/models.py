@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from TumorSegSlicer.worker import Cancel, Progress
 
 
+#: In a model's results: figures of patients that no data folder holds, so that no command repeats them.
+UNSEEN = "unseen patients"
+
+
 @dataclass(frozen=True)
 class Listed:
     """A line in the list of models.
@@ -130,13 +134,36 @@ def accuracy(spec: ModelSpec) -> str:
     """
     from TumorSegLib.catalogue import CATALOGUE
 
-    found = max(_measurements(spec.results, frozenset(spec.roles), ()), key=lambda each: len(each.roles), default=None)
+    repeatable = {key: value for key, value in spec.results.items() if key != UNSEEN}
+    found = max(_measurements(repeatable, frozenset(spec.roles), ()), key=lambda each: len(each.roles), default=None)
     if found is not None:
-        return found.words
+        return f"{found.words}; {unseen(spec)}"
     published = CATALOGUE.get(spec.name)
     if spec.results or (published is not None and published.measured):
         return _("accuracy: see its model card")
     return _("accuracy not measured")
+
+
+def unseen(spec: ModelSpec) -> str:
+    """How a model did on patients with whom nobody trained, tuned or chose anything, who tell what users can expect."""
+    try:
+        return _unseenFigures(spec.results[UNSEEN])
+    except (KeyError, TypeError, ValueError, AttributeError):  # not noted, or not as those of the models that ship
+        return _("expect less on your own patients")
+
+
+def _unseenFigures(noted: Mapping[str, Any]) -> str:
+    figures = []
+    if "dice" in noted:
+        words = _("median {median:.2f}, worst {min:.2f}")
+        figures.append(words.format(**noted["dice"]))
+    for count, dice in noted.get("after_clicks", {}).items():
+        figures.append(_("after {count} clicks {dice:.2f}").format(count=count, dice=dice))
+    for count, dice in noted.get("from_nothing_after_clicks", {}).items():
+        figures.append(_("from nothing after {count} clicks {dice:.2f}").format(count=count, dice=dice))
+    words = _("unseen patients do worse: {figures} on {cases} cases ({roles})")
+    roles = " + ".join(map(inWords, noted["roles"]))
+    return words.format(figures=", ".join(figures), cases=noted["cases"], roles=roles)
 
 
 @dataclass(frozen=True)
