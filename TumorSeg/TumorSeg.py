@@ -77,7 +77,6 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
-        self.addObserver(scene, scene.StartBatchProcessEvent, self.onBatchStarted)
         self.addObserver(scene, scene.EndBatchProcessEvent, self.onBatchEnded, priority=AFTER_WIDGETS)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
 
@@ -135,16 +134,12 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if not slicer.mrmlScene.IsBatchProcessing():
                 self.onBatchEnded(caller, event)
 
-    def onBatchStarted(self, _caller, _event):
-        """Slicer's own widgets select by themselves at its end."""
-        self.panel.correct.hold()
-
     def onBatchEnded(self, _caller, _event):
         """Slicer's own widgets have taken everything to heart by now, and not before."""
         if self.outdated:
             self.outdated = False
             self.panel.sceneChanged()
-        self.panel.correct.release()
+        self.panel.correct.batchEnded()
 
 
 class TumorSegTest(ScriptedLoadableModuleTest):

@@ -160,7 +160,9 @@ def test_the_surest_is_the_hottest(desk: Desk) -> None:
 # Without a segment
 
 
-def test_what_needs_a_segment_says_so_and_stays_off(desk: Desk) -> None:
+def test_what_needs_a_segment_is_greyed_out_says_so_to_scripts_and_stays_off(desk: Desk) -> None:
+    ui = desk.ui
+    assert not any(widget.enabled for widget in (ui.overlaySelector, ui.nextPlaceButton, ui.surfaceCheckBox))
     lay_over(desk)
     assert desk.status == "Select a segment first."
     assert desk.ui.overlaySelector.currentIndex == 0
@@ -168,6 +170,8 @@ def test_what_needs_a_segment_says_so_and_stays_off(desk: Desk) -> None:
     desk.ui.surfaceCheckBox.checked = True
     assert desk.status == "Select a segment first."
     assert not desk.ui.surfaceCheckBox.checked
+    desk.find()
+    assert all(widget.enabled for widget in (ui.overlaySelector, ui.nextPlaceButton, ui.surfaceCheckBox))
 
 
 # Measurements

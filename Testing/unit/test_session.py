@@ -14,7 +14,7 @@ from TumorSegLib.boxes import NOTHING, bounding_box, slices
 from TumorSegLib.errors import ArgumentError, GeometryError, ModelError, TumorSegError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble
-from TumorSegLib.protocols import Result
+from TumorSegLib.protocols import Refinement, Result
 from TumorSegLib.segments import EMPTY, Overlap
 from TumorSegLib.session import Session
 from TumorSegLib.volume import Mask, Volume
@@ -37,6 +37,31 @@ def test_any_label_of_an_initial_mask_is_tumour_and_no_step() -> None:
     assert np.array_equal(session.mask.array, cube((1, 2, 3)))
     assert np.array_equal(session.probability.array, cube((1, 2, 3)))
     assert not session.can_undo
+
+
+def test_there_is_something_to_reset_once_voxels_or_prompts_are_others() -> None:
+    session = new_session(initial=Mask(GRID, cube((1, 2, 3))))
+    assert not session.can_reset
+    session.add_click(Click((2, 3, 4)))
+    assert session.can_reset
+    session.undo()
+    assert not session.can_reset
+    session.replace_mask(Mask(GRID, cube((0, 0, 0))))
+    assert session.can_reset
+    session.reset()
+    assert (session.can_reset, session.can_undo) == (False, True)
+    session.replace_mask(Mask(GRID, np.maximum(session.mask.array, cube((0, 0, 0)))))
+    assert session.can_reset
+
+
+def test_a_click_that_changed_nothing_can_be_reset() -> None:
+    class Content(BallEngine):
+        def refine(self, prepared: Grid, probability: np.ndarray, *_: Any) -> Refinement:
+            return Refinement(NOTHING, EMPTY)
+
+    session = new_session(clicks=Content())
+    session.add_click(Click((2, 3, 4)))
+    assert (session.mask.array.any(), session.can_reset) == (False, True)
 
 
 def test_the_caller_keeps_no_hold_on_what_a_session_was_given() -> None:

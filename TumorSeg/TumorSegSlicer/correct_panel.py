@@ -81,13 +81,9 @@ class CorrectPanel:
         self._showTool()
         self._editor.stop()
 
-    def hold(self) -> None:
-        """A scene is being read, or many nodes come and go: what Slicer's widgets select is nobody's choice."""
-        self._editor.hold()
-
-    def release(self) -> None:
-        """The batch is over, for Slicer's widgets too."""
-        self._editor.release()
+    def batchEnded(self) -> None:
+        """A scene was read, or many nodes came and went: only now Slicer's tools can hear what is selected."""
+        self._editor.show()
 
     def close(self) -> None:
         """The panel is going away."""
@@ -155,9 +151,14 @@ class CorrectPanel:
         gone = node is None and parameters.segmentId != ""
         if slicer.mrmlScene.IsBatchProcessing() or (node is parameters.segmentation and not gone):
             return
-        segmentation = node.GetSegmentation() if node is not None else None
-        has = segmentation is not None and segmentation.GetNumberOfSegments() > 0
-        self._context.setTarget(node, segmentation.GetNthSegmentID(0) if has else "")
+        self._context.setTarget(node, self._firstSegment(node) if node is not None else "")
+
+    def _firstSegment(self, node: slicer.vtkMRMLSegmentationNode) -> str:
+        """The segment to begin with: one worked on before, or the only one; of many from elsewhere none, or a click
+        would change an organ."""
+        ids = list(node.GetSegmentation().GetSegmentIDs())
+        known = [each for each in ids if self._context.logic.actions.inputs(node, each)]
+        return (known or (ids if len(ids) == 1 else [""]))[0]
 
     def _onSelected(self, *_selections: Any) -> None:
         table = self._context.ui.segmentsTable
@@ -315,10 +316,7 @@ class CorrectPanel:
 
     def _act(self, name: str, words: str, nothing: str = "") -> None:
         target = self._context.target()
-        if target is None:
-            self._context.say(_("Select a segment first."))
-            return
-        if self._opened(target):
+        if target is not None and self._opened(target):
             self._context.edit(getattr(self._context.logic.actions, name)(*target), words, nothing)
 
     def _onOverlap(self, index: int) -> None:

@@ -40,7 +40,7 @@ class EmbeddedEditor:
         """
         self._context, self._opening = context, opening
         self._listener = Listener()
-        self._telling = self._held = False  # the panel tells the editor, not the other way round
+        self._telling = False  # the panel tells the editor, not the other way round
         self._taken = ""  # the tool last heard of
         # Slicer may still be at work, in its own events, on the segment that it has just added and selected.
         self._following, self._beginning = context.alarm(0, self._follow), context.alarm(0, self._begin)
@@ -101,15 +101,6 @@ class EmbeddedEditor:
         if self.effect():
             self._context.ui.editor.setActiveEffectByName("")
 
-    def hold(self) -> None:
-        """Believes nothing that the editor says: a scene is being read, after which it selects by itself."""
-        self._held = True
-
-    def release(self) -> None:
-        """Goes on where :meth:`hold` began, or in the scene that was read."""
-        self._held = False
-        self.show()
-
     def close(self) -> None:
         """The panel is going away."""
         self._listener.listen()
@@ -123,7 +114,7 @@ class EmbeddedEditor:
         return next((each for each in candidates if each is not None and slicer.mrmlScene.IsNodePresent(each)), None)
 
     def _onNode(self, _node: Any) -> None:
-        if self._telling or self._held or slicer.mrmlScene.IsBatchProcessing():
+        if self._telling or slicer.mrmlScene.IsBatchProcessing():
             return
         if self.effect() != self._taken:
             self._taken = self.effect()
@@ -133,7 +124,7 @@ class EmbeddedEditor:
     def _follow(self) -> None:
         """Works on the segment that was selected through the editor."""
         node, parameters = self._context.ui.editor.mrmlSegmentEditorNode(), self._context.parameters
-        if self._held or node is None or node.GetSegmentationNode() is not parameters.segmentation:
+        if node is None or node.GetSegmentationNode() is not parameters.segmentation:
             return
         selected = node.GetSelectedSegmentID() or ""
         if selected and selected != parameters.segmentId and parameters.segmentation is not None:

@@ -1,4 +1,4 @@
-"""Buttons that are greyed out while they would do nothing."""
+"""Controls that are greyed out while they would do nothing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from TumorSegSlicer.context import Context
 
 
 class PossibleSteps:
-    """Undo, Redo, Reset and Measure: each can be pressed as soon as there is something for it to do."""
+    """Undo, Redo, Reset, Measure and what shows a segment: each works as soon as there is something for it to do."""
 
     def __init__(self, context: Context) -> None:
         """Follows the selected segment."""
@@ -21,6 +21,8 @@ class PossibleSteps:
         ui = self._context.ui
         ui.undoButton.enabled, ui.redoButton.enabled, ui.resetButton.enabled = self._steps()
         ui.measureButton.enabled = self._holdsVoxels()
+        selected = self._context.target() is not None
+        ui.overlaySelector.enabled = ui.nextPlaceButton.enabled = ui.surfaceCheckBox.enabled = selected
 
     def _steps(self) -> tuple[bool, bool, bool]:
         """Whether there may be a step to undo, one to redo, and anything to reset."""
