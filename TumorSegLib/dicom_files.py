@@ -23,9 +23,12 @@ from pydicom.uid import UID
 from TumorSegLib.dicom_pixel_data import check_pixel_data
 from TumorSegLib.errors import ReadError
 
-#: What pydicom raises for a value cut off or of the wrong type, when it is first used; and for a file, on reading.
-VALUE_ERRORS = (BytesLengthException, IndexError, TypeError, ValueError)
-FILE_ERRORS = (*VALUE_ERRORS, AttributeError, EOFError, InvalidDicomError, KeyError, OSError, struct.error)
+#: What pydicom raises for a value missing, cut off, or of a wrong or unknown type, when it is first used; and for a
+#: file, on reading.
+VALUE_ERRORS = (AttributeError, BytesLengthException, IndexError, KeyError, NotImplementedError, TypeError, ValueError)
+FILE_ERRORS = (*VALUE_ERRORS, EOFError, InvalidDicomError, OSError, struct.error)
+# What a series is listed by.
+LISTED = ("SeriesInstanceUID", "Modality", "SeriesDescription")
 # Groups that a file without the preamble of PS3.10 begins with: the file's own, or the first of the data set.
 FIRST_GROUPS = (0x0002, 0x0008)
 VALUE_TYPES = frozenset(b"AE AS CS DA DS DT IS LO LT OB OW PN SH SQ ST TM UI UL UN US UT".split())
@@ -161,6 +164,7 @@ def image_slice(path: Path) -> Slice | None:
                 return None
             told = _tells_series(tags)
             fault = _fault(file, tags) if told else ""
+            _ = [tags.get(name) for name in LISTED]  # damaged ones are found here
     except FILE_ERRORS as error:
         raise ReadError(f"{path}: truncated or damaged DICOM file: {error}") from error
     if not told:
@@ -242,5 +246,5 @@ def _height(tags: Dataset) -> float:
     try:
         row, column = np.asarray(tags.ImageOrientationPatient, float).reshape(2, 3)
         return float(np.cross(row, column) @ np.asarray(tags.ImagePositionPatient, float))
-    except (AttributeError, *VALUE_ERRORS):
+    except VALUE_ERRORS:
         return 0.0

@@ -18,7 +18,7 @@ from pydicom.filewriter import write_dataset
 
 from Testing.unit.dicom_series import cut_off, voxels, write_series, write_slice
 from TumorSegLib.dicom import list_series, read_series, read_series_and_notes
-from TumorSegLib.errors import ReadError
+from TumorSegLib.errors import ReadError, TumorSegError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="links and pipes as POSIX has them")
 
@@ -167,3 +167,22 @@ def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
     cut_off(folder / "02.dcm", 600)
     with pytest.raises(ReadError, match="truncated"):
         read_series(folder)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_flipped_bit_in_the_header_is_told_or_does_no_harm(tmp_path: Path, seed: int) -> None:
+    """But for the two numbers that values are scaled by: another one is as good as the true one."""
+    write_series(tmp_path)
+    truth = read(tmp_path)
+    data = (tmp_path / "02.dcm").read_bytes()
+    scale = data.index(b"\x28\x00\x52\x10"), data.index(b"\xe0\x7f\x10\x00")
+    places = [n for n in range(128, scale[1] + 12) if not scale[0] <= n < scale[1]]
+    random = np.random.default_rng(seed)
+    for place in random.choice(places, 60, replace=False):
+        changed = bytearray(data)
+        changed[place] ^= 1 << int(random.integers(8))
+        (tmp_path / "02.dcm").write_bytes(changed)
+        try:
+            assert np.array_equal(read(tmp_path), truth)
+        except TumorSegError:
+            continue
