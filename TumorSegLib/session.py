@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from TumorSegLib.boxes import NOTHING, bounding_box, corner, fenced, joined, moved, slices, whole
+from TumorSegLib.boxes import NOTHING, bounding_box, slices, whole
 from TumorSegLib.errors import ArgumentError, GeometryError
-from TumorSegLib.geometry import Box, Grid
-from TumorSegLib.guidance import LAW_MM, Hint, obey
+from TumorSegLib.geometry import Box
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble, check_inside
 from TumorSegLib.protocols import (
@@ -23,9 +22,9 @@ from TumorSegLib.protocols import (
     Cancel,
     ClickEngine,
     Progress,
-    Refinement,
     check_kinds,
 )
+from TumorSegLib.refinements import obeyed_in, with_correction
 from TumorSegLib.segments import EMPTY, TUMOUR, Bytes, Edit, Overlap, Segments
 from TumorSegLib.session_json import segments_from_json, segments_to_json
 from TumorSegLib.volume import Images, Mask, Volume
@@ -255,11 +254,11 @@ class Session:
             context = BoxContext.of(self.prompts, held, options, within)
             answer = engine.segment(ready, box, options, context=context, progress=progress, cancel=cancel)
             prompts = self.prompts.with_box(box)
-            part = _put(held, answer, prompts.hints(), self.grid, added=box.thin_axis(self.grid) is not None)
+            part = obeyed_in(held, answer, prompts.hints(), self.grid, added=box.thin_axis(self.grid) is not None)
             if clicks is not None:
                 start = held.copy()
                 start[slices(part.box)] = part.probability
-                part = _joined(start, part, clicks.refine(self._prepared, start, prompts, cancel), within)
+                part = with_correction(start, part, clicks.refine(self._prepared, start, prompts, cancel), within)
             return self._segments.commit(self._active, part.box, part.probability, prompts, part.info)
 
     def replace_mask(self, mask: Mask) -> Edit:
@@ -380,26 +379,3 @@ class Session:
             prompts = Prompts((*self.prompts.items, prompt))
             answer = engine.refine(self._prepared, self._segments.probability(self._active), prompts, cancel)
             return self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)
-
-
-def _put(held: Bytes, answer: Refinement, hints: Sequence[Hint], grid: Grid, added: bool) -> Refinement:
-    """The part that an answer and the law of hints may change, with the answer put into, or added to, what it held."""
-    boxes, reach = [answer.box], np.ceil(LAW_MM / np.array(grid.spacing)) + 1
-    for hint in hints:
-        low = np.maximum(hint.points.min(axis=0) - reach, 0).astype(int).tolist()
-        high = np.minimum(hint.points.max(axis=0) + reach + 1, grid.size).astype(int).tolist()
-        boxes.append(((low[0], high[0]), (low[1], high[1]), (low[2], high[2])))
-    box = joined(boxes)
-    back = [-n for n in corner(box)]
-    values, at = held[slices(box)].copy(), slices(moved(answer.box, back))
-    values[at] = np.maximum(values[at], answer.probability) if added else answer.probability
-    obey(values, [Hint(hint.points + back, hint.positive) for hint in hints], grid.spacing, certain=255)
-    return Refinement(box, values, answer.info)
-
-
-def _joined(start: Bytes, part: Refinement, refined: Refinement, within: BoxPrompt | None) -> Refinement:
-    """A part of a start and its correction, which adds nothing outside the region, as one; the start is overwritten."""
-    at, box = slices(refined.box), joined([part.box, refined.box])
-    values = refined.probability
-    start[at] = fenced(start[at], values, refined.box, within.box) if within else values
-    return Refinement(box, start[slices(box)], {**part.info, "refined": refined.info})

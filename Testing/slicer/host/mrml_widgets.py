@@ -80,12 +80,10 @@ class Observing(qMRMLWidget):
 
     def _hearing(self, function: Callable[[], None] | None = None) -> Callable[[Any, str], None]:
         def hear(_caller: Any, _event: str) -> None:
-            if not shiboken6.isValid(self):
-                self._observe()
-            elif function is None:
-                self._update()
+            if shiboken6.isValid(self):
+                (function or self._update)()
             else:
-                function()
+                self._observe()
 
         return hear
 
