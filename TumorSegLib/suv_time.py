@@ -87,12 +87,12 @@ def corrected_to(slices: Sequence[Dataset], half_life: float) -> tuple[datetime,
         return _by_scanner(scan, series, frames, slices[0], half_life)
     if series <= frames[0].start + _tolerance(half_life):
         # GE may give all frames the time of the series, also where the first ones are left out; so do others, it shows.
-        of_series = len(frames) < len(stated) or _is_made_by(slices[0], "GE")
+        of_series = len(frames) < len(stated) or _is_made_by_ge(slices[0])
         return _by_series(series, frames, slices[0], half_life, of_series)
     implied = _implied(frames, slices[0], half_life)
     return implied, (
         f"the series time {series} is later than the acquisition at {frames[0].start}; the decay was corrected to"
-        f" {implied:%Y-%m-%d %H:%M:%S} by {_source(frames[0])}"
+        f" {_words(implied)} by {_source(frames[0])}"
     )
 
 
@@ -229,7 +229,7 @@ def _by_scanner(
 def _by_series(
     series: datetime, frames: list[Frame], dataset: Dataset, half_life: float, of_series: bool
 ) -> tuple[datetime, str]:
-    """The series time, unless the first frame says that it is not the moment sought.
+    """The series time, unless the first frame denies that it is the moment sought.
 
     Where the acquisition time is one ``of_series``, and not of the frame, a later frame can say nothing against it.
     """
@@ -244,12 +244,6 @@ def _by_series(
         return series, ""
     if sure and of_series and abs(first.start - series) <= tolerance:
         return series, ""
-    if accounts and first.decay is not None and _is_made_by(dataset, "SIEMENS"):
-        implied = _implied(frames, dataset, half_life)
-        return implied, (
-            f"the series time {series} is not the moment that the decay was corrected to: by {_source(first)} that is"
-            f" {implied:%Y-%m-%d %H:%M:%S}"
-        )
     raise SuvError(
         f"the series time {series} and the acquisition at {first.start} do not tell the moment that the decay was"
         f" corrected to: {_claim(accounts, first)}"
@@ -265,7 +259,7 @@ def _check_later_frames(series: datetime, frames: list[Frame], tolerance: timede
             back = frame.mean - timedelta(seconds=frame.decay)
             if abs(back - series) > tolerance:
                 raise SuvError(
-                    f"DecayFactor {tag('DecayFactor')} of the frame at {frame.start} corrects to {back}, that of"
+                    f"DecayFactor {tag('DecayFactor')} of the frame at {frame.start} corrects to {_words(back)}, that of"
                     f" others to the series time {series}; the series has no common moment"
                 )
 
@@ -273,7 +267,7 @@ def _check_later_frames(series: datetime, frames: list[Frame], tolerance: timede
 def _claim(accounts: list[datetime], first: Frame) -> str:
     if not accounts:
         return f"they lie far apart, or on an unknown day, and {FRAME_TAGS} do not settle it"
-    return f"by {_source(first)} it would be {accounts[0]}"
+    return f"by {_source(first)} it would be {_words(accounts[0])}"
 
 
 def _source(frame: Frame) -> str:
@@ -290,12 +284,12 @@ def _accounts(frame: Frame, dataset: Dataset) -> list[datetime]:
     """
     if frame.decay is not None:
         return [(frame.mean or frame.start) - timedelta(seconds=frame.decay)]
-    if frame.reference is None or (frame.reference <= 0 and not _is_made_by(dataset, "GE")):
+    if frame.reference is None or (frame.reference <= 0 and not _is_made_by_ge(dataset)):
         return []
     offset = timedelta(seconds=frame.reference)
     by_start = [frame.start - offset]
     by_mean = [] if frame.mean is None else [frame.mean - offset]
-    return by_start + by_mean if _is_made_by(dataset, "GE") else by_mean + by_start
+    return by_start + by_mean if _is_made_by_ge(dataset) else by_mean + by_start
 
 
 def _implied(frames: list[Frame], dataset: Dataset, half_life: float) -> datetime:
@@ -312,7 +306,7 @@ def _implied(frames: list[Frame], dataset: Dataset, half_life: float) -> datetim
     moments = [_exact(frame, dataset, half_life) for frame in frames]
     if max(moments) - min(moments) > _tolerance(half_life):
         raise SuvError(
-            f"the frames lead back to different moments, {min(moments)} to {max(moments)}, by {FRAME_TAGS}; which one"
+            f"the frames lead back to different moments, {_words(min(moments))} to {_words(max(moments))}, by {FRAME_TAGS}; which one"
             " the decay was corrected to cannot be told"
         )
     return moments[0]
@@ -320,7 +314,7 @@ def _implied(frames: list[Frame], dataset: Dataset, half_life: float) -> datetim
 
 def _exact(frame: Frame, dataset: Dataset, half_life: float) -> datetime:
     """The moment by the frame reference time, in the sense that the decay factor or the manufacturer tells."""
-    made_by_ge = _is_made_by(dataset, "GE")
+    made_by_ge = _is_made_by_ge(dataset)
     if frame.mean is None or not _accounts(frame, dataset):
         raise SuvError(
             f"SeriesTime {tag('SeriesTime')} is later than the acquisition at {frame.start}, as in a series saved anew;"
@@ -340,15 +334,19 @@ def _exact(frame: Frame, dataset: Dataset, half_life: float) -> datetime:
     nearest = min(by_reference, key=lambda account: abs(account - by_factor))
     if abs(nearest - by_factor) > _tolerance(half_life):
         raise SuvError(
-            f"DecayFactor {tag('DecayFactor')} leads back to {by_factor}, FrameReferenceTime"
-            f" {tag('FrameReferenceTime')} to {nearest}; which one the decay was corrected to cannot be told"
+            f"DecayFactor {tag('DecayFactor')} leads back to {_words(by_factor)}, FrameReferenceTime"
+            f" {tag('FrameReferenceTime')} to {_words(nearest)}; which one the decay was corrected to cannot be told"
         )
     return nearest
 
 
-def _is_made_by(dataset: Dataset, maker: str) -> bool:
-    name = text(dataset, "Manufacturer").upper()
-    return name.startswith(maker) or (maker == "GE" and any(private_text(dataset, GE, n) for n in (0x0D, 0x01)))
+def _words(when: datetime) -> str:
+    """To the nearest second."""
+    return f"{when + timedelta(seconds=0.5):%Y-%m-%d %H:%M:%S}"
+
+
+def _is_made_by_ge(dataset: Dataset) -> bool:
+    return text(dataset, "Manufacturer").upper().startswith("GE") or bool(private_text(dataset, GE, 0x0D))
 
 
 def _check_same_time(injection: Dataset, injected: datetime, half_life: float, zoned: bool) -> None:
