@@ -174,6 +174,19 @@ def test_a_tool_taken_along_to_another_segment_can_be_undone_there_too(painter: 
     np.testing.assert_array_equal(voxels(node, second, painter.volumes["ct"]), mask)
 
 
+def test_a_tool_that_was_put_down_and_taken_up_again_can_be_undone(painter: Painter) -> None:
+    painter.ui.editor.setActiveEffectByName("Paint")
+    painter.host.process_events()
+    painter.context.setTarget(None, "")
+    painter.host.process_events()
+    assert painter.ui.editor.activeEffect() is None
+    node, segment, mask = imported(painter)
+    painter.dab(FAR)
+    painter.settle(1)
+    painter.press("undoButton")
+    np.testing.assert_array_equal(voxels(node, segment, painter.volumes["ct"]), mask)
+
+
 # Nothing besides
 
 
@@ -182,6 +195,21 @@ def test_a_segmentation_that_nobody_chose_is_not_edited(desk: Desk) -> None:
     desk.host.process_events()
     assert desk.node is None
     assert desk.ui.editor.segmentationNode() is not node
+    assert not tools_work(desk)
+
+
+def test_the_first_of_several_segments_is_not_selected_because_the_editor_selects_it(desk: Desk) -> None:
+    node = somebody_elses(desk)
+    node.GetSegmentation().AddEmptySegment("spleen", "spleen")
+    desk.find()
+    desk.ui.editor.setActiveEffectByName("Paint")
+    desk.ui.segmentationSelector.setCurrentNode(node)
+    desk.host.process_events()
+    assert (desk.node, desk.segment, desk.ui.editor.currentSegmentID()) == (node, "", "")
+    desk.ui.editor.mrmlSegmentEditorNode().Modified()
+    desk.host.process_events()
+    assert desk.segment == ""
+    assert desk.ui.editor.activeEffect() is None
     assert not tools_work(desk)
 
 

@@ -41,7 +41,6 @@ class EmbeddedEditor:
         self._context, self._opening = context, opening
         self._listener = Listener()
         self._telling = False  # the panel tells the editor, not the other way round
-        self._taken = ""  # the tool last heard of
         # Slicer may still be at work, in its own events, on the segment that it has just added and selected.
         self._following, self._beginning = context.alarm(0, self._follow), context.alarm(0, self._begin)
         editor = context.ui.editor
@@ -77,10 +76,10 @@ class EmbeddedEditor:
             editor.setSegmentationNode(node)
             if node is not None:
                 editor.setSourceVolumeNode(self._sourceVolume(node))
-            if target is not None:
-                editor.setCurrentSegmentID(target[1])
-        if target is None:
-            self.stop()
+            # None where none is selected: of another segmentation the editor has just selected the first by itself.
+            editor.setCurrentSegmentID(target[1] if target is not None else "")
+            if target is None:
+                self.stop()
         editor.enabled = target is not None
 
     def effect(self) -> str:
@@ -116,10 +115,8 @@ class EmbeddedEditor:
     def _onNode(self, _node: Any) -> None:
         if self._telling or slicer.mrmlScene.IsBatchProcessing():
             return
-        if self.effect() != self._taken:
-            self._taken = self.effect()
-            self._beginning.start()
         self._following.start()
+        self._beginning.start()
 
     def _follow(self) -> None:
         """Works on the segment that was selected through the editor."""
