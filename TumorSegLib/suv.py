@@ -18,8 +18,9 @@ from pydicom.dataset import Dataset
 
 from TumorSegLib.errors import SuvError
 from TumorSegLib.suv_body import MASSES, from_mass, from_surface, weight_kg
+from TumorSegLib.suv_frames import acquired, uncorrected
 from TumorSegLib.suv_tags import check_present, check_same, number, private_text, tag, text
-from TumorSegLib.suv_time import acquired, check_undecayed, corrected_to, seconds_since
+from TumorSegLib.suv_time import check_undecayed, corrected_to, seconds_since
 
 # Outside these ranges a value is in a wrong unit (kBq for Bq) rather than true. The least dose of long-axial-field
 # scanners is 0.1 MBq/kg, mice get 500 MBq/kg; 700 MBq in kBq for a man of 60 kg would be 0.012.
@@ -276,17 +277,11 @@ def _not_decayed(slices: Sequence[Dataset], injection: Dataset) -> tuple[list[fl
 def _decayed_by_slice(slices: Sequence[Dataset], injection: Dataset) -> tuple[list[float], str]:
     """Half-lives from the injection to the mean count-rate time of each slice."""
     half_life = _half_life(injection)
-    decays = []
-    for one, frame in zip(slices, acquired(slices, half_life)):
-        if frame.decay is not None or frame.mean is None:
-            raise SuvError(
-                f"DecayCorrection {tag('DecayCorrection')} is NONE, but DecayFactor {tag('DecayFactor')} is"
-                f" {text(one, 'DecayFactor')} and ActualFrameDuration {tag('ActualFrameDuration')}"
-                f" {text(one, 'ActualFrameDuration')} ms; a factor of 1 and a positive duration are needed"
-            )
-        decays.append(seconds_since(injection, one, frame.mean, half_life) / half_life)
-    if len(decays) < len(slices):
-        raise SuvError(f"AcquisitionTime {tag('AcquisitionTime')} is midnight in a slice, as if the time was removed")
+    frames = uncorrected(slices, half_life)
+    decays = [
+        seconds_since(injection, one, frame.mean or frame.start, half_life) / half_life
+        for one, frame in zip(slices, frames)
+    ]
     return decays, (
         f"the decay was corrected here, from the injection to each slice's mean count-rate time: times"
         f" {2 ** min(decays):.4f} to {2 ** max(decays):.4f}"

@@ -8,59 +8,30 @@ time, leads to the moment sought. Two accounts that contradict each other are re
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from pydicom.dataset import Dataset
 
 from TumorSegLib.errors import SuvError
-from TumorSegLib.suv_tags import date_and_time, moment, optional_number, private_text, tag, text
+from TumorSegLib.suv_frames import (
+    DAY,
+    LONGEST_SCAN,
+    MOST_HALF_LIVES,
+    Frame,
+    acquired,
+    check_days,
+    first_to_last,
+    tolerance,
+)
+from TumorSegLib.suv_tags import date_and_time, moment, private_text, tag, text
 
-# After ten half-lives a thousandth of the dose is left: then the two clocks or dates do not belong together.
-MOST_HALF_LIVES = 10.0
-# Two accounts of a moment agree when the SUV they lead to differ by at most this; times are rounded to seconds, too.
-AGREEMENT = 0.01
-AGREEMENT_SECONDS = 2.0
-# A scan lasts shorter than this; of times of day further apart, one belongs to another day.
-LONGEST_SCAN = timedelta(hours=6)
-DAY = timedelta(days=1)
 GE = (0x0009, "GEMS_PETD_01")
 FRAME_TAGS = (
     f"AcquisitionTime {tag('AcquisitionTime')}, ActualFrameDuration {tag('ActualFrameDuration')} and"
     f" FrameReferenceTime {tag('FrameReferenceTime')} or DecayFactor {tag('DecayFactor')}"
 )
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One slice in time.
-
-    Attributes:
-        start: when its frame began, if the clock of the slice says so.
-        mean: its mean count-rate time; None without a frame duration.
-        decay: seconds from the moment of correction to ``mean``, by the decay factor; None where that is 1 or missing.
-        reference: the frame reference time in seconds; None where it is missing.
-        day: whether its day is ``stated``, or taken to be that of the ``series`` or one ``beside`` it.
-    """
-
-    start: datetime
-    mean: datetime | None
-    decay: float | None
-    reference: float | None
-    day: str = "stated"
-
-
-def mean_count_rate_seconds(duration: float, half_life: float) -> float:
-    """Seconds into a frame at which the activity equals the mean over the frame (QIBA SUV pseudo-code).
-
-    Args:
-        duration: of the frame, s.
-        half_life: of the radionuclide, s.
-    """
-    decays = math.log(2) * duration / half_life
-    return half_life / math.log(2) * math.log(decays / -math.expm1(-decays)) if decays > 0 else 0.0
 
 
 def corrected_to(slices: Sequence[Dataset], half_life: float) -> tuple[datetime, str]:
@@ -75,7 +46,7 @@ def corrected_to(slices: Sequence[Dataset], half_life: float) -> tuple[datetime,
     """
     series = date_and_time(slices[0], "SeriesDate", "SeriesTime")
     stated = acquired(slices, half_life)
-    frames = _first_to_last(stated)
+    frames = first_to_last(stated)
     if not frames:
         raise SuvError(
             f"no slice states AcquisitionTime {tag('AcquisitionTime')}; without it SeriesTime {tag('SeriesTime')}"
@@ -85,11 +56,16 @@ def corrected_to(slices: Sequence[Dataset], half_life: float) -> tuple[datetime,
     if scanner:
         scan = moment(scanner, "GE scan date and time (0009,100d)")[0]
         return _by_scanner(scan, series, frames, slices[0], half_life)
-    if series <= frames[0].start + _tolerance(half_life):
-        # GE may give all frames the time of the series, also where the first ones are left out; so do others, it shows.
-        of_series = len(frames) < len(stated) or _is_made_by_ge(slices[0])
-        return _by_series(series, frames, slices[0], half_life, of_series)
+    # GE may give all frames the time of the scan, also where the first ones are left out; with others it shows.
+    of_scan = len(frames) < len(stated) or (_is_made_by_ge(slices[0]) and len({one.start for one in stated}) == 1)
+    if series <= frames[0].start + tolerance(half_life):
+        return _by_series(series, frames, slices[0], half_life, of_scan)
     implied = _implied(frames, slices[0], half_life)
+    if of_scan and abs(implied - frames[0].start) > tolerance(half_life):
+        raise SuvError(
+            f"the acquisition time {frames[0].start} can be that of the frame or of the scan, and the series time"
+            f" {series} is later; which moment the decay was corrected to cannot be told"
+        )
     return implied, (
         f"the series time {series} is later than the acquisition at {frames[0].start}; the decay was corrected to"
         f" {_words(implied)} by {_source(frames[0])}"
@@ -104,7 +80,7 @@ def check_undecayed(slices: Sequence[Dataset], injection: Dataset, half_life: fl
             elapsed = seconds_since(injection, one, frame.mean or frame.start, half_life)
         except (SuvError, StopIteration):
             continue  # without times, which ADMIN does not need, there is nothing to compare
-        if frame.decay is not None and abs(elapsed - frame.decay) > _tolerance(half_life).total_seconds():
+        if frame.decay is not None and abs(elapsed - frame.decay) > tolerance(half_life).total_seconds():
             raise SuvError(
                 f"DecayCorrection {tag('DecayCorrection')} is ADMIN, but DecayFactor {tag('DecayFactor')} covers"
                 f" {frame.decay:.0f} s of decay, not the {elapsed:.0f} s between the injection and the acquisition"
@@ -149,75 +125,20 @@ def seconds_since(injection: Dataset, dataset: Dataset, scan: datetime, half_lif
     return elapsed
 
 
-def acquired(slices: Sequence[Dataset], half_life: float) -> list[Frame]:
-    """The frame of each slice that states when it was acquired, in the order given.
-
-    The day of an acquisition that states none, or that of the series, is the one beside the series time: a scan across
-    midnight goes on the next day.
-    """
-    return [
-        _frame(one, *_start(one), half_life)
-        for one in slices
-        if text(one, "AcquisitionTime").strip("0:.")  # zeros are what anonymisation leaves
-    ]
-
-
-def _start(dataset: Dataset) -> tuple[datetime, str]:
-    """The start of a frame, and where its day comes from."""
-    date = text(dataset, "AcquisitionDate")
-    day = "stated" if date else "series"
-    start = date_and_time(dataset, "AcquisitionDate" if date else "SeriesDate", "AcquisitionTime")
-    if date in ("", text(dataset, "SeriesDate")):
-        series = date_and_time(dataset, "SeriesDate", "SeriesTime")
-        for beside in (start + DAY, start - DAY):
-            if abs(beside - series) <= LONGEST_SCAN:
-                return beside, "beside"
-    return start, day
-
-
-def _frame(dataset: Dataset, start: datetime, day: str, half_life: float) -> Frame:
-    milliseconds = optional_number(dataset, "ActualFrameDuration")
-    reference = optional_number(dataset, "FrameReferenceTime")
-    factor = optional_number(dataset, "DecayFactor") or 1.0
-    mean = None
-    if milliseconds is not None and milliseconds > 0:
-        mean = start + timedelta(seconds=mean_count_rate_seconds(milliseconds / 1000, half_life))
-    return Frame(
-        start,
-        mean,
-        half_life * math.log2(factor) if factor > 1 else None,
-        None if reference is None else reference / 1000,
-        day,
-    )
-
-
-def _first_to_last(frames: list[Frame]) -> list[Frame]:
-    """Frames by their start. Where all state the start of the scan, only those count that did begin with it."""
-    ordered = sorted(frames, key=lambda frame: frame.start)
-    if len({frame.start for frame in ordered}) == 1:
-        offsets = [frame.decay if frame.decay is not None else frame.reference or 0.0 for frame in ordered]
-        return [frame for frame, offset in zip(ordered, offsets) if offset < min(offsets) + AGREEMENT_SECONDS]
-    return ordered
-
-
-def _tolerance(half_life: float) -> timedelta:
-    return timedelta(seconds=max(AGREEMENT_SECONDS, half_life * math.log2(1 + AGREEMENT)))
-
-
 def _by_scanner(
     stated: datetime, series: datetime, frames: list[Frame], dataset: Dataset, half_life: float
 ) -> tuple[datetime, str]:
     """The scan time that a GE scanner keeps privately, unless the other accounts speak against it."""
-    tolerance = _tolerance(half_life)
+    allowed = tolerance(half_life)
     first = frames[0]
     accounts = _accounts(first, dataset)
-    same = abs(stated - series) <= tolerance
-    if any(abs(account - stated) <= tolerance for account in accounts):
+    same = abs(stated - series) <= allowed
+    if any(abs(account - stated) <= allowed for account in accounts):
         agreed = True
     elif same:
-        agreed = first.decay is None or abs(first.start - series) <= tolerance
+        agreed = first.decay is None or abs(first.start - series) <= allowed
     else:
-        agreed = not accounts and first.start + tolerance < series
+        agreed = not accounts and first.start + allowed < series
     if not agreed:
         raise SuvError(
             f"the GE scan date and time (0009,100d) {stated}, the series time {series} and the acquisition at"
@@ -227,22 +148,22 @@ def _by_scanner(
 
 
 def _by_series(
-    series: datetime, frames: list[Frame], dataset: Dataset, half_life: float, of_series: bool
+    series: datetime, frames: list[Frame], dataset: Dataset, half_life: float, of_scan: bool
 ) -> tuple[datetime, str]:
     """The series time, unless the first frame denies that it is the moment sought.
 
-    Where the acquisition time is one ``of_series``, and not of the frame, a later frame can say nothing against it.
+    Where the acquisition time is one ``of_scan``, and not of the frame, a later frame can say nothing against it.
     """
-    tolerance = _tolerance(half_life)
+    allowed = tolerance(half_life)
     first = frames[0]
     accounts = _accounts(first, dataset)
-    if any(abs(account - series) <= tolerance for account in accounts):
-        _check_later_frames(series, frames, tolerance)
+    if any(abs(account - series) <= allowed for account in accounts):
+        _check_later_frames(series, frames, allowed)
         return series, ""
     sure = first.day != "beside" and first.start - series <= LONGEST_SCAN
     if not accounts and sure:
         return series, ""
-    if sure and of_series and abs(first.start - series) <= tolerance:
+    if sure and of_scan and abs(first.start - series) <= allowed:
         return series, ""
     raise SuvError(
         f"the series time {series} and the acquisition at {first.start} do not tell the moment that the decay was"
@@ -250,17 +171,17 @@ def _by_series(
     )
 
 
-def _check_later_frames(series: datetime, frames: list[Frame], tolerance: timedelta) -> None:
+def _check_later_frames(series: datetime, frames: list[Frame], allowed: timedelta) -> None:
     """Raises where a later frame has a decay factor that does not reach back to the series time."""
     if len({frame.start for frame in frames}) == 1:
         return
     for frame in frames:
         if frame.decay is not None and frame.mean is not None:
             back = frame.mean - timedelta(seconds=frame.decay)
-            if abs(back - series) > tolerance:
+            if abs(back - series) > allowed:
                 raise SuvError(
-                    f"DecayFactor {tag('DecayFactor')} of the frame at {frame.start} corrects to {_words(back)}, that of"
-                    f" others to the series time {series}; the series has no common moment"
+                    f"DecayFactor {tag('DecayFactor')} of the frame at {frame.start} corrects to {_words(back)}, that"
+                    f" of others to the series time {series}; the series has no common moment"
                 )
 
 
@@ -298,16 +219,12 @@ def _implied(frames: list[Frame], dataset: Dataset, half_life: float) -> datetim
     Raises:
         SuvError: they do not say, or lead to different ones.
     """
-    if frames[0].day == "series" and MOST_HALF_LIVES * half_life > DAY.total_seconds():
-        raise SuvError(
-            f"AcquisitionDate {tag('AcquisitionDate')} is missing; with a half-life of {half_life:g} s the day of the"
-            " acquisition matters"
-        )
+    check_days(frames, half_life)
     moments = [_exact(frame, dataset, half_life) for frame in frames]
-    if max(moments) - min(moments) > _tolerance(half_life):
+    if max(moments) - min(moments) > tolerance(half_life):
         raise SuvError(
-            f"the frames lead back to different moments, {_words(min(moments))} to {_words(max(moments))}, by {FRAME_TAGS}; which one"
-            " the decay was corrected to cannot be told"
+            f"the frames lead back to different moments, {_words(min(moments))} to {_words(max(moments))}, by"
+            f" {FRAME_TAGS}; which one the decay was corrected to cannot be told"
         )
     return moments[0]
 
@@ -332,7 +249,7 @@ def _exact(frame: Frame, dataset: Dataset, half_life: float) -> datetime:
     if not by_reference or (frame.reference == 0 and made_by_ge):
         return by_factor
     nearest = min(by_reference, key=lambda account: abs(account - by_factor))
-    if abs(nearest - by_factor) > _tolerance(half_life):
+    if abs(nearest - by_factor) > tolerance(half_life):
         raise SuvError(
             f"DecayFactor {tag('DecayFactor')} leads back to {_words(by_factor)}, FrameReferenceTime"
             f" {tag('FrameReferenceTime')} to {_words(nearest)}; which one the decay was corrected to cannot be told"
@@ -356,7 +273,7 @@ def _check_same_time(injection: Dataset, injected: datetime, half_life: float, z
         return
     named = f"RadiopharmaceuticalStartTime {tag('RadiopharmaceuticalStartTime')}"
     other = moment(f"{injected:%Y%m%d}{time}", named)[0]
-    if abs(other - injected) > _tolerance(half_life):
+    if abs(other - injected) > tolerance(half_life):
         raise SuvError(
             f"{named} is {other:%H:%M:%S}, but RadiopharmaceuticalStartDateTime"
             f" {tag('RadiopharmaceuticalStartDateTime')} is {injected}; one time of injection is needed"

@@ -126,6 +126,24 @@ def test_decay_is_not_corrected_on_a_guess(tags: Any, words: str) -> None:
         suv_conversion([uncorrected(**({"AcquisitionTime": "110000"} | tags))])
 
 
+def test_frames_without_a_time_of_their_own_are_not_corrected() -> None:
+    """Three beds, all with the time of the scan; their reference times tell it."""
+    beds = [uncorrected(AcquisitionTime="110000", FrameReferenceTime=str(time)) for time in (300e3, 900e3, 1500e3)]
+    with pytest.raises(SuvError, match=r"AcquisitionTime .* and FrameReferenceTime .* place the frames differently"):
+        suv_conversion(beds)
+    times = (("110000", "300000"), ("111000", "900000"))
+    own = [uncorrected(AcquisitionTime=time, FrameReferenceTime=reference) for time, reference in times]
+    assert len(set(suv_conversion(own).factors)) == 2
+
+
+def test_the_day_of_a_frame_matters_for_long_half_lives() -> None:
+    zirconium = {"RadionuclideHalfLife": "282240", "RadiopharmaceuticalStartDateTime": "20240131100000"}
+    frame = {"DecayCorrection": "NONE", "CorrectedImage": ["ATTN"], "ActualFrameDuration": "600000"}
+    assert suv_factor(pet(zirconium, **frame)) > UNDECAYED
+    with pytest.raises(SuvError, match=r"AcquisitionDate .0008,0022. is missing or doubtful"):
+        suv_factor(pet(zirconium, AcquisitionDate=None, **frame))
+
+
 @pytest.mark.parametrize(
     ("name", "one", "other"),
     [("Units", "BQML", "CNTS"), ("PatientWeight", "80", "8"), ("DecayCorrection", "START", "ADMIN")],

@@ -11,7 +11,7 @@ from pydicom.dataset import Dataset
 from Testing.unit.pet_slices import HALF_LIFE, UNDECAYED, ge, pet
 from TumorSegLib.errors import SuvError
 from TumorSegLib.suv import suv_conversion, suv_factor
-from TumorSegLib.suv_time import mean_count_rate_seconds
+from TumorSegLib.suv_frames import mean_count_rate_seconds
 
 DURATION = 240.0
 #: Seconds from the start of a frame to its mean count-rate time: 240 / 2 - ln 2 * 240^2 / (24 * 6588).
@@ -100,6 +100,17 @@ def test_ge_frames_may_all_have_the_time_of_the_series() -> None:
     slices = [frame(HALF_LIFE + later, HALF_LIFE, **times) for later in (0, 243, 486)]
     assert suv_factor(*slices) == pytest.approx(2 * UNDECAYED, rel=1e-12)
     assert suv_factor(*slices[2:]) == pytest.approx(2 * UNDECAYED, rel=1e-12)  # the first beds are left out
+
+
+def test_frames_with_the_time_of_the_scan_may_be_saved_anew_if_the_first_is_there() -> None:
+    for maker in ("GE MEDICAL SYSTEMS", "Philips"):
+        times = {"AcquisitionTime": "114948", "SeriesTime": "150000", "Manufacturer": maker}
+        slices = [frame(HALF_LIFE + later, HALF_LIFE, **times) for later in (0, 243, 486)]
+        assert suv_factor(*slices) == pytest.approx(2 * UNDECAYED, rel=1e-5)
+        with pytest.raises(SuvError, match="can be that of the frame or of the scan"):
+            suv_factor(*slices[1:])
+    with pytest.raises(SuvError, match="can be that of the frame or of the scan"):
+        suv_factor(frame(HALF_LIFE, 3600, SeriesTime="150000", Manufacturer="GE MEDICAL SYSTEMS"))
 
 
 def test_frames_with_the_time_of_the_series_are_told_by_their_factors() -> None:
