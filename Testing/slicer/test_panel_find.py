@@ -81,6 +81,26 @@ def test_a_segment_from_elsewhere_is_replaced_only_where_the_user_says_so(desk: 
         assert desk.status == "Nothing was done."
 
 
+@pytest.mark.parametrize("press", ["segmentButton", "newSegmentButton", "positiveButton"])
+def test_of_several_segments_from_elsewhere_none_is_selected_unasked(desk: Desk, press: str) -> None:
+    node, liver = organs(desk)
+    node.GetSegmentation().AddEmptySegment("spleen", "spleen")
+    desk.ui.segmentationSelector.setCurrentNode(None)
+    desk.ui.segmentationSelector.setCurrentNode(node)
+    assert desk.context.target() is None
+    desk.press(press)
+    assert [name(node, each) for each in segment_ids(node)] == ["liver", "spleen", "Tumour"]
+    assert name(node, desk.segment) == "Tumour"
+    np.testing.assert_array_equal(voxels(node, "liver", desk.volumes["ct"]), liver)
+    assert desk.host.dialogs.shown == []
+    desk.ui.segmentationSelector.setCurrentNode(None)
+    desk.ui.segmentationSelector.setCurrentNode(node)
+    assert name(node, desk.segment) == "Tumour"  # the one that was worked on
+    node.GetSegmentation().RemoveSegment(desk.segment)
+    desk.host.process_events()
+    assert desk.context.target() is None
+
+
 def test_a_completed_segment_gets_another_beside_it(desk: Desk) -> None:
     import slicer
 

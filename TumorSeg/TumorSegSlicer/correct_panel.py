@@ -154,8 +154,10 @@ class CorrectPanel:
         self._context.setTarget(node, self._firstSegment(node) if node is not None else "")
 
     def _firstSegment(self, node: slicer.vtkMRMLSegmentationNode) -> str:
-        """The segment to begin with: one worked on before, or the only one; of many from elsewhere none, or a click
-        would change an organ."""
+        """The segment to begin with: one worked on before, or the only one.
+
+        Of several from elsewhere there is none, or a click would change an organ that happens to be the first.
+        """
         ids = list(node.GetSegmentation().GetSegmentIDs())
         known = [each for each in ids if self._context.logic.actions.inputs(node, each)]
         return (known or (ids if len(ids) == 1 else [""]))[0]
@@ -174,8 +176,7 @@ class CorrectPanel:
         """Works on another segment where the selected one was deleted."""
         context, node = self._context, self._context.parameters.segmentation
         if node is not None and context.parameters.segmentId and context.target() is None:
-            left = list(node.GetSegmentation().GetSegmentIDs())
-            context.setTarget(node, left[0] if left else "")
+            context.setTarget(node, self._firstSegment(node))
             context.say(_("The segment was deleted."))
 
     def _onNewSegment(self, _checked: bool = False) -> None:
