@@ -181,6 +181,7 @@ def test_a_tool_that_was_put_down_and_taken_up_again_can_be_undone(painter: Pain
     painter.host.process_events()
     assert painter.ui.editor.activeEffect() is None
     node, segment, mask = imported(painter)
+    painter.host.process_events()
     painter.dab(FAR)
     painter.settle(1)
     painter.press("undoButton")
