@@ -183,6 +183,18 @@ def test_values_far_above_any_suv_are_none_whatever_the_unit_says(scene: Any) ->
     assert bridge.volumeFromNode(node, "pet").array.max() < 21
 
 
+def test_a_volume_that_somebody_holds_is_looked_through_once(scene: Any) -> None:
+    node = add_volume(scene, PLAIN)
+    held = bridge.volumeFromNode(node, "ct")
+    assert bridge.volumeFromNode(node, "ct") is held
+    assert bridge.volumeFromNode(node, "image") is not held
+    slicer.util.arrayFromVolumeModified(node)
+    assert bridge.volumeFromNode(node, "ct") is not held
+    held = bridge.volumeFromNode(node, "ct")
+    node.SetOrigin(1, 2, 3)
+    assert bridge.volumeFromNode(node, "ct").grid == bridge.gridFromVolume(node) != held.grid
+
+
 def test_a_ct_that_cannot_be_in_hu_is_refused(scene: Any) -> None:
     node = add_volume(scene, PLAIN, np.random.default_rng(2).uniform(0, 1, PLAIN.shape).astype(np.float32))
     with pytest.raises(ArgumentError, match=r"volume 'CT': CT must be in HU.*scaled to a range such as 0 to 1"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from Testing.slicer.desk import Case, bounds_of
+from Testing.slicer.desk import Case, bounds_of, paint_box
 from Testing.slicer.module import FakeEngines, load_phantom, segment_ids
 from TumorSegLib import ArgumentError, Cancelled, ModelError, RoleError, SuvError, TumorSegError
 
@@ -203,3 +203,33 @@ def noise() -> Any:
     from TumorSegLib import Grid
 
     return noise_volume(Grid.from_spacing((8, 8, 8), (1, 1, 1)), "pet")
+
+
+def test_what_was_painted_is_compared_by_the_worker(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slow part of every action that follows a stroke: in large images it takes a second."""
+    from TumorSegLib import Session
+
+    case.find()
+    paint_box(case, (2, 2, 2), (4, 4, 4))
+    read: list[None] = []
+    mask = Session.mask
+    monkeypatch.setattr(Session, "mask", property(lambda session: read.append(None) or mask.fget(session)))
+    action = case.logic.actions.stroke(case.node, case.segment, ())
+    task = next(action)
+    assert read == []
+    edit = task(lambda _done, _total: None, lambda: False)
+    assert read
+    with pytest.raises(StopIteration) as ended:
+        action.send(edit)
+    assert ended.value.value is edit
+    assert case.logic.refineFromBrush(case.node, case.segment) is None
+
+
+def test_a_completed_segment_as_its_session_has_it_is_looked_at(case: Case) -> None:
+    import slicer
+
+    case.find()
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(case.node.GetSegmentation().GetSegment(case.segment), logic.Completed)
+    case.logic._store._entries[case.node.GetID(), case.segment].segment = None  # as after a scene was read
+    assert case.logic.uncertainPlaces(case.node, case.segment) == []

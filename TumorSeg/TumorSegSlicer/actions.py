@@ -164,12 +164,18 @@ class Actions:
         Its outcome is an Edit, whose ``info`` is empty where the model was not asked; None where nothing was painted.
         """
         session = self.session(node, segmentId)
-        painted = self._store.changedMask(node, segmentId)
-        if painted is None:
+        if bridge.isLocked(node, segmentId) and self.inStep(node, segmentId):
+            return None
+        shown = self._store.shown(node, segmentId)
+        if shown is None:
             return None
         engine = self.settings.engine("clicks") if guides else None
         bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
-        edit = yield loading(engine, lambda _progress, cancel: strokes.takeOver(session, painted, guides, cancel))
+        edit = yield loading(engine, lambda _progress, cancel: strokes.takeOver(session, shown.mask, guides, cancel))
+        if edit is None:
+            if self._store.get(node, segmentId) is session:
+                self._store.noteInStep(node, segmentId, shown)
+            return None
         self._tellNotes(edit)
         losers = self.settings.losers(node, segmentId)
         if edit.info or losers:
@@ -335,14 +341,14 @@ class Actions:
             return Target(node, segmentId)
         if node is not None:
             checkNode(node, SEGMENTATION, "segmentation")
-        for role, each in _chosen(inputs).items():
-            bridge.volumeFromNode(each.node, role, each.assumeSuv)  # raises before anything is made
+        chosen = _chosen(inputs).items()
+        images = tuple(bridge.volumeFromNode(each.node, role, each.assumeSuv) for role, each in chosen)
         first, newNode = next(iter(inputs.values())).node, node is None
         if node is None:
             name = f"{first.GetName()} tumour segmentation"
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
             placeBeside(node, first)
-        return Target(node, bridge.addTumourSegment(node, first), True, newNode)
+        return Target(node, bridge.addTumourSegment(node, first), True, newNode, images)
 
     def _allEngines(self) -> Engines:
         """The engines of the models that are on this computer; what needs one of the others says so when it is done."""

@@ -7,9 +7,10 @@ Errors name nodes, and names may hold patient data: show them, but keep them out
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Collection, Sequence
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -41,8 +42,8 @@ TUMOUR_COLOURS = (
 SUV_UNITS = ("{suvbw}g/ml", "g/ml{suvbw}", "g/ml")
 #: Where Slicer's reader of DICOM real world value maps notes the unit.
 UNIT_ATTRIBUTE = "DICOM.MeasurementUnitsCodeValue"
-#: Volumes by id that were found plausible: as what kind of image, and when their voxels had last changed.
-_plausible: dict[str, tuple[str, int]] = {}
+#: Volumes that somebody works with: looking through all voxels of another one for NaN takes a tenth of a second.
+_known: weakref.WeakValueDictionary[tuple[Any, ...], Volume] = weakref.WeakValueDictionary()
 
 
 def gridFromVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Grid:
@@ -67,6 +68,8 @@ def gridFromVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Grid:
 def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assumeSuv: bool = False) -> Volume:
     """A volume of the scene for the library; its array is a read-only view of the node's voxels, not a copy.
 
+    As long as somebody holds it and the node does not change, it is the same one.
+
     Args:
         volumeNode: a scalar volume; linear parent transforms count.
         role: what the channel is, e.g. ``ct``, ``pet``, ``mr_t1``.
@@ -84,11 +87,17 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assume
     kind = role.partition("_")[0]
     if kind == "pet":
         _checkSuv(volumeNode, assumeSuv)
-    _checkPlausible(volumeNode, kind)
+    key = (volumeNode.GetID(), role, volumeNode.GetImageData().GetMTime(), grid.shape, grid.affine.tobytes())
+    known = _known.get(key)
+    if known is not None:
+        return known
     try:
-        return Volume(grid, slicer.util.arrayFromVolume(volumeNode), role)
+        volume = Volume(grid, slicer.util.arrayFromVolume(volumeNode), role)
     except ArgumentError as error:
         raise ArgumentError(f"volume '{volumeNode.GetName()}': {error}") from error
+    _checkPlausible(volumeNode, kind)
+    _known[key] = volume
+    return volume
 
 
 def clickFromRas(grid: Grid, ras: Sequence[float], positive: bool = True) -> Click:
@@ -279,20 +288,20 @@ def _checkSuv(node: slicer.vtkMRMLScalarVolumeNode, assumeSuv: bool) -> None:
 
 
 def _checkPlausible(node: slicer.vtkMRMLScalarVolumeNode, kind: str) -> None:
-    """Whatever a unit says, values must be possible in it; looked at once for all, until they change."""
+    """Whatever a unit says, values must be possible in it."""
     from TumorSegLib import TumorSegError
-    from TumorSegLib.plausibility import check_ct
-    from TumorSegLib.suv import check_suv
 
-    check = {"ct": check_ct, "pet": check_suv}.get(kind)
-    stamp = (kind, node.GetImageData().GetMTime())
-    if check is None or _plausible.get(node.GetID()) == stamp:
-        return
     try:
-        check(slicer.util.arrayFromVolume(node))
+        if kind == "ct":
+            from TumorSegLib.plausibility import check_ct
+
+            check_ct(slicer.util.arrayFromVolume(node))
+        elif kind == "pet":
+            from TumorSegLib.suv import check_suv  # which imports pydicom
+
+            check_suv(slicer.util.arrayFromVolume(node))
     except TumorSegError as error:
         raise type(error)(f"volume '{node.GetName()}': {error}") from error
-    _plausible[node.GetID()] = stamp
 
 
 def _voxelBox(ijk: np.ndarray, grid: Grid) -> Box:

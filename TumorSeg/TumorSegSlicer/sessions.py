@@ -48,6 +48,14 @@ class Opened:
     problem: str = ""
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What a segment showed at some moment, and what tells whether it has changed since."""
+
+    mask: Mask
+    stamp: tuple[Any, ...]
+
+
 @dataclass(eq=False)
 class _Entry:
     node: slicer.vtkMRMLSegmentationNode
@@ -137,6 +145,20 @@ class Sessions:
         None if nothing happened. The caller passes it to ``Session.replace_mask`` before the next action. Costs nothing
         while the label map was written by :meth:`apply` alone.
         """
+        shown = self.shown(segmentationNode, segmentId)
+        if shown is None:
+            return None
+        if np.array_equal(shown.mask.array, self._entry(segmentationNode, segmentId).session.mask.array):
+            self.noteInStep(segmentationNode, segmentId, shown)
+            return None
+        return shown.mask
+
+    def shown(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Shown | None:
+        """What a segment shows, on its session's grid; None where it is known to be what the session holds.
+
+        To compare the two takes a second where they are large, so it is for the worker; :meth:`noteInStep` afterwards
+        tells that they are alike.
+        """
         from TumorSegLib import Mask
 
         entry = self._entry(segmentationNode, segmentId)
@@ -144,11 +166,12 @@ class Sessions:
         stamp = _segmentStamp(segmentationNode, segmentId)
         if stamp == entry.segment:
             return None
-        mask = bridge.maskFromSegment(segmentationNode, segmentId, entry.session.grid)
-        if np.array_equal(mask, entry.session.mask.array):
-            entry.segment = stamp
-            return None
-        return Mask(entry.session.grid, mask)
+        grid = entry.session.grid
+        return Shown(Mask(grid, bridge.maskFromSegment(segmentationNode, segmentId, grid)), stamp)
+
+    def noteInStep(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, shown: Shown) -> None:
+        """Notes that a segment, when it was read, showed what its session holds."""
+        self._entry(segmentationNode, segmentId).segment = shown.stamp
 
     def apply(
         self,

@@ -35,7 +35,7 @@ def scribbleFromRas(grid: Grid, points: Sequence[Sequence[float]], positive: boo
     return Scribble.in_box(grid, (i, j, k), values, positive)
 
 
-def takeOver(session: Session, painted: Mask, guides: Collection[bool], cancel: Callable[[], bool]) -> Edit:
+def takeOver(session: Session, painted: Mask, guides: Collection[bool], cancel: Callable[[], bool]) -> Edit | None:
     """Takes over a painted mask as one step: as a stroke that the model goes on from, or as it is.
 
     Args:
@@ -44,10 +44,16 @@ def takeOver(session: Session, painted: Mask, guides: Collection[bool], cancel: 
         guides: True where added voxels are a positive stroke, False where removed ones are a negative one.
         cancel: asked often; True stops the model, and then nothing is taken over.
 
+    Returns:
+        What changed; None where nothing was painted.
+
     Raises:
         TumorSegError: as ``Session.add_scribble``.
     """
-    scribble = scribbleFromChange(session.mask, painted)
+    now = session.mask
+    if np.array_equal(painted.array, now.array):
+        return None
+    scribble = scribbleFromChange(now, painted)
     if scribble is None or scribble.positive not in guides:
         return session.replace_mask(painted)
     return session.add_scribble(scribble, cancel=cancel)
