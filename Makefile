@@ -3,14 +3,18 @@
 PYTHON ?= python3
 DEVICE ?= cpu
 BIN := .venv/bin
+# One process of tests for each core, each with a thread of its own; memory and not cores limits them.
+WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test lint bench screenshots clean lite-medsam
 
 demo: lite-medsam
 	$(BIN)/tumorseg demo --output demo
 
+# The engines once more on what a processor without AVX-512 computes.
 test: lint lite-medsam
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(WORKERS)
+	OMP_NUM_THREADS=1 ONEDNN_MAX_CPU_ISA=AVX2 $(BIN)/pytest $(WORKERS) Testing/unit/engines
 
 # A published model, kept with the user's others; without a network what needs it is skipped.
 lite-medsam: .venv/ready

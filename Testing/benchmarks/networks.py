@@ -1,8 +1,8 @@
-"""Seconds of one pass through each network, in float32 and in bfloat16, and of the convolutions that they lean on.
+"""Seconds of one pass through each network, and of the convolutions that it leans on, in float32 and native bfloat16.
 
-What differs between processors, and between builds of torch, shows here first: the engines choose float32 where
-bfloat16 is not native. 2D convolutions are listed since some builds of torch are slow at them in bfloat16 (pytorch
-issue 183815).
+What differs between processors, and between builds of torch, shows here first. Where bfloat16 is not native the
+engines choose float32, and it is not timed: emulated convolutions take many times as long. 2D convolutions are listed
+since some builds of torch are slow at them in bfloat16 (pytorch issue 183815).
 """
 
 from __future__ import annotations
@@ -20,18 +20,21 @@ from TumorSegLib.engines.sam import Sam
 from TumorSegLib.registry import find_model, list_models
 
 MODELS, RUNS = ("sts-auto", "sts-clicks", "lite-medsam"), 7
-DTYPES = (torch.float32, torch.bfloat16)
 
 
 def run(device: str) -> None:
     """Prints the least seconds of each pass."""
-    place = choose_runtime(device).device
+    fastest = choose_runtime(device)
+    exact = Runtime(fastest.device, torch.float32)
+    runtimes = [exact] if fastest == exact else [exact, fastest]
     installed = {model.spec.name for model in list_models()}
     for name, parts in {**_layers(), **{name: _passes(name) for name in MODELS if name in installed}}.items():
         for part, make in parts.items():
-            seconds = {str(dtype).removeprefix("torch."): _least(make, Runtime(place, dtype)) for dtype in DTYPES}
-            figures = ", ".join(f"{dtype} {value:.4f} s" for dtype, value in seconds.items())
-            print(f"{name} {part}: {figures}, ratio {seconds['float32'] / seconds['bfloat16']:.2f}", flush=True)
+            seconds = {runtime.precision: _least(make, runtime) for runtime in runtimes}
+            figures = [f"{precision} {value:.4f} s" for precision, value in seconds.items()]
+            if fastest != exact:
+                figures.append(f"ratio {seconds[exact.precision] / seconds[fastest.precision]:.2f}")
+            print(f"{name} {part}: {', '.join(figures)}", flush=True)
 
 
 #: Makes, for a runtime, the work that is timed.

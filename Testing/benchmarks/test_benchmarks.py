@@ -13,15 +13,15 @@ from Testing.benchmarks import boxes, import_time, networks, sliding_window
 from Testing.benchmarks.__main__ import BENCHMARKS, main
 from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
 from TumorSegLib import GeometryError
-from TumorSegLib.engines.processor import describe_processor
+from TumorSegLib.engines.processor import describe_processor, has_bfloat16
 from TumorSegLib.registry import list_models
 
 
 @pytest.mark.slow
 def test_speed_compares_the_same_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sliding_window.run("cpu", (48, 160, 160), tmp_path / "speed.json")
+    sliding_window.run("cpu", (48, 124, 124), tmp_path / "speed.json")
     case, half, full = json.loads((tmp_path / "speed.json").read_text())["rows"]
-    assert case["case"] == "160x160x48"
+    assert case["case"] == "124x124x48"
     assert half["windows"] == full["windows"]
     assert full["skipped"] == 0
     for row in (half, full):
@@ -36,7 +36,7 @@ def test_import_time_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert "import TumorSegLib" in capsys.readouterr().out
 
 
-def test_networks_are_timed_in_both_precisions(
+def test_networks_are_timed_in_each_native_precision(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(networks, "RUNS", 1)
@@ -45,7 +45,7 @@ def test_networks_are_timed_in_both_precisions(
     *layers, window = capsys.readouterr().out.splitlines()
     assert len(layers) == 3
     assert window.startswith("sts-auto window of 48 x 64 x 64: float32 ")
-    assert "bfloat16" in window
+    assert ("bfloat16" in window) is has_bfloat16()
 
 
 @pytest.mark.slow
@@ -74,7 +74,9 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def test_the_processor_is_described_first(begun: list[tuple[Any, ...]], capsys: pytest.CaptureFixture[str]) -> None:
     main(["import"])
     first = capsys.readouterr().out.splitlines()[0]
-    assert first == f"processor: {describe_processor()}"
+    words = [each for each in describe_processor().split(", ") if "threads" not in each]
+    assert first.startswith("processor: ")
+    assert all(each in first for each in words)
     assert begun == [("import",)]
 
 

@@ -13,17 +13,19 @@ FEATURES = ("avx2", "avx_vnni", "avx512_f", "avx512_vnni", "avx512_bf16", "avx51
 
 
 def has_bfloat16() -> bool:
-    """Whether convolutions in bfloat16 run on instructions of this CPU.
+    """Whether convolutions and attention in bfloat16 run on instructions of this CPU.
 
-    Without them they run as well, several times slower than in float32. Not every torch since 2.4 has these functions;
-    where they are missing float32 is the safe choice.
+    Without them they run as well, several times slower than in float32, or, where PyTorch's own loops are kept from
+    AVX-512 (``ATEN_CPU_CAPABILITY``), attention fails. Not every torch since 2.4 has these functions; where they are
+    missing float32 is the safe choice.
     """
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return _most_allowed() not in WITHOUT_BFLOAT16 and any(getattr(torch.cpu, name, bool)() for name in checks)
+    allowed = _most_allowed() not in WITHOUT_BFLOAT16 and torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return allowed and any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 def describe_processor() -> str:
-    """Name, features and limits of the CPU in one line, e.g. ``Intel Xeon (avx2, avx512_f), 2 threads, bfloat16: no``."""
+    """Name, features and limits of the CPU in one line, e.g. ``Intel Xeon (avx2), 2 threads, bfloat16 not native``."""
     known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     features = ", ".join(name for name in FEATURES if known.get(name)) or "features unknown"
     parts = [f"{known.get('cpu_name', 'CPU')} ({features})", f"{torch.get_num_threads()} threads"]

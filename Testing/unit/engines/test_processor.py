@@ -13,6 +13,7 @@ def bfloat16_processor(monkeypatch):
     for name in ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
 
 
 @pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
@@ -32,6 +33,12 @@ def test_bfloat16_counts_only_where_onednn_may_use_it(bfloat16_processor, monkey
     assert has_bfloat16() is native
     assert f"oneDNN kept to {allowed.upper()}" in describe_processor()
     assert describe_processor().endswith("bfloat16 native" if native else "bfloat16 not native")
+
+
+@pytest.mark.parametrize("loops", ["DEFAULT", "AVX2"])
+def test_bfloat16_counts_only_where_pytorch_s_own_loops_use_it(bfloat16_processor, monkeypatch, loops):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: loops)
+    assert not has_bfloat16()
 
 
 def test_a_processor_without_the_instructions_has_no_bfloat16(bfloat16_processor, monkeypatch):
