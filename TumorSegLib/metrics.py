@@ -101,7 +101,8 @@ def evaluate(prediction: Mask, reference: Mask, *, nsd_tolerance_mm: float = 3.0
     """
     if prediction.grid != reference.grid:
         raise GeometryError(
-            f"prediction and reference lie on different grids: {prediction.grid} and {reference.grid}; "
+            f"prediction and reference lie on different grids ({prediction.grid} and {reference.grid}): "
+            f"{prediction.grid.difference(reference.grid)}; "
             "resample one of them first"
         )
     if not (math.isfinite(nsd_tolerance_mm) and nsd_tolerance_mm >= 0):

@@ -7,6 +7,7 @@ radiological convention: their right on the left of axial and coronal slices, th
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Mapping
@@ -101,7 +102,7 @@ def write_preview(images: Images, mask: Mask, path: str | os.PathLike[str], prob
     """Writes a PNG with one row of slices per modality, the mask's outline in each, and the tumour's surface.
 
     Slices go through the largest cross-section of the mask, cropped to it and a margin of 6 cm. All panels have one
-    scale. An empty mask gives slices through the middle of the image and the words "no tumour found". Where OpenGL
+    scale. An empty mask gives slices through the middle of the image and the words "nothing marked". Where OpenGL
     cannot draw, the 3D panel says so.
 
     Args:
@@ -123,10 +124,13 @@ def write_preview(images: Images, mask: Mask, path: str | os.PathLike[str], prob
         raise ArgumentError("a preview needs at least one image, got none")
     for name, volume in [*images.items(), *([("probability", probability)] if probability else [])]:
         if volume.grid != mask.grid:
-            raise GeometryError(f"{name} lies on {volume.grid}, the mask on {mask.grid}; resample one of them first")
+            difference = mask.grid.difference(volume.grid)
+            raise GeometryError(f"{name} is not on the mask's grid ({mask.grid}): {difference}; resample one of them")
     figure = _make_figure(images, mask, probability)
+    picture = io.BytesIO()  # the file is written here, by any name, and not by Matplotlib
+    figure.savefig(picture, format="png", facecolor=_BACKGROUND)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", facecolor=_BACKGROUND)
+        temporary.write_bytes(picture.getvalue())
 
 
 def _make_figure(images: Images, mask: Mask, probability: Volume | None) -> Figure:
@@ -348,9 +352,9 @@ def _draw_words(figure: Figure, mask: Mask) -> None:
     width, height = figure.get_size_inches()
     left, top = _EDGE / width, 1 - 0.13 / height
     if not mask.array.any():
-        figure.text(left, top, "No tumour found", color=_TEXT, fontsize=15, fontweight="bold", va="top")
+        figure.text(left, top, "Nothing marked", color=_TEXT, fontsize=15, fontweight="bold", va="top")
     else:
-        title = f"Tumour {_millilitres(mask.volume_ml)}"
+        title = f"Marked: {_millilitres(mask.volume_ml)}"
         figure.text(left, top, title, color=_TEXT, fontsize=15, fontweight="bold", va="top")
         labels, counts = np.unique(mask.array[mask.array > 0], return_counts=True)
         for n, (label, count) in enumerate(zip(labels[:8], counts)):

@@ -17,7 +17,8 @@ from TumorSegLib.volume import Images, Mask, Volume
 
 #: Called with (steps done, steps in all) after every window.
 Progress: TypeAlias = Callable[[int, int], None]
-#: Asked between windows; True stops the work with :class:`TumorSegLib.errors.Cancelled`.
+#: Asked between windows and, from any thread, between the mirror images of one; True stops the work with
+#: :class:`TumorSegLib.errors.Cancelled`.
 Cancel: TypeAlias = Callable[[], bool]
 
 
@@ -30,7 +31,8 @@ class Result:
         probability: of any label, float32 from 0 to 1, role ``probability``.
         uncertainty: predictive entropy in bits, float32 from 0 to 1 for one label, role ``uncertainty``; None unless
             mirroring was asked for.
-        info: JSON-ready: model, version, roles, resampled roles, device, precision, windows and timings in seconds.
+        info: JSON-ready: model, version, roles, resampled roles, notes on how the images were read, device, precision,
+            windows and timings in seconds.
     """
 
     mask: Mask

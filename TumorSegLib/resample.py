@@ -40,7 +40,7 @@ def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> Volume:
     _check_overlap(volume.grid, grid, f"the {volume.role} image")
     volume = average_blocks(volume, grid)
     array = volume.array.astype(np.float32, copy=False)
-    return Volume(grid, _run(_to_image(array, volume.grid), grid, sitk.sitkLinear, outside), volume.role)
+    return Volume(grid, _run(_to_image(array, volume.grid), grid, sitk.sitkLinear, outside), volume.role, volume.notes)
 
 
 def average_blocks(volume: Volume, grid: Grid) -> Volume:
@@ -64,7 +64,7 @@ def average_blocks(volume: Volume, grid: Grid) -> Volume:
     affine[:3, :3] *= blocks
     affine[:3, 3] = volume.grid.to_ras((np.asarray(blocks) - 1) / 2)
     result = sitk.GetArrayFromImage(shrunk)
-    return Volume(Grid(result.shape, affine), result, volume.role)
+    return Volume(Grid(result.shape, affine), result, volume.role, volume.notes)
 
 
 def resample_mask(mask: Mask, grid: Grid) -> Mask:
@@ -76,7 +76,7 @@ def resample_mask(mask: Mask, grid: Grid) -> Mask:
     if mask.grid == grid:
         return mask
     _check_overlap(mask.grid, grid, "the mask")
-    return Mask(grid, _run(_to_image(mask.array, mask.grid), grid, sitk.sitkNearestNeighbor, 0))
+    return Mask(grid, _run(_to_image(mask.array, mask.grid), grid, sitk.sitkNearestNeighbor, 0), mask.notes)
 
 
 def resample_probability(probability: npt.NDArray[np.float32], source: Grid, target: Grid) -> npt.NDArray[np.float32]:

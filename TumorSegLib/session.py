@@ -204,7 +204,8 @@ class Session:
             TumorSegError: as :meth:`TumorSegLib.engines.clicks.ClickEngine.refine`.
         """
         if scribble.grid != self.grid:
-            raise GeometryError(f"the scribble ({scribble.grid}) is not on the first image's grid ({self.grid})")
+            difference = self.grid.difference(scribble.grid)
+            raise GeometryError(f"the scribble is not on the first image's grid ({self.grid}): {difference}")
         return self._refine(scribble, cancel)
 
     def embed_box(self, box: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None) -> int:
@@ -351,7 +352,8 @@ class Session:
 
     def _check_grid(self, mask: Mask) -> None:
         if mask.grid != self.grid:
-            raise GeometryError(f"the mask ({mask.grid}) is not on the grid of the first image ({self.grid})")
+            difference = self.grid.difference(mask.grid)
+            raise GeometryError(f"the mask is not on the grid of the first image ({self.grid}): {difference}")
 
     def _prepare(self) -> ClickEngine[Any]:
         if self._clicks is None:

@@ -97,9 +97,9 @@ def _check_images(data: Mapping[str, Any], grid: Grid, roles: Sequence[str]) -> 
     k, j, i = (operator.index(n) for n in data["grid"]["shape"])
     with np.errstate(over="ignore", invalid="ignore"):  # of damaged numbers, which make the grids differ
         wanted = Grid((k, j, i), np.array(data["grid"]["affine"], dtype=float))
-        same = wanted == grid
-    if not same:
-        raise GeometryError(f"the session was made on another image: its grid is {wanted}, the first image's {grid}")
+        difference = "" if wanted == grid else wanted.difference(grid)
+    if difference:
+        raise GeometryError(f"the session was made on another image, on {wanted}, not {grid}: {difference}")
     if data["roles"][:1] != list(roles[:1]):
         raise RoleError(f"the session's first image is {data['roles'][0]!r}, the first one given {roles[0]!r}")
 

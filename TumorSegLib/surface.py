@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,7 +31,6 @@ from vtkmodules.vtkFiltersCore import (
     vtkReverseSense,
     vtkWindowedSincPolyDataFilter,
 )
-from vtkmodules.vtkIOGeometry import vtkSTLWriter
 from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 from vtkmodules.vtkRenderingCore import (
     vtkActor,
@@ -95,8 +95,7 @@ def surface_from_probability(probability: Volume, level: float = 0.5) -> vtkPoly
         raise TumorSegError(
             f"no surface at level {level:g}: the largest value is {float(array.max()):.4g}; choose a level below that"
         )
-    surface = _isosurface(*_padded_crop(array, level), level)
-    return _smooth(_in_ras(surface, probability.grid))
+    return _smooth(_in_ras(_isosurface(*_padded_crop(array, level), level), probability.grid))
 
 
 def write_surface(probability: Volume, path: str | os.PathLike[str], level: float = 0.5) -> None:
@@ -112,13 +111,12 @@ def write_surface(probability: Volume, path: str | os.PathLike[str], level: floa
         TumorSegError: no voxel is above the level.
         WriteError: another suffix, or the file cannot be written.
     """
-    write = _WRITERS.get(Path(path).suffix.lower())
-    if write is None:
-        raise WriteError(f"{path}: a surface is written as {' or '.join(_WRITERS)}, not '{Path(path).suffix}'")
-    surface = _to_lps(surface_from_probability(probability, level))
+    encode = _FORMATS.get(Path(path).suffix.lower())
+    if encode is None:
+        raise WriteError(f"{path}: a surface is written as {' or '.join(_FORMATS)}, not '{Path(path).suffix}'")
+    content = encode(_to_lps(surface_from_probability(probability, level)))
     with replacing(path) as temporary:
-        if not write(surface, str(temporary)):
-            raise WriteError(f"{path}: cannot be written; is the disk full or the folder read-only?")
+        temporary.write_bytes(content)
 
 
 def without_border_faces(surface: vtkPolyData, grid: Grid) -> vtkPolyData:
@@ -255,29 +253,35 @@ def _to_lps(surface: vtkPolyData) -> vtkPolyData:
     return moved
 
 
-def _write_stl(surface: vtkPolyData, path: str) -> bool:
-    writer = vtkSTLWriter()
-    writer.SetInputData(surface)
-    writer.SetFileName(path)
-    writer.SetFileTypeToBinary()
-    writer.SetHeader("TumorSeg output. SPACE=LPS")
-    with _quiet_vtk():
-        return bool(writer.Write()) and writer.GetErrorCode() == 0
+# Bytes, for Python to write: VTK's writers end the process where the name of a file is no UTF-8.
+_STL_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attributes", "<u2")])
 
 
-def _write_vtp(surface: vtkPolyData, path: str) -> bool:
+def _as_stl(surface: vtkPolyData) -> bytes:
+    triangles = np.zeros(surface.GetNumberOfPolys(), _STL_TRIANGLE)
+    corners = vtk_to_numpy(surface.GetPolys().GetConnectivityArray()).reshape(-1, 3)
+    triangles["corners"] = vtk_to_numpy(surface.GetPoints().GetData())[corners]
+    edges = np.diff(triangles["corners"], axis=1)
+    normals = np.cross(edges[:, 0], edges[:, 1])
+    triangles["normal"] = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return struct.pack("<80sI", b"TumorSeg output. SPACE=LPS", len(triangles)) + triangles.tobytes()
+
+
+def _as_vtp(surface: vtkPolyData) -> bytes:
     space = vtkStringArray()
     space.SetName("SPACE")
     space.InsertNextValue("LPS")
     surface.GetFieldData().AddArray(space)
     writer = vtkXMLPolyDataWriter()
     writer.SetInputData(surface)
-    writer.SetFileName(path)
+    writer.WriteToOutputStringOn()
+    writer.SetDataModeToBinary()
     with _quiet_vtk():
-        return bool(writer.Write()) and writer.GetErrorCode() == 0
+        writer.Write()
+    return str(writer.GetOutputString()).encode("utf-8")
 
 
-_WRITERS: dict[str, Callable[[vtkPolyData, str], bool]] = {".stl": _write_stl, ".vtp": _write_vtp}
+_FORMATS: dict[str, Callable[[vtkPolyData], bytes]] = {".stl": _as_stl, ".vtp": _as_vtp}
 
 
 @contextmanager

@@ -56,7 +56,7 @@ def test_picture_has_an_outline_in_every_slice_of_every_modality(tmp_path):
         box = axes.get_position()
         panel = picture[round((1 - box.y1) * height) : round((1 - box.y0) * height), round(box.x0 * width) :]
         assert orange_pixels(panel[:, : round(box.width * width)]).sum() > 100
-    assert f"Tumour {mask.volume_ml:.1f} ml" in words(figure)
+    assert f"Marked: {mask.volume_ml:.1f} ml" in words(figure)
     assert "not a medical device" in words(figure)
     assert [file.name for file in tmp_path.iterdir()] == ["preview.png"]
 
@@ -162,7 +162,7 @@ def test_empty_mask_says_so_and_draws_no_outline(tmp_path):
     write_preview(images, empty, tmp_path / "preview.png")
     assert not orange_pixels(imread(tmp_path / "preview.png")).any()
     figure = preview._make_figure(images, empty, None)
-    assert "No tumour found" in words(figure)
+    assert "Nothing marked" in words(figure)
     assert " ml" not in words(figure)
 
 
@@ -239,9 +239,9 @@ def test_bad_input_is_refused(tmp_path):
         write_preview({}, mask, tmp_path / "preview.png")
     other = Grid.from_spacing((4, 4, 4), (1, 1, 1))
     elsewhere = Volume(other, np.zeros(other.shape))
-    with pytest.raises(GeometryError, match="pet lies on 4 x 4 x 4"):
+    with pytest.raises(GeometryError, match=r"pet is not on the mask's grid .*: one has"):
         write_preview({**images, "pet": elsewhere}, mask, tmp_path / "preview.png")
-    with pytest.raises(GeometryError, match="probability lies on 4 x 4 x 4"):
+    with pytest.raises(GeometryError, match=r"probability is not on the mask's grid .*: one has"):
         write_preview(images, mask, tmp_path / "preview.png", elsewhere)
     with pytest.raises(WriteError, match="does not exist"):
         write_preview(images, mask, tmp_path / "absent" / "preview.png")

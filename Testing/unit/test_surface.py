@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from itertools import product
 
 import numpy as np
@@ -176,16 +177,32 @@ def test_missing_folder_and_failed_write_leave_nothing(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
-@pytest.mark.skipif(not surface_module.sys.platform.startswith("linux"), reason="needs /dev/full")
-def test_full_disk_is_a_write_error(tmp_path, monkeypatch):
+@pytest.mark.parametrize("name", ["tumour.stl", "tumour.vtp"])
+def test_full_disk_is_a_write_error(tmp_path, name):
+    resource = pytest.importorskip("resource")
     volume, _ = gaussian_ball(np.eye(3))
-    (tmp_path / "tumour.stl").write_text("old")
-    monkeypatch.setitem(
-        surface_module._WRITERS, ".stl", lambda surface, path: surface_module._write_stl(surface, "/dev/full")
-    )
-    with pytest.raises(WriteError, match=r"tumour\.stl: cannot be written"):
-        write_surface(volume, tmp_path / "tumour.stl")
-    assert (tmp_path / "tumour.stl").read_text() == "old"
+    (tmp_path / name).write_text("old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
+    try:
+        with pytest.raises(WriteError, match=rf"{name}: cannot be written: File too large"):
+            write_surface(volume, tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / name).read_text() == "old"
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
+@pytest.mark.skipif(not surface_module.sys.platform.startswith("linux"), reason="other systems allow UTF-8 names only")
+@pytest.mark.parametrize("suffix", [".stl", ".vtp"])
+def test_names_that_are_not_utf_8_are_written(tmp_path, suffix):
+    volume, _ = gaussian_ball(np.eye(3))
+    folder = tmp_path / os.fsdecode(b"\xfc")
+    folder.mkdir()
+    write_surface(volume, folder / f"{os.fsdecode(bytes([0xE4]))}{suffix}")
+    write_surface(volume, tmp_path / f"plain{suffix}")
+    (written,) = folder.iterdir()
+    assert written.read_bytes() == (tmp_path / f"plain{suffix}").read_bytes()
 
 
 def test_render_shows_a_ball_in_the_middle():

@@ -58,7 +58,7 @@ class AutoEngine:
             mirror: average over the eight mirror images of every window (eight times the work): a little more
                 accurate, and gives ``Result.uncertainty``.
             progress: called with (windows done, windows in all).
-            cancel: asked between windows.
+            cancel: asked between windows and, from any thread, between the mirror images of one.
 
         Raises:
             RoleError: the images are not what the model takes.
@@ -90,6 +90,7 @@ class AutoEngine:
             "windows_skipped": maps.skipped,
             "seconds": clock.laps,
         }
+        info["notes"] = [*info.get("notes", []), *(f"{role}: {note}" for role, v in images.items() for note in v.notes)]
         return replace(result, info=info)
 
     def _predict(self, channels: Channels, mirror: bool, hooks: Hooks) -> tuple[Maps, WindowPlan]:
