@@ -195,9 +195,17 @@ def damage(node: Any, paths: dict[str, str]) -> None:
     Path(next(iter(paths.values()))).write_bytes(b"no DICOM")
 
 
+def damage_pixels(node: Any, paths: dict[str, str]) -> None:
+    for path in paths.values():
+        dataset = pydicom.dcmread(path)
+        del dataset.PixelData, dataset.Rows
+        dataset.save_as(path)
+
+
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
+        (damage_pixels, "cannot be compared with its DICOM file"),
         (change_values, "no longer holds the values of its DICOM files"),
         (move, "does not lie where its DICOM files say"),
         (crop, "has 10 slices and was loaded from 12 DICOM files"),

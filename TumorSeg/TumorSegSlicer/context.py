@@ -235,7 +235,7 @@ class Context:
         box.setDefaultButton(kinds.Yes)
         answer = box.exec_()
         box.deleteLater()
-        return {kinds.Yes: 0, kinds.No: 1}.get(answer)
+        return next((number for number, button in enumerate((kinds.Yes, kinds.No)) if answer == button), None)
 
     def attempt(self, function: Callable[[], Any]) -> Any:
         """Calls a function that is quick and returns what it does; says why, and returns None, where it fails."""

@@ -111,7 +111,10 @@ def _checkValues(node: slicer.vtkMRMLScalarVolumeNode, values: np.ndarray, paths
     from TumorSegLib import SuvError
 
     for k in sorted({0, len(paths) // 2, len(paths) - 1}):
-        held = sitk.GetArrayFromImage(sitk.ReadImage(paths[k]))[0].astype(np.float64)
+        try:
+            held = sitk.GetArrayFromImage(sitk.ReadImage(paths[k]))[0].astype(np.float64)
+        except RuntimeError as error:
+            raise SuvError(f"PET '{node.GetName()}' cannot be compared with its DICOM file {paths[k]}") from error
         allowed = RELATIVE_TOLERANCE * np.abs(held).max() + (0.0 if values.dtype.kind == "f" else ROUNDING)
         if held.shape != values[k].shape or np.abs(values[k] - held).max() > allowed:
             raise SuvError(
