@@ -8,7 +8,7 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -67,7 +67,7 @@ _FIELDS = {
 }
 _FIRST_SPELLING = {spelling: name for name, others in _FIELDS.items() for spelling in (name, *others)}
 _NEEDED = ("NDims", "DimSize", "ElementType", "ElementDataFile")
-_FIELD_WITHIN = re.compile(rf"\b({'|'.join(_FIRST_SPELLING)})\s*=")
+_FIELD_WITHIN = re.compile(rf"({'|'.join(_FIRST_SPELLING)})\s*=")
 COMPRESSION = 3  # 1 to 9; as in NIfTI
 
 
@@ -131,9 +131,9 @@ def _fields(file: BinaryIO) -> dict[str, str]:
 
 
 def _check_spelling(key: str) -> None:
-    """Other programs add fields of their own; one letter off, it is one of ours, and damaged."""
+    """Other programs add fields of their own; one letter off, or with one more, it is one of ours, and damaged."""
     for known in _FIRST_SPELLING:
-        if len(key) == len(known) and sum(a != b for a, b in zip(key, known)) == 1:
+        if len(key) - len(known) in (0, 1) and sum(a != b for a, b in zip_longest(key, known)) == 1:
             raise ReadError(f"damaged header, unknown field {key!r}; {known!r} is meant")
 
 

@@ -74,7 +74,7 @@ _FIELDS = {
 }
 # The same fields are also written without the space or with a blank.
 _SPELLINGS = {name.replace(" ", ""): name for name in _FIELDS} | {name: name for name in _FIELDS}
-_FIELD_WITHIN = re.compile(rf"\b({'|'.join(name for name in _FIELDS if ' ' in name)}|sizes|spacings|kinds|encoding): ")
+_FIELD_WITHIN = re.compile(rf"({'|'.join(name for name in _FIELDS if ' ' in name)}|sizes|spacings|kinds|encoding): ")
 _VECTOR = re.compile(r"none|\([^()]*\)")
 COMPRESSION = 3  # 1 to 9; as in NIfTI
 

@@ -261,8 +261,7 @@ def _as_stl(surface: vtkPolyData) -> bytes:
     triangles = np.zeros(surface.GetNumberOfPolys(), _STL_TRIANGLE)
     corners = vtk_to_numpy(surface.GetPolys().GetConnectivityArray()).reshape(-1, 3)
     triangles["corners"] = vtk_to_numpy(surface.GetPoints().GetData())[corners]
-    edges = np.diff(triangles["corners"], axis=1)
-    normals = np.cross(edges[:, 0], edges[:, 1])
+    normals = np.cross(*np.diff(triangles["corners"], axis=1).transpose(1, 0, 2))
     triangles["normal"] = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
     return struct.pack("<80sI", b"TumorSeg output. SPACE=LPS", len(triangles)) + triangles.tobytes()
 
