@@ -6,7 +6,16 @@ import argparse
 import json
 from pathlib import Path
 
-from TumorSegLib.cli_support import INPUT_HELP, MASK_SUFFIXES, check_outputs, parse_inputs, progress_bar
+from TumorSegLib.cli_support import (
+    INPUT_HELP,
+    MASK_SUFFIXES,
+    check_outputs,
+    open_engine,
+    parse_inputs,
+    progress_bar,
+    read_images,
+    tell_marked,
+)
 from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry import Grid
@@ -14,8 +23,7 @@ from TumorSegLib.markups import read_prompts
 from TumorSegLib.prompts import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
 from TumorSegLib.session import Session
-from TumorSegLib.volume import Images
-from TumorSegLib.volume_io import read_volume, write_mask
+from TumorSegLib.volume_io import write_mask
 from TumorSegLib.windows import CT_WINDOWS, DEFAULT_CT_WINDOW
 
 AXES = {"i": (0,), "j": (1,), "k": (2,), "all": (0, 1, 2)}
@@ -64,14 +72,11 @@ def run_box(options: argparse.Namespace) -> None:
         raise ArgumentError(f"--session {options.session} exists and would be lost; name another file")
     if options.role and options.role not in inputs:
         raise RoleError(f"--role {options.role} is not one of the inputs: {', '.join(inputs)}")
-    images: Images = {role: read_volume(path, role) for role, path in inputs.items()}
+    images = read_images(inputs)
     grid = next(iter(images.values())).grid
     box, within = _place(options, grid)
-    # Imports torch, which takes seconds: not before the input is read.
-    from TumorSegLib.engines.load import load_engine
-
-    engine = load_engine(options.model, options.device, options.precision, kind="box")
-    clicks = load_engine(options.refine, options.device, options.precision, kind="clicks") if options.refine else None
+    engine = open_engine(options.model, options, "box")
+    clicks = open_engine(options.refine, options, "clicks") if options.refine else None
     session = Session(images, box=engine, clicks=clicks)
     settings = BoxOptions(options.role, AXES[options.axis], options.ct_window)
     with progress_bar("Segmenting") as progress:
@@ -82,10 +87,8 @@ def run_box(options: argparse.Namespace) -> None:
         write_text(options.session, json.dumps(session.to_json()) + "\n")
     if images[edit.info["role"]].grid != grid:
         print(f"resampled to the grid of {next(iter(images))}: {edit.info['role']}")
-    print(
-        f"{options.model}: {edit.info['slices']} slices of {edit.info['role']}; tumour of "
-        f"{session.mask.volume_ml:.1f} ml, written to {', '.join(options.output)}"
-    )
+    how = f"{edit.info['slices']} slices of {edit.info['role']}: "
+    tell_marked((clicks or engine).spec, session.volume_ml, options.output, how)
 
 
 def _place(options: argparse.Namespace, grid: Grid) -> tuple[BoxPrompt, BoxPrompt | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from TumorSegLib.cli_process import LEAST_PICTURE_GB, require_memory
 from TumorSegLib.cli_support import progress_bar
 from TumorSegLib.report import DISCLAIMER
 
@@ -17,6 +18,7 @@ def add_demo_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_demo_command(options: argparse.Namespace) -> None:
     """Runs the command; raises :class:`TumorSegError` where the folder cannot be written."""
+    require_memory(LEAST_PICTURE_GB, "the demonstration with its pictures")
     from TumorSegLib.demo import SEED, run_demo
 
     with progress_bar("Segmenting") as progress:
@@ -25,7 +27,7 @@ def run_demo_command(options: argparse.Namespace) -> None:
     metrics, seconds = report["metrics"], report["seconds"]
     rows = {
         "model": f"{report['model']} {report['version']} on {report['device']}, {report['precision']}",
-        "tumour": f"{report['volume_ml']:.1f} ml in {len(report['components'])} part(s)",
+        "marked": f"{report['volume_ml']:.1f} ml in {len(report['components'])} part(s)",
         "true volume": f"{metrics['reference_volume_ml']:.1f} ml",
         "Dice": f"{metrics['dice']:.3f}",
         "HD95": "undefined" if metrics["hd95_mm"] is None else f"{metrics['hd95_mm']:.1f} mm",

@@ -14,12 +14,11 @@ import numpy as np
 
 from TumorSegLib import __version__
 from TumorSegLib.boxes import slices
-from TumorSegLib.cli_support import check_outputs, parse_inputs
+from TumorSegLib.cli_support import check_outputs, parse_inputs, read_images, read_label_map
 from TumorSegLib.files import write_text
 from TumorSegLib.measurements import Intensities, Measurements, Uptake, measure
 from TumorSegLib.report import DISCLAIMER, to_json
 from TumorSegLib.volume import Images, Mask
-from TumorSegLib.volume_io import read_mask, read_volume
 
 #: Label, None for an empty mask, and what was measured of it.
 Found: TypeAlias = Sequence[tuple[int | None, Measurements]]
@@ -65,13 +64,14 @@ def run_measure(options: argparse.Namespace) -> None:
     inputs = parse_inputs(options.input)
     read = [options.segmentation, *inputs.values()]
     check_outputs([((options.csv,), (".csv",)), ((options.json,), (".json",))], read)
-    mask = read_mask(options.segmentation)
-    images: Images = {role: read_volume(path, role) for role, path in inputs.items()}
+    mask = read_label_map(options.segmentation)
+    images = read_images(inputs)
     found = list(_each_label(mask, images))
     if options.csv:
         write_text(options.csv, _csv(options.segmentation, found))
     if options.json:
-        write_text(options.json, to_json(_report(options.segmentation, inputs, found)))
+        notes = [*mask.notes, *(f"{role}: {note}" for role, volume in images.items() for note in volume.notes)]
+        write_text(options.json, to_json(_report(options.segmentation, inputs, notes, found)))
     for note in _notes(mask, images, found):
         print(note)
     if options.csv or options.json:
@@ -125,12 +125,13 @@ def _csv(path: str, found: Found) -> str:
     return text.getvalue()
 
 
-def _report(path: str, inputs: Mapping[str, str], found: Found) -> dict[str, Any]:
+def _report(path: str, inputs: Mapping[str, str], notes: Sequence[str], found: Found) -> dict[str, Any]:
     return {
         "notice": DISCLAIMER,
         "tumorseg_version": __version__,
         "segmentation": os.path.abspath(path),
         "inputs": {role: os.path.abspath(path) for role, path in inputs.items()},
+        "notes": list(notes),
         "labels": [{"label": label, **measurements.to_dict()} for label, measurements in found],
     }
 

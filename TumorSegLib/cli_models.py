@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from TumorSegLib.catalogue import CATALOGUE, describe, find_entry
-from TumorSegLib.cli_support import add_command, progress_bar
+from TumorSegLib.cli_support import add_command, progress_bar, require_network_memory
 from TumorSegLib.errors import ModelError
 from TumorSegLib.registry import CARD_FILE, ModelFolder, find_model, list_models
 
@@ -68,6 +68,7 @@ def _download(options: argparse.Namespace) -> None:
         print(f"{entry.name}: already there, in {model.path}; its weights match their checksum")
         return
     print(describe(entry), flush=True)
+    require_network_memory()
     from TumorSegLib.engines.importing import download_model  # imports torch, which takes seconds
 
     with progress_bar("Downloading") as progress:
@@ -76,6 +77,7 @@ def _download(options: argparse.Namespace) -> None:
 
 
 def _add(options: argparse.Namespace) -> None:
+    require_network_memory()
     from TumorSegLib.engines.importing import import_checkpoint  # imports torch, which takes seconds
 
     _tell_ready(import_checkpoint(Path(options.weights), options.name, options.pixels))

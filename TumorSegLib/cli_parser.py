@@ -30,7 +30,14 @@ def make_parser() -> argparse.ArgumentParser:
     measure = add_command(commands, "measure", run_measure, "volume, diameters and uptake of what a mask marks")
     add_measure_arguments(measure)
     add_models_commands(commands)
-    add_evaluate_arguments(add_command(commands, "evaluate", run_evaluate, "compare a mask with a reference"))
+    add_evaluate_arguments(
+        add_command(
+            commands,
+            "evaluate",
+            run_evaluate,
+            "compare a mask with a reference, all labels together and, of several, each",
+        )
+    )
     demo = add_command(
         commands, "demo", run_demo_command, "segment a synthetic PET/CT and write all results to a folder"
     )

@@ -9,16 +9,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from TumorSegLib.cli_support import INPUT_HELP, MASK_SUFFIXES, check_outputs, parse_inputs, progress_bar
+from TumorSegLib.cli_support import (
+    INPUT_HELP,
+    MASK_SUFFIXES,
+    check_outputs,
+    open_engine,
+    parse_inputs,
+    progress_bar,
+    read_images,
+    read_label_map,
+    tell_marked,
+)
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleError
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry import Grid
 from TumorSegLib.markups import read_prompts
 from TumorSegLib.parsing import load_json
 from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble
+from TumorSegLib.registry import find_model
 from TumorSegLib.session import Session
 from TumorSegLib.volume import Images, Mask
-from TumorSegLib.volume_io import read_mask, read_volume, write_mask
+from TumorSegLib.volume_io import write_mask
 
 
 def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +65,7 @@ def run_refine(options: argparse.Namespace) -> None:
     read = [*inputs.values(), options.clicks, *([options.initial] if options.initial else [])]
     check_outputs([(options.output, MASK_SUFFIXES), ((options.session,), (".json",))], read)
     kept = _read_session(options)
-    images: Images = {role: read_volume(path, role) for role, path in inputs.items()}
+    images = read_images(inputs)
     grid = next(iter(images.values())).grid
     prompts = _clicks_and_strokes(read_prompts(options.clicks, grid), options.clicks)
     session = _new_session(options, images, kept)
@@ -70,10 +81,8 @@ def run_refine(options: argparse.Namespace) -> None:
     resampled = [role for role, volume in images.items() if volume.grid != grid]
     if resampled:
         print(f"resampled to the grid of {next(iter(images))}: {', '.join(resampled)}")
-    print(
-        f"{options.model}: {len(prompts)} prompt(s), {statistics.median(seconds):.2f} s each; tumour of "
-        f"{session.mask.volume_ml:.1f} ml, written to {', '.join(options.output)}"
-    )
+    how = f"{len(prompts)} prompt(s), {statistics.median(seconds):.2f} s each: "
+    tell_marked(find_model(options.model).spec, session.volume_ml, options.output, how)
 
 
 def _read_session(options: argparse.Namespace) -> Mapping[str, Any] | None:
@@ -102,23 +111,21 @@ def _clicks_and_strokes(prompts: Prompts, path: str) -> list[Click | Scribble]:
 
 def _new_session(options: argparse.Namespace, images: Images, kept: Mapping[str, Any] | None) -> Session:
     initial = _read_initial(options.initial, next(iter(images.values())).grid) if options.initial else None
-    # Imports torch, which takes seconds: not before the input is read.
-    from TumorSegLib.engines.load import load_engine
-
-    clicks = load_engine(options.model, options.device, options.precision, kind="clicks")
+    clicks = open_engine(options.model, options, "clicks")
     if kept is not None:
         try:
             return Session.from_json(kept, images, clicks=clicks)
         except (ReadError, GeometryError, RoleError) as error:
             raise type(error)(f"{options.session}: {error}") from error
-    auto = load_engine(options.auto, options.device, options.precision, kind="auto") if options.auto else None
+    auto = open_engine(options.auto, options, "auto") if options.auto else None
     return Session(images, auto=auto, clicks=clicks, initial=initial)
 
 
 def _read_initial(path: str, grid: Grid) -> Mask:
-    mask = read_mask(path)
+    mask = read_label_map(path)
     if mask.grid != grid:
-        raise GeometryError(f"{path}: the mask ({mask.grid}) is not on the grid of the first image ({grid})")
+        difference = grid.difference(mask.grid)
+        raise GeometryError(f"{path}: the mask is not on the grid of the first image ({grid}): {difference}")
     return mask
 
 

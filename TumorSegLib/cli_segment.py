@@ -12,13 +12,23 @@ from pathlib import Path
 import numpy as np
 
 from TumorSegLib import __version__
-from TumorSegLib.cli_support import INPUT_HELP, MASK_SUFFIXES, check_outputs, parse_inputs, progress_bar
+from TumorSegLib.cli_process import LEAST_PICTURE_GB, require_memory
+from TumorSegLib.cli_support import (
+    INPUT_HELP,
+    MASK_SUFFIXES,
+    check_outputs,
+    open_engine,
+    parse_inputs,
+    progress_bar,
+    read_images,
+    tell_marked,
+)
 from TumorSegLib.files import write_text
 from TumorSegLib.postprocess import fill_holes, remove_small
 from TumorSegLib.protocols import Result
 from TumorSegLib.report import make_report, to_json
 from TumorSegLib.volume import Images, Volume
-from TumorSegLib.volume_io import WRITABLE, read_volume, write_mask, write_volume
+from TumorSegLib.volume_io import WRITABLE, write_mask, write_volume
 
 
 def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +59,7 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fill-holes", action="store_true", help="then fill closed cavities of the mask")
     parser.add_argument("--probability", metavar="FILE", help="write the model's probability map, 0 to 1")
     parser.add_argument("--uncertainty", metavar="FILE", help="write predictive entropy in bits (implies --mirror)")
-    parser.add_argument("--surface", metavar="FILE", help="write the tumour's surface, .stl or .vtp, if there is one")
+    parser.add_argument("--surface", metavar="FILE", help="write the mask's surface, .stl or .vtp, unless it is empty")
     parser.add_argument("--preview", metavar="FILE", help="write a picture, .png")
     parser.add_argument("--info", metavar="FILE", help="write volume, shape, inputs, model and timings as JSON")
     parser.add_argument("--mirror", action="store_true", help="average over mirror images: 8 times the work")
@@ -82,10 +92,10 @@ def run_segment(options: argparse.Namespace) -> None:
         ((options.info,), (".json",)),
     ]
     check_outputs(wanted, inputs.values())
-    images: Images = {role: read_volume(path, role) for role, path in inputs.items()}
-    from TumorSegLib.engines.load import load_engine  # imports torch, which takes seconds: not before the input is read
-
-    engine = load_engine(options.model, options.device, options.precision, kind="auto")
+    if options.preview:
+        require_memory(LEAST_PICTURE_GB, "--preview")
+    images = read_images(inputs)
+    engine = open_engine(options.model, options, "auto")
     with progress_bar("Segmenting") as progress:
         result = engine.segment(images, mirror=options.mirror or bool(options.uncertainty), progress=progress)
     result = _tidied(result, options)
@@ -93,15 +103,9 @@ def run_segment(options: argparse.Namespace) -> None:
     resampled = result.info["resampled_roles"]
     if resampled:
         print(f"resampled to the grid of {result.info['roles'][0]}: {', '.join(resampled)}")
-    if result.mask.array.any():
-        print(
-            f"{result.info['model']}: tumour of {result.mask.volume_ml:.1f} ml, written to {', '.join(options.output)}"
-        )
-    else:
-        least = f" of at least {options.min_volume:g} ml" if options.min_volume else ""
-        print(
-            f"{result.info['model']}: no tumour found{least}, an empty mask was written to {', '.join(options.output)}"
-        )
+    if options.min_volume and not result.mask.array.any():
+        print(f"no connected region has at least {options.min_volume:g} ml")
+    tell_marked(engine.spec, result.mask.volume_ml, options.output)
 
 
 def _tidied(result: Result, options: argparse.Namespace) -> Result:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from TumorSegLib.cli_process import LEAST_NETWORK_GB, require_memory, say
 from TumorSegLib.errors import ArgumentError, WriteError
 from TumorSegLib.protocols import Progress
-from TumorSegLib.volume_io import SEGMENTATION_SUFFIX, WRITABLE
+from TumorSegLib.registry import ModelSpec
+from TumorSegLib.report import doubt, marked
+from TumorSegLib.volume import Images, Mask
+from TumorSegLib.volume_io import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume
 
 MASK_SUFFIXES = (SEGMENTATION_SUFFIX, *WRITABLE)
 INPUT_HELP = (
@@ -43,6 +47,27 @@ def parse_inputs(inputs: Sequence[str]) -> dict[str, str]:
             raise ArgumentError(f"--input gives the role {role!r} twice")
         paths[role] = path
     return paths
+
+
+def read_images(inputs: Mapping[str, str]) -> Images:
+    """Reads an image per role and says on standard error what its user must know of how it was read."""
+    images = {}
+    for role, path in inputs.items():
+        images[role] = read_volume(path, role)
+        _say_notes(path, images[role].notes)
+    return images
+
+
+def read_label_map(path: str) -> Mask:
+    """Reads a mask and says on standard error what its user must know of how it was read."""
+    mask = read_mask(path)
+    _say_notes(path, mask.notes)
+    return mask
+
+
+def _say_notes(path: str, notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"note: {path}: {note}", file=sys.stderr)
 
 
 def check_outputs(wanted: Sequence[tuple[Sequence[str | None], tuple[str, ...]]], inputs: Iterable[str]) -> None:
@@ -77,6 +102,33 @@ def _problem(file: Path, suffixes: tuple[str, ...]) -> str | None:
     if not os.access(file.parent, os.W_OK):
         return f"the folder {file.parent} is not writable"
     return None
+
+
+def open_engine(name: str, options: argparse.Namespace, kind: str) -> Any:
+    """Loads a model of a kind; the device and precision are those of the options.
+
+    It imports torch, which takes seconds and memory: to be called once the input is read.
+    """
+    require_network_memory()
+    from TumorSegLib.engines.load import load_engine
+
+    return load_engine(name, options.device, options.precision, kind=kind)  # type: ignore[call-overload]
+
+
+def require_network_memory() -> None:
+    """To be called before torch is imported; raises :class:`ResourceError` where the memory does not suffice."""
+    require_memory(LEAST_NETWORK_GB, "a command with a neural network")
+
+
+def tell_marked(spec: ModelSpec, volume_ml: float, outputs: Sequence[str], how: str = "") -> None:
+    """Says what a model marked and where it was written, and on standard error where the volume gives doubt.
+
+    ``how`` goes before, e.g. ``"3 prompt(s): "``.
+    """
+    print(f"{how}{spec.name} {marked(spec, volume_ml)}")
+    print(f"written to {', '.join(outputs)}")
+    if doubted := doubt(spec, volume_ml):
+        say(f"warning: {doubted}")
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from TumorSegLib.errors import ResourceError
 
-#: What RuntimeErrors for a lack of memory say, in lower case: CUDA, PyTorch's allocators, cuDNN and cuBLAS, ITK, C++.
+#: What RuntimeErrors for a lack of memory say, in lower case: CUDA, PyTorch's allocators, cuDNN and cuBLAS, ITK, C++, Linux,
+#: its loader, oneDNN and Python.
 OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",
@@ -15,6 +16,10 @@ OUT_OF_MEMORY = (
     "alloc_failed",
     "failed to allocate memory",
     "bad_alloc",
+    "cannot allocate memory",
+    "failed to map segment",
+    "could not create a primitive",
+    "can't start new thread",
 )
 
 

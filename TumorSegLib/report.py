@@ -10,6 +10,7 @@ import numpy as np
 
 from TumorSegLib.postprocess import connected_components, shape_measures
 from TumorSegLib.protocols import Result
+from TumorSegLib.registry import ModelSpec
 
 DISCLAIMER = "Research software, not a medical device. Not for diagnosis or treatment."
 
@@ -19,7 +20,7 @@ def make_report(result: Result) -> dict[str, Any]:
 
     Returns:
         JSON-ready. Volumes in ml, lengths in mm, centroids in RAS mm, boxes as half-open voxel ranges (i, j, k),
-        times in seconds. ``shape`` is None where no tumour was found. ``version`` is the model's.
+        times in seconds. ``shape`` is None where nothing was marked. ``version`` is the model's.
     """
     grid = result.mask.grid
     components = connected_components(result.mask)
@@ -32,6 +33,25 @@ def make_report(result: Result) -> dict[str, Any]:
         "grid": {"size_ijk": list(grid.size), "spacing_mm": list(grid.spacing), "affine_ras": grid.affine.tolist()},
         **result.info,
     }
+
+
+def marked(spec: ModelSpec, volume_ml: float) -> str:
+    """What a model marked, in words that claim no more than is known: "marked 342.0 ml; it was made for ...: check it".
+
+    Nobody knows whether a model was made for the part of the body that it was shown.
+    """
+    purpose = f"it was made for {spec.made_for}" if spec.made_for else "nothing says what it was made for"
+    return f"marked {f'{volume_ml:.1f} ml' if volume_ml else 'nothing'}; {purpose}: check it"
+
+
+def doubt(spec: ModelSpec, volume_ml: float) -> str:
+    """A sentence on a volume outside those that the model was trained on; empty where there is nothing to say."""
+    if not volume_ml or spec.plausible_volume_ml is None:
+        return ""
+    low, high = spec.plausible_volume_ml
+    if low <= volume_ml <= high:
+        return ""
+    return f"{volume_ml:.1f} ml lies outside what {spec.name} was trained on, {low:g} to {high:g} ml"
 
 
 def to_json(report: dict[str, Any]) -> str:

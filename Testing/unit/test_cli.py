@@ -149,7 +149,8 @@ def test_a_bad_least_volume_is_refused(case: Path, capsys: pytest.CaptureFixture
     ("error", "said"),
     [
         (MemoryError(), "not enough memory"),
-        (MemoryError("Unable to allocate 1 TiB"), "Unable to allocate 1 TiB"),
+        (MemoryError("Unable to allocate 1 TiB"), "not enough memory: Unable to allocate 1 TiB"),
+        (ImportError("libx.so: failed to map segment from"), "not enough memory: libx.so: failed to map segment from"),
         (PermissionError(13, "Permission denied", "card"), "[Errno 13] Permission denied: 'card'"),
     ],
 )
@@ -159,7 +160,7 @@ def test_what_the_machine_refuses_is_one_line_and_status_2(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli_segment, "read_volume", fail)
+    monkeypatch.setattr(cli_segment, "read_images", fail)
     assert segment() == 2
     assert capsys.readouterr().err == f"tumorseg: error: {said}\n"
 
@@ -237,6 +238,53 @@ def test_evaluate_prints_and_writes_metrics(case: Path, capsys: pytest.CaptureFi
     assert main(["evaluate", "a.nii.gz", "b.nii.gz", "--json", "no/m.json"]) == 2
 
 
+def labelled(name: str, first: int, second: int) -> None:
+    """A mask with two boxes of 100 and of 50 voxels, each of its own label."""
+    array = np.zeros(GRID.shape, np.uint8)
+    array[5:10, 5:10, 5:9] = first
+    array[12:14, 5:10, 5:10] = second
+    write_mask(Mask(GRID, array), name)
+
+
+def test_labels_are_evaluated_together_and_one_by_one(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labelled("a.nii.gz", 1, 2)
+    labelled("b.nii.gz", 1, 0)
+    assert main(["evaluate", "a.nii.gz", "b.nii.gz", "--json", "m.json"]) == 0
+    metrics = json.loads((case / "m.json").read_text())
+    assert metrics["dice"] == pytest.approx(0.8)
+    assert {label: one["dice"] for label, one in metrics["labels"].items()} == {"1": 1, "2": 0}
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0].split("  ")[-1].strip() == "label 2"
+    assert captured.out.splitlines()[1].split() == ["dice", "0.8000", "1.0000", "0.0000"]
+    assert captured.err == "note: the prediction has labels 1, 2, the reference 1\n"
+
+
+def test_swapped_labels_are_said(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labelled("a.nii.gz", 2, 1)
+    labelled("b.nii.gz", 1, 2)
+    assert main(["evaluate", "a.nii.gz", "b.nii.gz", "--json", "m.json"]) == 0
+    assert json.loads((case / "m.json").read_text())["labels"]["1"]["dice"] == 0
+    assert capsys.readouterr().err == (
+        "note: label 1 of the prediction lies on label 2 of the reference most; are the labels swapped?\n"
+        "note: label 2 of the prediction lies on label 1 of the reference most; are the labels swapped?\n"
+    )
+    labelled("c.nii.gz", 1, 2)
+    assert main(["evaluate", "b.nii.gz", "c.nii.gz"]) == 0
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert captured.out.splitlines()[1].split() == ["dice", *["1.0000"] * 3]
+
+
+def test_two_numbers_for_the_one_label_are_said(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labelled("a.nii.gz", 1, 1)
+    labelled("b.nii.gz", 255, 255)
+    assert main(["evaluate", "a.nii.gz", "b.nii.gz", "--json", "m.json"]) == 0
+    assert json.loads((case / "m.json").read_text())["labels"] == {}
+    captured = capsys.readouterr()
+    assert captured.out.splitlines()[0].split() == ["dice", "1.0000"]
+    assert captured.err == "note: the prediction has labels 1, the reference 255\n"
+
+
 def test_empty_result_is_said_and_the_rest_is_written(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     air = Volume(GRID, np.full(GRID.shape, -1000, np.int16), "ct")
     write_volume(air, "ct.nii.gz")
@@ -244,7 +292,10 @@ def test_empty_result_is_said_and_the_rest_is_written(case: Path, capsys: pytest
     more = ["--surface", "tumour.stl", "--preview", "preview.png", "--info", "info.json"]
     assert segment(*more, inputs=("ct=ct.nii.gz",)) == 0
     said = capsys.readouterr().out
-    assert "no tumour found, an empty mask was written to seg.nii.gz" in said
+    assert said.splitlines()[-2:] == [
+        "tiny marked nothing; nothing says what it was made for: check it",
+        "written to seg.nii.gz",
+    ]
     assert "no surface was written to tumour.stl" in said
     assert not read_mask("seg.nii.gz").array.any()
     assert json.loads((case / "info.json").read_text())["shape"] is None
@@ -303,7 +354,9 @@ def test_a_mask_that_tidying_leaves_empty_has_no_surface(
 ) -> None:
     paint(two_parts())
     assert segment("--surface", "tumour.vtp", "--min-volume", "5") == 0
-    assert "no tumour found of at least 5 ml" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "no connected region has at least 5 ml" in said
+    assert "tiny marked nothing;" in said
     assert not (case / "tumour.vtp").exists()
 
 

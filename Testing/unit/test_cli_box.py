@@ -121,8 +121,9 @@ def test_a_box_in_3d(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert np.array_equal(written("out.seg.nrrd"), mask.array)
     assert set(case.rglob("*")) - before == {case / "out.nii.gz", case / "out.seg.nrrd"}
     captured = capsys.readouterr()
-    assert (
-        captured.out == f"sam: 6 slices of ct; tumour of {mask.volume_ml:.1f} ml, written to out.nii.gz, out.seg.nrrd\n"
+    assert captured.out == (
+        f"6 slices of ct: sam marked {mask.volume_ml:.1f} ml; nothing says what it was made for: check it\n"
+        "written to out.nii.gz, out.seg.nrrd\n"
     )
     assert captured.err == ""
 
@@ -152,7 +153,7 @@ def test_along_another_axis_or_all(
 ) -> None:
     assert box("--axis", axis) == 0
     assert np.array_equal(written(), expected(options=BoxOptions(axes=axes)).mask.array)
-    assert f"sam: {slices} slices of ct" in capsys.readouterr().out
+    assert f"{slices} slices of ct: sam marked " in capsys.readouterr().out
     assert not np.array_equal(written(), expected().mask.array)
 
 
@@ -208,7 +209,7 @@ def test_an_image_on_another_grid_is_resampled_and_that_is_said(case: Path, caps
     other = Grid.from_spacing((14, 20, 24), (2.5, 2.5, 3.0), (-10, 5, 7), np.diag([-1.0, -1.0, 1.0]))
     write_volume(noise_volume(other, "pet", seed=1), "pet.nii.gz")
     assert box("--role", "pet") == 0
-    assert capsys.readouterr().out.startswith("resampled to the grid of ct: pet\nsam: 6 slices of pet")
+    assert capsys.readouterr().out.startswith("resampled to the grid of ct: pet\n6 slices of pet: sam marked ")
     assert read_mask("out.nii.gz").grid == GRID
     assert box() == 0
     assert "resampled" not in capsys.readouterr().out

@@ -78,8 +78,9 @@ def test_from_nothing(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert np.array_equal(read_mask("out.seg.nrrd").array, mask.array)
     assert set(case.rglob("*")) - before == {case / "out.nii.gz", case / "out.seg.nrrd"}
     captured = capsys.readouterr()
-    assert captured.out.startswith("clicks: 3 prompt(s), ")
-    assert captured.out.endswith(f"tumour of {mask.volume_ml:.1f} ml, written to out.nii.gz, out.seg.nrrd\n")
+    assert captured.out.startswith("3 prompt(s), ")
+    told = f": clicks marked {mask.volume_ml:.1f} ml; nothing says what it was made for: check it\n"
+    assert captured.out.endswith(f"{told}written to out.nii.gz, out.seg.nrrd\n")
     assert captured.err == ""
 
 
@@ -169,7 +170,10 @@ WRONG: Mapping[str, tuple[list[str], str]] = {
     "click outside": (["--clicks", "outside.json"], "outside.json: prompt 2: click, voxel (28, 3, 3), lies outside"),
     "box": (["--clicks", "box.json"], "box.json: holds a box, ((1, 5), (2, 6), (3, 7)); this command takes clicks"),
     "initial missing": (["--initial", "no.nii.gz"], "no.nii.gz"),
-    "initial elsewhere": (["--initial", "elsewhere.nii.gz"], "elsewhere.nii.gz: the mask (20 x 20 x 20 voxels of"),
+    "initial elsewhere": (
+        ["--initial", "elsewhere.nii.gz"],
+        "elsewhere.nii.gz: the mask is not on the grid of the first image",
+    ),
     "unknown model": (["--model", "nobody"], "no model 'nobody'"),
     "automatic model for clicks": (["--model", "auto"], "model 'auto' is of kind 'auto', one of kind 'clicks'"),
     "click model as first stage": (["--auto", "clicks"], "model 'clicks' is of kind 'clicks', one of kind 'auto'"),

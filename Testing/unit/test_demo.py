@@ -17,7 +17,7 @@ from TumorSegLib.engines.sam import build_sam
 from TumorSegLib.errors import ModelError, WriteError
 from TumorSegLib.geometry import Grid
 from TumorSegLib.protocols import Result
-from TumorSegLib.report import make_report, to_json
+from TumorSegLib.report import doubt, make_report, marked, to_json
 from TumorSegLib.volume import Images, Mask, Volume
 from TumorSegLib.volume_io import read_mask, read_volume
 
@@ -121,6 +121,26 @@ def test_report_counts_components_and_volume() -> None:
     assert report["grid"]["spacing_mm"] == pytest.approx([1, 2, 5])
     assert report["shape"]["volume_ml"] == pytest.approx(0.72)
     assert report["model"] == "tiny"
+
+
+SARCOMA = tiny_spec("m", made_for="sarcoma of the limbs", plausible_volume_ml=(27.8, 2330.8))
+
+
+def test_what_was_marked_is_told_with_what_the_model_was_made_for() -> None:
+    assert marked(SARCOMA, 342.04) == "marked 342.0 ml; it was made for sarcoma of the limbs: check it"
+    assert marked(SARCOMA, 0.0) == "marked nothing; it was made for sarcoma of the limbs: check it"
+    assert marked(tiny_spec("m"), 0.02) == "marked 0.0 ml; nothing says what it was made for: check it"
+
+
+@pytest.mark.parametrize("volume", [27.8, 342, 2330.8, 0])
+def test_a_volume_as_in_training_gives_no_doubt(volume: float) -> None:
+    assert doubt(SARCOMA, volume) == ""
+
+
+@pytest.mark.parametrize("volume", [0.01, 27.7, 4698.2])
+def test_a_volume_unlike_those_of_training_gives_doubt(volume: float) -> None:
+    assert doubt(SARCOMA, volume) == f"{volume:.1f} ml lies outside what m was trained on, 27.8 to 2330.8 ml"
+    assert doubt(tiny_spec("m"), volume) == ""
 
 
 def test_report_of_nothing_has_no_shape() -> None:

@@ -17,7 +17,8 @@ from TumorSegLib.engines.clicks import ClickEngine
 from TumorSegLib.engines.device import choose_runtime
 from TumorSegLib.engines.networks import build_network
 from TumorSegLib.engines.sam import Sam, build_sam
-from TumorSegLib.errors import ModelError, WriteError
+from TumorSegLib.errors import ModelError, ResourceError, WriteError
+from TumorSegLib.memory import is_out_of_memory
 from TumorSegLib.registry import ModelSpec, check_kind, find_model
 
 
@@ -94,10 +95,15 @@ def _build(spec: ModelSpec) -> nn.Module:
 
 
 def read_weights(network: nn.Module, path: Path, spec: ModelSpec) -> None:
-    """Fills a network with weights from a safetensors file; raises :class:`ModelError` where they do not fit."""
+    """Fills a network with weights from a safetensors file; raises :class:`ModelError` where they do not fit.
+
+    Without the memory for them it raises :class:`ResourceError`.
+    """
     try:
         load_model(network, path)
     except (SafetensorError, RuntimeError, OSError) as error:
+        if is_out_of_memory(error):
+            raise ResourceError(f"not enough memory to load {spec.name!r}: {error}") from error
         # torch lists every tensor; the first few say what kind of mismatch it is.
         reason = shorten(str(error), 300)
         raise ModelError(f"model {spec.name!r}: {path} does not hold weights for {spec.network}: {reason}") from error

@@ -8,7 +8,9 @@ with the number of labels times the volume.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, combinations, product
 
@@ -131,12 +133,19 @@ def predict(
     total, done, skipped = math.prod(len(s) for s in starts), 0, 0
     least = max(LEAST_TISSUE * math.prod(plan.size), 1)
     slab = _Slab(plan, shape, runtime)
+    stopping = threading.Event()
+
+    def check() -> None:
+        """Between the mirror images of a window, too: eight may take many seconds on a busy machine."""
+        if stopping.is_set():
+            raise Cancelled("another window was interrupted")
+        hooks.check("within a window")
 
     def compute(places: Sequence[Place]) -> torch.Tensor:
         windows = torch.stack([channels[(slice(None), *_at(plan.size, *place))] for place in places])
-        return _probabilities(network, windows, plan.mirror, runtime)
+        return _probabilities(network, windows, plan.mirror, runtime, check)
 
-    with torch.inference_mode(), workers(runtime.device, total) as in_order:
+    with torch.inference_mode(), workers(runtime.device, total) as in_order, _setting_on_failure(stopping):
         for k in starts[0]:
             slab.advance(k)
             places = list(product([k], starts[1], starts[2]))
@@ -157,6 +166,16 @@ def predict(
     return Maps(slab.probability, slab.label, slab.entropy, total, skipped)
 
 
+@contextmanager
+def _setting_on_failure(event: threading.Event) -> Iterator[None]:
+    """Sets an event where the block fails or is interrupted."""
+    try:
+        yield
+    except BaseException:
+        event.set()
+        raise
+
+
 def _at(size: Size, k: int, j: int, i: int) -> tuple[slice, slice, slice]:
     return slice(k, k + size[0]), slice(j, j + size[1]), slice(i, i + size[2])
 
@@ -167,14 +186,21 @@ def _batches(places: Sequence[Place], size: int) -> Iterator[Sequence[Place]]:
 
 
 @torch.inference_mode()
-def _probabilities(network: nn.Module, windows: torch.Tensor, mirror: bool, runtime: Runtime) -> torch.Tensor:
-    """Label probabilities float32 ``[batch, labels, k, j, i]``, averaged over mirror images if asked for."""
+def _probabilities(
+    network: nn.Module, windows: torch.Tensor, mirror: bool, runtime: Runtime, check: Callable[[], None]
+) -> torch.Tensor:
+    """Label probabilities float32 ``[batch, labels, k, j, i]``, averaged over mirror images if asked for.
+
+    ``check`` is called between mirror images, and may raise.
+    """
     if runtime.device.type == "cuda":
         windows = windows.pin_memory()
     windows = windows.to(runtime.device, non_blocking=True).to(runtime.dtype, memory_format=runtime.layout)
     flips = list(chain.from_iterable(combinations((2, 3, 4), n) for n in range(4))) if mirror else [()]
     summed: torch.Tensor | None = None
     for axes in flips:
+        if axes:
+            check()
         logits = network(windows.flip(axes)) if axes else network(windows)
         mapped = torch.stack([probabilities(one) for one in logits])
         mapped = mapped.flip(axes) if axes else mapped

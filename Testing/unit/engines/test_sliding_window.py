@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable
 from itertools import product
 
@@ -232,6 +233,37 @@ def test_cancelling_stops_before_the_next_window(nth):
     with pytest.raises(Cancelled, match=f"cancelled after {nth - 1} of 27 windows"):
         run(network, noise(1, 8, 8, 8), WindowPlan((4, 4, 4), 0.5), cancel=cancel)
     assert network.windows == nth - 1
+
+
+def test_cancelling_stops_between_the_mirror_images_of_a_window():
+    network = Function(lambda x: x)
+    with pytest.raises(Cancelled, match="cancelled within a window"):
+        run(network, noise(1, 4, 4, 4), WindowPlan((4, 4, 4), mirror=True), cancel=lambda: network.windows == 3)
+    assert network.windows == 3  # of the eight images of the only window
+
+
+def test_an_interruption_stops_the_windows_that_other_threads_are_at(monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    begun, go_on, seen = threading.Event(), threading.Event(), []
+
+    def slow(images: torch.Tensor) -> torch.Tensor:
+        seen.append(images.shape)
+        if images.max() > 0:  # not the first window
+            begun.set()
+            go_on.wait(30)
+        return images
+
+    def interrupt(done: int, total: int) -> None:
+        assert begun.wait(30)
+        threading.Timer(1, go_on.set).start()
+        raise KeyboardInterrupt
+
+    channels = torch.ones(1, 4, 4, 40)
+    channels[..., :4] = 0
+    with pytest.raises(KeyboardInterrupt):
+        run(Function(slow), channels, WindowPlan((4, 4, 4), 0, mirror=True), progress=interrupt)
+    assert len(seen) <= 8 + 2  # those of the first window, and the first of each that had begun
 
 
 def test_several_labels_give_their_sum_and_the_largest():
