@@ -38,7 +38,7 @@ def write(folder: Path, **tags: Any) -> dict[str, str]:
     folder.mkdir()
     paths = {}
     for k in range(SLICES):
-        dataset = pet(**tags)
+        dataset = pet(**{name: value(k) if callable(value) else value for name, value in tags.items()})
         dataset.file_meta = pydicom.dataset.FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
         dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.128"
@@ -112,6 +112,19 @@ def test_it_is_converted_by_the_tags_of_its_files(desk: Desk, tmp_path: Path, he
     desk.press("measureButton")
     rows = dict(zip(*(column(desk, n) for n in (0, 1))))
     assert rows["SUVmax"] == f"{HOTTEST:.2f}"
+
+
+def test_every_slice_has_its_own_factor(desk: Desk, tmp_path: Path) -> None:
+    """As where nobody has corrected for decay: a slice that was scanned a half-life later counts twice."""
+    import slicer
+
+    tags = {"DecayCorrection": "NONE", "CorrectedImage": ["ATTN"], "ActualFrameDuration": "1000"}
+    late = {"AcquisitionTime": lambda k: "114948" if k < SLICES // 2 else "133936"}  # 6588 s later
+    copy, note = desk.widget.logic.suvVolume(load(desk.host, write(tmp_path / "pet", **tags, **late), head_first=True))
+    suv = slicer.util.arrayFromVolume(copy)[::-1]
+    np.testing.assert_allclose(suv[: SLICES // 2], becquerels()[: SLICES // 2] * FACTOR, rtol=2e-3)
+    np.testing.assert_allclose(suv[SLICES // 2 :], becquerels()[SLICES // 2 :] * FACTOR * 2, rtol=2e-3)
+    assert "decay" in note
 
 
 def column(desk: Desk, number: int) -> list[str]:

@@ -298,6 +298,9 @@ def test_sample_data_are_shown(host: Host) -> None:
 
     host.load_module(TUMORSEG)
     host.window.show()
+    for each in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+        each.SetFieldOfView(10, 10, 1)
+        each.SetSliceOffset(900)
     (source,) = SampleData.SampleDataLogic.sources
     source.customDownloader(source)  # as the button of Sample Data does, and no more
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
