@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,37 @@ def test_a_4d_file_with_a_single_time_point_is_3d(tmp_path: Path) -> None:
         assert np.array_equal(back.array, volume().array)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow UTF-8 names only")
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".mha", ".seg.nrrd"])
+def test_folders_and_files_whose_names_are_not_utf_8(tmp_path: Path, suffix: str) -> None:
+    folder = tmp_path / os.fsdecode(b"f\xfcr")
+    folder.mkdir()
+    path = folder / f"{os.fsdecode(bytes([0xE4]))}{suffix}"
+    write_mask(mask(1), path)
+    assert np.array_equal(read_mask(path).array, mask(1).array)
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ReadError, match=r"f\\xfcr/\\xe4.*: truncated") as caught:
+        read_mask(path)
+    str(caught.value).encode("utf-8")  # as a window or a log would
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems allow UTF-8 names only")
+def test_voxels_in_a_second_file_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    sitk.WriteImage(image_from_array(volume().array, GRID), str(tmp_path / "a.mhd"))
+    name = os.fsdecode(b"\xfc.raw")
+    (tmp_path / "a.raw").rename(tmp_path / name)
+    header = (tmp_path / "a.mhd").read_bytes().replace(b"a.raw", os.fsencode(name))
+    (tmp_path / "a.mhd").write_bytes(header)
+    assert np.array_equal(read_volume(tmp_path / "a.mhd").array, volume().array)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha", ".seg.nrrd"])
+def test_names_as_long_as_the_system_allows(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / ("a" * (255 - len(suffix)) + suffix)
+    write_mask(mask(1), path)
+    assert np.array_equal(read_mask(path).array, mask(1).array)
+
+
 def test_a_namesake_without_gz_is_not_mixed_up(tmp_path: Path) -> None:
     write_volume(volume(), tmp_path / "a.nii.gz")
     write_volume(Volume(GRID, np.zeros(GRID.shape, np.int16)), tmp_path / "a.nii")
@@ -203,6 +236,12 @@ def test_fractional_segmentations_are_refused(tmp_path: Path) -> None:
         read_mask(tmp_path / "m.seg.nrrd")
 
 
+def test_segmentations_of_slicer_4_10_have_a_layer_for_each_segment(tmp_path: Path) -> None:
+    fields = {"Segmentation_MasterRepresentation": "Binary labelmap", "Segment0_ID": "1", "Segment1_ID": "2"}
+    layered(tmp_path / "m.seg.nrrd", [mask(1).array, mask(0, 1).array], **fields)
+    assert np.array_equal(read_mask(tmp_path / "m.seg.nrrd").array, mask(1, 2).array)
+
+
 @pytest.mark.parametrize("value", [-1.0, 0.5, 300.0, np.nan])
 def test_a_mask_file_must_hold_labels(tmp_path: Path, value: float) -> None:
     sitk.WriteImage(sitk.Image(3, 3, 3, sitk.sitkFloat32) + value, str(tmp_path / "m.nii.gz"))
@@ -250,6 +289,17 @@ def test_dicom_agrees_with_the_resampled_nifti_of_the_same_patient(
         sampled = np.maximum(sampled, -1000)  # the data set clips air
     assert inside.mean() > 0.3
     assert np.abs(sampled - common.array)[inside].max() < tolerance
+
+
+@pytest.mark.data
+def test_itk_reads_the_same_of_public_images(data_root: Path) -> None:
+    """SimpleITK as an independent reader, on one image in ten of all programs that wrote them."""
+    paths = sorted([*data_root.rglob("*.nii.gz"), *data_root.rglob("*.nrrd")])[::10]
+    assert len(paths) > 50
+    for path in paths:
+        ours, image = read_volume(path, "image"), sitk.ReadImage(str(path))
+        assert ours.grid == grid_from_image(image), path.name
+        assert np.array_equal(ours.array, sitk.GetArrayFromImage(image)), path.name
 
 
 @pytest.mark.data

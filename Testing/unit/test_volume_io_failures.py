@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from Testing.unit.dicom_series import write_series
 from Testing.unit.volume_cases import GRID, REPOSITORY, mask, volume
 from TumorSegLib.errors import (
     ArgumentError,
     GeometryError,
     ReadError,
-    ResourceError,
     SuvError,
     WriteError,
 )
+from TumorSegLib.geometry import Grid
 from TumorSegLib.volume import Volume
 from TumorSegLib.volume_io import read_mask, read_volume, write_mask, write_volume
 
@@ -169,6 +170,23 @@ def test_pet_in_becquerel_is_refused(tmp_path: Path, suffix: str, role: str) -> 
     assert np.array_equal(read_volume(tmp_path / f"a{suffix}", "mr_t1").array, becquerel)
 
 
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("role", ["ct", "ct_late"])
+def test_a_ct_that_cannot_be_in_hu_is_refused(tmp_path: Path, suffix: str, role: str) -> None:
+    hu = np.random.default_rng(0).normal([[[-1000]], [[-100]], [[50]]], 12, (3, 40, 50)).repeat(8, 0)
+    write_volume(Volume(Grid.from_spacing(hu.shape, (1, 1, 1)), hu + 1024, role), tmp_path / f"a{suffix}")
+    with pytest.raises(ArgumentError, match=rf"a{re.escape(suffix)}: CT must be in HU .*too large"):
+        read_volume(tmp_path / f"a{suffix}", role)
+    write_volume(Volume(Grid.from_spacing(hu.shape, (1, 1, 1)), hu, role), tmp_path / f"a{suffix}")
+    assert np.array_equal(read_volume(tmp_path / f"a{suffix}", role).array, hu)
+
+
+def test_a_dicom_ct_that_cannot_be_in_hu_is_refused(tmp_path: Path) -> None:
+    write_series(tmp_path, RescaleSlope="0.001", RescaleIntercept="0")
+    with pytest.raises(ArgumentError, match=r"CT must be in HU .*scaled to a range"):
+        read_volume(tmp_path)
+
+
 # ---- memory that does not suffice
 
 
@@ -239,6 +257,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
 import resource, sys
 import numpy as np
 from TumorSegLib.errors import WriteError
+from TumorSegLib.geometry import Grid
 from TumorSegLib.geometry import Grid
 from TumorSegLib.volume import Volume
 from TumorSegLib.volume_io import write_volume
