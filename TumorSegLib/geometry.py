@@ -1,7 +1,7 @@
 """Geometry of a voxel lattice in RAS world coordinates.
 
 Arrays are ``[k, j, i]``; voxel coordinates are ``(i, j, k)``; world coordinates are RAS millimetres. Files and ITK
-use LPS: images turn in :mod:`TumorSegLib.volume_io`, surfaces in :mod:`TumorSegLib.surface`, both by ``LPS_TO_RAS``.
+use LPS: images turn where they are read and written, surfaces in :mod:`TumorSegLib.surface`, by ``LPS_TO_RAS``.
 """
 
 from __future__ import annotations
