@@ -303,6 +303,22 @@ def test_empty_result_is_said_and_the_rest_is_written(case: Path, capsys: pytest
     assert not (case / "tumour.stl").exists()
 
 
+@pytest.mark.parametrize(("largest", "doubted"), [(3.0, True), (4.0, False)])
+def test_a_volume_unlike_those_of_training_is_said_on_standard_error(
+    case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, largest: float, doubted: bool
+) -> None:
+    spec = tiny_spec("tiny", made_for="lymphoma", plausible_volume_ml=(1.0, largest))
+    engine = PaintingEngine(spec, lambda images: two_parts())
+    info = {"model": "tiny", "roles": ["ct", "pet"], "resampled_roles": []}
+    painted = SimpleNamespace(spec=spec, segment=lambda images, **_: replace(engine.segment(images), info=info))
+    monkeypatch.setattr(load, "load_engine", lambda *_, **__: painted)
+    assert segment() == 0
+    captured = capsys.readouterr()
+    assert captured.out == "tiny marked 3.7 ml; it was made for lymphoma: check it\nwritten to seg.nii.gz\n"
+    warning = "tumorseg: warning: 3.7 ml lies outside what tiny was trained on, 1 to 3 ml\n"
+    assert captured.err == (warning if doubted else "")
+
+
 def two_parts() -> np.ndarray:
     """A box of 300 voxels with a cavity of one, and a box of 8; a voxel is 0.012 ml."""
     array = np.zeros(GRID.shape, np.uint8)

@@ -18,6 +18,10 @@ from TumorSegLib.memory import is_out_of_memory
         RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
         RuntimeError("ITK-5.4/itkImportImageContainer.hxx:179:\nFailed to allocate memory for image."),
         RuntimeError("std::bad_alloc"),
+        RuntimeError("could not create a primitive"),
+        RuntimeError("can't start new thread"),
+        ImportError("libtorch_cpu.so: failed to map segment from shared object"),
+        OSError("unable to mmap 39257280 bytes from file <weights.safetensors>: Cannot allocate memory (12)"),
     ],
 )
 def test_a_lack_of_memory_is_recognised(error: Exception) -> None:

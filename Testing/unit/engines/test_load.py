@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model_folder, write_spec
+from TumorSegLib.engines import load
 from TumorSegLib.engines.auto import AutoEngine
 from TumorSegLib.engines.clicks import ClickEngine
 from TumorSegLib.engines.device import Runtime
@@ -115,6 +116,15 @@ def test_a_pickle_is_never_loaded(folder):
     write_spec(folder, replace(SPEC, weights_sha256=sha256_of(folder / WEIGHTS_FILE)))
     with pytest.raises(ModelError, match="does not hold weights"):
         load_engine(folder, "cpu")
+
+
+def test_weights_that_do_not_fit_into_memory_are_not_called_wrong(folder, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError("unable to mmap 39257280 bytes: Cannot allocate memory (12)")
+
+    monkeypatch.setattr(load, "load_model", full)
+    with pytest.raises(ResourceError, match="^not enough memory to load 'two': unable to mmap"):
+        load_network(folder)
 
 
 def test_an_unknown_network_is_refused(folder):
