@@ -123,7 +123,7 @@ def test_weights_that_do_not_fit_into_memory_are_not_called_wrong(folder, monkey
         raise OSError("unable to mmap 39257280 bytes: Cannot allocate memory (12)")
 
     monkeypatch.setattr(load, "load_model", full)
-    with pytest.raises(ResourceError, match="^not enough memory to load 'two': unable to mmap"):
+    with pytest.raises(ResourceError, match=r"^not enough memory to load 'two': unable to mmap"):
         load_network(folder)
 
 
