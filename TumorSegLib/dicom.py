@@ -93,6 +93,8 @@ def read_series_and_notes(
             notes += note
     except VALUE_ERRORS as error:
         raise ReadError(f"{source}: series {series.uid} has damaged tags: {error}") from error
+    except OSError as error:  # of a slice that is written anew for GDCM
+        raise ResourceError(f"{source}: series {series.uid}: {error.filename}: {error.strerror or error}") from error
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

@@ -20,7 +20,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID
 
-from TumorSegLib.dicom_pixel_data import check_pixel_data
+from TumorSegLib.dicom_pixel_data import check_pixel_data, states_types
 from TumorSegLib.errors import ReadError
 
 #: What pydicom raises for a value missing, cut off, or of a wrong or unknown type, when it is first used; and for a
@@ -44,11 +44,14 @@ class Slice:
         path: where it is.
         tags: its tags, without pixels.
         fault: what is wrong with its pixels, in words; empty where nothing is.
+        typed: whether its elements state their value type (explicit VR), whatever its transfer syntax says; None where
+            that is not known.
     """
 
     path: Path
     tags: Dataset
     fault: str = ""
+    typed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,7 @@ def is_bare(head: bytes) -> bool:
     """Whether a file that starts so is DICOM without preamble."""
     if len(head) < 8 or head[128:132] == b"DICM" or struct.unpack("<H", head[:2])[0] not in FIRST_GROUPS:
         return False
-    return has_value_types(head) or struct.unpack("<I", head[4:8])[0] <= LONGEST_FIRST_ELEMENT
-
-
-def has_value_types(head: bytes) -> bool:
-    """Whether the first element of a bare file states its type (explicit VR)."""
-    return head[4:6] in VALUE_TYPES
+    return head[4:6] in VALUE_TYPES or struct.unpack("<I", head[4:8])[0] <= LONGEST_FIRST_ELEMENT
 
 
 def scan(root: Path) -> tuple[list[Series], dict[Path, ReadError]]:
@@ -162,6 +160,7 @@ def image_slice(path: Path) -> Slice | None:
             tags = pydicom.dcmread(file, stop_before_pixels=True, force=True)
             if not _storage(tags.get("SOPClassUID")):
                 return None
+            typed = states_types(file)
             told = _tells_series(tags)
             fault = _fault(file, tags) if told else ""
             _ = [tags.get(name) for name in LISTED]  # damaged ones are found here
@@ -169,7 +168,7 @@ def image_slice(path: Path) -> Slice | None:
         raise ReadError(f"{path}: truncated or damaged DICOM file: {error}") from error
     if not told:
         raise ReadError(f"{path}: truncated DICOM file: a {named[:-8]} without Rows (0028,0010)")
-    return Slice(path, tags, fault)
+    return Slice(path, tags, fault, typed)
 
 
 def _fault(file: BinaryIO, tags: Dataset) -> str:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import BinaryIO
 
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
 from TumorSegLib.errors import ReadError
 
@@ -37,16 +37,31 @@ def check_pixel_data(file: BinaryIO, tags: Dataset) -> None:
     syntax = getattr(tags, "file_meta", {}).get("TransferSyntaxUID", "")
     if syntax == DeflatedExplicitVRLittleEndian:
         return  # the file is at its end: what lies before it was inflated, which fails where it was cut off
+    untyped = not states_types(file)
     length = _element_length(file, ">" if syntax == ExplicitVRBigEndian else "<")
     if length == UNDEFINED:
         _check_fragments(file, tags, str(syntax))
         return
     there, needed = _size(file) - file.tell(), _bytes_of(tags)
+    if untyped and syntax not in ("", ImplicitVRLittleEndian) and length - needed not in (0, 1):
+        raise ReadError(f"damaged DICOM file: its {NAME} has no known type of value")
     if there < min(length, needed):
         raise ReadError(f"truncated DICOM file, with {there} of the {length} bytes of its {NAME}")
     if length < needed:
         shape = f"{tags.Columns} x {tags.Rows} pixels of {tags.BitsAllocated} bits"
         raise ReadError(f"{NAME} has {length} of the {needed} bytes of {shape}")
+
+
+def states_types(file: BinaryIO) -> bool | None:
+    """Whether the pixel data element states its value type (explicit VR); None where there is none.
+
+    Args:
+        file: at the element; it is left there.
+    """
+    here = file.tell()
+    head = file.read(8)
+    file.seek(here)
+    return head[4:6] in LONG_FORMS if len(head) == 8 else None
 
 
 def _element_length(file: BinaryIO, order: str) -> int:

@@ -2,7 +2,8 @@
 
 What GDCM would change or cannot read is written anew into a temporary folder first, with the same stored values: a
 MONOCHROME1 slice, which it inverts although that only concerns the display (PS3.3 C.7.6.3.1.2); a file without the
-preamble, or with a name that is not UTF-8; a signed slice that its intercept lifts above zero (ITK issue 5290).
+preamble, with a name that is not UTF-8, or encoded unlike its transfer syntax says; a signed slice that its intercept
+lifts above zero (ITK issue 5290).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from TumorSegLib.dicom_files import Series, Slice, has_value_types
+from TumorSegLib.dicom_files import Series, Slice
 from TumorSegLib.errors import ReadError
 from TumorSegLib.memory import is_out_of_memory
 
@@ -129,7 +130,10 @@ def _suits_gdcm(one: Slice) -> bool:
     except UnicodeEncodeError:
         return False
     bare = not getattr(one.tags, "preamble", None)
-    return not bare and one.tags.get("PhotometricInterpretation") != "MONOCHROME1"
+    syntax = getattr(one.tags, "file_meta", {}).get("TransferSyntaxUID")
+    # GDCM can hang where the transfer syntax is wrong about the value types.
+    mistyped = None not in (syntax, one.typed) and one.typed == (syntax == ImplicitVRLittleEndian)
+    return not bare and not mistyped and one.tags.get("PhotometricInterpretation") != "MONOCHROME1"
 
 
 def _copy(one: Slice, target: Path, stored: bool) -> str:
@@ -138,9 +142,10 @@ def _copy(one: Slice, target: Path, stored: bool) -> str:
     meta = getattr(plain, "file_meta", None) or FileMetaDataset()
     for element in set(plain.keys()) - {Tag(name) for name in COPIED}:
         del plain[element]
+    for element in list(plain.keys()):
+        _ = plain[element]  # takes a type from the dictionary where the file states none
     if "TransferSyntaxUID" not in meta:
-        with one.path.open("rb") as file:
-            meta.TransferSyntaxUID = ExplicitVRLittleEndian if has_value_types(file.read(8)) else ImplicitVRLittleEndian
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian if one.typed else ImplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = plain.SOPClassUID
     meta.MediaStorageSOPInstanceUID = plain.get("SOPInstanceUID") or generate_uid()
     if plain.get("PhotometricInterpretation") == "MONOCHROME1":

@@ -18,7 +18,7 @@ from pydicom.filewriter import write_dataset
 
 from Testing.unit.dicom_series import cut_off, voxels, write_series, write_slice
 from TumorSegLib.dicom import list_series, read_series, read_series_and_notes
-from TumorSegLib.errors import ReadError, TumorSegError
+from TumorSegLib.errors import ReadError, ResourceError, TumorSegError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="links and pipes as POSIX has them")
 
@@ -150,6 +150,18 @@ def test_a_slice_without_preamble_that_is_cut_off_is_refused(tmp_path: Path, how
         (tmp_path / "IM4").write_bytes(strip_again)
 
 
+@pytest.mark.parametrize("how", ["implicit", "explicit"])
+def test_slices_encoded_unlike_their_transfer_syntax_are_read(tmp_path: Path, how: str) -> None:
+    stored = write_series(tmp_path)
+    for path in tmp_path.iterdir():
+        meta = path.read_bytes()[: path.read_bytes().index(b"\x08\x00\x16\x00")]
+        strip(path, how)
+        if how == "explicit":  # implicit little endian, with the length kept
+            meta = meta.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2\0\0\0")
+        path.write_bytes(meta + path.read_bytes())
+    assert np.array_equal(read(tmp_path), stored.astype(int) - 1024)
+
+
 def test_contours_without_preamble_and_other_files_are_left_out(tmp_path: Path) -> None:
     stored = write_series(tmp_path)
     write_slice(tmp_path / "contours", voxels()[0], (0, 0, 0), "RTSTRUCT", Rows=None, SeriesInstanceUID="1.8")
@@ -167,6 +179,19 @@ def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
     cut_off(folder / "02.dcm", 600)
     with pytest.raises(ReadError, match="truncated"):
         read_series(folder)
+
+
+def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slices without preamble are written anew into the folder for temporary files."""
+
+    def full(_self: Any, name: Any, **_options: Any) -> None:
+        raise OSError(28, "No space left on device", str(name))
+
+    write_series(tmp_path, names=[f"IM{n}" for n in range(5)])
+    strip(tmp_path / "IM4", "preamble")
+    monkeypatch.setattr(pydicom.Dataset, "save_as", full)
+    with pytest.raises(ResourceError, match=r"series 1\.2\.3: .*4\.dcm: No space left on device"):
+        read_series(tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(4))
