@@ -83,7 +83,7 @@ FORM_TOLERANCE = 0.2
 # Scanner coordinates, for both forms of what comes from elsewhere.
 SCANNER = 1
 _LONGEST_AXIS = 32767
-# 1 to 9; at 6 a probability map of 200^3 takes three times as long, for a file 5 % smaller.
+# 1 to 9; at 6 a CT of 6 million voxels takes 0.44 s in place of 0.21 s, for a file as large.
 COMPRESSION = 3
 
 
