@@ -192,6 +192,7 @@ def test_info_is_json_and_says_what_was_done():
         "mirror": False,
         "windows": 2 * 2 * 3,
         "windows_skipped": 0,
+        "notes": [],
     }
     assert seconds.keys() == {"prepare", "network", "restore"}
     assert min(seconds.values()) >= 0
