@@ -41,7 +41,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             say(INTERRUPTED_WORDS)
             return INTERRUPTED
         except BrokenPipeError:
-            print_no_more()
             return NOBODY_READS
         except Exception as error:
             expected = isinstance(error, (TumorSegError, OSError)) or is_out_of_memory(error)

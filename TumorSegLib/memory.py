@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 from TumorSegLib.errors import ResourceError
 
-#: What RuntimeErrors for a lack of memory say, in lower case: CUDA, PyTorch's allocators, cuDNN and cuBLAS, ITK, C++, Linux,
-#: its loader, oneDNN and Python.
+#: What RuntimeErrors for a lack of memory say, in lower case: CUDA, PyTorch's allocators, cuDNN and cuBLAS, ITK, C++,
+#: Linux, its loader, oneDNN and Python.
 OUT_OF_MEMORY = (
     "out of memory",
     "can't allocate memory",

@@ -149,7 +149,7 @@ def test_another_image_is_refused() -> None:
     with pytest.raises(RoleError, match="first image is 'pet', the first one given 'ct'"):
         Session.from_json(data, {"ct": noise_volume(GRID, "ct")})
     moved = Grid.from_spacing(GRID.shape, GRID.spacing, GRID.origin + 1, GRID.direction)
-    with pytest.raises(GeometryError, match="made on another image, on 8 x 7 x 6 voxels .*: first voxels 1.73 mm apart"):
+    with pytest.raises(GeometryError, match=r"made on another image, on 8 x 7 x 6 .*: first voxels 1\.73 mm apart"):
         Session.from_json(data, {"pet": noise_volume(moved, "pet")})
 
 
