@@ -1,7 +1,7 @@
 """Body weight over the other measures of the body that a PET series can be normalised by (DICOM PS3.3 C.8.9.1.1.3).
 
 Formulas: James 1976 with 128 in the one for men, as Kelly et al. (J Nucl Med 2011;52 Suppl 1:2001) put it right; plain
-LBM is the form with 120 of Morgan and Bray (J Nucl Med Technol 1994;22:79), DICOM code 126405; Janmahasatian et al.
+LBM is the form with 120 of Morgan and Bray (J Nucl Med Technol 1994;22:79), DICOM code 126402; Janmahasatian et al.
 (Clin Pharmacokinet 2005;44:1051); ideal body weight as Sugawara et al. (Radiology 1999;213:521); body surface area of
 Du Bois (Arch Intern Med 1916;17:863).
 """
