@@ -128,7 +128,7 @@ def test_impossible_window(new_data: Path, patients: object, error: type[Excepti
 def test_a_misspelt_window_is_not_passed_over(new_data: Path) -> None:
     window = [[0, 9], [0, 9], [0, 9]]
     (new_data / "patients.json").write_text(json.dumps({"c": {"jitter_window_xzy": window}}), encoding="utf-8")
-    with pytest.raises(ReadError, match=r"patients\.json: c: unknown key 'jitter_window_xzy'; 'jitter_window_xyz' may be"):
+    with pytest.raises(ReadError, match=r"c: unknown key 'jitter_window_xzy'; 'jitter_window_xyz' may be"):
         read_case(new_data, "c", ROLES)
 
 
