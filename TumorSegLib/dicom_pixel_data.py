@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import BinaryIO
 
+import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 
@@ -35,8 +36,11 @@ def check_pixel_data(file: BinaryIO, tags: Dataset) -> None:
         ReadError: they are missing or too short; the message leaves the file to the caller.
     """
     syntax = getattr(tags, "file_meta", {}).get("TransferSyntaxUID", "")
-    if syntax == DeflatedExplicitVRLittleEndian:
-        return  # the file is at its end: what lies before it was inflated, which fails where it was cut off
+    if syntax == DeflatedExplicitVRLittleEndian:  # the file is at its end, since it was inflated as a whole
+        file.seek(0)
+        whole = pydicom.dcmread(file, specific_tags=["PixelData"])
+        _check_length(len(whole.get("PixelData") or b""), tags)
+        return
     untyped = not states_types(file)
     length = _element_length(file, ">" if syntax == ExplicitVRBigEndian else "<")
     if length == UNDEFINED:
@@ -47,9 +51,7 @@ def check_pixel_data(file: BinaryIO, tags: Dataset) -> None:
         raise ReadError(f"damaged DICOM file: its {NAME} has no known type of value")
     if there < min(length, needed):
         raise ReadError(f"truncated DICOM file, with {there} of the {length} bytes of its {NAME}")
-    if length < needed:
-        shape = f"{tags.Columns} x {tags.Rows} pixels of {tags.BitsAllocated} bits"
-        raise ReadError(f"{NAME} has {length} of the {needed} bytes of {shape}")
+    _check_length(length, tags)
 
 
 def states_types(file: BinaryIO) -> bool | None:
@@ -89,6 +91,13 @@ def _bytes_of(tags: Dataset) -> int:
     frames = int(tags.get("NumberOfFrames") or 1)
     values = int(tags.Rows) * int(tags.Columns) * int(tags.get("SamplesPerPixel") or 1) * frames
     return (values * int(tags.BitsAllocated) + 7) // 8
+
+
+def _check_length(length: int, tags: Dataset) -> None:
+    needed = _bytes_of(tags)
+    if length < needed:
+        shape = f"{tags.Columns} x {tags.Rows} pixels of {tags.BitsAllocated} bits"
+        raise ReadError(f"{NAME} has {length} of the {needed} bytes of {shape}")
 
 
 def _check_fragments(file: BinaryIO, tags: Dataset, syntax: str) -> None:

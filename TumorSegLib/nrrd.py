@@ -280,6 +280,8 @@ def _along_axes(
     edges = [numbers(words[n], "spacings", 1)[0] for n in spatial[:3]]
     if min(edges) <= 0:
         raise GeometryError(f"voxel spacing must be positive, got {edges} mm")
+    if "space origin" in fields or "space" in fields:
+        raise GeometryError("the header tells a space and no space directions, so the direction of the axes is unknown")
     units = re.findall(r'"([^"]*)"', fields.get("units", '"mm" ' * axes))
     if len(units) != axes:
         raise ReadError(f"damaged header, units is {fields['units']!r}; {axes} names in quotes are needed")

@@ -81,6 +81,15 @@ def suv_conversion(slices: Sequence[Dataset]) -> SuvConversion:
     """
     if not slices:
         raise SuvError("SUV needs the tags of at least one PET slice, none was given")
+    try:
+        return _converted(slices)
+    except OverflowError as error:
+        raise SuvError(
+            f"a date, time or duration of the PET series lies beyond any that a scan can have: {error}"
+        ) from error
+
+
+def _converted(slices: Sequence[Dataset]) -> SuvConversion:
     check_same(slices, COMMON)
     first = slices[0]
     units = text(first, "Units").upper()

@@ -76,9 +76,9 @@ def _start(dataset: Dataset) -> tuple[datetime, str]:
     start = date_and_time(dataset, "AcquisitionDate" if date else "SeriesDate", "AcquisitionTime")
     if date in ("", text(dataset, "SeriesDate")):
         series = date_and_time(dataset, "SeriesDate", "SeriesTime")
-        for beside in (start + DAY, start - DAY):
-            if abs(beside - series) <= LONGEST_SCAN:
-                return beside, "beside"
+        for step in (DAY, -DAY):
+            if abs(start - series + step) <= LONGEST_SCAN:
+                return start + step, "beside"
     return start, day
 
 

@@ -104,12 +104,14 @@ def seconds_since(injection: Dataset, dataset: Dataset, scan: datetime, half_lif
     longest = MOST_HALF_LIVES * half_life
     stamp = text(injection, "RadiopharmaceuticalStartDateTime")
     if stamp:
-        injected = _local(stamp, text(dataset, "TimezoneOffsetFromUTC"))
-        _check_same_time(injection, injected, half_life, zoned=stamp[-5:-4] in ("+", "-"))
+        injected = _local(
+            stamp, text(dataset, "TimezoneOffsetFromUTC"), text(injection, "RadiopharmaceuticalStartTime")
+        )
+        _check_same_time(injection, injected, half_life)
         elapsed = (scan - injected).total_seconds()
     else:
         named = f"RadiopharmaceuticalStartTime {tag('RadiopharmaceuticalStartTime')}"
-        injected = moment(f"{scan:%Y%m%d}{text(injection, 'RadiopharmaceuticalStartTime')}", named)[0]
+        injected = moment(_day(scan) + text(injection, "RadiopharmaceuticalStartTime"), named)[0]
         elapsed = (scan - injected).total_seconds() % DAY.total_seconds()
         if elapsed + DAY.total_seconds() <= longest:
             raise SuvError(
@@ -262,17 +264,22 @@ def _words(when: datetime) -> str:
     return f"{when + timedelta(seconds=0.5):%Y-%m-%d %H:%M:%S}"
 
 
+def _day(when: datetime) -> str:
+    """YYYYMMDD; ``%Y`` would drop the zeros of the year 0001, which anonymisation leaves."""
+    return f"{when.year:04d}{when:%m%d}"
+
+
 def _is_made_by_ge(dataset: Dataset) -> bool:
     return text(dataset, "Manufacturer").upper().startswith("GE") or bool(private_text(dataset, GE, 0x0D))
 
 
-def _check_same_time(injection: Dataset, injected: datetime, half_life: float, zoned: bool) -> None:
+def _check_same_time(injection: Dataset, injected: datetime, half_life: float) -> None:
     """Raises where the time of day beside the full moment of the injection is another one."""
     time = text(injection, "RadiopharmaceuticalStartTime")
-    if not time or zoned:
+    if not time:
         return
     named = f"RadiopharmaceuticalStartTime {tag('RadiopharmaceuticalStartTime')}"
-    other = moment(f"{injected:%Y%m%d}{time}", named)[0]
+    other = moment(_day(injected) + time, named)[0]
     if abs(other - injected) > tolerance(half_life):
         raise SuvError(
             f"{named} is {other:%H:%M:%S}, but RadiopharmaceuticalStartDateTime"
@@ -280,10 +287,21 @@ def _check_same_time(injection: Dataset, injected: datetime, half_life: float, z
         )
 
 
-def _local(stamp: str, series_zone: str) -> datetime:
-    """The injection in the local time of the series, whose dates and times carry no offset of their own."""
-    injected, offset = moment(stamp, f"RadiopharmaceuticalStartDateTime {tag('RadiopharmaceuticalStartDateTime')}")
-    if offset is None or not series_zone:
+def _local(stamp: str, series_zone: str, time_of_day: str) -> datetime:
+    """The injection in the local time of the series, whose dates and times carry no offset of their own.
+
+    Where the series does not tell its offset it is that of the injection, but UTC only if the time of day confirms it.
+    """
+    named = f"RadiopharmaceuticalStartDateTime {tag('RadiopharmaceuticalStartDateTime')}"
+    injected, offset = moment(stamp, named)
+    if offset is None:
+        return injected
+    if not series_zone:
+        if not offset and not time_of_day:
+            raise SuvError(
+                f"{named} is {stamp}, in UTC, and the series states no TimezoneOffsetFromUTC"
+                f" {tag('TimezoneOffsetFromUTC')}; which time it was at the scanner cannot be told"
+            )
         return injected
     zone = moment(f"2000010101{series_zone}", f"TimezoneOffsetFromUTC {tag('TimezoneOffsetFromUTC')}")[1]
     return injected - offset + (zone or timedelta(0))

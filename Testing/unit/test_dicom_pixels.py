@@ -136,6 +136,12 @@ def test_deflated_slices_are_read(tmp_path: Path) -> None:
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     dataset.save_as(tmp_path / "02.dcm")
     assert np.array_equal(read(tmp_path), stored.astype(int) - 1024)
+    change(tmp_path / "02.dcm", PixelData=stored[2].tobytes()[:42])
+    with pytest.raises(ReadError, match=r"02\.dcm: PixelData .7fe0,0010. has 42 of the 84 bytes"):
+        read_series(tmp_path)
+    change(tmp_path / "02.dcm", PixelData=None)
+    with pytest.raises(ReadError, match=r"02\.dcm: PixelData .7fe0,0010. has 0 of the 84 bytes"):
+        read_series(tmp_path)
 
 
 @pytest.mark.parametrize("slices", [range(5), [2]])

@@ -179,6 +179,7 @@ def test_voxels_in_several_files(tmp_path: Path, data: str) -> None:
         ({"space_directions": "(1,0,0) (0,2,0) (0,0,x)"}, ReadError, "space directions is 'x'"),
         ({"space_directions": "(1,0,0) (0,2,0)"}, ReadError, "3 are needed"),
         ({"space_directions": None}, GeometryError, "tells no voxel spacing"),
+        ({"space_directions": None, "spacings": "1 2 3"}, GeometryError, "a space and no space directions"),
         ({"space_directions": None, "spacings": "1 0 3"}, GeometryError, "spacing must be positive"),
         ({"space_directions": None, "spacings": "1 2 3", "axis_mins": "0 0 0"}, GeometryError, "axis mins and maxs"),
         ({"kinds": "domain domain dumain"}, ReadError, "kind of an axis is 'dumain'"),

@@ -206,6 +206,29 @@ def test_offsets_from_utc_are_compared_where_both_are_known() -> None:
     assert suv_factor(pet(injection)) == pytest.approx(2 * UNDECAYED, rel=1e-12)
 
 
+def test_an_offset_of_the_injection_that_the_time_of_day_denies_or_nothing_settles_is_refused() -> None:
+    injection: dict[str, str | None] = {"RadiopharmaceuticalStartDateTime": "20240131080000+0000"}
+    with pytest.raises(SuvError, match=r"RadiopharmaceuticalStartTime .* is 10:00:00, but"):
+        suv_factor(pet(injection))
+    with pytest.raises(SuvError, match="in UTC, and the series states no TimezoneOffsetFromUTC"):
+        suv_factor(pet(injection | {"RadiopharmaceuticalStartTime": None}))
+    injection["RadiopharmaceuticalStartDateTime"] = "20240131100000+0000"
+    assert suv_factor(pet(injection)) == pytest.approx(2 * UNDECAYED, rel=1e-12)
+
+
+@pytest.mark.parametrize("day", ["00010101", "99991231"])
+@pytest.mark.parametrize("acquired", [True, False])
+def test_days_at_the_ends_of_the_calendar_as_anonymisation_leaves_them_are_days(day: str, acquired: bool) -> None:
+    dataset = pet(SeriesDate=day, AcquisitionDate=day if acquired else None)
+    assert suv_factor(dataset) == pytest.approx(2 * UNDECAYED, rel=1e-12)
+
+
+def test_times_beyond_the_calendar_are_refused() -> None:
+    injection = {"RadiopharmaceuticalStartDateTime": "00010101005900+0100", "RadiopharmaceuticalStartTime": None}
+    with pytest.raises(SuvError, match="beyond any that a scan can have"):
+        suv_factor(pet(injection, TimezoneOffsetFromUTC="-0100"))
+
+
 def test_a_post_processed_ge_series_uses_the_private_scan_time() -> None:
     assert suv_factor(ge(SeriesTime="150000", AcquisitionTime="120000")) == pytest.approx(2 * UNDECAYED, rel=1e-12)
 
