@@ -52,9 +52,9 @@ def check_pixels(series: Series) -> None:
     """Checks that the pixel data are whole and that it is told how they become values.
 
     Raises:
-        ReadError: pixel data shorter than the tags say; a rescale slope that is missing (PET, or some slices), zero or
-            infinite; a look-up table instead of it; stored values that do not begin at the lowest bit; CT values that
-            are no Hounsfield units by RescaleType.
+        ReadError: pixel data shorter than the tags say; a rescale slope that is missing (PET, or some slices), zero,
+            infinite or, for PET, negative; a look-up table instead of it; stored values that do not begin at the lowest
+            bit; CT values that are no Hounsfield units by RescaleType.
     """
     for one in series.slices:
         if one.fault:
@@ -104,8 +104,9 @@ def _check_rescale(series: Series) -> None:
     for one in series.slices:
         stated = one.tags.get("RescaleSlope")
         slope = 1.0 if stated in (None, "") else float(stated)
-        if slope == 0 or not math.isfinite(slope):
-            raise ReadError(f"{one.path}: RescaleSlope (0028,1053) is {slope:g}; a number other than 0 is needed")
+        if slope == 0 or not math.isfinite(slope) or (slope < 0 and series.modality == "PT"):
+            allowed = "above" if series.modality == "PT" else "other than"
+            raise ReadError(f"{one.path}: RescaleSlope (0028,1053) is {slope:g}; a number {allowed} 0 is needed")
 
 
 def _number(name: str) -> str:

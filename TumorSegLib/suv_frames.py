@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pydicom.dataset import Dataset
 
 from TumorSegLib.errors import SuvError
-from TumorSegLib.suv_tags import date_and_time, optional_number, tag, text
+from TumorSegLib.suv_tags import date_and_time, optional_number, private_text, tag, text
 
 # After ten half-lives a thousandth of the dose is left: then the two clocks or dates do not belong together.
 MOST_HALF_LIVES = 10.0
@@ -24,6 +24,7 @@ AGREEMENT_SECONDS = 2.0
 # A scan lasts shorter than this; of times of day further apart, one belongs to another day.
 LONGEST_SCAN = timedelta(hours=6)
 DAY = timedelta(days=1)
+GE = (0x0009, "GEMS_PETD_01")
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,11 @@ def uncorrected(slices: Sequence[Dataset], half_life: float) -> list[Frame]:
             )
     check_days(frames, half_life)
     offsets = [(frame.start, frame.reference) for frame in frames if frame.reference is not None]
+    if is_made_by_ge(slices[0]) and len({frame.start for frame in frames}) == 1 and len(offsets) < len(frames) > 1:
+        raise SuvError(
+            f"AcquisitionTime {tag('AcquisitionTime')} is {frames[0].start} in all slices; with GE it can be that of"
+            f" the scan, and FrameReferenceTime {tag('FrameReferenceTime')} is needed to tell"
+        )
     if len({reference for _, reference in offsets}) > 1:
         scans = [start - timedelta(seconds=reference) for start, reference in offsets]
         if max(scans) - min(scans) > tolerance(half_life):
@@ -124,6 +130,11 @@ def uncorrected(slices: Sequence[Dataset], half_life: float) -> list[Frame]:
                 " frames differently; which times are their own cannot be told"
             )
     return frames
+
+
+def is_made_by_ge(dataset: Dataset) -> bool:
+    """Whether a scanner of GE made a slice, which may give all frames the acquisition time of the scan."""
+    return text(dataset, "Manufacturer").upper().startswith("GE") or bool(private_text(dataset, GE, 0x0D))
 
 
 def first_to_last(frames: list[Frame]) -> list[Frame]:

@@ -17,17 +17,18 @@ from pydicom.dataset import Dataset
 from TumorSegLib.errors import SuvError
 from TumorSegLib.suv_frames import (
     DAY,
+    GE,
     LONGEST_SCAN,
     MOST_HALF_LIVES,
     Frame,
     acquired,
     check_days,
     first_to_last,
+    is_made_by_ge,
     tolerance,
 )
 from TumorSegLib.suv_tags import date_and_time, moment, private_text, tag, text
 
-GE = (0x0009, "GEMS_PETD_01")
 FRAME_TAGS = (
     f"AcquisitionTime {tag('AcquisitionTime')}, ActualFrameDuration {tag('ActualFrameDuration')} and"
     f" FrameReferenceTime {tag('FrameReferenceTime')} or DecayFactor {tag('DecayFactor')}"
@@ -57,7 +58,7 @@ def corrected_to(slices: Sequence[Dataset], half_life: float) -> tuple[datetime,
         scan = moment(scanner, "GE scan date and time (0009,100d)")[0]
         return _by_scanner(scan, series, frames, slices[0], half_life)
     # GE may give all frames the time of the scan, also where the first ones are left out; with others it shows.
-    of_scan = len(frames) < len(stated) or (_is_made_by_ge(slices[0]) and len({one.start for one in stated}) == 1)
+    of_scan = len(frames) < len(stated) or (is_made_by_ge(slices[0]) and len({one.start for one in stated}) == 1)
     if series <= frames[0].start + tolerance(half_life):
         return _by_series(series, frames, slices[0], half_life, of_scan)
     implied = _implied(frames, slices[0], half_life)
@@ -207,12 +208,12 @@ def _accounts(frame: Frame, dataset: Dataset) -> list[datetime]:
     """
     if frame.decay is not None:
         return [(frame.mean or frame.start) - timedelta(seconds=frame.decay)]
-    if frame.reference is None or (frame.reference <= 0 and not _is_made_by_ge(dataset)):
+    if frame.reference is None or (frame.reference <= 0 and not is_made_by_ge(dataset)):
         return []
     offset = timedelta(seconds=frame.reference)
     by_start = [frame.start - offset]
     by_mean = [] if frame.mean is None else [frame.mean - offset]
-    return by_start + by_mean if _is_made_by_ge(dataset) else by_mean + by_start
+    return by_start + by_mean if is_made_by_ge(dataset) else by_mean + by_start
 
 
 def _implied(frames: list[Frame], dataset: Dataset, half_life: float) -> datetime:
@@ -233,7 +234,7 @@ def _implied(frames: list[Frame], dataset: Dataset, half_life: float) -> datetim
 
 def _exact(frame: Frame, dataset: Dataset, half_life: float) -> datetime:
     """The moment by the frame reference time, in the sense that the decay factor or the manufacturer tells."""
-    made_by_ge = _is_made_by_ge(dataset)
+    made_by_ge = is_made_by_ge(dataset)
     if frame.mean is None or not _accounts(frame, dataset):
         raise SuvError(
             f"SeriesTime {tag('SeriesTime')} is later than the acquisition at {frame.start}, as in a series saved anew;"
@@ -267,10 +268,6 @@ def _words(when: datetime) -> str:
 def _day(when: datetime) -> str:
     """YYYYMMDD; ``%Y`` would drop the zeros of the year 0001, which anonymisation leaves."""
     return f"{when.year:04d}{when:%m%d}"
-
-
-def _is_made_by_ge(dataset: Dataset) -> bool:
-    return text(dataset, "Manufacturer").upper().startswith("GE") or bool(private_text(dataset, GE, 0x0D))
 
 
 def _check_same_time(injection: Dataset, injected: datetime, half_life: float) -> None:

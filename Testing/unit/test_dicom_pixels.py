@@ -212,6 +212,9 @@ def test_pet_needs_a_slope_others_do_not(tmp_path: Path) -> None:
     write_series(tmp_path / "pet", **pet_tags(RescaleSlope=None))
     with pytest.raises(ReadError, match=r"00\.dcm: RescaleSlope .0028,1053. is missing, but PET needs it"):
         read_series(tmp_path / "pet", role="pet")
+    write_series(tmp_path / "pet", **pet_tags(RescaleSlope=-1))
+    with pytest.raises(ReadError, match=r"00\.dcm: RescaleSlope .0028,1053. is -1; a number above 0 is needed"):
+        read_series(tmp_path / "pet", role="pet")
 
 
 @pytest.mark.parametrize(

@@ -134,6 +134,12 @@ def test_frames_without_a_time_of_their_own_are_not_corrected() -> None:
     times = (("110000", "300000"), ("111000", "900000"))
     own = [uncorrected(AcquisitionTime=time, FrameReferenceTime=reference) for time, reference in times]
     assert len(set(suv_conversion(own).factors)) == 2
+    by_ge = [uncorrected(AcquisitionTime="110000", Manufacturer="GE MEDICAL SYSTEMS") for _ in range(2)]
+    with pytest.raises(SuvError, match=r"in all slices; with GE .* FrameReferenceTime .0054,1300. is needed"):
+        suv_conversion(by_ge)
+    for one in by_ge:
+        one.FrameReferenceTime = "300000"
+    assert len(set(suv_conversion(by_ge).factors)) == 1
 
 
 def test_the_day_of_a_frame_matters_for_long_half_lives() -> None:
