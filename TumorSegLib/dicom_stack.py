@@ -25,14 +25,12 @@ SAME_POSITION = 0.01
 DRIFT_PIXELS = 0.5
 # Largest difference of direction cosines within one stack; as in TumorSegLib.geometry.
 COSINE_TOLERANCE = 1e-3
-# What tells images of one position apart. In MR, slices of one volume are excited in turns.
+# What tells images of one position apart, also of two patients or series under one number after anonymisation. In MR,
+# slices of one volume are excited in turns.
 ACQUISITION_TAGS = (
-    "AcquisitionNumber",
-    "TemporalPositionIdentifier",
-    "EchoTime",
-    "KVP",
-    "ConvolutionKernel",
-    "ImageType",
+    *("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "SeriesNumber", "SeriesDescription", "SeriesTime"),
+    *("AcquisitionNumber", "AcquisitionDate", "TemporalPositionIdentifier", "EchoTime", "KVP", "ConvolutionKernel"),
+    *("ContrastBolusAgent", "ImageType"),
 )
 ONE_AT_A_TIME = ("CT", "PT")
 # Neighbours this many times, and seconds, further apart in time than slices two apart belong to two acquisitions.
@@ -98,6 +96,9 @@ def _check_alike(series: Series, where: str) -> None:
         if (tags.Rows, tags.Columns) != (first.Rows, first.Columns):
             sizes = f"{first.Columns} x {first.Rows} and {tags.Columns} x {tags.Rows}"
             raise GeometryError(f"{where}: slices of different size, {sizes} ({series.files[0].name}, {path.name})")
+        if tags.get("Modality") != first.get("Modality"):
+            named = f"{first.get('Modality')} ({series.files[0].name}) and {tags.get('Modality')} ({path.name})"
+            raise ReadError(f"{where}: slices of different modality, {named}")
         for name in ("ImageOrientationPatient", "PixelSpacing"):
             one, other = np.asarray(first[name].value, float), np.asarray(tags[name].value, float)
             if np.abs(one - other).max() > COSINE_TOLERANCE:
@@ -146,11 +147,14 @@ def _check_one_acquisition(series: Series, where: str) -> tuple[str, ...]:
 
 
 def _acquisitions(series: Series) -> Iterator[tuple[str, list[str]]]:
-    """Each tag that all slices state, with its values in the order of the slices."""
-    for name in (*ACQUISITION_TAGS, *(("AcquisitionTime",) if series.modality in ONE_AT_A_TIME else ())):
-        values = [str(tags.get(name) or "") for tags in series.tags]
-        if all(values):
+    """Each tag with its values in the order of the slices; where some slices lack it, one of a single value only."""
+    for name in ACQUISITION_TAGS:
+        values = [str(tags.get(name) or "none") for tags in series.tags]
+        if "none" not in values or len(set(values)) == 2:
             yield name, values
+    times = [str(tags.get("AcquisitionTime") or "") for tags in series.tags]
+    if series.modality in ONE_AT_A_TIME and all(times):
+        yield "AcquisitionTime", times
 
 
 def _woven_in_time(series: Series) -> bool:

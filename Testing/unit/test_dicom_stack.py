@@ -27,6 +27,12 @@ WOVEN = [
     ("ConvolutionKernel", ["B30f", "B60f"] * 3),
     ("KVP", ["80", "140"] * 3),
     ("ImageType", [["ORIGINAL", "PRIMARY", "AXIAL"], ["DERIVED", "PRIMARY", "AXIAL"]] * 3),
+    ("AcquisitionNumber", [1, None] * 3),
+    ("ContrastBolusAgent", [None, "iohexol"] * 3),
+    ("PatientID", ["a", "b"] * 3),
+    ("StudyInstanceUID", ["1.1", "1.2"] * 3),
+    ("FrameOfReferenceUID", ["1.1", "1.2"] * 3),
+    ("SeriesDescription", ["thin", "bone"] * 3),
 ]
 
 
@@ -60,6 +66,11 @@ def test_two_acquisitions_with_a_time_for_each_slice_are_refused(tmp_path: Path)
 @pytest.mark.parametrize("modality", ["CT", "PT"])
 def test_one_acquisition_after_the_other_is_well(tmp_path: Path, name: str, values: Any, modality: str) -> None:
     assert write(tmp_path, name, values, modality) == ()
+
+
+def test_slices_of_different_modality_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"slices of different modality, MR .* and CT"):
+        write(tmp_path, "Modality", ["MR"] + ["CT"] * 5, "MR")
 
 
 def test_mr_may_excite_its_slices_in_turns(tmp_path: Path) -> None:
