@@ -8,6 +8,7 @@ A series that leaves the SUV to a guess is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -164,6 +165,7 @@ def _per_count(slices: Sequence[Dataset]) -> SuvConversion:
             if min(to_suv) <= 0:
                 raise
     if min(to_suv) > 0:
+        check_same(slices, ("DecayCorrection", "CorrectedImage"))
         _check_corrections(slices[0], ("START", "ADMIN"))
         ratios = [a / b for a, b in zip(to_suv, by_becquerel.factors)] if by_becquerel else [1.0]
         if max(*ratios, *(1 / ratio for ratio in ratios)) > PHILIPS_AGREEMENT:
@@ -178,10 +180,14 @@ def _per_count(slices: Sequence[Dataset]) -> SuvConversion:
 
 
 def _philips(dataset: Dataset, element: int) -> float:
+    stated = private_text(dataset, PHILIPS, element) or "0"
     try:
-        return float(private_text(dataset, PHILIPS, element) or 0)
-    except ValueError as error:
-        raise SuvError(f"the Philips factors (7053,1000) and (7053,1009) must be numbers: {error}") from error
+        factor = float(stated)
+    except ValueError:
+        factor = math.nan
+    if not math.isfinite(factor):
+        raise SuvError(f"the Philips factors (7053,1000) and (7053,1009) must be numbers, got {stated!r}")
+    return factor
 
 
 def _per_becquerel(slices: Sequence[Dataset]) -> SuvConversion:

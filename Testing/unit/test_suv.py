@@ -189,6 +189,17 @@ def test_philips_factors_that_contradict_each_other_are_refused() -> None:
         suv_factor(both(3.3 * UNDECAYED))
 
 
+@pytest.mark.parametrize("stated", ["inf", "nan", "one"])
+def test_philips_factors_that_are_no_numbers_are_refused(stated: str) -> None:
+    with pytest.raises(SuvError, match=rf"must be numbers, got '{stated}'"):
+        suv_factor(with_private(pet(Units="CNTS"), 0x7053, "Philips PET Private Group", 0x00, stated, "LO"))
+
+
+def test_philips_slices_that_are_corrected_differently_are_refused() -> None:
+    with pytest.raises(SuvError, match=r"CorrectedImage .0028,0051. differs between the slices"):
+        suv_conversion([philips(0x00, "0.001"), philips(0x00, "0.001", CorrectedImage=["DECY"])])
+
+
 def test_philips_factors_may_differ_between_slices() -> None:
     assert suv_conversion([philips(0x00, "0.001"), philips(0x00, "0.002")]).factors == (0.001, 0.002)
 
