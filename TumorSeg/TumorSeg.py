@@ -31,8 +31,8 @@ class TumorSeg(ScriptedLoadableModule):
         parent.dependencies = ["Colors", "Markups", "SampleData", "SegmentEditor", "Segmentations", "Volumes"]
         parent.contributors = ["TumorSeg contributors"]
         parent.helpText = _(
-            "Finds tumours on any of CT, PET and MR, and lets you correct them with clicks, a box and the brush, in "
-            "one session that can be undone and saved. Research software, not a medical device."
+            "Marks what may be tumour on any of CT, PET and MR, and lets you correct it with clicks, a box and the "
+            "brush, in one session that can be undone and saved. Research software, not a medical device."
         )
         # Slicer's own link leads to its manual, which has the modules that come with Slicer only.
         parent.helpText += f'<p><a href="{install.DOCUMENTATION}">{_("How to use TumorSeg")}</a></p>'
@@ -155,7 +155,7 @@ class TumorSegTest(ScriptedLoadableModuleTest):
         if missing:
             self.skipTest("needs packages that the module installs when it is first used: " + ", ".join(missing))
         slicer.mrmlScene.Clear(False)
-        self.delayDisplay("Finding the tumour of the phantom")
+        self.delayDisplay("Looking for the tumour of the phantom")
         volumes = sample_data.loadPhantom()
         logic = TumorSegLogic()
         node, segmentId = logic.segment(volumes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,12 @@ def test_every_widget_explains_itself(desk: Desk, qt: Any) -> None:
     named = {name: widget for name, widget in named.items() if not desk.ui.editor.isAncestorOf(widget)}  # Slicer's own
     assert len(named) > 25
     assert [name for name, widget in named.items() if not widget.toolTip] == []
+
+
+def test_no_words_of_the_panel_promise_that_a_tumour_is_found(desk: Desk) -> None:
+    words = [str(getattr(each, key, "")) for each in vars(desk.ui).values() for key in ("text", "toolTip")]
+    assert sum(map(len, words)) > 1000
+    assert [each for each in words if re.search(r"(?i)\bfinds?\b|\bfound\b", each)] == []
 
 
 def test_the_panel_says_what_models_are(desk: Desk) -> None:

@@ -331,9 +331,10 @@ def test_results_lie_in_the_study_of_the_image(desk: Desk) -> None:
     desk.press("measureButton")
     desk.ui.overlaySelector.setCurrentIndex(1)
     desk.wait()
-    made = [desk.node, slicer.util.getNode("Tumour probability (%)")]
+    desk.ui.placeBoxButton.click()
+    made = [desk.node, desk.ui.boxSelector.currentNode(), slicer.util.getNode("Tumour probability (%)")]
     made += slicer.util.getNodesByClass("vtkMRMLTableNode") + slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
-    assert len(made) == 5
+    assert len(made) == 6
     parents = {each.GetName(): hierarchy.GetItemParent(hierarchy.GetItemByDataNode(each)) for each in made}
     assert set(parents.values()) == {study}, parents
 

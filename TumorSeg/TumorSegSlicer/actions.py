@@ -78,7 +78,7 @@ class Actions:
         node: slicer.vtkMRMLSegmentationNode | None = None,
         segmentId: str | None = None,
     ) -> Action:
-        """Finds the tumour, in a segment that loses what it held, or a new one; its outcome is (Target, Edit)."""
+        """Looks for the tumour, in a segment that loses what it held, or a new one; its outcome is (Target, Edit)."""
         engine = self.settings.engine("auto")  # raises where it is missing, before anything is made
         target = self._target(inputs, node, segmentId)
         inputs = self._inputs.inOrder(inputs, target.node, target.segmentId)
@@ -121,7 +121,7 @@ class Actions:
         roi: slicer.vtkMRMLMarkupsROINode,
         role: str = "",
     ) -> Action:
-        """Finds the tumour in a ROI, in the image of a role or the first one; its outcome is an Edit."""
+        """Looks for the tumour in a ROI, in the image of a role or the first one; its outcome is an Edit."""
 
         def plan(session: Session) -> Task:
             engine, prompt, options = self._boxIn(session, roi, role)

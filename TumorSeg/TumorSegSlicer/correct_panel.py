@@ -284,7 +284,8 @@ class CorrectPanel:
     def _onPlaceBox(self, _checked: bool) -> None:
         self._tool.end()
         self._showTool()
-        self._context.ui.boxSelector.setCurrentNode(placeBox(self._context.parameters.box))
+        beside = next(iter(self._context.images()), self._context.parameters.segmentation)
+        self._context.ui.boxSelector.setCurrentNode(placeBox(self._context.parameters.box, beside))
         self._context.say(
             _("Draw a box around the tumour in a slice view, check it in the others, then segment in it.")
         )

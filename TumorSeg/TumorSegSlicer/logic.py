@@ -71,7 +71,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> tuple[SegmentationNode, str]:
-        """Finds the tumour without any hint.
+        """Looks for the tumour without any hint.
 
         Args:
             inputs: role (``ct``, ``pet``, ``mr_t1``) to volume; ``Input(volume, assumeSuv=True)`` takes a PET that does
@@ -142,7 +142,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         model: str | None = None,
         role: str = "",
     ) -> Edit:
-        """Finds the tumour in a box and returns what changed.
+        """Looks for the tumour in a box and returns what changed.
 
         Args:
             segmentation, segmentId: the segment; what it had in the box is replaced.

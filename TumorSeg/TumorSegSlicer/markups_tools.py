@@ -8,6 +8,7 @@ import qt
 import slicer
 import vtk
 
+from TumorSegSlicer.hierarchy import placeBeside
 from TumorSegSlicer.markups_nodes import addMarkups
 from TumorSegSlicer.observers import Listener
 
@@ -132,12 +133,19 @@ class ShownClicks:
         node.SetLocked(True)
 
 
-def placeBox(node: slicer.vtkMRMLMarkupsROINode | None) -> slicer.vtkMRMLMarkupsROINode:
-    """Lets the user draw a box in a view, into a ROI that loses what it held, or a new one, which is returned."""
+def placeBox(
+    node: slicer.vtkMRMLMarkupsROINode | None, beside: slicer.vtkMRMLNode | None
+) -> slicer.vtkMRMLMarkupsROINode:
+    """Lets the user draw a box in a view, into a ROI that loses what it held, or a new one, which is returned.
+
+    A new one lies in the study of the node beside it, if there is one.
+    """
     if node is None:
         node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Tumour box")
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetFillOpacity(0.1)
+        if beside is not None:
+            placeBeside(node, beside)
     else:
         node.RemoveAllControlPoints()
     slicer.modules.markups.logic().SetActiveList(node)
