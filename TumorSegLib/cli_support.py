@@ -97,6 +97,8 @@ def _problem(file: Path, suffixes: tuple[str, ...]) -> str | None:
         return f"the name must be NAME{' or NAME'.join(suffixes)}, the suffix in lower case"
     if file.is_dir():
         return "it is a folder"
+    if file.exists() and not file.is_file():
+        return "it is a device or a pipe"
     if not file.parent.is_dir():
         return f"the folder {file.parent} does not exist"
     if not os.access(file.parent, os.W_OK):

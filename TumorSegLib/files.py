@@ -24,7 +24,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     suffixes, since writers choose the format by them. A folder is replaced as a whole.
 
     Raises:
-        WriteError: the folder does not exist or is not writable, or the disk is full.
+        WriteError: the folder does not exist or is not writable, the disk is full, or there is a device or a pipe.
     """
     target = Path(path)
     temporary = target.parent / f".{uuid.uuid4().hex[:8]}{_suffixes(target)}"
@@ -32,6 +32,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     try:
         if not target.parent.is_dir():
             raise WriteError(f"{target}: cannot be written, the folder {target.parent} does not exist")
+        if target.exists() and not (target.is_file() or target.is_dir()):
+            raise WriteError(f"{target}: cannot be written, it is a device or a pipe and no file to be replaced")
         yield temporary
         if temporary.is_dir() and target.is_dir() and not target.is_symlink():
             _replace_folder(temporary, target)

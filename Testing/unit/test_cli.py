@@ -107,6 +107,7 @@ def wrong_calls() -> list[tuple[str, list[str], str]]:
         ("suffix alone", [*good, "--preview", ".png"], ".png"),
         ("nothing", [*good, "--info", ""], "NAME.json"),
         ("a folder", [*good, "--info", "folder.json"], "folder.json: cannot be written, it is a folder"),
+        ("a pipe", [*good, "--info", "pipe.json"], "pipe.json: cannot be written, it is a device or a pipe"),
         ("output twice", [*good, "--output", "models/../seg.nii.gz"], "seg.nii.gz: cannot be written, another output"),
         ("output is an input", [*good, "--probability", "ct.nii.gz"], "ct.nii.gz: cannot be written, it is an input"),
         ("linked to an input", [*good, "--probability", "link.nii.gz"], "link.nii.gz: cannot be written, it is an"),
@@ -119,6 +120,7 @@ def wrong_calls() -> list[tuple[str, list[str], str]]:
 def test_bad_input_is_one_line_and_status_2(
     case: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
 ) -> None:
+    os.mkfifo(case / "pipe.json")
     (case / "folder.json").mkdir()
     (case / "link.nii.gz").symlink_to("ct.nii.gz")
     before = sorted(case.rglob("*"))

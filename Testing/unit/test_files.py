@@ -21,6 +21,16 @@ def test_the_new_file_takes_the_place_of_the_old(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_or_device_is_no_file_to_be_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "report.json"
+    os.mkfifo(pipe)
+    with pytest.raises(WriteError, match=r"report\.json: cannot be written, it is a device or a pipe"):
+        write_text(pipe, "new")
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
 def write_half(path: Path) -> None:
     with replacing(path) as temporary:
         temporary.write_text("half")
