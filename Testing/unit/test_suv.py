@@ -314,3 +314,16 @@ def test_public_patient_in_becquerel(data_root: Path) -> None:
     folder = data_root / "other" / "sts_001_raw_dicom" / "pet" / "image"
     slices = [pydicom.dcmread(path, stop_before_pixels=True) for path in sorted(folder.iterdir())[::40]]
     assert 1 / suv_factor(*slices) == pytest.approx(4116.87, rel=1e-4)
+
+
+@pytest.mark.parametrize(("code", "name"), [("C-105A1", "carbon-11"), ("35337001", "gallium-68")])
+def test_a_half_life_of_another_nuclide_is_refused(code: str, name: str) -> None:
+    one = pet()
+    nuclide = Dataset()
+    nuclide.CodeValue = "C-111A1"
+    injection = one.RadiopharmaceuticalInformationSequence[0]
+    injection.RadionuclideCodeSequence = [nuclide]
+    assert suv_factor(one) == pytest.approx(2 * UNDECAYED)
+    nuclide.CodeValue = code
+    with pytest.raises(SuvError, match=rf"RadionuclideHalfLife \(0018,1075\) is 6588 s, but .* names {name}"):
+        suv_factor(one)
