@@ -15,7 +15,7 @@ from Testing.slicer.module import OUTPUT, REPOSITORY, SMALL
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
-LARGEST_BYTES = 300_000
+LARGEST_BYTES = 400_000
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
 
 
