@@ -31,8 +31,8 @@ DOSE_BQ_PER_KG = (5e4, 5e9)
 USUAL_BQ_PER_KG = (5e5, 3e7)
 OTHER_UNITS = {"kBq": 1e3, "uCi": 3.7e4, "MBq": 1e6, "mCi": 3.7e7}
 HALF_LIFE_SECONDS = (10.0, 1e7)
-#: Name and half-life in s of nuclides by their codes in RadionuclideCodeSequence (DICOM CID 4020, SNOMED CT and SRT);
-#: half-lives of the Decay Data Evaluation Project. Scanners state them to 2 %.
+#: Name and half-life in s of nuclides, by their codes in RadionuclideCodeSequence (DICOM CID 4020, SNOMED CT and SRT).
+#: Scanners state slightly different ones, e.g. 6588 s for fluorine-18.
 NUCLIDES = {
     code: (name, seconds)
     for codes, name, seconds in (

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, combinations, product
 
@@ -133,19 +132,13 @@ def predict(
     total, done, skipped = math.prod(len(s) for s in starts), 0, 0
     least = max(LEAST_TISSUE * math.prod(plan.size), 1)
     slab = _Slab(plan, shape, runtime)
-    stopping = threading.Event()
-
-    def check() -> None:
-        """Between the mirror images of a window, too: eight may take many seconds on a busy machine."""
-        if stopping.is_set():
-            raise Cancelled("another window was interrupted")
-        hooks.check("within a window")
+    stop = _Stop(hooks)
 
     def compute(places: Sequence[Place]) -> torch.Tensor:
         windows = torch.stack([channels[(slice(None), *_at(plan.size, *place))] for place in places])
-        return _probabilities(network, windows, plan.mirror, runtime, check)
+        return _probabilities(network, windows, plan.mirror, runtime, stop.check)
 
-    with torch.inference_mode(), workers(runtime.device, total) as in_order, _setting_on_failure(stopping):
+    with torch.inference_mode(), workers(runtime.device, total) as in_order, stop:
         for k in starts[0]:
             slab.advance(k)
             places = list(product([k], starts[1], starts[2]))
@@ -166,14 +159,23 @@ def predict(
     return Maps(slab.probability, slab.label, slab.entropy, total, skipped)
 
 
-@contextmanager
-def _setting_on_failure(event: threading.Event) -> Iterator[None]:
-    """Sets an event where the block fails or is interrupted."""
-    try:
-        yield
-    except BaseException:
-        event.set()
-        raise
+class _Stop:
+    """Tells windows that other threads are at to stop: where the block fails, is interrupted, or the caller cancels."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks, self._failed = hooks, threading.Event()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._failed.set()
+
+    def check(self) -> None:
+        """Raises :class:`Cancelled`. To be called between mirror images: eight take seconds on a busy machine."""
+        if self._failed.is_set():
+            raise Cancelled("another window was interrupted")
+        self._hooks.check("within a window")
 
 
 def _at(size: Size, k: int, j: int, i: int) -> tuple[slice, slice, slice]:
