@@ -7,19 +7,29 @@ A series is read only if it is one regular stack of slices; everything else is r
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from TumorSegLib.dicom_files import VALUE_ERRORS, Series, image_slice, is_dicom, quiet_pydicom, scan, series_uid
+from TumorSegLib.dicom_files import (
+    VALUE_ERRORS,
+    Series,
+    image_slice,
+    is_dicom,
+    quiet_pydicom,
+    scan,
+    series_of,
+    series_uid,
+)
 from TumorSegLib.dicom_pixels import check_pixels, quiet_itk, read_pixels
 from TumorSegLib.dicom_stack import check_stack
 from TumorSegLib.errors import ReadError, ResourceError, RoleError, SuvError
 from TumorSegLib.memory import is_out_of_memory
 from TumorSegLib.suv import check_suv, suv_conversion
 
-__all__ = ["Series", "is_dicom", "list_series", "quiet_itk", "read_series", "read_series_and_notes"]
+__all__ = ["Series", "checked_series", "is_dicom", "list_series", "quiet_itk", "read_series", "read_series_and_notes"]
 
 #: DICOM modality that a role (up to its first underscore) stands for.
 MODALITIES = {"ct": "CT", "pet": "PT", "mr": "MR"}
@@ -100,6 +110,29 @@ def read_series_and_notes(
             raise
         raise ResourceError(f"{source}: not enough memory to read series {series.uid}") from error
     return image, notes
+
+
+@quiet_pydicom()
+def checked_series(files: Sequence[str | os.PathLike[str]]) -> Series:
+    """The series that some files make up, checked as :func:`read_series` does, its pixels not yet decoded.
+
+    Raises:
+        ReadError: a file that is no DICOM image or is damaged; as :func:`read_series`.
+        GeometryError: as :func:`read_series`.
+    """
+    slices = []
+    for file in map(Path, files):
+        found = image_slice(file)
+        if found is None:
+            raise ReadError(f"{file}: not a DICOM image")
+        slices.append(found)
+    series, folder = series_of(slices), Path(files[0]).parent
+    try:
+        check_stack(series, folder)
+        check_pixels(series)
+    except VALUE_ERRORS as error:
+        raise ReadError(f"{folder}: series {series.uid} has damaged tags: {error}") from error
+    return series
 
 
 def _to_suv(image: sitk.Image, series: Series, where: str) -> tuple[sitk.Image, tuple[str, ...]]:

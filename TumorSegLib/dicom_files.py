@@ -137,7 +137,7 @@ def scan(root: Path) -> tuple[list[Series], dict[Path, ReadError]]:
             continue
         if found is not None:
             groups.setdefault(series_uid(found.tags), []).append(found)
-    series = [_series(uid, group) for uid, group in groups.items()]
+    series = [series_of(group) for group in groups.values()]
     return sorted(series, key=lambda one: (one.modality, one.description, one.uid)), damaged
 
 
@@ -232,12 +232,12 @@ def _tells_series(tags: Dataset) -> bool:
     return bool(tags.get("SeriesInstanceUID")) and max(tags.keys()) > (tag_for_keyword("SeriesInstanceUID") or 0)
 
 
-def _series(uid: str, group: Sequence[Slice]) -> Series:
+def series_of(group: Sequence[Slice]) -> Series:
+    """The series that slices make up, in the order of their position."""
     ordered = tuple(sorted(group, key=lambda one: (_height(one.tags), one.path)))
     first = ordered[0].tags
-    return Series(
-        uid, str(first.get("Modality") or "unknown modality"), str(first.get("SeriesDescription") or ""), ordered
-    )
+    modality, description = str(first.get("Modality") or "unknown modality"), str(first.get("SeriesDescription") or "")
+    return Series(series_uid(first), modality, description, ordered)
 
 
 def _height(tags: Dataset) -> float:

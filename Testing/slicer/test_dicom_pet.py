@@ -218,11 +218,11 @@ def damage_pixels(node: Any, paths: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("harm", "words"),
     [
-        (damage_pixels, "cannot be compared with its DICOM file"),
-        (change_values, "no longer holds the values of its DICOM files"),
+        (damage_pixels, "truncated DICOM file, without Rows"),
+        (change_values, "does not hold the values of its DICOM files"),
         (move, "does not lie where its DICOM files say"),
         (crop, "has 10 slices and was loaded from 12 DICOM files"),
-        (damage, "its DICOM files cannot be read"),
+        (damage, "cannot be converted to SUV: .*not a DICOM file, or truncated"),
     ],
 )
 def test_factors_are_not_applied_to_anything_else(desk: Desk, tmp_path: Path, harm: Any, words: str) -> None:
@@ -235,6 +235,32 @@ def test_factors_are_not_applied_to_anything_else(desk: Desk, tmp_path: Path, ha
     with pytest.raises(SuvError, match=words):
         desk.widget.logic.suvVolume(node)
     assert slicer.mrmlScene.GetNumberOfNodes() == count
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"PhotometricInterpretation": "MONOCHROME1"}, r"that Slicer's reader inverts \(MONOCHROME1\)"),
+        ({"RescaleSlope": None}, "RescaleSlope .* is missing, but PET needs it"),
+        ({"PixelData": b"\0" * 40}, "PixelData .* has 40 of the 3840 bytes"),
+        ({"RescaleSlope": -1}, "RescaleSlope .* is -1; a number above 0 is needed"),
+    ],
+)
+def test_pixels_that_the_library_reads_otherwise_or_refuses_are_not_converted(
+    desk: Desk, tmp_path: Path, change: dict[str, Any], words: str
+) -> None:
+    paths = write(tmp_path / "pet")
+    for path in paths.values():
+        dataset = pydicom.dcmread(path)
+        for name, value in change.items():
+            if value is None:
+                delattr(dataset, name)
+            else:
+                setattr(dataset, name, value)
+        dataset.save_as(path)
+    node = load(desk.host, paths)  # by GDCM, as Slicer does
+    with pytest.raises(SuvError, match=words):
+        desk.widget.logic.suvVolume(node)
 
 
 def test_without_its_files_the_users_word_counts_as_for_any_other(desk: Desk, tmp_path: Path, qt: Any) -> None:

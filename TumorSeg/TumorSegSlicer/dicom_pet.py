@@ -6,6 +6,7 @@ of, and the DICOM database knows where their files lie.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ from TumorSegSlicer.hierarchy import placeBeside
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
+
+    from TumorSegLib.dicom_files import Slice
 
 #: Where Slicer's reader notes the SOP instance UIDs of the slices, separated by spaces.
 SLICES_ATTRIBUTE = "DICOM.instanceUIDs"
@@ -51,24 +54,21 @@ def suvCopy(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[slicer.vtkMRMLScalarV
         SuvError: its DICOM files are not in the database, do not say enough, or do not hold the volume's values; or the
             SUV are implausible.
     """
-    import pydicom
-
-    from TumorSegLib import SuvError
+    from TumorSegLib import SuvError, TumorSegError
+    from TumorSegLib.dicom import checked_series
     from TumorSegLib.suv import check_suv, suv_conversion
 
     paths, name = files(node), node.GetName()
     if not paths:
         raise SuvError(f"PET '{name}': the DICOM files that it was loaded from are not in Slicer's DICOM database")
     try:
-        slices = [pydicom.dcmread(path, stop_before_pixels=True) for path in paths]
-        conversion = suv_conversion(slices)
-    except SuvError as error:
+        series = checked_series(paths)
+        conversion = suv_conversion(series.tags)
+    except TumorSegError as error:
         raise SuvError(f"PET '{name}' cannot be converted to SUV: {error}") from error
-    except (OSError, pydicom.errors.InvalidDicomError) as error:
-        raise SuvError(f"PET '{name}' cannot be converted to SUV: its DICOM files cannot be read: {error}") from error
-    order = _order(node, slices)
+    order = _order(node, series.tags)
     values = slicer.util.arrayFromVolume(node)
-    _checkValues(node, values, [paths[number] for number in order])
+    _checkValues(node, values, [series.slices[number] for number in order])
     factors = np.array([conversion.factors[number] for number in order], dtype=np.float32)
     suv = values.astype(np.float32) * factors[:, None, None]
     check_suv(suv)
@@ -77,7 +77,7 @@ def suvCopy(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[slicer.vtkMRMLScalarV
     return copy, conversion.note
 
 
-def _order(node: slicer.vtkMRMLScalarVolumeNode, slices: list[Dataset]) -> list[int]:
+def _order(node: slicer.vtkMRMLScalarVolumeNode, slices: Sequence[Dataset]) -> list[int]:
     """For each slice ``k`` of a volume the number of the file that it was loaded from."""
     from TumorSegLib import SuvError
 
@@ -104,22 +104,25 @@ def _order(node: slicer.vtkMRMLScalarVolumeNode, slices: list[Dataset]) -> list[
     return [numbers[k] for k in range(depth)]
 
 
-def _checkValues(node: slicer.vtkMRMLScalarVolumeNode, values: np.ndarray, paths: list[str]) -> None:
-    """Some slices must still be what their files hold, or factors would be applied to something else."""
+def _checkValues(node: slicer.vtkMRMLScalarVolumeNode, values: np.ndarray, slices: list[Slice]) -> None:
+    """Some slices must be what the library reads from their files, or factors would be applied to something else."""
     import SimpleITK as sitk
 
-    from TumorSegLib import SuvError
+    from TumorSegLib import SuvError, TumorSegError
+    from TumorSegLib.dicom_files import series_of
+    from TumorSegLib.dicom_pixels import read_pixels
 
-    for k in sorted({0, len(paths) // 2, len(paths) - 1}):
+    for k in sorted({0, len(slices) // 2, len(slices) - 1}):
         try:
-            held = sitk.GetArrayFromImage(sitk.ReadImage(paths[k]))[0].astype(np.float64)
-        except RuntimeError as error:
-            raise SuvError(f"PET '{node.GetName()}' cannot be compared with its DICOM file {paths[k]}") from error
+            held = sitk.GetArrayFromImage(read_pixels(series_of([slices[k]])))[0].astype(np.float64)
+        except TumorSegError as error:
+            raise SuvError(f"PET '{node.GetName()}' cannot be compared with its DICOM files: {error}") from error
         allowed = RELATIVE_TOLERANCE * np.abs(held).max() + (0.0 if values.dtype.kind == "f" else ROUNDING)
         if held.shape != values[k].shape or np.abs(values[k] - held).max() > allowed:
             raise SuvError(
-                f"PET '{node.GetName()}' no longer holds the values of its DICOM files; it was changed since it was "
-                "loaded: load it again, or confirm what its values are by setting their unit"
+                f"PET '{node.GetName()}' does not hold the values of its DICOM files; it was changed since it was "
+                "loaded, or is one that Slicer's reader inverts (MONOCHROME1): load it again, or confirm what its "
+                "values are by setting their unit"
             )
 
 
