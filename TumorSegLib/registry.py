@@ -49,7 +49,8 @@ class ModelSpec:
         network, arguments: name in ``engines.networks`` and its keyword arguments.
         weights_sha256: of ``weights.safetensors``.
         training_data: one entry per source with its ``name``, ``licence`` and ``attribution``.
-        results: measured figures and the command that gives them; as ``unseen patients`` those that none can repeat.
+        results: measured figures by the command that gives them; those of "unseen patients", whom no data folder holds,
+            have none.
         made_for: what the model was made for, a phrase that goes on "made for ...", e.g. "soft-tissue sarcoma of the
             limbs"; empty where nobody says.
         plausible_volume_ml: smallest and largest tumour of the training data in ml, to warn of answers outside; None

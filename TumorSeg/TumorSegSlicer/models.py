@@ -155,7 +155,7 @@ def unseen(spec: ModelSpec) -> str:
 def _unseenFigures(noted: Mapping[str, Any]) -> str:
     figures = []
     if "dice" in noted:
-        words = _("median {median:.2f}, worst {min:.2f}")
+        words = _("median {median:.2f}, worst {worst:.2f}")
         figures.append(words.format(**noted["dice"]))
     for count, dice in noted.get("after_clicks", {}).items():
         figures.append(_("after {count} clicks {dice:.2f}").format(count=count, dice=dice))
