@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from TumorSegLib import __version__
-from TumorSegLib.cli_process import LEAST_PICTURE_GB, require_memory
+from TumorSegLib.cli_process import LEAST_PICTURE_GB, require_memory, say
 from TumorSegLib.cli_support import (
     INPUT_HELP,
     MASK_SUFFIXES,
@@ -26,7 +26,7 @@ from TumorSegLib.cli_support import (
 from TumorSegLib.files import write_text
 from TumorSegLib.postprocess import fill_holes, remove_small
 from TumorSegLib.protocols import Result
-from TumorSegLib.report import make_report, to_json
+from TumorSegLib.report import doubt_of_length, make_report, to_json
 from TumorSegLib.volume import Images, Volume
 from TumorSegLib.volume_io import WRITABLE, write_mask, write_volume
 
@@ -106,6 +106,8 @@ def run_segment(options: argparse.Namespace) -> None:
     if options.min_volume and not result.mask.array.any():
         print(f"no connected region has at least {options.min_volume:g} ml")
     tell_marked(engine.spec, result.mask.volume_ml, options.output)
+    if result.mask.array.any() and (doubted := doubt_of_length(engine.spec, result.mask.grid)):
+        say(f"warning: {doubted}")
 
 
 def _tidied(result: Result, options: argparse.Namespace) -> Result:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from TumorSegLib.geometry import Grid
 from TumorSegLib.postprocess import connected_components, shape_measures
 from TumorSegLib.protocols import Result
 from TumorSegLib.registry import ModelSpec
@@ -52,6 +53,17 @@ def doubt(spec: ModelSpec, volume_ml: float) -> str:
     if low <= volume_ml <= high:
         return ""
     return f"{volume_ml:.1f} ml lies outside what {spec.name} was trained on, {low:g} to {high:g} ml"
+
+
+def doubt_of_length(spec: ModelSpec, grid: Grid) -> str:
+    """A sentence on images longer, from head to foot, than those that the model was trained on; empty where not."""
+    length = float(np.ptp(grid.corners_ras()[:, 2]))
+    if spec.trained_length_mm is None or length <= spec.trained_length_mm:
+        return ""
+    return (
+        f"the image is {length:.0f} mm long from head to foot, those that {spec.name} was trained on at most"
+        f" {spec.trained_length_mm:.0f} mm; crop it to the region of the tumour"
+    )
 
 
 def to_json(report: dict[str, Any]) -> str:

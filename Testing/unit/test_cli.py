@@ -260,6 +260,20 @@ def test_a_volume_unlike_those_of_training_is_said_on_standard_error(
     assert captured.err == (warning if doubted else "")
 
 
+@pytest.mark.parametrize(("longest", "doubted"), [(59.0, True), (61.0, False)])
+def test_an_image_longer_than_those_of_training_is_said_on_standard_error(
+    case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, longest: float, doubted: bool
+) -> None:
+    spec = tiny_spec("tiny", trained_length_mm=longest)
+    engine = PaintingEngine(spec, lambda images: two_parts())
+    info = {"model": "tiny", "roles": ["ct", "pet"], "resampled_roles": []}
+    painted = SimpleNamespace(spec=spec, segment=lambda images, **_: replace(engine.segment(images), info=info))
+    monkeypatch.setattr(load, "load_engine", lambda *_, **__: painted)
+    assert segment() == 0
+    warning = "the image is 60 mm long from head to foot, those that tiny was trained on at most 59 mm"
+    assert (warning in capsys.readouterr().err) is doubted
+
+
 def two_parts() -> np.ndarray:
     """A box of 300 voxels with a cavity of one, and a box of 8; a voxel is 0.012 ml."""
     array = np.zeros(GRID.shape, np.uint8)
