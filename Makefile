@@ -24,7 +24,7 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	PYTHONPATH=TumorSeg $(BIN)/lint-imports
 
 bench: .venv/ready
 	$(BIN)/python -m Testing.benchmarks --device $(DEVICE)

@@ -12,14 +12,14 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from TumorSegLib.boxes import slices
 from TumorSegLib.errors import ArgumentError, Cancelled, RoleError
-from TumorSegLib.geometry import Grid
-from TumorSegLib.normalisation import Normalisation
-from TumorSegLib.prompts import BoxPrompt, Click, Prompts, Scribble
+from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.normalisation import Normalisation
+from TumorSegLib.images.volume import Images, Mask, Volume
+from TumorSegLib.models.registry import CARD_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, sha256_of
+from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble
 from TumorSegLib.protocols import BoxContext, BoxOptions, Cancel, Progress, Refinement, Result
-from TumorSegLib.registry import CARD_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, sha256_of
-from TumorSegLib.volume import Images, Mask, Volume
 
 if TYPE_CHECKING:  # tests of the light part of the library must not load torch through this file
     from torch import nn
@@ -65,7 +65,7 @@ def tiny_network(spec: ModelSpec, seed: int = 0) -> nn.Module:
     """The network a description asks for with reproducible random weights, in evaluation mode."""
     import torch
 
-    from TumorSegLib.engines.networks import build_network
+    from TumorSegLib.engines.networks.unets import build_network
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

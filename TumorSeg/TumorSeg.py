@@ -13,8 +13,9 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleWidget,
 )
 from slicer.util import VTKObservationMixin
-from TumorSegSlicer import install, sample_data
+from TumorSegSlicer.install import packages
 from TumorSegSlicer.logic import TumorSegLogic  # Slicer looks for it here
+from TumorSegSlicer.mrml import sample_data
 
 RESOURCES = Path(__file__).parent / "Resources"
 #: Of observers of the scene: Slicer's own widgets have 0, the models of its selectors -10.
@@ -35,7 +36,7 @@ class TumorSeg(ScriptedLoadableModule):
             "brush, in one session that can be undone and saved. Research software, not a medical device."
         )
         # Slicer's own link leads to its manual, which has the modules that come with Slicer only.
-        parent.helpText += f'<p><a href="{install.DOCUMENTATION}">{_("How to use TumorSeg")}</a></p>'
+        parent.helpText += f'<p><a href="{packages.DOCUMENTATION}">{_("How to use TumorSeg")}</a></p>'
         parent.acknowledgementText = _(
             "The models that come with it were trained on the Soft-tissue-Sarcoma collection of The Cancer Imaging "
             "Archive (CC BY 3.0); their cards have the attribution."
@@ -49,7 +50,7 @@ def registerSampleData():
 
 
 class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel's life in the application; what it does is in ``TumorSegSlicer/panel.py``."""
+    """The panel's life in the application; what it does is in ``TumorSegSlicer/panel``."""
 
     def __init__(self, parent=None):
         ScriptedLoadableModuleWidget.__init__(self, parent)
@@ -60,12 +61,12 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self):
         """Called when the user opens the module for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
-        problem = install.libraryProblem()
+        problem = packages.libraryProblem()
         if problem:
             self.layout.addWidget(self.complaint(problem))
             return
-        from TumorSegSlicer.context import Context
-        from TumorSegSlicer.panel import Panel
+        from TumorSegSlicer.panel.context import Context
+        from TumorSegSlicer.panel.panel import Panel
 
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/TumorSeg.ui"))
         self.layout.addWidget(self.uiWidget)
@@ -151,7 +152,7 @@ class TumorSegTest(ScriptedLoadableModuleTest):
 
     def test_phantom(self):
         """The tumour is found, a click is obeyed, undo takes it back, and there are measurements."""
-        missing = install.missingPackages()
+        missing = packages.missingPackages()
         if missing:
             self.skipTest("needs packages that the module installs when it is first used: " + ", ".join(missing))
         slicer.mrmlScene.Clear(False)

@@ -27,31 +27,31 @@ if TYPE_CHECKING:
     from TumorSegLib.errors import SuvError as SuvError
     from TumorSegLib.errors import TumorSegError as TumorSegError
     from TumorSegLib.errors import WriteError as WriteError
-    from TumorSegLib.geometry import Grid as Grid
-    from TumorSegLib.markups import read_prompts as read_prompts
-    from TumorSegLib.measurements import Measurements as Measurements
-    from TumorSegLib.measurements import measure as measure
-    from TumorSegLib.metrics import evaluate as evaluate
-    from TumorSegLib.phantom import make_phantom as make_phantom
-    from TumorSegLib.preview import write_preview as write_preview
-    from TumorSegLib.prompts import BoxPrompt as BoxPrompt
-    from TumorSegLib.prompts import Click as Click
-    from TumorSegLib.prompts import Prompts as Prompts
-    from TumorSegLib.prompts import Scribble as Scribble
+    from TumorSegLib.evaluation.metrics import evaluate as evaluate
+    from TumorSegLib.geometry.grid import Grid as Grid
+    from TumorSegLib.images.volume import Mask as Mask
+    from TumorSegLib.images.volume import Volume as Volume
+    from TumorSegLib.io.images import read_mask as read_mask
+    from TumorSegLib.io.images import read_volume as read_volume
+    from TumorSegLib.io.images import write_mask as write_mask
+    from TumorSegLib.io.images import write_volume as write_volume
+    from TumorSegLib.io.markups import read_prompts as read_prompts
+    from TumorSegLib.measurements.tumour import Measurements as Measurements
+    from TumorSegLib.measurements.tumour import measure as measure
+    from TumorSegLib.models.registry import ModelSpec as ModelSpec
+    from TumorSegLib.models.registry import list_models as list_models
+    from TumorSegLib.phantom.patient import make_phantom as make_phantom
+    from TumorSegLib.prompts.types import BoxPrompt as BoxPrompt
+    from TumorSegLib.prompts.types import Click as Click
+    from TumorSegLib.prompts.types import Prompts as Prompts
+    from TumorSegLib.prompts.types import Scribble as Scribble
     from TumorSegLib.protocols import BoxOptions as BoxOptions
     from TumorSegLib.protocols import Result as Result
-    from TumorSegLib.registry import ModelSpec as ModelSpec
-    from TumorSegLib.registry import list_models as list_models
-    from TumorSegLib.segments import Edit as Edit
-    from TumorSegLib.segments import Overlap as Overlap
-    from TumorSegLib.session import Session as Session
-    from TumorSegLib.surface import write_surface as write_surface
-    from TumorSegLib.volume import Mask as Mask
-    from TumorSegLib.volume import Volume as Volume
-    from TumorSegLib.volume_io import read_mask as read_mask
-    from TumorSegLib.volume_io import read_volume as read_volume
-    from TumorSegLib.volume_io import write_mask as write_mask
-    from TumorSegLib.volume_io import write_volume as write_volume
+    from TumorSegLib.render.preview import write_preview as write_preview
+    from TumorSegLib.render.surface import write_surface as write_surface
+    from TumorSegLib.session.segments import Edit as Edit
+    from TumorSegLib.session.segments import Overlap as Overlap
+    from TumorSegLib.session.session import Session as Session
 
 __version__ = "0.1.0"
 
@@ -70,20 +70,20 @@ _HOMES = {
         "TumorSegError",
         "WriteError",
     ),
-    "geometry": ("Grid",),
-    "markups": ("read_prompts",),
-    "measurements": ("Measurements", "measure"),
-    "metrics": ("evaluate",),
-    "phantom": ("make_phantom",),
-    "preview": ("write_preview",),
-    "prompts": ("BoxPrompt", "Click", "Prompts", "Scribble"),
+    "geometry.grid": ("Grid",),
+    "io.markups": ("read_prompts",),
+    "measurements.tumour": ("Measurements", "measure"),
+    "evaluation.metrics": ("evaluate",),
+    "phantom.patient": ("make_phantom",),
+    "render.preview": ("write_preview",),
+    "prompts.types": ("BoxPrompt", "Click", "Prompts", "Scribble"),
     "protocols": ("BoxOptions", "Result"),
-    "registry": ("ModelSpec", "list_models"),
-    "segments": ("Edit", "Overlap"),
-    "session": ("Session",),
-    "surface": ("write_surface",),
-    "volume": ("Mask", "Volume"),
-    "volume_io": ("read_mask", "read_volume", "write_mask", "write_volume"),
+    "models.registry": ("ModelSpec", "list_models"),
+    "session.segments": ("Edit", "Overlap"),
+    "session.session": ("Session",),
+    "render.surface": ("write_surface",),
+    "images.volume": ("Mask", "Volume"),
+    "io.images": ("read_mask", "read_volume", "write_mask", "write_volume"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

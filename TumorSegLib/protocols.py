@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.geometry import Box
-from TumorSegLib.prompts import BoxPrompt, Click, Prompts
-from TumorSegLib.registry import ModelSpec, check_kind
-from TumorSegLib.volume import Images, Mask, Volume
+from TumorSegLib.geometry.grid import Box
+from TumorSegLib.images.volume import Images, Mask, Volume
+from TumorSegLib.models.registry import ModelSpec, check_kind
+from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts
 
 #: Called with (steps done, steps in all) after every window.
 Progress: TypeAlias = Callable[[int, int], None]
@@ -86,7 +86,7 @@ class AutoEngine(Protocol):
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Result:
-        """Segments a case; see :class:`TumorSegLib.engines.auto.AutoEngine`."""
+        """Segments a case; see :class:`TumorSegLib.engines.auto.engine.AutoEngine`."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class BoxOptions:
     Attributes:
         role: of the image shown; the first one where empty.
         axes: 0, 1 or 2 for slices along i, j or k; answers along several are averaged.
-        ct_window: name of the window a CT is shown through, see :mod:`TumorSegLib.windows`.
+        ct_window: name of the window a CT is shown through, see :mod:`TumorSegLib.images.display_windows`.
         points: show the model the segment's clicks as points, each on its slice; LiteMedSAM and MedSAM have learnt from
             boxes alone.
         mask: show the model the segment as it is, as SAM's mask prompt; as with points.
@@ -157,7 +157,7 @@ class ClickEngine(Protocol[Prepared]):
     def refine(
         self, prepared: Prepared, probability: npt.NDArray[np.uint8], prompts: Prompts, cancel: Cancel | None = None
     ) -> Refinement:
-        """Answers the last prompt; see :class:`TumorSegLib.engines.clicks.ClickEngine`."""
+        """Answers the last prompt; see :class:`TumorSegLib.engines.clicks.engine.ClickEngine`."""
 
 
 class BoxEngine(Protocol[Prepared]):
@@ -173,7 +173,7 @@ class BoxEngine(Protocol[Prepared]):
     def embed(
         self, prepared: Prepared, prompt: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None
     ) -> int:
-        """Does ahead what a box will need; see :class:`TumorSegLib.engines.box.BoxEngine`."""
+        """Does ahead what a box will need; see :class:`TumorSegLib.engines.box.engine.BoxEngine`."""
 
     def segment(
         self,
@@ -185,4 +185,4 @@ class BoxEngine(Protocol[Prepared]):
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Refinement:
-        """Segments the tumour in a box; see :class:`TumorSegLib.engines.box.BoxEngine`."""
+        """Segments the tumour in a box; see :class:`TumorSegLib.engines.box.engine.BoxEngine`."""

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from training.data import default_folder
+from training.data.cases import default_folder
 from TumorSegLib.errors import ArgumentError, TumorSegError, WriteError
 
 if TYPE_CHECKING:
-    from TumorSegLib.engines.auto import AutoEngine
+    from TumorSegLib.engines.auto.engine import AutoEngine
 
 # Samples are drawn in a thread beside the network; OpenMP threads that spin while waiting would take its core.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -111,8 +111,8 @@ def _set_threads(threads: int | None) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from training.configuration import read_configuration
-    from training.train import train
+    from training.config.loader import read_configuration
+    from training.loop.train import train
 
     _set_threads(options.threads)
     configuration = read_configuration(options.configuration)
@@ -121,11 +121,11 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from training.evaluate import evaluate_folder, format_table, role_subsets
+    from training.evaluation.automatic import evaluate_folder, format_table, role_subsets
     from training.export import record_results
     from TumorSegLib.engines.load import load_engine
     from TumorSegLib.files import write_text
-    from TumorSegLib.registry import find_model
+    from TumorSegLib.models.registry import find_model
 
     _check_evaluate(options)
     if find_model(options.model).spec.kind == "box":
@@ -162,14 +162,14 @@ def _check_evaluate(options: argparse.Namespace) -> None:
 
 
 def _evaluate_clicks(options: argparse.Namespace, auto: AutoEngine) -> None:
-    from training.baselines import check_installed
-    from training.evaluate import role_subsets
-    from training.evaluate_clicks import Plan, evaluate_clicks, format_clicks, load_forgetful
+    from training.evaluation.automatic import role_subsets
+    from training.evaluation.baselines import check_installed
+    from training.evaluation.clicks import Plan, evaluate_clicks, format_clicks, load_forgetful
+    from training.evaluation.plot import write_curve
     from training.export import record_clicks
-    from training.plot import write_curve
     from TumorSegLib.engines.load import load_engine
     from TumorSegLib.files import write_text
-    from TumorSegLib.registry import find_model
+    from TumorSegLib.models.registry import find_model
 
     refiner = load_engine(options.refiner, options.device, options.precision, kind="clicks")
     forgetful = None
@@ -189,7 +189,7 @@ def _evaluate_clicks(options: argparse.Namespace, auto: AutoEngine) -> None:
 
 
 def _evaluate_boxes(options: argparse.Namespace) -> None:
-    from training.evaluate_boxes import ROLES, Plan, evaluate_boxes, format_boxes
+    from training.evaluation.boxes import ROLES, Plan, evaluate_boxes, format_boxes
     from TumorSegLib.engines.load import load_engine
     from TumorSegLib.files import write_text
 
@@ -219,9 +219,9 @@ def _command(options: argparse.Namespace) -> str:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from training.configuration import parse_configuration
+    from training.config.loader import parse_configuration
     from training.export import export
-    from training.train import load_checkpoint
+    from training.loop.train import load_checkpoint
 
     name = parse_configuration(load_checkpoint(options.run)["configuration"], str(options.run)).model.name
     default = Path(__file__).resolve().parents[1] / "TumorSegLib" / "bundled" / name
@@ -229,8 +229,8 @@ def _export(options: argparse.Namespace) -> None:
 
 
 def _finetune(options: argparse.Namespace) -> None:
-    from training.finetune_configuration import read_finetune_configuration
-    from training.finetune_sam import finetune, format_report
+    from training.config.finetune import read_finetune_configuration
+    from training.sam.finetune import finetune, format_report
     from TumorSegLib.files import write_text
 
     _set_threads(options.threads)

@@ -12,13 +12,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.configuration import parse_configuration
-from training.train import CHECKPOINT, load_checkpoint
+from training.config.loader import parse_configuration
+from training.loop.train import CHECKPOINT, load_checkpoint
 from TumorSegLib.engines.load import write_weights
-from TumorSegLib.engines.networks import build_network
+from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError, WriteError
 from TumorSegLib.files import replacing, write_text
-from TumorSegLib.registry import SPEC_FILE, WEIGHTS_FILE, ModelFolder, sha256_of
+from TumorSegLib.models.registry import SPEC_FILE, WEIGHTS_FILE, ModelFolder, sha256_of
 
 RECORDED = ("dice", "hd95_mm", "nsd")
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -65,7 +65,7 @@ def record_results(model: ModelFolder, command: str, report: Mapping[str, Any]) 
     Args:
         model: its folder must be writable.
         command: key of the figures; an older entry of the same command is replaced.
-        report: of :func:`training.evaluate.evaluate_folder`.
+        report: of :func:`training.evaluation.automatic.evaluate_folder`.
     """
     figures = {
         roles: {"cases": len(entry["cases"]), **{name: entry["summary"][name] for name in RECORDED}}
@@ -75,7 +75,7 @@ def record_results(model: ModelFolder, command: str, report: Mapping[str, Any]) 
 
 
 def record_clicks(model: ModelFolder, command: str, report: Mapping[str, Any]) -> None:
-    """The same for a report of :func:`training.evaluate_clicks.evaluate_clicks`."""
+    """The same for a report of :func:`training.evaluation.clicks.evaluate_clicks`."""
     figures = {
         roles: {
             start: {

@@ -31,7 +31,7 @@ print(describe_processor())
 CHECK_DEVICE = """
 import sys
 from TumorSegLib import TumorSegError
-from TumorSegLib.engines.device import choose_runtime
+from TumorSegLib.engines.runtime import choose_runtime
 try:
     choose_runtime(sys.argv[1])
 except TumorSegError as error:

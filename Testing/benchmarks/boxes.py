@@ -17,17 +17,17 @@ import torch
 
 from Testing.benchmarks.cases import clinical_case
 from Testing.benchmarks.sliding_window import format_row, peak_memory_gib
-from TumorSegLib.boxes import slices
-from TumorSegLib.engines import tiny_vit
-from TumorSegLib.engines.box import BoxEngine, joined
-from TumorSegLib.engines.embeddings import Embeddings
+from TumorSegLib.engines.box.embeddings import Embeddings
+from TumorSegLib.engines.box.engine import BoxEngine, joined
+from TumorSegLib.engines.box.rectangles import SCALES, scaled, sections
+from TumorSegLib.engines.box.slice_model import SlicePrompts, Work
 from TumorSegLib.engines.load import load_engine
-from TumorSegLib.engines.rectangles import SCALES, scaled, sections
-from TumorSegLib.engines.slice_model import SlicePrompts, Work
-from TumorSegLib.geometry import Box
-from TumorSegLib.prompts import BoxPrompt
+from TumorSegLib.engines.networks import tiny_vit
+from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.geometry.grid import Box
+from TumorSegLib.images.volume import Images, Mask
+from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import Refinement
-from TumorSegLib.volume import Images, Mask
 
 MODEL, SLICES, MARGIN = "lite-medsam", 40, 8
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from TumorSegLib.geometry import Grid
-from TumorSegLib.phantom import make_phantom
-from TumorSegLib.volume import Images, Mask, Volume
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Images, Mask, Volume
+from TumorSegLib.phantom.patient import make_phantom
 
 #: Rows and columns are those of a phantom, each so many times.
 STEP = 4

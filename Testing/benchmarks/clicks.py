@@ -17,14 +17,14 @@ import torch
 
 from Testing.benchmarks.cases import clinical_case
 from Testing.benchmarks.sliding_window import format_row, peak_memory_gib
-from training.click_simulation import next_click
-from TumorSegLib.boxes import slices
+from training.clicks.simulate import next_click
 from TumorSegLib.engines.load import load_engine
-from TumorSegLib.geometry import Box
-from TumorSegLib.prompts import Click
-from TumorSegLib.segments import Edit
-from TumorSegLib.session import Session
-from TumorSegLib.volume import Mask
+from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.geometry.grid import Box
+from TumorSegLib.images.volume import Mask
+from TumorSegLib.prompts.types import Click
+from TumorSegLib.session.segments import Edit
+from TumorSegLib.session.session import Session
 
 MODEL, CLICKS = "sts-clicks", 10
 # The simulated user looks this far around the tumour; errors farther away would take seconds to find.

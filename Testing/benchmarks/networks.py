@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from Testing.benchmarks.sliding_window import timed
-from TumorSegLib.engines.device import Runtime, choose_runtime
 from TumorSegLib.engines.load import load_network
-from TumorSegLib.engines.sam import Sam
-from TumorSegLib.registry import find_model, list_models
+from TumorSegLib.engines.networks.sam import Sam
+from TumorSegLib.engines.runtime import Runtime, choose_runtime
+from TumorSegLib.models.registry import find_model, list_models
 
 MODELS, RUNS = ("sts-auto", "sts-clicks", "lite-medsam"), 7
 

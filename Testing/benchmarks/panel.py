@@ -52,7 +52,7 @@ class _Desk:
 
     def choose_images(self, shape: tuple[int, int, int]) -> Mask:
         """Puts PET/CT of a phantom into the scene and chooses them; the tumour in it is returned."""
-        from TumorSegSlicer.sample_data import addVolume
+        from TumorSegSlicer.mrml.sample_data import addVolume
 
         from Testing.benchmarks.cases import clinical_case
 

@@ -24,16 +24,16 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from Testing.benchmarks.cases import clinical_case
-from TumorSegLib.engines.auto import BATCH
-from TumorSegLib.engines.device import Runtime, choose_runtime
+from TumorSegLib.engines.auto.engine import BATCH
+from TumorSegLib.engines.auto.sliding_window import WindowPlan, predict
+from TumorSegLib.engines.inputs import Channels, prepare
 from TumorSegLib.engines.load import load_engine, read_weights
-from TumorSegLib.engines.networks import build_network
-from TumorSegLib.engines.sliding_window import WindowPlan, predict
-from TumorSegLib.geometry import Grid
-from TumorSegLib.phantom import make_phantom
-from TumorSegLib.preprocess import Channels, prepare
-from TumorSegLib.registry import ModelFolder, find_model
-from TumorSegLib.volume import Volume
+from TumorSegLib.engines.networks.unets import build_network
+from TumorSegLib.engines.runtime import Runtime, choose_runtime
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Volume
+from TumorSegLib.models.registry import ModelFolder, find_model
+from TumorSegLib.phantom.patient import make_phantom
 
 Value = TypeVar("Value")
 MODEL, OVERLAP = "sts-auto", 0.25

@@ -14,7 +14,7 @@ from Testing.benchmarks.__main__ import BENCHMARKS, main
 from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
 from TumorSegLib import GeometryError
 from TumorSegLib.engines.processor import describe_processor, has_bfloat16
-from TumorSegLib.registry import list_models
+from TumorSegLib.models.registry import list_models
 
 
 @pytest.mark.slow

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from Testing.fakes import BallEngine, EllipsoidEngine, PaintingEngine, tiny_spec
-from Testing.slicer.scene import PLAIN, RIGID, add_volume, bridge, sessions, states
+from Testing.slicer.scene import PLAIN, RIGID, add_volume, bridge, session_nodes, sessions
 from TumorSegLib import Click
 
-Engines, Input, Sessions = sessions.Engines, states.Input, sessions.Sessions
+Engines, Input, Sessions = sessions.Engines, session_nodes.Input, sessions.Sessions
 
 
 def engines() -> Any:

@@ -16,7 +16,7 @@ from Testing.slicer.models_desk import NAME
 from Testing.slicer.module import TUMORSEG
 from Testing.slicer.tiny import TINY
 from Testing.web import Site, serving
-from TumorSegLib import catalogue
+from TumorSegLib.models import catalogue
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -96,7 +96,7 @@ def checkpoint() -> bytes:
     """Of a tiny SAM with random weights."""
     import torch
 
-    from TumorSegLib.engines.sam import build_sam
+    from TumorSegLib.engines.networks.sam import build_sam
 
     torch.manual_seed(0)
     file = io.BytesIO()
@@ -118,7 +118,7 @@ def site(checkpoint: bytes, models: Path, monkeypatch: pytest.MonkeyPatch) -> It
     with serving(checkpoint) as site:
         digest = hashlib.sha256(checkpoint).hexdigest()
         entry = replace(catalogue.CATALOGUE[NAME], sha256=digest, size_bytes=len(checkpoint), source=site.url)
-        for module in ("catalogue", "engines.importing"):
+        for module in ("models.catalogue", "engines.importers.sam"):
             monkeypatch.setattr(f"TumorSegLib.{module}.CATALOGUE", {NAME: entry})
         yield site
 

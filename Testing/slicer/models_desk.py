@@ -18,7 +18,7 @@ class ModelsDesk(Desk):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        from TumorSegSlicer.engines import EngineCache
+        from TumorSegSlicer.work.engines import EngineCache
 
         self.widget.logic.settings.engineSource = EngineCache()
 

@@ -36,7 +36,7 @@ class FakeEngines:
 
 def load_phantom() -> dict[str, Any]:
     """Role to volume of a small phantom in the scene; the module must be loaded."""
-    from TumorSegSlicer.sample_data import loadPhantom
+    from TumorSegSlicer.mrml.sample_data import loadPhantom
 
     return loadPhantom(**SMALL)
 
@@ -50,7 +50,7 @@ def voxels(node: Any, segment_id: str, volume: Any) -> np.ndarray:
 
 def ras_of(volume: Any, ijk: tuple[int, int, int]) -> tuple[float, float, float]:
     """RAS mm, in the world, of a voxel."""
-    from TumorSegSlicer import bridge
+    from TumorSegSlicer.mrml import bridge
 
     r, a, s = bridge.gridFromVolume(volume).to_ras(ijk).tolist()
     return r, a, s

@@ -21,11 +21,12 @@ MODULE = Path(__file__).resolve().parents[2] / "TumorSeg"
 if str(MODULE) not in sys.path:
     sys.path.insert(0, str(MODULE))
 
-from TumorSegSlicer import bridge, sessions, states, worker  # noqa: E402, F401 - for the tests, which must not be first
+from TumorSegSlicer.mrml import bridge, session_nodes  # noqa: E402, F401 - for the tests, which must not be first
+from TumorSegSlicer.work import sessions, worker  # noqa: E402, F401 - for the tests, which must not be first
 
 from Testing.fakes import rotation  # noqa: E402
-from TumorSegLib.geometry import Grid  # noqa: E402
-from TumorSegLib.segments import Edit  # noqa: E402
+from TumorSegLib.geometry.grid import Grid  # noqa: E402
+from TumorSegLib.session.segments import Edit  # noqa: E402
 
 LOGICS = (
     "vtkSlicerVolumesLogic",

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from Testing.slicer.logic.test_end_to_end import PATIENCE, Desk, missed
 from Testing.slicer.module import REPOSITORY, ras_of
-from Testing.slicer.test_end_to_end import PATIENCE, Desk, missed
 from TumorSegLib import make_phantom
-from TumorSegLib.demo import REGION, SEED
+from TumorSegLib.cli.demonstration import REGION, SEED
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -111,7 +111,7 @@ def work(desk: Desk, phantom: dict[str, Any]) -> dict[str, tuple[int, int, int]]
     Returns:
         View to the voxel (i, j, k) that it should show: where it was clicked, or the middle of the tumour.
     """
-    from TumorSegSlicer.sample_data import loadPhantom
+    from TumorSegSlicer.mrml.sample_data import loadPhantom
 
     volumes = loadPhantom(**phantom)
     truth = make_phantom(**phantom).tumour.array.astype(bool)

@@ -10,14 +10,14 @@ import torch
 from torch import nn
 
 from Testing.fakes import PaintingEngine, tiny_spec
-from training.evaluate_clicks import (
+from training.evaluation.clicks import (
     Plan,
 )
-from TumorSegLib.engines.clicks import ClickEngine
-from TumorSegLib.engines.device import Runtime
-from TumorSegLib.geometry import Grid
+from TumorSegLib.engines.clicks.engine import ClickEngine
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Images
 from TumorSegLib.protocols import AutoEngine
-from TumorSegLib.volume import Images
 
 ROLES = ("ct", "pet")
 GRID = Grid.from_spacing((9, 10, 11), (1.0, 2.0, 3.0))

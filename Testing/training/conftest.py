@@ -12,13 +12,13 @@ import pytest
 import torch
 
 from Testing.fakes import tiny_network, write_model_folder
-from training.batches import Pools
-from training.configuration import Configuration, parse_configuration
-from training.data import Case, coarsened, read_case
-from training.train import train
-from TumorSegLib.geometry import Grid
-from TumorSegLib.volume import Mask, Volume
-from TumorSegLib.volume_io import write_mask, write_volume
+from training.config.loader import Configuration, parse_configuration
+from training.data.batches import Pools
+from training.data.cases import Case, coarsened, read_case
+from training.loop.train import train
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Mask, Volume
+from TumorSegLib.io.images import write_mask, write_volume
 
 FOLDS = [["a"], ["b"], ["c", "d"]]
 WINDOW = [[2, 20], [3, 21], [1, 19]]

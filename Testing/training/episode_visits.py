@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.batches import Batch, Pools
-from training.configuration import Configuration
-from training.episodes import TURN, Episodes
-from TumorSegLib.guidance import Hint
+from training.clicks.episodes import TURN, Episodes
+from training.config.loader import Configuration
+from training.data.batches import Batch, Pools
+from TumorSegLib.prompts.encoding import Hint
 
 Clicking = Callable[..., Configuration]
 Answer = Callable[[Batch], torch.Tensor]

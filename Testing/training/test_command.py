@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 import training.__main__
-import training.train
+import training.loop.train
 from Testing.fakes import tiny_network, tiny_spec, write_model_folder
 from training.__main__ import main
-from training.configuration import Configuration
+from training.config.loader import Configuration
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.registry import read_model_folder
+from TumorSegLib.models.registry import read_model_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -187,7 +187,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(configuration: Path) -> No
 def test_interrupted_training_says_that_it_can_go_on_and_does(
     data: Path, configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save = training.train._save
+    save = training.loop.train._save
 
     def save_and_interrupt(*arguments: Any) -> None:
         save(*arguments)
@@ -195,7 +195,7 @@ def test_interrupted_training_says_that_it_can_go_on_and_does(
 
     command = ["train", str(configuration), "--data", str(data), "--run-folder", str(tmp_path / "run")]
     with monkeypatch.context() as patch:
-        patch.setattr(training.train, "_save", save_and_interrupt)
+        patch.setattr(training.loop.train, "_save", save_and_interrupt)
         assert main([*command, "--device", "cpu"]) == 130
     assert capsys.readouterr().err == "interrupted; the same command goes on from the last checkpoint\n"
     assert main([*command, "--device", "cpu"]) == 0

@@ -14,14 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 import training.export
-from training.data import read_case
+from training.data.cases import read_case
 from training.export import export
-from training.train import CHECKPOINT, load_checkpoint
+from training.loop.train import CHECKPOINT, load_checkpoint
 from TumorSegLib.engines.load import load_engine, read_weights
-from TumorSegLib.engines.networks import build_network
+from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError, WriteError
-from TumorSegLib.metrics import evaluate
-from TumorSegLib.registry import read_model_folder
+from TumorSegLib.evaluation.metrics import evaluate
+from TumorSegLib.models.registry import read_model_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from training.configuration import Configuration
-from training.train import LOG
+from training.config.loader import Configuration
+from training.loop.train import LOG
 
 Configured = Callable[..., Configuration]
 CLICKS = (

@@ -20,9 +20,9 @@ import SimpleITK as sitk
 
 from Testing.unit.dicom_series import write_series
 from Testing.unit.volume_cases import GRID, image_from_array
-from TumorSegLib.geometry import Grid
-from TumorSegLib.volume import Mask, Volume
-from TumorSegLib.volume_io import write_mask, write_volume
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Mask, Volume
+from TumorSegLib.io.images import write_mask, write_volume
 
 VALUES = np.random.default_rng(5).integers(-900, 900, GRID.shape).astype(np.int16)
 # Fields whose numbers tell the place: their names are damaged, their numbers are not.

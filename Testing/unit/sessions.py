@@ -8,12 +8,12 @@ import numpy as np
 
 from Testing.fakes import BallEngine, noise_volume, tiny_spec
 from TumorSegLib.errors import Cancelled
-from TumorSegLib.geometry import Grid
-from TumorSegLib.prompts import Scribble
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Images, Mask, Volume
+from TumorSegLib.prompts.types import Scribble
 from TumorSegLib.protocols import Result
-from TumorSegLib.segments import Overlap
-from TumorSegLib.session import Session
-from TumorSegLib.volume import Images, Mask, Volume
+from TumorSegLib.session.segments import Overlap
+from TumorSegLib.session.session import Session
 
 GRID = Grid.from_spacing((9, 10, 11), (1.0, 1.5, 2.0), (5, -3, 40), np.eye(3)[[1, 2, 0]])
 IMAGES = {"ct": noise_volume(GRID)}

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import SimpleITK as sitk
 from scipy.spatial.transform import Rotation
 
-from TumorSegLib.geometry import Grid
-from TumorSegLib.volume import Mask, Volume
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Mask, Volume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GRID = Grid.from_spacing(

@@ -19,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from TumorSegSlicer import arguments, bridge, dicom_pet, install, labelmaps, measurements_table
-from TumorSegSlicer.actions import Actions
-from TumorSegSlicer.arguments import asInputs, asRoi
-from TumorSegSlicer.engines import EngineCache
-from TumorSegSlicer.runner import Action, complete
-from TumorSegSlicer.sessions import Sessions
+from TumorSegSlicer.install import packages
+from TumorSegSlicer.mrml import arguments, bridge, dicom_pet, labelmaps, tables
+from TumorSegSlicer.mrml.arguments import asInputs, asRoi
+from TumorSegSlicer.mrml.session_nodes import Input, Saved
 from TumorSegSlicer.settings import EngineSource, Settings
-from TumorSegSlicer.states import Input, Saved
+from TumorSegSlicer.work.actions import Actions
+from TumorSegSlicer.work.engines import EngineCache
+from TumorSegSlicer.work.runner import Action, complete
+from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit, Grid, Session, Volume
@@ -213,10 +214,10 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
             for role, each in inputs.items()
             if slicer.mrmlScene.IsNodePresent(each.node)
         }
-        mask = measurements_table.ownMask(segmentation, segmentId, lambda: self._gridOf(segmentation, images))
+        mask = tables.ownMask(segmentation, segmentId, lambda: self._gridOf(segmentation, images))
         found = yield lambda _progress, _cancel: TumorSegLib.measure(mask, images)
-        measurements_table.drawDiameters(found.axial if diameterLines else None, segmentation, segmentId)
-        return measurements_table.writeTable(found, segmentation, segmentId)
+        tables.drawDiameters(found.axial if diameterLines else None, segmentation, segmentId)
+        return tables.writeTable(found, segmentation, segmentId)
 
     def probabilityVolume(self, segmentation: SegmentationNode, segmentId: str) -> VolumeNode:
         """The probability of a segment as a volume, in percent; called again it is brought up to date."""
@@ -348,4 +349,4 @@ def _done(action: Action, progress: Progress | None = None, cancel: Cancel | Non
     try:
         return complete(action, progress, cancel)
     except ImportError as error:
-        raise install.lacking(error) from error
+        raise packages.lacking(error) from error

@@ -1,1 +1,1 @@
-"""Engines: networks and how they are run. The only part of the library that imports torch."""
+"""The engines; the only code that imports torch."""

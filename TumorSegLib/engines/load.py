@@ -11,15 +11,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from TumorSegLib.engines.auto import AutoEngine
-from TumorSegLib.engines.box import BoxEngine
-from TumorSegLib.engines.clicks import ClickEngine
-from TumorSegLib.engines.device import choose_runtime
-from TumorSegLib.engines.networks import build_network
-from TumorSegLib.engines.sam import Sam, build_sam
+from TumorSegLib.engines.auto.engine import AutoEngine
+from TumorSegLib.engines.box.engine import BoxEngine
+from TumorSegLib.engines.clicks.engine import ClickEngine
+from TumorSegLib.engines.networks.sam import Sam, build_sam
+from TumorSegLib.engines.networks.unets import build_network
+from TumorSegLib.engines.runtime import choose_runtime
 from TumorSegLib.errors import ModelError, ResourceError, WriteError
 from TumorSegLib.memory import is_out_of_memory
-from TumorSegLib.registry import ModelSpec, check_kind, find_model
+from TumorSegLib.models.registry import ModelSpec, check_kind, find_model
 
 
 @overload
@@ -58,9 +58,9 @@ def load_engine(
         kind: ``auto``, ``clicks`` or ``box``, where only that will do; whatever the model is by default.
 
     Returns:
-        An :class:`~TumorSegLib.engines.auto.AutoEngine` for a model of kind ``auto``, a
-        :class:`~TumorSegLib.engines.clicks.ClickEngine` for kind ``clicks``, a
-        :class:`~TumorSegLib.engines.box.BoxEngine` for kind ``box``.
+        An :class:`~TumorSegLib.engines.auto.engine.AutoEngine` for a model of kind ``auto``, a
+        :class:`~TumorSegLib.engines.clicks.engine.ClickEngine` for kind ``clicks``, a
+        :class:`~TumorSegLib.engines.box.engine.BoxEngine` for kind ``box``.
 
     Raises:
         ModelError: no such model, it is of another kind, or its weights are missing, corrupt or not those it was

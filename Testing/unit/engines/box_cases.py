@@ -11,15 +11,15 @@ from torch import nn
 
 from Testing.fakes import tiny_spec
 from Testing.unit.engines.click_cases import distance
-from TumorSegLib.boxes import bounding_box, slices
-from TumorSegLib.engines.box import BoxEngine, Slices
-from TumorSegLib.engines.device import Runtime
-from TumorSegLib.geometry import Box, Grid
-from TumorSegLib.prompts import BoxPrompt
+from TumorSegLib.engines.box.engine import BoxEngine, Slices
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.geometry.boxes import bounding_box, slices
+from TumorSegLib.geometry.grid import Box, Grid
+from TumorSegLib.images.volume import Volume
+from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxEngine as Protocol
 from TumorSegLib.protocols import BoxOptions, Refinement
-from TumorSegLib.registry import ModelSpec
-from TumorSegLib.volume import Volume
 
 SIZE = 64
 CPU = torch.device("cpu")

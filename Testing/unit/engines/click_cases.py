@@ -10,16 +10,16 @@ import torch
 from torch import nn
 
 from Testing.fakes import noise_volume, rotation, tiny_spec
-from TumorSegLib.boxes import slices
-from TumorSegLib.engines.clicks import ClickEngine
-from TumorSegLib.engines.device import Runtime
-from TumorSegLib.geometry import Grid
-from TumorSegLib.patches import Prepared
-from TumorSegLib.prompts import Prompt, Prompts
+from TumorSegLib.engines.clicks.engine import ClickEngine
+from TumorSegLib.engines.clicks.patches import Prepared
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Images, Volume
+from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.prompts.types import Prompt, Prompts
 from TumorSegLib.protocols import ClickEngine as Protocol
 from TumorSegLib.protocols import Refinement
-from TumorSegLib.registry import ModelSpec
-from TumorSegLib.volume import Images, Volume
 
 Rule = Callable[[torch.Tensor], torch.Tensor]
 CPU = torch.device("cpu")

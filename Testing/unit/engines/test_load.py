@@ -11,13 +11,13 @@ import torch
 
 from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model_folder, write_spec
 from TumorSegLib.engines import load
-from TumorSegLib.engines.auto import AutoEngine
-from TumorSegLib.engines.clicks import ClickEngine
-from TumorSegLib.engines.device import Runtime
+from TumorSegLib.engines.auto.engine import AutoEngine
+from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.load import load_engine, load_network, read_weights, write_weights
+from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, ModelError, ResourceError, WriteError
-from TumorSegLib.geometry import Grid
-from TumorSegLib.registry import SPEC_FILE, WEIGHTS_FILE, sha256_of
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.models.registry import SPEC_FILE, WEIGHTS_FILE, sha256_of
 
 SPEC = tiny_spec("two", ["ct", "pet"], optional=["pet"])
 

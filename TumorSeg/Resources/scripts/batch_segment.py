@@ -16,7 +16,7 @@ import slicer
 
 def main(arguments: list[str]) -> int:
     """Runs ``tumorseg segment`` with these arguments and returns its exit status."""
-    from TumorSegSlicer.install import BY_HAND, missingPackages
+    from TumorSegSlicer.install.packages import BY_HAND, missingPackages
 
     missing = missingPackages()
     if missing:
@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
             f"Segment automatically, which installs them, or install them by hand: {BY_HAND}\n"
         )
         return 2
-    from TumorSegLib.cli import main as tumorseg
+    from TumorSegLib.cli.entry import main as tumorseg
 
     try:
         return tumorseg(["segment", *arguments])

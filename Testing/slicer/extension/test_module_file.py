@@ -1,0 +1,173 @@
+"""TumorSeg.py itself: what Slicer is told of the module, its sample data, its own test, and whose settings it shows."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unittest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from Testing.slicer.desk import Desk
+from Testing.slicer.module import REPOSITORY, TUMORSEG
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+
+def test_modules_that_its_code_needs_are_named(host: Host) -> None:
+    import slicer
+
+    host.load_module(TUMORSEG, with_panel=False)
+    needed = set(slicer.modules.tumorseg.dependencies)
+    assert {"Segmentations", "Markups", "Volumes", "SegmentEditor", "Colors", "SampleData"} == needed
+
+
+def test_its_help_leads_to_its_own_page_and_names_who_made_it(host: Host) -> None:
+    import slicer
+
+    host.load_module(TUMORSEG, with_panel=False)
+    from TumorSegSlicer.install import packages
+
+    module = slicer.modules.tumorseg
+    assert re.findall(r'<a href="([^"]+)">', module.helpText) == [packages.DOCUMENTATION]
+    made = re.search(r'EXTENSION_CONTRIBUTORS "(.+)"', (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8"))
+    assert made is not None
+    assert module.contributors == [made[1]]
+
+
+def test_its_keys_are_in_the_documents(host: Host) -> None:
+    host.load_module(TUMORSEG, with_panel=False)
+    from TumorSegSlicer.panel.shortcuts import KEYS
+
+    text = (REPOSITORY / "docs" / "slicer.md").read_text(encoding="utf-8")
+    table = text.partition("### Keys")[2].partition("|---|")[2].partition("\n#")[0]
+    rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
+    assert ", ".join(rows).split(", ") == [key for keys in KEYS.values() for key in keys]
+
+
+def test_it_is_loaded_before_the_modules_that_it_needs(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    import slicer
+
+    def ours() -> set[str]:
+        return {name for name in sys.modules if name.partition(".")[0] == "TumorSegSlicer"}
+
+    before = ours()
+    for name in before:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("vtkMRMLSegmentationNode", "vtkSegment", "vtkMRMLMarkupsNode", "vtkMRMLMarkupsROINode"):
+        monkeypatch.delattr(slicer, name)
+    python = host.load_module(TUMORSEG, with_panel=False)
+    for name in ours() - before:
+        del sys.modules[name]
+    assert slicer.modules.tumorseg.title == "TumorSeg"
+    assert python.TumorSegLogic.segment
+
+
+def test_the_phantom_is_sample_data(host: Host) -> None:
+    import SampleData
+    import slicer
+
+    host.load_module(TUMORSEG, with_panel=False)
+    (source,) = SampleData.SampleDataLogic.sources
+    assert source.category == "TumorSeg"
+    assert Path(source.thumbnailFileName).is_file()
+    SampleData.downloadSample(source.sampleName)
+    volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+    assert [volume.GetName() for volume in volumes] == ["Phantom CT", "Phantom PET", "Phantom T1 MR"]
+    assert slicer.util.arrayFromVolume(volumes[1]).max() > 3
+
+
+@pytest.mark.slow
+def test_its_own_test_passes_with_the_models_that_ship(host: Host) -> None:
+    python = host.load_module(TUMORSEG, with_panel=False)
+    result = unittest.TestResult()
+    python.TumorSegTest().run(result)
+    assert (result.testsRun, result.errors, result.failures, result.skipped) == (1, [], [], [])
+
+
+def test_its_own_test_is_skipped_where_packages_are_missing(host: Host) -> None:
+    python = host.load_module(TUMORSEG, with_panel=False)
+    host.packaging.missing = {"torch"}
+    result = unittest.TestResult()
+    python.TumorSegTest().run(result)
+    ((_, why),) = result.skipped
+    assert "torch" in why
+    assert result.errors == result.failures == []
+
+
+def test_a_scene_that_was_opened_is_shown_once_it_is_complete(host: Host, tmp_path: Path) -> None:
+    import slicer
+
+    desk = Desk(host)
+    found = desk.find()
+    node, segment = desk.node.GetName(), desk.segment
+    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene")
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(False)
+    batches: list[bool] = []
+    plain = desk.widget.panel.sceneChanged
+    desk.widget.panel.sceneChanged = lambda: (batches.append(bool(slicer.mrmlScene.IsBatchProcessing())), plain())
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    assert batches
+    assert not any(batches)
+    assert (desk.node.GetName(), desk.segment) == (node, segment)
+    desk.volumes = {"ct": desk.context.parameters.ct}
+    np.testing.assert_array_equal(desk.mask(), found)
+
+
+def test_what_goes_on_in_other_batches_leaves_the_panel_alone(host: Host) -> None:
+    import slicer
+
+    desk = Desk(host)
+    desk.find()
+    calls: list[Any] = []
+    desk.widget.panel.sceneChanged = lambda: calls.append(None)
+    slicer.mrmlScene.StartState(slicer.mrmlScene.BatchProcessState)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Other")
+    slicer.mrmlScene.EndState(slicer.mrmlScene.BatchProcessState)
+    assert calls == []
+
+
+# Reload, and a checkout without its library
+
+
+def test_a_panel_that_was_reloaded_leaves_nothing_behind(host: Host) -> None:
+    import qt
+    import slicer
+
+    desk = Desk(host)
+    former, panel = desk.widget, desk.widget.panel
+    heard: list[Any] = []
+    plain = panel.images._onImage
+    panel.images._onImage = lambda *given: (heard.append(given), plain(*given))
+    keys = len(host.window.findChildren(qt.QShortcut))
+    former.onReload()
+    host.process_events()
+    reloaded = slicer.modules.TumorSegWidget
+    assert reloaded is not former
+    assert reloaded.ui.ctSelector.currentNode() is desk.volumes["ct"]  # settings are in the scene
+    assert len(host.window.findChildren(qt.QShortcut)) == keys > 5
+    slicer.mrmlScene.RemoveNode(desk.volumes["ct"])
+    slicer.mrmlScene.Clear(False)
+    assert heard == []
+    panels = [each for each in reloaded.parent.findChildren(qt.QLabel) if each.objectName == "statusLabel"]
+    assert len(panels) == 1
+
+
+def test_without_the_library_the_panel_says_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    import qt
+    import slicer
+
+    monkeypatch.setitem(sys.modules, "TumorSegLib", None)
+    widget = host.load_module(TUMORSEG)
+    (label,) = (each for each in widget.parent.findChildren(qt.QLabel) if each.objectName == "complaint")
+    assert "TumorSeg's library cannot be imported" in label.text
+    assert "docs/slicer.md#from-a-checkout" in label.text
+    slicer.util.selectModule("Markups")
+    slicer.util.selectModule("TumorSeg")
+    slicer.mrmlScene.Clear(False)
+    assert host.errors == []

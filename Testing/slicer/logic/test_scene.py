@@ -1,0 +1,235 @@
+"""The module's logic without a window: saved scenes, bad input, deleted nodes, engines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from Testing.slicer.desk import Case, bounds_of, paint_box
+from Testing.slicer.module import FakeEngines, load_phantom, segment_ids
+from TumorSegLib import ArgumentError, Cancelled, ModelError, RoleError, SuvError, TumorSegError
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+
+def scene_nodes() -> set[str]:
+    import slicer
+
+    return {node.GetID() for node in slicer.mrmlScene.GetNodes()}
+
+
+# Save and resume
+
+
+@pytest.mark.parametrize("ending", ["mrb", "mrml"])
+def test_a_saved_scene_goes_on_where_it_was(host: Host, case: Case, tmp_path: Path, ending: str) -> None:
+    import slicer
+
+    case.find()
+    case.click((5, 6, 7))
+    case.click((50, 50, 20))
+    case.logic.undo(case.node, case.segment)
+    before = case.mask()
+    case.logic.save()
+    for node in (*case.inputs.values(), case.volumes["mr_t1"], case.node):  # as Slicer's dialog does for .mrml
+        suffix = "seg.nrrd" if node is case.node else "nrrd"
+        if ending == "mrml":
+            assert slicer.util.saveNode(node, str(tmp_path / f"{node.GetID()}.{suffix}"))
+    assert slicer.util.saveScene(str(tmp_path / f"scene.{ending}"))
+    slicer.mrmlScene.Clear(False)
+    slicer.util.loadScene(str(tmp_path / f"scene.{ending}"))
+    (saved,) = case.logic.saved()
+    assert (saved.problem, saved.segmentId, saved.summary["prompts"]) == ("", case.segment, 1)
+    case.node, case.volumes["ct"] = saved.segmentationNode, saved.inputs["ct"].node
+    np.testing.assert_array_equal(case.mask(), before)
+    case.logic.redo(case.node, case.segment)
+    assert case.mask()[20, 50, 50] == 1
+    for _ in range(3):
+        case.logic.undo(case.node, case.segment)
+    assert not case.mask().any()
+
+
+# Bad input
+
+
+def test_bad_input_leaves_the_scene_as_it_was(case: Case) -> None:
+    import slicer
+
+    case.find()
+    pet = slicer.util.addVolumeFromArray(np.ones((32, 64, 64), np.float32), name="PET")
+    before, nodes = case.mask(), scene_nodes()
+    bare = case.logic.segment
+    for act, error, words in (
+        (lambda: bare({}), ArgumentError, "no volume was chosen"),
+        (lambda: bare({"ct": None}), ArgumentError, "no volume was chosen"),
+        (lambda: bare({**case.inputs, "pet": pet}), SuvError, "does not say the unit"),
+        (lambda: bare({**case.inputs, "pet": pet}, segmentation=case.node), SuvError, "does not say the unit"),
+        (lambda: case.click((500, 0, 0)), ArgumentError, "outside"),
+        (lambda: case.logic.addClick(case.node, "gone", (0, 0, 0)), ArgumentError, "no segment with the id .gone."),
+        (lambda: case.logic.addScribble(case.node, case.segment, []), ArgumentError, "at least one point"),
+    ):
+        with pytest.raises(error, match=words):
+            act()
+        assert scene_nodes() - nodes == set()
+        assert segment_ids(case.node) == [case.segment]
+        np.testing.assert_array_equal(case.mask(), before)
+
+
+def test_a_failing_engine_leaves_nothing_behind(case: Case) -> None:
+    def fails(images: Any) -> Any:
+        raise RoleError("model 'painter' takes ct")
+
+    case.engines.engines["auto"].rule = fails
+    nodes = scene_nodes()
+    with pytest.raises(RoleError):
+        case.logic.segment(case.inputs)
+    assert {n for n in scene_nodes() - nodes if "Segmentation" in n} == set()
+    case.node, case.segment = case.logic.addSegment(case.inputs)
+    with pytest.raises(RoleError):
+        case.logic.segment(case.inputs, model="broken", segmentation=case.node)
+    assert segment_ids(case.node) == [case.segment]
+    assert case.logic.settings.models["auto"] == "sts-auto"
+
+
+def test_a_cancelled_action_changes_nothing(case: Case) -> None:
+    from TumorSegSlicer.work.runner import complete
+
+    before = case.find()
+    action = case.logic.actions.click(case.node, case.segment, case.ras(5, 6, 7))
+    with pytest.raises(Cancelled):
+        complete(action, cancel=lambda: True)
+    np.testing.assert_array_equal(case.mask(), before)
+    assert case.click((5, 6, 7)) is not None
+
+
+def test_a_pet_without_unit_is_taken_as_suv_only_when_told(case: Case) -> None:
+    from TumorSegSlicer.mrml.bridge import UNIT_ATTRIBUTE
+    from TumorSegSlicer.mrml.session_nodes import Input
+
+    pet = case.volumes["pet"]
+    assert case.logic.suvProblem(pet) == ""
+    pet.RemoveAttribute(UNIT_ATTRIBUTE)
+    assert "does not say the unit" in case.logic.suvProblem(pet)
+    with pytest.raises(SuvError):
+        case.find()
+    case.inputs["pet"] = Input(pet, assumeSuv=True)
+    assert case.find().any()
+    pet.SetAttribute(UNIT_ATTRIBUTE, "Bq/ml")
+    with pytest.raises(SuvError, match="is in Bq/ml"):
+        case.logic.suvProblem(pet)
+
+
+def test_a_box_model_that_is_not_there_is_named_and_the_rest_works(case: Case) -> None:
+    def without_box(kind: str, *rest: str) -> Any:
+        if kind == "box":
+            raise ModelError("no model 'lite-medsam'")
+        return case.engines(kind, *rest)
+
+    case.logic.settings.engineSource = without_box
+    before = case.find()
+    with pytest.raises(ModelError, match="lite-medsam"):
+        case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)))
+    np.testing.assert_array_equal(case.mask(), before)
+    case.click((5, 6, 7))
+    case.logic.settings.engineSource = case.engines  # it was downloaded meanwhile
+    case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)))
+    for _ in range(2):
+        case.logic.undo(case.node, case.segment)
+    np.testing.assert_array_equal(case.mask(), before)
+
+
+def test_a_deleted_volume_does_not_end_the_session(case: Case) -> None:
+    import slicer
+
+    case.find()
+    slicer.mrmlScene.RemoveNode(case.volumes["pet"])
+    case.click((5, 6, 7))
+    assert case.mask()[7, 6, 5] == 1
+
+
+def test_deleted_segments_and_a_closed_scene_are_forgotten(case: Case) -> None:
+    import slicer
+
+    dropped: list[tuple[str, str]] = []
+    case.logic.onDropped = lambda *key: dropped.append(key)
+    case.find()
+    key = (case.node.GetID(), case.segment)
+    case.node.GetSegmentation().RemoveSegment(case.segment)
+    assert dropped == [key]
+    with pytest.raises(TumorSegError):
+        case.click((5, 6, 7))
+    slicer.mrmlScene.Clear(False)
+    case.volumes = load_phantom()
+    case.inputs = {"ct": case.volumes["ct"], "pet": case.volumes["pet"]}
+    assert case.find().any()
+
+
+# Engines and models
+
+
+def test_engines_are_loaded_when_first_used_and_then_kept(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    from TumorSegSlicer.work.engines import EngineCache
+
+    import TumorSegLib
+
+    loaded: list[tuple[str, ...]] = []
+
+    def load(*key: str) -> Any:
+        loaded.append(key)
+        return FakeEngines()("auto", *key)
+
+    monkeypatch.setitem(vars(TumorSegLib), "load_engine", load)  # reading it would import torch
+    cache = EngineCache()
+    engine = cache("auto", "sts-auto", "cpu", "float32")
+    assert (engine.spec.name, loaded) == ("sts-auto", [])
+    assert cache("auto", "sts-auto", "cpu", "float32") is engine
+    assert cache("auto", "sts-auto", "cpu", "bfloat16") is not engine
+    images = {"pet": noise()}
+    assert engine.segment(images).mask.array.shape == (8, 8, 8)
+    engine.segment(images)
+    assert loaded == [("sts-auto", "cpu", "float32")]
+    with pytest.raises(ModelError, match="of kind 'auto'; one of kind 'clicks'"):
+        cache("clicks", "sts-auto", "cpu", "float32")
+    cache.forget("sts-auto")
+    assert cache("auto", "sts-auto", "cpu", "float32") is not engine
+
+
+def noise() -> Any:
+    from Testing.fakes import noise_volume
+    from TumorSegLib import Grid
+
+    return noise_volume(Grid.from_spacing((8, 8, 8), (1, 1, 1)), "pet")
+
+
+def test_what_was_painted_is_compared_by_the_worker(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The slow part of every action that follows a stroke: in large images it takes a second."""
+    from TumorSegLib import Session
+
+    case.find()
+    paint_box(case, (2, 2, 2), (4, 4, 4))
+    read: list[None] = []
+    mask = Session.mask
+    monkeypatch.setattr(Session, "mask", property(lambda session: read.append(None) or mask.fget(session)))
+    action = case.logic.actions.stroke(case.node, case.segment, ())
+    task = next(action)
+    assert read == []
+    edit = task(lambda _done, _total: None, lambda: False)
+    assert read
+    with pytest.raises(StopIteration) as ended:
+        action.send(edit)
+    assert ended.value.value is edit
+    assert case.logic.refineFromBrush(case.node, case.segment) is None
+
+
+def test_a_completed_segment_as_its_session_has_it_is_looked_at(case: Case) -> None:
+    import slicer
+
+    case.find()
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(case.node.GetSegmentation().GetSegment(case.segment), logic.Completed)
+    case.logic._store._entries[case.node.GetID(), case.segment].segment = None  # as after a scene was read
+    assert case.logic.uncertainPlaces(case.node, case.segment) == []

@@ -1,0 +1,195 @@
+"""Sessions saved in the scene and resumed in another one, or refused where what was saved is damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from Testing.fakes import BallEngine
+from Testing.slicer.cases import Case, Engines, Input, Sessions, engines
+from Testing.slicer.scene import (
+    OBLIQUE,
+    PLAIN,
+    add_volume,
+    bridge,
+    empty_scene,
+    paint,
+    session_nodes,
+    sessions,
+)
+from TumorSegLib import Click
+
+
+@pytest.fixture
+def case(scene: Any, store: Any) -> Case:
+    return Case(scene, store)
+
+
+def reload(scene: Any, tmp_path: Path, other: Any, kind: str) -> None:
+    path = tmp_path / "saved" / f"case.{kind}"
+    path.parent.mkdir(exist_ok=True)
+    if kind == "mrb":
+        assert scene.WriteToMRB(str(path), None)
+        assert other.ReadFromMRB(str(path), False)
+    else:
+        for name in ("vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"):
+            for number in range(scene.GetNumberOfNodesByClass(name)):
+                node = scene.GetNthNodeByClass(number, name)
+                suffix = "seg.nrrd" if "Segmentation" in name else "nrrd"
+                node.AddDefaultStorageNode(str(path.parent / f"{node.GetID()}.{suffix}"))
+                assert node.GetStorageNode().WriteData(node)
+        scene.SetURL(str(path))
+        scene.SetRootDirectory(str(path.parent))
+        assert scene.Commit()
+        other.SetURL(str(path))
+        other.SetRootDirectory(str(path.parent))
+        assert other.Import()
+
+
+@pytest.mark.parametrize("kind", ["mrb", "mrml"])
+def test_a_session_goes_on_in_another_scene(
+    request: pytest.FixtureRequest, scene: Any, tmp_path: Path, case: Case, kind: str
+) -> None:
+    for click in ((8, 8, 8), (11, 8, 8), (4, 4, 4)):
+        case.click(click)
+    case.store.apply(case.session.undo(), case.node, case.segment)
+    case.store.toScene()
+    with empty_scene(tmp_path) as other:
+        # Ids are taken there, so those of the nodes that come in change.
+        in_the_way = [add_volume(other, OBLIQUE), other.AddNewNodeByClass("vtkMRMLSegmentationNode", "Other")]
+        other.AddNewNodeByClass("vtkMRMLTextNode")
+        reload(scene, tmp_path, other, kind)
+        # No file that might be left out.
+        assert session_nodes.textNode(case.node, case.segment).GetStorageNode() is None
+        again = Sessions(other)
+        request.addfinalizer(again.close)
+        (saved,) = again.fromScene()
+        assert saved.problem == ""
+        assert saved.segmentationNode.GetName() == "Segmentation"
+        assert saved.segmentationNode is not in_the_way[1]
+        assert saved.segmentId == case.segment
+        assert saved.models["clicks"] == {"name": "balls", "version": "1.2.3"}
+        assert saved.inputs["ct"].node.GetName() == "CT"
+        assert saved.inputs["ct"].node is not in_the_way[0]
+        assert saved.settings == {"mirror": True}
+        assert saved.summary == {"prompts": 2, "steps": 3, "undone": 1}
+
+        opened = again.open(saved.segmentationNode, saved.segmentId, saved.inputs, engines())
+        assert opened.problem == ""
+        np.testing.assert_array_equal(opened.session.mask.array, case.session.mask.array)
+        assert opened.session.prompts == case.session.prompts
+        assert again.changedMask(saved.segmentationNode, saved.segmentId) is None
+        for session, store, node in (
+            (opened.session, again, saved.segmentationNode),
+            (case.session, case.store, case.node),
+        ):
+            store.apply(session.redo(), node, case.segment)
+            store.apply(session.add_click(Click((2, 12, 3))), node, case.segment)
+        np.testing.assert_array_equal(opened.session.mask.array, case.session.mask.array)
+        np.testing.assert_array_equal(
+            bridge.maskFromSegment(saved.segmentationNode, case.segment, opened.session.grid), case.mask()
+        )
+        for _ in range(4):
+            opened.session.undo()
+        assert not opened.session.mask.array.any()
+
+
+def test_several_sessions_of_several_segmentations_are_saved(scene: Any, store: Any, case: Case) -> None:
+    other = bridge.addTumourSegment(case.node, case.volume)
+    store.open(case.node, other, {"ct": Input(case.volume)}, Engines(clicks=BallEngine()), {"mirror": False})
+    elsewhere = Case(scene, store, OBLIQUE)
+    case.click()
+    for _ in range(2):  # what is there is replaced
+        store.toScene()
+    saved = {(each.segmentationNode.GetID(), each.segmentId): each for each in store.fromScene()}
+    assert set(saved) == {
+        (case.node.GetID(), case.segment),
+        (case.node.GetID(), other),
+        (elsewhere.node.GetID(), elsewhere.segment),
+    }
+    assert saved[case.node.GetID(), case.segment].summary["prompts"] == 1
+    assert saved[case.node.GetID(), other].settings == {"mirror": False}
+    assert set(saved[case.node.GetID(), other].models) == {"clicks"}
+
+
+def test_what_was_painted_after_saving_is_found_on_resuming(scene: Any, case: Case) -> None:
+    case.click()
+    case.store.toScene()
+    case.store.close()
+    paint(case.node, case.segment, PLAIN, (0, 0, 0), (2, 2, 2))
+    case.store = Sessions(scene)
+    assert case.open().problem == ""
+    assert len(case.session.prompts) == 1
+    painted = case.store.changedMask(case.node, case.segment)
+    assert painted.array.sum() == case.session.mask.array.sum() + 8
+    case.store.close()
+
+
+def test_the_users_word_on_suv_is_kept(scene: Any, store: Any, case: Case) -> None:
+    pet = add_volume(scene, PLAIN, np.ones(PLAIN.shape, np.float32), name="PET")
+    store.open(case.node, case.segment, {"ct": Input(case.volume), "pet": Input(pet, assumeSuv=True)}, case.engines)
+    store.toScene()
+    (saved,) = store.fromScene()
+    assert list(saved.inputs) == ["ct", "pet"]
+    assert [each.assumeSuv for each in saved.inputs.values()] == [False, True]
+    scene.RemoveNode(pet)
+    assert list(store.fromScene()[0].inputs) == ["ct"]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: "",
+        lambda text: text[:-20],
+        lambda text: text.replace('"version": 1', '"version": 99', 1),
+        lambda text: "[" * 100_000,
+        lambda text: json.dumps({**json.loads(text), "session": {}}),
+        lambda text: json.dumps({**json.loads(text), "inputs": {"ct": {"reference": "x", "assumeSuv": 0}}}),
+    ],
+    ids=["empty", "cut", "newer", "deep", "no session", "no number"],
+)
+def test_damaged_states_are_told_and_the_segment_is_begun_with(scene: Any, case: Case, spoil: Any) -> None:
+    case.click()
+    before = case.mask()
+    case.store.toScene()
+    text = session_nodes.textNode(case.node, case.segment)
+    text.SetText(spoil(text.GetText()))
+    case.store.close()
+    case.store = Sessions(scene)
+    (saved,) = case.store.fromScene()
+    assert "damaged" in saved.problem
+    opened = case.open()
+    assert "damaged" in opened.problem
+    assert len(opened.session.prompts) == 0
+    np.testing.assert_array_equal(opened.session.mask.array, before)
+    case.store.close()
+
+
+def test_tampered_voxels_are_refused(scene: Any, case: Case) -> None:
+    case.click()
+    case.store.toScene()
+    text = session_nodes.textNode(case.node, case.segment)
+    data = json.loads(text.GetText())
+    data["session"]["segments"][0]["probability"]["values"] = "AAAA"
+    text.SetText(json.dumps(data))
+    case.store.close()
+    case.store = Sessions(scene)
+    assert "session is damaged" in case.open().problem
+    case.store.close()
+
+
+def test_state_nodes_are_hidden_and_saved_with_the_scene(case: Case) -> None:
+    case.store.toScene()
+    text = session_nodes.textNode(case.node, case.segment)
+    assert text.GetHideFromEditors()
+    assert text.GetSaveWithScene()
+
+
+def test_a_state_can_be_written_from_what_the_worker_made(case: Case) -> None:
+    case.click()
+    case.store.write(case.node, case.segment, sessions.sessionText(case.session))
+    assert case.store.fromScene()[0].summary["prompts"] == 1

@@ -1,0 +1,330 @@
+"""What a box will need, computed while nobody asks for anything, and out of the way as soon as somebody does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from Testing.slicer.desk import Desk
+from TumorSegLib import Cancelled, ModelError, ResourceError
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+#: How long a box is left alone in all tests but one, in ms, and a longer time, in seconds.
+SETTLED_MS, SILENCE = 150, 0.5
+
+
+class Slow:
+    """Embeds until it is stopped, which it hears of at once."""
+
+    def __init__(self, engine: Any) -> None:
+        self.begun, self.stopped, self.go = threading.Event(), threading.Event(), threading.Event()
+        self._embed, engine.embed = engine.embed, self.embed
+
+    def embed(self, prepared: Any, prompt: Any, options: Any = None, cancel: Any = None) -> int:
+        self.begun.set()
+        while not self.go.wait(0.005):
+            if cancel():
+                self.stopped.set()
+                raise Cancelled("stopped")
+        return int(self._embed(prepared, prompt, options, cancel))
+
+
+class Drawer(Desk):
+    """A user with a tumour that was found, who draws boxes."""
+
+    def __init__(self, host: Host) -> None:
+        super().__init__(host)
+        self.find()
+        self.box = self.engines.engines["box"]
+        self.told: list[bool] = []
+        self.context.onBusy.append(self.told.append)
+        self.timer = self.widget.panel.correct._ahead._timer
+        self.patience_ms = self.timer.interval
+        self.timer.setInterval(SETTLED_MS)
+
+    def draw(self, ijk: tuple[int, int, int], radius_mm: float = 20.0) -> Any:
+        import slicer
+
+        roi = self.ui.boxSelector.currentNode()
+        if roi is None:
+            roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
+            self.ui.boxSelector.setCurrentNode(roi)
+        roi.SetXYZ(self.ras(*ijk))
+        roi.SetRadiusXYZ([radius_mm] * 3)
+        return roi
+
+    def listen(self) -> None:
+        end = time.monotonic() + SILENCE
+        self.host.wait_until(lambda: time.monotonic() > end, "time to pass", 60)
+
+    def looked(self, count: int = 1) -> None:
+        self.host.wait_until(lambda: len(self.box.embedded) == count, "the box to be looked into", 60)
+
+    def slow(self) -> Slow:
+        """An engine at work on a box."""
+        slow = Slow(self.box)
+        self.draw((16, 27, 22))
+        self.host.wait_until(slow.begun.is_set, "the engine to begin", 60)
+        return slow
+
+
+@pytest.fixture
+def drawer(host: Host) -> Drawer:
+    return Drawer(host)
+
+
+def test_a_box_left_alone_is_looked_into_and_nobody_notices(drawer: Drawer) -> None:
+    assert drawer.patience_ms == 1000
+    before = drawer.mask()
+    drawer.host.wait_until(lambda: not drawer.context.unsaved, "the session to be in the scene", 60)
+    drawn = time.monotonic()
+    drawer.draw((16, 27, 22))
+    drawer.looked()
+    assert time.monotonic() - drawn > 0.9 * SETTLED_MS / 1000
+    drawer.listen()
+    assert len(drawer.box.embedded) == 1  # once
+    assert drawer.told == []
+    assert drawer.ui.segmentButton.enabled
+    assert drawer.host.dialogs.shown == []
+    np.testing.assert_array_equal(drawer.mask(), before)
+    assert not drawer.context.unsaved
+    drawer.press("boxButton")
+    assert drawer.box.embedded == [asked for asked, _ in drawer.box.asked]  # the same box, looked at in the same way
+    assert len(drawer.box.prepared) == 1
+
+
+def test_a_box_that_moves_is_looked_into_anew(drawer: Drawer) -> None:
+    slow = drawer.slow()
+    drawer.draw((30, 30, 16))
+    drawer.host.wait_until(slow.stopped.is_set, "the engine to stop", 60)
+    slow.go.set()
+    drawer.looked()
+    drawer.press("boxButton")
+    assert drawer.box.embedded == [asked for asked, _ in drawer.box.asked]
+    assert drawer.host.dialogs.shown == []
+
+
+def test_whatever_the_user_does_goes_first(drawer: Drawer) -> None:
+    slow = drawer.slow()
+    assert drawer.told == []
+    drawer.press("resetButton")
+    assert slow.stopped.is_set()
+    assert drawer.told == [True, False]
+    assert drawer.status.startswith("Reset to how the segment began.")
+    slow.go.set()
+    drawer.looked()  # afterwards it goes on
+    assert drawer.told == [True, False]
+
+
+def test_a_stroke_need_not_wait_for_it(drawer: Drawer) -> None:
+    from Testing.slicer.host.segment_editor import paint
+
+    slow = drawer.slow()
+    before = drawer.steps()
+    paint(drawer.ui.editor, drawer.ras(12, 12, 8), 9.0)
+    drawer.host.wait_until(lambda: drawer.steps() > before, "the stroke to be taken over", 60)
+    assert slow.stopped.is_set()
+    drawer.host.wait_until(lambda: not drawer.context.unsaved, "the session to be in the scene", 60)
+    slow.go.set()
+    drawer.looked()
+
+
+def test_keeping_that_had_to_make_way_is_done_later(drawer: Drawer) -> None:
+    drawer.slow()
+    drawer.context.edited(drawer.context.target())
+    drawer.listen()
+    drawer.listen()  # it waits behind the box
+    assert drawer.context.unsaved
+    drawer.press("nextPlaceButton")
+    drawer.host.wait_until(lambda: not drawer.context.unsaved, "the session to be in the scene", 60)
+
+
+def test_it_waits_for_a_session(drawer: Drawer) -> None:
+    import slicer
+
+    node, segment = drawer.node, drawer.segment
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
+    drawer.context.setTarget(segmentation, "")
+    drawer.draw((16, 27, 22))
+    drawer.listen()
+    assert drawer.box.embedded == []
+    drawer.context.setTarget(node, segment)
+    drawer.looked()
+
+
+@pytest.mark.parametrize("wrong", ["packages", "model", "memory", "outside", "undrawn"])
+def test_whatever_is_wrong_is_not_told(drawer: Drawer, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    from TumorSegSlicer.install import packages
+
+    def fails(*_: Any, **__: Any) -> Any:
+        raise (ModelError("there is no model") if wrong == "model" else ResourceError("no memory"))
+
+    status = drawer.status
+    if wrong == "packages":
+        monkeypatch.setattr(packages, "missingPackages", lambda: ["torch>=2.6"])
+        drawer.context._complete = False
+    elif wrong == "model":
+        drawer.widget.logic.settings.engineSource = lambda kind, *_: (
+            fails() if kind == "box" else drawer.engines.engines[kind]
+        )
+    elif wrong == "memory":
+        drawer.box.embed = fails
+    if wrong == "undrawn":
+        drawer.draw((16, 27, 22)).RemoveAllControlPoints()
+    else:
+        drawer.draw((900, 900, 900) if wrong == "outside" else (16, 27, 22))
+    drawer.listen()
+    assert (drawer.status, drawer.told, drawer.box.embedded) == (status, [], [])
+    assert drawer.host.dialogs.shown == []
+    drawer.press("resetButton")  # all else works as before, but for what is not installed
+    assert drawer.status.startswith("Reset to how the segment began.") or wrong == "packages"
+
+
+@pytest.mark.parametrize("what", ["scene", "box", "segment", "module"])
+def test_all_may_go_away_meanwhile(drawer: Drawer, what: str) -> None:
+    import slicer
+
+    slow = drawer.slow()
+    if what == "scene":
+        slicer.mrmlScene.Clear(False)
+    elif what == "box":
+        slicer.mrmlScene.RemoveNode(drawer.ui.boxSelector.currentNode())
+    elif what == "segment":
+        drawer.node.GetSegmentation().RemoveSegment(drawer.segment)
+    else:
+        drawer.host.unload_modules()
+    if what == "segment":
+        slow.go.set()  # its session is of no use to anybody, but does no harm
+    else:
+        assert slow.stopped.wait(10)
+    drawer.listen()
+    assert drawer.host.dialogs.shown == []
+
+
+def test_a_box_that_was_let_go_is_not_heard_of_any_more(drawer: Drawer) -> None:
+    roi = drawer.draw((16, 27, 22))
+    drawer.looked()
+    drawer.ui.boxSelector.setCurrentNode(None)
+    roi.SetXYZ(drawer.ras(30, 30, 16))
+    drawer.listen()
+    assert len(drawer.box.embedded) == 1
+
+
+def test_an_engine_that_loads_when_needed_looks_ahead_too() -> None:
+    from TumorSegSlicer.work.engines import LazyEngine
+
+    from Testing.fakes import EllipsoidEngine
+    from Testing.slicer.scene import PLAIN
+    from TumorSegLib import BoxPrompt
+
+    engine = EllipsoidEngine()
+    lazy = LazyEngine(engine.spec, lambda: engine)
+    assert lazy.embed((PLAIN, None), BoxPrompt(((0, 3), (0, 3), (0, 3)))) == 1
+    assert len(engine.embedded) == 1
+
+
+class Actor:
+    """A runner whose worker's results are delivered when the test says so; notes all that is told."""
+
+    def __init__(self) -> None:
+        from TumorSegSlicer.work.runner import Runner
+        from TumorSegSlicer.work.worker import Mailbox, Worker
+
+        from Testing.slicer import scene  # noqa: F401 - puts the module's folder on the path
+
+        self.mailbox, self.told = Mailbox(), []
+        self.worker = Worker(self.mailbox)
+        self.runner = Runner(self.worker, lambda busy: self.told.append("busy" if busy else "free"))
+
+    def start(self, name: str, quiet: bool = False, go: threading.Event | None = None) -> threading.Event:
+        """Starts an action that lasts until it is let go; it hears of being stopped."""
+        begun = threading.Event()
+
+        def task(_progress: Any, cancel: Any) -> None:
+            begun.set()
+            while go is not None and not go.wait(0.002):
+                if cancel():
+                    raise Cancelled("stopped")
+
+        def action() -> Any:
+            self.told.append(f"{name} begins")
+            yield task
+
+        self.runner.start(
+            action(),
+            lambda _: self.told.append(f"{name} done"),
+            lambda failure: self.told.append(f"{name} stopped" if failure.cancelled else f"{name}: {failure.message}"),
+            quiet=quiet,
+        )
+        return begun
+
+    def finish(self) -> list[str]:
+        """Delivers until there is nothing to do; all that was told, in order."""
+        end = time.monotonic() + 10
+        while not self.runner.idle and time.monotonic() < end:
+            self.mailbox.deliver(0.002)
+        assert self.runner.idle
+        return self.told
+
+
+@pytest.fixture
+def actor() -> Any:
+    made = Actor()
+    yield made
+    assert made.worker.close()
+
+
+def test_quiet_actions_make_nobody_busy(actor: Actor) -> None:
+    actor.start("keep", quiet=True)
+    assert not actor.runner.busy
+    assert not actor.runner.idle
+    assert actor.finish() == ["keep begins", "keep done"]
+
+
+def test_quiet_actions_make_way(actor: Actor) -> None:
+    never = threading.Event()
+    assert actor.start("embed", quiet=True, go=never).wait(10)
+    actor.start("keep", quiet=True)
+    actor.start("click")
+    assert actor.runner.busy
+    assert actor.finish() == [
+        *("embed begins", "keep stopped", "busy", "embed stopped", "click begins", "click done", "free"),
+    ]
+
+
+def test_quiet_actions_wait_for_others(actor: Actor) -> None:
+    go = threading.Event()
+    actor.start("click", go=go)
+    actor.start("keep", quiet=True)
+    actor.start("undo")
+    go.set()
+    assert actor.finish() == [
+        *("busy", "click begins", "keep stopped", "click done", "undo begins", "undo done", "free"),
+    ]
+    actor.start("keep", quiet=True)
+    actor.runner.stopQuiet()
+    assert actor.finish()[-1] in ("keep stopped", "keep done")
+
+
+def test_cancelling_while_a_quiet_action_makes_way(actor: Actor) -> None:
+    never = threading.Event()
+    assert actor.start("embed", quiet=True, go=never).wait(10)
+    actor.start("click")
+    actor.runner.cancel()
+    assert not actor.runner.busy
+    assert actor.finish() == ["embed begins", "busy", "click stopped", "free", "embed stopped"]
+
+
+def test_abandoning_stops_quiet_actions_too(actor: Actor) -> None:
+    never = threading.Event()
+    assert actor.start("embed", quiet=True, go=never).wait(10)
+    actor.start("click")
+    actor.runner.abandon()
+    assert actor.runner.idle
+    assert actor.told == ["embed begins", "busy", "embed stopped", "click stopped", "free"]

@@ -1,0 +1,191 @@
+"""The panel on the test host: models are listed, imported, verified and deleted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from Testing.fakes import tiny_spec, write_spec
+from Testing.slicer.models_desk import NAME, ModelsDesk
+from Testing.slicer.module import TUMORSEG
+from Testing.web import Site
+from TumorSegLib import ArgumentError, ModelError
+from TumorSegLib.models.registry import SPEC_FILE, WEIGHTS_FILE, sha256_of
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+
+@pytest.fixture
+def desk(host: Host, site: Site) -> ModelsDesk:
+    """Nothing is published but the tiny SAM of the site."""
+    return ModelsDesk(host)
+
+
+@pytest.fixture
+def module(host: Host, models: Path) -> Any:
+    """``TumorSegSlicer.work.models`` without a panel."""
+    host.load_module(TUMORSEG, with_panel=False)
+    from TumorSegSlicer.work import models as module
+
+    return module
+
+
+def model_folder(folder: Path, name: str) -> Path:
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS_FILE).write_bytes(b"weights")
+    return write_spec(folder, tiny_spec(name, weights_sha256=sha256_of(folder / WEIGHTS_FILE)))
+
+
+# What is told of models
+
+
+def test_the_source_of_the_chosen_model_is_told(desk: ModelsDesk) -> None:
+    for words in ("Apache-2.0", "median Dice 0.84 on 8 cases (CT + PET + T1 MR)", "data: Soft-tissue-Sarcoma (TCIA)"):
+        assert words in desk.ui.modelLabel.text
+    assert "CC BY 3.0" in desk.ui.modelLabel.text
+
+
+def test_what_a_model_does_not_state_is_said(module: Any) -> None:
+    spec = tiny_spec("mine", results={}, training_data=())
+    assert module.summary(spec) == "mine 1.2.3, CC-BY-4.0; accuracy not measured; training data: not stated"
+    assert module.source(tiny_spec("mine", training_data=({"name": "noise"},))) == "training data: noise"
+
+
+def test_the_list_has_models_here_and_elsewhere(desk: ModelsDesk, site: Site) -> None:
+    assert desk.lines()[:2] == ["sts-auto   auto   1.0.0   Apache-2.0", desk.line_of("sts-clicks")]
+    assert desk.lines()[2:] == [f"{NAME}   Apache-2.0   (not on this computer)"]
+    here, elsewhere = desk.select("sts-auto").toolTip(), desk.select(NAME).toolTip()
+    for words in ("Apache-2.0", "median Dice 0.84", "training data: Soft-tissue", "M. Vallieres", "bundled"):
+        assert words in here
+    for words in ("licence: Apache-2.0", site.url, "sha256: ", "MB"):
+        assert words in elsewhere
+    assert site.asked == []
+
+
+def test_what_no_program_can_fetch_is_not_offered(module: Any) -> None:
+    absent = [each.name for each in module.listed() if each.path is None]
+    assert absent == [NAME, "sam-vit-b", "sam-vit-l", "sam-vit-h"]
+
+
+# Import, verify, delete
+
+
+def test_models_are_imported_verified_and_deleted(desk: ModelsDesk, qt: Any, tmp_path: Path, models: Path) -> None:
+    desk.host.dialogs.answer(str(model_folder(tmp_path / "mine", "mine")))
+    desk.press("importModelButton")
+    assert desk.status == "Model 'mine' was verified and imported."
+    assert desk.ui.modelSelector.findData("mine") >= 0
+    desk.select("mine")
+    desk.press("verifyModelButton")
+    assert desk.status == "Model 'mine' is intact: its weights match the checksum."
+    desk.press("deleteModelButton")  # declined
+    assert (models / "mine").is_dir()
+    desk.host.dialogs.answer(qt.QMessageBox.Yes)
+    desk.press("deleteModelButton")
+    assert desk.status == "Model 'mine' was deleted."
+    assert list(models.iterdir()) == []
+    assert desk.ui.modelSelector.findData("mine") < 0
+
+
+def test_nothing_is_done_without_a_model_or_with_one_elsewhere(desk: ModelsDesk) -> None:
+    for button in ("verifyModelButton", "deleteModelButton"):
+        desk.ui.modelsList.setCurrentRow(-1)
+        desk.press(button)
+        assert desk.status == "Select a model in the list first."
+        desk.select(NAME)
+        desk.press(button)
+        assert desk.status == f"Model '{NAME}' is not on this computer."
+    desk.press("importModelButton")  # no folder chosen
+    assert len(desk.host.dialogs.shown) == 1
+
+
+def test_models_that_ship_stay(desk: ModelsDesk, qt: Any) -> None:
+    desk.select("sts-auto")
+    desk.host.dialogs.answer(qt.QMessageBox.Yes)
+    desk.press("deleteModelButton")
+    assert "not among the user's models" in desk.host.dialogs.shown[-1].text
+    assert desk.line_of("sts-auto")
+
+
+def test_tampered_weights_are_named_and_the_model_is_replaced(
+    desk: ModelsDesk, site: Site, models: Path, qt: Any
+) -> None:
+    desk.select(NAME)
+    desk.host.dialogs.answer(qt.QMessageBox.Yes)
+    desk.press("downloadModelButton")
+    key = ("box", NAME, "cpu", "float32")
+    engine = desk.widget.logic.settings.engineSource(*key)
+    (models / NAME / WEIGHTS_FILE).write_bytes(b"tampered")
+    desk.press("verifyModelButton")
+    said = desk.host.dialogs.shown[-1].text
+    assert f"model '{NAME}': " in said
+    assert "is corrupt or was changed: its sha256 is" in said
+    assert desk.line_of(NAME).endswith("(broken)")
+    assert said in desk.select(NAME).toolTip()
+    desk.host.dialogs.answer(qt.QMessageBox.Yes, qt.QMessageBox.Yes)
+    desk.press("deleteModelButton")
+    assert "(not on this computer)" in desk.line_of(NAME)
+    desk.press("downloadModelButton")
+    assert desk.line_of(NAME) == f"{NAME}   box   1.0.0   Apache-2.0"
+    assert desk.widget.logic.settings.engineSource(*key) is not engine
+
+
+def test_a_model_that_was_repaired_is_no_longer_broken(desk: ModelsDesk, tmp_path: Path, models: Path) -> None:
+    desk.host.dialogs.answer(str(model_folder(tmp_path / "mine", "mine")))
+    desk.press("importModelButton")
+    for content, mark in ((b"tampered", True), (b"weights", False)):
+        (models / "mine" / WEIGHTS_FILE).write_bytes(content)
+        desk.select("mine")
+        desk.press("verifyModelButton")
+        assert desk.line_of("mine").endswith("(broken)") is mark
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("description", "model.json cannot be read"),
+        ("no description", "model.json cannot be read"),
+        ("no weights", "weights.safetensors is missing"),
+    ],
+)
+def test_broken_folders_are_listed_and_deleted(
+    host: Host, site: Site, models: Path, qt: Any, fault: str, words: str
+) -> None:
+    folder = model_folder(models / NAME, NAME)
+    if fault == "description":
+        (folder / SPEC_FILE).write_text("{")
+    else:
+        (folder / (SPEC_FILE if fault == "no description" else WEIGHTS_FILE)).unlink()
+    desk = ModelsDesk(host)
+    item = desk.select(NAME)
+    assert item.text().endswith("(broken)")
+    assert words in item.toolTip()
+    desk.press("verifyModelButton")
+    assert words in host.dialogs.shown[-1].text
+    assert str(folder) in host.dialogs.shown[-1].text
+    host.dialogs.answer(qt.QMessageBox.Yes)
+    desk.press("deleteModelButton")
+    assert not folder.exists()
+    assert "(not on this computer)" in desk.line_of(NAME)
+
+
+def test_models_come_and_go_without_the_panel(module: Any, tmp_path: Path, models: Path) -> None:
+    source = model_folder(tmp_path / "elsewhere", "mine")
+    assert module.importModel(source) == "mine"
+    assert [spec.name for spec in module.modelsOfKind("auto")] == ["mine", "sts-auto"]
+    module.verifyModel(models / "mine")
+    with pytest.raises(ArgumentError, match="there is a model 'mine' already"):
+        module.importModel(source)
+    module.deleteModel(models / "mine")
+    assert [spec.name for spec in module.modelsOfKind("auto")] == ["sts-auto"]
+    (source / WEIGHTS_FILE).write_bytes(b"tampered")
+    with pytest.raises(ModelError, match="corrupt"):
+        module.importModel(source)
+    with pytest.raises(ArgumentError, match=r"'\.\./mine' is no name for a model"):
+        module.importModel(model_folder(tmp_path / "escaping", "../mine"))
+    with pytest.raises(ModelError, match="not among the user's models"):
+        module.deleteModel(source)
+    assert list(models.iterdir()) == []

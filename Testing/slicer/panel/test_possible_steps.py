@@ -1,0 +1,99 @@
+"""Undo, Redo, Reset and Measure can be pressed as long as they have something to do, and not else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from Testing.slicer.desk import Desk, Slow
+from Testing.slicer.panel.editing.test_brush import FAR, Painter
+from Testing.slicer.panel.test_segments import imported, place, save_and_reopen
+
+if TYPE_CHECKING:
+    from Testing.slicer.host.host import Host
+
+NONE, ALL = set[str](), {"undo", "redo", "reset", "measure"}
+
+
+@pytest.fixture
+def desk(host: Host) -> Desk:
+    return Desk(host)
+
+
+def possible(desk: Desk) -> set[str]:
+    """What can be pressed."""
+    return {name for name in ALL if getattr(desk.ui, f"{name}Button").enabled}
+
+
+def test_nothing_is_possible_without_a_segment(desk: Desk) -> None:
+    assert possible(desk) == NONE
+    desk.find()
+    desk.context.setTarget(None, "")
+    assert possible(desk) == NONE
+
+
+def test_what_is_possible_follows_what_was_done(desk: Desk) -> None:
+    desk.press("newSegmentButton")
+    assert possible(desk) == NONE
+    place(desk, (50, 50, 20))
+    assert possible(desk) == {"undo", "reset", "measure"}
+    desk.press("undoButton")
+    assert possible(desk) == {"redo"}
+    desk.press("redoButton")
+    assert possible(desk) == {"undo", "reset", "measure"}
+    desk.press("resetButton")
+    assert possible(desk) == {"undo"}
+
+
+def test_each_segment_has_its_own_steps(desk: Desk) -> None:
+    desk.find()
+    first = desk.segment
+    desk.press("newSegmentButton")
+    assert possible(desk) == NONE
+    desk.context.setTarget(desk.node, first)
+    assert possible(desk) == {"undo", "reset", "measure"}
+
+
+def test_a_segment_from_elsewhere_can_be_measured(desk: Desk) -> None:
+    import slicer
+
+    node, _, _ = imported(desk)
+    assert possible(desk) == {"measure"}
+    desk.context.setTarget(node, node.GetSegmentation().AddEmptySegment("empty", "empty"))
+    assert possible(desk) == NONE
+    assert slicer.mrmlScene.IsNodePresent(node)
+
+
+def test_what_is_being_done_can_be_undone_next(desk: Desk) -> None:
+    desk.press("newSegmentButton")
+    slow = Slow(desk)
+    desk.ui.segmentButton.click()
+    desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+    assert "undo" in possible(desk)
+    desk.ui.cancelButton.click()
+    desk.wait()
+    assert possible(desk) == NONE
+
+
+def test_a_stroke_can_be_undone(host: Host) -> None:
+    painter = Painter(host)
+    painter.press("newSegmentButton")
+    assert possible(painter) == NONE
+    painter.dab(FAR)
+    painter.settle(1)
+    assert possible(painter) == {"undo", "reset", "measure"}
+
+
+def test_saved_steps_can_be_undone(desk: Desk, tmp_path: Path) -> None:
+    desk.find()
+    first = desk.segment
+    desk.press("newSegmentButton")
+    place(desk, (50, 50, 20))
+    save_and_reopen(desk, tmp_path / "case.mrb")
+    assert possible(desk) == {"undo", "reset", "measure"}
+    desk.context.setTarget(desk.node, first)  # its session is opened by the first action
+    assert {"undo", "reset", "measure"} <= possible(desk)
+    desk.press("undoButton")
+    assert possible(desk) == {"redo"}

@@ -1,0 +1,197 @@
+"""The evaluation protocol on engines whose answers are known."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import TumorSegLib
+from Testing.fakes import PaintingEngine, tiny_network, tiny_spec
+from training.config.loader import Configuration
+from training.data.cases import read_case
+from training.evaluation.automatic import MEASURES, evaluate_case, evaluate_folder, role_subsets, summarise, validate
+from TumorSegLib.engines.auto.engine import AutoEngine
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.errors import ArgumentError, ReadError, RoleError
+from TumorSegLib.images.volume import Images
+from TumorSegLib.protocols import AutoEngine as Protocol
+from TumorSegLib.protocols import Result
+
+ROLES = ("ct", "pet")
+
+
+def find_ball(images: Images) -> np.ndarray:
+    """The cases' tumour is 200 HU and SUV 9, all else far below."""
+    image = images["ct"].array / 20 if "ct" in images else images["pet"].array
+    return np.asarray(image) > 5
+
+
+def find_nothing(images: Images) -> np.ndarray:
+    return np.zeros(next(iter(images.values())).grid.shape)
+
+
+def engine_with(rule: Callable[[Images], np.ndarray]) -> PaintingEngine:
+    engine = PaintingEngine(tiny_spec(roles=ROLES, optional=ROLES), rule)
+    as_the_protocol: Protocol = engine
+    assert as_the_protocol is engine
+    return engine
+
+
+def test_role_subsets_are_all_a_model_accepts() -> None:
+    roles = ("ct", "pet", "mr_t1")
+    assert role_subsets(tiny_spec(roles=roles, optional=roles)) == [
+        ("ct", "pet", "mr_t1"), ("ct", "pet"), ("ct", "mr_t1"), ("pet", "mr_t1"), ("ct",), ("pet",), ("mr_t1",),
+    ]  # fmt: skip
+    assert role_subsets(tiny_spec(roles=roles, optional=("pet",))) == [("ct", "pet", "mr_t1"), ("ct", "mr_t1")]
+    assert role_subsets(tiny_spec(roles=roles)) == [roles]
+
+
+def test_case_is_judged_inside_its_window_alone(data: Path) -> None:
+    engine, case = engine_with(find_ball), read_case(data, "c", ROLES)
+    row = evaluate_case(engine, case, ("pet",))
+    assert row["case"] == "c"
+    assert (row["dice"], row["iou"], row["hd95_mm"], row["nsd"]) == (1, 1, 0, 1)
+    (shown,) = engine.shown
+    assert list(shown) == ["pet"]
+    assert shown["pet"].array.shape == (18, 18, 18)
+    assert shown["pet"].grid == case.reference.grid.crop(case.window)
+
+
+def test_every_label_of_the_contour_counts(data: Path) -> None:
+    case = read_case(data, "a", ROLES)
+    double = case.reference.array * 2
+    case = type(case)("a", case.images, type(case.reference)(case.reference.grid, double), case.window)
+    assert evaluate_case(engine_with(find_ball), case, ROLES)["dice"] == 1
+
+
+def test_perfect_engine(data: Path) -> None:
+    report = evaluate_folder(engine_with(find_ball), data, None, [ROLES, ("ct",)])["subsets"]
+    assert list(report) == ["ct+pet", "ct"]
+    assert [row["case"] for row in report["ct+pet"]["cases"]] == ["a", "b", "c"]  # d has no PET
+    assert [row["case"] for row in report["ct"]["cases"]] == ["a", "b", "c", "d"]
+    for entry in report.values():
+        assert entry["summary"]["dice"] == {"mean": 1, "median": 1, "worst": 1}
+        assert entry["summary"]["hd95_mm"] == {"mean": 0, "median": 0, "worst": 0}
+
+
+def test_engine_that_finds_nothing(data: Path) -> None:
+    report = evaluate_folder(engine_with(find_nothing), data, 0, [ROLES])["subsets"]
+    assert [row["case"] for row in report["ct+pet"]["cases"]] == ["a"]
+    assert report["ct+pet"]["summary"]["dice"] == {"mean": 0, "median": 0, "worst": 0}
+    assert report["ct+pet"]["summary"]["hd95_mm"] == {"mean": None, "median": None, "worst": None}
+    assert "Infinity" not in json.dumps(report, allow_nan=False)
+
+
+def test_report_has_numbers_that_differ_between_cases(data: Path) -> None:
+    def first_half(images: Images) -> np.ndarray:
+        found = find_ball(images)
+        found[found.shape[0] // 2 :] = False
+        return found
+
+    entry = evaluate_folder(engine_with(first_half), data, 2, [("ct",)])["subsets"]["ct"]
+    dice = [row["dice"] for row in entry["cases"]]
+    assert 0 < min(dice) < max(dice) < 1
+    assert entry["summary"]["dice"]["mean"] == pytest.approx(sum(dice) / 2)
+    assert entry["summary"]["dice"]["worst"] == min(dice)
+    assert entry["summary"]["hd95_mm"]["worst"] == max(row["hd95_mm"] for row in entry["cases"])
+
+
+def test_report_tells_what_made_it(data: Path) -> None:
+    spec = tiny_spec(roles=ROLES, optional=ROLES, weights_sha256="ab" * 32)
+    engine = AutoEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), torch.bfloat16), overlap=0.25)
+    report = evaluate_folder(engine, data, 2, [ROLES, ("ct",)], mirror=True)
+    subsets = report.pop("subsets")
+    assert report == {
+        "model": "tiny",
+        "version": "1.2.3",
+        "weights_sha256": "ab" * 32,
+        "tumorseg_version": TumorSegLib.__version__,
+        "device": "cpu",
+        "precision": "bfloat16",
+        "overlap": 0.25,
+        "fold": 2,
+        "mirror": True,
+    }
+    rows = [row for entry in subsets.values() for row in entry["cases"]]
+    assert [row["case"] for row in rows] == ["c", "c", "d"]
+    assert all(0 < row["seconds"] < 60 for row in rows)
+    assert all(0 <= row["precision"] <= 1 for row in rows)  # the metric
+
+
+def test_report_tells_when_cases_were_computed_differently(data: Path) -> None:
+    class Wavering(PaintingEngine):
+        def segment(self, images: Images, **options: Any) -> Result:
+            device = "cpu" if self.shown else "cuda"
+            return replace(super().segment(images, **options), info={"device": device, "overlap": 0.5})
+
+    report = evaluate_folder(Wavering(tiny_spec(roles=ROLES, optional=ROLES), find_ball), data, 2, [("ct",)])
+    assert (report["device"], report["overlap"]) == (["cuda", "cpu"], 0.5)
+    assert "precision" not in report  # which this engine does not tell
+    assert [row["run"]["device"] for row in report["subsets"]["ct"]["cases"]] == ["cuda", "cpu"]
+
+
+def test_summary_with_an_undefined_distance() -> None:
+    rows = [dict.fromkeys(MEASURES, value) for value in (0.5, 1.0, 4.0)]
+    rows.append({name: None if name.endswith("_mm") else 0.0 for name in MEASURES})
+    rows.append(dict(rows[-1]))
+    summary = summarise(rows)
+    assert set(summary) == set(MEASURES)
+    assert summary["dice"] == {"mean": pytest.approx(1.1), "median": 0.5, "worst": 0.0}
+    assert summary["hd95_mm"] == {"mean": None, "median": 4.0, "worst": None}
+    assert summarise(rows[:2])["hd95_mm"] == {"mean": 0.75, "median": 0.75, "worst": 1.0}
+
+
+@pytest.mark.parametrize("fold", [-1, 3, 9])
+def test_unknown_fold(data: Path, fold: int) -> None:
+    with pytest.raises(ArgumentError, match=f"fold {fold} does not exist; .* has folds 0 to 2"):
+        evaluate_folder(engine_with(find_ball), data, fold, [ROLES])
+
+
+@pytest.mark.parametrize("roles", [("ct", "xx"), ("ct", "ct"), ("",), ()])
+def test_subset_the_model_does_not_take(data: Path, roles: tuple[str, ...]) -> None:
+    engine = engine_with(find_ball)
+    with pytest.raises(RoleError) as caught:
+        evaluate_folder(engine, data, None, [ROLES, roles])
+    wanted = f"model 'tiny' cannot work from {'+'.join(roles)!r}; it can from ct+pet, ct, pet"
+    assert str(caught.value) == wanted
+    assert not engine.shown  # found out before any work
+
+
+def test_subset_without_a_required_role(data: Path) -> None:
+    engine = PaintingEngine(tiny_spec(roles=ROLES, optional=("pet",)), find_ball)
+    with pytest.raises(RoleError, match=r"cannot work from 'pet'; it can from ct\+pet, ct$"):
+        evaluate_folder(engine, data, None, [("pet",)])
+
+
+def test_roles_no_case_has(new_data: Path) -> None:
+    for path in new_data.glob("*_pet.nii.gz"):
+        path.unlink()
+    with pytest.raises(RoleError, match=r"data: none of the 4 cases has ct[+]pet nor pet$"):
+        evaluate_folder(engine_with(find_ball), new_data, None, [ROLES, ("pet",)])
+    assert list(evaluate_folder(engine_with(find_ball), new_data, None, [ROLES, ("ct",)])["subsets"]) == ["ct"]
+
+
+def test_missing_data_folder(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"nowhere/splits\.json: cannot be read"):
+        evaluate_folder(engine_with(find_ball), tmp_path / "nowhere", None, [ROLES])
+
+
+def test_validation_leaves_the_network_as_it_was(data: Path, configured: Callable[..., Configuration]) -> None:
+    spec = configured().model
+    network = tiny_network(spec).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    cases = [read_case(data, name, ROLES) for name in ("c", "d")]
+    scores = validate(spec, network, cases, Runtime(torch.device("cpu"), torch.bfloat16))
+    assert set(scores) == {"dice ct+pet", "dice ct"}
+    assert all(0 <= score <= 1 for score in scores.values())
+    assert network.training
+    assert all(value.dtype is torch.float32 for value in network.state_dict().values())
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert set(validate(spec, network, cases[1:], Runtime(torch.device("cpu"), torch.float32))) == {"dice ct"}

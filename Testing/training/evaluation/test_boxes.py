@@ -1,0 +1,115 @@
+"""Evaluation of box models: the boxes a user would draw, what they are compared with, and the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from Testing.unit.engines.box_cases import BrightSam, bright_engine
+from training.__main__ import main
+from training.evaluation.boxes import (
+    ALL_AXES,
+    ELLIPSOID,
+    EXACT,
+    SLICE,
+    VOLUME,
+    Plan,
+    evaluate_boxes,
+    format_boxes,
+    inscribed_ellipsoid,
+    loose_box,
+    middle_slice,
+)
+from TumorSegLib.engines.importers.sam import import_checkpoint
+from TumorSegLib.engines.networks.sam import build_sam
+from TumorSegLib.errors import ArgumentError, ReadError, RoleError
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Mask
+from TumorSegLib.prompts.types import BoxPrompt
+
+GRID = Grid.from_spacing((40, 50, 60), (1.0, 2.0, 2.5))
+TRUTH = np.zeros(GRID.shape, dtype=np.uint8)
+TRUTH[15:25, 20:30, 20:40] = 1
+TRUTH[20, 24:26, 25:30] = 1
+
+
+def test_a_loose_box_leaves_5_to_10_mm_on_every_side() -> None:
+    truth = Mask(GRID, TRUTH)
+    margins = []
+    for number in range(200):
+        box = loose_box(truth, number).box
+        sides = [(low - a, b - high) for (low, high), (a, b) in zip(((20, 40), (20, 30), (15, 25)), box)]
+        margins += [(-before * step, behind * step) for (before, behind), step in zip(sides, GRID.spacing)]
+    values = np.abs(np.array(margins))
+    assert values.min() >= 5 - 2.5 / 2
+    assert values.max() <= 10 + 2.5 / 2
+    assert values.mean() == pytest.approx(7.5, abs=0.3)
+    assert loose_box(truth, 7) == loose_box(truth, 7)
+    assert loose_box(truth, 7) != loose_box(truth, 8)
+
+
+def test_a_loose_box_stays_in_the_image() -> None:
+    corner = np.zeros(GRID.shape, dtype=np.uint8)
+    corner[0, 0, 0] = corner[-1, -1, -1] = 1
+    assert loose_box(Mask(GRID, corner), 0).box == ((0, 60), (0, 50), (0, 40))
+
+
+def test_the_box_of_the_middle_slice_is_of_what_shows_there() -> None:
+    array = TRUTH.copy()
+    array[20] = 0
+    array[20, 22:26, 25:30] = 1
+    truth = Mask(GRID, array)
+    box = BoxPrompt(((15, 47), (18, 33), (12, 27)))  # margins of 5 and 7, 2 and 3, 3 and 2 voxels
+    assert middle_slice(box, truth).box == ((20, 37), (20, 29), (20, 21))
+
+
+def test_the_inscribed_ellipsoid_fills_pi_sixths_of_its_box() -> None:
+    box = BoxPrompt(((5, 55), (10, 40), (4, 36)))
+    array = inscribed_ellipsoid(box, GRID).array
+    assert array.sum() == pytest.approx(np.pi / 6 * 50 * 30 * 32, rel=0.01)
+    assert Mask(GRID, array).bounding_box() == box.box
+
+
+def test_report_and_table(data: Path) -> None:
+    plan = Plan(bright_engine(BrightSam()))
+    report = evaluate_boxes(plan, data, 2, ["ct", "pet"])
+    assert (report["fold"], report["refiner"]) == (2, None)
+    assert [row["case"] for row in report["roles"]["ct"][VOLUME]["cases"]] == ["c", "d"]
+    assert [row["case"] for row in report["roles"]["pet"][VOLUME]["cases"]] == ["c"]  # d has no PET
+    for methods in report["roles"].values():
+        assert list(methods) == [ELLIPSOID, EXACT, VOLUME, ALL_AXES, SLICE]
+        assert 0.1 < methods[ELLIPSOID]["worst"] <= methods[ELLIPSOID]["median"] < methods[VOLUME]["median"] <= 1
+        assert methods[EXACT]["median"] > methods[VOLUME]["median"]
+    lines = format_boxes(report).splitlines()
+    assert [line.split(maxsplit=2)[:2] for line in lines[1:3]] == [["ct:", "ellipsoid"], ["ct:", "exact"]]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_what_cannot_be_evaluated(data: Path) -> None:
+    plan = Plan(bright_engine(BrightSam()))
+    with pytest.raises(ReadError, match="none of the roles mr_t2"):
+        evaluate_boxes(plan, data, 2, ["mr_t2"])
+    with pytest.raises(ArgumentError, match="fold 9"):
+        evaluate_boxes(plan, data, 9, ["ct"])
+    with pytest.raises(RoleError, match="without tumour has no box"):
+        loose_box(Mask(GRID, np.zeros_like(TRUTH)), 0)
+
+
+TINY = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
+
+
+def test_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
+    torch.save(build_sam("SamViT", TINY, "tiny").state_dict(), tmp_path / "tiny.pth")
+    import_checkpoint(tmp_path / "tiny.pth", "tiny-sam", "unit")
+    command = ["evaluate", "--model", "tiny-sam", "--data", str(data), "--fold", "2", "--roles", "ct"]
+    assert main([*command, "--json", str(tmp_path / "report.json")]) == 0
+    assert "ct: ellipsoid" in capsys.readouterr().out
+    report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+    assert (report["model"], report["fold"], list(report["roles"])) == ("tiny-sam", 2, ["ct"])
+    assert main([*command, "--record"]) == 2
+    assert "--record does not go with 'tiny-sam', which takes boxes" in capsys.readouterr().err

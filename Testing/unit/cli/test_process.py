@@ -1,0 +1,215 @@
+"""The process of a command: pipes that close, odd encodings, little memory, interruptions, and what libraries print."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from TumorSegLib.cli.process import INTERRUPTED_WORDS
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Mask, Volume
+from TumorSegLib.io.images import write_mask, write_volume
+
+ROOT = Path(__file__).resolve().parents[3]
+GRID = Grid.from_spacing((20, 24, 28), (2.0, 2.0, 3.0))
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Path:
+    """A folder with ``mask.nii.gz`` and ``ct.nii.gz``."""
+    array = np.zeros(GRID.shape, np.uint8)
+    array[5:10, 5:10, 5:10] = 1
+    write_mask(Mask(GRID, array), tmp_path / "mask.nii.gz")
+    values = np.random.default_rng(0).normal(40, 20, GRID.shape).astype(np.int16)
+    write_volume(Volume(GRID, values, "ct"), tmp_path / "ct.nii.gz")
+    return tmp_path
+
+
+def tumorseg(
+    *arguments: str, before: str = "", after: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Runs the command in a shell; text before it, as ``ulimit``, and after it, as a pipe."""
+    shell = f'{before} "$0" -m TumorSegLib.cli "$@" {after}'
+    command = ["bash", "-c", shell, sys.executable, *arguments]
+    path = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=path, timeout=300)
+
+
+@pytest.mark.parametrize("arguments", [["models", "show", "sts-auto"], ["segment", "--help"], ["models", "list"]])
+def test_a_reader_that_goes_away_ends_the_command_quietly(arguments: list[str]) -> None:
+    # The reader is gone before the first word is written.
+    run = tumorseg(*arguments, after="| true; echo ${PIPESTATUS[0]}")
+    assert run.stderr == ""
+    assert run.stdout in ("141\n", "0\n")  # 0 where the pipe took all of it in time
+    assert run.returncode == 0
+
+
+def test_what_nobody_reads_is_no_error_of_ours(case: Path) -> None:
+    run = tumorseg("models", "show", "sts-auto", after="| head -1; echo ${PIPESTATUS[0]}")
+    assert run.stdout.splitlines()[0] == "{"
+    assert run.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
+def test_output_that_cannot_be_written_is_one_line_and_status_2(case: Path) -> None:
+    run = tumorseg("models", "show", "sts-auto", before="trap '' XFSZ; ulimit -f 0;", after=f"> {case / 'out.txt'}")
+    assert run.returncode == 2
+    assert run.stderr == "tumorseg: error: [Errno 27] File too large\n"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_a_name_that_standard_output_cannot_show_is_written_all_the_same(case: Path, encoding: str) -> None:
+    table = case / "\N{GREEK SMALL LETTER MU}.csv"
+    run = tumorseg(
+        "measure", "--segmentation", str(case / "mask.nii.gz"), "--csv", str(table), PYTHONIOENCODING=encoding
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert table.exists()
+    shown = table.name if encoding == "utf-8" else "\\u03bc.csv"
+    assert run.stdout == f"1 label(s) measured, written to {table.parent}/{shown}\n"
+
+
+def test_a_name_that_is_in_an_error_is_shown_in_ascii(case: Path) -> None:
+    run = tumorseg("evaluate", str(case / "\N{GREEK SMALL LETTER MU}.nii.gz"), "b.nii.gz", PYTHONIOENCODING="ascii")
+    assert run.returncode == 2
+    assert run.stderr.count("\n") == 1
+    assert "\\u03bc.nii.gz" in run.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
+@pytest.mark.parametrize(
+    ("kilobytes", "arguments", "said"),
+    [
+        (100_000, ["--help"], "0.10 GB of memory (ulimit -v); tumorseg needs at least 0.75 GB"),
+        (400_000, ["evaluate", "mask.nii.gz", "mask.nii.gz"], "tumorseg needs at least 0.75 GB"),
+        (
+            1_000_000,
+            ["segment", "--input", "ct=ct.nii.gz", "--output", "o.nii.gz"],
+            "neural network needs at least 2 GB",
+        ),
+        (1_500_000, ["demo", "--output", "demo"], "with its pictures needs at least 3 GB"),
+        (
+            2_500_000,
+            ["segment", "--input", "ct=ct.nii.gz", "--output", "o.nii.gz", "--preview", "p.png"],
+            "--preview needs",
+        ),
+    ],
+    ids=lambda value: str(value)[:24],
+)
+def test_too_little_memory_is_one_line_and_status_2(
+    case: Path, kilobytes: int, arguments: list[str], said: str
+) -> None:
+    run = tumorseg(*arguments, before=f"cd {case}; ulimit -v {kilobytes};")
+    assert run.returncode == 2
+    assert run.stderr.startswith("tumorseg: error: this shell allows ")
+    assert said in run.stderr
+    assert run.stderr.count("\n") == 1
+    assert not (case / "o.nii.gz").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
+def test_a_measurement_needs_little_memory_on_any_number_of_cores(case: Path) -> None:
+    run = tumorseg("measure", "--segmentation", f"{case}/mask.nii.gz", before="ulimit -v 1000000;")
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+PROGRAM = """
+import logging, os, signal, sys, time, warnings
+from TumorSegLib.cli import parser
+from TumorSegLib.cli.entry import main
+from TumorSegLib.errors import ReadError
+from TumorSegLib.files import replacing
+
+class Options:
+    debug = False
+    def run(self, options):
+        ACT
+
+class Parser:
+    def parse_args(self, arguments):
+        return Options()
+
+parser.make_parser = Parser
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell in the background lets its children ignore it
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def program(act: str) -> list[str]:
+    return [sys.executable, "-c", PROGRAM.replace("ACT", "\n        ".join(act.strip().splitlines()))]
+
+
+NOISE = """
+os.write(2, b"ITK: a line of a C library\\n")
+logging.getLogger("matplotlib").warning("a cache folder")
+warnings.warn("of a package")
+raise ReadError("the line that counts")
+"""
+
+
+def test_only_our_line_stands_on_standard_error_whatever_libraries_print() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(program(NOISE), capture_output=True, text=True, check=False, env=environment)
+    assert (run.returncode, run.stderr) == (2, "tumorseg: error: the line that counts\n")
+    run = subprocess.run([*program(NOISE), "--debug"], capture_output=True, text=True, check=False, env=environment)
+    assert run.returncode == 1
+    assert all(words in run.stderr for words in ("C library", "a cache folder", "of a package", "Traceback"))
+
+
+def test_a_warning_of_the_library_is_one_line(case: Path) -> None:
+    (case / "models" / "bad").mkdir(parents=True)
+    (case / "models" / "bad" / "model.json").write_text("{")
+    run = tumorseg("models", "list", TUMORSEG_MODELS=str(case / "models"))
+    assert run.returncode == 0
+    assert run.stderr.startswith("tumorseg: warning: left out: ")
+    assert run.stderr.count("\n") == 1
+
+
+def test_a_picture_without_a_home_folder_prints_nothing_more(case: Path) -> None:
+    script = "from TumorSegLib.render.preview import write_preview; print('drawn')"
+    run = subprocess.run(
+        program(script),
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/proc/nowhere", "XDG_CACHE_HOME": "", "MPLCONFIGDIR": ""},
+    )
+    assert (run.returncode, run.stdout, run.stderr) == (0, "drawn\n", "")
+
+
+# A library that holds on, as a network does: Python hears of the signal, but the call goes on.
+BUSY = """
+with replacing("FOLDER/mask.nii.gz") as temporary:
+    temporary.write_text("half")
+    print("begun", flush=True)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            time.sleep(60)
+        except KeyboardInterrupt:
+            pass
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it has no such signals")
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interruption_that_a_library_does_not_hear_ends_the_process_all_the_same(case: Path, times: int) -> None:
+    command = program(BUSY.replace("FOLDER", str(case)))
+    before = sorted(case.iterdir())
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment, **pipes) as run:
+        assert run.stdout.readline() == "begun\n"
+        for _ in range(times):
+            run.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        _, errors = run.communicate(timeout=50)  # the work itself takes a minute
+    assert (run.returncode, errors) == (130, f"tumorseg: {INTERRUPTED_WORDS}\n")
+    assert sorted(case.iterdir()) == before

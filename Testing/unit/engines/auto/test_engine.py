@@ -1,0 +1,377 @@
+"""The automatic engine from images to masks, with networks whose answer is known."""
+
+from __future__ import annotations
+
+import json
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from Testing.fakes import noise_volume, rotation, tiny_network, tiny_spec
+from TumorSegLib.engines.auto.engine import SMALLEST_TILE, AutoEngine, _smaller
+from TumorSegLib.engines.auto.sliding_window import WindowPlan
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError, RoleError
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Volume
+from TumorSegLib.protocols import Result
+
+FLOAT32 = Runtime(torch.device("cpu"), torch.float32)
+TURN = rotation((0.3, -0.2, 0.6), mirror=True)
+OBLIQUE = Grid.from_spacing((20, 23, 26), (1, 1, 1), (-30, 12, 5), TURN)
+
+
+class Threshold(nn.Module):
+    """Foreground where the first channel exceeds 1 in network units: 80 HU, SUV 1.72."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor(8.0))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images[:, :1] - 1) * self.slope
+
+
+class Hungry(Threshold):
+    """Runs out of memory on windows of more voxels than it can take; the engine's copies of it are itself."""
+
+    def __init__(self, most: int, error: Exception) -> None:
+        super().__init__()
+        self.most, self.error = most, error
+        self.sizes: list[tuple[int, ...]] = []
+        self.refused: list[weakref.ref[torch.Tensor]] = []
+        self.alive = 0
+
+    def __deepcopy__(self, _: object) -> Hungry:
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.alive = max(self.alive, sum(reference() is not None for reference in self.refused))
+        self.sizes.append(tuple(images.shape[2:]))
+        if images[0, 0].numel() > self.most:
+            self.refused.append(weakref.ref(images))
+            raise self.error
+        return super().forward(images)
+
+
+TORCH_ERROR = RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried")
+
+
+def engine(network=None, spec=None, **changes) -> AutoEngine:
+    return AutoEngine(spec or tiny_spec(**changes), network or Threshold(), FLOAT32)
+
+
+def ball(grid: Grid, centre, radius: float, role: str = "ct", inside=150.0, outside=-50.0) -> Volume:
+    """A sphere in world coordinates with an edge one millimetre wide."""
+    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)[..., ::-1]
+    distance = np.linalg.norm(grid.to_ras(index) - centre, axis=-1) - radius
+    return Volume(grid, outside + (inside - outside) * np.clip(0.5 - distance, 0, 1), role)
+
+
+def wrong(result: Result, image: Volume) -> int:
+    """Voxels that are not what the threshold says, those aside that float16 rounds to a probability of 0.5."""
+    certain = np.abs(image.array - 80) > 0.05
+    return int(((result.mask.array == 1) != (image.array > 80))[certain].sum())
+
+
+def dice(one: np.ndarray, other: np.ndarray) -> float:
+    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
+
+
+@pytest.mark.parametrize("shape", [(20, 23, 26), (5, 7, 40), (3, 1, 2)], ids=["larger", "partly smaller", "tiny"])
+def test_at_the_model_s_spacing_every_voxel_is_the_network_s(shape):
+    grid = Grid.from_spacing(shape, (1, 1, 1), (-30, 12, 5), TURN)
+    image = noise_volume(grid)
+    result = engine().segment({"ct": image})
+    assert wrong(result, image) == 0
+    expected = 1 / (1 + np.exp(-8 * ((image.array + 20) / 100 - 1)))
+    assert result.probability.array == pytest.approx(expected, abs=3e-4)
+    assert result.mask.grid is result.probability.grid is grid
+    assert result.probability.role == "probability"
+    assert result.uncertainty is None
+
+
+def test_a_small_image_is_surrounded_by_what_lies_outside_an_image():
+    class Recorder(Threshold):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            windows.append(images.clone())
+            return super().forward(images)
+
+    windows: list[torch.Tensor] = []
+    image = noise_volume(Grid.from_spacing((4, 16, 9), (1, 1, 1)))
+    spec = tiny_spec("two", ["ct", "pet"], optional=["pet"])
+    engine(Recorder(), spec).segment({"ct": image})
+    (window,) = windows
+    expected = np.full((16, 16, 16), -1.4, np.float32)
+    expected[6:10, :, 3:12] = (image.array + 20) / 100
+    assert window[0, 0].numpy() == pytest.approx(expected)
+    assert not window[0, 1].any()
+
+
+@pytest.mark.parametrize("direction", [np.eye(3), TURN], ids=["straight", "oblique and mirrored"])
+@pytest.mark.parametrize("spacing", [(2.3, 2.3, 2.3), (0.6, 0.6, 0.6), (0.7, 0.7, 3.0)], ids=str)
+def test_at_another_spacing_the_tumour_lies_where_it_was(spacing, direction):
+    shape = tuple(int(36 / s) for s in spacing[::-1])
+    grid = Grid.from_spacing(shape, spacing, (7, -80, 200), direction)
+    centre = grid.to_ras((np.array(grid.size) - 1) * (0.5, 0.4, 0.6))
+    image = ball(grid, centre, 9)
+    result = engine().segment({"ct": image})
+    truth = image.array > 80
+    assert result.mask.grid is grid
+    assert dice(result.mask.array.astype(bool), truth) > 0.95
+    found = grid.to_ras(np.argwhere(result.mask.array)[:, ::-1].mean(axis=0))
+    assert np.linalg.norm(found - centre) < 0.5
+
+
+def test_the_result_lies_on_the_first_image_whichever_that_is():
+    ct_grid = OBLIQUE
+    pet_grid = Grid.from_spacing((14, 16, 18), (1.5, 1.5, 1.5), ct_grid.origin, TURN)
+    spec = tiny_spec("two", ["ct", "pet"])
+    centre = ct_grid.to_ras((12, 11, 10))
+    ct, pet = ball(ct_grid, centre, 7), ball(pet_grid, centre, 7, "pet", 5, 1)
+    for images, other in (({"ct": ct, "pet": pet}, "pet"), ({"pet": pet, "ct": ct}, "ct")):
+        first = next(iter(images.values()))
+        result = engine(spec=spec).segment(images)
+        assert result.mask.grid is first.grid
+        assert result.info["resampled_roles"] == [other]
+        assert dice(result.mask.array.astype(bool), first.array > np.mean([first.array.min(), first.array.max()])) > 0.9
+
+
+def test_several_labels_keep_their_numbers_through_resampling():
+    class Two(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            ct = images[:, :1]
+            return torch.cat([20 * (0.6 - (ct - 1).abs()), 20 * (ct - 1.6)], dim=1)
+
+    grid = Grid.from_spacing((24, 24, 24), (1.4, 1.4, 1.4), (3, 4, 5), TURN)
+    middle = grid.to_ras((11.5, 11.5, 11.5))
+    shell, core = ball(grid, middle, 12, inside=80, outside=-100), ball(grid, middle, 6, inside=120, outside=0)
+    image = Volume(grid, shell.array + core.array, "ct")
+    result = engine(Two(), labels={"rim": 1, "core": 2}).segment({"ct": image})
+    assert dice(result.mask.array == 2, image.array > 140) > 0.9
+    assert dice(result.mask.array == 1, (image.array > 20) & (image.array <= 140)) > 0.85
+    assert set(np.unique(result.mask.array)) == {0, 1, 2}
+
+
+def test_mirroring_gives_the_uncertainty_on_the_user_s_grid():
+    grid = Grid.from_spacing((12, 13, 14), (1.5, 1.5, 1.5), (0, 0, 0), TURN)
+    image = ball(grid, grid.to_ras((6, 6, 6)), 6)
+    plain = engine().segment({"ct": image})
+    result = engine().segment({"ct": image}, mirror=True)
+    assert result.uncertainty is not None
+    assert result.uncertainty.grid is grid
+    assert result.uncertainty.role == "uncertainty"
+    assert 0 <= result.uncertainty.array.min() < 0.01
+    assert 0.5 < result.uncertainty.array.max() <= 1
+    assert result.info["mirror"] is True
+    assert result.probability.array == pytest.approx(plain.probability.array, abs=2e-3)  # the network is symmetric
+
+
+def test_info_is_json_and_says_what_was_done():
+    pet = Volume(Grid.from_spacing((20, 20, 20), (2, 2, 2), OBLIQUE.origin, TURN), np.ones((20, 20, 20)), "pet")
+    spec = tiny_spec("two", ["ct", "pet"])
+    info = json.loads(
+        json.dumps(engine(spec=spec).segment({"ct": noise_volume(OBLIQUE), "pet": pet}).info, allow_nan=False)
+    )
+    seconds = info.pop("seconds")
+    assert info == {
+        "model": "two",
+        "version": "1.2.3",
+        "weights_sha256": "",
+        "roles": ["ct", "pet"],
+        "resampled_roles": ["pet"],
+        "device": "cpu",
+        "precision": "float32",
+        "threads": 1,
+        "network_spacing_mm": pytest.approx([1, 1, 1]),
+        "window": [16, 16, 16],
+        "overlap": 0.5,
+        "mirror": False,
+        "windows": 2 * 2 * 3,
+        "windows_skipped": 0,
+        "notes": [],
+    }
+    assert seconds.keys() == {"prepare", "network", "restore"}
+    assert min(seconds.values()) >= 0
+
+
+def test_air_is_skipped_and_holds_no_tumour():
+    array = np.full(OBLIQUE.shape, -1000.0)
+    result = engine(nn.Identity()).segment({"ct": Volume(OBLIQUE, array)})
+    assert result.info["windows_skipped"] == result.info["windows"] == 12
+    assert not result.mask.array.any()
+    assert not result.probability.array.any()
+
+
+def test_a_real_network_gives_the_same_twice_and_leaves_the_images_alone():
+    spec = tiny_spec("two", ["ct", "pet"], optional=["pet"])
+    images = {role: noise_volume(OBLIQUE, role) for role in ("ct", "pet")}
+    before = {role: image.array.copy() for role, image in images.items()}
+    network = AutoEngine(spec, tiny_network(spec), FLOAT32)
+    first, only_ct, again = (network.segment(i).probability.array for i in (images, {"ct": images["ct"]}, images))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, only_ct)
+    assert all(np.array_equal(images[role].array, before[role]) for role in images)
+
+
+def test_bfloat16_agrees_with_float32():
+    grid = Grid.from_spacing((30, 30, 30), (1, 1, 1))
+    noisy = ball(grid, (14, 15, 16), 9).array + noise_volume(grid).array / 20
+    image = {"ct": Volume(grid, noisy)}
+    exact = engine().segment(image)
+    rough = AutoEngine(tiny_spec(), Threshold(), Runtime(torch.device("cpu"), torch.bfloat16)).segment(image)
+    assert rough.info["precision"] == "bfloat16"
+    assert 0 < np.abs(rough.probability.array - exact.probability.array).max() < 0.02
+    assert dice(rough.mask.array.astype(bool), exact.mask.array.astype(bool)) > 0.99
+
+
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16], ids=str)
+def test_a_real_network_runs_in_lower_precision(precision):
+    spec = tiny_spec()
+    image = {"ct": noise_volume(OBLIQUE)}
+    exact = AutoEngine(spec, tiny_network(spec), FLOAT32).segment(image).probability.array
+    rough = AutoEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), precision)).segment(image)
+    assert rough.probability.array.dtype == np.float32
+    assert rough.probability.array == pytest.approx(exact, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("patch", "fixed", "batch", "sizes"),
+    [
+        ((48, 64, 64), False, 1, [(48, 64, 64), (48, 32, 64), (32, 32, 64)]),
+        ((96, 96, 96), False, 1, [(96, 96, 96), (64, 64, 64), (32, 32, 64)]),
+        ((160, 128, 128), False, 1, [(160, 128, 128), (96, 128, 128), (96, 64, 64), (64, 64, 64), (32, 32, 64)]),
+        ((64, 64, 64), False, 4, [(64, 64, 64), (64, 64, 64), (32, 32, 64)]),
+        ((16, 16, 16), False, 1, [(16, 16, 16)]),
+        ((96, 96, 96), True, 1, [(96, 96, 96)]),
+    ],
+)
+def test_windows_shrink_to_multiples_of_32(patch, fixed, batch, sizes):
+    plans = list(_smaller(WindowPlan(patch, 0.25, batch, True), fixed))
+    assert [plan.size for plan in plans] == sizes
+    assert [plan.batch for plan in plans] == [batch] + [1] * (len(sizes) - 1)
+    assert all(plan.overlap == 0.25 and plan.mirror for plan in plans)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TORCH_ERROR,
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 911360 bytes."),
+        RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        MemoryError(),
+    ],
+    ids=["torch on Linux", "torch on Windows", "CUDA", "cuDNN", "numpy"],
+)
+def test_out_of_memory_leads_to_smaller_windows_and_the_same_result(error):
+    image = noise_volume(Grid.from_spacing((40, 50, 64), (1, 1, 1)))
+    network = Hungry(32 * 32 * 64, error)
+    result = engine(network, patch=(64, 64, 64)).segment({"ct": image})
+    assert network.sizes[:2] == [(64, 64, 64), (32, 32, 64)]
+    assert result.info["window"] == [32, 32, 64]
+    assert wrong(result, image) == 0
+    assert network.alive == 0, "the window that was too large is still held in memory"
+
+
+def test_when_nothing_is_small_enough_the_error_says_so():
+    network = Hungry(0, TORCH_ERROR)
+    with pytest.raises(
+        ResourceError, match=r"'tiny' on \(20, 23, 26\) voxels, even in tiles of \(32, 32, 64\).*can't all"
+    ):
+        engine(network, patch=(64, 64, 64)).segment({"ct": noise_volume(OBLIQUE)})
+    assert network.sizes == [(64, 64, 64), SMALLEST_TILE]
+
+
+def test_a_network_of_fixed_size_is_not_given_other_windows():
+    network = Hungry(0, TORCH_ERROR)
+    with pytest.raises(ResourceError):
+        engine(network, tiny_spec(patch=(64, 64, 64), network="UNETR")).segment({"ct": noise_volume(OBLIQUE)})
+    assert network.sizes == [(64, 64, 64)]
+
+
+def test_a_device_without_memory_hands_this_case_to_the_cpu_and_gets_the_next():
+    class Elsewhere(nn.Module):
+        """Stands for a graphics card: the meta device has no memory at all."""
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            devices.append(images.device.type)
+            if images.device.type == "meta":
+                raise RuntimeError("CUDA out of memory")
+            return (images - 1) * 8
+
+    devices: list[str] = []
+    image = {"ct": noise_volume(Grid.from_spacing((16, 16, 16), (1, 1, 1)))}
+    runner = AutoEngine(tiny_spec(), Elsewhere(), Runtime(torch.device("meta"), torch.bfloat16))
+    for _ in range(2):
+        result = runner.segment(image)
+        assert (result.info["device"], result.info["precision"]) == ("cpu", "float32")
+        assert result.info["notes"] == ["There was not enough memory on meta for tiny: it ran on the CPU, slower."]
+        assert wrong(result, image["ct"]) == 0
+    assert devices == ["meta", "cpu"] * 2
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError("Unable to allocate 9 GiB"), RuntimeError("Failed to allocate memory for image.")]
+)
+def test_out_of_memory_before_the_network_is_reported_as_such(error, monkeypatch):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("TumorSegLib.engines.auto.engine.prepare", fail)
+    with pytest.raises(ResourceError, match=r"not enough memory to run 'tiny': .*allocate"):
+        engine().segment({"ct": noise_volume(OBLIQUE)})
+
+
+def test_other_errors_of_a_network_are_not_taken_for_a_lack_of_memory():
+    network = Hungry(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        engine(network, patch=(64, 64, 64)).segment({"ct": noise_volume(OBLIQUE)})
+    assert len(network.sizes) == 1
+
+
+def test_cancelling_leaves_the_engine_usable():
+    runner, image = engine(), {"ct": noise_volume(OBLIQUE)}
+    before = runner.segment(image)
+    seen: list[int] = []
+    with pytest.raises(Cancelled, match="after 3 of 12 windows"):
+        runner.segment(image, progress=lambda done, _: seen.append(done), cancel=lambda: len(seen) == 3)
+    after = runner.segment(image, progress=lambda done, total: seen.append(total - done), cancel=lambda: False)
+    assert np.array_equal(after.probability.array, before.probability.array)
+    assert seen == [1, 2, 3, *range(11, -1, -1)]
+
+
+def test_bad_input_is_refused_before_the_network_runs():
+    network = Hungry(0, RuntimeError("must not run"))
+    runner = engine(network, roles=("ct", "pet"))
+    far = Grid.from_spacing((9, 9, 9), (1, 1, 1), (999, 0, 0))
+    with pytest.raises(RoleError, match="needs pet; its roles are ct, pet"):
+        runner.segment({"ct": noise_volume(OBLIQUE)})
+    with pytest.raises(RoleError, match="needs ct, pet"):
+        runner.segment({})
+    with pytest.raises(GeometryError, match=r"pet image .*does not overlap"):
+        runner.segment({"ct": noise_volume(OBLIQUE), "pet": noise_volume(far, "pet")})
+    with pytest.raises(ArgumentError, match="overlap"):
+        AutoEngine(tiny_spec(), network, FLOAT32, overlap=1).segment({"ct": noise_volume(OBLIQUE)})
+    assert network.sizes == []
+
+
+def test_falling_back_to_float32_does_not_keep_the_rounding_of_lower_precision():
+    spec, image = tiny_spec(), {"ct": noise_volume(OBLIQUE)}
+    exact = AutoEngine(spec, tiny_network(spec), FLOAT32).segment(image)
+    runner = AutoEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), torch.bfloat16))
+    runner._place(FLOAT32)
+    runner._wanted = FLOAT32
+    assert np.array_equal(runner.segment(image).probability.array, exact.probability.array)
+
+
+def test_cancel_is_heard_before_anything_is_done_and_where_nothing_is_shown():
+    air = {"ct": Volume(OBLIQUE, np.full(OBLIQUE.shape, -1000, np.int16), "ct")}
+    asked: list[int] = []
+    with pytest.raises(Cancelled, match="before it began"):
+        engine().segment(air, cancel=lambda: True)
+    with pytest.raises(Cancelled, match="of 12 windows"):
+        engine().segment(air, cancel=lambda: asked.append(0) or len(asked) > 1)

@@ -1,0 +1,261 @@
+"""The box engine: what it finds, with a network whose answers are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from Testing.fakes import noise_volume, rotation
+from Testing.unit.engines.box_cases import (
+    CUBE,
+    BrightSam,
+    asked,
+    ball,
+    box_about,
+    bright_engine,
+    ct_of,
+    dice,
+    on_slice,
+    pasted,
+)
+from Testing.unit.engines.click_cases import GRIDS
+from TumorSegLib.engines.box import rectangles
+from TumorSegLib.geometry.boxes import NOTHING, bounding_box, slices
+from TumorSegLib.geometry.grid import Box, Grid
+from TumorSegLib.images.volume import Volume
+from TumorSegLib.prompts.types import BoxPrompt, Click
+from TumorSegLib.protocols import BoxContext, BoxOptions
+
+
+@pytest.fixture(autouse=True)
+def every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thin slices are looked at one by one; that some are left out is tested for itself."""
+    monkeypatch.setattr(rectangles, "STEP_MM", 0.0)
+
+
+LARGE = [name for name in GRIDS if name != "smaller than the patch"]
+
+
+# --- a box in 3D -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1, 2), (2, 0)])
+@pytest.mark.parametrize("name", LARGE)
+def test_a_ball_is_found_along_every_axis_of_every_grid(name: str, axes: tuple[int, ...]) -> None:
+    grid = GRIDS[name]
+    radius = min(np.multiply(grid.size, grid.spacing)) * 0.35
+    tumour = ball(grid, radius)
+    found = asked(bright_engine(), ct_of(grid, tumour), box_about(tumour, grid, 0.25 * radius), axes)
+    assert dice(found, tumour) > 0.9
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_the_ball_and_not_its_neighbour(axis: int) -> None:
+    """A brighter one outside the box: nothing of it is added, the probability there is not given at all."""
+    tumour, other = ball(CUBE, 7, (12, 14, 16)), ball(CUBE, 7, (28, 27, 26))
+    box = box_about(tumour, CUBE)
+    engine = bright_engine()
+    prepared = engine.prepare({"ct": ct_of(CUBE, tumour | other)})
+    answer = engine.segment(prepared, BoxPrompt(box), BoxOptions(axes=(axis,)))
+    assert answer.box == box
+    assert dice(pasted(CUBE, answer), tumour) > 0.93
+    assert not (pasted(CUBE, answer) & other).any()
+
+
+def test_answers_along_several_axes_are_averaged() -> None:
+    tumour = ball(CUBE, 8, (17, 20, 22))
+    volume = noise_volume(CUBE)
+    volume = Volume(CUBE, np.where(tumour, volume.array + 80, volume.array), "ct")
+    box, engine = BoxPrompt(box_about(tumour, CUBE)), bright_engine()
+
+    def values(*axes: int) -> np.ndarray:
+        return engine.segment(engine.prepare({"ct": volume}), box, BoxOptions(axes=axes)).probability.astype(float)
+
+    single = [values(axis) for axis in range(3)]
+    assert not np.array_equal(single[0], single[2])
+    assert np.abs(values(0, 1, 2) - np.mean(single, axis=0)).max() <= 1
+    assert np.abs(values(2, 0) - (single[0] + single[2]) / 2).max() <= 1
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_an_image_on_another_grid_is_brought_to_the_first(name: str) -> None:
+    first = GRIDS[name]
+    radius = min(np.multiply(first.size, first.spacing)) * 0.35
+    centre = first.to_ras([(n - 1) / 2 for n in first.size])
+    spacing = np.full(3, max(radius / 6, 1.0))
+    other = Grid.from_spacing((50, 50, 50), spacing, (0, 0, 0), rotation((1.0, 0.3, -0.5)))
+    affine = other.affine.copy()
+    affine[:3, 3] = centre - affine[:3, :3] @ (24.5, 24.5, 24.5)
+    other = Grid(other.shape, affine)
+    pet = Volume(other, np.where(ball(other, radius), 12, 0.5).astype(np.float32), "pet")
+    images = {"ct": Volume(first, np.zeros(first.shape, np.int16), "ct"), "pet": pet}
+    tumour, engine = ball(first, radius), bright_engine()
+    answer = engine.segment(
+        engine.prepare(images, BoxOptions(role="pet")), BoxPrompt(box_about(tumour, first, 0.25 * radius))
+    )
+    assert dice(pasted(first, answer), tumour) > 0.85
+    assert answer.info["role"] == "pet"
+    nothing = engine.segment(engine.prepare(images), BoxPrompt(box_about(tumour, first)))
+    assert nothing.info["role"] == "ct"
+    assert (nothing.probability < 128).all()
+
+
+def test_the_window_is_the_one_asked_for() -> None:
+    tumour = ball(CUBE, 8)
+    lungs = Volume(CUBE, np.where(tumour, -300, -900).astype(np.int16), "ct")
+    engine = bright_engine()
+    for window, sees in (("lung", True), ("soft-tissue", False)):
+        answer = engine.segment(
+            engine.prepare({"ct": lungs}, BoxOptions(ct_window=window)), BoxPrompt(box_about(tumour, CUBE))
+        )
+        assert (answer.probability >= 128).any() == sees
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_image_of_one_slice_is_segmented(axis: int) -> None:
+    """Nothing to follow, and nothing beside it that could fade it."""
+    size = [40, 40, 40]
+    size[axis] = 1
+    grid = Grid.from_spacing(size[::-1], (1, 1, 1))
+    tumour = ball(grid, 9)
+    assert dice(asked(bright_engine(), ct_of(grid, tumour), box_about(tumour, grid), (axis,)), tumour) > 0.9
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 12), (1, 12, 1), (12, 1, 1), (1, 1, 1)])
+def test_a_box_that_is_thin_twice_is_one_in_3d(shape: tuple[int, int, int]) -> None:
+    i, j, k = ((14, 14 + n) for n in shape)
+    everything = Volume(CUBE, np.full(CUBE.shape, 200, np.int16), "ct")
+    engine = bright_engine()
+    answer = engine.segment(engine.prepare({"ct": everything}), BoxPrompt((i, j, k)))
+    assert answer.box == (i, j, k)
+    assert answer.probability.shape == shape[::-1]
+
+
+def test_a_box_of_two_slices_is_not_lost() -> None:
+    everything = Volume(CUBE, np.full(CUBE.shape, 200, np.int16), "ct")
+    assert asked(bright_engine(), everything, ((5, 20), (5, 20), (10, 12)))[10:12, 10:14, 10:14].all()
+
+
+# --- a box on one slice ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("name", LARGE)
+def test_a_ball_boxed_on_one_slice_is_followed(name: str, axis: int) -> None:
+    grid = GRIDS[name]
+    radius = min(np.multiply(grid.size, grid.spacing)) * 0.35
+    tumour = ball(grid, radius)
+    box = on_slice(box_about(tumour, grid, 0.2 * radius), axis, grid.size[axis] // 2)
+    engine = bright_engine()
+    answer = engine.segment(engine.prepare({"ct": ct_of(grid, tumour)}), box)
+    found = pasted(grid, answer)
+    assert dice(found, tumour) > 0.85
+    box_found, box_wanted = bounding_box(found), bounding_box(tumour)
+    assert box_found is not None
+    assert box_wanted is not None
+    assert np.abs(np.subtract(box_found, box_wanted)[axis]).max() <= 1 + np.ceil(3 / grid.spacing[axis])
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_tumour_that_is_followed_does_not_leave_its_region(axis: int) -> None:
+    tumour = ball(CUBE, 12)
+    ranges = [(6, 34)] * 3
+    ranges[axis] = (16, 23)
+    within = BoxPrompt((ranges[0], ranges[1], ranges[2]))
+    beside = list(ranges)
+    beside[(axis + 1) % 3] = (6, 24)
+    cut = BoxPrompt((beside[0], beside[1], beside[2]))
+    engine = bright_engine()
+    prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
+    for region in (within, cut):
+        answer = engine.segment(prepared, on_slice(region.box, axis, 20), context=BoxContext(within=region))
+        held = np.zeros(CUBE.shape, dtype=bool)
+        held[slices(region.box)] = True
+        found = pasted(CUBE, answer)
+        assert not (found & ~held).any()
+        assert dice(found, tumour & held) > 0.9
+        outside = [low < a or high > b for (low, high), (a, b) in zip(answer.box, region.box)]
+        assert not any(outside)
+
+
+def test_slices_outside_the_region_are_not_even_looked_at() -> None:
+    network = BrightSam()
+    engine = bright_engine(network)
+    prepared = engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 15))})
+    box: Box = ((4, 36), (4, 36), (20, 21))
+    engine.segment(prepared, BoxPrompt(box), context=BoxContext(within=BoxPrompt(((4, 36), (4, 36), (18, 24)))))
+    assert sum(network.encoded) == 6
+
+
+@pytest.mark.parametrize("thickness", [1, 2, 3])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_tumour_of_few_slices_is_found_on_each_of_them(axis: int, thickness: int) -> None:
+    disc = ball(CUBE, 9)
+    only = np.zeros(40, dtype=bool)
+    only[20 : 20 + thickness] = True
+    shape = [1, 1, 1]
+    shape[2 - axis] = 40
+    tumour = np.broadcast_to(np.take(disc, [20], axis=2 - axis), CUBE.shape) & only.reshape(shape)
+    engine = bright_engine()
+    prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
+    answer = engine.segment(prepared, on_slice(box_about(tumour, CUBE, 3), axis, 20))
+    assert dice(pasted(CUBE, answer), tumour) > 0.9
+
+
+def test_nothing_in_the_box_is_nothing() -> None:
+    engine = bright_engine()
+    prepared = engine.prepare({"ct": ct_of(CUBE, np.zeros(CUBE.shape, bool))})
+    answer = engine.segment(prepared, BoxPrompt(((5, 15), (5, 15), (7, 8))))
+    assert answer.box == NOTHING
+    assert answer.probability.size == 0
+    assert (engine.segment(prepared, BoxPrompt(((5, 15), (5, 15), (7, 12)))).probability < 128).all()
+
+
+# --- what else is shown with a box -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_points_are_shown_on_their_slices_at_their_places(axis: int) -> None:
+    """The network erases or paints the very pixel of a point; slices along an axis share no voxel."""
+    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+    tumour = ball(grid, 9)
+    engine = bright_engine()
+    prepared, box, options = (
+        engine.prepare({"ct": ct_of(grid, tumour)}),
+        BoxPrompt(box_about(tumour, grid, 3)),
+        BoxOptions(axes=(axis,)),
+    )
+    clicks = Click((21, 18, 23), False), Click((12, 11, 27), True), Click((14, 22, 16), False), Click((1, 1, 1), False)
+    plain = engine.segment(prepared, box, options)
+    shown = engine.segment(prepared, box, options, context=BoxContext(clicks=clicks))
+    changed = shown.probability.astype(int) - plain.probability
+    corner = [low for low, _ in box.box]
+    for click, sign in zip(clicks[:3], (-1, 1, -1)):
+        i, j, k = np.subtract(click.ijk, corner)
+        around = changed[k - 1 : k + 2, j - 1 : j + 2, i - 1 : i + 2]
+        assert np.sign(around[1, 1, 1]) == sign
+        assert abs(around[1, 1, 1]) == np.abs(around).max()
+        changed[max(k - 4, 0) : k + 5, max(j - 4, 0) : j + 5, max(i - 4, 0) : i + 5] = 0
+    assert not changed.any()
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_a_mask_is_shown_where_it_lies(axis: int) -> None:
+    engine = bright_engine()
+    nothing = Volume(CUBE, np.full(CUBE.shape, -100, np.int16), "ct")
+    part = ball(CUBE, 7, (17, 20, 23))
+    context = BoxContext(probability=np.where(part, 255, 0).astype(np.uint8))
+    box = BoxPrompt(((5, 33), (8, 36), (9, 35)))
+    answer = engine.segment(engine.prepare({"ct": nothing}), box, BoxOptions(axes=(axis,)), context=context)
+    assert dice(pasted(CUBE, answer), part) > 0.9
+
+
+def test_hints_reach_a_tumour_that_is_followed() -> None:
+    engine, tumour = bright_engine(), ball(CUBE, 9)
+    prepared, box = engine.prepare({"ct": ct_of(CUBE, tumour)}), on_slice(box_about(tumour, CUBE, 3), 2, 20)
+    erased = Click((20, 20, 24), False)
+    plain = engine.segment(prepared, box)
+    shown = engine.segment(prepared, box, context=BoxContext(clicks=(erased,)))
+    assert shown.box == plain.box
+    at = tuple(np.subtract(erased.ijk, [low for low, _ in plain.box])[::-1])
+    assert shown.probability[at] < plain.probability[at]

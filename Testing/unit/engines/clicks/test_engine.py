@@ -1,0 +1,302 @@
+"""The click engine: what a user may rely on must hold whatever the network answers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import binary_erosion, label
+
+from Testing.fakes import rotation
+from Testing.unit.engines.click_cases import (
+    GRIDS,
+    blank,
+    block,
+    corners_and_middle,
+    distance,
+    engine_of,
+    everything,
+    hot,
+    images_on,
+    images_with,
+    nothing,
+    recorded,
+    refined,
+    ruled,
+    spacings,
+    spec_of,
+    the_same,
+    wavering,
+)
+from TumorSegLib.engines.clicks.patches import COARSE
+from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Mask
+from TumorSegLib.prompts.types import Click, Prompts, Scribble
+
+# --- the user's input is law -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_positive_click_is_law_against_a_network_that_sees_nothing(name: str) -> None:
+    grid = GRIDS[name]
+    for ijk in corners_and_middle(grid):
+        after, _ = refined(engine_of(nothing), images_on(grid), blank(grid), Click(ijk))
+        assert (after[ruled(grid, ijk)] >= 128).all()
+        assert after[ijk[::-1]] == 255
+        # The patch shows the ball in voxels of 2 mm, which reach less than their diagonal farther.
+        assert (after[distance(grid, [ijk]) > 3 + 2 * np.sqrt(3)] < 128).all()
+
+
+@pytest.mark.parametrize("name", GRIDS)
+def test_negative_click_is_law_against_a_network_that_sees_tumour_everywhere(name: str) -> None:
+    grid = GRIDS[name]
+    for ijk in corners_and_middle(grid):
+        after, _ = refined(engine_of(everything), images_on(grid), blank(grid, 255), Click(ijk, False))
+        assert (after[ruled(grid, ijk)] < 128).all()
+        assert after[ijk[::-1]] == 0
+        assert (after[distance(grid, [ijk]) > 3 + 2 * np.sqrt(3)] >= 128).all()
+
+
+@pytest.mark.parametrize("name", ["as the model", "mirrored"])
+def test_the_later_of_two_clicks_has_its_way(name: str) -> None:
+    grid = GRIDS[name]
+    first, second = (10, 10, 10), (11, 11, 10)
+    for positive in (True, False):
+        prompts = Click(first, positive), Click(second, not positive)
+        start = blank(grid, 255 * positive)
+        after, _ = refined(engine_of(everything if positive else nothing), images_on(grid), start, *prompts)
+        later = ruled(grid, second)
+        earlier = ruled(grid, first) & ~later
+        assert earlier.any()
+        assert ((after[later] >= 128) != positive).all()
+        assert ((after[earlier] >= 128) == positive).all()
+
+
+def stroke(grid: Grid, voxels: np.ndarray, positive: bool) -> Scribble:
+    drawn = np.zeros(grid.shape, np.uint8)
+    drawn[tuple(voxels.T[::-1])] = 1
+    return Scribble(Mask(grid, drawn), positive)
+
+
+@pytest.mark.parametrize("length", [5, 60])
+@pytest.mark.parametrize("positive", [True, False])
+def test_strokes_are_law_even_beyond_the_patch(length: int, positive: bool) -> None:
+    grid = Grid.from_spacing((20, 24, 70), (1.0, 1.4, 0.8), (3, 2, 1), rotation((0.2, 0.5, -0.4), mirror=True))
+    voxels = np.stack([np.arange(length) + 5, 4 + np.arange(length) // 4, np.full(length, 9)], axis=1)
+    engine, start = engine_of(nothing if positive else everything, spec_of(1.0)), blank(grid, 255 * (not positive))
+    after, _ = refined(engine, images_on(grid), start, stroke(grid, voxels, positive))
+    far = distance(grid, voxels)
+    assert ((after[far <= 3] >= 128) == positive).all()
+    assert ((after[far > 3 + 2 * np.sqrt(3)] >= 128) != positive).all()  # seen from farther away as well
+
+
+@pytest.mark.parametrize("name", GRIDS)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_law_and_locality_against_a_network_that_answers_noise(name: str, seed: int) -> None:
+    """After every click all clicks hold, and nothing changed but the component clicked at, within the widest patch."""
+    grid, rng = GRIDS[name], np.random.default_rng(seed)
+    engine, images = engine_of(wavering(seed)), images_on(grid)
+    prepared = engine.prepare(images)
+    probability = (rng.random(grid.shape) > 0.7).astype(np.uint8) * np.uint8(255)
+    said = np.full(grid.shape, -1)
+    prompts = Prompts()
+    for number in range(6):
+        i, j, k = (int(n) for n in rng.integers(0, grid.size))
+        prompts = prompts.with_click(Click((i, j, k), number % 2 == 0))
+        refinement = engine.refine(prepared, probability, prompts)
+        old = probability >= 128
+        probability[slices(refinement.box)] = refinement.probability
+        new = probability >= 128
+        ball = ruled(grid, (i, j, k))
+        said[ball] = number % 2 == 0
+        assert np.array_equal(new[said >= 0], said[said >= 0] == 1)
+        parts, _ = label(old | new)
+        own = (parts == parts[k, j, i]) & (parts > 0)
+        assert not ((old != new) & ~own & ~ball).any()
+        widest = prepared.patch(grid.to_ras((i, j, k)), COARSE).grid
+        place = widest.to_ijk(grid.to_ras(np.argwhere((old != new) & ~ball)[:, ::-1]))
+        assert ((place > -0.51) & (place < np.array(widest.size) - 0.49)).all()
+
+
+# --- what is not clicked at stays ------------------------------------------------------------------------------------
+
+
+def test_a_second_component_in_the_same_patch_stays_bit_for_bit() -> None:
+    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+    mine, other = block(grid, (14, 19), (14, 24), (14, 24)), block(grid, (21, 25), (15, 23), (15, 23))
+    start = np.where(mine | other, 255, 0).astype(np.uint8)
+    after, _ = refined(engine_of(nothing, spec_of(1.0)), images_on(grid), start, Click((15, 19, 19)))
+    assert np.array_equal(after[other], start[other])
+    assert np.array_equal(after >= 128, ruled(grid, (15, 19, 19)) | other)
+
+
+def test_a_negative_click_takes_the_whole_wrong_component_and_no_other() -> None:
+    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+    right, wrong = block(grid, (14, 19), (14, 24), (14, 24)), block(grid, (21, 26), (15, 23), (15, 23))
+    start = np.where(right | wrong, 255, 0).astype(np.uint8)
+    engine = engine_of(hot, spec_of(1.0))
+    after, _ = refined(engine, images_with(grid, right), start, Click((25, 19, 19), False))
+    assert np.array_equal(after >= 128, right)
+
+
+def test_a_negative_click_on_no_tumour_changes_nothing_but_its_ball() -> None:
+    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+    mask = block(grid, (14, 19), (14, 24), (14, 24))
+    start = np.where(mask, 255, 0).astype(np.uint8)
+    click = (20, 19, 19)  # 2 mm from the nearest voxel of the mask
+    after, _ = refined(engine_of(nothing, spec_of(1.0)), images_on(grid), start, Click(click, False))
+    assert np.array_equal(after >= 128, mask & ~ruled(grid, click))
+    assert (mask & ruled(grid, click)).any()
+
+
+def test_nothing_outside_the_widest_patch_changes() -> None:
+    grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
+    after, _ = refined(engine_of(nothing, spec_of(1.0)), images_on(grid), blank(grid, 255), Click((32, 32, 32), False))
+    inside = block(grid, (16, 48), (16, 48), (16, 48))
+    assert (after[inside] == 0).all()
+    assert (after[~inside] == 255).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", GRIDS)
+def test_a_network_that_agrees_leaves_a_hand_drawn_mask_bit_for_bit(name: str, dtype: torch.dtype) -> None:
+    grid, shown = GRIDS[name], []
+    rng = np.random.default_rng(7)
+    start = rng.choice(np.array([0, 255], np.uint8), grid.shape, p=[0.3, 0.7])
+    click = tuple(n // 2 for n in grid.size)
+    for positive in (True, False):
+        engine = engine_of(recorded(the_same, shown), dtype=dtype)
+        after, _ = refined(engine, images_on(grid), start, Click(click, positive))
+        changed = after != start
+        assert changed.any()
+        # In bfloat16 voxels may seem to change sides, and a look from farther away then shows a coarser ball.
+        reach = 2 if dtype == torch.float32 else 4
+        assert distance(grid, [click])[changed].max() < 3 + reach * np.sqrt(3)
+    assert any(0.1 < value < 0.9 for value in shown[0][-3].ravel()) or name == "as the model"
+
+
+# --- from nothing, from any mask, at every size ----------------------------------------------------------------------
+
+
+def test_first_click_on_nothing_finds_the_tumour_clicked_at_alone() -> None:
+    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+    clicked, other = block(grid, (15, 22), (15, 24), (16, 23)), block(grid, (24, 27), (16, 20), (16, 20))
+    shown: list[np.ndarray] = []
+    engine = engine_of(recorded(hot, shown), spec_of(1.0))
+    after, _ = refined(engine, images_with(grid, clicked | other), blank(grid), Click((18, 19, 19)))
+    assert np.array_equal(after >= 128, clicked)  # the ball of 3 mm lies in it
+    assert spacings(shown) == [1.0]
+
+
+def test_a_tumour_longer_than_the_patch_is_seen_from_farther_away() -> None:
+    grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
+    rod, shown = block(grid, (12, 52), (30, 34), (30, 34)), []
+    engine = engine_of(recorded(hot, shown), spec_of(1.0))
+    after, _ = refined(engine, images_with(grid, rod), blank(grid), Click((32, 32, 32)))
+    assert spacings(shown) == [1.0, 2.0, 1.0]
+    # The patch of 16 voxels reaches from 24 to 40, the coarse one from 16 to 48.
+    assert np.array_equal(after >= 128, rod & block(grid, (16, 48), (0, 64), (0, 64)) | ruled(grid, (32, 32, 32)))
+    assert shown[2][-3][8, 8].min() == 1  # the last look begins with what the coarse one found
+
+
+def test_a_wrong_part_longer_than_the_patch_is_taken_out_from_farther_away() -> None:
+    grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
+    rod, shown = block(grid, (20, 44), (30, 34), (30, 34)), []
+    start = np.where(rod, 255, 0).astype(np.uint8)
+    engine = engine_of(recorded(hot, shown), spec_of(1.0))
+    after, _ = refined(engine, images_with(grid, ~rod & rod), start, Click((32, 32, 32), False))
+    assert spacings(shown) == [1.0, 2.0, 1.0]
+    assert not (after >= 128).any()
+
+
+@pytest.mark.parametrize(
+    ("ranges", "click", "known"),
+    [
+        (((27, 37), (30, 34), (30, 34)), (32, 32, 32), False),  # ends inside the patch
+        (((0, 9), (0, 6), (58, 64)), (3, 3, 61), False),  # ends where the image does
+        (((12, 52), (30, 34), (30, 34)), (32, 32, 32), True),  # leaves the patch, but nothing changes there
+    ],
+)
+def test_otherwise_one_look_is_enough(
+    ranges: tuple[tuple[int, int], ...], click: tuple[int, int, int], known: bool
+) -> None:
+    grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
+    tumour, shown = block(grid, *ranges), []
+    start = np.where(tumour & known, 255, 0).astype(np.uint8)
+    engine = engine_of(recorded(hot, shown), spec_of(1.0))
+    after, _ = refined(engine, images_with(grid, tumour), start, Click(click))
+    assert spacings(shown) == [1.0]
+    assert np.array_equal(after >= 128, tumour | ruled(grid, click))
+
+
+def test_coarse_look_leaves_a_fine_contour_far_from_the_click_alone() -> None:
+    """Grown at one end: the contour at the other, outside the near patch, keeps its staircase of half voxels."""
+    grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
+    tumour = block(grid, (20, 46), (28, 36), (28, 36))
+    drawn = tumour & block(grid, (0, 32), (0, 64), (0, 64))
+    drawn[28:36:2, 35, 20:24] = False  # half a coarse voxel, wherever one looks
+    shown: list[np.ndarray] = []
+    start = np.where(drawn, 255, 0).astype(np.uint8)
+
+    def less_sure(channels: torch.Tensor) -> torch.Tensor:
+        return torch.maximum(hot(channels), torch.where(channels[-3] > 0.5, 0.9, 0.1))
+
+    engine = engine_of(recorded(less_sure, shown), spec_of(1.0))
+    after, _ = refined(
+        engine, images_with(grid, tumour & ~block(grid, (0, 24), (0, 64), (0, 64))), start, Click((36, 32, 32))
+    )
+    assert spacings(shown) == [1.0, 2.0, 1.0]
+    far = block(grid, (0, 24), (0, 64), (0, 64))
+    assert np.array_equal(after[far], start[far])
+    missed = np.argwhere(tumour & (after < 128) & ~far)
+    assert set(missed[:, 2]) <= {45}  # the corners at its end, which are less than half of what is interpolated there
+    assert len(missed) <= 4
+
+
+def small_tumour(grid: Grid, radius: float) -> np.ndarray:
+    """A ball at the middle with grooves as fine as the image."""
+    middle = [(n - 1) // 2 for n in grid.size]
+    tumour = distance(grid, [middle]) <= radius
+    shell = tumour & ~binary_erosion(tumour)
+    shell[:, :, ::2] = False
+    return np.asarray(tumour & ~shell)
+
+
+@pytest.mark.parametrize(
+    ("edge", "radius", "looks"),
+    [
+        (0.5, 4.2, [1.0, 0.5]),  # 9 voxels of 32
+        (0.5, 6.0, [1.0]),  # not small
+        (1.0, 4.2, [1.0]),  # the image shows no more
+    ],
+)
+def test_small_tumours_on_fine_images_are_looked_at_closely(edge: float, radius: float, looks: list[float]) -> None:
+    grid = Grid.from_spacing((int(40 / edge),) * 3, (edge,) * 3)
+    tumour, shown = small_tumour(grid, radius), []
+    click = tuple((n - 1) // 2 for n in grid.size)
+    engine = engine_of(recorded(hot, shown), spec_of(1.0, patch=32))
+    after, _ = refined(engine, images_with(grid, tumour), blank(grid), Click(click))
+    assert spacings(shown) == looks
+    exact = np.array_equal(after >= 128, tumour)
+    assert exact == (min(looks) == edge)
+
+
+def test_the_closer_look_begins_with_what_the_user_said() -> None:
+    """What a click shows is a tumour, small at first, even where the network sees none."""
+    grid, shown = Grid.from_spacing((80, 80, 80), (0.5, 0.5, 0.5)), []
+    engine = engine_of(recorded(nothing, shown), spec_of(1.0, patch=32))
+    after, _ = refined(engine, images_with(grid, blank(grid) > 0), blank(grid), Click((40, 40, 40)))
+    assert spacings(shown) == [1.0, 0.5]
+    assert shown[1][-3].max() == 1
+    assert np.array_equal(after >= 128, ruled(grid, (40, 40, 40)))
+
+
+@pytest.mark.parametrize("spacing", [1.0, 2.0, 3.0])
+def test_image_smaller_than_the_patch(spacing: float) -> None:
+    grid = Grid.from_spacing((5, 6, 7), (1, 1, 1), (4, 5, 6), rotation((0.3, 0.2, 0.1)))
+    engine = engine_of(everything, spec_of(spacing))
+    for ijk in corners_and_middle(grid):
+        after, refinement = refined(engine, images_on(grid), blank(grid), Click(ijk))
+        assert refinement.box == ((0, 7), (0, 6), (0, 5))
+        assert (after >= 128).all()

@@ -1,0 +1,231 @@
+"""The click engine: what its network is shown, failures, and real networks in sessions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from Testing.fakes import noise_volume, rotation, tiny_network, tiny_spec
+from Testing.unit.engines.click_cases import (
+    CPU,
+    GRIDS,
+    ROLES,
+    Answering,
+    blank,
+    block,
+    distance,
+    engine_of,
+    everything,
+    hot,
+    images_on,
+    images_with,
+    nothing,
+    recorded,
+    refined,
+    spacings,
+    spec_of,
+    the_same,
+)
+from TumorSegLib.engines.clicks import engine as engine_module
+from TumorSegLib.engines.clicks.engine import ClickEngine
+from TumorSegLib.engines.inputs import prepare
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError, RoleError
+from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Volume
+from TumorSegLib.prompts.types import Click, Prompts
+from TumorSegLib.session.session import Session
+
+# --- what the network is shown ---------------------------------------------------------------------------------------
+
+
+def test_order_of_the_channels() -> None:
+    """Images in the model's order, whatever that of the caller, the previous probability, nearness in mm."""
+    grid = Grid.from_spacing((16, 16, 16), (2, 2, 2), (5, 6, 7), rotation((0.4, 0.1, 0.2)))
+    images, shown, spec = images_on(grid), [], spec_of()
+    start = np.random.default_rng(0).integers(0, 256, grid.shape).astype(np.uint8)
+    prompts = Click((3, 4, 5)), Click((12, 9, 2), False), Click((6, 11, 13))
+    in_other_order = {"pet": images["pet"], "ct": images["ct"]}
+    for given in (images, in_other_order):
+        refined(engine_of(recorded(the_same, shown), spec), given, start, *prompts)
+        ct, pet, previous, positive, negative = shown.pop()
+        assert np.array_equal(np.stack([ct, pet]), prepare(images, spec).array)
+        assert previous == pytest.approx(start / 255, abs=1e-6)
+        assert positive == pytest.approx(np.exp(-distance(grid, [(3, 4, 5), (6, 11, 13)]) / 10), abs=1e-5)
+        assert negative == pytest.approx(np.exp(-distance(grid, [(12, 9, 2)]) / 10), abs=1e-5)
+
+
+def test_nearness_is_in_millimetres_at_every_spacing() -> None:
+    """Along thick slices and within them the map falls at one pace, and in the coarse look, too."""
+    grid, shown = Grid.from_spacing((20, 64, 64), (1, 1, 4)), []
+    engine = engine_of(recorded(everything, shown), spec_of(1.0))
+    refined(engine, images_with(grid, blank(grid) > 0), blank(grid), Click((32, 32, 10)))
+    assert spacings(shown)[:2] == [1.0, 2.0]
+    for channels, step in zip(shown, (1.0, 2.0)):
+        k, j, i = np.unravel_index(channels[-2].argmax(), channels[-2].shape)
+        far = channels[-2][:, j, i], channels[-2][k, :, i], channels[-2][k, j, :]
+        for line in far:
+            assert -10 * np.log(line[1] / line[0]) == pytest.approx(-step, abs=0.12)
+        assert not channels[-1].any()
+
+
+def test_a_missing_role_is_shown_as_zero_and_named() -> None:
+    grid, shown = GRIDS["oblique"], []
+    images = {"pet": noise_volume(grid, "pet")}
+    _, refinement = refined(engine_of(recorded(nothing, shown)), images, blank(grid), Click((9, 9, 9)))
+    assert not shown[0][0].any()
+    assert shown[0][1].any()
+    assert refinement.info["roles"] == ["pet"]
+
+
+def test_pet_on_a_grid_of_its_own() -> None:
+    grid = Grid.from_spacing((32, 32, 32), (1, 1, 1))
+    turned = rotation((0, 0, 0.5))
+    other = Grid.from_spacing((26, 26, 26), (2, 2, 2), np.array([16, 16, 16]) - turned @ [25, 25, 25], turned)
+    middle = grid.to_ijk(other.to_ras((13, 13, 13)))
+    near = np.linalg.norm(np.stack(np.meshgrid(*[np.arange(26)] * 3, indexing="ij"), -1) - 13, axis=-1) * 2
+    images = {"ct": noise_volume(grid), "pet": Volume(other, np.where(near < 6.5, 10, 0.5), "pet")}
+    after, _ = refined(engine_of(hot), images, blank(grid), Click(tuple(int(n) for n in np.rint(middle))))
+    far = distance(grid, [middle])
+    assert (after[far < 4.5] >= 128).all()
+    assert (after[far > 8.5] < 128).all()
+
+
+def test_roles_are_checked_before_any_click() -> None:
+    engine = ClickEngine(tiny_spec(kind="clicks"), Answering(nothing), Runtime(CPU, torch.float32))
+    with pytest.raises(RoleError, match="model 'tiny' does not take pet"):
+        engine.prepare(images_on(GRIDS["oblique"]))
+
+
+# --- what may go wrong -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("when", [1, 2, 3])
+def test_cancelled_before_any_run_of_the_network(when: int) -> None:
+    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+    rod, shown, asked = block(grid, (4, 36), (18, 22), (18, 22)), [], []
+    start = blank(grid)
+
+    def cancel() -> bool:
+        asked.append(True)
+        return len(asked) == when
+
+    engine, click = engine_of(recorded(hot, shown), spec_of(1.0)), Click((20, 20, 20))
+    session = Session(images_with(grid, rod), clicks=engine)
+    with pytest.raises(Cancelled, match="the mask is as it was"):
+        session.add_click(click, cancel=cancel)
+    assert len(shown) == when - 1
+    assert np.array_equal(session.mask.array, start)
+    assert (len(session.prompts), session.can_undo) == (0, False)
+    session.add_click(click, cancel=lambda: asked.append(True) is not None)
+    assert len(asked) == when + 3
+    assert session.mask.array.any()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: out of memory"), MemoryError()])
+def test_lack_of_memory_on_the_cpu_is_said_in_words(error: Exception) -> None:
+    def exhausted(_: torch.Tensor) -> torch.Tensor:
+        raise error
+
+    grid = GRIDS["oblique"]
+    with pytest.raises(ResourceError, match="not enough memory to run 'tiny'"):
+        refined(engine_of(exhausted), images_on(grid), blank(grid), Click((9, 9, 9)))
+
+
+def test_other_failures_are_not_taken_for_a_lack_of_memory() -> None:
+    def broken(_: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError("sizes do not match")
+
+    with pytest.raises(RuntimeError, match=r"^sizes do not match$"):
+        refined(engine_of(broken), images_on(GRIDS["oblique"]), blank(GRIDS["oblique"]), Click((9, 9, 9)))
+
+
+def test_a_correction_needs_a_prompt() -> None:
+    grid = GRIDS["oblique"]
+    with pytest.raises(ArgumentError, match="at least one prompt"):
+        refined(engine_of(nothing), images_on(grid), blank(grid))
+
+
+def test_a_probability_that_is_not_of_the_first_image_is_refused() -> None:
+    engine, prompts = engine_of(nothing), Prompts((Click((9, 9, 9)),))
+    prepared = engine.prepare(images_on(GRIDS["as the model"]))
+    with pytest.raises(GeometryError, match=r"shape \(20, 22, 23\), the first image \(20, 22, 24\)"):
+        engine.refine(prepared, np.zeros((20, 22, 23), np.uint8), prompts)
+    with pytest.raises(ArgumentError, match="float32; uint8 is needed"):
+        engine.refine(prepared, np.zeros((20, 22, 24), np.float32), prompts)
+
+
+def test_the_network_returns_to_its_device_with_the_next_case() -> None:
+    """As after a case that did not fit on the GPU; the precision stands for the device here."""
+    engine = ClickEngine(spec_of(), tiny_network(spec_of()), Runtime(CPU, torch.bfloat16))
+    engine._place(Runtime(CPU, torch.float32))
+    assert engine.info["precision"] == "float32"
+    engine.prepare(images_on(GRIDS["oblique"]))
+    assert engine.info["precision"] == "bfloat16"
+
+
+def test_the_network_stays_where_it_is_while_its_device_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ClickEngine(spec_of(), tiny_network(spec_of()), Runtime(CPU, torch.bfloat16))
+    engine._place(Runtime(CPU, torch.float32))
+
+    def full(*_: Any) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(engine_module, "placed", full)
+    prepared = engine.prepare(images_on(GRIDS["oblique"]))
+    assert engine.info["precision"] == "float32"
+    engine.refine(prepared, blank(GRIDS["oblique"]), Prompts((Click((9, 9, 9)),)))
+
+
+# --- real networks and sessions --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("labels", [{"tumour": 1}, {"core": 1, "oedema": 2}])
+def test_a_real_network_in_a_session(dtype: torch.dtype, labels: dict[str, int]) -> None:
+    """Random weights: clicks hold, every edit can be undone, and the box prompt between them is no obstacle."""
+    grid = GRIDS["oblique"]
+    spec = tiny_spec(roles=ROLES, kind="clicks", spacing_mm=(2.0, 2.0, 2.0), labels=labels, weights_sha256="ab" * 32)
+    engine = ClickEngine(spec, tiny_network(spec), Runtime(CPU, dtype))
+    session = Session(images_on(grid), clicks=engine)
+    masks = [session.mask.array]
+    for click in (Click((8, 8, 8)), Click((12, 9, 10), False), Click((3, 18, 15))):
+        edit = session.add_click(click)
+        masks.append(session.mask.array)
+        for prompt in session.prompts.items:
+            assert isinstance(prompt, Click)
+            assert session.mask.array[prompt.ijk[::-1]] == prompt.positive
+        assert set(edit.info["seconds"]) == {"encode", "network", "paste"}
+        assert edit.info["precision"] == str(dtype).removeprefix("torch.")
+        assert (edit.info["model"], edit.info["version"], edit.info["device"]) == ("tiny", "1.2.3", "cpu")
+        assert (edit.info["weights_sha256"], edit.info["roles"]) == ("ab" * 32, ["ct", "pet"])
+    for mask in reversed(masks[:-1]):
+        session.undo()
+        assert np.array_equal(session.mask.array, mask)
+
+
+def test_the_same_clicks_give_the_same_mask() -> None:
+    grid = GRIDS["thick slices"]
+    spec = spec_of()
+    answers = []
+    for _ in range(2):
+        engine = ClickEngine(spec, tiny_network(spec), Runtime(CPU, torch.float32))
+        answers.append(refined(engine, images_on(grid), blank(grid), Click((9, 9, 3)), Click((20, 20, 8), False))[0])
+    assert np.array_equal(*answers)
+
+
+def test_one_engine_serves_many_cases() -> None:
+    engine = engine_of(hot, spec_of(1.0))
+    grid = Grid.from_spacing((24, 24, 24), (1, 1, 1))
+    tumours = [block(grid, (4, 12), (4, 12), (4, 12)), block(grid, (12, 20), (6, 14), (8, 16))]
+    prepared = [engine.prepare(images_with(grid, tumour)) for tumour in tumours]
+    for ready, tumour in zip(prepared, tumours):
+        k, j, i = (int(n) for n in np.argwhere(tumour).mean(axis=0))
+        answer = engine.refine(ready, blank(grid), Prompts((Click((i, j, k)),)))
+        after = blank(grid)
+        after[slices(answer.box)] = answer.probability
+        assert np.array_equal(after >= 128, tumour)

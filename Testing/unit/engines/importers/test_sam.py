@@ -1,0 +1,210 @@
+"""Checkpoints of SAM made into model folders, and the commands that do so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from Testing.fakes import noise_volume
+from Testing.web import serving
+from TumorSegLib.cli.entry import main
+from TumorSegLib.engines.box.engine import BoxEngine
+from TumorSegLib.engines.importers.sam import download_model, import_checkpoint
+from TumorSegLib.engines.load import load_engine
+from TumorSegLib.engines.networks.sam import build_sam
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, WriteError
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.models import catalogue
+from TumorSegLib.models.registry import CARD_FILE, list_models, read_model_folder, sha256_of
+from TumorSegLib.prompts.types import BoxPrompt
+
+TINY = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
+
+
+@pytest.fixture(autouse=True)
+def _models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Of a tiny SAM with random weights, as Meta's program saves them."""
+    torch.manual_seed(0)
+    path = tmp_path / "tiny.pth"
+    torch.save(build_sam("SamViT", TINY, "tiny").state_dict(), path)
+    return path
+
+
+def test_a_checkpoint_becomes_a_model_with_its_weights(checkpoint: Path) -> None:
+    model = import_checkpoint(checkpoint, "tiny-sam", "imagenet")
+    model.verify()
+    assert read_model_folder(model.path).spec == model.spec
+    assert (model.spec.name, model.spec.kind, model.spec.network) == ("tiny-sam", "box", "SamViT")
+    assert (model.spec.made_for, model.spec.plausible_volume_ml) == ("", None)  # nobody says
+    assert model.spec.arguments == {**TINY, "pixels": "imagenet"}
+    assert model.spec.patch == (1, 64, 64)
+    saved, given = load_file(model.weights), torch.load(checkpoint, weights_only=True)
+    assert saved.keys() == given.keys()
+    assert all(torch.equal(saved[name], value) for name, value in given.items())
+    card = (model.path / CARD_FILE).read_text(encoding="utf-8")
+    assert sha256_of(checkpoint) in card
+    assert "Research software" in card
+    assert "its licence is unknown" in card
+
+
+def test_what_the_weights_do_not_tell_must_be_said(checkpoint: Path) -> None:
+    with pytest.raises(ArgumentError, match="'tiny': say whether it takes pixels from 0 to 1"):
+        import_checkpoint(checkpoint, "tiny")
+    with pytest.raises(ArgumentError, match="pixels 'raw' is not one of unit, imagenet"):
+        import_checkpoint(checkpoint, "tiny", "raw")
+    assert not any(model.spec.kind == "box" for model in list_models())
+
+
+@pytest.mark.parametrize("name", ["", "../tiny", "a b", ".hidden", "sub/tiny"])
+def test_names_that_are_no_folder(checkpoint: Path, name: str) -> None:
+    with pytest.raises(ArgumentError, match="is no name for a model"):
+        import_checkpoint(checkpoint, name, "unit")
+
+
+@pytest.mark.parametrize("taken", ["tiny", "sts-auto"])
+def test_a_name_that_is_taken_keeps_its_model(checkpoint: Path, taken: str) -> None:
+    import_checkpoint(checkpoint, "tiny", "unit")
+    with pytest.raises(ArgumentError, match=f"there is a model '{taken}' already"):
+        import_checkpoint(checkpoint, taken, "imagenet")
+    assert [m.spec.arguments["pixels"] for m in list_models() if m.spec.kind == "box"] == ["unit"]
+
+
+def test_the_name_of_a_published_model_is_for_its_own_checkpoint(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ModelError, match="is not the published medsam-vit-b"):
+        import_checkpoint(checkpoint, "medsam-vit-b")
+    entry = replace(catalogue.CATALOGUE["medsam-vit-b"], sha256=sha256_of(checkpoint))
+    monkeypatch.setattr("TumorSegLib.engines.importers.sam.CATALOGUE", {"medsam-vit-b": entry})
+    with pytest.raises(ArgumentError, match="'medsam-vit-b' was trained with pixels 'unit'; 'imagenet' would"):
+        import_checkpoint(checkpoint, "medsam-vit-b", "imagenet")
+    model = import_checkpoint(checkpoint, "medsam-vit-b")
+    assert (model.spec.licence, model.spec.arguments["pixels"]) == ("Apache-2.0", "unit")
+    assert "Nature Communications" in (model.path / CARD_FILE).read_text(encoding="utf-8")
+
+
+def test_a_folder_of_models_that_cannot_be_made(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "file" / "models"))
+    with pytest.raises(WriteError, match="file"):
+        import_checkpoint(checkpoint, "tiny", "unit")
+
+
+def test_files_that_are_no_checkpoint_leave_nothing(tmp_path: Path) -> None:
+    (tmp_path / "text.pth").write_text("no tensors")
+    with pytest.raises(ModelError, match=r"text\.pth"):
+        import_checkpoint(tmp_path / "text.pth", "tiny", "unit")
+    with pytest.raises(ModelError, match="no such file"):
+        import_checkpoint(tmp_path / "none.pth", "tiny", "unit")
+    assert not (tmp_path / "models").exists()
+
+
+def test_command_adds_and_lists(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "add", "tiny", "--weights", str(checkpoint)]) == 2
+    assert "say whether it takes pixels" in capsys.readouterr().err
+    assert main(["models", "add", "tiny", "--weights", str(checkpoint), "--pixels", "unit"]) == 0
+    assert "tiny: SamViT, ready in" in capsys.readouterr().out
+    assert main(["models", "verify", "tiny"]) == 0
+    assert main(["models", "list"]) == 0
+    assert "tiny             box" in capsys.readouterr().out
+
+
+def published(checkpoint: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> catalogue.Entry:
+    """Makes the tiny checkpoint the only published model."""
+    entry = replace(
+        catalogue.CATALOGUE["sam-vit-b"],
+        file=checkpoint.name,
+        sha256=sha256_of(checkpoint),
+        size_bytes=checkpoint.stat().st_size,
+        source=url,
+    )
+    for module in ("models.catalogue", "engines.importers.sam", "cli.models"):
+        monkeypatch.setattr(f"TumorSegLib.{module}.CATALOGUE", {"sam-vit-b": entry})
+    return entry
+
+
+def test_a_model_is_downloaded_with_progress(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    told: list[tuple[int, int]] = []
+    with serving(checkpoint.read_bytes()) as site:
+        entry = published(checkpoint, site.url, monkeypatch)
+        model = download_model("sam-vit-b", lambda done, total: told.append((done, total)))
+        with pytest.raises(ArgumentError, match="there is a model 'sam-vit-b' already"):
+            download_model("sam-vit-b")
+    model.verify()
+    assert told[-1] == (entry.size_bytes, entry.size_bytes)
+    assert [path.name for path in model.path.parent.rglob("*.pth")] == []
+    assert site.asked == [None]  # what stands in the way is found out before the download
+
+
+def test_a_download_that_is_cancelled_makes_no_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    told: list[int] = []
+    with serving(checkpoint.read_bytes()) as site:
+        site.stall_after = 1000
+        published(checkpoint, site.url, monkeypatch)
+        with pytest.raises(Cancelled, match="the 1000 bytes that arrived are kept"):
+            download_model("sam-vit-b", lambda done, total: told.append(done), lambda: 1000 in told)
+    assert [path.name for path in (checkpoint.parent / "models").iterdir()] == [".downloads"]
+
+
+def test_command_downloads_once(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """The checkpoint lies where an interrupted download would have finished, so nothing is fetched."""
+    entry = published(checkpoint, "http://127.0.0.1:9/tiny.pth", monkeypatch)
+    kept = checkpoint.parent / "models" / ".downloads" / checkpoint.name
+    kept.parent.mkdir(parents=True)
+    checkpoint.rename(kept)
+    assert main(["models", "download", "sam-vit-b"]) == 0
+    told = capsys.readouterr().out
+    assert "licence: Apache-2.0" in told
+    assert entry.sha256 in told
+    assert "sam-vit-b: SamViT, ready in" in told
+    assert not kept.exists()
+    assert main(["models", "download", "sam-vit-b"]) == 0
+    assert "already there" in capsys.readouterr().out
+
+
+def test_command_names_what_can_be_downloaded(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "download", "sts-auto"]) == 2
+    assert "no model 'sts-auto' can be downloaded; there are lite-medsam, sam-vit-b" in capsys.readouterr().err
+    assert main(["models", "download", "medsam-vit-b"]) == 2
+    assert "models add medsam-vit-b --weights" in capsys.readouterr().err
+
+
+def test_an_imported_model_segments_as_its_checkpoint_does(checkpoint: Path) -> None:
+    model = import_checkpoint(checkpoint, "tiny", "imagenet")
+    engine = load_engine("tiny", "cpu", "float32", kind="box")
+    assert isinstance(engine, BoxEngine)
+    original = build_sam("SamViT", TINY, "tiny")
+    original.load_state_dict(torch.load(checkpoint, weights_only=True))
+    volume = noise_volume(Grid.from_spacing((12, 20, 24), (1, 1.5, 2)))
+    answers = []
+    for each in (engine, BoxEngine(model.spec, original, Runtime(torch.device("cpu"), torch.float32))):
+        prepared = each.prepare({"ct": volume})
+        answers.append(each.segment(prepared, BoxPrompt(((4, 20), (3, 17), (2, 10)))))
+    assert answers[0].info["model"] == "tiny"
+    assert answers[0].info["weights_sha256"] == model.spec.weights_sha256
+    assert np.ptp(answers[0].probability) > 10
+    assert np.array_equal(answers[0].probability, answers[1].probability)
+
+
+@pytest.mark.parametrize("kind", ["auto", "clicks"])
+def test_an_imported_model_is_for_boxes_alone(checkpoint: Path, kind: str) -> None:
+    import_checkpoint(checkpoint, "tiny", "unit")
+    with pytest.raises(ModelError, match=f"'tiny' is of kind 'box', one of kind '{kind}' is needed"):
+        load_engine("tiny", kind=kind)

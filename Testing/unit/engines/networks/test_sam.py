@@ -1,0 +1,307 @@
+"""SAM's networks: import without torchvision, prompts of many slices in one pass, precision, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import os
+import pickle
+import sys
+from types import ModuleType
+
+import pytest
+import torch
+
+from TumorSegLib.engines.load import load_network
+from TumorSegLib.engines.networks import sam as sam_module
+from TumorSegLib.engines.networks.sam import (
+    IMAGENET_PIXELS,
+    UNIT_PIXELS,
+    architecture_of,
+    build_sam,
+    import_segment_anything,
+    read_checkpoint,
+)
+from TumorSegLib.errors import ArgumentError, ModelError
+from TumorSegLib.models.registry import list_models
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("segment_anything") is None, reason="segment-anything is not installed"
+)
+TINY = {"image_size": 64, "depth": 2, "width": 16, "heads": 2, "global_attention": [1], "channels": 16}
+BASE = {"image_size": 1024, "depth": 12, "width": 768, "heads": 12, "global_attention": [2, 5, 8, 11], "channels": 256}
+LARGE = BASE | {"depth": 24, "width": 1024, "heads": 16, "global_attention": [5, 11, 17, 23]}
+HUGE = BASE | {"depth": 32, "width": 1280, "heads": 16, "global_attention": [7, 15, 23, 31]}
+
+
+def tiny():
+    torch.manual_seed(3)
+    return build_sam("SamViT", TINY, "tiny").eval()
+
+
+@pytest.fixture(scope="module")
+def network():
+    return tiny()
+
+
+@pytest.fixture(scope="module")
+def embeddings(network):
+    with torch.inference_mode():
+        return network.encode(torch.randn(3, 3, 64, 64, generator=torch.Generator().manual_seed(1)))
+
+
+BOXES = torch.tensor([[4.0, 8, 40, 50], [10, 10, 20, 30], [0, 0, 63, 63]])
+POINTS = (
+    torch.tensor([[[5.0, 6], [30, 40]]] * 3) + torch.arange(3.0)[:, None, None],
+    torch.tensor([[1, 0], [1, 1], [0, -1]]),
+)
+MASKS = torch.linspace(-3, 3, 3 * 16 * 16).view(3, 1, 16, 16)
+PROMPTS = {
+    "boxes": {"boxes": BOXES},
+    "points": {"points": POINTS},
+    "masks": {"masks": MASKS},
+    "all": {"boxes": BOXES, "points": POINTS, "masks": MASKS, "multimask": True},
+}
+
+
+def of_slice(prompts, n):
+    def part(value):
+        if isinstance(value, bool):
+            return value
+        return tuple(v[n : n + 1] for v in value) if isinstance(value, tuple) else value[n : n + 1]
+
+    return {name: part(value) for name, value in prompts.items()}
+
+
+def test_few_weights_and_the_sizes_of_the_arguments(network, embeddings):
+    assert sum(parameter.numel() for parameter in network.parameters()) < 40_000
+    assert (network.image_size, network.embedding_size) == (64, 4)
+    assert embeddings.shape == (3, 16, 4, 4)
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+@torch.inference_mode()
+def test_many_slices_in_one_pass_equal_metas_own_loop(network, embeddings, kind):
+    prompts = PROMPTS[kind]
+    logits, overlap = network.decode(embeddings, **prompts)
+    count = 3 if prompts.get("multimask") else 1
+    assert logits.shape == (3, count, 16, 16)
+    assert overlap.shape == (3, count)
+    for n in range(3):
+        own = of_slice(prompts, n)
+        multimask = own.pop("multimask", False)
+        sparse, dense = network.prompt_encoder(**{"points": None, "boxes": None, "masks": None} | own)
+        expected = network.mask_decoder(
+            embeddings[n : n + 1], network.prompt_encoder.get_dense_pe(), sparse, dense, multimask
+        )
+        torch.testing.assert_close(logits[n], expected[0][0], rtol=0, atol=1e-5)
+        torch.testing.assert_close(overlap[n], expected[1][0], rtol=0, atol=1e-5)
+    assert (logits[0] - logits[1]).abs().max() > 1e-3
+
+
+@torch.inference_mode()
+def test_every_prompt_matters(network, embeddings):
+    whole = network.decode(embeddings, **PROMPTS["all"])[0]
+    for name in ("boxes", "points", "masks"):
+        less = {key: value for key, value in PROMPTS["all"].items() if key != name}
+        assert (network.decode(embeddings, **less)[0] - whole).abs().max() > 1e-4, name
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ({}, "no prompt"),
+        ({"boxes": BOXES[:1]}, r"boxes of 3 slices have shape \[\(1, 4\)\], not \[\(3, 4\)\]"),
+        ({"points": (POINTS[0], POINTS[1][:, :1])}, "points of 3 slices"),
+        ({"points": (POINTS[0][:2], POINTS[1][:2])}, "points of 3 slices"),
+        ({"masks": MASKS[:, :, :8]}, r"not \[\(3, 1, 16, 16\)\]"),
+    ],
+)
+def test_prompts_that_do_not_fit_are_refused(network, embeddings, prompts, message):
+    with pytest.raises(ArgumentError, match=message):
+        network.decode(embeddings, **prompts)
+
+
+def test_images_and_embeddings_of_another_size_are_refused(network, embeddings):
+    with pytest.raises(ArgumentError, match=r"\(1, 3, 32, 64\); \[n, 3, 64, 64\]"):
+        network.encode(torch.zeros(1, 3, 32, 64))
+    with pytest.raises(ArgumentError, match=r"not \[n, 16, 4, 4\]"):
+        network.decode(embeddings[:, :8], boxes=BOXES)
+
+
+@torch.inference_mode()
+def test_bfloat16_keeps_the_prompt_encoder_exact(network, embeddings):
+    low = copy.deepcopy(network).to(torch.bfloat16)
+    for name, tensor in low.prompt_encoder.state_dict().items():
+        assert torch.equal(tensor, network.prompt_encoder.state_dict()[name]), name
+    assert low.mask_decoder.iou_token.weight.dtype == torch.bfloat16
+    assert low.encode(torch.zeros(1, 3, 64, 64)).dtype == torch.bfloat16
+    exact, rounded = network.decode(embeddings, **PROMPTS["all"])[0], low.decode(embeddings, **PROMPTS["all"])[0]
+    assert rounded.dtype == torch.float32
+    assert (exact.sigmoid() - rounded.sigmoid()).abs().max() < 0.02
+
+
+@torch.inference_mode()
+def test_autocast_keeps_the_prompt_encoder_exact(network):
+    exact = network._prompts(BOXES, POINTS, None)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(torch.equal(a, b) for a, b in zip(exact, network._prompts(BOXES, POINTS, None)))
+
+
+def test_gradients_reach_encoder_and_decoder():
+    network = tiny()
+    network.decode(network.encode(torch.randn(2, 3, 64, 64)), boxes=BOXES[:2])[0].square().mean().backward()
+    for part in (network.image_encoder.patch_embed.proj.weight, network.mask_decoder.mask_tokens.weight):
+        assert part.grad is not None
+        assert part.grad.any()
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments", "message"),
+    [
+        ("Other", {}, "'Other' is not one of LiteMedSAM, SamViT"),
+        ("LiteMedSAM", {"depth": 2}, "LiteMedSAM cannot be built"),
+        ("SamViT", {}, "SamViT cannot be built"),
+        ("SamViT", TINY | {"window": 7}, "window"),
+        ("SamViT", TINY | {"image_size": 72}, "multiples of 16"),
+        ("SamViT", TINY | {"heads": 3}, "heads"),
+        ("SamViT", TINY | {"depth": 0}, "depth 0"),
+        ("SamViT", TINY | {"width": 16.0}, r"width 16\.0"),
+        ("SamViT", TINY | {"global_attention": [2]}, "blocks from 0 to 1"),
+    ],
+)
+def test_wrong_arguments_are_named(network, arguments, message):
+    with pytest.raises(ModelError, match=f"'mine'.*{message}"):
+        build_sam(network, arguments, "mine")
+
+
+@pytest.mark.parametrize("arguments", [TINY, BASE, LARGE, HUGE], ids=["tiny", "vit_b", "vit_l", "vit_h"])
+def test_architecture_is_told_by_shapes(arguments):
+    with torch.device("meta"):
+        state = build_sam("SamViT", arguments, "any").state_dict()
+    assert architecture_of(state) == ("SamViT", arguments)
+
+
+def test_lite_med_sam_is_told_by_shapes_and_runs():
+    with torch.device("meta"):
+        state = build_sam("LiteMedSAM", {}, "any").state_dict()
+    assert architecture_of(state) == ("LiteMedSAM", {})
+    assert sum(t.numel() for t in state.values()) == 9801439
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: state.pop("mask_decoder.iou_token.weight"), r"iou_token.weight missing \(expected \(1, 16\)\)"),
+        (lambda state: state.update(extra=torch.zeros(2)), r"extra \(2,\) \(expected none\)"),
+        (lambda state: state.pop("image_encoder.pos_embed"), "no image_encoder.pos_embed"),
+        (lambda state: state.update({"image_encoder.pos_embed": torch.zeros(3)}), r"shape \(3,\)"),
+        (lambda state: state.update({"image_encoder.pos_embed": torch.zeros(1, 0, 0, 16)}), "image_size 0"),
+        (lambda state: state.clear() or state.update(weight=torch.zeros(1)), "it holds weight"),
+    ],
+)
+def test_what_is_not_understood_is_named(network, change, message):
+    state = dict(network.state_dict())
+    change(state)
+    with pytest.raises(ModelError, match=message):
+        architecture_of(state)
+
+
+@pytest.mark.parametrize("wrap", [dict, lambda s: {"model": s, "epoch": 3}, lambda s: {"state_dict": s}])
+def test_checkpoints_are_read_in_every_wrapping(network, tmp_path, wrap):
+    state = {f"module.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save(wrap(state | {"module.pixel_mean": torch.zeros(3, 1, 1)}), tmp_path / "a.pth")
+    tensors = read_checkpoint(tmp_path / "a.pth")
+    other = build_sam(*architecture_of(tensors), "read")
+    other.load_state_dict(tensors, strict=True)
+    assert all(torch.equal(a, b) for a, b in zip(other.state_dict().values(), network.state_dict().values()))
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.mkdir, ("harm",)
+
+
+def test_bad_checkpoints_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"a": torch.zeros(1000)}, "good.pth")
+    contents = {
+        "cut.pth": (tmp_path / "good.pth").read_bytes()[:2000],
+        "empty.pth": b"",
+        "text.pth": b"not a checkpoint",
+        "code.pth": pickle.dumps({"model": Harmful()}),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(ModelError, match=f"{name}: is no checkpoint, is damaged"):
+            read_checkpoint(name)
+    assert not (tmp_path / "harm").exists()
+    for wrong in ({"epoch": 3}, {"model": {}}, [torch.zeros(1)]):
+        torch.save(wrong, "none.pth")
+        with pytest.raises(ModelError, match=r"none\.pth: holds no tensors"):
+            read_checkpoint("none.pth")
+    for missing in ("absent.pth", tmp_path):
+        with pytest.raises(ModelError, match="no such file"):
+            read_checkpoint(missing)
+
+
+@pytest.fixture
+def forgotten():
+    """As if nothing had been imported; afterwards as before."""
+    sam_module._modeling.cache_clear()
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "segment_anything"}
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "segment_anything"]:
+        del sys.modules[name]
+    sys.modules.update(before)
+    sam_module._modeling.cache_clear()
+
+
+def test_import_leaves_the_package_to_others(forgotten):
+    modeling = import_segment_anything()
+    assert modeling.MaskDecoder.__module__ == "segment_anything.modeling.mask_decoder"
+    assert import_segment_anything() is modeling
+    assert not [name for name in sys.modules if name.split(".")[0] == "segment_anything"]
+
+
+def test_package_that_is_already_imported_is_used(forgotten, monkeypatch):
+    package, modeling = ModuleType("segment_anything"), ModuleType("segment_anything.modeling")
+    monkeypatch.setitem(sys.modules, "segment_anything", package)
+    monkeypatch.setitem(sys.modules, "segment_anything.modeling", modeling)
+    assert import_segment_anything() is modeling
+    assert sys.modules["segment_anything"] is package
+
+
+def test_missing_package_is_named(forgotten, monkeypatch):
+    monkeypatch.setitem(sys.modules, "segment_anything", None)
+    with pytest.raises(ModelError, match="pip install segment-anything"):
+        import_segment_anything()
+
+
+def test_networks_build_where_torchvision_is_missing(forgotten, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(ImportError, match="torchvision"):
+        importlib.import_module("segment_anything")
+    assert build_sam("SamViT", TINY, "tiny").image_size == 64
+
+
+def test_pixels():
+    assert IMAGENET_PIXELS.mean == pytest.approx((0.485, 0.456, 0.406))
+    assert IMAGENET_PIXELS.std == pytest.approx((0.229, 0.224, 0.225))
+    assert (UNIT_PIXELS.mean, UNIT_PIXELS.std) == ((0, 0, 0), (1, 1, 1))
+
+
+@pytest.mark.slow
+@torch.inference_mode()
+def test_published_lite_med_sam_finds_a_disc():
+    if all(model.spec.name != "lite-medsam" for model in list_models()):
+        pytest.skip("needs the published model: tumorseg models download lite-medsam")
+    network = load_network("lite-medsam")
+    row, column = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
+    disc = (row - 120).square() + (column - 140).square() < 40**2
+    image = 0.3 + 0.4 * disc + 0.02 * torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
+    logits, overlap = network.decode(network.encode(image.expand(1, 3, -1, -1)), torch.tensor([[98.0, 78, 182, 162]]))
+    found = logits[0, 0] > 0
+    assert 2 * (found & disc).sum() / (found.sum() + disc.sum()) > 0.95
+    assert overlap.item() > 0.8

@@ -1,0 +1,232 @@
+"""Every network that a model may name: it builds, learns, has the promised output and survives its file."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from Testing.fakes import tiny_network, tiny_spec
+from TumorSegLib.engines.auto.engine import SMALLEST_TILE
+from TumorSegLib.engines.load import read_weights, write_weights
+from TumorSegLib.engines.networks.unets import BUILDERS, FIXED_SIZE, build_network, probabilities
+from TumorSegLib.errors import ModelError
+
+# The smallest of each kind: patch and arguments.
+NETWORKS = {
+    "AttentionUnet": ((16, 16, 16), {"channels": [4, 8], "strides": [2]}),
+    "BasicUNet": ((16, 16, 32), {"features": [4, 4, 4, 4, 4, 4]}),
+    "BasicUNetPlusPlus": ((16, 16, 32), {"features": [4, 4, 4, 4, 4, 4]}),
+    "DynUNet": ((8, 16, 16), {"filters": [4, 8, 8], "strides": [1, [1, 2, 2], 2]}),
+    "ResidualDynUNet": ((8, 16, 16), {"filters": [4, 8, 8]}),
+    "SegResNet": ((8, 8, 16), {"init_filters": 8, "blocks_down": [1, 1], "blocks_up": [1]}),
+    "SwinUNETR": ((32, 32, 64), {"feature_size": 12, "depths": [1, 1, 1, 1], "num_heads": [1, 1, 1, 1]}),
+    "UNETR": ((16, 16, 32), {"feature_size": 4, "hidden_size": 24, "mlp_dim": 32, "num_heads": 2}),
+    "VNet": ((16, 16, 32), {}),
+}
+
+
+def spec_of(name):
+    patch, arguments = NETWORKS[name]
+    labels = {"core": 1, "rim": 2}
+    return tiny_spec(name, ["ct", "pet"], patch=patch, network=name, arguments=arguments, labels=labels)
+
+
+def test_every_network_is_tested():
+    assert NETWORKS.keys() == BUILDERS.keys()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_forward_and_backward_reach_every_weight(name):
+    spec = spec_of(name)
+    network = tiny_network(spec).train()
+    logits = network(torch.randn(1, 2, *spec.patch))
+    assert isinstance(logits, torch.Tensor)
+    assert logits.shape == (1, 2, *spec.patch)
+    logits.square().mean().backward()
+    trained = [bool(p.grad.isfinite().all()) for p in network.parameters() if p.grad is not None]
+    assert all(trained)
+    # UNETR's blocks hold norms for a cross attention it does not use; UNet++ heads that only supervision uses.
+    assert len(trained) >= 0.85 * len(list(network.parameters()))
+    first = next(network.parameters())
+    assert first.grad is not None
+    assert first.grad.any()
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_weights_survive_their_file_to_the_bit(name, tmp_path):
+    spec = spec_of(name)
+    # VNet cannot be made small; half of its 180 MB will do.
+    dtype = torch.float16 if name == "VNet" else torch.float32
+    network, other = tiny_network(spec, seed=1), tiny_network(spec, seed=2)
+    write_weights(network.to(dtype), tmp_path / "weights.safetensors")
+    read_weights(other, tmp_path / "weights.safetensors", spec)
+    expected, found = network.state_dict(), other.state_dict()
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert torch.equal(found[key], value.to(found[key].dtype)), key
+    assert next(other.parameters()).dtype == torch.float32
+
+
+def test_weights_rounded_to_float16_are_read_as_float32(tmp_path):
+    spec = tiny_spec()
+    network, other = tiny_network(spec, seed=1), tiny_network(spec, seed=2)
+    rounded = {key: value.half() for key, value in network.state_dict().items()}
+    write_weights(network.half(), tmp_path / "weights.safetensors")
+    read_weights(other, tmp_path / "weights.safetensors", spec)
+    for key, value in other.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, rounded[key].float())
+
+
+@pytest.mark.parametrize("name", sorted(NETWORKS.keys() - FIXED_SIZE))
+def test_the_smallest_tile_is_taken_whatever_the_patch(name):
+    with torch.inference_mode():
+        assert tiny_network(spec_of(name))(torch.zeros(1, 2, *SMALLEST_TILE)).shape == (1, 2, *SMALLEST_TILE)
+
+
+def test_networks_of_fixed_size_refuse_other_windows():
+    for name in FIXED_SIZE:
+        with torch.inference_mode(), pytest.raises(RuntimeError):
+            tiny_network(spec_of(name))(torch.zeros(1, 2, 32, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("name", "patch", "reason"),
+    [
+        ("BasicUNet", (18, 18, 18), "single voxel"),
+        ("BasicUNetPlusPlus", (18, 18, 18), "single voxel"),
+        ("DynUNet", (18, 18, 18), "Sizes of tensors must match"),
+        ("ResidualDynUNet", (18, 18, 18), "Sizes of tensors must match"),
+        ("ResidualDynUNet", (4, 4, 4), "single voxel"),
+        ("SwinUNETR", (48, 64, 64), "divisible by"),
+        ("SwinUNETR", (32, 32, 32), "single voxel"),
+        ("UNETR", (18, 18, 18), "Sizes of tensors must match"),
+        ("VNet", (18, 18, 18), "Sizes of tensors must match"),
+    ],
+)
+def test_a_patch_the_network_cannot_take_is_refused(name, patch, reason):
+    spec = replace(spec_of(name), patch=patch)
+    with torch.inference_mode(), pytest.raises((RuntimeError, ValueError)):  # what would happen at run time
+        BUILDERS[name](2, 2, patch, spec.arguments).eval()(torch.zeros(1, 2, *patch))
+    with pytest.raises(ModelError) as caught:
+        build_network(spec)
+    words = f"model '{name}': {name} cannot take a patch of {patch} (k, j, i); multiples of 32, "
+    assert str(caught.value).startswith(words)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["AttentionUnet", "SegResNet"])
+def test_networks_that_take_any_patch(name):
+    spec = replace(spec_of(name), patch=(18, 18, 18))
+    with torch.inference_mode():
+        assert build_network(spec).eval()(torch.zeros(1, 2, 18, 18, 18)).shape == (1, 2, 18, 18, 18)
+
+
+def test_an_output_of_another_size_is_refused(monkeypatch):
+    monkeypatch.setitem(BUILDERS, "Strided", lambda channels, labels, *_: nn.Conv3d(channels, labels, 1, stride=2))
+    with pytest.raises(ModelError, match=r"Strided cannot take .*it gives \(1, 8, 8, 8\) instead of \(1, 16, 16, 16\)"):
+        build_network(tiny_spec(network="Strided", arguments={}))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_check_of_the_patch_leaves_weights_and_random_numbers_alone(name):
+    spec = spec_of(name)
+    states = []
+    for build in (build_network, lambda spec: BUILDERS[name](2, 2, spec.patch, spec.arguments)):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(7)
+            network = build(spec)
+            states.append((network.state_dict(), torch.rand(3)))
+            assert all(module.training for module in network.modules())
+    (checked, next_number), (plain, expected_number) = states
+    assert torch.equal(next_number, expected_number)
+    assert checked.keys() == plain.keys()
+    assert all(torch.equal(value, plain[key]) for key, value in checked.items())
+
+
+def test_building_a_whole_network_takes_little_longer_for_the_check():
+    spec = tiny_spec(roles=["ct", "pet", "mr_t1"], patch=(48, 64, 64), arguments={})
+    started = time.process_time()
+    build_network(spec)
+    assert time.process_time() - started < 0.3  # 0.06 s; a forward pass would add 0.45 s
+
+
+def test_building_is_reproducible_from_the_description_alone():
+    one, other = (tiny_network(spec_of("ResidualDynUNet"), seed=3).state_dict() for _ in range(2))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_filters_default_to_five_levels():
+    network = build_network(tiny_spec(patch=(32, 32, 32), arguments={}))
+    assert sum(p.numel() for p in network.parameters()) == pytest.approx(4.2e6, rel=0.05)
+
+
+def test_strides_keep_the_axis_they_leave_alone():
+    network = tiny_network(spec_of("DynUNet"))
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 2, 4, 4, 4)).shape == (1, 2, 4, 4, 4)  # leaves 2 x 1 x 1
+
+
+def test_an_unknown_network_is_refused_with_those_known():
+    with pytest.raises(ModelError, match=r"model 'tiny': network 'ResNet' is not one of AttentionUnet, .*VNet"):
+        build_network(tiny_spec(network="ResNet"))
+
+
+@pytest.mark.parametrize(
+    ("network", "arguments", "named"),
+    [
+        ("ResidualDynUNet", {"filter": [4, 8]}, "unknown arguments.*'filter'.*filters and strides"),
+        ("ResidualDynUNet", {"filters": [4, 8], "strides": [1]}, r"strides \[1\] are not one per filter"),
+        ("DynUNet", {"filters": []}, "ValueError: strides"),
+        ("DynUNet", {"filters": [4, -8]}, "RuntimeError: .*negative"),
+        ("DynUNet", {"filters": "many"}, "TypeError"),
+        ("BasicUNet", {"colour": "red"}, "TypeError.*colour"),
+        ("BasicUNet", {"features": [4, 4]}, "ValueError"),
+        ("BasicUNet", {"norm": "magic"}, "ValueError: .*MAGIC"),
+        ("AttentionUnet", {}, "TypeError.*channels"),
+        ("SegResNet", {"in_channels": 3}, "TypeError.*in_channels"),
+        ("SwinUNETR", {"feature_size": 13}, "ValueError.*12"),
+        ("UNETR", {"hidden_size": 25, "num_heads": 2}, "ValueError"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused_by_name(network, arguments, named):
+    with pytest.raises(ModelError, match=f"(?s)model 'tiny': {network} cannot be built from {{.*{named}"):
+        build_network(tiny_spec(network=network, arguments=arguments))
+
+
+def test_vnet_refuses_channels_that_do_not_divide_its_first_layer():
+    with pytest.raises(ModelError, match=r"VNet cannot be built from .*divisible by in_channels"):
+        build_network(tiny_spec("three", ["ct", "pet", "mr_t1"], network="VNet", arguments={}))
+
+
+def test_one_label_is_a_sigmoid():
+    logits = torch.linspace(-9, 9, 24).reshape(1, 2, 3, 4)
+    assert torch.equal(probabilities(logits), torch.sigmoid(logits))
+
+
+def test_several_labels_are_a_softmax_with_background_at_zero():
+    logits = torch.randn(3, 2, 3, 4, generator=torch.Generator().manual_seed(0)) * 4
+    result = probabilities(logits).numpy()
+    exponentials = np.exp(logits.numpy())
+    assert result == pytest.approx(exponentials / (1 + exponentials.sum(axis=0)), abs=1e-6)
+
+
+@pytest.mark.parametrize("labels", [1, 2])
+def test_probabilities_are_float32_whatever_the_precision(labels):
+    logits = torch.full((labels, 2, 2, 2), 20.0, dtype=torch.bfloat16)
+    result = probabilities(logits)
+    assert result.dtype == torch.float32
+    assert result[0] == pytest.approx(1 / labels, abs=1e-6)
+
+
+def test_networks_are_modules_without_a_final_activation():
+    for name in ("ResidualDynUNet", "SegResNet"):
+        network = tiny_network(spec_of(name))
+        assert isinstance(network, nn.Module)
+        with torch.inference_mode():
+            assert network(torch.randn(1, 2, 16, 16, 16)).min() < 0

@@ -1,0 +1,81 @@
+"""Choosing a device and a precision; what this machine lacks is simulated by saying so in torch's place."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from TumorSegLib.engines.runtime import Runtime, choose_runtime
+from TumorSegLib.errors import ArgumentError, ResourceError
+
+
+@pytest.fixture
+def hardware(monkeypatch):
+    """Makes torch report the hardware given."""
+
+    def pretend(cuda: int = 0, mps: bool = False, cuda_bfloat16: bool = True, cpu_bfloat16: bool = False) -> None:
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: cuda_bfloat16)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: cpu_bfloat16, raising=False)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+        monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+
+    return pretend
+
+
+@pytest.mark.parametrize(
+    ("present", "device", "dtype"),
+    [
+        ({}, "cpu", torch.float32),
+        ({"cpu_bfloat16": True}, "cpu", torch.bfloat16),
+        ({"mps": True, "cpu_bfloat16": True}, "mps", torch.float32),
+        ({"cuda": 2, "mps": True}, "cuda", torch.bfloat16),
+        ({"cuda": 1, "cuda_bfloat16": False}, "cuda", torch.float16),
+    ],
+)
+def test_auto_takes_the_fastest_there_is(hardware, present, device, dtype):
+    hardware(**present)
+    assert choose_runtime() == Runtime(torch.device(device), dtype)
+
+
+@pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
+def test_an_explicit_precision_is_obeyed(name):
+    runtime = choose_runtime("cpu", name)
+    assert runtime == Runtime(torch.device("cpu"), getattr(torch, name))
+    assert (runtime.name, runtime.precision) == ("cpu", name)
+
+
+def test_a_torch_that_cannot_say_whether_bfloat16_is_native_computes_in_float32(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "_is_avx512_bf16_supported", raising=False)
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    assert choose_runtime("cpu").dtype == torch.float32
+
+
+def test_a_numbered_device_must_be_there(hardware):
+    hardware(cuda=2)
+    assert choose_runtime("cuda:1").device == torch.device("cuda", 1)
+    with pytest.raises(ResourceError, match=r"'cuda:2' is not available here \(2 of cuda\); use cpu or auto"):
+        choose_runtime("cuda:2")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps"])
+def test_a_device_that_is_not_there_is_refused_by_name(hardware, device):
+    hardware()
+    with pytest.raises(ResourceError, match=f"device '{device}' is not available here"):
+        choose_runtime(device)
+
+
+@pytest.mark.parametrize(
+    "device", ["", "gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cpu:1", "auto:0", "xpu", "cuda:0 "]
+)
+def test_an_unknown_device_is_refused_with_those_known(device):
+    with pytest.raises(ArgumentError, match=f"device '{device}' is not one of auto, cpu, cuda, cuda:N, mps"):
+        choose_runtime(device)
+
+
+@pytest.mark.parametrize("precision", ["", "fp16", "float64", "half"])
+def test_an_unknown_precision_is_refused_with_those_known(precision):
+    with pytest.raises(ArgumentError, match=f"precision '{precision}' is not one of auto, float32, bfloat16, float16"):
+        choose_runtime("cpu", precision)

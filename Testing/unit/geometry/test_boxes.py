@@ -1,0 +1,90 @@
+"""Boxes of voxels against plain loops and argwhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from TumorSegLib.geometry.boxes import NOTHING, bounding_box, corner, fenced, joined, moved, slices, whole
+from TumorSegLib.geometry.grid import Box
+
+fast = settings(max_examples=100, deadline=None)
+ranges = st.tuples(st.integers(-9, 9), st.integers(1, 9)).map(lambda pair: (pair[0], pair[0] + pair[1]))
+boxes = st.tuples(ranges, ranges, ranges)
+shapes = hnp.array_shapes(min_dims=3, max_dims=3, min_side=0, max_side=6)
+
+
+@fast
+@given(hnp.arrays(np.uint8, shapes, elements=st.sampled_from([0, 0, 0, 0, 1, 255])))
+def test_bounding_box_is_the_range_of_what_is_not_0(array: np.ndarray) -> None:
+    hits = np.argwhere(array)
+    expected = tuple((int(n.min()), int(n.max()) + 1) for n in hits.T[::-1]) if len(hits) else None
+    assert bounding_box(array) == expected
+    assert bounding_box(array > 0) == expected
+
+
+def test_bounding_box_of_one_voxel_is_in_the_order_i_j_k() -> None:
+    array = np.zeros((4, 5, 6), dtype=np.uint8)
+    array[1, 2, 3] = 7
+    assert bounding_box(array) == ((3, 4), (2, 3), (1, 2))
+
+
+def test_slices_index_k_j_i() -> None:
+    array = np.arange(4 * 5 * 6).reshape(4, 5, 6)
+    part = array[slices(((3, 5), (2, 3), (1, 4)))]
+    assert part.shape == (3, 1, 2)
+    assert part[0, 0].tolist() == [array[1, 2, 3], array[1, 2, 4]]
+
+
+def test_whole_is_the_array_and_nothing_is_none_of_it() -> None:
+    array = np.arange(4 * 5 * 6).reshape(4, 5, 6)
+    assert whole((4, 5, 6)) == ((0, 6), (0, 5), (0, 4))
+    np.testing.assert_array_equal(array[slices(whole((4, 5, 6)))], array)
+    assert array[slices(NOTHING)].size == 0
+
+
+@fast
+@given(st.lists(boxes, min_size=1, max_size=5))
+def test_joined_holds_all_boxes_and_no_more(several: list) -> None:
+    offset, array = 9, np.zeros((27, 27, 27), dtype=bool)
+    for box in several:
+        array[slices(moved(box, (offset,) * 3))] = True
+    assert moved(joined(several), (offset,) * 3) == bounding_box(array)
+
+
+@fast
+@given(boxes, st.tuples(*[st.integers(-9, 9)] * 3))
+def test_moving_adds_to_both_ends_and_back_again(box: tuple, by: tuple) -> None:
+    there = moved(box, by)
+    assert corner(there) == tuple(n + low for n, (low, _) in zip(by, box))
+    assert [high - low for low, high in there] == [high - low for low, high in box]
+    assert moved(there, [-n for n in by]) == box
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_bounding_box_reaches_both_ends_of_every_axis(axis: int) -> None:
+    array = np.zeros((3, 4, 5), dtype=bool)
+    ends = [1, 1, 1]
+    for end in (0, array.shape[axis] - 1):
+        ends[axis] = end
+        array[tuple(ends)] = True
+    box = bounding_box(array)
+    assert box is not None
+    assert box[2 - axis] == (0, array.shape[axis])
+
+
+def test_a_fence_lets_nothing_grow_outside_it() -> None:
+    rng = np.random.default_rng(3)
+    before, after = (rng.integers(0, 256, (4, 5, 6), dtype=np.uint8) for _ in range(2))
+    box: Box = ((10, 16), (20, 25), (30, 34))
+    fence: Box = ((8, 13), (22, 40), (31, 33))
+    kept = fenced(before, after, box, fence)
+    inside = np.zeros((4, 5, 6), dtype=bool)
+    inside[1:3, 2:, :3] = True
+    assert np.array_equal(kept[inside], after[inside])
+    assert np.array_equal(kept[~inside], np.minimum(before, after)[~inside])
+    far: Box = ((0, 5), (0, 5), (0, 5))
+    assert np.array_equal(fenced(before, after, box, far), np.minimum(before, after))

@@ -1,0 +1,293 @@
+"""Reading and writing: every kind of bad file, too little memory, and writing that fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from Testing.unit.dicom_series import write_series
+from Testing.unit.volume_cases import GRID, REPOSITORY, mask, volume
+from TumorSegLib.errors import (
+    ArgumentError,
+    GeometryError,
+    ReadError,
+    SuvError,
+    WriteError,
+)
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Volume
+from TumorSegLib.io.images import read_mask, read_volume, write_mask, write_volume
+
+# ---- bad files
+
+
+def save(path: Path, array: Any, vector: bool = False) -> Path:
+    sitk.WriteImage(sitk.GetImageFromArray(array, isVector=vector), str(path), False)
+    return path
+
+
+def edited(path: Path, old: bytes, new: bytes) -> Path:
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize("read", [read_volume, read_mask])
+def test_missing_files(tmp_path: Path, read: Any) -> None:
+    with pytest.raises(ReadError, match=r"nothing\.nii\.gz: no such file"):
+        read(tmp_path / "nothing.nii.gz")
+
+
+@pytest.mark.parametrize("read", [read_volume, read_mask])
+def test_unknown_formats_are_told_the_known_ones(tmp_path: Path, read: Any) -> None:
+    (tmp_path / "a.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ReadError, match=r"a\.png: unknown image format; known are \.nii\.gz, .* and DICOM"):
+        read(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"])
+@pytest.mark.parametrize("content", [b"", b"hello\n", b"\x1f\x8bhello"])
+def test_files_that_are_not_what_their_suffix_says(tmp_path: Path, suffix: str, content: bytes) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(ReadError, match=re.escape(f"{path}: ")):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".mha"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.98])
+def test_truncated_files(tmp_path: Path, suffix: str, share: float, compressed: bool) -> None:
+    path = tmp_path / f"a{suffix}"
+    array = np.random.default_rng(0).integers(0, 1000, (10, 20, 30)).astype(np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(path), compressed)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    with pytest.raises(ReadError, match=rf"a{re.escape(suffix)}: (.*truncated|.*damaged)"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_voxels_that_are_not_finite(tmp_path: Path, suffix: str, bad: float) -> None:
+    array = np.zeros((3, 4, 5), np.float32)
+    array[1, 2, 3] = bad
+    path = save(tmp_path / f"a{suffix}", array)
+    with pytest.raises(ArgumentError, match=r"a\..*: (pet image has )?1 voxels .*NaN or infinite"):
+        read_volume(path, "pet")
+
+
+CUBE = np.zeros((3, 3, 3), np.int16)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "old", "new"),
+    [
+        (".mha", b"ElementSpacing = 1 1 1", b"ElementSpacing = 0 1 1"),
+        (".mha", b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 -1 1"),
+        (".mha", b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 1 nan"),
+        (".nrrd", b"(1,0,0) (0,1,0) (0,0,1)", b"(0,0,0) (0,1,0) (0,0,1)"),
+        (".nii", np.float32([1, 1, 1, 1]).tobytes(), np.float32([1, 1, -1, 1]).tobytes()),
+        (".nii", np.float32([1, 1, 1, 1]).tobytes(), np.float32([1, 0, 1, 1]).tobytes()),
+    ],
+)
+def test_spacing_that_is_not_positive(tmp_path: Path, suffix: str, old: bytes, new: bytes) -> None:
+    path = edited(save(tmp_path / f"a{suffix}", CUBE), old, new)
+    with pytest.raises(GeometryError, match=rf"a\{suffix}: voxel spacing must be positive"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "old", "new"),
+    [
+        (".mha", b"TransformMatrix = 1 0 0", b"TransformMatrix = 1 0.3 0"),
+        (".mha", b"TransformMatrix = 1 0 0", b"TransformMatrix = 0 1 0"),
+        (".nrrd", b"(1,0,0) (0,1,0) (0,0,1)", b"(1,0.3,0) (0,1,0) (0,0,1)"),
+        (".nrrd", b"(1,0,0) (0,1,0) (0,0,1)", b"(1,0,0) (1,0,0) (0,0,1)"),
+    ],
+)
+def test_directions_that_are_not_orthonormal(tmp_path: Path, suffix: str, old: bytes, new: bytes) -> None:
+    path = edited(save(tmp_path / f"a{suffix}", CUBE), old, new)
+    with pytest.raises(GeometryError, match=rf"a\{suffix}: direction is not orthonormal"):
+        read_volume(path)
+
+
+def test_a_sheared_nifti_file(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii", CUBE)
+    data = bytearray(path.read_bytes())
+    data[252:256] = np.int16([0, 1]).tobytes()  # only the sform counts
+    data[280:296] = np.float32([-1, 0.3, 0, 0]).tobytes()
+    path.write_bytes(data)
+    with pytest.raises(GeometryError, match=r"a\.nii: direction is not orthonormal"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize(
+    ("shape", "words"), [((5, 6), "2D image of 6 x 5"), ((2, 3, 4, 5), "4D image of 5 x 4 x 3 x 2")]
+)
+def test_images_that_are_not_3d(tmp_path: Path, suffix: str, shape: Any, words: str) -> None:
+    path = save(tmp_path / f"a{suffix}", np.zeros(shape, np.int16))
+    with pytest.raises(ReadError, match=f"{words} voxels; a 3D image is needed"):
+        read_volume(path)
+
+
+@pytest.mark.parametrize("read", [read_volume, read_mask])
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+def test_colour_images(tmp_path: Path, suffix: str, read: Any) -> None:
+    path = save(tmp_path / f"a{suffix}", np.zeros((3, 4, 5, 3), np.uint8), vector=True)
+    with pytest.raises(ReadError, match=r"a\..*: 3 value\(s\) per voxel"):
+        read(path)
+
+
+def test_complex_images(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.nii.gz", np.zeros((3, 4, 5), np.complex64))
+    with pytest.raises(ReadError, match="complex"):
+        read_volume(path)
+
+
+def test_a_series_is_only_picked_from_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"'#1\.2' picks a series of a DICOM folder"):
+        read_volume(f"{tmp_path}/a.nii.gz#1.2")
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("role", ["pet", "pet_late"])
+def test_pet_in_becquerel_is_refused(tmp_path: Path, suffix: str, role: str) -> None:
+    becquerel = np.random.default_rng(0).gamma(2.0, 2000.0, GRID.shape).astype(np.float32)
+    write_volume(Volume(GRID, becquerel, role), tmp_path / f"a{suffix}")
+    with pytest.raises(SuvError, match=rf"a{re.escape(suffix)}: PET must be in SUV .g/ml.* voxels is \d"):
+        read_volume(tmp_path / f"a{suffix}", role)
+    assert np.array_equal(read_volume(tmp_path / f"a{suffix}", "mr_t1").array, becquerel)
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
+@pytest.mark.parametrize("role", ["ct", "ct_late"])
+def test_a_ct_that_cannot_be_in_hu_is_refused(tmp_path: Path, suffix: str, role: str) -> None:
+    hu = np.random.default_rng(0).normal([[[-1000]], [[-100]], [[50]]], 12, (3, 40, 50)).repeat(8, 0)
+    write_volume(Volume(Grid.from_spacing(hu.shape, (1, 1, 1)), hu + 1024, role), tmp_path / f"a{suffix}")
+    with pytest.raises(ArgumentError, match=rf"a{re.escape(suffix)}: CT must be in HU .*too large"):
+        read_volume(tmp_path / f"a{suffix}", role)
+    write_volume(Volume(Grid.from_spacing(hu.shape, (1, 1, 1)), hu, role), tmp_path / f"a{suffix}")
+    assert np.array_equal(read_volume(tmp_path / f"a{suffix}", role).array, hu)
+
+
+def test_a_dicom_ct_that_cannot_be_in_hu_is_refused(tmp_path: Path) -> None:
+    write_series(tmp_path, RescaleSlope="0.001", RescaleIntercept="0")
+    with pytest.raises(ArgumentError, match=r"CT must be in HU .*scaled to a range"):
+        read_volume(tmp_path)
+
+
+# ---- memory that does not suffice
+
+
+@pytest.mark.parametrize("read", [read_volume, read_mask])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_memory_is_not_asked_for_what_a_file_cannot_hold(tmp_path: Path, read: Any, compressed: bool) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(CUBE), str(tmp_path / "a.nrrd"), compressed)
+    path = edited(tmp_path / "a.nrrd", b"sizes: 3 3 3", b"sizes: 100000 100000 100000")
+    with pytest.raises(ReadError, match=r"a\.nrrd: truncated, its voxels take at most \d+ of 2000000000000000 bytes"):
+        read(path)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs the size of the process and a limit on it")
+def test_a_lack_of_memory_is_no_damaged_file(tmp_path: Path) -> None:
+    code = """
+import os, resource, sys
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = "1"  # the stacks of many threads would not fit
+from TumorSegLib.errors import ResourceError
+from TumorSegLib.io.images import read_volume
+status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+limit = int(status["VmSize"].split()[0]) * 1024 + int(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+for path in sys.argv[2:]:
+    try:
+        read_volume(path)
+        sys.exit(f"{path} was read")
+    except ResourceError as error:
+        print(error)
+"""
+    array = np.zeros((60, 512, 1024), np.int16)
+    paths = [save(tmp_path / "a.nii", array), save(tmp_path / "a.mha", array)]
+    command = [sys.executable, "-c", code, str(array.nbytes // 2), *map(str, paths)]
+    run = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    for path, line in zip(paths, run.stdout.splitlines(), strict=True):
+        assert line.startswith(f"{path}: not enough memory to read")
+
+
+# ---- writing that fails
+
+
+@pytest.mark.parametrize("name", ["a.png", "a", "a.mhd", "a.nhdr", "a.nii.bz2", "A.NII.GZ"])
+def test_suffixes_that_cannot_be_written(tmp_path: Path, name: str) -> None:
+    with pytest.raises(WriteError, match=rf"{name}: no format to write; give one of \.nii\.gz"):
+        write_volume(volume(), tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_is_no_segmentation(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match=r"\.seg\.nrrd is for masks"):
+        write_volume(volume(), tmp_path / "a.seg.nrrd")
+
+
+def test_a_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(WriteError, match="does not exist"):
+        write_mask(mask(1), tmp_path / "nowhere" / "m.nii.gz")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody may write to")
+def test_a_folder_that_is_not_writable() -> None:
+    with pytest.raises(WriteError, match=r"/proc/self/m\.nii\.gz"):
+        write_mask(mask(1), "/proc/self/m.nii.gz")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a limit on the file size")
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
+    code = """
+import resource, sys
+import numpy as np
+from TumorSegLib.errors import WriteError
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Volume
+from TumorSegLib.io.images import write_volume
+array = np.random.default_rng(0).integers(0, 30000, (20, 50, 50)).astype(np.int16)
+resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))
+failed = 0
+for path in sys.argv[1:]:
+    try:
+        write_volume(Volume(Grid.from_spacing(array.shape, (1, 1, 1)), array), path)
+    except WriteError as error:
+        failed += f"{path}: could not be written whole" in str(error) and "MB are free" in str(error)
+sys.exit(100 + failed)
+"""
+    paths = [tmp_path / f"a{suffix}" for suffix in (".nii.gz", ".nii", ".nrrd", ".mha")]
+    for path in paths:
+        write_volume(volume(), path)
+    before = [path.read_bytes() for path in paths]
+    run = subprocess.run(
+        [sys.executable, "-c", code, *map(str, paths)], cwd=REPOSITORY, check=False, capture_output=True
+    )
+    assert run.returncode == 104, run.stderr.decode()
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def test_nothing_is_said_on_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = save(tmp_path / "a.nii", CUBE)
+    data = bytearray(path.read_bytes())
+    data[280:284] = np.float32([-1.2]).tobytes()  # sform and pixdim disagree: ITK warns
+    path.write_bytes(data)
+    read_volume(path)
+    write_volume(volume(), tmp_path / "b.nii.gz")
+    assert capfd.readouterr().err == ""

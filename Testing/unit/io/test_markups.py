@@ -1,0 +1,367 @@
+"""Files of prompts: markups as 3D Slicer writes them, TumorSeg's own JSON, and what is refused in which words."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from TumorSegLib.errors import ArgumentError, ReadError
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Mask
+from TumorSegLib.io.markups import read_prompts
+from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble
+
+SCHEMA = "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
+# RAS 0 to 40, 0 to 60, 0 to 90 mm between the outer faces of 40 x 30 x 30 voxels of 1 x 2 x 3 mm.
+GRID = Grid.from_spacing((30, 30, 40), (1.0, 2.0, 3.0), (0.5, 1.0, 1.5))
+TURN = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
+IDENTITY = [1.0, 0, 0, 0, 1, 0, 0, 0, 1]
+
+
+def point(position: Any, label: str = "F-1", **more: Any) -> dict[str, Any]:
+    return {"label": label, "description": "", "position": position, "positionStatus": "defined"} | more
+
+
+def points(*controls: Any, **more: Any) -> dict[str, Any]:
+    return {"type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm", "controlPoints": controls} | more
+
+
+def roi(center: Any, size: Any, orientation: Any = IDENTITY, **more: Any) -> dict[str, Any]:
+    box = {"type": "ROI", "coordinateSystem": "RAS", "coordinateUnits": "mm", "roiType": "Box"}
+    return box | {"center": center, "size": size, "orientation": list(orientation)} | more
+
+
+def saved(folder: Path, *markups: Any, name: str = "case.mrk.json") -> Path:
+    path = folder / name
+    path.write_text(json.dumps({"@schema": SCHEMA + "markups-schema-v1.0.3.json#", "markups": markups}))
+    return path
+
+
+# Points
+
+
+def test_points_of_a_file_in_lps(tmp_path: Path) -> None:
+    path = saved(tmp_path, points(point([-3.5, -7.0, 10.5], "F-1"), point([-0.5, -1.0, 1.5], "F-2")))
+    assert read_prompts(path, GRID).items == (Click((3, 3, 3)), Click((0, 0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("system", "position"),
+    [("LPS", [-3.5, -7.0, 10.5]), ("1", [-3.5, -7.0, 10.5]), ("RAS", [3.5, 7.0, 10.5]), ("0", [3.5, 7.0, 10.5])],
+)
+def test_coordinate_systems_by_name_and_number(tmp_path: Path, system: str, position: Any) -> None:
+    path = saved(tmp_path, points(point(position), coordinateSystem=system))
+    assert read_prompts(path, GRID).items == (Click((3, 3, 3)),)
+
+
+def test_the_least_that_the_schema_asks_for(tmp_path: Path) -> None:
+    path = tmp_path / "points.txt"
+    text = {"@schema": "Markups-Schema-v1.0.0.json", "markups": [{"type": "Fiducial", "controlPoints": []}]}
+    text["markups"].append({"type": "Fiducial", "controlPoints": [{"position": [-3, -7, 10]}]})
+    path.write_text(json.dumps(text), encoding="utf-8-sig")
+    assert read_prompts(path, GRID).items == (Click((3, 3, 3)),)
+
+
+@pytest.mark.parametrize(
+    ("markup", "positive"),
+    [
+        (points(point([-3, -7, 10])), True),
+        (points(point([-3, -7, 10], "Negative-1")), False),
+        (points(point([-3, -7, 10], "liver BACKGROUND")), False),
+        (points(point([-3, -7, 10], "-")), False),
+        (points(point([-3, -7, 10], "-3")), False),
+        (points(point([-3, -7, 10], "F-3")), True),
+        (points(point([-3, -7, 10], description="in the background")), False),
+        (points(point([-3, -7, 10]), name="Negative points"), False),
+        (points(point([-3, -7, 10]), name="Tumour"), True),
+        (points(point([-3, -7, 10]), labelFormat="negative-%d"), False),
+        (points(point([-3, -7, 10], label=None)), True),
+    ],
+)
+def test_which_points_are_negative(tmp_path: Path, markup: Any, positive: bool) -> None:
+    assert read_prompts(saved(tmp_path, markup), GRID).items == (Click((3, 3, 3), positive),)
+
+
+def test_points_that_were_not_placed_are_left_out(tmp_path: Path) -> None:
+    controls = [point("", positionStatus="undefined"), point([-999, 0, 0], positionStatus="preview")]
+    path = saved(tmp_path, points(*controls, point([-3, -7, 10])))
+    assert read_prompts(path, GRID).items == (Click((3, 3, 3)),)
+
+
+def test_units_as_a_code(tmp_path: Path) -> None:
+    path = saved(tmp_path, points(point([-3, -7, 10]), coordinateUnits=["mm", "UCUM", "millimeter"]))
+    assert read_prompts(path, GRID).items == (Click((3, 3, 3)),)
+
+
+# Boxes
+
+
+def test_points_and_boxes_keep_the_order_of_the_file(tmp_path: Path) -> None:
+    box, positive, negative = roi([20, 30, 45], [10, 20, 30]), point([-3, -7, 10]), point([-3, -7, 10], "-")
+    path = saved(tmp_path, points(positive), box, points(negative, positive))
+    expected = (Click((3, 3, 3)), BoxPrompt(((15, 25), (10, 20), (10, 20))), Click((3, 3, 3), False), Click((3, 3, 3)))
+    assert read_prompts(path, GRID).items == expected
+
+
+@pytest.mark.parametrize(
+    ("markup", "box"),
+    [
+        # On voxel edges, give or take rounding, no voxel is gained; a little beyond them one on each side.
+        (roi([20, 30, 45], [10, 20, 30]), ((15, 25), (10, 20), (10, 20))),
+        (roi([20, 30, 45], [10.001, 20.001, 30.001]), ((15, 25), (10, 20), (10, 20))),
+        (roi([20, 30, 45], [10.2, 20.2, 30.2]), ((14, 26), (9, 21), (9, 21))),
+        (roi([-20, -30, 45], [10, 20, 30], coordinateSystem="LPS"), ((15, 25), (10, 20), (10, 20))),
+        (roi([20, 30, 45], [10, 20, 30], roiType="BoundingBox"), ((15, 25), (10, 20), (10, 20))),
+        # A quarter turn about S swaps the first two edges; an eighth widens both to 15 / sqrt(2) from the centre.
+        (roi([20, 30, 45], [20, 10, 30], [0, -1, 0, 1, 0, 0, 0, 0, 1]), ((15, 25), (10, 20), (10, 20))),
+        (
+            roi([20, 30, 45], [10, 20, 30], Rotation.from_euler("z", 45, degrees=True).as_matrix().ravel()),
+            ((9, 31), (9, 21), (10, 20)),
+        ),
+        # Cut to the image.
+        (roi([0, 30, 90], [10, 200, 30]), ((0, 5), (0, 30), (25, 30))),
+        # Less than a voxel.
+        (roi([20.5, 30.5, 45.5], [1e-4, 0.1, 0.1]), ((20, 21), (15, 16), (15, 16))),
+        (roi([20, 30, 45], [1e-4, 1e-4, 1e-4]), ((20, 21), (15, 16), (15, 16))),
+    ],
+)
+def test_boxes(tmp_path: Path, markup: Any, box: Any) -> None:
+    assert read_prompts(saved(tmp_path, markup), GRID).items == (BoxPrompt(box),)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.tuples(*[st.floats(-40, 40)] * 3),
+    st.tuples(*[st.floats(0.5, 60)] * 3),
+    st.tuples(*[st.floats(-180, 180)] * 3),
+    st.sampled_from([np.eye(3), TURN, TURN * [1, 1, -1]]),
+)
+def test_a_turned_box_is_held_by_the_smallest_of_voxels(
+    tmp_path: Path, center: Any, size: Any, angles: Any, direction: Any
+) -> None:
+    grid = Grid.from_spacing((400, 400, 400), (0.6, 0.8, 1.1), direction=direction)
+    grid = Grid.from_spacing(grid.shape, grid.spacing, -grid.to_ras((200, 200, 200)), direction)
+    axes = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
+    path = saved(
+        tmp_path,
+        roi([-center[0], -center[1], center[2]], size, (axes.T * [-1, -1, 1]).T.ravel(), coordinateSystem="LPS"),
+    )
+    (prompt,) = read_prompts(path, grid).items
+    # The reach of a box along a line is the sum of its half edges' shadows on it.
+    middle = grid.to_ijk(center)
+    reach = (np.abs(grid.direction.T @ axes) @ size) / 2 / grid.spacing
+    for (low, high), first, last in zip(prompt.box, middle - reach, middle + reach):
+        assert low - 0.5 <= first + 2e-3
+        assert high - 0.5 >= last - 2e-3
+        assert low + 0.5 > first - 2e-3
+        assert high - 1.5 < last + 2e-3
+
+
+# TumorSeg's own files
+
+
+def test_own_json(tmp_path: Path) -> None:
+    array = np.zeros(GRID.shape, dtype=np.uint8)
+    array[3:5, 7, 9:12] = 1
+    scribble = Scribble(Mask(GRID, array), False)
+    prompts = Prompts((Click((1, 2, 3), False), scribble, BoxPrompt(((0, 7), (1, 2), (4, 5)))))
+    path = tmp_path / "prompts.json"
+    path.write_text(json.dumps(prompts.to_json()))
+    assert read_prompts(path, GRID) == prompts
+    assert read_prompts(str(path), GRID) == prompts
+
+
+# What Slicer writes
+
+
+@pytest.fixture(scope="module")
+def scene() -> Any:
+    pytest.importorskip("slicer_core", reason="the wheel slicer-core is not installed", exc_type=ImportError)
+    import slicer
+
+    scene, application = slicer.vtkMRMLScene(), slicer.vtkSlicerApplicationLogic()
+    application.SetMRMLScene(scene)
+    logic = slicer.vtkSlicerMarkupsLogic()
+    logic.SetMRMLApplicationLogic(application)
+    logic.SetMRMLScene(scene)
+    yield scene
+    logic.SetMRMLScene(None)
+    scene.Clear(True)
+
+
+def written(scene: Any, node: Any, kind: str, path: Path, system: int) -> Path:
+    storage = scene.AddNewNodeByClass(f"vtkMRMLMarkups{kind}StorageNode")
+    storage.SetCoordinateSystem(system)
+    storage.SetFileName(str(path))
+    assert storage.WriteData(node) == 1
+    return path
+
+
+@pytest.mark.parametrize("system", [0, 1])
+def test_points_written_by_slicer(scene: Any, tmp_path: Path, system: int) -> None:
+    grid = Grid.from_spacing((30, 30, 40), (1.0, 2.0, 3.0), (-20.0, 5.0, 7.0), TURN)
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Tumour")
+    for ijk in [(3, 4, 5), (39, 0, 29), (7, 7, 7)]:
+        node.AddControlPoint(*grid.to_ras(ijk).tolist())
+    node.SetNthControlPointLabel(1, "Background")
+    node.UnsetNthControlPointPosition(2)
+    path = written(scene, node, "Json", tmp_path / "points.mrk.json", system)
+    assert read_prompts(path, grid).items == (Click((3, 4, 5)), Click((39, 0, 29), False))
+
+
+@pytest.mark.parametrize("system", [0, 1])
+def test_a_list_that_slicer_names_negative(scene: Any, tmp_path: Path, system: int) -> None:
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsFiducialNode", "Negative points")
+    node.AddControlPoint(3.5, 7.0, 10.5)
+    path = written(scene, node, "Json", tmp_path / "points.mrk.json", system)
+    assert read_prompts(path, GRID).items == (Click((3, 3, 3), False),)
+
+
+@pytest.mark.parametrize("system", [0, 1])
+def test_a_turned_box_written_by_slicer(scene: Any, tmp_path: Path, system: int) -> None:
+    import vtk
+
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "R")
+    matrix = vtk.vtkMatrix4x4()
+    for row, column in np.ndindex(3, 3):
+        matrix.SetElement(row, column, TURN[row, column])
+    for row, x in enumerate((20.0, 30.0, 45.0)):
+        matrix.SetElement(row, 3, x)
+    node.SetAndObserveObjectToNodeMatrix(matrix)
+    node.SetSize(11.0, 14.0, 17.0)
+    path = written(scene, node, "ROIJson", tmp_path / "roi.mrk.json", system)
+    bounds = np.zeros(6)
+    node.GetRASBounds(bounds)
+    low, high = GRID.to_ijk(bounds[::2]) + 0.5, GRID.to_ijk(bounds[1::2]) + 0.5
+    expected = tuple(zip(np.floor(low).astype(int).tolist(), np.ceil(high).astype(int).tolist()))
+    assert read_prompts(path, GRID).items == (BoxPrompt(expected),)
+
+
+def test_a_line_written_by_slicer(scene: Any, tmp_path: Path) -> None:
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "L")
+    node.AddControlPoint(3.5, 7.0, 10.5)
+    with pytest.raises(ReadError, match="is of type 'Line'"):
+        read_prompts(written(scene, node, "Json", tmp_path / "line.mrk.json", 1), GRID)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("markups", "words"),
+    [
+        ([], "holds no prompts"),
+        ([points()], "holds no prompts"),
+        ([points(point("", positionStatus="undefined"))], "holds no prompts"),
+        ([points(point([-3, -7, 10])), {"type": "Line"}], "markup 2 is of type 'Line'; only point lists ('Fiducial')"),
+        ([{"type": "ClosedCurve"}], "is of type 'ClosedCurve'"),
+        ([{"type": "Plane"}], "is of type 'Plane'"),
+        ([{"type": ["Angle"]}], "is of type ['Angle']"),
+        (["Fiducial"], "markup 1 is of type None"),
+        ([points(coordinateSystem="HFS")], "coordinateSystem is 'HFS'; it must be 'LPS' or 'RAS'"),
+        ([points(coordinateUnits="um")], "coordinateUnits is 'um'; it must be 'mm'"),
+        ([points(coordinateUnits=["um", "UCUM", "micrometer"])], "coordinateUnits is ['um', 'UCUM', 'micrometer']"),
+        ([points(coordinateUnits=[])], "coordinateUnits is []"),
+        ([points(7)], "controlPoints must be a list of objects"),
+        ([points(controlPoints={})], "controlPoints must be a list of objects"),
+        ([points(point([-3, -7, 10]), point([1, 2], "F-2"))], "point 2 ('F-2'): position is [1, 2]; 3 finite numbers"),
+        ([points(point([1, float("nan"), 2]))], "point 1 ('F-1'): position is [1, nan, 2]; 3 finite numbers"),
+        ([points(point([1, float("inf"), 2]))], "3 finite numbers are needed"),
+        ([points(point([1, 10**400, 2]))], "3 finite numbers are needed"),
+        ([points(point([1, True, 2]))], "3 finite numbers are needed"),
+        ([points(point(["1", "2", "3"]))], "3 finite numbers are needed"),
+        ([points({"label": "F-1"})], "position is None"),
+        ([points(coordinatesystem="RAS")], "markup 1: unknown key 'coordinatesystem'; 'coordinateSystem' may be meant"),
+        ([{"type": "Fiducial", "controlPoint": []}], "unknown key 'controlPoint'; 'controlPoints' may be meant"),
+        ([points(point([-3, -7, 10], descripton="negative"))], "point 1: unknown key 'descripton'; 'description' may"),
+        ([points(point([-3, -7, 10], PositionStatus="undefined"))], "'positionStatus' may be meant"),
+        ([roi([20, 30], [1, 1, 1])], "center is [20, 30]; 3 finite numbers"),
+        ([roi([20, 30, 45], [1, 1, float("nan")])], "size is [1, 1, nan]"),
+        ([roi([20, 30, 45], [0, 1, 1])], "size is [0.0, 1.0, 1.0] mm; it must be positive"),
+        ([roi([20, 30, 45], [1, 1, 1], [1, 0, 0])], "orientation is [1, 0, 0]; 9 finite numbers"),
+        ([roi([20, 30, 45], [1, 1, 1], [0] * 9)], "is no rotation"),
+        ([{"type": "ROI"}], "center is None"),
+    ],
+)
+def test_markups_that_are_refused(tmp_path: Path, markups: Any, words: str) -> None:
+    path = saved(tmp_path, *markups)
+    with pytest.raises(ReadError) as caught:
+        read_prompts(path, GRID)
+    assert str(caught.value).startswith(str(path))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("markup", "words"),
+    [
+        (
+            points(point([-3, -7, 10]), point([3, 7, 10], "F-2")),
+            "markup 1, point 2 ('F-2'): click at RAS (-3.0, -7.0, 10.0)",
+        ),
+        (
+            roi([-20, 30, 45], [10, 20, 30]),
+            "markup 1: the ROI around RAS (-20.0, 30.0, 45.0) mm lies outside the image",
+        ),
+        (roi([20, 30, 145], [10, 20, 30]), "lies outside the image, 40 x 30 x 30 voxels of 1 x 2 x 3 mm"),
+    ],
+)
+def test_prompts_outside_the_image(tmp_path: Path, markup: Any, words: str) -> None:
+    path = saved(tmp_path, markup)
+    with pytest.raises(ArgumentError) as caught:
+        read_prompts(path, GRID)
+    assert str(caught.value).startswith(str(path))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a JSON file"),
+        (b"points: 3", "not a JSON file"),
+        (b'{"prompts": [', "not a JSON file"),
+        (b"\x1f\x8b\x08\x00", "not a JSON file"),
+        (b"[" * 100_000, "not a JSON file"),
+        (
+            b'{"prompts": [{"click": [0, 0, 0], "positive": false, "positive": true}]}',
+            "the key 'positive' is given twice",
+        ),
+        (b'{"prompts": [{"click": [0, 0, 0], "postive": false}]}', "prompt 1: unknown key 'postive'"),
+        (b"[]", "holds neither prompts"),
+        (b"7", "holds neither prompts"),
+        (b'{"points": []}', "holds neither prompts"),
+        (b'{"prompts": []}', "holds no prompts"),
+        (b'{"prompts": 7}', 'must hold {"prompts": '),
+        (b'{"prompts": [7]}', "prompt 1 is 7"),
+        (b'{"markups": []}', '"@schema" is None'),
+        (b'{"@schema": "markups-schema-v2.0.0.json#", "markups": []}', "markups of a markups-schema-v1.x"),
+        (b'{"@schema": "markups-schema-v1.0.0.json#", "markups": {}}', '"markups" is {}; it must be a list'),
+    ],
+)
+def test_content_that_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "case.json"
+    path.write_bytes(content)
+    with pytest.raises(ReadError) as caught:
+        read_prompts(path, GRID)
+    assert str(caught.value).startswith(str(path))
+    assert words in str(caught.value)
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"nothing\.json: no such file"):
+        read_prompts(tmp_path / "nothing.json", GRID)
+    with pytest.raises(ReadError, match="cannot be read: "):
+        read_prompts(tmp_path, GRID)
+
+
+def test_own_json_outside_the_image_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "prompts.json"
+    path.write_text('{"prompts": [{"click": [0, 0, 30]}]}')
+    with pytest.raises(ArgumentError, match=r"prompts\.json: prompt 1: click, voxel \(0, 0, 30\), lies outside"):
+        read_prompts(path, GRID)

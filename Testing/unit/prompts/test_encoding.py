@@ -1,0 +1,230 @@
+"""Guidance maps against distances computed one voxel at a time, and prompts as law on random lattices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from TumorSegLib.prompts.encoding import (
+    FADED_MM,
+    GUIDANCE,
+    LAW_MM,
+    MOST_POINTS,
+    REACH_MM,
+    Hint,
+    guidance_maps,
+    lawful_balls,
+    obey,
+    proximity,
+)
+
+fast = settings(max_examples=60, deadline=None)
+SHAPE = (5, 6, 8)
+SPACING = (0.7, 1.6, 3.2)
+
+
+def distances(points: Any, shape: Any, spacing: Any) -> np.ndarray:
+    """Distance in mm from every voxel centre ``[k, j, i]`` to the nearest point, the slow way."""
+    table = np.empty(shape)
+    for k, j, i in np.ndindex(*shape):
+        away = (np.array([i, j, k]) - np.reshape(points, (-1, 3))) * spacing
+        table[k, j, i] = np.sqrt((away**2).sum(axis=1)).min()
+    return table
+
+
+@st.composite
+def lattices(draw: st.DrawFn) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    shape = draw(st.tuples(*[st.integers(1, 9)] * 3))
+    # Thick slices, thin ones, and edges that divide 3 mm.
+    edges = st.one_of(st.floats(0.4, 8), st.sampled_from([0.5, 0.6, 0.75, 1.0, 1.5, 3.0]))
+    return shape, draw(st.tuples(edges, edges, edges))
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> Any:
+    shape, spacing = draw(lattices())
+    points = st.lists(st.tuples(*[st.floats(-4, n + 3) for n in shape[::-1]]), min_size=1, max_size=3)
+    hints = draw(st.lists(st.tuples(points, st.booleans()), max_size=4))
+    return shape, spacing, [Hint(np.array(at), positive) for at, positive in hints]
+
+
+# Maps
+
+
+def test_the_constants_are_those_models_were_trained_with() -> None:
+    assert GUIDANCE == ("previous", "positive", "negative")
+    assert (REACH_MM, LAW_MM) == (10.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        pytest.param([[3, 2, 1]], id="one voxel"),
+        pytest.param([[3.4, 2.25, 0.9], [0, 5, 4]], id="fractional"),
+        pytest.param([[-2.5, 9.0, 1.0], [3.0, 2.0, 40.0]], id="outside"),
+    ],
+)
+def test_proximity_is_that_of_a_table(points: Any) -> None:
+    result = proximity(np.array(points, dtype=float), SHAPE, SPACING)
+    assert result.dtype == np.float32
+    assert result == pytest.approx(np.exp(-distances(points, SHAPE, SPACING) / 10), abs=1e-6)
+
+
+def test_proximity_by_hand() -> None:
+    row = proximity(np.array([[0.0, 0.0, 0.0]]), (1, 1, 3), (5.0, 1.0, 1.0))[0, 0]
+    assert row == pytest.approx([1.0, 0.60653, 0.36788], abs=1e-5)
+
+
+def test_without_points_the_map_is_zero() -> None:
+    empty = proximity(np.empty((0, 3)), SHAPE, SPACING)
+    assert empty.shape == SHAPE
+    assert not empty.any()
+
+
+def stroke(count: int, low: Any, high: Any) -> np.ndarray:
+    return np.random.default_rng(3).uniform(low, high, (count, 3))
+
+
+@pytest.mark.parametrize(
+    ("low", "high"),
+    [
+        pytest.param((-0.5, -0.5, -0.5), (7.49, 5.49, 4.49), id="inside"),
+        pytest.param((-6, -6, -6), (-1, 12, 9), id="to one side"),
+        pytest.param((9, 7, 6), (12, 9, 7), id="past the far corner"),
+        pytest.param((-9, -9, -9), (18, 15, 13), id="all round"),
+    ],
+)
+def test_many_points_are_taken_for_their_voxels(low: Any, high: Any) -> None:
+    points = stroke(MOST_POINTS + 1, low, high)
+    result = proximity(points, SHAPE, SPACING)
+    snapped = distances(np.floor(points + 0.5), SHAPE, SPACING)
+    assert result == pytest.approx(np.exp(-snapped / 10), abs=1e-6)
+    # So both routes agree to the half diagonal of a voxel.
+    exact = distances(points, SHAPE, SPACING)
+    assert np.abs(-10 * np.log(result) - exact).max() <= np.linalg.norm(SPACING) / 2 + 1e-4
+
+
+def test_both_routes_are_the_same_for_voxels() -> None:
+    points = np.floor(stroke(MOST_POINTS, (0, 0, 0), (8, 6, 5)))
+    few = proximity(points, SHAPE, SPACING)
+    many = proximity(np.concatenate([points, points[:1]]), SHAPE, SPACING)
+    assert many == pytest.approx(few, abs=1e-6)
+
+
+def test_many_points_far_away_are_not_felt() -> None:
+    far = np.tile([8 + FADED_MM / SPACING[0] + 1, 2.0, 2.0], (MOST_POINTS + 1, 1))
+    assert proximity(far, SHAPE, SPACING).max() == 0
+    mixed = np.concatenate([far, [[3.0, 2.0, 1.0]]])
+    assert proximity(mixed, SHAPE, SPACING) == pytest.approx(proximity(mixed[-1:], SHAPE, SPACING), abs=1e-6)
+    assert proximity(far[:1], SHAPE, SPACING).max() < 0.007  # what is left out
+
+
+def test_maps_are_positive_then_negative() -> None:
+    inside, outside = np.array([[3.0, 2.0, 1.0], [4.0, 2.0, 1.0]]), np.array([[0.0, 5.0, 4.0]])
+    further = np.array([[7.0, 0.0, 0.0]])
+    hints = [Hint(outside, False), Hint(inside, True), Hint(further, np.bool_(False))]
+    maps = guidance_maps(hints, SHAPE, SPACING)
+    assert maps.shape == (2, *SHAPE)
+    assert maps.dtype == np.float32
+    assert np.array_equal(maps[0], proximity(inside, SHAPE, SPACING))
+    assert np.array_equal(maps[1], proximity(np.concatenate([outside, further]), SHAPE, SPACING))
+    assert not guidance_maps([], SHAPE, SPACING).any()
+    assert not guidance_maps([Hint(inside, True)], SHAPE, SPACING)[1].any()
+
+
+# Law
+
+
+@fast
+@given(scenes())
+def test_prompts_are_law(scene: Any) -> None:
+    shape, spacing, hints = scene
+    before = np.full(shape, 0.3, dtype=np.float32)
+    after = before.copy()
+    obey(after, hints, spacing)
+    for k, j, i in np.ndindex(*shape):
+        allowed = {0.3}
+        for hint in hints:
+            away = np.sqrt((((np.array([i, j, k]) - hint.points) * spacing) ** 2).sum(axis=1)).min()
+            own = (np.floor(hint.points + 0.5) == (i, j, k)).all(axis=1).any()
+            if own or away <= LAW_MM * (1 - 1e-5):
+                allowed = {float(hint.positive)}
+            elif away <= LAW_MM * (1 + 1e-5):  # on the sphere itself rounding decides
+                allowed = allowed | {float(hint.positive)}
+        assert round(float(after[k, j, i]), 6) in allowed
+
+
+def test_the_sphere_itself_obeys() -> None:
+    line = np.full((1, 1, 9), 0.5, dtype=np.float32)
+    obey(line, [Hint(np.array([[4.0, 0.0, 0.0]]), True)], (1.0, 1.0, 1.0))
+    assert line[0, 0].tolist() == [0.5, 1, 1, 1, 1, 1, 1, 1, 0.5]
+
+
+def test_the_last_has_its_way() -> None:
+    at, beside = np.array([[2.0, 0.0, 0.0]]), np.array([[6.0, 0.0, 0.0]])
+    line = np.full((1, 1, 9), 0.5, dtype=np.float32)
+    obey(line, [Hint(at, True), Hint(beside, False)], (1.0, 1.0, 1.0))
+    assert line[0, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0]
+    obey(line, [Hint(beside, False), Hint(at, True)], (1.0, 1.0, 1.0))
+    assert line[0, 0].tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 0]
+
+
+def test_a_thick_voxel_obeys_the_point_in_it() -> None:
+    column = np.full((3, 1, 1), 0.5, dtype=np.float32)
+    obey(column, [Hint(np.array([[0.0, 0.0, 1.45]]), True)], (1.0, 1.0, 10.0))  # 4.5 mm from the centre
+    assert column[:, 0, 0].tolist() == [0.5, 1, 0.5]
+
+
+def test_a_point_outside_reaches_in_and_no_further() -> None:
+    line = np.full((1, 1, 4), 0.5, dtype=np.float32)
+    obey(line, [Hint(np.array([[-2.0, 0.0, 0.0]]), False)], (1.0, 1.0, 1.0))
+    assert line[0, 0].tolist() == [0, 0, 0.5, 0.5]
+    assert lawful_balls(np.array([[-4.0, 0.0, 0.0]]), (1, 1, 4), (1.0, 1.0, 1.0)) == []
+
+
+@fast
+@given(lattices(), st.integers(0, 2**32 - 1), st.booleans())
+def test_strokes_are_law(lattice: Any, seed: int, positive: bool) -> None:
+    shape, spacing = lattice
+    size = np.array(shape[::-1])
+    points = np.random.default_rng(seed).integers(-6, size + 6, (MOST_POINTS + 1, 3)).astype(float)
+    after = np.full(shape, 0.3, dtype=np.float32)
+    obey(after, [Hint(points, positive)], spacing)
+    away = distances(points, shape, spacing)
+    clear = np.abs(away - LAW_MM) > 1e-5 * LAW_MM
+    expected = np.where(away <= LAW_MM, float(positive), np.float32(0.3))
+    assert np.array_equal(after[clear], expected[clear])
+
+
+@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.8, 1.7, 3.5), (0.45, 4.0, 1.2)])
+@pytest.mark.parametrize("shape", ["ball", "disc", "dust", "hollow", "line"])
+def test_a_stroke_reaches_as_far_as_each_of_its_voxels(spacing: Any, shape: str) -> None:
+    lattice, away = (14, 17, 19), np.stack(np.meshgrid(*map(np.arange, (19, 17, 14)), indexing="ij"), axis=-1)
+    distance = np.linalg.norm(away - (11, 8, 5), axis=-1)
+    voxels = away[
+        {
+            "ball": distance < 5,
+            "disc": (distance < 6) & (away[..., 2] == 5),
+            "dust": np.random.default_rng(0).random(distance.shape) < 0.02,
+            "hollow": (distance < 6) & (distance > 3),
+            "line": (away[..., 1] == 4) & (away[..., 2] == 13),
+        }[shape]
+    ]
+    outside = voxels - (4, 0, 9)  # some of it beyond the lattice, and partly out of reach
+    for points in (voxels, np.tile(voxels, (2, 1)), outside, np.concatenate([voxels, [[50, 5, 5]]])):
+        reached = distances(points, lattice, spacing) <= LAW_MM
+        ruled = np.zeros(lattice, dtype=bool)
+        for at, inside in lawful_balls(np.resize(points, (max(len(points), MOST_POINTS + 1), 3)), lattice, spacing):
+            ruled[at] |= inside
+        np.testing.assert_array_equal(ruled, reached)
+
+
+def test_a_stroke_out_of_reach_changes_nothing() -> None:
+    for low, high in [((-30, 0, 0), (-9, 6, 5)), ((0, 0, 0), (8, 6, 5))]:
+        points = np.floor(stroke(MOST_POINTS + 1, low, high))
+        points[:, 0] -= 20
+        assert lawful_balls(points, SHAPE, SPACING) == []

@@ -1,0 +1,351 @@
+"""Prompts: voxels from RAS on any grid, JSON and back, and the words in which impossible prompts are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
+from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Mask
+from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble, check_inside
+
+fast = settings(max_examples=50, deadline=None)
+TURN = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
+PLAIN = Grid.from_spacing((5, 6, 7), (1.0, 2.0, 3.0), (10.0, 20.0, 30.0))
+GRIDS = [
+    pytest.param(PLAIN, id="axial"),
+    pytest.param(Grid.from_spacing((5, 6, 7), (1, 2, 3), (-9, 4, 1), np.diag([-1, -1, 1])), id="mirrored twice"),
+    pytest.param(Grid.from_spacing((5, 6, 7), (1, 2, 3), (-9, 4, 1), np.eye(3)[[2, 0, 1]]), id="sagittal"),
+    pytest.param(Grid.from_spacing((5, 6, 7), (1, 2, 3), (-9, 4, 1), TURN), id="oblique"),
+    pytest.param(Grid.from_spacing((5, 6, 7), (1, 2, 3), (-9, 4, 1), TURN * [1, -1, 1]), id="oblique and mirrored"),
+]
+
+
+@st.composite
+def grids(draw: st.DrawFn) -> Grid:
+    shape = draw(st.tuples(*[st.integers(1, 40)] * 3))
+    spacing = draw(st.tuples(*[st.floats(0.2, 8)] * 3))
+    origin = draw(st.tuples(*[st.floats(-500, 500)] * 3))
+    angles = draw(st.tuples(*[st.floats(-180, 180)] * 3))
+    signs = draw(st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3))
+    direction = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * signs
+    return Grid.from_spacing(shape, spacing, origin, direction)
+
+
+def scribble(grid: Grid, *voxels: tuple[int, int, int], positive: bool = True) -> Scribble:
+    array = np.zeros(grid.shape, dtype=np.uint8)
+    for i, j, k in voxels:
+        array[k, j, i] = 1
+    return Scribble(Mask(grid, array), positive)
+
+
+def through_text(prompts: Prompts, grid: Grid = PLAIN) -> Prompts:
+    return Prompts.from_json(json.loads(json.dumps(prompts.to_json(), allow_nan=False)), grid)
+
+
+# What prompts are
+
+
+@pytest.mark.parametrize(
+    ("prompt", "field"),
+    [
+        (Click((1, 2, 3)), "ijk"),
+        (Click((1, 2, 3)), "positive"),
+        (BoxPrompt(((0, 1), (0, 1), (0, 1))), "box"),
+        (scribble(PLAIN, (0, 0, 0)), "mask"),
+        (Prompts(), "items"),
+    ],
+)
+def test_prompts_cannot_be_changed(prompt: Any, field: str) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(prompt, field, None)
+
+
+def test_adding_returns_a_new_object_and_keeps_the_order() -> None:
+    click, box, stroke = Click((1, 2, 3), False), BoxPrompt(((0, 2), (1, 3), (2, 4))), scribble(PLAIN, (6, 5, 4))
+    empty = Prompts()
+    full = empty.with_click(click).with_box(box).with_scribble(stroke).with_click(click)
+    assert len(empty) == 0
+    assert full.items == (click, box, stroke, click)
+    assert len(full) == 4
+
+
+def test_numpy_numbers_become_plain_ones() -> None:
+    click = Click(tuple(np.array([1, 2, 3])), np.True_)
+    assert click == Click((1, 2, 3), True)
+    assert {type(n) for n in click.ijk} == {int}
+    assert click.positive is True
+    assert Click([4.0, 5.0, 6.0]).ijk == (4, 5, 6)
+    box = BoxPrompt(np.array([[0, 1], [0, 2], [0, 3]]))
+    assert box.box == ((0, 1), (0, 2), (0, 3))
+    assert {type(n) for limits in box.box for n in limits} == {int}
+    assert scribble(PLAIN, (0, 0, 0), positive=np.False_).positive is False
+
+
+@pytest.mark.parametrize("ijk", [(1, 2), (1, 2, 3, 4), 5, None, "abc", (1, 2, None), (1, 2, np.inf), (1, 2, np.nan)])
+def test_a_click_that_is_no_voxel(ijk: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"a click needs a voxel \(i, j, k\), got "):
+        Click(ijk)
+
+
+@pytest.mark.parametrize("ijk", [(1, 2, 2.5), "123"])
+def test_a_click_between_voxels(ijk: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"whole voxel coordinates .* use Click.from_ras for mm"):
+        Click(ijk)
+
+
+@pytest.mark.parametrize("limits", [(3, 3), (4, 2)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_empty_box(axis: int, limits: tuple[int, int]) -> None:
+    box = [(0, 5), (0, 5), (0, 5)]
+    box[axis] = limits
+    with pytest.raises(ArgumentError, match=rf"box range {'ijk'[axis]} = \[{limits[0]}, {limits[1]}\) is empty"):
+        BoxPrompt(tuple(box))
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        None,
+        ((0, 1), (0, 1)),
+        ((0, 1), (0, 1), (0, 1), (0, 1)),
+        ((0, 1), (0, 1), (0, 1.5)),
+        ((0, 1), (0, 1), (0, np.inf)),
+        ((0, 1), (0, 1), (0, np.nan)),
+        ((0, 1), (0, 1), (0, 1, 2)),
+        ((0, 1), (0, 1), "01"),
+    ],
+)
+def test_what_is_no_box(box: Any) -> None:
+    with pytest.raises(ArgumentError, match=r"a box is \(\(i0, i1\), \(j0, j1\), \(k0, k1\)\) in whole voxels, got "):
+        BoxPrompt(box)
+
+
+def test_scribbles() -> None:
+    one = scribble(PLAIN, (6, 0, 4), (1, 5, 2))
+    assert sorted(map(tuple, one.voxels().tolist())) == [(1, 5, 2), (6, 0, 4)]
+    assert one.box == ((1, 7), (0, 6), (2, 5))
+    assert one.grid == PLAIN
+    assert np.argwhere(one.inside()).tolist() == [[0, 5, 0], [2, 0, 5]]
+    labels = np.zeros(PLAIN.shape)
+    labels[4, 0, 6], labels[2, 5, 1] = 7, 2
+    labelled = Scribble(Mask(PLAIN, labels))
+    assert labelled == one
+    assert hash(labelled) == hash(one)
+    assert one != scribble(PLAIN, (6, 0, 4), (1, 5, 2), positive=False)
+    assert one != scribble(PLAIN, (6, 0, 4), (1, 5, 3))
+    assert one != scribble(GRIDS[1].values[0], (6, 0, 4), (1, 5, 2))
+    assert one != Click((6, 0, 4))
+    with pytest.raises(ArgumentError, match="at least one voxel"):
+        scribble(PLAIN)
+
+
+def test_a_stroke_across_an_image_takes_little_memory_and_keeps_its_voxels() -> None:
+    grid = Grid.from_spacing((300, 300, 300), (1, 1, 1))
+    array = np.zeros(grid.shape, dtype=np.uint8)
+    diagonal = np.arange(300)
+    array[diagonal, diagonal, diagonal] = 1
+    stroke = Scribble(Mask(grid, array))
+    assert len(stroke.packed) < 30_000  # its box has 27 million voxels
+    assert stroke.voxels().tolist() == np.stack([diagonal] * 3, axis=1).tolist()
+
+
+def test_a_stroke_of_a_box_is_that_of_the_image() -> None:
+    values = np.zeros((3, 4, 5), dtype=np.uint8)
+    values[1, 2, 3] = values[2, 0, 1] = 9
+    box = ((1, 6), (2, 6), (2, 5))
+    array = np.zeros(PLAIN.shape, dtype=np.uint8)
+    array[slices(box)] = values
+    assert Scribble.in_box(PLAIN, box, values, positive=False) == Scribble(Mask(PLAIN, array), positive=False)
+
+
+def test_a_stroke_gives_its_mask_back_and_fills_its_box() -> None:
+    given = scribble(PLAIN, (6, 0, 4), (1, 5, 2))
+    assert Scribble(given.mask) == given
+    assert given.mask.array.sum() == 2
+    with pytest.raises(GeometryError, match=r"values of shape \(5, 5, 5\) do not fill the box"):
+        Scribble.in_box(PLAIN, ((0, 2), (0, 2), (0, 2)), np.ones((5, 5, 5), np.uint8))
+
+
+# From RAS
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+def test_the_voxel_that_holds_a_point(grid: Grid) -> None:
+    for ijk in [(0, 0, 0), (6, 5, 4), (3, 0, 4)]:
+        # By hand: origin plus so many steps along the axes; 0.49 of a voxel off the centre is still inside.
+        ras = grid.origin + grid.direction @ (
+            np.multiply(ijk, grid.spacing) + np.multiply([0.49, -0.49, 0.49], (1, 2, 3))
+        )
+        assert Click.from_ras(grid, ras.tolist(), False) == Click(ijk, False)
+
+
+@fast
+@given(grids(), st.tuples(*[st.floats(0, 1, exclude_max=True)] * 3), st.tuples(*[st.floats(-0.49, 0.49)] * 3))
+def test_from_ras_undoes_to_ras(grid: Grid, share: Any, offset: Any) -> None:
+    ijk = np.floor(np.multiply(share, grid.size)).astype(int)
+    click = Click.from_ras(grid, grid.to_ras(ijk + offset))
+    assert click == Click(tuple(ijk.tolist()))
+
+
+@fast
+@given(grids(), st.integers(0, 2), st.sampled_from([-1, 1]), st.floats(0.01, 100))
+def test_a_point_beyond_any_face_is_refused(grid: Grid, axis: int, side: int, beyond: float) -> None:
+    ijk = (np.array(grid.size) - 1) / 2
+    ijk[axis] += side * (grid.size[axis] / 2 + beyond)
+    with pytest.raises(ArgumentError, match="lies outside the image"):
+        Click.from_ras(grid, grid.to_ras(ijk))
+
+
+def test_the_error_of_a_point_outside_names_it() -> None:
+    expected = (
+        r"click at RAS \(17\.0, 20\.0, 30\.0\) mm, voxel \(7, 0, 0\), lies outside the image of \(7, 6, 5\) voxels"
+    )
+    with pytest.raises(ArgumentError, match=expected):
+        Click.from_ras(PLAIN, (17.0, 20.0, 30.0))
+
+
+@pytest.mark.parametrize(
+    "ras",
+    [
+        (1.0, 2.0),
+        (1.0, 2.0, 3.0, 4.0),
+        (1.0, 2.0, np.nan),
+        (-np.inf, 2.0, 3.0),
+        (1e300, 0, 0),
+        (10**400, 0, 0),
+        None,
+        "abc",
+        (1.0, 2.0, (3.0, 4.0)),
+    ],
+)
+def test_coordinates_that_are_no_point(ras: Any) -> None:
+    with pytest.raises(ArgumentError, match="three finite RAS coordinates in mm"):
+        Click.from_ras(PLAIN, ras)
+
+
+def test_check_inside_names_what_is_outside() -> None:
+    check_inside((6, 5, 4), PLAIN)
+    for ijk in [(7, 0, 0), (0, 6, 0), (0, 0, 5), (-1, 0, 0)]:
+        with pytest.raises(ArgumentError, match=r"^seed, voxel .* lies outside the image"):
+            check_inside(ijk, PLAIN, "seed")
+
+
+# JSON
+
+
+def test_every_kind_survives_json() -> None:
+    stroke = scribble(PLAIN, (6, 0, 4), (1, 5, 2), (2, 5, 2), positive=False)
+    prompts = Prompts((Click((1, 2, 3)), stroke, BoxPrompt(((0, 7), (1, 2), (4, 5))), Click((0, 0, 0), False)))
+    assert through_text(prompts) == prompts
+
+
+def test_the_format_is_the_documented_one() -> None:
+    prompts = Prompts((Click((1, 2, 3)), BoxPrompt(((0, 7), (1, 2), (4, 5)))))
+    assert prompts.to_json() == {"prompts": [{"click": [1, 2, 3], "positive": True}, {"box": [[0, 7], [1, 2], [4, 5]]}]}
+    entry = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"][0]
+    assert entry["box"] == [[1, 7], [0, 6], [2, 5]]
+    assert set(entry) == {"scribble", "box", "positive"}
+
+
+@fast
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 5), st.integers(0, 4)), min_size=1), st.booleans())
+def test_any_scribble_survives_json(voxels: Any, positive: bool) -> None:
+    prompts = Prompts((scribble(PLAIN, *voxels, positive=positive),))
+    assert through_text(prompts) == prompts
+
+
+def test_a_long_stroke_is_small_in_json() -> None:
+    grid = Grid.from_spacing((128, 128, 128), (1, 1, 1))
+    array = np.zeros(grid.shape, dtype=np.uint8)
+    array[20:25, 10:110, 10:110] = 1
+    assert len(json.dumps(Prompts((Scribble(Mask(grid, array)),)).to_json())) < 500
+
+
+def test_points_in_mm_and_the_default_sign() -> None:
+    data = {"prompts": [{"ras": [11.0, 24.0, 39.0]}, {"click": [0, 0, 0]}, {"ras": [10, 20, 30], "positive": False}]}
+    assert Prompts.from_json(data, PLAIN).items == (Click((1, 2, 3)), Click((0, 0, 0)), Click((0, 0, 0), False))
+
+
+@pytest.mark.parametrize("data", [None, [], "text", {}, {"prompts": {}}, {"clicks": []}])
+def test_what_are_no_prompts(data: Any) -> None:
+    with pytest.raises(ReadError, match=r'^case\.json: must hold \{"prompts": '):
+        Prompts.from_json(data, PLAIN, "case.json")
+
+
+def test_a_key_beside_the_prompts_is_refused() -> None:
+    with pytest.raises(ReadError, match=r"^case\.json: unknown key 'prompt' \('prompts' may be meant\)"):
+        Prompts.from_json({"prompts": [], "prompt": [{"click": [0, 0, 0]}]}, PLAIN, "case.json")
+
+
+STROKE = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"][0]
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (7, 'is 7; it must be an object with "click"'),
+        ({"positive": True}, 'it must be an object with "click"'),
+        ({"click": [0, 0, 0], "positive": "no"}, "\"positive\" is 'no'; it must be true or false"),
+        (
+            {"click": [0, 0, 0], "postive": False},
+            "unknown key 'postive' ('positive' may be meant); there are click, po",
+        ),
+        ({"click": [0, 0, 0], "Positive": False}, "unknown key 'Positive' ('positive' may be meant)"),
+        ({"ras": [11, 24, 39], "negative": True}, "unknown key 'negative'; there are ras, positive"),
+        ({"click": [0, 0, 0], "ras": [11, 24, 39]}, "unknown key 'ras'; there are click, positive"),
+        ({"box": [[0, 1], [0, 1], [0, 1]], "positive": False}, "unknown key 'positive'; there are box"),
+        (STROKE | {"sign": -1}, "unknown key 'sign'"),
+        ({"box": 5}, "cannot be understood"),
+        ({"box": [0, 1, 2]}, "cannot be understood"),
+        ({"scribble": STROKE["scribble"]}, "cannot be understood: 'box'"),
+        (STROKE | {"scribble": 5}, "cannot be understood"),
+        (STROKE | {"scribble": "no base 64!"}, "cannot be understood"),
+        (STROKE | {"scribble": "aGVsbG8="}, "cannot be understood"),
+        (STROKE | {"scribble": STROKE["scribble"][:4] + "!" + STROKE["scribble"][4:]}, "cannot be understood"),
+        (STROKE | {"scribble": STROKE["scribble"][:-8]}, "cannot be understood"),
+        (STROKE | {"box": [[0, 1], [0, 1], [0, 1]]}, "the voxels do not fill its box"),
+    ],
+)
+def test_entries_that_cannot_be_understood(entry: Any, words: str) -> None:
+    with pytest.raises(ReadError, match=r"^case\.json: prompt 2 ?.*") as caught:
+        Prompts.from_json({"prompts": [{"click": [0, 0, 0]}, entry]}, PLAIN, "case.json")
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"click": [7, 0, 0]}, "click, voxel (7, 0, 0), lies outside the image of (7, 6, 5) voxels"),
+        ({"click": [0, -1, 0]}, "lies outside the image"),
+        ({"click": [0, 0, 0.5]}, "whole voxel coordinates"),
+        ({"click": [0, 0]}, "a click needs a voxel"),
+        ({"click": [float("inf"), 0, 0]}, "a click needs a voxel"),
+        ({"ras": [0, 0, 0]}, "click at RAS (0.0, 0.0, 0.0) mm"),
+        ({"ras": [float("nan"), 0, 0]}, "three finite RAS coordinates"),
+        ({"ras": [10**400, 0, 0]}, "three finite RAS coordinates"),
+        ({"ras": 5}, "three finite RAS coordinates in mm, got 5"),
+        ({"ras": "123"}, "three finite RAS coordinates in mm, got '123'"),
+        ({"ras": [1, 2, None]}, "three finite RAS coordinates"),
+        ({"ras": ["1", "2", "3"]}, "three finite RAS coordinates"),
+        ({"box": [[0, 8], [0, 1], [0, 1]]}, "box range i = [0, 8) is empty or leaves the grid's [0, 7)"),
+        ({"box": [[0, 1], [2, 2], [0, 1]]}, "box range j = [2, 2) is empty"),
+        ({"box": [[0, 1], [0, 1]]}, "a box is"),
+        ({"box": [[0, 1], [0, 1], [0, float("inf")]]}, "a box is"),
+        (STROKE | {"box": [[2, 8], [0, 6], [2, 5]]}, "leaves the grid"),
+        (STROKE | {"scribble": "eJxjYGBgAAAABAAB", "box": [[0, 4], [0, 4], [0, 2]]}, "at least one voxel"),
+    ],
+)
+def test_entries_that_do_not_fit_the_image(entry: Any, words: str) -> None:
+    with pytest.raises(ArgumentError, match=r"^case\.json: prompt 1: ") as caught:
+        Prompts.from_json({"prompts": [entry]}, PLAIN, "case.json")
+    assert words in str(caught.value)

@@ -1,0 +1,248 @@
+"""Previews of synthetic PET/CT: orientation, scale, outlines, windows, and what happens where something is missing."""
+
+from __future__ import annotations
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+from scipy.ndimage import gaussian_filter
+from scipy.spatial.transform import Rotation
+
+from TumorSegLib.errors import ArgumentError, GeometryError, ResourceError, WriteError
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Mask, Volume
+from TumorSegLib.render import preview
+from TumorSegLib.render.preview import write_preview
+
+ORANGE = np.array(to_rgb("#ff5c39"))
+
+
+def patient(shape=(36, 64, 72), spacing=(3.0, 3.0, 5.0), direction=None) -> tuple[dict[str, Volume], Mask]:
+    """An elliptic body of water in air with a ball of 20 mm radius that is hot in PET."""
+    grid = Grid.from_spacing(shape, spacing, (-90.0, -80.0, 40.0), direction)
+    k, j, i = np.indices(shape)
+    ras = grid.to_ras(np.stack([i, j, k], axis=-1)) - grid.to_ras((np.asarray(grid.size) - 1) / 2)
+    body = (ras[..., 0] / 95) ** 2 + (ras[..., 1] / 75) ** 2 < 1
+    tumour = ((ras - (25, 10, 15)) ** 2).sum(axis=-1) < 20**2
+    noise = np.random.default_rng(0).standard_normal(shape)
+    images = {
+        "ct": Volume(grid, (np.where(body, 20 + 30 * tumour, -1000) + 10 * noise).astype(np.float32), "ct"),
+        "pet": Volume(grid, np.maximum(body + 8 * tumour + 0.2 * noise, 0).astype(np.float32), "pet"),
+    }
+    return images, Mask(grid, tumour)
+
+
+def orange_pixels(picture: np.ndarray) -> np.ndarray:
+    return np.abs(picture[..., :3] - ORANGE).max(axis=-1) < 0.12
+
+
+def words(figure) -> str:
+    return "\n".join(
+        text.get_text() for text in [*figure.texts, *(text for axes in figure.axes for text in axes.texts)]
+    )
+
+
+def test_picture_has_an_outline_in_every_slice_of_every_modality(tmp_path):
+    images, mask = patient()
+    write_preview(images, mask, tmp_path / "preview.png")
+    picture = imread(tmp_path / "preview.png")
+    figure = preview._make_figure(images, mask, None)
+    height, width = picture.shape[:2]
+    assert len(figure.axes) == 2 * 3 + 1
+    for axes in figure.axes[:-1]:
+        box = axes.get_position()
+        panel = picture[round((1 - box.y1) * height) : round((1 - box.y0) * height), round(box.x0 * width) :]
+        assert orange_pixels(panel[:, : round(box.width * width)]).sum() > 100
+    assert f"Marked: {mask.volume_ml:.1f} ml" in words(figure)
+    assert "not a medical device" in words(figure)
+    assert [file.name for file in tmp_path.iterdir()] == ["preview.png"]
+
+
+def test_all_panels_have_one_scale_in_both_directions():
+    figure = preview._make_figure(*patient((20, 64, 72)), None)  # 100 mm from foot to head, 160 mm across
+    inches = figure.get_size_inches()
+    scales = []
+    for axes in figure.axes[:-1]:
+        box, (left, right), (bottom, top) = axes.get_position(), axes.get_xlim(), axes.get_ylim()
+        scales += [box.width * inches[0] / (right - left), box.height * inches[1] / (bottom - top)]
+    assert scales == pytest.approx([scales[0]] * len(scales))
+
+
+def test_crop_is_the_tumour_and_six_centimetres_but_within_the_image():
+    _, mask = patient()
+    (i0, i1), (j0, j1), (k0, k1) = preview._shown_box(mask)
+    assert (i1 - i0) * 3 == pytest.approx(40 + 120, abs=6)
+    assert (j1 - j0) * 3 == pytest.approx(40 + 120, abs=6)
+    assert (k0, k1) == (4, 36)  # 160 mm of 180, moved to end at the border instead of being cut
+    (found_i, found_j, _) = mask.bounding_box()
+    assert (i0 + i1) / 2 == pytest.approx(sum(found_i) / 2, abs=1)
+    assert (j0 + j1) / 2 == pytest.approx(sum(found_j) / 2, abs=1)
+
+
+TILT = Rotation.from_euler("xyz", [12, -9, 15], degrees=True).as_matrix()
+
+
+@pytest.mark.parametrize(("order", "signs"), list(product(permutations(range(3)), product((1, -1), repeat=3))))
+def test_slices_are_turned_to_radiological_convention(order, signs):
+    """A dot to the patient's right, front and head shows at the upper left of all slices, whatever the voxel axes."""
+    direction = TILT @ (np.eye(3)[:, list(order)] * signs)
+    grid = Grid.from_spacing((20, 22, 24), (2.0, 2.5, 3.0), direction=direction)
+    middle = grid.to_ras((np.asarray(grid.size) - 1) / 2)
+    dot = np.zeros(grid.shape, np.float32)
+    i, j, k = np.round(grid.to_ijk(middle + TILT @ (12.0, 12.0, 12.0))).astype(int)
+    dot[k, j, i] = 1
+    scene = preview._turned_scene({"ct": Volume(grid, dot)}, {}, grid, tuple((0, size) for size in grid.size))
+    down, back, left = np.argwhere(scene.images["ct"])[0]
+    size = scene.images["ct"].shape
+    assert (down < size[0] / 2 - 2, back < size[1] / 2 - 2, left < size[2] / 2 - 2) == (True, True, True)
+    assert [n * s for n, s in zip(size, scene.spacing)] == pytest.approx(
+        [grid.shape[2 - axis] * grid.spacing[axis] for axis in (order.index(2), order.index(1), order.index(0))]
+    )
+
+
+def test_slices_go_through_the_largest_area():
+    images, mask = patient()
+    array = mask.array.copy()
+    array[2, 3, 4] = 1
+    scene = preview._turned_scene(
+        images, {1: array.astype(np.float32)}, mask.grid, tuple((0, s) for s in mask.grid.size)
+    )
+    for axis, centre in enumerate(scene.centre):
+        areas = scene.inside.sum(axis=tuple(n for n in range(3) if n != axis))
+        assert areas[centre] == areas.max() > 1
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_outline_agrees_with_the_mask_in_every_voxel(given):
+    _, mask = patient()
+    smooth = Volume(mask.grid, gaussian_filter(mask.array.astype(np.float32), 2), "probability") if given else None
+    fields, grid, box = preview._outline_fields(mask, smooth)
+    assert np.array_equal(fields[1] > 0.5, preview._cropped(mask.array, box) == 1)
+    assert grid == mask.grid.crop(box)
+    assert len(np.unique(fields[1])) > 100  # not a step, so that the outline is smooth
+
+
+def test_probability_makes_the_outline_smoother():
+    _, mask = patient()
+    k, j, i = np.indices(mask.grid.shape)
+    ras = mask.grid.to_ras(np.stack([i, j, k], axis=-1))
+    centre = mask.grid.to_ras(np.argwhere(mask.array).mean(axis=0)[::-1])
+    radius = np.linalg.norm(ras - centre, axis=-1)
+    probability = Volume(mask.grid, 1 / (1 + np.exp((radius - 20) / 2)), "probability")
+
+    def roughness(given):
+        fields, grid, _ = preview._outline_fields(mask, given)
+        (surface,) = preview._surfaces(fields, grid, None)
+        points = np.asarray(surface.surface.GetPoints().GetData())
+        return np.linalg.norm(points - centre, axis=1).std()
+
+    assert roughness(probability) < 0.75 * roughness(None)
+
+
+def test_labels_have_their_own_colours_and_volumes():
+    images, mask = patient()
+    array = mask.array.copy()
+    array[:, :, 44:][array[:, :, 44:] > 0] = 2
+    figure = preview._make_figure(images, Mask(mask.grid, array), None)
+    assert "label 1: " in words(figure)
+    assert "label 2: " in words(figure)
+    figure.canvas.draw()
+    picture = np.asarray(figure.canvas.buffer_rgba()) / 255
+    blue = np.abs(picture[..., :3] - to_rgb("#37c8ff")).max(axis=-1) < 0.12
+    assert blue.sum() > 200
+    assert orange_pixels(picture).sum() > 200
+
+
+def test_empty_mask_says_so_and_draws_no_outline(tmp_path):
+    images, mask = patient()
+    empty = Mask(mask.grid, np.zeros(mask.grid.shape, np.uint8))
+    write_preview(images, empty, tmp_path / "preview.png")
+    assert not orange_pixels(imread(tmp_path / "preview.png")).any()
+    figure = preview._make_figure(images, empty, None)
+    assert "Nothing marked" in words(figure)
+    assert " ml" not in words(figure)
+
+
+def test_failed_rendering_leaves_a_note_not_a_crash(tmp_path, monkeypatch):
+    def fail(surfaces, size):
+        raise ResourceError("OpenGL drew nothing")
+
+    monkeypatch.setattr(preview, "render", fail)
+    images, mask = patient()
+    write_preview(images, mask, tmp_path / "preview.png")
+    assert (tmp_path / "preview.png").stat().st_size > 10_000
+    assert "OpenGL drew nothing" in words(preview._make_figure(images, mask, None))
+
+
+def test_solid_panel_shows_the_tumour_and_the_skin():
+    images, mask = patient()
+    figure = preview._make_figure(images, mask, None)
+    pixels = figure.axes[-1].images[0].get_array()
+    red = pixels[..., 0].astype(int) - pixels[..., 2] > 60
+    assert 0.02 < red.mean() < 0.5
+    background = (np.abs(pixels.astype(int) - pixels[0, 0]).max(axis=-1) < 3).mean()
+    assert background < 0.9 - red.mean()  # the skin covers more than the tumour
+    without_ct = preview._make_figure({"pet": images["pet"]}, mask, None).axes[-1].images[0].get_array()
+    assert (np.abs(without_ct.astype(int) - without_ct[0, 0]).max(axis=-1) >= 3).mean() > red.mean()
+
+
+def test_skin_is_open_where_the_image_ends_and_without_gas():
+    images, _ = patient()
+    ct = images["ct"]
+    array = ct.array.copy()
+    array[10:20, 30:38, 30:40] = -1000  # gas
+    skin = preview._skin(Volume(ct.grid, array), ct.grid.to_ras((np.asarray(ct.grid.size) - 1) / 2))
+    points = np.asarray(skin.surface.GetPoints().GetData())
+    used = np.unique(np.asarray(skin.surface.GetPolys().GetConnectivityArray()))
+    offset = points[used] - ct.grid.to_ras((np.asarray(ct.grid.size) - 1) / 2)
+    ellipse = (offset[:, 0] / 95) ** 2 + (offset[:, 1] / 75) ** 2
+    assert ellipse.min() > 0.8
+    assert ellipse.max() < 1.25
+
+
+def test_air_has_no_skin():
+    grid = Grid.from_spacing((20, 30, 30), (3, 3, 5))
+    assert preview._skin(Volume(grid, np.full(grid.shape, -1000, np.int16)), np.zeros(3)) is None
+
+
+def test_windows():
+    inside = np.zeros((10, 10, 10), bool)
+    inside[4:6, 4:6, 4:6] = True
+    image = np.where(inside, 7.0, 0.5)
+    image[0, 0] = 60  # a bladder
+    assert preview._window("ct", image, inside) == (-160, 240, "HU")
+    assert preview._window("pet", image, inside) == (0, 7, "SUV")
+    assert preview._window("pet", np.minimum(image, 2), inside) == (0, 5, "SUV")
+    assert preview._window("pet", image, ~inside & False)[1] == pytest.approx(60)
+    low, high, _ = preview._window("mr_t1", np.where(inside, np.arange(1000.0).reshape(10, 10, 10), 0), inside)
+    assert 400 < low < high < 600
+    assert preview._window("mr_t1", np.zeros((3, 3, 3)), inside)[:2] == (0, 1)
+
+
+def test_oblique_single_slice_and_constant_images_are_drawn(tmp_path):
+    images, mask = patient((1, 40, 40), direction=TILT)
+    flat = {**images, "mr_t1": Volume(mask.grid, np.full(mask.grid.shape, 3, np.int16), "mr_t1")}
+    array = np.zeros(mask.grid.shape, np.uint8)
+    array[0, 10:14, 20] = 1
+    write_preview(flat, Mask(mask.grid, array), tmp_path / "preview.png")
+    assert imread(tmp_path / "preview.png").shape[1] > 500
+
+
+def test_bad_input_is_refused(tmp_path):
+    images, mask = patient()
+    with pytest.raises(WriteError, match=r"preview\.jpg.*\.png"):
+        write_preview(images, mask, tmp_path / "preview.jpg")
+    with pytest.raises(ArgumentError, match="at least one image"):
+        write_preview({}, mask, tmp_path / "preview.png")
+    other = Grid.from_spacing((4, 4, 4), (1, 1, 1))
+    elsewhere = Volume(other, np.zeros(other.shape))
+    with pytest.raises(GeometryError, match=r"pet is not on the mask's grid .*: one has"):
+        write_preview({**images, "pet": elsewhere}, mask, tmp_path / "preview.png")
+    with pytest.raises(GeometryError, match=r"probability is not on the mask's grid .*: one has"):
+        write_preview(images, mask, tmp_path / "preview.png", elsewhere)
+    with pytest.raises(WriteError, match="does not exist"):
+        write_preview(images, mask, tmp_path / "absent" / "preview.png")
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,1 @@
+"""Packages that Slicer's Python lacks, installed on first use."""

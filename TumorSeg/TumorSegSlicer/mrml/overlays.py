@@ -1,0 +1,118 @@
+"""Probability and uncertainty of a segment as volumes to be laid over the images, and the places to look at first.
+
+Uncertainty is the entropy of the probability in bits: 0 where it is 0 or 1, 1 where it is a half.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import slicer
+import vtk
+
+if TYPE_CHECKING:
+    from TumorSegLib import Grid, Volume
+
+#: Kind of overlay to its name.
+NAMES = {"probability": "Tumour probability (%)", "uncertainty": "Uncertainty (%)"}
+#: References from a segmentation to its overlays begin so; an attribute of the volume has the segment's id.
+ROLE = "TumorSegOverlay."
+SEGMENT_ATTRIBUTE = "TumorSeg.SegmentID"
+# From black and violet over blue, green and yellow to red, as on workstations for PET. Slicer has it without any file.
+COLOURS = "vtkMRMLPETProceduralColorNodePET-Rainbow2"
+# Percentages below are not drawn, or the overlay would darken the whole image.
+FAINTEST_PERCENT = 5
+# Uncertain places: entropy is averaged over about this length, so that the thin rim of a clear tumour does not count,
+# and places nearer to each other than that distance are one.
+SMOOTHING_MM, DISTANCE_MM = 4.0, 15.0
+LEAST_UNCERTAINTY = 0.2
+
+
+def percentages(probability: np.ndarray, kind: str) -> np.ndarray:
+    """Values of an overlay, uint8 0 to 100 ``[k, j, i]``.
+
+    Args:
+        probability: float from 0 to 1 ``[k, j, i]``.
+        kind: ``probability`` or ``uncertainty``.
+
+    Raises:
+        ArgumentError: there is no such kind.
+    """
+    from TumorSegLib import ArgumentError
+
+    if kind not in NAMES:
+        raise ArgumentError(f"there is no overlay '{kind}'; there are {', '.join(NAMES)}")
+    levels = np.linspace(0, 1, 256)
+    table = np.rint(100 * (levels if kind == "probability" else _entropy(levels))).astype(np.uint8)
+    percent: np.ndarray = table[np.rint(probability * 255).astype(np.uint8)]
+    return percent
+
+
+def showAsVolume(
+    percent: np.ndarray, grid: Grid, node: slicer.vtkMRMLSegmentationNode, segmentId: str, kind: str
+) -> slicer.vtkMRMLScalarVolumeNode:
+    """Writes percentages into the overlay volume of a segmentation, which is made where there is none."""
+    volume = node.GetNodeReference(ROLE + kind) or _made(node, kind)
+    volume.SetAttribute(SEGMENT_ATTRIBUTE, segmentId)
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy(grid.affine.ravel().tolist())
+    volume.SetIJKToRASMatrix(matrix)
+    slicer.util.updateVolumeFromArray(volume, percent)
+    display = volume.GetDisplayNode()
+    display.SetAndObserveColorNodeID(COLOURS)
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(0, 100)
+    display.SetLowerThreshold(FAINTEST_PERCENT)
+    display.SetUpperThreshold(100)
+    display.SetApplyThreshold(True)
+    return volume
+
+
+def isOverlay(node: slicer.vtkMRMLNode | None) -> bool:
+    """Whether a node is an overlay made here, in this session or in the one that saved the scene."""
+    return node is not None and node.GetAttribute(SEGMENT_ATTRIBUTE) is not None
+
+
+def _made(node: slicer.vtkMRMLSegmentationNode, kind: str) -> slicer.vtkMRMLScalarVolumeNode:
+    volume = slicer.vtkMRMLScalarVolumeNode()
+    volume.SetName(slicer.mrmlScene.GenerateUniqueName(NAMES[kind]))
+    volume.SetAttribute(SEGMENT_ATTRIBUTE, "")  # whoever hears of a new volume can tell that it is no image
+    slicer.mrmlScene.AddNode(volume)
+    volume.CreateDefaultDisplayNodes()
+    node.SetNodeReferenceID(ROLE + kind, volume.GetID())
+    return volume
+
+
+def uncertainPlaces(probability: Volume, most: int = 10) -> list[tuple[float, float, float]]:
+    """Where a segment is least certain over a few millimetres.
+
+    Args:
+        probability: of a segment, from 0 to 1.
+        most: how many at most.
+
+    Returns:
+        RAS mm of voxel centres, the least certain first; empty where all is clear.
+    """
+    from scipy import ndimage
+
+    from TumorSegLib.geometry.boxes import bounding_box, corner, slices
+
+    box = bounding_box((probability.array > 0.02) & (probability.array < 0.98))
+    if box is None:
+        return []
+    spacing = np.array(probability.grid.spacing[::-1])
+    entropy = ndimage.gaussian_filter(_entropy(probability.array[slices(box)]), SMOOTHING_MM / spacing, mode="constant")
+    reach = 2 * np.ceil(DISTANCE_MM / 2 / spacing).astype(int) + 1
+    peaks = (entropy == ndimage.maximum_filter(entropy, reach)) & (entropy >= LEAST_UNCERTAINTY)
+    found = np.argwhere(peaks)
+    found = found[np.argsort(-entropy[peaks], kind="stable")][:most]
+    r_a_s = probability.grid.to_ras(found[:, ::-1] + corner(box))
+    return [(float(r), float(a), float(s)) for r, a, s in r_a_s]
+
+
+def _entropy(probability: np.ndarray) -> np.ndarray:
+    """Entropy in bits."""
+    inside = np.clip(probability, 1e-6, 1 - 1e-6)
+    bits: np.ndarray = -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
+    return bits

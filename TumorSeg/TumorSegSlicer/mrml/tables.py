@@ -1,0 +1,141 @@
+"""Measurements of a segment as a table of the scene, as text, and as lines in the views."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import slicer
+import vtk
+
+from TumorSegSlicer.mrml import bridge
+from TumorSegSlicer.mrml.hierarchy import placeBeside
+from TumorSegSlicer.mrml.markups import addMarkups
+from TumorSegSlicer.mrml.roles import inWords
+
+if TYPE_CHECKING:
+    from TumorSegLib import Grid, Mask, Measurements
+    from TumorSegLib.measurements.diameters import AxialDiameters, Line
+
+HEADINGS = ("Measurement", "Value", "Unit")
+DISCLAIMER = "Research software, not a medical device"
+#: References from a segmentation to its tables and lines begin so, and end with the id of the segment.
+TABLE_ROLE, LINE_ROLE = "TumorSegTable.", "TumorSegLine."
+LINES = ("longest axial diameter", "perpendicular diameter")
+
+
+def ownMask(node: slicer.vtkMRMLSegmentationNode, segmentId: str, fallback: Callable[[], Grid]) -> Mask:
+    """A segment on the lattice of its own label map, in the world; on that of the fallback where it has no voxels.
+
+    Raises:
+        ArgumentError: there is no such segment.
+        GeometryError: a parent transform of the segmentation is not linear, or shears it.
+    """
+    from TumorSegLib import Grid, Mask
+
+    labelmap = slicer.vtkOrientedImageData()
+    if node.GetSegmentation().GetSegment(segmentId) is not None:
+        node.GetBinaryLabelmapRepresentation(segmentId, labelmap)
+    if labelmap.IsEmpty():
+        grid = fallback()
+    else:
+        matrix, extent = vtk.vtkMatrix4x4(), labelmap.GetExtent()
+        labelmap.GetImageToWorldMatrix(matrix)
+        affine = bridge.toWorld(node) @ slicer.util.arrayFromVTKMatrix(matrix)
+        affine[:3, 3] += affine[:3, :3] @ np.array(extent[::2])
+        i, j, k = labelmap.GetDimensions()
+        grid = Grid((k, j, i), affine)
+    return Mask(grid, bridge.maskFromSegment(node, segmentId, grid))
+
+
+def rows(found: Measurements, segmentName: str) -> Iterator[tuple[str, str, str]]:
+    """What was measured as (measurement, value, unit).
+
+    The first row says of which segment, the last one that this is research software. Values have as many decimals as
+    are meant; what could not be measured has no value.
+    """
+    axial = found.axial
+    yield "Segment", segmentName, ""
+    yield "Volume", _number(found.volume_ml, 2), "ml"
+    yield "Lesions", str(found.lesions), ""
+    yield "Longest axial diameter (RECIST 1.1)", _number(axial and axial.longest.length_mm, 1), "mm"
+    yield "Perpendicular diameter", _number(axial and axial.perpendicular.length_mm, 1), "mm"
+    yield "Product of the diameters (WHO)", _number(axial and axial.product_mm2, 0), "mm²"
+    yield "Longest diameter in 3D", _number(found.maximum_diameter and found.maximum_diameter.length_mm, 1), "mm"
+    if found.pet is not None:
+        yield "SUVmax", _number(found.pet.suv_max, 2), "g/ml"
+        yield "SUVmean", _number(found.pet.suv_mean, 2), "g/ml"
+        yield "SUVpeak (1 ml)", _number(found.pet.suv_peak, 2), "g/ml"
+        yield "MTV", _number(found.pet.mtv_ml, 2), "ml"
+        yield "TLG", _number(found.pet.tlg_g, 1), "g"
+    for role, values in found.intensities.items():
+        unit = "HU" if role == "ct" else ""
+        yield f"{inWords(role)} mean", _number(values.mean, 1), unit
+        yield f"{inWords(role)} standard deviation", _number(values.standard_deviation, 1), unit
+    yield "Note", DISCLAIMER, ""
+
+
+def writeTable(found: Measurements, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtkMRMLTableNode:
+    """Writes measurements into the table of a segment, which is made where there is none."""
+    table = node.GetNodeReference(TABLE_ROLE + segmentId)
+    segmentName = node.GetSegmentation().GetSegment(segmentId).GetName()
+    name = f"{segmentName} measurements"
+    if table is None:
+        table = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLTableNode", name)
+        node.SetNodeReferenceID(TABLE_ROLE + segmentId, table.GetID())
+        placeBeside(table, node)
+    elif not table.GetName().startswith(name):  # the segment was renamed
+        table.SetName(slicer.mrmlScene.GenerateUniqueName(name))
+    columns = list(zip(*rows(found, segmentName)))
+    table.RemoveAllColumns()
+    for heading, values in zip(HEADINGS, columns):
+        column = vtk.vtkStringArray()
+        column.SetName(heading)
+        for value in values:
+            column.InsertNextValue(value)
+        table.AddColumn(column)
+    return table
+
+
+def tableText(table: slicer.vtkMRMLTableNode, delimiter: str = ",") -> str:
+    """A table as text, with its headings: as CSV, or with tabs as spreadsheets paste it."""
+    columns = range(table.GetNumberOfColumns())
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator="\n")
+    writer.writerow(table.GetColumnName(column) for column in columns)
+    for row in range(table.GetNumberOfRows()):
+        writer.writerow(table.GetCellText(row, column) for column in columns)
+    return text.getvalue()
+
+
+def drawDiameters(axial: AxialDiameters | None, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+    """Draws the longest axial diameter and its perpendicular as locked lines; takes them away where there is none."""
+    drawn = (axial.longest, axial.perpendicular) if axial is not None else (None, None)
+    segmentName = node.GetSegmentation().GetSegment(segmentId).GetName()
+    for number, (name, line) in enumerate(zip(LINES, drawn)):
+        _drawLine(line, node, f"{LINE_ROLE}{number}.{segmentId}", f"{segmentName} {name}")
+
+
+def _drawLine(line: Line | None, node: slicer.vtkMRMLSegmentationNode, role: str, name: str) -> None:
+    markup = node.GetNodeReference(role)
+    if line is None:
+        if markup is not None:
+            slicer.mrmlScene.RemoveNode(markup)
+        return
+    if markup is None:
+        markup = addMarkups(slicer.vtkMRMLMarkupsLineNode())
+        node.SetNodeReferenceID(role, markup.GetID())
+        placeBeside(markup, node)
+    markup.SetName(name)
+    markup.SetLocked(False)
+    markup.RemoveAllControlPoints()
+    for point in line.ends_ras:
+        markup.AddControlPointWorld(vtk.vtkVector3d(*point))
+    markup.SetLocked(True)
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:.{decimals}f}"

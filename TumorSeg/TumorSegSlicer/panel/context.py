@@ -1,0 +1,302 @@
+"""What the parts of the panel share: widgets, logic, settings, the selected segment, how things are done and told."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.install import packages
+from TumorSegSlicer.logic import TumorSegLogic
+from TumorSegSlicer.parameters import TumorSegParameters
+from TumorSegSlicer.work.runner import Action, Runner
+from TumorSegSlicer.work.worker import Failure, Mailbox, Progress, Worker
+
+# How often the results of the worker are looked for, and how long its thread may then go on undisturbed: Slicer's event
+# loop holds the interpreter's lock otherwise. So Python code of the worker, as in imports, has two thirds of the time.
+INTERVAL_MS, PAUSE_SECONDS = 5, 0.01
+# A session is written into the scene when nothing was done for so long, since that takes a while where it is large, and
+# nothing tells of the saving of a scene before it is done.
+KEEP_AFTER_MS = 500
+
+SegmentationNode = slicer.vtkMRMLSegmentationNode
+
+
+class Context:
+    """The panel's common ground.
+
+    Attributes:
+        ui: the widgets of the ``.ui`` file by name.
+        logic: the module's logic.
+        parameters: settings in the scene; another object once the scene was closed or read.
+        onTarget: called when another segment is worked on; the parts add theirs.
+        onEdited: called when the segment was changed; the parts add theirs.
+        onBusy: called with whether something is being done; the parts add theirs.
+        onInstalling: called with whether packages are being installed; the parts add theirs.
+    """
+
+    def __init__(self, ui: Any, logic: TumorSegLogic) -> None:
+        self.ui, self.logic = ui, logic
+        self.parameters = TumorSegParameters(logic.getParameterNode())
+        self.onTarget: list[Callable[[], None]] = []
+        self.onEdited: list[Callable[[], None]] = []
+        self.onBusy: list[Callable[[bool], None]] = []
+        self.onInstalling: list[Callable[[bool], None]] = []
+        self._mailbox = Mailbox()
+        self._worker = Worker(self._mailbox)
+        self._runner = Runner(self._worker, self._busy)
+        self._timer = qt.QTimer()
+        self._timer.setInterval(INTERVAL_MS)
+        self._timer.connect("timeout()", self._deliver)
+        self._complete = self._closed = self._installing = False
+        self._notices: list[str] = []
+        self._foretold: list[str] = []
+        self._unsaved: dict[tuple[str, str], tuple[SegmentationNode, str]] = {}
+        self._keeping = self.alarm(KEEP_AFTER_MS, self._keep)
+
+    # Doing
+
+    @property
+    def busy(self) -> bool:
+        """Whether an action is being done; quiet ones do not count."""
+        return self._runner.busy
+
+    @property
+    def unsaved(self) -> bool:
+        """Whether something was done that is not in the scene's sessions yet; it soon will be."""
+        return bool(self._unsaved) or self.busy
+
+    @property
+    def complete(self) -> bool:
+        """Whether all packages are there; unlike :meth:`ready` it never asks for any."""
+        self._complete = self._complete or not (self._installing or packages.missingPackages())
+        return self._complete
+
+    def start(self, action: Action, onResult: Callable[[Any], None], onProgress: Progress | None = None) -> None:
+        """Does an action after those started before, without waiting; says why where it fails."""
+        if not self.ready():
+            action.close()
+            return
+        self._notices, self._foretold = self._foretold, []
+        if self.busy:
+            self.say(_("This waits until what is being done has ended."))
+        self._timer.start()
+        self._runner.start(action, onResult, self.fail, onProgress)
+
+    def startQuietly(self, action: Action, onResult: Callable[[Any], None], onError: Callable[[Failure], None]) -> None:
+        """Does an action of one slow part that nobody asked for; what the user starts stops it and goes first."""
+        self._timer.start()
+        self._runner.start(action, onResult, onError, quiet=True)
+
+    def stopQuiet(self) -> None:
+        """Stops what is done quietly."""
+        self._runner.stopQuiet()
+
+    def alarm(self, milliseconds: int, function: Callable[[], None]) -> qt.QTimer:
+        """A timer that calls a function so long after it was last started, once; no more when the panel is closed."""
+        timer = qt.QTimer()
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.connect("timeout()", lambda: None if self._closed else function())
+        return timer
+
+    def ready(self) -> bool:
+        """Whether all packages are there; those that are missing are installed now, if the user agrees.
+
+        Meanwhile pip has the events of the application handled from time to time: buttons could be pressed again.
+        """
+        if self._installing:
+            self.say(_("Python packages are being installed; wait until that has ended."))
+            return False
+        if not self.complete:
+            self._complete = self.attempt(self._install) is True
+        return self._complete and not self._closed
+
+    def edit(self, action: Action, words: str, nothing: str = "") -> None:
+        """Does an action that edits the selected segment, and then says so, or that there was nothing to do."""
+        target = self.target()
+
+        def onResult(edit: Any) -> None:
+            self.edited(target)
+            self.say(f"{words} {self.volumeInWords(target)}" if edit is not None else nothing)
+
+        self.start(action, onResult)
+
+    def edited(self, target: tuple[SegmentationNode, str] | None) -> None:
+        """Tells the parts that a segment was changed, and sees to it that this is saved."""
+        if target is not None:
+            self._unsaved[target[0].GetID(), target[1]] = target
+            self._keeping.start()
+        for function in self.onEdited:
+            function()
+
+    def cancel(self) -> None:
+        """Stops what is being done."""
+        if self.busy:
+            self.say(_("Stopping..."))
+            self._runner.cancel()
+
+    def abandon(self) -> None:
+        """Stops everything, as the scene is being closed."""
+        self._runner.abandon()
+        self._unsaved.clear()
+
+    def close(self) -> None:
+        """Ends the thread; nothing can be done afterwards."""
+        self._closed = True
+        self.abandon()
+        self._timer.stop()
+        self._worker.close()
+
+    # The selected segment
+
+    def images(self) -> list[slicer.vtkMRMLScalarVolumeNode]:
+        """The images chosen."""
+        chosen = (self.parameters.ct, self.parameters.pet, self.parameters.mr)
+        return [node for node in chosen if node is not None]
+
+    def target(self) -> tuple[SegmentationNode, str] | None:
+        """Segmentation and id of the segment that is worked on; None where none is selected."""
+        node, segmentId = self.parameters.segmentation, self.parameters.segmentId
+        if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
+            return None
+        return node, segmentId
+
+    def setTarget(self, node: SegmentationNode | None, segmentId: str) -> None:
+        """Works on another segment from now on; one that is not there means none."""
+        if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
+            segmentId = ""
+        if (node, segmentId) == (self.parameters.segmentation, self.parameters.segmentId):
+            return
+        self.parameters.segmentation, self.parameters.segmentId = node, segmentId
+        for function in self.onTarget:
+            function()
+
+    def volumeInWords(self, target: tuple[SegmentationNode, str] | None) -> str:
+        """How large a segment is, with its name where it is not the selected one; empty where it has no session."""
+        volume = self.logic.volumeMl(*target) if target is not None else None
+        if target is None or volume is None:
+            return ""
+        words = _("{volume} ml").format(volume=f"{volume:.1f}")
+        segment = target[0].GetSegmentation().GetSegment(target[1])
+        return words if segment is None or target == self.target() else f"{segment.GetName()}: {words}"
+
+    # Telling
+
+    def say(self, text: str) -> None:
+        """Shows a text in the panel's status line, after what :meth:`notice` was told since the last action began."""
+        if not self._closed:
+            self.ui.statusLabel.text = " ".join(words for words in (*self._notices, text) if words)
+
+    def notice(self, text: str) -> None:
+        """Shows what the user should know of the action being done, until the next one begins."""
+        self._notices.append(text)
+        self.say("")
+
+    def foretell(self, text: str) -> None:
+        """Shows what the user should know of the next action, until the one after it begins."""
+        self._foretold.append(text)
+        self.say(text)
+
+    def fail(self, failure: Failure) -> None:
+        """Says why something was not done; words in a dialog, unless it was a slip, kinds and places in the log."""
+        if failure.cancelled:
+            self.say(_("Stopped; nothing was changed."))
+            return
+        self.say(failure.message)
+        # Not slicer.util.errorDisplay: that logs the message, which may name a patient.
+        logging.error("TumorSeg: %s", failure.details)
+        if not failure.quiet:
+            slicer.util.messageBox(failure.message, windowTitle="TumorSeg", icon=qt.QMessageBox.Warning)
+
+    def agrees(self, question: str) -> bool:
+        """Asks the user."""
+        yes, no = qt.QMessageBox.Yes, qt.QMessageBox.No
+        icon = qt.QMessageBox.Question
+        answer = slicer.util.messageBox(question, windowTitle="TumorSeg", icon=icon, standardButtons=yes | no)
+        return bool(answer == yes)
+
+    def choice(self, question: str, choices: Sequence[str]) -> int | None:
+        """Asks the user which of two things to do, the harmless one first; None for neither."""
+        kinds = qt.QMessageBox
+        if slicer.app.testingEnabled():
+            return None
+        box = kinds(slicer.util.mainWindow())
+        box.setWindowTitle("TumorSeg")
+        box.setIcon(kinds.Question)
+        box.setText(question)
+        box.setStandardButtons(kinds.Yes | kinds.No | kinds.Cancel)
+        for button, text in zip((kinds.Yes, kinds.No), choices):
+            box.button(button).setText(text)
+        box.setDefaultButton(kinds.Yes)
+        answer = box.exec_()
+        box.deleteLater()
+        return next((number for number, button in enumerate((kinds.Yes, kinds.No)) if answer == button), None)
+
+    def attempt(self, function: Callable[[], Any]) -> Any:
+        """Calls a function that is quick and returns what it does; says why, and returns None, where it fails."""
+        try:
+            return function()
+        except Exception as error:  # whatever it is must be told in words
+            self.fail(Failure.of(error))
+            return None
+
+    def _install(self) -> bool:
+        from TumorSegLib import Cancelled
+
+        names = ", ".join(packages.missingPackages())
+        self.say(_("Installing {names}: several minutes, in which Slicer answers slowly...").format(names=names))
+        self._tellInstalling(True)
+        try:
+            packages.ensurePackages()
+        except Cancelled as declined:
+            self.say(str(declined))
+            return False
+        finally:
+            self._tellInstalling(False)
+        self.say(_("The packages were installed."))
+        return True
+
+    def _tellInstalling(self, installing: bool) -> None:
+        self._installing = installing
+        if installing:
+            slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
+        else:
+            slicer.app.restoreOverrideCursor()
+        for function in [] if self._closed else self.onInstalling:
+            function(installing)
+
+    def _keep(self) -> None:
+        """Writes what was done into the scene, unless more is being done."""
+        if self.busy:
+            self._keeping.start()
+            return
+        for key, (node, segmentId) in list(self._unsaved.items()):
+            action = self.logic.actions.keep(node, segmentId)
+            self.startQuietly(
+                action, lambda _outcome, key=key: self._kept(key), lambda f, key=key: self._notKept(key, f)
+            )
+
+    def _kept(self, key: tuple[str, str]) -> None:
+        self._unsaved.pop(key, None)
+
+    def _notKept(self, key: tuple[str, str], failure: Failure) -> None:
+        """Tries again later where keeping had to make way for what the user did."""
+        if failure.cancelled:
+            self._keeping.start()
+            return
+        self._kept(key)
+        self.fail(failure)
+
+    def _busy(self, busy: bool) -> None:
+        for function in self.onBusy:
+            function(busy)
+
+    def _deliver(self) -> None:
+        self._mailbox.deliver(PAUSE_SECONDS)
+        if self._runner.idle:
+            self._timer.stop()

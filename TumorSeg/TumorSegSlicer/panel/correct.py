@@ -1,0 +1,330 @@
+"""The part of the panel that corrects: segments, clicks, box, undo, Slicer's own tools."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+import slicer
+import vtk
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.mrml.observers import Listener
+from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.editing.brush import Brush
+from TumorSegSlicer.panel.editing.embedded_editor import EmbeddedEditor
+from TumorSegSlicer.panel.editing.opening import SegmentOpening
+from TumorSegSlicer.panel.editing.place import PlaceTool, ShownClicks, interactionNode, placeBox
+from TumorSegSlicer.panel.embedding_ahead import EmbeddingAhead
+from TumorSegSlicer.panel.possible_steps import PossibleSteps
+from TumorSegSlicer.parameters import Overlap
+
+
+class CorrectPanel:
+    """Chooses a segment and corrects it."""
+
+    def __init__(
+        self,
+        context: Context,
+        opening: SegmentOpening,
+        inputs: Callable[[], dict[str, Input] | None],
+        withModel: Callable[[str, Callable[[], None]], None],
+    ) -> None:
+        """Begins without a tool.
+
+        Args:
+            context: the panel's common ground.
+            opening: opens segments before they are corrected.
+            inputs: gives the images chosen.
+            withModel: calls a function once the model of a kind is there, which may have to be downloaded.
+        """
+        self._context, self._inputs, self._withModel = context, inputs, withModel
+        self._opening = opening
+        self._tool = PlaceTool(self._onPlaced, self._showTool)
+        self._clicks = ShownClicks()
+        self._editor = EmbeddedEditor(context, opening)
+        self._brush = Brush(context, self._editor.effect)
+        self._ahead = EmbeddingAhead(context)
+        self._steps = PossibleSteps(context)
+        self._listener = Listener()
+        texts = {
+            Overlap.ALLOW: _("keep their voxels, segments may overlap"),
+            Overlap.OVERWRITE_VISIBLE: _("are overwritten where they are visible"),
+            Overlap.OVERWRITE_ALL: _("are overwritten"),
+        }
+        for overlap, text in texts.items():
+            context.ui.overlapSelector.addItem(text, overlap.value)
+        self._connect()
+        context.onTarget.append(self._onTarget)
+        context.onEdited.append(self._showClicks)
+
+    def keyActions(self) -> dict[str, Callable[[], None]]:
+        """What the keys do."""
+        ui = self._context.ui
+        return {
+            "positive": ui.positiveButton.click,
+            "negative": ui.negativeButton.click,
+            "box": ui.placeBoxButton.click,
+            "paint": lambda: self._toggleEffect("Paint"),
+            "erase": lambda: self._toggleEffect("Erase"),
+            "undo": ui.undoButton.click,
+            "redo": ui.redoButton.click,
+            "visibility": self._toggleVisibility,
+            "next": self._selectNext,
+        }
+
+    def stopTools(self) -> None:
+        """Gives the mouse back, to whatever it did before."""
+        self._tool.end()
+        self._showTool()
+        self._editor.stop()
+
+    def batchEnded(self) -> None:
+        """A scene was read, or many nodes came and went: only now Slicer's tools can hear what is selected."""
+        self._editor.show()
+
+    def close(self) -> None:
+        """The panel is going away."""
+        self._clicks.remove()
+        self._listener.listen()
+        self._editor.close()
+        self._brush.watch(None)
+        self._ahead.watch(None)
+
+    def resume(self) -> None:
+        """Goes on with the saved session of the selected segment, if there is one, so that its clicks are shown."""
+        context, target = self._context, self._context.target()
+        if target is None or not context.complete or context.logic.hasSession(*target):
+            return
+        if not context.logic.actions.inputs(*target):
+            return
+        try:
+            context.logic.actions.session(*target)
+        except Exception as error:  # told in the status line, as nobody asked for anything yet
+            context.say(str(error))
+            return
+        self._showClicks()
+        self._steps.update()
+        if context.logic.actions.inStep(*target):
+            context.say(_("Saved work restored. Segment: {volume}").format(volume=context.volumeInWords(target)))
+        else:  # saved before the last step was noted, or painted elsewhere since
+            self._brush.wait()
+
+    def update(self) -> None:
+        """Shows the settings in the scene."""
+        ui, parameters = self._context.ui, self._context.parameters
+        box, overlap = parameters.box, parameters.overlap
+        self._editor.update()
+        self._showTarget()
+        ui.boxSelector.setCurrentNode(box)
+        self._ahead.watch(box)
+        ui.strokesGuideCheckBox.checked = parameters.strokesGuide
+        ui.overlapSelector.setCurrentIndex(ui.overlapSelector.findData(overlap.value))
+        self._context.logic.settings.overlap = overlap.value
+        self._showTool()
+        self._steps.update()
+
+    def _connect(self) -> None:
+        ui = self._context.ui
+        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegmentation)
+        ui.segmentsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._onSelected)
+        for selector in (ui.ctSelector, ui.petSelector, ui.mrSelector):
+            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._editor.show())
+        ui.newSegmentButton.connect("clicked(bool)", self._onNewSegment)
+        ui.positiveButton.connect("clicked(bool)", lambda on: self._onTool(True, on))
+        ui.negativeButton.connect("clicked(bool)", lambda on: self._onTool(False, on))
+        ui.boxSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onBoxChosen)
+        ui.placeBoxButton.connect("clicked(bool)", self._onPlaceBox)
+        ui.boxButton.connect("clicked(bool)", self._onBox)
+        ui.undoButton.connect("clicked(bool)", lambda _on: self._act("undo", _("Undone."), _("Nothing to undo.")))
+        ui.redoButton.connect("clicked(bool)", lambda _on: self._act("redo", _("Redone."), _("Nothing to redo.")))
+        ui.resetButton.connect("clicked(bool)", lambda _on: self._act("reset", _("Reset to how the segment began.")))
+        ui.overlapSelector.connect("currentIndexChanged(int)", self._onOverlap)
+        ui.strokesGuideCheckBox.connect("toggled(bool)", self._onStrokesGuide)
+
+    # Segments
+
+    def _onSegmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
+        parameters = self._context.parameters
+        gone = node is None and parameters.segmentId != ""
+        if slicer.mrmlScene.IsBatchProcessing() or (node is parameters.segmentation and not gone):
+            return
+        self._context.setTarget(node, self._firstSegment(node) if node is not None else "")
+
+    def _firstSegment(self, node: slicer.vtkMRMLSegmentationNode) -> str:
+        """The segment to begin with: one worked on before, or the only one.
+
+        Of several from elsewhere there is none, or a click would change an organ that happens to be the first.
+        """
+        ids = list(node.GetSegmentation().GetSegmentIDs())
+        known = [each for each in ids if self._context.logic.actions.inputs(node, each)]
+        return (known or (ids if len(ids) == 1 else [""]))[0]
+
+    def _onSelected(self, *_selections: Any) -> None:
+        table = self._context.ui.segmentsTable
+        node, selected = table.segmentationNode(), list(table.selectedSegmentIDs())
+        if node is not None and node is self._context.parameters.segmentation and selected:
+            self._context.setTarget(node, selected[0])
+
+    def _onRemoved(self, _segmentation: vtk.vtkObject) -> None:
+        # The segment is still there in this event.
+        qt.QTimer.singleShot(0, self._leaveRemoved)
+
+    def _leaveRemoved(self) -> None:
+        """Works on another segment where the selected one was deleted."""
+        context, node = self._context, self._context.parameters.segmentation
+        if node is not None and context.parameters.segmentId and context.target() is None:
+            context.setTarget(node, self._firstSegment(node))
+            context.say(_("The segment was deleted."))
+
+    def _onNewSegment(self, _checked: bool = False) -> None:
+        if self._context.busy:  # a segment that is being found may come with a segmentation of its own
+            self._context.say(_("Wait for what is being done, or cancel it."))
+        else:
+            self._addSegment()
+
+    def _addSegment(self) -> None:
+        context = self._context
+        inputs = self._inputs() if context.ready() else None
+        if inputs is None:
+            return
+        node = context.parameters.segmentation
+        if not self._opening.madeEditable(node, inputs):
+            return
+        target = context.attempt(lambda: context.logic.actions.addSegment(inputs, node))
+        if target is not None:
+            context.setTarget(target.node, target.segmentId)
+            context.say(_("New segment: click on the tumour, or draw a box around it."))
+
+    def _onTarget(self) -> None:
+        """Another segment is worked on: clicks are positive again."""
+        self._showTarget()
+        if self._context.target() is None:
+            self._tool.end()
+        if self._tool.active and not self._tool.positive:
+            self._tool.begin(True)
+        self._showTool()
+
+    def _showTarget(self) -> None:
+        ui, parameters = self._context.ui, self._context.parameters
+        node, segmentId = parameters.segmentation, parameters.segmentId
+        ui.segmentationSelector.setCurrentNode(node)
+        ui.segmentsTable.setSegmentationNode(node)
+        ui.segmentsTable.setSelectedSegmentIDs([segmentId] if segmentId else [])
+        self._editor.show()
+        self._brush.watch(node)
+        if node is None:
+            self._listener.listen()
+        else:
+            self._listener.listen((node.GetSegmentation(), slicer.vtkSegmentation.SegmentRemoved, self._onRemoved))
+        self._showClicks()
+
+    def _selectNext(self) -> None:
+        node = self._context.parameters.segmentation
+        ids = list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
+        if ids:
+            now = self._context.parameters.segmentId
+            self._context.setTarget(node, ids[(ids.index(now) + 1) % len(ids)] if now in ids else ids[0])
+
+    def _toggleVisibility(self) -> None:
+        target = self._context.target()
+        display = target[0].GetDisplayNode() if target is not None else None
+        if display is not None:
+            display.SetSegmentVisibility(target[1], not display.GetSegmentVisibility(target[1]))
+
+    # Tools
+
+    def _toggleEffect(self, effect: str) -> None:
+        """Takes up Slicer's brush, or puts it down; a segment to paint on is made where there is none."""
+        if self._context.target() is None:
+            self._onNewSegment()
+        self._context.ui.brushSection.collapsed = False
+        self._editor.toggle(effect)
+
+    def _onTool(self, positive: bool, on: bool) -> None:
+        if on and self._context.target() is None:
+            self._onNewSegment()
+        if on and self._context.target() is not None:
+            self._tool.begin(positive)
+        else:
+            self._tool.end()
+        self._showTool()
+
+    def _showTool(self) -> None:
+        ui, tool = self._context.ui, self._tool
+        ui.positiveButton.checked = tool.active and tool.positive
+        ui.negativeButton.checked = tool.active and not tool.positive
+
+    def _onPlaced(self, ras: tuple[float, float, float], positive: bool) -> None:
+        target = self._context.target()
+        if target is not None and self._opened(target):
+            words = _("Added. Segment now:") if positive else _("Removed. Segment now:")
+            self._context.edit(self._context.logic.actions.click(*target, ras, positive), words)
+
+    def _opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
+        """Sees to it that a segment has a session, which Slicer's tools go on with, too; whether it has."""
+        opened = self._opening.opened(target)
+        self._editor.show()
+        return opened
+
+    def _showClicks(self) -> None:
+        target = self._context.target()
+        self._clicks.show(self._context.logic.clickPoints(*target) if target is not None else [])
+
+    # Box, undo, other segments
+
+    def _onBoxChosen(self, node: slicer.vtkMRMLMarkupsROINode | None) -> None:
+        if slicer.mrmlScene.IsBatchProcessing():
+            return
+        self._context.parameters.box = node
+        self._ahead.watch(node)
+
+    def _onPlaceBox(self, _checked: bool) -> None:
+        self._tool.end()
+        self._showTool()
+        beside = next(iter(self._context.images()), self._context.parameters.segmentation)
+        self._context.ui.boxSelector.setCurrentNode(placeBox(self._context.parameters.box, beside))
+        self._context.say(
+            _("Draw a box around the tumour in a slice view, check it in the others, then segment in it.")
+        )
+
+    def _onBox(self, _checked: bool) -> None:
+        context = self._context
+        roi = context.parameters.box
+        if roi is None or min(roi.GetSize()) <= 0:
+            context.say(_("Draw a box around the tumour first."))
+            return
+        if context.target() is None and context.busy:
+            context.say(_("Wait for what is being done, or cancel it."))
+            return
+        interactionNode().SwitchToViewTransformMode()
+        before = context.target()
+
+        def go() -> None:  # after a download, during which the user may have gone on to something else
+            if (context.target(), context.parameters.box) == (before, roi):
+                self._segmentInBox(roi)
+
+        self._withModel("box", go)
+
+    def _segmentInBox(self, roi: slicer.vtkMRMLMarkupsROINode) -> None:
+        context = self._context
+        if context.target() is None:
+            self._addSegment()
+        target = context.target()
+        if target is not None and self._opened(target):
+            context.edit(context.logic.actions.box(*target, roi), _("Segmented in the box. Segment now:"))
+
+    def _act(self, name: str, words: str, nothing: str = "") -> None:
+        target = self._context.target()
+        if target is not None and self._opened(target):
+            self._context.edit(getattr(self._context.logic.actions, name)(*target), words, nothing)
+
+    def _onOverlap(self, index: int) -> None:
+        value = self._context.ui.overlapSelector.itemData(index)
+        self._context.parameters.overlap = Overlap(value)
+        self._context.logic.settings.overlap = value
+
+    def _onStrokesGuide(self, guide: bool) -> None:
+        self._context.parameters.strokesGuide = guide

@@ -1,0 +1,1 @@
+"""Tools that draw: brush, placing of clicks, the embedded Segment Editor."""

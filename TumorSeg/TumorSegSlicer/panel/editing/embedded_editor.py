@@ -1,0 +1,155 @@
+"""Slicer's own tools in the panel: its Segment Editor, kept on the segment that the panel works on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import slicer
+import vtk
+
+from TumorSegSlicer.mrml.layers import labelLayersKept
+from TumorSegSlicer.mrml.observers import Listener
+from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.editing.opening import SegmentOpening
+
+TAG = "TumorSeg"
+#: Of Slicer's tools those that serve to correct a tumour, in this order.
+EFFECTS = ("Paint", "Erase", "Scissors", "Islands", "Smoothing", "Margin")
+#: What the panel has a place of its own for. Masking would not bind clicks and boxes, so it is not offered at all.
+HIDDEN = (
+    *("segmentationNodeSelectorVisible", "sourceVolumeNodeSelectorVisible", "specifyGeometryButtonVisible"),
+    *("addRemoveSegmentButtonsVisible", "switchToSegmentationsButtonVisible", "show3DButtonVisible"),
+    *("maskingSectionVisible", "undoEnabled", "unorderedEffectsVisible"),
+)
+
+
+class EmbeddedEditor:
+    """Tells the Segment Editor what is worked on, and follows what is selected through it, by whatever means.
+
+    Slicer's widget announces only what its own table selects, so it is the editor's node that is listened to.
+    """
+
+    def __init__(self, context: Context, opening: SegmentOpening) -> None:
+        """Reduces the editor to its tools.
+
+        Args:
+            context: the panel's common ground.
+            opening: opens the segment that a tool is taken up for, so that strokes can be undone.
+        """
+        self._context, self._opening = context, opening
+        self._listener = Listener()
+        self._telling = False  # the panel tells the editor, not the other way round
+        # Slicer may still be at work, in its own events, on the segment that it has just added and selected.
+        self._following, self._beginning = context.alarm(0, self._follow), context.alarm(0, self._begin)
+        editor = context.ui.editor
+        editor.setEffectNameOrder(list(EFFECTS))
+        for name in HIDDEN:
+            setattr(editor, name, False)
+        context.onTarget.append(self._beginning.start)
+        editor.autoShowSourceVolumeNode = False  # or choosing a segment would change what the views show
+        editor.maximumNumberOfUndoStates = 0  # copies of the whole segmentation that nobody could ask for
+        slicer.util.findChild(editor, "SegmentsTableView").hide()
+        # Without None, Slicer's selector would begin to edit the first segmentation that anybody loads.
+        slicer.util.findChild(editor, "SegmentationNodeComboBox").noneEnabled = True
+
+    def update(self) -> None:
+        """Takes the node of the scene, which is another one now, and what is worked on in it."""
+        node = _editorNode()
+        with self._tellingIt():
+            self._context.ui.editor.setMRMLSegmentEditorNode(node)
+            # What others lose to a stroke goes the panel's way, which spares completed segments and can be undone.
+            node.SetOverwriteMode(node.OverwriteNone)
+            node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+            node.SetSourceVolumeIntensityMask(False)
+        self._listener.listen((node, vtk.vtkCommand.ModifiedEvent, self._onNode))
+        self.show()
+
+    def show(self) -> None:
+        """Lets the editor edit what the panel works on, and nothing else."""
+        editor, target = self._context.ui.editor, self._context.target()
+        if editor.mrmlSegmentEditorNode() is None or slicer.mrmlScene.IsBatchProcessing():
+            return  # it hears of nothing while a scene is read
+        node = self._context.parameters.segmentation
+        with self._tellingIt():
+            editor.setSegmentationNode(node)
+            if node is not None:
+                editor.setSourceVolumeNode(self._sourceVolume(node))
+            # None where none is selected: of another segmentation the editor has just selected the first by itself.
+            editor.setCurrentSegmentID(target[1] if target is not None else "")
+            if target is None:
+                self.stop()
+        editor.enabled = target is not None
+
+    def effect(self) -> str:
+        """The tool that is at work; empty for none."""
+        node = self._context.ui.editor.mrmlSegmentEditorNode()
+        return (node.GetActiveEffectName() or "") if node is not None else ""
+
+    def toggle(self, effect: str) -> None:
+        """Takes up a tool, or puts it down, as a press on its button does."""
+        editor = self._context.ui.editor
+        if self.effect() == effect:
+            self.stop()
+        elif editor.enabled and editor.sourceVolumeNode() is not None:
+            editor.setActiveEffectByName(effect)
+
+    def stop(self) -> None:
+        """Puts the tool down."""
+        if self.effect():
+            self._context.ui.editor.setActiveEffectByName("")
+
+    def close(self) -> None:
+        """The panel is going away."""
+        self._listener.listen()
+
+    def _sourceVolume(self, node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
+        """The image that a segment is worked on with, or will be; without one Slicer greys its tools out."""
+        target = self._context.target()
+        known = self._context.logic.actions.inputs(*target).values() if target is not None else ()
+        reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+        candidates = (*(each.node for each in known), *self._context.images(), reference)
+        return next((each for each in candidates if each is not None and slicer.mrmlScene.IsNodePresent(each)), None)
+
+    def _onNode(self, _node: Any) -> None:
+        if self._telling or slicer.mrmlScene.IsBatchProcessing():
+            return
+        self._following.start()
+        self._beginning.start()
+
+    def _follow(self) -> None:
+        """Works on the segment that was selected through the editor."""
+        node, parameters = self._context.ui.editor.mrmlSegmentEditorNode(), self._context.parameters
+        if node is None or node.GetSegmentationNode() is not parameters.segmentation:
+            return
+        selected = node.GetSelectedSegmentID() or ""
+        if selected and selected != parameters.segmentId and parameters.segmentation is not None:
+            self._context.setTarget(parameters.segmentation, selected)
+
+    def _begin(self) -> None:
+        """Opens a session for the segment that a tool is at work on: what it holds now can be gone back to."""
+        context, target = self._context, self._context.target()
+        if not self.effect() or target is None or not context.complete or context.logic.hasSession(*target):
+            return
+        if not self._opening.opened(target):
+            self.stop()  # what it would paint could not be undone
+        self.show()
+
+    @contextmanager
+    def _tellingIt(self) -> Iterator[None]:
+        telling, self._telling = self._telling, True
+        try:
+            with labelLayersKept():
+                yield
+        finally:
+            self._telling = telling
+
+
+def _editorNode() -> slicer.vtkMRMLSegmentEditorNode:
+    node = slicer.mrmlScene.GetSingletonNode(TAG, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.vtkMRMLSegmentEditorNode()
+        node.SetSingletonTag(TAG)
+        node = slicer.mrmlScene.AddNode(node)
+    return node

@@ -1,0 +1,67 @@
+"""What stands between a segment and its first correction in the panel: images, and voxels, that the user agrees to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import slicer
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.mrml import labelmaps
+from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.panel.context import Context
+
+
+class SegmentOpening:
+    """Opens segments, from elsewhere perhaps, with the images chosen."""
+
+    def __init__(self, context: Context, inputs: Callable[[], dict[str, Input] | None]) -> None:
+        """Keeps what it asks.
+
+        Args:
+            context: the panel's common ground.
+            inputs: gives the images chosen.
+        """
+        self._context, self._inputs = context, inputs
+
+    def opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
+        """Sees to it that a segment, from elsewhere perhaps, has a session with the images chosen; whether it has."""
+        context, (node, segmentId) = self._context, target
+        known, chosen = context.logic.actions.inputs(node, segmentId), context.images()
+        if known and (not chosen or _ids(chosen) == _ids(each.node for each in known.values())):
+            return self.madeEditable(node, known)
+        inputs = self._inputs() if context.ready() else None
+        if not inputs or not self._mayMove(known, inputs) or not self.madeEditable(node, inputs):
+            return False
+        return context.attempt(lambda: context.logic.actions.openSegment(inputs, node, segmentId)) is not None
+
+    def _mayMove(self, known: dict[str, Input], inputs: dict[str, Input]) -> bool:
+        """Asks before the clicks and steps of a segment are lost since the image it was made on is another one now."""
+        first = next(iter(known.values())).node if known else None
+        if first is None or first in [each.node for each in inputs.values()]:
+            return True
+        question = _(
+            "This segment was made on '{former}', which is not among the images chosen. Go on in '{new}'? The segment "
+            "stays; its clicks and steps cannot be undone any more."
+        )
+        return self._context.agrees(
+            question.format(former=first.GetName(), new=next(iter(inputs.values())).node.GetName())
+        )
+
+    def madeEditable(self, node: slicer.vtkMRMLSegmentationNode | None, inputs: dict[str, Input]) -> bool:
+        """Makes a segmentation of contours or surfaces one of voxels if the user agrees; whether it can be edited."""
+        if node is None or labelmaps.isKeptAsVoxels(node):
+            return True
+        question = _(
+            "'{name}' is kept as '{source}'. To be corrected its segments must become voxels of the first image, which "
+            "rounds their outlines to voxels. Turn them into voxels?"
+        ).format(name=node.GetName(), source=node.GetSegmentation().GetSourceRepresentationName())
+        if not self._context.agrees(question):
+            self._context.say(_("Nothing was done: the segmentation stays as it is."))
+            return False
+        volume = next(iter(inputs.values())).node
+        return self._context.attempt(lambda: self._context.logic.keepAsVoxels(node, volume) or True) is True
+
+
+def _ids(nodes: Iterable[slicer.vtkMRMLNode]) -> set[str]:
+    return {node.GetID() for node in nodes if slicer.mrmlScene.IsNodePresent(node)}

@@ -1,0 +1,75 @@
+"""What a box model needs of its slices, computed while the user still looks at the box."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import slicer
+import vtk
+
+from TumorSegSlicer.mrml.observers import Listener
+from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.work.worker import Failure
+
+#: A box is taken to be drawn once it was left alone for so long.
+SETTLED_MS = 1000
+
+
+class EmbeddingAhead:
+    """Lets the model look into the chosen box before it is asked to, so that it answers at once.
+
+    Nobody is told, whatever comes of it: where something is wrong, segmenting in the box says so. It begins when
+    nothing else is being done, and makes way for whatever the user does.
+    """
+
+    def __init__(self, context: Context) -> None:
+        """Begins without a box."""
+        self._context = context
+        self._roi: slicer.vtkMRMLMarkupsROINode | None = None
+        self._listener = Listener()
+        self._due = False  # the box has changed since it was looked into
+        self._looking = False
+        self._timer = context.alarm(SETTLED_MS, self._look)
+        context.onTarget.append(self._wait)
+        context.onEdited.append(self._wait)
+
+    def watch(self, roi: slicer.vtkMRMLMarkupsROINode | None) -> None:
+        """Looks into this box from now on, and into no other."""
+        self._roi, events = roi, ()
+        if roi is not None:
+            events = (vtk.vtkCommand.ModifiedEvent, roi.PointModifiedEvent, roi.TransformModifiedEvent)
+        self._listener.listen(*((roi, event, self._onMoved) for event in events))
+        self._onMoved(roi)
+
+    def _onMoved(self, roi: Any) -> None:
+        self._due = roi is not None
+        if self._looking:
+            self._context.stopQuiet()
+        self._wait()
+
+    def _wait(self) -> None:
+        self._timer.start()
+
+    def _look(self) -> None:
+        context, roi, target = self._context, self._roi, self._context.target()
+        if not self._due or self._looking or target is None or not context.complete:
+            return
+        if context.unsaved:  # saving is to be quick, and this may take minutes
+            self._wait()
+            return
+        if not slicer.mrmlScene.IsNodePresent(roi) or not context.logic.hasSession(*target):
+            return
+        self._due, self._looking = False, True
+        context.startQuietly(context.logic.actions.embedBox(*target, roi), self._onLooked, self._onStopped)
+
+    def _onLooked(self, _slices: int) -> None:
+        self._looking = False
+
+    def _onStopped(self, failure: Failure) -> None:
+        self._looking = False
+        if failure.cancelled:
+            self._due = True
+            self._wait()
+        else:
+            logging.info("TumorSeg: the box was not looked into ahead: %s", failure.details)

@@ -1,0 +1,140 @@
+"""The part of the panel that lets the model look for the tumour: where its answer goes, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.mrml import automatic, bridge
+from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.editing.opening import SegmentOpening
+from TumorSegSlicer.work.worker import Progress
+
+if TYPE_CHECKING:
+    from TumorSegLib.models.registry import ModelSpec
+
+#: A segmentation and the id of a segment in it that is replaced; None for a new one.
+Place = tuple["slicer.vtkMRMLSegmentationNode | None", "str | None"]
+
+
+class FindPanel:
+    """The button Segment automatically."""
+
+    def __init__(
+        self,
+        context: Context,
+        opening: SegmentOpening,
+        inputs: Callable[[], dict[str, Input] | None],
+        spec: Callable[[], ModelSpec | None],
+        onProgress: Progress,
+    ) -> None:
+        """Begins idle.
+
+        Args:
+            context: the panel's common ground.
+            opening: makes segmentations editable.
+            inputs: gives the images chosen.
+            spec: gives the model chosen; None where it is not on this computer.
+            onProgress: called with how far the model is.
+        """
+        self._context, self._opening, self._inputs = context, opening, inputs
+        self._spec, self._onProgress = spec, onProgress
+        context.ui.segmentButton.connect("clicked(bool)", self._onSegment)
+
+    def update(self) -> None:
+        """Says beside the button what the chosen model was made for."""
+        spec = self._spec()
+        self._context.ui.madeForLabel.text = "" if spec is None else madeFor(spec)
+
+    def _onSegment(self, _checked: bool) -> None:
+        context = self._context
+        inputs = self._inputs() if context.ready() else None
+        place = self._place(inputs) if inputs is not None else None
+        if inputs is None or place is None or not self._opening.madeEditable(place[0], inputs):
+            return
+        context.say(_("The model is looking... The first time, it has to be loaded, too."))
+        action = context.logic.actions.segment(inputs, *place)
+        context.start(action, lambda outcome: self._onFound(outcome, inputs), self._onProgress)
+
+    def _place(self, inputs: Mapping[str, Input]) -> Place | None:
+        """Where the answer goes, so that nobody's work is lost unasked; None where the user wants it nowhere."""
+        context, node, target = self._context, self._context.parameters.segmentation, self._context.target()
+        if node is None or not _liesOn(node, inputs):  # a follow-up has a segmentation of its own
+            return None, None
+        if target is None or bridge.isLocked(*target):
+            return node, None
+        if automatic.isReplaceable(*target) and not context.logic.clickPoints(*target):
+            return target
+        name = node.GetSegmentation().GetSegment(target[1]).GetName()
+        question = _(
+            "The selected segment '{name}' was drawn, corrected or loaded, not only marked by the model. Put the "
+            "result into a new segment, or replace what '{name}' holds? Undo brings that back."
+        ).format(name=name)
+        choice = context.choice(question, (_("New segment"), _("Replace '{name}'").format(name=name)))
+        if choice is None:
+            context.say(_("Nothing was done."))
+            return None
+        return (node, None) if choice == 0 else target
+
+    def _onFound(self, outcome: tuple[Any, Any], inputs: Mapping[str, Input]) -> None:
+        target, _edit = outcome
+        context, spec = self._context, self._spec()
+        context.setTarget(target.node, target.segmentId)
+        context.edited(context.target())
+        volumeMl = context.logic.volumeMl(target.node, target.segmentId)
+        name = spec.name if spec is not None else context.parameters.autoModel
+        if not volumeMl:
+            words = _("{model} marked nothing, which does not mean that there is no tumour. Press 'Tumour here'")
+            context.say(words.format(model=name) + " " + _("and click on it, or choose other images."))
+            return
+        made = spec.made_for if spec is not None else ""
+        words = _("Marked {volume} by {model}, which was made for {what}; check it.") if made else ""
+        words = words or _("Marked {volume} by {model}; nobody says what it was made for. Check it.")
+        volume = context.volumeInWords(context.target())
+        doubts = doubtsOf(spec, volumeMl, inputs) if spec is not None else []
+        context.say(" ".join([words.format(volume=volume, model=name, what=made), *doubts]))
+
+
+def madeFor(spec: ModelSpec) -> str:
+    """What a model was made for, in words that do not promise more."""
+    if not spec.made_for:
+        return _("Nobody says what {model} was made for: check its answers with care.").format(model=spec.name)
+    words = _(
+        "{model} was made for {what}. Elsewhere it marks what is no tumour, or nothing: there begin with a click "
+        "or a box."
+    )
+    return words.format(model=spec.name, what=spec.made_for)
+
+
+def doubtsOf(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> list[str]:
+    """Why an answer of a model may be wrong that anybody could see: its volume, and the length of the images."""
+    doubts, limits = [], spec.plausible_volume_ml
+    if limits is not None and not limits[0] <= volumeMl <= limits[1]:
+        more = volumeMl > limits[1]
+        words = _("That is more than any tumour that it learnt from ({low:.0f} to {high:.0f} ml): probably organs.")
+        less = _("That is less than any tumour that it learnt from ({low:.0f} to {high:.0f} ml).")
+        doubts.append((words if more else less).format(low=limits[0], high=limits[1]))
+    longest, length = spec.trained_length_mm, _lengthMm(next(iter(inputs.values())).node)
+    if longest is not None and length > longest:
+        words = _(
+            "The images are {length:.0f} mm long from head to foot, those that it learnt from at most {longest:.0f} "
+            "mm: crop them to the tumour's region (module Crop Volume)."
+        )
+        doubts.append(words.format(length=length, longest=longest))
+    return doubts
+
+
+def _lengthMm(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> float:
+    bounds = [0.0] * 6
+    volumeNode.GetRASBounds(bounds)
+    return bounds[5] - bounds[4]
+
+
+def _liesOn(node: slicer.vtkMRMLSegmentationNode, inputs: Mapping[str, Input]) -> bool:
+    """Whether a segmentation may belong to the images chosen: it was made on one of them, or nobody says on which."""
+    reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
+    return reference is None or reference in [each.node for each in inputs.values()]

@@ -1,0 +1,250 @@
+"""The part of the panel with models, device and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.work import models
+from TumorSegSlicer.work.worker import Failure, Progress
+
+if TYPE_CHECKING:
+    from TumorSegLib.models.catalogue import Entry
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+#: Selector to the parameter it sets.
+SELECTORS = {
+    "deviceSelector": "device",
+    "precisionSelector": "precision",
+    "clicksModelSelector": "clicksModel",
+    "boxModelSelector": "boxModel",
+}
+
+
+class ModelsPanel:
+    """Chooses models and devices, and manages the models on this computer."""
+
+    def __init__(self, context: Context, onModels: Callable[[], None], onProgress: Progress) -> None:
+        """Begins with what there is.
+
+        Args:
+            context: the panel's common ground.
+            onModels: called when models came or went.
+            onProgress: called with the progress of a download.
+        """
+        self._context = context
+        self._onModels, self._onProgress = onModels, onProgress
+        self._listed: list[models.Listed] = []  # as the list shows them
+        self._problems: dict[Path, str] = {}  # of the folders whose weights were found to be wrong
+        self._coming: set[str] = set()  # models being downloaded, or about to be
+        ui = context.ui
+        for value in DEVICES:
+            ui.deviceSelector.addItem(_("automatic") if value == "auto" else value, value)
+        for value in PRECISIONS:
+            ui.precisionSelector.addItem(_("automatic") if value == "auto" else value, value)
+        for name in SELECTORS:
+            selector = getattr(ui, name)
+            selector.connect("currentIndexChanged(int)", lambda index, name=name: self._onChosen(name, index))
+        ui.downloadModelButton.connect("clicked(bool)", self._onDownload)
+        ui.importModelButton.connect("clicked(bool)", self._onImport)
+        ui.verifyModelButton.connect("clicked(bool)", self._onVerify)
+        ui.deleteModelButton.connect("clicked(bool)", self._onDelete)
+        context.onBusy.append(self._onBusy)
+
+    def update(self) -> None:
+        """Shows the models on this computer and the settings in the scene."""
+        self._fill()
+        values = {name: getattr(self._context.parameters, parameter) for name, parameter in SELECTORS.items()}
+        for name, value in values.items():
+            selector = getattr(self._context.ui, name)
+            if selector.findData(value) < 0:
+                selector.addItem(_("{name} (not on this computer)").format(name=value), value)
+            selector.setCurrentIndex(selector.findData(value))
+        self.applySettings(self._context.logic.settings)
+
+    def applySettings(self, settings: Any) -> None:
+        """Tells the logic what is chosen."""
+        parameters = self._context.parameters
+        settings.models.update(auto=parameters.autoModel, clicks=parameters.clicksModel, box=parameters.boxModel)
+        settings.device, settings.precision = parameters.device, parameters.precision
+
+    def withModel(self, kind: str, function: Callable[[], None]) -> None:
+        """Calls a function that needs the chosen model of a kind.
+
+        Where the model is not on this computer and can be downloaded, that is offered first; the function is called
+        once it is there. A model that is missing for good is left to the function to complain about.
+        """
+        name = self._context.logic.settings.models[kind]
+        entry = next((each.entry for each in models.listed() if each.entry and each.name == name), None)
+        if entry is None or self._hasEngine(kind):
+            function()
+        else:
+            self._download(entry, function)
+
+    def _hasEngine(self, kind: str) -> bool:
+        """Whether there is an engine of the chosen model; it need not come from the list of models."""
+        from TumorSegLib import ModelError
+
+        settings = self._context.logic.settings
+        try:
+            settings.engineSource(kind, settings.models[kind], settings.device, settings.precision)
+        except ModelError:
+            return False
+        return True
+
+    # The list
+
+    def _fill(self) -> None:
+        ui = self._context.ui
+        selected = self._listed[ui.modelsList.currentRow].name if ui.modelsList.currentRow >= 0 else ""
+        self._listed = [replace(each, problem=self._problems.get(each.path, each.problem)) for each in models.listed()]
+        ui.modelsList.clear()
+        for row, each in enumerate(self._listed):
+            ui.modelsList.addItem(each.line)  # the list makes the item: one made here older PythonQts delete again
+            ui.modelsList.item(row).setToolTip(each.details)
+        ui.modelsList.setCurrentRow(next((row for row, e in enumerate(self._listed) if e.name == selected), -1))
+        for name, kind in (("clicksModelSelector", "clicks"), ("boxModelSelector", "box")):
+            selector = getattr(ui, name)
+            blocked = selector.blockSignals(True)
+            selector.clear()
+            for spec in [each.spec for each in self._listed if each.spec is not None and each.spec.kind == kind]:
+                selector.addItem(spec.name, spec.name)
+                selector.setItemData(selector.count - 1, models.summary(spec), qt.Qt.ToolTipRole)
+            selector.blockSignals(blocked)
+
+    def _onChosen(self, name: str, index: int) -> None:
+        value = getattr(self._context.ui, name).itemData(index)
+        if value:
+            setattr(self._context.parameters, SELECTORS[name], value)
+            self.applySettings(self._context.logic.settings)
+
+    def _selected(self) -> models.Listed | None:
+        row = self._context.ui.modelsList.currentRow
+        if row < 0:
+            self._context.say(_("Select a model in the list first."))
+            return None
+        return self._listed[row]
+
+    def _selectedFolder(self) -> tuple[str, Path] | None:
+        """Name and folder of the selected model; None, and it is said why, where there is no such folder."""
+        listed = self._selected()
+        if listed is None:
+            return None
+        if listed.path is None:
+            self._context.say(_("Model '{name}' is not on this computer.").format(name=listed.name))
+            return None
+        return listed.name, listed.path
+
+    def _changed(self, name: str, text: str) -> None:
+        self._context.logic.forgetModel(name)
+        kept = {path: text for path, text in self._problems.items() if path.name != name and path.is_dir()}
+        self._problems = kept
+        self._refill()
+        self._context.say(text.format(name=name))
+
+    def _refill(self) -> None:
+        self.update()
+        self._onModels()
+
+    # Models come and go
+
+    def _onDownload(self, _checked: bool) -> None:
+        listed = self._selected()
+        if listed is None:
+            return
+        if listed.entry is None:
+            self._context.say(_("Model '{name}' is on this computer already.").format(name=listed.name))
+            return
+        self._download(listed.entry, lambda: None)
+
+    def _download(self, entry: Entry, then: Callable[[], None]) -> None:
+        """Downloads a model if the user agrees, and then calls a function."""
+        if entry.name in self._coming:
+            self._context.say(_("Model '{name}' is being downloaded already.").format(name=entry.name))
+            return
+        if not _agreed(self._context, entry):
+            self._context.say(_("Nothing was downloaded."))
+            return
+        if not self._context.ready():
+            return
+        self._coming.add(entry.name)
+        self._context.say(_("Downloading model '{name}'...").format(name=entry.name))
+
+        def onResult(_outcome: Any) -> None:
+            self._coming.discard(entry.name)
+            self._changed(entry.name, _("Model '{name}' was downloaded and verified."))
+            then()
+
+        self._context.start(_downloading(entry.name), onResult, self._onProgress)
+
+    def _onBusy(self, busy: bool) -> None:
+        if not busy:  # downloads that failed or were stopped ended as well
+            self._coming.clear()
+
+    def _onImport(self, _checked: bool) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder of a model"))
+        if folder:
+            words = _("Model '{name}' was verified and imported.")
+            self._context.start(_importing(folder), lambda name: self._changed(name, words))
+
+    def _onVerify(self, _checked: bool) -> None:
+        selected = self._selectedFolder()
+        if selected is not None:
+            self._context.start(_verifying(selected[1]), lambda error: self._onVerified(*selected, error))
+
+    def _onVerified(self, name: str, path: Path, error: Exception | None) -> None:
+        if error is None:
+            self._problems.pop(path, None)
+        else:
+            self._problems[path] = str(error)
+        self._refill()
+        if error is None:
+            self._context.say(_("Model '{name}' is intact: its weights match the checksum.").format(name=name))
+        else:
+            self._context.fail(Failure.of(error))
+
+    def _onDelete(self, _checked: bool) -> None:
+        selected = self._selectedFolder()
+        if selected is None:
+            return
+        name, path = selected
+        question = _("Delete the model '{name}' from this computer?\n\n{path}").format(name=name, path=path)
+        if self._context.agrees(question) and self._context.attempt(lambda: models.deleteModel(path) or True):
+            self._changed(name, _("Model '{name}' was deleted."))
+
+
+def _agreed(context: Context, entry: Entry) -> bool:
+    """Whether the user wants a model, having been told its size, licence, checksum and source."""
+    from TumorSegLib.models.catalogue import describe
+    from TumorSegLib.models.registry import model_roots
+
+    question = _("Download this model from the internet to {folder}?\n\n{about}")
+    return context.agrees(question.format(folder=model_roots()[1], about=describe(entry)))
+
+
+def _downloading(name: str) -> Any:
+    """An action."""
+    yield lambda progress, cancel: models.downloadModel(name, progress, cancel)
+
+
+def _importing(folder: str) -> Any:
+    """An action; its outcome is the model's name."""
+    return (yield lambda _progress, _cancel: models.importModel(folder))
+
+
+def _verifying(path: Path) -> Any:
+    """An action: checksums of large models take seconds. Its outcome is what is wrong, or None."""
+    from TumorSegLib import ModelError
+
+    try:
+        yield lambda _progress, _cancel: models.verifyModel(path)
+    except ModelError as error:
+        return error

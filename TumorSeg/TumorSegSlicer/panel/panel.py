@@ -1,0 +1,151 @@
+"""The panel: its parts put together, the automatic model chosen, progress shown."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.correct import CorrectPanel
+from TumorSegSlicer.panel.editing.opening import SegmentOpening
+from TumorSegSlicer.panel.find import FindPanel
+from TumorSegSlicer.panel.images import ImagesPanel
+from TumorSegSlicer.panel.models import ModelsPanel
+from TumorSegSlicer.panel.results import ResultsPanel
+from TumorSegSlicer.panel.shortcuts import Shortcuts, keysInWords
+from TumorSegSlicer.parameters import TumorSegParameters
+from TumorSegSlicer.work import models
+
+
+class Panel:
+    """Wires widgets to the logic; it decides nothing about segments itself."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self._specs: dict[str, Any] = {}
+        self._begun = 0.0
+        self._shortcuts = Shortcuts()
+        self.models = ModelsPanel(context, self._fillModels, self._onProgress)
+        self.images = ImagesPanel(context, self._spec)
+        opening = SegmentOpening(context, self.images.inputs)
+        self.find = FindPanel(context, opening, self.images.inputs, self._spec, self._onProgress)
+        self.correct = CorrectPanel(context, opening, self.images.inputs, self.models.withModel)
+        self.results = ResultsPanel(context, self.images.inputs)
+        self._connect()
+        self._fillModels()
+        context.ui.shortcutsLabel.text = _("Keys: {keys}").format(keys=keysInWords())
+        self.update()
+
+    def enter(self, window: qt.QWidget | None) -> None:
+        """The module was opened: its keys work, in the main window where there is one."""
+        if window is not None:
+            self._shortcuts.install(window, self.correct.keyActions())
+        self.correct.resume()
+
+    def exit(self) -> None:
+        """Another module was opened: keys and mouse are given back."""
+        self._shortcuts.remove()
+        self.correct.stopTools()
+
+    def close(self) -> None:
+        """The module is being unloaded."""
+        self.exit()
+        self.correct.close()
+        self.results.close()
+        self.context.close()
+
+    def sceneChanged(self) -> None:
+        """The scene was closed or read: its settings count from now on."""
+        self.context.parameters = TumorSegParameters(self.context.logic.getParameterNode())
+        self.update()
+        self.correct.resume()
+
+    def update(self) -> None:
+        """Shows the settings in the scene."""
+        self.images.update()
+        _choose(self.context.ui.modelSelector, self.context.parameters.autoModel)
+        self._showModel()
+        self.models.update()
+        self.correct.update()
+        self.results.update()
+        if self.context.target() is None:
+            self.context.say(_("Choose images, then segment automatically or add a segment."))
+
+    def _connect(self) -> None:
+        ui, context = self.context.ui, self.context
+        ui.modelSelector.connect("currentIndexChanged(int)", self._onModel)
+        ui.cancelButton.connect("clicked(bool)", lambda _checked: context.cancel())
+        context.onBusy.append(self._onBusy)
+        context.onInstalling.append(self._onInstalling)
+        context.logic.settings.notice = context.notice
+        context.logic.onDropped = self._onDropped
+
+    # Models
+
+    def _fillModels(self) -> None:
+        selector = self.context.ui.modelSelector
+        self._specs = {spec.name: spec for spec in models.modelsOfKind("auto")}
+        blocked = selector.blockSignals(True)
+        selector.clear()
+        for name in self._specs:
+            selector.addItem(name, name)
+        _choose(selector, self.context.parameters.autoModel)
+        selector.blockSignals(blocked)
+        self._showModel()
+
+    def _spec(self) -> Any:
+        return self._specs.get(self.context.parameters.autoModel)
+
+    def _onModel(self, index: int) -> None:
+        name = self.context.ui.modelSelector.itemData(index)
+        if name:
+            self.context.parameters.autoModel = name
+            self.models.applySettings(self.context.logic.settings)
+            self._showModel()
+
+    def _showModel(self) -> None:
+        spec, ui = self._spec(), self.context.ui
+        if spec is None:
+            text = _("There is no model '{name}' on this computer.").format(name=self.context.parameters.autoModel)
+        else:
+            text = f"{spec.description}. {models.summary(spec)}"
+        ui.modelLabel.text = text
+        self.images.showRoles()
+        self.find.update()
+
+    # What is being done
+
+    def _onProgress(self, done: int, total: int) -> None:
+        bar = self.context.ui.progressBar
+        bar.setRange(0, total)
+        bar.setValue(done)
+        left = (time.monotonic() - self._begun) / max(done, 1) * (total - done)
+        bar.setFormat(_("%p %, {seconds} s left").format(seconds=round(left)))
+
+    def _onBusy(self, busy: bool) -> None:
+        ui = self.context.ui
+        self._begun = time.monotonic()
+        ui.progressBar.setRange(0, 0 if busy else 1)  # an empty range means that it is not known how long
+        ui.progressBar.setValue(0)
+        ui.progressBar.setFormat("%p %")
+        ui.cancelButton.enabled = busy
+        ui.segmentButton.enabled = ui.newSegmentButton.enabled = not busy
+
+    def _onInstalling(self, installing: bool) -> None:
+        """Nothing can be pressed then, and the bar shows that something goes on."""
+        ui = self.context.ui
+        ui.sections.enabled = not installing
+        ui.progressBar.setRange(0, 0 if installing else 1)
+
+    def _onDropped(self, nodeId: str, segmentId: str) -> None:
+        parameters = self.context.parameters
+        node = parameters.segmentation
+        if self.context.busy and node is not None and (node.GetID(), parameters.segmentId) == (nodeId, segmentId):
+            self.context.cancel()
+
+
+def _choose(selector: qt.QComboBox, data: str) -> None:
+    selector.setCurrentIndex(selector.findData(data))

@@ -1,0 +1,48 @@
+"""Controls that are greyed out while they would do nothing."""
+
+from __future__ import annotations
+
+from TumorSegSlicer.mrml import labelmaps
+from TumorSegSlicer.panel.context import Context
+
+
+class PossibleSteps:
+    """Undo, Redo, Reset, Measure and what shows a segment: each works as soon as there is something for it to do."""
+
+    def __init__(self, context: Context) -> None:
+        """Follows the selected segment."""
+        self._context = context
+        context.onTarget.append(self.update)
+        context.onEdited.append(self.update)
+        context.onBusy.append(lambda _busy: self.update())
+
+    def update(self) -> None:
+        """Looks again at what can be done."""
+        ui = self._context.ui
+        ui.undoButton.enabled, ui.redoButton.enabled, ui.resetButton.enabled = self._steps()
+        ui.measureButton.enabled = self._holdsVoxels()
+        selected = self._context.target() is not None
+        ui.overlaySelector.enabled = ui.nextPlaceButton.enabled = ui.surfaceCheckBox.enabled = selected
+
+    def _steps(self) -> tuple[bool, bool, bool]:
+        """Whether there may be a step to undo, one to redo, and anything to reset."""
+        context, target = self._context, self._context.target()
+        if target is None:
+            return False, False, False
+        session = context.logic.actions.openSession(*target)
+        if session is None:  # one that was saved may hold steps
+            saved = bool(context.logic.actions.inputs(*target))
+            return saved, saved, saved
+        if context.busy:  # with what can be undone next; who redoes several steps need not wait for each
+            return True, context.ui.redoButton.enabled, True
+        return session.can_undo, session.can_redo, session.can_reset
+
+    def _holdsVoxels(self) -> bool:
+        target = self._context.target()
+        if target is None:
+            return False
+        volume = self._context.logic.volumeMl(*target)
+        if volume is not None:
+            return volume > 0 or self._context.busy
+        kept = labelmaps.isKeptAsVoxels(target[0])
+        return not kept or labelmaps.ownVoxels(*target)[0].size > 0  # contours and surfaces are measured as voxels

@@ -1,0 +1,199 @@
+"""The parts of the panel that show: overlays, uncertain places, surface, measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.mrml.layers import Foreground
+from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.mrml.tables import HEADINGS, drawDiameters, tableText
+from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.overlay_filter import OverlayFilter
+
+Inputs = Callable[[], "dict[str, Input] | None"]
+
+
+class ResultsPanel:
+    """Shows what models are sure of, and measures."""
+
+    def __init__(self, context: Context, inputs: Inputs) -> None:
+        """Begins without overlay and table; ``inputs`` gives the images chosen."""
+        self._context, self._inputs = context, inputs
+        self._foreground = Foreground()
+        self._places: list[tuple[float, float, float]] = []
+        self._table: slicer.vtkMRMLTableNode | None = None
+        ui = context.ui
+        self._filter = OverlayFilter([ui.ctSelector, ui.petSelector, ui.mrSelector])
+        for text, kind in ((_("none"), ""), (_("probability"), "probability"), (_("uncertainty"), "uncertainty")):
+            ui.overlaySelector.addItem(text, kind)
+        ui.overlaySelector.connect("currentIndexChanged(int)", lambda _index: self._showOverlay())
+        ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
+        ui.nextPlaceButton.connect("clicked(bool)", self._onNextPlace)
+        ui.surfaceCheckBox.connect("toggled(bool)", self._onSurface)
+        ui.measurementsTable.verticalHeader().hide()
+        ui.measureButton.connect("clicked(bool)", self._onMeasure)
+        ui.linesCheckBox.connect("toggled(bool)", self._onLines)
+        ui.copyButton.connect("clicked(bool)", self._onCopy)
+        ui.csvButton.connect("clicked(bool)", self._onCsv)
+        context.onTarget.append(self._onTarget)
+        context.onEdited.append(self._onEdited)
+
+    def update(self) -> None:
+        """Shows the settings in the scene; overlay, also one that the scene was saved with, and table begin anew."""
+        ui, parameters = self._context.ui, self._context.parameters
+        ui.opacitySlider.value = parameters.overlayOpacity
+        ui.linesCheckBox.checked = parameters.diameterLines
+        self._onTarget()
+        self._foreground.hide()
+
+    def close(self) -> None:
+        """The module is being unloaded: the slices show what they did without it."""
+        self._filter.close()
+        self._foreground.hide()
+
+    # See
+
+    def _onTarget(self) -> None:
+        """Another segment is worked on: what was found out about the one before is not about it."""
+        self._places = []
+        self._fill(None)
+        self._context.ui.overlaySelector.setCurrentIndex(0)
+        self._showSurface()
+
+    def _showSurface(self) -> None:
+        """Ticks the box where the segment has a surface."""
+        target, box = self._context.target(), self._context.ui.surfaceCheckBox
+        blocked = box.blockSignals(True)
+        name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+        box.checked = target is not None and target[0].GetSegmentation().ContainsRepresentation(name)
+        box.blockSignals(blocked)
+
+    def _onEdited(self) -> None:
+        """The segment is another one than was measured; lines that still lay on it would not be its diameters."""
+        self._places = []
+        self._fill(None)
+        target = self._context.target()
+        if target is not None:
+            drawDiameters(None, *target)
+        if self._kind():
+            self._showOverlay()
+
+    def _kind(self) -> str:
+        selector = self._context.ui.overlaySelector
+        return str(selector.itemData(selector.currentIndex) or "")
+
+    def _showOverlay(self) -> None:
+        target, kind = self._context.target(), self._kind()
+        if not kind:
+            self._foreground.hide()
+        elif target is None:
+            self._context.ui.overlaySelector.setCurrentIndex(0)
+            self._context.say(_("Select a segment first."))
+        else:
+            self._context.start(self._context.logic.actions.overlay(*target, kind), self._onOverlay)
+
+    def _onOverlay(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
+        if not self._kind():
+            return  # while it was made the user chose none, or another segment
+        self._foreground.show(volume, self._context.parameters.overlayOpacity)
+        legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(volume)
+        legend.SetTitleText(volume.GetName())
+
+    def _onOpacity(self, value: float) -> None:
+        self._context.parameters.overlayOpacity = value
+        self._foreground.setOpacity(value)
+
+    def _onNextPlace(self, _checked: bool) -> None:
+        target = self._context.target()
+        if target is None:
+            self._context.say(_("Select a segment first."))
+        elif self._places:
+            self._jump()
+        else:
+            self._context.start(self._context.logic.actions.uncertainPlaces(*target), self._onPlaces)
+
+    def _onPlaces(self, places: list[tuple[float, float, float]]) -> None:
+        self._places = list(places)
+        if places:
+            self._jump()
+        else:
+            self._context.say(_("No uncertain place was found; the model can be wrong all the same."))
+
+    def _jump(self) -> None:
+        ras = self._places.pop(0)
+        slicer.modules.markups.logic().JumpSlicesToLocation(*ras, True)
+        text = _("Uncertain place at RAS {ras} mm; {count} more.")
+        self._context.say(text.format(ras=", ".join(f"{x:.0f}" for x in ras), count=len(self._places)))
+
+    def _onSurface(self, shown: bool) -> None:
+        target = self._context.target()
+        if target is None:
+            self._showSurface()
+            self._context.say(_("Select a segment first."))
+        elif shown:
+            target[0].CreateClosedSurfaceRepresentation()
+        else:
+            target[0].RemoveClosedSurfaceRepresentation()
+
+    # Measure
+
+    def _onLines(self, drawn: bool) -> None:
+        self._context.parameters.diameterLines = drawn
+
+    def _onMeasure(self, _checked: bool) -> None:
+        context = self._context
+        target = context.target()
+        if target is None:
+            context.say(_("Select a segment first."))
+            return
+        pet = None
+        if context.parameters.pet is not None:
+            inputs = self._inputs()
+            if inputs is None:
+                return
+            pet = inputs.get("pet")
+        action = context.logic.measuring(*target, pet, context.parameters.diameterLines)
+        context.start(action, self._onMeasured)
+
+    def _onMeasured(self, table: slicer.vtkMRMLTableNode) -> None:
+        self._fill(table)
+        self._context.say(_("Measured: {name}").format(name=table.GetCellText(0, 1)))
+
+    def _fill(self, table: slicer.vtkMRMLTableNode | None) -> None:
+        ui, self._table = self._context.ui, table
+        ui.copyButton.enabled = ui.csvButton.enabled = table is not None
+        shown = ui.measurementsTable
+        shown.setColumnCount(len(HEADINGS))
+        shown.setHorizontalHeaderLabels([_(heading) for heading in HEADINGS])
+        shown.setRowCount(0)
+        shown.setRowCount(0 if table is None else table.GetNumberOfRows())
+        for row in range(shown.rowCount):
+            for column in range(len(HEADINGS)):
+                shown.setItem(row, column, qt.QTableWidgetItem(table.GetCellText(row, column)))
+            shown.setRowHeight(row, shown.fontMetrics().height() + 8)
+        if shown.rowCount:
+            shown.setRowHidden(shown.rowCount - 1, True)  # the note, which the panel says at its top
+        shown.resizeColumnsToContents()
+
+    def _onCopy(self, _checked: bool) -> None:
+        qt.QApplication.clipboard().setText(tableText(self._table, "\t"))
+        self._context.say(_("The measurements were copied."))
+
+    def _onCsv(self, _checked: bool) -> None:
+        title, kind = _("Write measurements"), _("CSV (*.csv)")
+        path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, "measurements.csv", kind)
+        if path and self._context.attempt(lambda: _writeCsv(path, tableText(self._table))):
+            self._context.say(_("The measurements were written to {path}.").format(path=Path(path).name))
+
+
+def _writeCsv(path: str, text: str) -> Any:
+    from TumorSegLib.files import write_text
+
+    write_text(path, "\ufeff" + text)  # without this mark Excel takes UTF-8 for the system's own encoding
+    return True

@@ -1,0 +1,1 @@
+"""Actions, sessions and the one thread that works. No Qt."""

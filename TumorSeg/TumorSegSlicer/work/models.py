@@ -1,0 +1,267 @@
+"""The models on this computer, for the panel: what they are, and how they come and go."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.mrml.roles import inWords
+
+if TYPE_CHECKING:
+    from TumorSegLib.models.catalogue import Entry
+    from TumorSegLib.models.registry import ModelFolder, ModelSpec
+    from TumorSegSlicer.work.worker import Cancel, Progress
+
+
+#: In a model's results: figures of patients that no data folder holds, so that no command repeats them.
+UNSEEN = "unseen patients"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line in the list of models.
+
+    Attributes:
+        name: of the model, or of the folder where that is broken.
+        path: its folder; None where it is not on this computer.
+        spec: its description, where that can be read.
+        entry: what is published of it, where it is not on this computer and can be downloaded.
+        problem: why the folder is broken, in words; empty where it is not known to be.
+    """
+
+    name: str
+    path: Path | None = None
+    spec: ModelSpec | None = None
+    entry: Entry | None = None
+    problem: str = ""
+
+    @property
+    def line(self) -> str:
+        """What the list shows of it."""
+        parts = [self.name]
+        if self.spec is not None:
+            parts += [self.spec.kind, self.spec.version, self.spec.licence]
+        if self.entry is not None:
+            parts += [self.entry.licence, _("(not on this computer)")]
+        if self.problem:
+            parts.append(_("(broken)"))
+        return "   ".join(parts)
+
+    @property
+    def details(self) -> str:
+        """All that is known of it, in lines."""
+        from TumorSegLib.models.catalogue import describe
+
+        lines = [self.problem] if self.problem else []
+        if self.entry is not None:
+            lines.append(describe(self.entry))
+        if self.spec is not None:
+            lines += [self.spec.description, summary(self.spec), *_attributions(self.spec)]
+        if self.path is not None:
+            lines.append(str(self.path))
+        return "\n".join(lines)
+
+
+def listed() -> list[Listed]:
+    """All models on this computer by name, broken ones included, then those that can be downloaded."""
+    from TumorSegLib.models.registry import broken_folders
+
+    there = [Listed(model.spec.name, model.path, model.spec, problem=_missing(model)) for model in allModels()]
+    there += [Listed(each.path.name, each.path, problem=str(each.error)) for each in broken_folders()]
+    there.sort(key=lambda each: each.name)
+    names = {each.name for each in there}
+    return there + [Listed(entry.name, entry=entry) for entry in published() if entry.name not in names]
+
+
+def published() -> list[Entry]:
+    """The models that can be downloaded, on this computer or not."""
+    from TumorSegLib.models.catalogue import CATALOGUE
+
+    return [entry for entry in CATALOGUE.values() if entry.source is not None]
+
+
+def modelsOfKind(kind: str) -> list[ModelSpec]:
+    """Descriptions of all models of a kind (``auto``, ``clicks``, ``box``), by name; broken folders are left out."""
+    return [folder.spec for folder in allModels() if folder.spec.kind == kind]
+
+
+def allModels() -> list[ModelFolder]:
+    """All models on this computer, by name; broken folders are left out."""
+    import warnings
+
+    from TumorSegLib import list_models
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one line on a terminal nobody sees; the list shows broken folders
+        return list_models()
+
+
+def summary(spec: ModelSpec) -> str:
+    """Name, version, licence, measured accuracy and source of a model in words."""
+    return _("{name} {version}, {licence}; {accuracy}; {source}").format(
+        name=spec.name,
+        version=spec.version,
+        licence=spec.licence,
+        accuracy=accuracy(spec),
+        source=source(spec),
+    )
+
+
+def source(spec: ModelSpec) -> str:
+    """What a model was trained on, with the licences of the data, in words."""
+    names = []
+    for each in spec.training_data:
+        words = _("{name} (licence: {licence})") if each.get("licence") else "{name}"
+        names.append(words.format(name=each["name"], licence=each.get("licence")))
+    return _("training data: {data}").format(data=_(" and ").join(names) or _("not stated"))
+
+
+def _attributions(spec: ModelSpec) -> list[str]:
+    """Whose work a model comes from, each of them once; phantoms, which a function of TumorSeg makes, are nobody's."""
+    found = (str(each.get("attribution") or "") for each in spec.training_data)
+    return list(dict.fromkeys(each for each in found if each and not each.startswith("TumorSegLib.")))
+
+
+def accuracy(spec: ModelSpec) -> str:
+    """The measured accuracy of a model in words.
+
+    Taken is the first measurement with the most roles, of a model for clicks that with the most clicks, too.
+    """
+    from TumorSegLib.models.catalogue import CATALOGUE
+
+    repeatable = {key: value for key, value in spec.results.items() if key != UNSEEN}
+    found = max(_measurements(repeatable, frozenset(spec.roles), ()), key=lambda each: len(each.roles), default=None)
+    if found is not None:
+        return f"{found.words}; {unseen(spec)}"
+    published = CATALOGUE.get(spec.name)
+    if spec.results or (published is not None and published.measured):
+        return _("accuracy: see its model card")
+    return _("accuracy not measured")
+
+
+def unseen(spec: ModelSpec) -> str:
+    """How a model did on patients with whom nobody trained, tuned or chose anything, who tell what users can expect."""
+    try:
+        return _unseenFigures(spec.results[UNSEEN])
+    except (KeyError, TypeError, ValueError, AttributeError):  # not noted, or not as those of the models that ship
+        return _("expect less on your own patients")
+
+
+def _unseenFigures(noted: Mapping[str, Any]) -> str:
+    figures = []
+    if "dice" in noted:
+        words = _("median {median:.2f}, worst {worst:.2f}")
+        figures.append(words.format(**noted["dice"]))
+    for count, dice in noted.get("after_clicks", {}).items():
+        figures.append(_("after {count} clicks {dice:.2f}").format(count=count, dice=dice))
+    for count, dice in noted.get("from_nothing_after_clicks", {}).items():
+        figures.append(_("from nothing after {count} clicks {dice:.2f}").format(count=count, dice=dice))
+    words = _("unseen patients do worse: {figures} on {cases} cases ({roles})")
+    roles = " + ".join(map(inWords, noted["roles"]))
+    return words.format(figures=", ".join(figures), cases=noted["cases"], roles=roles)
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """Median Dice of some cases with images of some roles: one value, or one after each click, from none on."""
+
+    roles: tuple[str, ...]
+    cases: int
+    dices: tuple[float, ...]
+
+    @property
+    def words(self) -> str:
+        """Half of the clicks and all of them tell how it goes on."""
+        values, clicks = [f"{dice:.2f}" for dice in self.dices], len(self.dices) - 1
+        text = _("median Dice {dice}").format(dice=values[0])
+        for count in sorted({clicks // 2, clicks} - {0}):
+            text += _(", after {count} clicks {dice}").format(count=count, dice=values[count])
+        text += _(" on {cases} cases").format(cases=self.cases) if self.cases else ""
+        return text + (f" ({' + '.join(map(inWords, self.roles))})" if self.roles else "")
+
+
+def _measurements(results: Mapping[str, Any], known: frozenset[str], roles: tuple[str, ...]) -> Iterator[_Measurement]:
+    """All measurements of Dice anywhere in a model's results, as ``python -m training evaluate`` notes them.
+
+    Args:
+        results: of the model, or a part of them.
+        known: the model's roles.
+        roles: those that the part is about.
+    """
+    dice, curve, cases = results.get("dice"), results.get("median"), results.get("cases")
+    values = [dice.get("median") if isinstance(dice, Mapping) else dice] if dice is not None else curve
+    if isinstance(values, list | tuple) and values and all(isinstance(value, int | float) for value in values):
+        yield _Measurement(roles, cases if isinstance(cases, int) else 0, tuple(values))
+        return
+    for key, value in results.items():
+        if isinstance(value, Mapping):
+            named = tuple(key.split("+"))
+            yield from _measurements(value, known, named if known.issuperset(named) else roles)
+
+
+def _missing(model: ModelFolder) -> str:
+    """That a model has no weights, in words; empty where it has. Whether they are the right ones takes seconds."""
+    return "" if model.weights.is_file() else _("{file} is missing").format(file=model.weights)
+
+
+def importModel(folder: str | Path) -> str:
+    """Copies a model folder to the user's models, once its weights are verified, and returns the model's name.
+
+    Raises:
+        ModelError: it is no model folder, or its weights are not those it was published with.
+        ArgumentError: the model's name is none for a folder, or there is a model of that name already.
+        WriteError: the user's models cannot be written.
+    """
+    from TumorSegLib import WriteError
+    from TumorSegLib.files import replacing
+    from TumorSegLib.models.registry import new_model_folder, read_model_folder
+
+    model = read_model_folder(folder)
+    model.verify()
+    target = new_model_folder(model.spec.name)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{target.parent}: cannot be made: {error.strerror or error}") from error
+    with replacing(target) as temporary:
+        shutil.copytree(model.path, temporary)
+    return str(model.spec.name)
+
+
+def downloadModel(name: str, progress: Progress, cancel: Cancel) -> None:
+    """Downloads a published model to the user's models, see :func:`TumorSegLib.engines.importers.sam.download_model`.
+
+    Progress is told in kB: a progress bar counts to 2^31, and the largest model has more bytes.
+    """
+    from TumorSegLib.engines.importers.sam import download_model
+
+    download_model(name, lambda done, total: progress(done // 1000, total // 1000), cancel)
+
+
+def verifyModel(path: Path) -> None:
+    """Compares the weights in a model folder with their checksum; raises ``ModelError``, which says what is wrong."""
+    from TumorSegLib.models.registry import read_model_folder
+
+    read_model_folder(path).verify()
+
+
+def deleteModel(path: Path) -> None:
+    """Deletes a model folder of the user, broken or not.
+
+    Raises:
+        ModelError: it lies elsewhere, such as with the extension, or cannot be deleted.
+    """
+    from TumorSegLib import ModelError
+    from TumorSegLib.models.registry import model_roots
+
+    if path.parent.resolve() != model_roots()[1].resolve():
+        raise ModelError(f"model '{path.name}' lies in {path}, not among the user's models, and stays")
+    try:
+        shutil.rmtree(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be deleted: {error.strerror or error}") from error

@@ -1,0 +1,84 @@
+"""Strokes as voxels: through points of the world, or painted into a segment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from TumorSegLib import Edit, Grid, Mask, Scribble, Session
+
+
+def scribbleFromRas(grid: Grid, points: Sequence[Sequence[float]], positive: bool = True) -> Scribble:
+    """The voxels that a line through points of the world passes.
+
+    Args:
+        grid: of the session, in the world.
+        points: RAS mm, one at least.
+        positive: whether the voxels are tumour.
+
+    Raises:
+        ArgumentError: there is no point, a point is not three finite numbers, or one lies outside the grid.
+    """
+    from TumorSegLib import ArgumentError, Click, Scribble
+
+    if len(points) == 0:
+        raise ArgumentError("a stroke needs at least one point in RAS mm, got none")
+    corners = [np.array(Click.from_ras(grid, point).ijk) for point in points]
+    voxels = np.unique(np.concatenate([corners[:1], *map(_between, corners, corners[1:])]), axis=0)
+    low, high = voxels.min(axis=0), voxels.max(axis=0) + 1
+    values = np.zeros((high - low)[::-1], np.uint8)
+    values[tuple((voxels - low).T[::-1])] = 1
+    i, j, k = zip(low.tolist(), high.tolist())
+    return Scribble.in_box(grid, (i, j, k), values, positive)
+
+
+def takeOver(session: Session, painted: Mask, guides: Collection[bool], cancel: Callable[[], bool]) -> Edit | None:
+    """Takes over a painted mask as one step: as a stroke that the model goes on from, or as it is.
+
+    Args:
+        session: its active segment is what was painted on; no other thread edits it meanwhile.
+        painted: on the session's grid; it holds afterwards, wherever it differs from the session's mask.
+        guides: True where added voxels are a positive stroke, False where removed ones are a negative one.
+        cancel: asked often; True stops the model, and then nothing is taken over.
+
+    Returns:
+        What changed; None where nothing was painted.
+
+    Raises:
+        TumorSegError: as ``Session.add_scribble``.
+    """
+    now = session.mask
+    if np.array_equal(painted.array, now.array):
+        return None
+    scribble = scribbleFromChange(now, painted)
+    if scribble is None or scribble.positive not in guides:
+        return session.replace_mask(painted)
+    return session.add_scribble(scribble, cancel=cancel)
+
+
+def scribbleFromChange(before: Mask, after: Mask) -> Scribble | None:
+    """The voxels that were added to a mask, or those that were removed; None where there are both, or neither.
+
+    Args:
+        before, after: masks on one grid; what is not background is tumour.
+    """
+    from TumorSegLib import Scribble
+    from TumorSegLib.geometry.boxes import bounding_box, slices
+
+    old, new = before.array > 0, after.array > 0
+    box = bounding_box(old != new)
+    if box is None:
+        return None
+    added, removed = new[slices(box)] & ~old[slices(box)], old[slices(box)] & ~new[slices(box)]
+    if added.any() and removed.any():
+        return None
+    return Scribble.in_box(before.grid, box, (added | removed).view(np.uint8), bool(added.any()))
+
+
+def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Voxels ``[n, 3]`` from one to another, without a gap."""
+    count = int(np.abs(end - start).max()) + 1
+    return np.rint(np.linspace(start, end, count)).astype(int)

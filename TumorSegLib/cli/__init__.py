@@ -1,0 +1,5 @@
+"""The command ``tumorseg``."""
+
+from TumorSegLib.cli.entry import main
+
+__all__ = ["main"]

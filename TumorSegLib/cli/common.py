@@ -1,0 +1,153 @@
+"""What the commands of ``tumorseg`` share: reading the arguments, checking the outputs, showing progress."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from TumorSegLib.cli.process import LEAST_NETWORK_GB, require_memory, say
+from TumorSegLib.errors import ArgumentError, WriteError
+from TumorSegLib.images.volume import Images, Mask
+from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume
+from TumorSegLib.measurements.report import doubt, marked
+from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.protocols import Progress
+
+MASK_SUFFIXES = (SEGMENTATION_SUFFIX, *WRITABLE)
+INPUT_HELP = (
+    "an image and its role, e.g. ct=CT_FOLDER or pet=pet.nii.gz; once per role. PATH is a NIfTI, NRRD or MHA file or a "
+    "DICOM folder; FOLDER#SeriesInstanceUID picks one of several series. Results lie on the first one's grid"
+)
+
+
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], help_: str
+) -> argparse.ArgumentParser:
+    """Adds a command, or an action of one, that runs a function."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
+    # No default here: it would undo a --debug before the command.
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def parse_inputs(inputs: Sequence[str]) -> dict[str, str]:
+    """Role to path."""
+    paths: dict[str, str] = {}
+    for text in inputs:
+        role, separator, path = text.partition("=")
+        if not (role and separator and path):
+            raise ArgumentError(f"--input {text!r} is not of the form ROLE=PATH, e.g. ct=ct.nii.gz")
+        if role in paths:
+            raise ArgumentError(f"--input gives the role {role!r} twice")
+        paths[role] = path
+    return paths
+
+
+def read_images(inputs: Mapping[str, str]) -> Images:
+    """Reads an image per role and says on standard error what its user must know of how it was read."""
+    images = {}
+    for role, path in inputs.items():
+        images[role] = read_volume(path, role)
+        _say_notes(path, images[role].notes)
+    return images
+
+
+def read_label_map(path: str) -> Mask:
+    """Reads a mask and says on standard error what its user must know of how it was read."""
+    mask = read_mask(path)
+    _say_notes(path, mask.notes)
+    return mask
+
+
+def _say_notes(path: str, notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"note: {path}: {note}", file=sys.stderr)
+
+
+def check_outputs(wanted: Sequence[tuple[Sequence[str | None], tuple[str, ...]]], inputs: Iterable[str]) -> None:
+    """Finds out before the work, not after it, what could not be written or would overwrite another file.
+
+    Args:
+        wanted: paths, None where nothing is to be written, each time with the suffixes they may have.
+        inputs: paths that are read.
+
+    Raises:
+        WriteError: an output cannot be written, is given twice or is an input.
+    """
+    taken = {Path(path).resolve(): "it is an input" for path in inputs}
+    for paths, suffixes in wanted:
+        for path in (p for p in paths if p is not None):
+            place = Path(path).resolve()
+            problem = _problem(Path(path), suffixes) or taken.get(place)
+            if problem:
+                raise WriteError(f"{path}: cannot be written, {problem}")
+            taken[place] = "another output goes there"
+
+
+def _problem(file: Path, suffixes: tuple[str, ...]) -> str | None:
+    """Why a file cannot be written, if so."""
+    mask_only = file.name.lower().endswith(SEGMENTATION_SUFFIX) and SEGMENTATION_SUFFIX not in suffixes
+    if mask_only or not file.name.endswith(suffixes) or file.name in suffixes:
+        return f"the name must be NAME{' or NAME'.join(suffixes)}, the suffix in lower case"
+    if file.is_dir():
+        return "it is a folder"
+    if file.exists() and not file.is_file():
+        return "it is a device or a pipe"
+    if not file.parent.is_dir():
+        return f"the folder {file.parent} does not exist"
+    if not os.access(file.parent, os.W_OK):
+        return f"the folder {file.parent} is not writable"
+    return None
+
+
+def open_engine(name: str, options: argparse.Namespace, kind: str) -> Any:
+    """Loads a model of a kind; the device and precision are those of the options.
+
+    It imports torch, which takes seconds and memory: to be called once the input is read.
+    """
+    require_network_memory()
+    from TumorSegLib.engines.load import load_engine
+
+    return load_engine(name, options.device, options.precision, kind=kind)  # type: ignore[call-overload]
+
+
+def require_network_memory() -> None:
+    """To be called before torch is imported; raises :class:`ResourceError` where the memory does not suffice."""
+    require_memory(LEAST_NETWORK_GB, "a command with a neural network")
+
+
+def tell_marked(spec: ModelSpec, volume_ml: float, outputs: Sequence[str], how: str = "") -> None:
+    """Says what a model marked and where it was written, and on standard error where the volume gives doubt.
+
+    ``how`` goes before, e.g. ``"3 prompt(s): "``.
+    """
+    print(f"{how}{spec.name} {marked(spec, volume_ml)}")
+    print(f"written to {', '.join(outputs)}")
+    if doubted := doubt(spec, volume_ml):
+        say(f"warning: {doubted}")
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress | None]:
+    """A progress bar on a terminal; nothing where standard error is a pipe or a file."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich import progress as rich_progress
+    from rich.console import Console
+
+    columns = (
+        rich_progress.TextColumn("{task.description}"),
+        rich_progress.BarColumn(),
+        rich_progress.TextColumn("{task.percentage:>3.0f} %"),
+        rich_progress.TimeRemainingColumn(),
+    )
+    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

@@ -1,0 +1,88 @@
+"""The commands ``tumorseg models``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from TumorSegLib.cli.common import add_command, progress_bar, require_network_memory
+from TumorSegLib.errors import ModelError
+from TumorSegLib.models.catalogue import CATALOGUE, describe, find_entry
+from TumorSegLib.models.registry import CARD_FILE, ModelFolder, find_model, list_models
+
+
+def add_models_commands(commands: Any) -> None:
+    """Adds ``models`` with its actions to the commands of ``tumorseg``."""
+    models = commands.add_parser(
+        "models", help="list, show, verify, download or add models", description="Manage models."
+    )
+    actions = models.add_subparsers(required=True, metavar="ACTION")
+    add_command(actions, "list", _list, "list the models found")
+    for name, run, help_ in (
+        ("show", _show, "print a model's card and description"),
+        ("verify", _verify, "compare a model's weights with their checksum"),
+    ):
+        add_command(actions, name, run, help_).add_argument("name", help="name or folder of a model")
+    download = add_command(actions, "download", _download, "download a published SAM or MedSAM to the user's models")
+    download.add_argument("name", help=f"one of {', '.join(CATALOGUE)}")
+    add = add_command(actions, "add", _add, "make a model of a SAM or MedSAM checkpoint on this computer")
+    add.add_argument("name", help="of the model; that of a published one only for its own checkpoint")
+    add.add_argument("--weights", required=True, metavar="FILE", help="checkpoint of PyTorch, .pth; it is not changed")
+    add.add_argument(
+        "--pixels",
+        default="",
+        help="unit (values from 0 to 1, as MedSAM) or imagenet (as Meta's SAM); needed where the name does not tell",
+    )
+
+
+def _list(_: argparse.Namespace) -> None:
+    models = list_models()
+    if not models:
+        raise ModelError("no models found: neither bundled nor in $TUMORSEG_MODELS (default ~/.tumorseg/models)")
+    for model in models:
+        spec = model.spec
+        print(f"{spec.name:<16} {spec.kind:<7} {spec.version:<8} {spec.licence:<12} {spec.description}")
+
+
+def _show(options: argparse.Namespace) -> None:
+    model = find_model(options.name)
+    print(json.dumps(model.spec.to_dict(), indent=2))
+    card = model.path / CARD_FILE
+    if card.is_file():
+        print(f"\n{card.read_text(encoding='utf-8')}")
+
+
+def _verify(options: argparse.Namespace) -> None:
+    model: ModelFolder = find_model(options.name)
+    model.verify()
+    print(f"{model.spec.name} {model.spec.version}: weights match their checksum {model.spec.weights_sha256}")
+
+
+def _download(options: argparse.Namespace) -> None:
+    entry = find_entry(options.name)
+    if any(model.spec.name == entry.name for model in list_models()):
+        model = find_model(entry.name)
+        model.verify()
+        print(f"{entry.name}: already there, in {model.path}; its weights match their checksum")
+        return
+    print(describe(entry), flush=True)
+    require_network_memory()
+    from TumorSegLib.engines.importers.sam import download_model  # imports torch, which takes seconds
+
+    with progress_bar("Downloading") as progress:
+        model = download_model(entry.name, progress)
+    _tell_ready(model)
+
+
+def _add(options: argparse.Namespace) -> None:
+    require_network_memory()
+    from TumorSegLib.engines.importers.sam import import_checkpoint  # imports torch, which takes seconds
+
+    _tell_ready(import_checkpoint(Path(options.weights), options.name, options.pixels))
+
+
+def _tell_ready(model: ModelFolder) -> None:
+    spec = model.spec
+    print(f"{spec.name}: {spec.network}, ready in {model.path}; weights sha256 {spec.weights_sha256}")

@@ -1,0 +1,141 @@
+"""The command ``tumorseg refine``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from TumorSegLib.cli.common import (
+    INPUT_HELP,
+    MASK_SUFFIXES,
+    check_outputs,
+    open_engine,
+    parse_inputs,
+    progress_bar,
+    read_images,
+    read_label_map,
+    tell_marked,
+)
+from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleError
+from TumorSegLib.files import write_text
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Images, Mask
+from TumorSegLib.io.images import write_mask
+from TumorSegLib.io.markups import read_prompts
+from TumorSegLib.models.registry import find_model
+from TumorSegLib.parsing import load_json
+from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble
+from TumorSegLib.session.session import Session
+
+
+def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    parser.add_argument("--input", action="append", required=True, metavar="ROLE=PATH", help=INPUT_HELP)
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--initial", metavar="FILE", help="mask to correct, on the first image's grid (default: empty)")
+    start.add_argument("--auto", metavar="MODEL", help="automatic model whose mask is corrected, e.g. sts-auto")
+    parser.add_argument(
+        "--clicks",
+        required=True,
+        metavar="FILE",
+        help='prompts in the order they apply: JSON {"prompts": [{"click": [i, j, k], "positive": true}, ...]}, or '
+        'markups of 3D Slicer (.mrk.json); a point is negative where its name or its list\'s holds "negative"',
+    )
+    parser.add_argument("--model", default="sts-clicks", help="refinement model, name or folder (default %(default)s)")
+    parser.add_argument(
+        "--output", action="append", required=True, metavar="FILE", help=f"mask, {', '.join(MASK_SUFFIXES)}; repeatable"
+    )
+    parser.add_argument(
+        "--session",
+        metavar="FILE",
+        help="keep mask, prompts and undo steps here, .json; where it exists already, the prompts of --clicks come on "
+        "top of those in it, so give new ones only",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 or float16 (default %(default)s)")
+
+
+def run_refine(options: argparse.Namespace) -> None:
+    """Runs the command; raises :class:`TumorSegError` for bad input, before anything is written."""
+    inputs = parse_inputs(options.input)
+    read = [*inputs.values(), options.clicks, *([options.initial] if options.initial else [])]
+    check_outputs([(options.output, MASK_SUFFIXES), ((options.session,), (".json",))], read)
+    kept = _read_session(options)
+    images = read_images(inputs)
+    grid = next(iter(images.values())).grid
+    prompts = _clicks_and_strokes(read_prompts(options.clicks, grid), options.clicks)
+    session = _new_session(options, images, kept)
+    session.prepare()  # refuses channels its model does not take before an automatic model works for minutes
+    if options.auto:
+        with progress_bar("Segmenting") as progress:
+            session.segment(progress=progress)
+    seconds = _apply(session, prompts)
+    for path in options.output:
+        write_mask(session.mask, path)
+    if options.session:
+        write_text(options.session, json.dumps(session.to_json()) + "\n")
+    resampled = [role for role, volume in images.items() if volume.grid != grid]
+    if resampled:
+        print(f"resampled to the grid of {next(iter(images))}: {', '.join(resampled)}")
+    how = f"{len(prompts)} prompt(s), {statistics.median(seconds):.2f} s each: "
+    tell_marked(find_model(options.model).spec, session.volume_ml, options.output, how)
+
+
+def _read_session(options: argparse.Namespace) -> Mapping[str, Any] | None:
+    if not options.session or not Path(options.session).exists():
+        return None
+    if options.initial or options.auto:
+        raise ArgumentError(
+            f"--session {options.session} exists and holds a mask already; leave out "
+            f"{'--initial' if options.initial else '--auto'}, or name another file"
+        )
+    try:
+        data = load_json(Path(options.session))
+    except (OSError, ValueError) as error:
+        raise ReadError(f"{options.session}: no session could be read from it: {error}") from error
+    if not isinstance(data, Mapping):
+        raise ReadError(f"{options.session}: holds no session but {type(data).__name__}")
+    return data
+
+
+def _clicks_and_strokes(prompts: Prompts, path: str) -> list[Click | Scribble]:
+    boxes = [prompt for prompt in prompts.items if isinstance(prompt, BoxPrompt)]
+    if boxes:
+        raise ArgumentError(f"{path}: holds a box, {boxes[0].box}; this command takes clicks and strokes")
+    return [prompt for prompt in prompts.items if not isinstance(prompt, BoxPrompt)]
+
+
+def _new_session(options: argparse.Namespace, images: Images, kept: Mapping[str, Any] | None) -> Session:
+    initial = _read_initial(options.initial, next(iter(images.values())).grid) if options.initial else None
+    clicks = open_engine(options.model, options, "clicks")
+    if kept is not None:
+        try:
+            return Session.from_json(kept, images, clicks=clicks)
+        except (ReadError, GeometryError, RoleError) as error:
+            raise type(error)(f"{options.session}: {error}") from error
+    auto = open_engine(options.auto, options, "auto") if options.auto else None
+    return Session(images, auto=auto, clicks=clicks, initial=initial)
+
+
+def _read_initial(path: str, grid: Grid) -> Mask:
+    mask = read_label_map(path)
+    if mask.grid != grid:
+        difference = grid.difference(mask.grid)
+        raise GeometryError(f"{path}: the mask is not on the grid of the first image ({grid}): {difference}")
+    return mask
+
+
+def _apply(session: Session, prompts: Sequence[Click | Scribble]) -> list[float]:
+    """Gives the session one prompt after the other; seconds of each."""
+    seconds = []
+    with progress_bar("Correcting") as progress:
+        for done, prompt in enumerate(prompts, start=1):
+            edit = session.add_click(prompt) if isinstance(prompt, Click) else session.add_scribble(prompt)
+            seconds.append(sum(edit.info["seconds"].values()))
+            if progress is not None:
+                progress(done, len(prompts))
+    return seconds

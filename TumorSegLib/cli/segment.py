@@ -1,0 +1,155 @@
+"""The command ``tumorseg segment``."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from TumorSegLib import __version__
+from TumorSegLib.cli.common import (
+    INPUT_HELP,
+    MASK_SUFFIXES,
+    check_outputs,
+    open_engine,
+    parse_inputs,
+    progress_bar,
+    read_images,
+    tell_marked,
+)
+from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory, say
+from TumorSegLib.files import write_text
+from TumorSegLib.images.cleanup import fill_holes, remove_small
+from TumorSegLib.images.volume import Images, Volume
+from TumorSegLib.io.images import WRITABLE, write_mask, write_volume
+from TumorSegLib.measurements.report import doubt_of_length, make_report, to_json
+from TumorSegLib.protocols import Result
+
+
+def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of the command."""
+    parser.add_argument(
+        "--input",
+        action="append",
+        required=True,
+        metavar="ROLE=PATH",
+        help=INPUT_HELP,
+    )
+    parser.add_argument("--model", default="sts-auto", help="name or folder; ./NAME is a folder (default %(default)s)")
+    parser.add_argument(
+        "--output",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help=f"mask, {', '.join(MASK_SUFFIXES)}; may be repeated",
+    )
+    parser.add_argument(
+        "--min-volume",
+        type=_millilitres,
+        default=0.0,
+        metavar="ML",
+        help="take connected regions smaller than this out of the mask; surface, preview and info follow it "
+        "(default %(default)s)",
+    )
+    parser.add_argument("--fill-holes", action="store_true", help="then fill closed cavities of the mask")
+    parser.add_argument("--probability", metavar="FILE", help="write the model's probability map, 0 to 1")
+    parser.add_argument("--uncertainty", metavar="FILE", help="write predictive entropy in bits (implies --mirror)")
+    parser.add_argument("--surface", metavar="FILE", help="write the mask's surface, .stl or .vtp, unless it is empty")
+    parser.add_argument("--preview", metavar="FILE", help="write a picture, .png")
+    parser.add_argument("--info", metavar="FILE", help="write volume, shape, inputs, model and timings as JSON")
+    parser.add_argument("--mirror", action="store_true", help="average over mirror images: 8 times the work")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        help="auto, float32, bfloat16 or float16 (default %(default)s: the fastest native one)",
+    )
+
+
+def _millilitres(text: str) -> float:
+    try:
+        volume = float(text)
+    except ValueError:
+        volume = math.nan
+    if not (math.isfinite(volume) and volume >= 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a volume of at least 0 ml")
+    return volume
+
+
+def run_segment(options: argparse.Namespace) -> None:
+    """Runs the command; raises :class:`TumorSegError` for bad input, before anything is written."""
+    inputs = parse_inputs(options.input)
+    wanted: list[tuple[Sequence[str | None], tuple[str, ...]]] = [
+        (options.output, MASK_SUFFIXES),
+        ((options.probability, options.uncertainty), WRITABLE),
+        ((options.surface,), (".stl", ".vtp")),
+        ((options.preview,), (".png",)),
+        ((options.info,), (".json",)),
+    ]
+    check_outputs(wanted, inputs.values())
+    if options.preview:
+        require_memory(LEAST_PICTURE_GB, "--preview")
+    images = read_images(inputs)
+    engine = open_engine(options.model, options, "auto")
+    with progress_bar("Segmenting") as progress:
+        result = engine.segment(images, mirror=options.mirror or bool(options.uncertainty), progress=progress)
+    result = _tidied(result, options)
+    _write_results(options, images, result)
+    resampled = result.info["resampled_roles"]
+    if resampled:
+        print(f"resampled to the grid of {result.info['roles'][0]}: {', '.join(resampled)}")
+    if options.min_volume and not result.mask.array.any():
+        print(f"no connected region has at least {options.min_volume:g} ml")
+    tell_marked(engine.spec, result.mask.volume_ml, options.output)
+    if result.mask.array.any() and (doubted := doubt_of_length(engine.spec, result.mask.grid)):
+        say(f"warning: {doubted}")
+
+
+def _tidied(result: Result, options: argparse.Namespace) -> Result:
+    """The result with the mask tidied as asked, and a note of it; the probability stays as the model gave it."""
+    mask = result.mask
+    if options.min_volume:
+        mask = remove_small(mask, options.min_volume)
+    if options.fill_holes:
+        mask = fill_holes(mask)
+    info = {**result.info, "min_volume_ml": options.min_volume, "fill_holes": options.fill_holes}
+    return replace(result, mask=mask, info=info)
+
+
+def _write_results(options: argparse.Namespace, images: Images, result: Result) -> None:
+    for path in options.output:
+        write_mask(result.mask, path)
+    if options.probability:
+        write_volume(result.probability, options.probability)
+    if options.uncertainty and result.uncertainty is not None:
+        write_volume(result.uncertainty, options.uncertainty)
+    if options.surface:
+        _write_surface(result, options.surface)
+    if options.preview:
+        from TumorSegLib.images.resample import resample
+        from TumorSegLib.render.preview import write_preview
+
+        on_grid = {role: resample(volume, result.mask.grid, volume.array.min()) for role, volume in images.items()}
+        write_preview(on_grid, result.mask, options.preview, result.probability)
+    if options.info:
+        inputs = {role: os.path.abspath(path) for role, path in parse_inputs(options.input).items()}
+        report = {**make_report(result), "tumorseg_version": __version__, "inputs": inputs}
+        write_text(options.info, to_json(report))
+
+
+def _write_surface(result: Result, path: str) -> None:
+    if not result.mask.array.any():
+        Path(path).unlink(missing_ok=True)  # of an earlier run; it would pass for this one's
+        print(f"no surface was written to {path}: the mask is empty")
+        return
+    from TumorSegLib.render.surface import write_surface
+
+    # The surface runs smoothly through the probability, and round the mask where that was tidied.
+    inside, probability = result.mask.array > 0, result.probability.array
+    shown = np.where((probability > 0.5) == inside, probability, inside).astype(np.float32)
+    write_surface(Volume(result.mask.grid, shown, "probability"), path)

@@ -1,0 +1,172 @@
+"""The automatic engine: images in, mask, probability and uncertainty out, on the user's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from TumorSegLib.engines.auto.sliding_window import Hooks, Maps, WindowPlan, predict
+from TumorSegLib.engines.inputs import Channels, prepare
+from TumorSegLib.engines.networks.unets import FIXED_SIZE
+from TumorSegLib.engines.runtime import Runtime, describe, placed
+from TumorSegLib.engines.timing import Clock
+from TumorSegLib.errors import ResourceError
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.resample import resample_mask, resample_probability
+from TumorSegLib.images.volume import Images, Mask, Volume
+from TumorSegLib.memory import is_out_of_memory, memory_errors
+from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.protocols import Cancel, Progress, Result
+
+# Windows at once. On a CPU one window already fills all cores and the caches; a GPU needs several to be busy.
+BATCH = {"cpu": 1, "mps": 1, "cuda": 4}
+# Networks that halve five times (SwinUNETR) need multiples of 32, and their instance norm two voxels at the bottom.
+SMALLEST_TILE = (32, 32, 64)
+
+
+class AutoEngine:
+    """Segments a case without any hint from the user.
+
+    One engine may serve many cases, one at a time. The network is held in the runtime's precision.
+    """
+
+    def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime, overlap: float = 0.5) -> None:
+        self.spec = spec
+        self.overlap = overlap
+        self._original = network.eval()
+        self._wanted = runtime
+        self._place(runtime)
+
+    def segment(
+        self,
+        images: Images,
+        *,
+        mirror: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Result:
+        """Segments a case.
+
+        Args:
+            images: role to image, any subset of the model's roles that holds those it needs. Images on other grids are
+                brought to the first one's; the result is on the first one's grid.
+            mirror: average over the eight mirror images of every window (eight times the work): a little more
+                accurate, and gives ``Result.uncertainty``.
+            progress: called with (windows done, windows in all).
+            cancel: asked between windows and, from any thread, between the mirror images of one.
+
+        Raises:
+            RoleError: the images are not what the model takes.
+            GeometryError: an image does not overlap the first.
+            Cancelled: ``cancel`` returned True.
+            ResourceError: memory does not suffice even for small tiles on the CPU.
+        """
+        clock, hooks = Clock(), Hooks(progress, cancel)
+        with memory_errors(f"to run {self.spec.name!r}"):
+            hooks.check("before it began")
+            channels = prepare(images, self.spec)
+            clock.lap("prepare")
+            maps, plan = self._predict(channels, mirror, hooks)
+            clock.lap("network")
+            hooks.check("after the last window")
+            target = next(iter(images.values())).grid
+            result = _restore(maps, channels.grid, target)
+            clock.lap("restore")
+        info: dict[str, Any] = {
+            **describe(self.spec, self._runtime, self._wanted),
+            "roles": list(images),
+            "resampled_roles": list(channels.resampled),
+            "threads": torch.get_num_threads(),
+            "network_spacing_mm": list(channels.grid.spacing),
+            "window": list(plan.size),
+            "overlap": plan.overlap,
+            "mirror": mirror,
+            "windows": maps.windows,
+            "windows_skipped": maps.skipped,
+            "seconds": clock.laps,
+        }
+        info["notes"] = [*info.get("notes", []), *(f"{role}: {note}" for role, v in images.items() for note in v.notes)]
+        return replace(result, info=info)
+
+    def _predict(self, channels: Channels, mirror: bool, hooks: Hooks) -> tuple[Maps, WindowPlan]:
+        failure: BaseException | None = None
+        for plan in self._plans(mirror):
+            try:
+                array, tissue, inner = _padded(channels, plan)
+                maps = predict(self._network, torch.from_numpy(array), tissue, plan, self._runtime, hooks)
+                return _cut(maps, inner), plan
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                # Its traceback would keep the buffers of this try alive during the next.
+                failure = error.with_traceback(None)
+            if self._runtime.device.type == "cuda":
+                torch.cuda.empty_cache()
+        raise ResourceError(
+            f"not enough memory to run {self.spec.name!r} on {channels.grid.shape} voxels, even in tiles of "
+            f"{plan.size} on the CPU: {failure}"
+        ) from failure
+
+    def _plans(self, mirror: bool) -> Iterator[WindowPlan]:
+        """Ever cheaper ways to do the work: one window at a time, smaller windows, then the CPU for this one case."""
+        if self._runtime != self._wanted:
+            self._place(self._wanted)
+        batch = BATCH.get(self._runtime.device.type, 1)
+        plan = WindowPlan(self.spec.patch, self.overlap, batch, mirror)
+        yield from _smaller(plan, self.spec.network in FIXED_SIZE)
+        if self._runtime.device.type != "cpu":
+            self._place(Runtime(torch.device("cpu"), torch.float32))
+            yield from _smaller(replace(plan, batch=1), self.spec.network in FIXED_SIZE)
+
+    def _place(self, runtime: Runtime) -> None:
+        """Makes the network of a runtime; from the original each time, so that no rounding is carried along."""
+        with memory_errors(f"to put {self.spec.name!r} on {runtime.name}"):
+            self._network = placed(self._original, runtime)
+        self._runtime = runtime
+
+
+def _smaller(plan: WindowPlan, fixed: bool) -> Iterator[WindowPlan]:
+    yield plan
+    if plan.batch > 1:
+        plan = replace(plan, batch=1)
+        yield plan
+    while not fixed and any(n > low for n, low in zip(plan.size, SMALLEST_TILE)):
+        longest = max(n for n, low in zip(plan.size, SMALLEST_TILE) if n > low)
+        k, j, i = (max(-(-n // 64) * 32, low) if n == longest else n for n, low in zip(plan.size, SMALLEST_TILE))
+        plan = replace(plan, size=(k, j, i))
+        yield plan
+
+
+def _padded(channels: Channels, plan: WindowPlan) -> tuple[np.ndarray, np.ndarray, tuple[slice, ...]]:
+    """Channels and tissue with every axis at least as long as a window, and where the image then lies."""
+    missing = [max(size - n, 0) for size, n in zip(plan.size, channels.grid.shape)]
+    margins = [(m // 2, m - m // 2) for m in missing]
+    inner = tuple(slice(low, low + n) for (low, _), n in zip(margins, channels.grid.shape))
+    if not any(missing):
+        return channels.array, channels.tissue, inner
+    array = np.stack([np.pad(c, margins, constant_values=f) for c, f in zip(channels.array, channels.fill)])
+    return array, np.pad(channels.tissue, margins), inner
+
+
+def _cut(maps: Maps, inner: tuple[slice, ...]) -> Maps:
+    entropy = None if maps.entropy is None else maps.entropy[inner]
+    return replace(maps, probability=maps.probability[inner], label=maps.label[inner], entropy=entropy)
+
+
+def _restore(maps: Maps, source: Grid, target: Grid) -> Result:
+    probability = resample_probability(maps.probability.astype(np.float32), source, target)
+    foreground = probability > 0.5
+    if maps.label.max() > 1:
+        labels = resample_mask(Mask(source, np.ascontiguousarray(maps.label)), target).array * foreground
+    else:
+        labels = foreground.astype(np.uint8)
+    uncertainty = None
+    if maps.entropy is not None:
+        entropy = resample_probability(maps.entropy.astype(np.float32), source, target)
+        uncertainty = Volume(target, entropy, "uncertainty")
+    return Result(Mask(target, labels), Volume(target, probability, "probability"), uncertainty)

@@ -1,0 +1,262 @@
+"""Runs a network over a volume in overlapping windows.
+
+Windows that show next to nothing are skipped; the others are weighted with a Gaussian (Isensee et al., Nat Methods
+2021) and added up in a slab as high as one window, from which finished slices leave as float16: memory does not grow
+with the number of labels times the volume.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, combinations, product
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from TumorSegLib.engines.networks.unets import probabilities
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.engines.workers import workers
+from TumorSegLib.errors import ArgumentError, Cancelled
+from TumorSegLib.protocols import Cancel, Progress
+
+Size = tuple[int, int, int]
+Place = tuple[int, int, int]
+# A window needs this share of tissue to be worth its time: at 3 mm and 48 x 64 x 64 voxels 5 ml, so that a few noisy
+# voxels in air do not count. Neighbours overlap, so what little it shows is mostly seen by another window, too.
+LEAST_TISSUE = 0.001
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """How a volume is cut up.
+
+    Attributes:
+        size: of a window, ``(k, j, i)`` voxels.
+        overlap: share of a window that it has in common with the next, from 0 to below 1.
+        batch: windows computed at once.
+        mirror: whether to average over all eight mirror images of a window.
+
+    Raises:
+        ArgumentError: the overlap is not in [0, 1).
+    """
+
+    size: Size
+    overlap: float = 0.5
+    batch: int = 1
+    mirror: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap < 1:
+            raise ArgumentError(f"overlap must be at least 0 and below 1, got {self.overlap}")
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the caller gave to be told of progress and to stop the work."""
+
+    progress: Progress | None = None
+    cancel: Cancel | None = None
+
+    def tell(self, done: int, total: int) -> None:
+        """Tells of progress."""
+        if self.progress is not None:
+            self.progress(done, total)
+
+    def check(self, where: str) -> None:
+        """Raises :class:`Cancelled` if the caller wants to stop; ``where`` the work stands."""
+        if self.cancel is not None and self.cancel():
+            raise Cancelled(f"segmentation was cancelled {where}")
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """Averaged output of a network, ``[k, j, i]`` as the channels given.
+
+    Attributes:
+        probability: of any label, float16.
+        label: most probable label, uint8, 1 and up; meaningful where the probability exceeds 0.5.
+        entropy: of the averaged probabilities, in bits, float16; None without mirroring.
+        windows, skipped: how many there were, and how many of them showed nothing.
+    """
+
+    probability: npt.NDArray[np.float16]
+    label: npt.NDArray[np.uint8]
+    entropy: npt.NDArray[np.float16] | None
+    windows: int
+    skipped: int
+
+
+def window_starts(length: int, size: int, overlap: float) -> list[int]:
+    """First voxel of each window along an axis; the last window ends with the axis."""
+    step = max(int(size * (1 - overlap)), 1)
+    last = max(length - size, 0)
+    return [*range(0, last, step), last]
+
+
+def gaussian_weights(size: Size) -> torch.Tensor:
+    """Weights of a window, float32 ``size``: a Gaussian of sigma 1/8 of the window, 1 at most, 0.001 at least."""
+    axes = [torch.exp(-0.5 * ((torch.arange(n) - (n - 1) / 2) / (n / 8)) ** 2) for n in size]
+    weights = axes[0][:, None, None] * axes[1][None, :, None] * axes[2][None, None, :]
+    return (weights / weights.max()).clamp_min(1e-3)
+
+
+def predict(
+    network: nn.Module,
+    channels: torch.Tensor,
+    tissue: npt.NDArray[np.bool_],
+    plan: WindowPlan,
+    runtime: Runtime,
+    hooks: Hooks | None = None,
+) -> Maps:
+    """Runs the network over a volume.
+
+    Args:
+        network: on the runtime's device and in its number type; see :mod:`TumorSegLib.engines.networks.unets`.
+        channels: float32 ``[roles, k, j, i]``, no axis shorter than a window.
+        tissue: bool ``[k, j, i]``; windows with less than ``LEAST_TISSUE`` of it are skipped.
+        plan: size, overlap, batch and mirroring.
+        runtime: device and number type.
+        hooks: told of progress, asked for cancel.
+
+    Raises:
+        Cancelled: ``cancel`` returned True.
+    """
+    hooks = hooks or Hooks()
+    shape = tissue.shape
+    starts = [window_starts(n, size, plan.overlap) for n, size in zip(shape, plan.size)]
+    total, done, skipped = math.prod(len(s) for s in starts), 0, 0
+    least = max(LEAST_TISSUE * math.prod(plan.size), 1)
+    slab = _Slab(plan, shape, runtime)
+    stop = _Stop(hooks)
+
+    def compute(places: Sequence[Place]) -> torch.Tensor:
+        windows = torch.stack([channels[(slice(None), *_at(plan.size, *place))] for place in places])
+        return _probabilities(network, windows, plan.mirror, runtime, stop.check)
+
+    with torch.inference_mode(), workers(runtime.device, total) as in_order, stop:
+        for k in starts[0]:
+            slab.advance(k)
+            places = list(product([k], starts[1], starts[2]))
+            busy = [place for place in places if np.count_nonzero(tissue[_at(plan.size, *place)]) >= least]
+            skipped += len(places) - len(busy)
+            done += len(places) - len(busy)
+            batches = list(_batches(busy, plan.batch))
+            outputs = iter(in_order(compute, batches))
+            for batch in batches:
+                hooks.check(f"after {done} of {total} windows")
+                slab.add(batch, next(outputs))
+                done += len(batch)
+                hooks.tell(done, total)
+            if not busy:
+                hooks.check(f"after {done} of {total} windows")
+                hooks.tell(done, total)
+        slab.advance(shape[0])
+    return Maps(slab.probability, slab.label, slab.entropy, total, skipped)
+
+
+class _Stop:
+    """Tells windows that other threads are at to stop: where the block fails, is interrupted, or the caller cancels."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks, self._failed = hooks, threading.Event()
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._failed.set()
+
+    def check(self) -> None:
+        """Raises :class:`Cancelled`. To be called between mirror images: eight take seconds on a busy machine."""
+        if self._failed.is_set():
+            raise Cancelled("another window was interrupted")
+        self._hooks.check("within a window")
+
+
+def _at(size: Size, k: int, j: int, i: int) -> tuple[slice, slice, slice]:
+    return slice(k, k + size[0]), slice(j, j + size[1]), slice(i, i + size[2])
+
+
+def _batches(places: Sequence[Place], size: int) -> Iterator[Sequence[Place]]:
+    for first in range(0, len(places), size):
+        yield places[first : first + size]
+
+
+@torch.inference_mode()
+def _probabilities(
+    network: nn.Module, windows: torch.Tensor, mirror: bool, runtime: Runtime, check: Callable[[], None]
+) -> torch.Tensor:
+    """Label probabilities float32 ``[batch, labels, k, j, i]``, averaged over mirror images if asked for.
+
+    ``check`` is called between mirror images, and may raise.
+    """
+    if runtime.device.type == "cuda":
+        windows = windows.pin_memory()
+    windows = windows.to(runtime.device, non_blocking=True).to(runtime.dtype, memory_format=runtime.layout)
+    flips = list(chain.from_iterable(combinations((2, 3, 4), n) for n in range(4))) if mirror else [()]
+    summed: torch.Tensor | None = None
+    for axes in flips:
+        if axes:
+            check()
+        logits = network(windows.flip(axes)) if axes else network(windows)
+        mapped = torch.stack([probabilities(one) for one in logits])
+        mapped = mapped.flip(axes) if axes else mapped
+        summed = mapped if summed is None else summed.add_(mapped)
+    if summed is None:
+        raise ArgumentError("no window to predict")
+    return summed.div_(len(flips))
+
+
+class _Slab:
+    """Weighted sums for the slices one layer of windows covers; slices that are final move to the outputs."""
+
+    def __init__(self, plan: WindowPlan, shape: tuple[int, ...], runtime: Runtime) -> None:
+        self.size = plan.size
+        self.first = 0
+        self.device = runtime.device
+        self.weights = gaussian_weights(plan.size).to(runtime.device)
+        self.sums: torch.Tensor | None = None
+        self.weight = torch.zeros(plan.size[0], *shape[1:], device=runtime.device)
+        self.probability = np.zeros(shape, dtype=np.float16)
+        self.label = np.ones(shape, dtype=np.uint8)
+        self.entropy = np.zeros(shape, dtype=np.float16) if plan.mirror else None
+
+    def add(self, places: Sequence[Place], values: torch.Tensor) -> None:
+        """Adds windows ``[batch, labels, k, j, i]`` of the current layer."""
+        if self.sums is None:
+            self.sums = torch.zeros(values.shape[1], *self.weight.shape, device=self.device)
+        for (_, j, i), value in zip(places, values):
+            at = (slice(None), slice(j, j + self.size[1]), slice(i, i + self.size[2]))
+            self.sums[(slice(None), *at)].addcmul_(value, self.weights)
+            self.weight[at] += self.weights
+
+    def advance(self, k: int) -> None:
+        """Moves the slab so that it begins at slice ``k``; the slices before are final."""
+        step = min(k - self.first, self.size[0])
+        if step <= 0:
+            return
+        if self.sums is not None:
+            self._finish(step)
+            for buffer in (self.sums.movedim(1, 0), self.weight):
+                buffer[: self.size[0] - step] = buffer[step:].clone()
+                buffer[self.size[0] - step :] = 0
+        self.first = k
+
+    def _finish(self, step: int) -> None:
+        if self.sums is None:
+            return
+        end = min(self.first + step, self.probability.shape[0])
+        for number, k in enumerate(range(self.first, end)):  # slice by slice: temporaries stay small
+            mean = self.sums[:, number] / self.weight[number].clamp_min(1e-6)
+            foreground = mean.sum(dim=0)
+            self.probability[k] = foreground.half().cpu().numpy()
+            if mean.shape[0] > 1:
+                self.label[k] = (mean.argmax(dim=0) + 1).to(torch.uint8).cpu().numpy()
+            if self.entropy is not None:
+                every = torch.cat([1 - foreground[None], mean]).clamp(1e-7, 1)
+                self.entropy[k] = -(every * every.log2()).sum(dim=0).half().cpu().numpy()

@@ -1,0 +1,1 @@
+"""Segmentation of the tumour in a box, slice by slice."""

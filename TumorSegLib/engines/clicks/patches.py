@@ -1,0 +1,247 @@
+"""Windows a refinement network looks through: cut from the images at several spacings, and pasted back.
+
+A patch is a small lattice along the axes of the user's grid, at a multiple (the zoom) of the model's spacing. The
+images are brought to the model's spacing and to twice that once; detail finer than that is read from the images when
+asked for. Probabilities are uint8 on the user's grid, 255 for 1; a voxel is tumour from 128 on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from TumorSegLib.engines.inputs import Channels, prepare
+from TumorSegLib.geometry.boxes import bounding_box, corner, moved, slices
+from TumorSegLib.geometry.grid import Box, FloatArray, Grid
+from TumorSegLib.images.normalisation import Normalisation
+from TumorSegLib.images.resample import average_blocks, resample, resample_probability
+from TumorSegLib.images.volume import Images, Volume
+from TumorSegLib.models.registry import ModelSpec
+
+#: Multiples of the model's spacing: fine detail, the model's own, and a view of large tumours.
+FINE, OWN, COARSE = 0.5, 1.0, 2.0
+# Changes of the probability below this are noise; not writing them keeps edits small.
+LEAST_CHANGE = 0.02
+# A part of a patch must not reach a voxel farther than the patch by rounding; in voxels.
+ROUNDING = 1e-6
+# Where the probability changes by this much or more nothing is left of detail that the patch could not show.
+CHANGED_MIND = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """One window.
+
+    Attributes:
+        grid: its lattice, which may reach beyond the image.
+        images: float32 ``[roles, k, j, i]``, network input.
+        inner: half-open voxel box of the part of the lattice that lies in the image.
+        goes_on: per axis ``(i, j, k)``, whether the image goes on before the patch, and behind it.
+    """
+
+    grid: Grid
+    images: npt.NDArray[np.float32]
+    inner: Box
+    goes_on: tuple[tuple[bool, bool], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Images of one case, ready to be looked at through patches.
+
+    Attributes:
+        grid: of the first image.
+        images: role to image, as given.
+        spec: the model they were prepared for.
+        levels: by zoom, network input of the whole image.
+        rules: role to normalisation, fitted to the whole image.
+    """
+
+    grid: Grid
+    images: Images
+    spec: ModelSpec
+    levels: Mapping[float, Channels]
+    rules: Mapping[str, Normalisation]
+
+    def patch(self, ras: FloatArray, zoom: float) -> Patch:
+        """The patch around a point.
+
+        It is moved inwards where it would leave the image, and centred on it where the image is smaller.
+
+        Args:
+            ras: RAS mm, ``(3,)``, inside the image.
+            zoom: ``FINE``, ``OWN`` or ``COARSE``.
+        """
+        lattice = self.levels[zoom].grid if zoom in self.levels else self._lattice(zoom)
+        wanted = np.floor(lattice.to_ijk(ras) + 0.5).astype(int)
+        starts = [_start(int(at), size, n) for at, size, n in zip(wanted, self.spec.patch[::-1], lattice.size)]
+        affine = lattice.affine.copy()
+        affine[:3, 3] = lattice.to_ras(starts)
+        grid = Grid(self.spec.patch, affine)
+        i, j, k = ((max(-start, 0), min(n - start, size)) for start, n, size in zip(starts, lattice.size, grid.size))
+        level = self.levels.get(zoom)
+        images = self._sampled(grid) if level is None else _cut(level, starts, (i, j, k), grid.shape)
+        goes_on = tuple((start > 0, start + n < size) for start, n, size in zip(starts, grid.size, lattice.size))
+        return Patch(grid, images, (i, j, k), goes_on)
+
+    def _lattice(self, zoom: float) -> Grid:
+        i, j, k = (edge * zoom for edge in self.spec.spacing_mm)
+        return self.grid.with_spacing((i, j, k))
+
+    def _sampled(self, grid: Grid) -> npt.NDArray[np.float32]:
+        """Network input read from the images themselves, at a spacing finer than the model's."""
+        images = np.zeros((len(self.spec.roles), *grid.shape), dtype=np.float32)
+        for number, role in enumerate(self.spec.roles):
+            if role not in self.images:
+                continue
+            rule, volume = self.rules[role], self.images[role]
+            images[number] = rule.fill
+            box = covering_box(grid, volume.grid)
+            if box is None or not _meet(grid, volume.grid.crop(box)):
+                continue
+            part = average_blocks(Volume(volume.grid.crop(box), volume.array[slices(box)], role), grid)
+            images[number] = resample(Volume(part.grid, rule(part.array), role), grid, outside=rule.fill).array
+        return images
+
+
+def prepare_patches(images: Images, spec: ModelSpec) -> Prepared:
+    """Resamples and normalises the images once, for all patches to come.
+
+    Raises:
+        RoleError: the images are not what the model takes.
+        GeometryError: an image does not overlap the first.
+    """
+    own = prepare(images, spec)
+    rules = {}
+    for role, volume in images.items():
+        rules[role] = spec.normalisation[role].fitted(average_blocks(volume, own.grid).array)
+    i, j, k = (COARSE * edge for edge in spec.spacing_mm)
+    coarse = prepare(images, replace(spec, spacing_mm=(i, j, k)))
+    first = next(iter(images.values())).grid
+    return Prepared(first, dict(images), spec, {OWN: own, COARSE: coarse}, rules)
+
+
+def covering_box(part: Grid, grid: Grid) -> Box | None:
+    """The voxels of ``grid`` that bear on any voxel of ``part`` by linear interpolation; None if there are none.
+
+    Where blocks of voxels are averaged for ``part`` the box is of whole blocks, counted from the first voxel of
+    ``grid`` as for the whole image: blocks half a patch voxel off would blur what is seen by as much.
+    """
+    corners = grid.to_ijk(part.corners_ras())
+    low = np.maximum(np.floor(corners.min(axis=0) + ROUNDING).astype(int), 0)
+    high = np.minimum(np.ceil(corners.max(axis=0) - ROUNDING).astype(int) + 1, grid.size)
+    if (low >= high).any():
+        return None
+    blocks = _blocks(part, grid)
+    low, high = low // blocks * blocks, np.minimum(-(-high // blocks) * blocks, grid.size)
+    i, j, k = ((int(first), int(end)) for first, end in zip(low, high))
+    return i, j, k
+
+
+def sample_probability(
+    probability: npt.NDArray[np.uint8], box: Box, grid: Grid, patch: Grid
+) -> npt.NDArray[np.float32]:
+    """A probability on the lattice of a patch, float32 from 0 to 1.
+
+    Args:
+        probability: uint8 ``[k, j, i]`` of the part ``box`` of ``grid``; must hold the patch as far as the image goes.
+        box: see ``probability``.
+        grid: the user's grid.
+        patch: lattice of the patch.
+    """
+    covering = covering_box(patch, grid)
+    if covering is None:
+        return np.zeros(patch.shape, dtype=np.float32)
+    part = probability[slices(_within(covering, box))]
+    if not part.any():
+        return np.zeros(patch.shape, dtype=np.float32)
+    volume = _with_border(Volume(grid.crop(covering), part.astype(np.float32) / np.float32(255)), covering, grid, patch)
+    sampled: npt.NDArray[np.float32] = np.clip(resample(volume, patch).array, 0, 1)
+    return sampled
+
+
+def add_change(
+    probability: npt.NDArray[np.uint8], box: Box, grid: Grid, change: npt.NDArray[np.float32], patch: Grid
+) -> None:
+    """Adds the change of a probability seen in a patch to the probability on the user's grid, in place.
+
+    Adding the difference instead of pasting the answer leaves alone what the network agrees with: contours finer than
+    its voxels stay as they were drawn. The more it changes, the less of such detail is kept; else crumbs of the old
+    contour would stay behind where a voxel of the patch was mixed (0.2 less takes nothing away that was 1).
+
+    Args:
+        probability: uint8 ``[k, j, i]``, of the part ``box`` of ``grid``; must hold the patch as far as the image goes.
+        box: see ``probability``.
+        grid: the user's grid.
+        change: float32 ``[k, j, i]`` from -1 to 1 on the patch.
+        patch: lattice of the patch.
+    """
+    tight = bounding_box(np.abs(change) >= LEAST_CHANGE)
+    if tight is None:
+        return
+    i, j, k = ((max(low - 1, 0), min(high + 1, size)) for (low, high), size in zip(tight, patch.size))
+    part = (i, j, k)
+    source = patch.crop(part)
+    covering = covering_box(source, grid)
+    if covering is None:
+        return
+    target, view = grid.crop(covering), probability[slices(_within(covering, box))]
+    values = np.where(np.abs(change) < LEAST_CHANGE, 0, change)[slices(part)]
+    added = resample_probability(np.ascontiguousarray(values, dtype=np.float32), source, target)
+    shown = resample_probability(sample_probability(probability, box, grid, source), source, target)
+    faded = np.minimum(np.abs(added) / np.float32(CHANGED_MIND), 1)
+    result = view + 255 * added + faded * (255 * shown - view)
+    view[...] = np.clip(np.rint(result), 0, 255).astype(np.uint8)
+
+
+def _meet(patch: Grid, part: Grid) -> bool:
+    """Whether they overlap: a patch may lie beside an image that ends early, or that is turned against the first."""
+    return patch.overlaps(part) and part.overlaps(patch)
+
+
+def _blocks(patch: Grid, grid: Grid) -> npt.NDArray[np.int_]:
+    """How many voxels (i, j, k) of a grid are averaged for one of a patch along its axes; 1 where none are."""
+    blocks: npt.NDArray[np.int_] = np.maximum((np.divide(patch.spacing, grid.spacing) + 0.01).astype(int), 1)
+    return blocks
+
+
+def _with_border(part: Volume, box: Box, grid: Grid, patch: Grid) -> Volume:
+    """A part of an image continued beyond the image's sides, by as much as a voxel of a patch may stand out there.
+
+    By whole blocks, so that those that are averaged stay where :func:`covering_box` put them.
+    """
+    blocks = _blocks(patch, grid)
+    reach = (
+        np.ceil(np.max(patch.spacing) / np.asarray(grid.spacing) / blocks - ROUNDING).astype(int) * blocks
+    ).tolist()
+    sides = [(n * (low == 0), n * (high == size)) for n, (low, high), size in zip(reach, box, grid.size)]
+    if not np.any(sides):
+        return part
+    affine = part.grid.affine.copy()
+    affine[:3, 3] = part.grid.to_ras([-before for before, _ in sides])
+    array = np.pad(part.array, sides[::-1], mode="edge")
+    return Volume(Grid((array.shape[0], array.shape[1], array.shape[2]), affine), array)
+
+
+def _within(box: Box, outer: Box) -> Box:
+    """A box in the voxels of another one that holds it."""
+    return moved(box, [-n for n in corner(outer)])
+
+
+def _start(at: int, size: int, n: int) -> int:
+    """First voxel of a window of ``size`` centred on ``at``, kept within ``n`` voxels or centred on them."""
+    if n <= size:
+        return -((size - n) // 2)
+    return min(max(at - size // 2, 0), n - size)
+
+
+def _cut(level: Channels, starts: Sequence[int], inner: Box, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+    at = slices(moved(inner, starts))
+    images = np.empty((len(level.array), *shape), dtype=np.float32)
+    for channel, whole, fill in zip(images, level.array, level.fill):
+        channel[...] = fill
+        channel[slices(inner)] = whole[at]
+    return images

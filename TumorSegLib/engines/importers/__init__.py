@@ -1,0 +1,1 @@
+"""Foreign checkpoints made model folders."""

@@ -1,0 +1,138 @@
+"""SAM, MedSAM and LiteMedSAM checkpoints made into model folders: weights without a pickle, description, card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from TumorSegLib.engines.load import write_weights
+from TumorSegLib.engines.networks.sam import PIXELS, architecture_of, build_sam, read_checkpoint
+from TumorSegLib.errors import ArgumentError, ModelError, WriteError
+from TumorSegLib.files import replacing
+from TumorSegLib.images.normalisation import Normalisation
+from TumorSegLib.models.catalogue import CATALOGUE, Entry, describe, download_checkpoint, find_entry
+from TumorSegLib.models.download import ByteProgress, Stop
+from TumorSegLib.models.registry import (
+    CARD_FILE,
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    ModelFolder,
+    ModelSpec,
+    model_roots,
+    new_model_folder,
+    read_model_folder,
+    sha256_of,
+)
+
+UNKNOWN = "unknown"
+#: Folder among the user's models for checkpoints on their way; what arrived of one is kept there until the next try.
+DOWNLOADS = ".downloads"
+
+
+def download_model(name: str, progress: ByteProgress | None = None, cancel: Stop | None = None) -> ModelFolder:
+    """Fetches a published model and makes a model folder of it among the user's, which appears in one step.
+
+    Args:
+        name: of one in :data:`TumorSegLib.models.catalogue.CATALOGUE`.
+        progress: called with (bytes done, bytes in all) of the download.
+        cancel: True stops the download; once the checkpoint is there, making the model takes seconds and is finished.
+
+    Raises:
+        ArgumentError: there is a model, or a folder, of that name already.
+        ModelError: no model of that name is published.
+        DownloadError, ResourceError, WriteError, Cancelled: as
+        :func:`TumorSegLib.models.catalogue.download_checkpoint`.
+    """
+    entry = find_entry(name)
+    new_model_folder(name)  # what stands in the way is found out before the download
+    checkpoint = download_checkpoint(entry, model_roots()[1] / DOWNLOADS, progress, cancel)
+    model = import_checkpoint(checkpoint, name)
+    checkpoint.unlink()
+    return model
+
+
+def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
+    """Makes a model of kind ``box`` in the user's folder of models from a checkpoint.
+
+    Args:
+        path: PyTorch checkpoint of LiteMedSAM, MedSAM or SAM with a ViT, of any size; read without executing anything.
+        name: of the model. Where it is that of a published one, the file must be that one.
+        pixels: ``unit`` (values from 0 to 1, MedSAM) or ``imagenet`` (ImageNet's statistics, Meta's SAM); needed where
+            neither name nor architecture tells.
+
+    Raises:
+        ArgumentError: the name is none for a folder or is taken, or ``pixels`` is missing or unknown.
+        ModelError: the file is no such checkpoint, or not the one of that name.
+        WriteError: the folder cannot be written.
+    """
+    folder = new_model_folder(name)
+    entry = CATALOGUE.get(name)
+    tensors = read_checkpoint(path)
+    if entry is not None and sha256_of(path) != entry.sha256:
+        raise ModelError(f"{path} is not the published {name} (sha256 {entry.sha256}); choose another name for it")
+    network, arguments = architecture_of(tensors)
+    pixels = _pixels(name, network, pixels)
+    sam = build_sam(network, arguments, name)
+    sam.load_state_dict(tensors)
+    spec = _described(name, entry, network, {**arguments, "pixels": pixels}, sam.image_size)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{folder.parent}: the folder cannot be made: {error.strerror}") from error
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        write_weights(sam, temporary / WEIGHTS_FILE)
+        values = {**spec.to_dict(), "weights_sha256": sha256_of(temporary / WEIGHTS_FILE)}
+        (temporary / SPEC_FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
+        (temporary / CARD_FILE).write_text(_card(spec, entry, path), encoding="utf-8")
+    return read_model_folder(folder)
+
+
+def _pixels(name: str, network: str, pixels: str) -> str:
+    if pixels and pixels not in PIXELS:
+        raise ArgumentError(f"pixels {pixels!r} is not one of {', '.join(PIXELS)}")
+    known = ""
+    if network == "LiteMedSAM" or name == "medsam-vit-b":
+        known = "unit"
+    elif name in CATALOGUE:
+        known = "imagenet"
+    if pixels and known and pixels != known:
+        raise ArgumentError(f"model {name!r} was trained with pixels {known!r}; {pixels!r} would give wrong masks")
+    if pixels or known:
+        return pixels or known
+    raise ArgumentError(
+        f"model {name!r}: say whether it takes pixels from 0 to 1 (unit, as MedSAM) or with ImageNet's statistics "
+        "(imagenet, as Meta's SAM); its weights do not tell"
+    )
+
+
+def _described(name: str, entry: Entry | None, network: str, arguments: dict[str, object], size: int) -> ModelSpec:
+    return ModelSpec(
+        name=name,
+        kind="box",
+        version="1.0.0",
+        licence=entry.licence if entry else UNKNOWN,
+        description=entry.description if entry else f"{network}: boxes on a slice, imported from a checkpoint",
+        roles=("image",),
+        optional=(),
+        spacing_mm=(1.0, 1.0, 1.0),
+        patch=(1, size, size),
+        normalisation={"image": Normalisation("linear", low=0.0, high=1.0)},
+        labels={"tumour": 1},
+        network=network,
+        arguments=arguments,
+        made_for=entry.made_for if entry else "",
+        training_data=tuple(dict(source) for source in entry.training_data) if entry else (),
+    )
+
+
+def _card(spec: ModelSpec, entry: Entry | None, path: Path) -> str:
+    facts = describe(entry) if entry else f"imported from {path.name}, sha256 {sha256_of(path)}; its licence is unknown"
+    return (
+        f"# {spec.name}\n\n{spec.description}\n\n"
+        "**Research software, not a medical device. Not for diagnosis or treatment.**\n\n"
+        + "".join(f"- {line}\n" for line in facts.splitlines())
+        + "\nA 2D model: slices of any image, shown through an intensity window. The weights are those of the "
+        "checkpoint, converted to safetensors.\n"
+        + (f"\n## Measured by TumorSeg\n\n{entry.measured}\n" if entry and entry.measured else "")
+    )

@@ -1,0 +1,86 @@
+"""From images of a user to the channels of a network."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from TumorSegLib.errors import RoleError
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.resample import average_blocks, resample
+from TumorSegLib.images.volume import Images, Volume
+from TumorSegLib.models.registry import ModelSpec
+
+# A channel shows something where it differs from "outside" by more than this, in network units: for CT a few HU above
+# -160 (so lungs and air show nothing), for PET SUV 0.16 (above scatter in air).
+SHOWS_SOMETHING = {"linear": 0.05, "log1p": 0.15, "zscore": 0.05}
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """The input of a network.
+
+    Attributes:
+        grid: the lattice at the model's spacing.
+        array: float32 ``[roles, k, j, i]``, 0 for a role that is missing.
+        tissue: bool ``[k, j, i]``: where any channel shows something.
+        fill: value of each channel outside the image.
+        resampled: roles whose image lay on another grid than the first.
+    """
+
+    grid: Grid
+    array: npt.NDArray[np.float32]
+    tissue: npt.NDArray[np.bool_]
+    fill: tuple[float, ...]
+    resampled: tuple[str, ...]
+
+
+def check_roles(images: Images, spec: ModelSpec) -> None:
+    """Raises :class:`RoleError` unless the images are channels the model takes, none of those it needs missing."""
+    takes = ", ".join(f"{role} (optional)" if role in spec.optional else role for role in spec.roles)
+    unknown = [role for role in images if role not in spec.roles]
+    if unknown:
+        raise RoleError(f"model {spec.name!r} does not take {', '.join(unknown)}; its roles are {takes}")
+    for role, volume in images.items():
+        if volume.role != role:
+            raise RoleError(f"the image given as {role!r} has the role {volume.role!r}; read it with role={role!r}")
+    missing = [role for role in spec.roles if role not in images and role not in spec.optional]
+    if missing or not images:
+        lacking = ", ".join(missing) or "any image"
+        raise RoleError(f"model {spec.name!r} needs {lacking}; its roles are {takes}")
+
+
+def network_grid(grid: Grid, spec: ModelSpec) -> Grid:
+    """The lattice a network works on for an image: the image's own where its spacing is within 1 % of the model's."""
+    ratio = np.asarray(grid.spacing) / spec.spacing_mm
+    return grid if np.abs(ratio - 1).max() < 0.01 else grid.with_spacing(spec.spacing_mm)
+
+
+def prepare(images: Images, spec: ModelSpec) -> Channels:
+    """Brings the images to one lattice at the model's spacing, as network input.
+
+    In this order: blocks of voxels averaged where the model's are at least twice as long, values normalised, linear
+    interpolation. Training does the same.
+
+    Raises:
+        RoleError: see :func:`check_roles`.
+        GeometryError: an image does not overlap the first.
+    """
+    check_roles(images, spec)
+    first = next(iter(images.values()))
+    grid = network_grid(first.grid, spec)
+    array = np.zeros((len(spec.roles), *grid.shape), dtype=np.float32)
+    tissue = np.zeros(grid.shape, dtype=bool)
+    fill = []
+    for number, role in enumerate(spec.roles):
+        rule = spec.normalisation[role]
+        fill.append(rule.fill if role in images else 0.0)
+        if role in images:
+            averaged = average_blocks(images[role], grid)  # in HU or SUV, before any logarithm
+            normalised = Volume(averaged.grid, rule(averaged.array), role)
+            array[number] = resample(normalised, grid, outside=rule.fill).array
+            tissue |= np.abs(array[number] - np.float32(rule.fill)) > SHOWS_SOMETHING[rule.method]
+    resampled = tuple(role for role, volume in images.items() if volume.grid != first.grid)
+    return Channels(grid, array, tissue, tuple(fill), resampled)

@@ -1,0 +1,393 @@
+"""SAM, MedSAM and LiteMedSAM: an image encoder, and a decoder from its embedding and prompts to masks of one slice.
+
+Kirillov et al., "Segment Anything", ICCV 2023; Ma et al., "Segment anything in medical images", Nature Communications
+2024. Prompt encoder, mask decoder and ViT are those of the package ``segment-anything`` (Meta, Apache-2.0), the encoder
+of LiteMedSAM is :mod:`TumorSegLib.engines.networks.tiny_vit`. Images are square slices ``[n, 3, S, S]`` (rows,
+columns); points and boxes are in their pixels, x along columns, with whole numbers at pixel centres.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from textwrap import shorten
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import nn
+
+from TumorSegLib.engines.networks.tiny_vit import TinyViT
+from TumorSegLib.errors import ArgumentError, ModelError
+
+PACKAGE = "segment_anything"
+#: Edge of a patch and of an attention window (in patches) of every published SAM.
+PATCH, WINDOW = 16, 14
+#: Width of the embeddings, prompts and decoder of every published SAM.
+CHANNELS = 256
+_IMPORT_LOCK = threading.Lock()
+
+Points = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How a network wants its images: ``(value - mean) / std`` per channel (RGB), of values between 0 and 1."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+#: MedSAM and LiteMedSAM take values from 0 to 1 as they are.
+UNIT_PIXELS = Pixels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+#: Meta's SAM takes ImageNet's statistics.
+IMAGENET_PIXELS = Pixels((123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255))
+#: By the name that ``model.json`` gives.
+PIXELS: Mapping[str, Pixels] = {"unit": UNIT_PIXELS, "imagenet": IMAGENET_PIXELS}
+
+
+def import_segment_anything() -> ModuleType:
+    """The module ``segment_anything.modeling``, which needs torch only, without the package around it.
+
+    The package itself imports torchvision. Whoever has imported it keeps it, and it is used; whoever imports it later
+    gets it whole, since nothing stays behind in ``sys.modules``.
+
+    Raises:
+        ModelError: the package is not installed, or its modules do not import.
+    """
+    with _IMPORT_LOCK:
+        return _modeling()
+
+
+@functools.cache
+def _modeling() -> ModuleType:
+    try:
+        if sys.modules.get(PACKAGE) is not None:
+            return importlib.import_module(f"{PACKAGE}.modeling")
+        spec = importlib.util.find_spec(PACKAGE)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModelError("SAM's networks need the package segment-anything; pip install segment-anything")
+        return _import_bare(list(spec.submodule_search_locations))
+    except ImportError as error:
+        raise ModelError(
+            f"the package segment-anything does not import ({error}); pip install --force-reinstall segment-anything"
+        ) from error
+
+
+def _import_bare(folders: list[str]) -> ModuleType:
+    bare = ModuleType(PACKAGE)
+    bare.__path__ = folders
+    sys.modules[PACKAGE] = bare
+    try:
+        return importlib.import_module(f"{PACKAGE}.modeling")
+    finally:
+        for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
+            del sys.modules[name]
+
+
+class Sam(nn.Module):
+    """Image encoder, prompt encoder and mask decoder, named as in Meta's, MedSAM's and LiteMedSAM's checkpoints.
+
+    The prompt encoder stays float32 whatever the network is converted to: its position code is the sine of an angle of
+    up to tens of radians, which bfloat16 would round by up to 0.1.
+
+    Attributes:
+        image_size: edge S of the images, in pixels.
+        embedding_size: edge s of the embeddings; masks have edge 4 s.
+    """
+
+    image_encoder: nn.Module
+    prompt_encoder: Any
+    mask_decoder: Any
+
+    def __init__(self, image_encoder: nn.Module, prompt_encoder: nn.Module, mask_decoder: nn.Module) -> None:
+        super().__init__()
+        self.image_encoder = image_encoder
+        self.prompt_encoder = prompt_encoder
+        self.mask_decoder = mask_decoder
+        self.image_size = int(self.prompt_encoder.input_image_size[0])
+        self.embedding_size = int(self.prompt_encoder.image_embedding_size[0])
+
+    @property
+    def encodes_mixed(self) -> bool:
+        """Whether encoding under autocast was found to keep the masks: by LiteMedSAM's TinyViT."""
+        return isinstance(self.image_encoder, TinyViT)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Sam:
+        """Torch's one door for ``to``, ``cuda``, ``half``, ...; through it the prompt encoder changes device only."""
+        self.image_encoder._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.mask_decoder._apply(fn, recurse)
+        self.prompt_encoder._apply(partial(_keeping_float32, fn), recurse)
+        return self
+
+    def encode(self, images: torch.Tensor) -> torch.Tensor:
+        """Embeds slices.
+
+        Args:
+            images: float ``[n, 3, S, S]``, normalised as the network's :class:`Pixels` say.
+
+        Returns:
+            ``[n, 256, s, s]`` in the network's own dtype.
+
+        Raises:
+            ArgumentError: the images have another shape.
+        """
+        wanted = (3, self.image_size, self.image_size)
+        if images.shape[1:] != wanted:
+            raise ArgumentError(
+                f"images have shape {tuple(images.shape)}; [n, {', '.join(map(str, wanted))}] is needed"
+            )
+        embeddings: torch.Tensor = self.image_encoder(images.to(next(self.image_encoder.parameters()).dtype))
+        return embeddings
+
+    def decode(
+        self,
+        embeddings: torch.Tensor,
+        boxes: torch.Tensor | None = None,
+        points: Points | None = None,
+        masks: torch.Tensor | None = None,
+        multimask: bool = False,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Segments n slices, each by its own prompts, in one pass.
+
+        Args:
+            embeddings: ``[n, 256, s, s]`` of :meth:`encode`.
+            boxes: ``[n, 4]`` as x0, y0, x1, y1 in pixels of the images.
+            points: coordinates ``[n, m, 2]`` as x, y in pixels of the images and labels ``[n, m]``: 1 inside the
+                object, 0 outside, -1 a filler where one slice has fewer points than another.
+            masks: logits ``[n, 1, 4 s, 4 s]`` of an earlier pass.
+            multimask: three masks (whole, part, part of a part) instead of one; for prompts that leave a choice.
+
+        Returns:
+            Mask logits ``[n, q, 4 s, 4 s]`` and predicted intersection over union ``[n, q]``, float32, q = 1 or 3.
+
+        Raises:
+            ArgumentError: there is no prompt at all, or shapes do not fit.
+        """
+        self._check(embeddings, {"boxes": boxes, "points": points, "masks": masks})
+        sparse, dense, position = self._prompts(boxes, points, masks)
+        kind = self.mask_decoder.iou_token.weight.dtype
+        # The decoder adds the dense prompt to ONE image, repeated for every prompt. With the n images added to their
+        # prompts beforehand, and that one image zero, the same sums come out for n images in one pass.
+        nothing = embeddings.new_zeros((1, embeddings.shape[1], 1, 1), dtype=kind)
+        logits, overlap = self.mask_decoder(
+            image_embeddings=nothing,
+            image_pe=position.to(kind),
+            sparse_prompt_embeddings=sparse.to(kind),
+            dense_prompt_embeddings=dense.to(kind) + embeddings.to(kind),
+            multimask_output=multimask,
+        )
+        return logits.float(), overlap.float()
+
+    def _prompts(
+        self, boxes: torch.Tensor | None, points: Points | None, masks: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Sparse and dense embeddings of the prompts, and the image's position code; float32 even under autocast."""
+        device = self.prompt_encoder.no_mask_embed.weight.device
+
+        def single(tensor: torch.Tensor) -> torch.Tensor:
+            return tensor.to(device, torch.float32)
+
+        with torch.autocast(device.type, enabled=False):
+            sparse, dense = self.prompt_encoder(
+                points=None if points is None else (single(points[0]), single(points[1])),
+                boxes=None if boxes is None else single(boxes),
+                masks=None if masks is None else single(masks),
+            )
+            return sparse, dense, self.prompt_encoder.get_dense_pe()
+
+    def _check(self, embeddings: torch.Tensor, prompts: Mapping[str, torch.Tensor | Points | None]) -> None:
+        size = self.embedding_size
+        channels = self.mask_decoder.transformer_dim
+        if embeddings.shape[1:] != (channels, size, size):
+            raise ArgumentError(f"embeddings have shape {tuple(embeddings.shape)}, not [n, {channels}, {size}, {size}]")
+        given = {name: value for name, value in prompts.items() if value is not None}
+        if not given:
+            raise ArgumentError("no prompt: boxes, points or masks are needed")
+        count = embeddings.shape[0]
+        points = prompts["points"]
+        length = points[1].shape[-1] if isinstance(points, tuple) else 0
+        wanted = {
+            "boxes": [(count, 4)],
+            "points": [(count, length, 2), (count, length)],
+            "masks": [(count, 1, 4 * size, 4 * size)],
+        }
+        for name, value in given.items():
+            shapes = [tuple(tensor.shape) for tensor in (value if isinstance(value, tuple) else (value,))]
+            if shapes != wanted[name]:
+                raise ArgumentError(f"{name} of {count} slices have shape {shapes}, not {wanted[name]}")
+
+
+def _keeping_float32(fn: Callable[[torch.Tensor], torch.Tensor], tensor: torch.Tensor) -> torch.Tensor:
+    changed = fn(tensor)
+    return changed if changed.dtype == tensor.dtype else tensor.to(changed.device)
+
+
+def build_sam(network: str, arguments: Mapping[str, Any], name: str) -> Sam:
+    """Builds a network with random weights.
+
+    Args:
+        network: ``LiteMedSAM``, which takes no arguments, or ``SamViT``.
+        arguments: of ``SamViT``: image_size (pixels, a multiple of 16), depth (blocks), width, heads, global_attention
+            (numbers of the blocks that attend to the whole slice, the others to windows) and channels of the embeddings
+            (256 unless given). SAM's ViT-B is 1024, 12, 768, 12, [2, 5, 8, 11].
+        name: of the model, for messages.
+
+    Raises:
+        ModelError: the name is unknown, its arguments do not fit, or segment-anything is missing.
+    """
+    if network not in BUILDERS:
+        raise ModelError(f"model {name!r}: network {network!r} is not one of {', '.join(BUILDERS)}")
+    import_segment_anything()
+    try:
+        return BUILDERS[network](**arguments)
+    except Exception as error:  # torch refuses wrong arguments in ways too many to list
+        reason = f"{type(error).__name__}: {error}"
+        raise ModelError(f"model {name!r}: {network} cannot be built from {dict(arguments)}: {reason}") from error
+
+
+def _lite_med_sam() -> Sam:
+    return _assembled(TinyViT(), image_size=256, embedding_size=64, channels=CHANNELS)
+
+
+def _sam_vit(
+    *, image_size: int, depth: int, width: int, heads: int, global_attention: list[int], channels: int = CHANNELS
+) -> Sam:
+    numbers = {"image_size": image_size, "depth": depth, "width": width, "heads": heads, "channels": channels}
+    wrong = [f"{key} {value!r}" for key, value in numbers.items() if not isinstance(value, int) or value < 1]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: whole numbers from 1 on are needed")
+    if image_size % PATCH or width % heads or channels % PATCH:
+        raise ValueError(f"image_size and channels must be multiples of {PATCH}, width one of heads")
+    if not set(global_attention) <= set(range(depth)):
+        raise ValueError(f"global_attention {list(global_attention)} must name blocks from 0 to {depth - 1}")
+    encoder = import_segment_anything().ImageEncoderViT(
+        img_size=image_size,
+        patch_size=PATCH,
+        embed_dim=width,
+        depth=depth,
+        num_heads=heads,
+        out_chans=channels,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        use_rel_pos=True,
+        global_attn_indexes=tuple(global_attention),
+        window_size=WINDOW,
+    )
+    return _assembled(encoder, image_size, image_size // PATCH, channels)
+
+
+def _assembled(encoder: nn.Module, image_size: int, embedding_size: int, channels: int) -> Sam:
+    """Adds prompt encoder and mask decoder, the same in all published SAMs."""
+    parts = import_segment_anything()
+    prompt_encoder = parts.PromptEncoder(
+        embed_dim=channels,
+        image_embedding_size=(embedding_size, embedding_size),
+        input_image_size=(image_size, image_size),
+        mask_in_chans=16,
+    )
+    mask_decoder = parts.MaskDecoder(
+        num_multimask_outputs=3,
+        transformer=parts.TwoWayTransformer(depth=2, embedding_dim=channels, mlp_dim=8 * channels, num_heads=8),
+        transformer_dim=channels,
+        iou_head_depth=3,
+        iou_head_hidden_dim=channels,
+    )
+    return Sam(encoder, prompt_encoder, mask_decoder)
+
+
+BUILDERS: Mapping[str, Callable[..., Sam]] = {"LiteMedSAM": _lite_med_sam, "SamViT": _sam_vit}
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """Reads the tensors of a PyTorch checkpoint onto the CPU; nothing in the file is executed.
+
+    Taken are a plain dictionary of tensors or one under ``model`` or ``state_dict``. The prefix ``module.`` of parallel
+    training is removed, and so are SAM's two constants for pixels, which :class:`Pixels` replace.
+
+    Raises:
+        ModelError: there is no such file, it is damaged, holds more than plain data, or no tensors.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise ModelError(f"{file}: there is no such file; the path of a SAM, MedSAM or LiteMedSAM checkpoint is needed")
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # damage shows in whatever way the first wrong byte is misread
+        reason = shorten(f"{type(error).__name__}: {error}", 200)
+        raise ModelError(
+            f"{file}: is no checkpoint, is damaged, or holds Python objects beside tensors, which are refused: {reason}"
+        ) from error
+    for key in ("model", "state_dict"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    found = content.items() if isinstance(content, dict) else ()
+    tensors = {str(k).removeprefix("module."): v for k, v in found if isinstance(v, torch.Tensor)}
+    tensors = {k: v for k, v in tensors.items() if k not in ("pixel_mean", "pixel_std")}
+    if not tensors:
+        raise ModelError(f"{file}: holds no tensors by name, neither at its top nor under model or state_dict")
+    return tensors
+
+
+def architecture_of(tensors: Mapping[str, torch.Tensor]) -> tuple[str, dict[str, Any]]:
+    """The network a checkpoint's tensors belong to, and its arguments, as :func:`build_sam` takes them.
+
+    Names and shapes alone decide, and all of them are compared, so that the network built from the answer loads the
+    tensors strictly. How images are normalised (:class:`Pixels`) is not in them: Meta's ViT-B and MedSAM look the same.
+
+    Raises:
+        ModelError: names or shapes are not understood; the message names the first few.
+    """
+    network, arguments = ("LiteMedSAM", {}) if _STEM in tensors else ("SamViT", _vit_arguments(tensors))
+    with torch.device("meta"):
+        expected = {
+            name: tuple(t.shape) for name, t in build_sam(network, arguments, "checkpoint").state_dict().items()
+        }
+    got = {name: tuple(t.shape) for name, t in tensors.items()}
+    wrong = [
+        f"{name} {got.get(name, 'missing')} (expected {expected.get(name, 'none')})"
+        for name in sorted(expected.keys() | got.keys())
+        if got.get(name) != expected.get(name)
+    ]
+    if wrong:
+        raise ModelError(
+            f"checkpoint looks like {network} {arguments}, but not in {len(wrong)}: {', '.join(wrong[:3])}"
+        )
+    return network, arguments
+
+
+_STEM = "image_encoder.patch_embed.seq.0.c.weight"
+
+
+def _vit_arguments(tensors: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    positions = _tensor(tensors, "image_encoder.pos_embed", 4)
+    size, width = int(positions.shape[1]), int(positions.shape[3])
+    blocks = [re.match(r"image_encoder\.blocks\.(\d+)\.", name) for name in tensors]
+    depth = 1 + max((int(block[1]) for block in blocks if block), default=0)
+    offsets = [_tensor(tensors, f"image_encoder.blocks.{n}.attn.rel_pos_h", 2) for n in range(depth)]
+    return {
+        "image_size": PATCH * size,
+        "depth": depth,
+        "width": width,
+        "heads": width // max(int(offsets[0].shape[1]), 1),
+        # A window has 27 offsets between two of its rows; 14 rows in all make the slice itself one window.
+        "global_attention": [n for n in range(depth) if offsets[n].shape[0] != 2 * WINDOW - 1],
+        "channels": int(_tensor(tensors, "image_encoder.neck.0.weight", 4).shape[0]),
+    }
+
+
+def _tensor(tensors: Mapping[str, torch.Tensor], name: str, axes: int) -> torch.Tensor:
+    if name not in tensors:
+        few = ", ".join(list(tensors)[:3])
+        raise ModelError(f"checkpoint has no {name}: neither LiteMedSAM nor a SAM with a ViT; it holds {few}, ...")
+    if tensors[name].ndim != axes:
+        raise ModelError(f"checkpoint's {name} has shape {tuple(tensors[name].shape)}, {axes} axes are expected")
+    return tensors[name]

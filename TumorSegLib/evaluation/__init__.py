@@ -1,0 +1,5 @@
+"""Masks compared with references."""
+
+from TumorSegLib.evaluation.metrics import evaluate
+
+__all__ = ["evaluate"]

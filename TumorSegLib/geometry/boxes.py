@@ -1,0 +1,64 @@
+"""Half-open voxel boxes ``((i0, i1), (j0, j1), (k0, k1))`` of arrays ``[k, j, i]``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from TumorSegLib.geometry.grid import Box
+
+#: The box without a voxel.
+NOTHING: Box = ((0, 0), (0, 0), (0, 0))
+
+
+def whole(shape: tuple[int, int, int]) -> Box:
+    """The box of all voxels of an array of shape ``(k, j, i)``."""
+    return (0, shape[2]), (0, shape[1]), (0, shape[0])
+
+
+def slices(box: Box) -> tuple[slice, slice, slice]:
+    """The box as an index ``[k, j, i]``."""
+    (i0, i1), (j0, j1), (k0, k1) = box
+    return slice(k0, k1), slice(j0, j1), slice(i0, i1)
+
+
+def bounding_box(array: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Box | None:
+    """The smallest box around all that is not 0; None where nothing is."""
+    ranges: list[tuple[int, int]] = []
+    for axis in (0, 1, 2):  # each range found makes the array that the next ones are looked for in smaller
+        hit = np.flatnonzero(array.any(axis=tuple(a for a in range(3) if a != axis)))
+        if not hit.size:
+            return None
+        low, high = int(hit[0]), int(hit[-1]) + 1
+        ranges.append((low, high))
+        array = array[(*[slice(None)] * axis, slice(low, high))]
+    return ranges[2], ranges[1], ranges[0]
+
+
+def joined(boxes: Sequence[Box]) -> Box:
+    """The smallest box that holds all boxes."""
+    i, j, k = ((min(low for low, _ in axis), max(high for _, high in axis)) for axis in zip(*boxes))
+    return i, j, k
+
+
+def moved(box: Box, by: Sequence[int]) -> Box:
+    """The box moved by so many voxels ``(i, j, k)``."""
+    i, j, k = ((low + n, high + n) for (low, high), n in zip(box, by))
+    return i, j, k
+
+
+def corner(box: Box) -> tuple[int, int, int]:
+    """First voxel ``(i, j, k)``."""
+    return box[0][0], box[1][0], box[2][0]
+
+
+def fenced(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], box: Box, fence: Box) -> npt.NDArray[np.uint8]:
+    """``after`` of a box, but nowhere outside a fence more than ``before``."""
+    kept: npt.NDArray[np.uint8] = np.minimum(before, after)
+    k, j, i = (
+        slice(max(low - first, 0), max(high - first, 0)) for (first, _), (low, high) in zip(box[::-1], fence[::-1])
+    )
+    kept[k, j, i] = after[k, j, i]
+    return kept

@@ -1,0 +1,1 @@
+"""DICOM series: which files, which voxels, which unit."""

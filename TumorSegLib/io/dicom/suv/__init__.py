@@ -1,0 +1,1 @@
+"""Standardised uptake value from the tags of a PET."""

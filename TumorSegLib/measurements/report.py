@@ -1,0 +1,75 @@
+"""What a segmentation says in numbers: the content of ``--info`` and of the demo's ``report.json``."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.cleanup import connected_components, shape_measures
+from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.protocols import Result
+
+DISCLAIMER = "Research software, not a medical device. Not for diagnosis or treatment."
+
+
+def make_report(result: Result) -> dict[str, Any]:
+    """Volume, components and shape of a result, with how it came about.
+
+    Returns:
+        JSON-ready. Volumes in ml, lengths in mm, centroids in RAS mm, boxes as half-open voxel ranges (i, j, k),
+        times in seconds. ``shape`` is None where nothing was marked. ``version`` is the model's.
+    """
+    grid = result.mask.grid
+    components = connected_components(result.mask)
+    return {
+        "notice": DISCLAIMER,
+        "volume_ml": result.mask.volume_ml,
+        "components": [_plain(asdict(component)) for component in components],
+        "shape": _plain(asdict(shape_measures(result.mask))) if components else None,
+        "highest_probability": float(result.probability.array.max()),
+        "grid": {"size_ijk": list(grid.size), "spacing_mm": list(grid.spacing), "affine_ras": grid.affine.tolist()},
+        **result.info,
+    }
+
+
+def marked(spec: ModelSpec, volume_ml: float) -> str:
+    """What a model marked, in words that claim no more than is known: "marked 342.0 ml; it was made for ...: check it".
+
+    Nobody knows whether a model was made for the part of the body that it was shown.
+    """
+    purpose = f"it was made for {spec.made_for}" if spec.made_for else "nothing says what it was made for"
+    return f"marked {f'{volume_ml:.1f} ml' if volume_ml else 'nothing'}; {purpose}: check it"
+
+
+def doubt(spec: ModelSpec, volume_ml: float) -> str:
+    """A sentence on a volume outside those that the model was trained on; empty where there is nothing to say."""
+    if not volume_ml or spec.plausible_volume_ml is None:
+        return ""
+    low, high = spec.plausible_volume_ml
+    if low <= volume_ml <= high:
+        return ""
+    return f"{volume_ml:.1f} ml lies outside what {spec.name} was trained on, {low:g} to {high:g} ml"
+
+
+def doubt_of_length(spec: ModelSpec, grid: Grid) -> str:
+    """A sentence on images longer, from head to foot, than those that the model was trained on; empty where not."""
+    length = float(np.ptp(grid.corners_ras()[:, 2]))
+    if spec.trained_length_mm is None or length <= spec.trained_length_mm:
+        return ""
+    return (
+        f"the image is {length:.0f} mm long from head to foot, those that {spec.name} was trained on at most"
+        f" {spec.trained_length_mm:.0f} mm; crop it to the region of the tumour"
+    )
+
+
+def to_json(report: dict[str, Any]) -> str:
+    """Indented JSON text, ending with a line feed."""
+    return json.dumps(report, indent=2) + "\n"
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in values.items()}

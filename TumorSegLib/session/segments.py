@@ -1,0 +1,265 @@
+"""Named segments of one case and the one door through which their voxels change, with undo wrapped round it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.boxes import NOTHING, bounding_box, corner, moved, slices
+from TumorSegLib.geometry.grid import Box, Grid
+from TumorSegLib.images.probability import EMPTY, TUMOUR, Bytes
+from TumorSegLib.prompts.types import Click, Prompts, Scribble
+from TumorSegLib.session.history import Change, History, PromptChange, Step
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+class Overlap(str, Enum):
+    """What happens where an edit of one segment meets another: ``keep``, ``overwrite`` or ``allow``."""
+
+    KEEP = "keep"  # the other segment keeps its voxels
+    OVERWRITE = "overwrite"  # they move to the edited segment
+    ALLOW = "allow"  # both have them
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """The part of a mask that changed; undo and redo return what they did in the same form.
+
+    Attributes:
+        segment: name of the segment.
+        box: smallest half-open voxel box that holds all changed voxels; ``((0, 0), (0, 0), (0, 0))`` if none did.
+        before, after: the mask in the box, uint8 0 or 1 ``[k, j, i]``.
+        others: what the edit did to other segments, see :class:`Overlap`.
+        info: JSON-ready: model, device and timings, where an engine made the edit.
+    """
+
+    segment: str
+    box: Box
+    before: Bytes
+    after: Bytes
+    others: tuple[Edit, ...] = ()
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(eq=False)
+class _Segment:
+    """One segment: probability, prompts, how many voxels it has, and the mask as last read, None once outdated."""
+
+    probability: Bytes
+    prompts: Prompts = field(default_factory=Prompts)
+    voxels: int = 0
+    shown: Bytes | None = None
+
+    def write(self, box: Box, probability: Bytes) -> None:
+        """Replaces a part; masks that were read stay as they are."""
+        at = slices(box)
+        self.voxels += int(np.count_nonzero(probability >= TUMOUR) - np.count_nonzero(self.probability[at] >= TUMOUR))
+        self.probability[at] = probability
+        self.shown = None
+
+
+class Segments:
+    """Segments by name, in the order they were added, with their history. Reading is safe from any thread."""
+
+    def __init__(self, grid: Grid, overlap: Overlap | str) -> None:
+        """Begins without any segment; raises :class:`ArgumentError` for an unknown way of overlapping."""
+        try:
+            self.overlap = Overlap(overlap)
+        except ValueError as error:
+            raise ArgumentError(f"overlap {overlap!r} is not one of {', '.join(o.value for o in Overlap)}") from error
+        self.grid = grid
+        self.history = History()
+        self._segments: dict[str, _Segment] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """In the order they were added."""
+        return tuple(self._segments)
+
+    def add(self, name: str, box: Box = NOTHING, probability: Bytes = EMPTY) -> None:
+        """Adds a segment with this probability in a box and 0 elsewhere.
+
+        Raises:
+            ArgumentError: the name is empty or taken.
+        """
+        if not isinstance(name, str):
+            raise ArgumentError(f"a segment's name must be text, got {name!r}")
+        if not name or name in self._segments:
+            raise ArgumentError(f"segment name {name!r} is empty or taken; there are {', '.join(self._segments)}")
+        segment = _Segment(np.zeros(self.grid.shape, dtype=np.uint8))
+        segment.write(box, probability)
+        self._segments[name] = segment
+
+    def probability(self, name: str) -> Bytes:
+        """The live probability of a segment, for engines to read; raises :class:`ArgumentError` for another name."""
+        view = self._known(name).probability.view()
+        view.setflags(write=False)
+        return view
+
+    def mask(self, name: str) -> Bytes:
+        """The mask of a segment as it is now, uint8 0 or 1 ``[k, j, i]``, which no later edit changes."""
+        segment = self._known(name)
+        with self._lock:
+            if segment.shown is None:
+                segment.shown = _mask(segment.probability)
+                segment.shown.setflags(write=False)
+            return segment.shown
+
+    def voxels(self, name: str) -> int:
+        """How many voxels a segment has now, known without counting."""
+        return self._known(name).voxels
+
+    def scaled_probability(self, name: str) -> npt.NDArray[np.float32]:
+        """A copy of the probability of a segment as it is now, float32 from 0 to 1."""
+        segment = self._known(name)
+        with self._lock:
+            now = segment.probability.copy()
+        return np.divide(now, 255, dtype=np.float32)
+
+    def prompts(self, name: str) -> Prompts:
+        """Prompts of a segment that hold."""
+        return self._known(name).prompts
+
+    def owners(self, box: Box, inside: BoolArray, other_than: str) -> dict[str, BoolArray]:
+        """The other segments that hold some voxels, bool ``[k, j, i]`` of a box, and which of them each holds."""
+        held = {}
+        for name, segment in self._segments.items():
+            if name != other_than:
+                held[name] = inside & (segment.probability[slices(box)] >= TUMOUR)
+        return {name: voxels for name, voxels in held.items() if voxels.any()}
+
+    def check_free(self, name: str, prompt: Click | Scribble) -> None:
+        """Raises :class:`ArgumentError` for what would do nothing: no voxel that it could make tumour."""
+        if self.overlap is not Overlap.KEEP or not prompt.positive:
+            return
+        inside = prompt.inside()
+        owners = self.owners(prompt.box, inside, name)
+        if owners and np.array_equal(np.any(list(owners.values()), axis=0), inside):
+            what = f"click at voxel {prompt.ijk}" if isinstance(prompt, Click) else f"stroke in box {prompt.box}"
+            raise ArgumentError(
+                f"{what} lies in segment {', '.join(map(repr, owners))}, which keeps its voxels; "
+                'a session with overlap="overwrite" would take them'
+            )
+
+    def commit(
+        self, name: str, box: Box, probability: Bytes, prompts: Prompts, info: Mapping[str, Any] | None = None
+    ) -> Edit:
+        """Writes a part of a segment, as far as other segments let it, as one step that can be undone.
+
+        Where neither voxels nor prompts change there is no step, so what was undone can still be done again.
+
+        Args:
+            name: the segment.
+            box: half-open voxel box.
+            probability: uint8 ``[k, j, i]`` of the box.
+            prompts: of the segment from now on.
+            info: see :class:`Edit`.
+
+        Raises:
+            ResourceError: there is no room for the undo step; nothing was changed.
+        """
+        at = slices(box)
+        before = self._known(name).probability[at]
+        after = self._allowed(name, at, before, probability)
+        wanted = {name: (after, prompts)}
+        if self.overlap is Overlap.OVERWRITE:
+            wanted |= self._taken(name, box, (after >= TUMOUR) & (before < TUMOUR))
+        changes = [self._change(other, box, values) for other, (values, _) in wanted.items()]
+        reworded = [PromptChange.between(other, self.prompts(other), held) for other, (_, held) in wanted.items()]
+        step = Step(name, tuple(c for c in changes if c is not None), tuple(r for r in reworded if r is not None))
+        if not (step.changes or step.prompts):
+            return Edit(name, NOTHING, EMPTY, EMPTY, info=info or {})
+        edit = self._apply(step, False, lambda: self.history.push(step))
+        return replace(edit, info=info or {})
+
+    def undo(self) -> Edit | None:
+        """Takes the last step back; None at the beginning."""
+        step = self.history.back()
+        return None if step is None else self._apply(step, True, lambda: self.history.moved(-1))
+
+    def redo(self) -> Edit | None:
+        """Does again the step undone last; None where there is none."""
+        step = self.history.forward()
+        return None if step is None else self._apply(step, False, lambda: self.history.moved(1))
+
+    def restore(self, name: str, prompts: Prompts) -> None:
+        """Sets the prompts of a segment of a session that is being read."""
+        self._known(name).prompts = prompts
+
+    def _apply(self, step: Step, undo: bool, note: Callable[[], None]) -> Edit:
+        """Does a step or undoes it; all that may fail comes before the first write."""
+        writes, edits = [], {}
+        for change in step.changes:
+            segment = self._segments[change.segment]
+            before = segment.probability[slices(change.box)]
+            after = before ^ change.unpacked()
+            writes.append((segment, change.box, after))
+            edits[change.segment] = _edit(change.segment, change.box, _mask(before), _mask(after))
+        own = edits.pop(step.segment, Edit(step.segment, NOTHING, EMPTY, EMPTY))
+        prompts = [(self._segments[c.segment], c.applied(self.prompts(c.segment), undo)) for c in step.prompts]
+        with self._lock:
+            note()
+            for segment, box, after in writes:
+                segment.write(box, after)
+            for segment, held in prompts:
+                segment.prompts = held
+        return replace(own, others=tuple(edits.values()))
+
+    def _change(self, name: str, box: Box, values: Bytes) -> Change | None:
+        """What new values in a box change; None if nothing."""
+        old = self._segments[name].probability[slices(box)]
+        inner = bounding_box(old != values)
+        if inner is None:
+            return None
+        at = slices(inner)
+        return Change.between(name, moved(inner, corner(box)), old[at], values[at])
+
+    def _allowed(self, name: str, at: tuple[slice, ...], before: Bytes, after: Bytes) -> Bytes:
+        """The new values, but for those that would enter a segment that keeps its voxels."""
+        others = [segment for other, segment in self._segments.items() if other != name]
+        if self.overlap is not Overlap.KEEP or not others:
+            return after
+        entered = (after >= TUMOUR) & (before < TUMOUR)
+        blocked = np.any([segment.probability[at] >= TUMOUR for segment in others], axis=0) & entered
+        return np.where(blocked, before, after)
+
+    def _taken(self, name: str, box: Box, entered: BoolArray) -> dict[str, tuple[Bytes, Prompts]]:
+        """What other segments are left with in a box that voxels of theirs move out of, by their names.
+
+        Their prompts there no longer hold, or their next click would take the voxels back.
+        """
+        taken = {}
+        for other, segment in self._segments.items():
+            values = segment.probability[slices(box)]
+            lost = (values >= TUMOUR) & entered
+            if other != name and lost.any():
+                held = segment.prompts.unless_contradicted(box, lost, np.zeros_like(lost), self.grid.spacing)
+                taken[other] = (np.where(lost, 0, values).astype(np.uint8), held)
+        return taken
+
+    def _known(self, name: str) -> _Segment:
+        if name not in self._segments:
+            raise ArgumentError(f"there is no segment {name!r}; there are {', '.join(self._segments)}")
+        return self._segments[name]
+
+
+def _mask(probability: Bytes) -> Bytes:
+    return (probability >= TUMOUR).view(np.uint8)
+
+
+def _edit(name: str, box: Box, before: Bytes, after: Bytes) -> Edit:
+    """The edit of a part of a mask, cut to what changed."""
+    inner = bounding_box(before != after)
+    if inner is None:
+        return Edit(name, NOTHING, EMPTY, EMPTY)
+    at = slices(inner)
+    return Edit(name, moved(inner, corner(box)), before[at].copy(), after[at].copy())

@@ -1,0 +1,384 @@
+"""A session: one case being contoured, every edit of which can be undone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry.boxes import NOTHING, bounding_box, slices, whole
+from TumorSegLib.geometry.grid import Box
+from TumorSegLib.images.probability import EMPTY, TUMOUR, Bytes
+from TumorSegLib.images.volume import Images, Mask, Volume
+from TumorSegLib.memory import memory_errors
+from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble, check_inside
+from TumorSegLib.protocols import (
+    AutoEngine,
+    BoxContext,
+    BoxEngine,
+    BoxOptions,
+    Cancel,
+    ClickEngine,
+    Progress,
+    check_kinds,
+)
+from TumorSegLib.session.refinements import obeyed_in, with_correction
+from TumorSegLib.session.segments import Edit, Overlap, Segments
+from TumorSegLib.session.storage import segments_from_json, segments_to_json
+
+FIRST_SEGMENT = "tumour"
+# Probabilities below 2 % are noise; without them an undo step is as large as what was found, not as the body.
+FAINT = 5
+
+
+class Session:
+    """One case: images, engines and named segments, which are found, corrected, undone and redone.
+
+    One thread edits at a time; others that try wait for it. ``mask`` and ``probability`` may be read from any thread
+    and do not change once read. An edit that fails or is cancelled changes nothing.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        auto: AutoEngine | None = None,
+        clicks: ClickEngine[Any] | None = None,
+        box: BoxEngine[Any] | None = None,
+        initial: Mask | None = None,
+        overlap: Overlap | str = Overlap.KEEP,
+    ) -> None:
+        """Begins with one segment, ``tumour``.
+
+        Args:
+            images: role to image; masks lie on the first one's grid.
+            auto, clicks, box: for :meth:`segment`; for :meth:`add_click` and :meth:`add_scribble`; for :meth:`add_box`.
+            initial: mask to begin with, on the first image's grid; what is not background is tumour.
+            overlap: what happens where an edit of one segment meets another: ``keep`` (the other keeps its voxels),
+                ``overwrite`` (they move to the edited one) or ``allow`` (both have them).
+
+        Raises:
+            ArgumentError: there is no image, or no such way of overlapping.
+            ModelError: an engine is of another kind.
+            GeometryError: the mask lies on another grid.
+        """
+        check_kinds(auto=auto, clicks=clicks, box=box)
+        if not images:
+            raise ArgumentError("a session needs at least one image")
+        self.images = dict(images)
+        self.grid = next(iter(images.values())).grid
+        self._auto, self._clicks, self._box = auto, clicks, box
+        self._prepared: Any = None
+        self._slices: dict[tuple[str, str], Any] = {}
+        self._writing = threading.Lock()
+        self._segments = Segments(self.grid, overlap)
+        self._initial: dict[str, tuple[Box, Bytes]] = {}
+        self._begin(FIRST_SEGMENT, initial)
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """Names of the segments, in the order they were added."""
+        return self._segments.names
+
+    @property
+    def active(self) -> str:
+        """The segment that edits go to."""
+        return self._active
+
+    @property
+    def overlap(self) -> Overlap:
+        """What happens where an edit of one segment meets another."""
+        return self._segments.overlap
+
+    @property
+    def mask(self) -> Mask:
+        """The active segment, 0 or 1, on the first image's grid."""
+        return self.mask_of(self._active)
+
+    def mask_of(self, segment: str) -> Mask:
+        """As :attr:`mask`, of any segment; raises :class:`ArgumentError` if there is none of that name."""
+        return Mask(self.grid, self._segments.mask(segment))
+
+    @property
+    def volume_ml(self) -> float:
+        """Volume of the active segment in millilitres; unlike that of :attr:`mask` known at once, however large."""
+        return self._segments.voxels(self._active) * self.grid.voxel_volume_ml
+
+    @property
+    def probability(self) -> Volume:
+        """Probability of the active segment, float32 from 0 to 1 in steps of 1/255; tumour where it exceeds 0.5."""
+        return Volume(self.grid, self._segments.scaled_probability(self._active), "probability")
+
+    @property
+    def prompts(self) -> Prompts:
+        """Prompts of the active segment that hold."""
+        return self._segments.prompts(self._active)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is an edit to undo."""
+        return self._segments.history.position > 0
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is an edit to do again."""
+        return self._segments.history.position < len(self._segments.history)
+
+    @property
+    def can_reset(self) -> bool:
+        """Whether the active segment has prompts, or is another one than it began with."""
+        (box, initial), now = self._initial[self._active], self._segments.probability(self._active)
+        same = np.count_nonzero(now) == np.count_nonzero(initial) and np.array_equal(now[slices(box)], initial)
+        return bool(self.prompts.items) or not same
+
+    def add_segment(self, name: str, initial: Mask | None = None) -> Edit:
+        """Adds an empty segment, which undo does not remove, and makes it the active one.
+
+        Args:
+            name: not taken yet.
+            initial: mask to give it, as :meth:`replace_mask` does: an edit that heeds the other segments.
+
+        Raises:
+            ArgumentError: the name is empty or taken.
+            GeometryError: the mask lies on another grid.
+        """
+        if initial is not None:
+            self._check_grid(initial)
+        with self._editing():
+            self._begin(name, None)
+            return self._replace(initial) if initial is not None else Edit(name, NOTHING, EMPTY, EMPTY)
+
+    def activate(self, name: str) -> None:
+        """Makes a segment the one that edits go to; raises :class:`ArgumentError` if there is none of that name."""
+        with self._editing():
+            self._segments.prompts(name)
+            self._active = name
+
+    def prepare(self) -> None:
+        """Prepares the images for clicks now, so that the first click is as fast as the others.
+
+        Raises:
+            ArgumentError: the session has no click engine.
+            RoleError: the images are not what its model takes.
+        """
+        with self._editing():
+            self._prepare()
+
+    def segment(self, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Edit:
+        """Finds the tumour with the automatic engine; the answer replaces the active segment and its prompts.
+
+        Raises:
+            ArgumentError: the session has no automatic engine.
+            TumorSegError: as :meth:`TumorSegLib.engines.auto.engine.AutoEngine.segment`.
+        """
+        if self._auto is None:
+            raise ArgumentError("this session has no automatic engine; give one as Session(..., auto=...)")
+        with self._editing():
+            result = self._auto.segment(self.images, progress=progress, cancel=cancel)
+            # Half is no tumour, so the mask is the engine's own; rounding to even would make it tumour.
+            found = np.ceil(result.probability.array * np.float32(255) - np.float32(0.5)).astype(np.uint8)
+            found[found < FAINT] = 0
+            return self._segments.commit(self._active, whole(self.grid.shape), found, Prompts(), result.info)
+
+    def add_click(self, click: Click, *, cancel: Cancel | None = None) -> Edit:
+        """Corrects the active segment from one click more.
+
+        Raises:
+            ArgumentError: the session has no click engine, the click lies outside the image, or it is positive and in
+                another segment, which keeps its voxels.
+            TumorSegError: as :meth:`TumorSegLib.engines.clicks.engine.ClickEngine.refine`.
+        """
+        check_inside(click.ijk, self.grid)
+        return self._refine(click, cancel)
+
+    def add_scribble(self, scribble: Scribble, *, cancel: Cancel | None = None) -> Edit:
+        """Corrects the active segment from one brush stroke more.
+
+        Raises:
+            ArgumentError: the session has no click engine, or the stroke is positive and lies wholly in other segments,
+                which keep their voxels.
+            GeometryError: the stroke is not on the first image's grid.
+            TumorSegError: as :meth:`TumorSegLib.engines.clicks.engine.ClickEngine.refine`.
+        """
+        if scribble.grid != self.grid:
+            difference = self.grid.difference(scribble.grid)
+            raise GeometryError(f"the scribble is not on the first image's grid ({self.grid}): {difference}")
+        return self._refine(scribble, cancel)
+
+    def embed_box(self, box: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None) -> int:
+        """Does ahead what a box will need, while the user still draws it; no edit, the same answer later, but sooner.
+
+        Returns:
+            How many slices were looked at; 0 where nothing was left to do.
+
+        Raises:
+            ArgumentError, Cancelled: as :meth:`add_box`.
+        """
+        engine, options = self._box_engine(), options or BoxOptions()
+        with self._editing():
+            return engine.embed(self._sliced(engine, options), box, options, cancel)
+
+    def add_box(
+        self,
+        box: BoxPrompt,
+        *,
+        within: BoxPrompt | None = None,
+        options: BoxOptions | None = None,
+        refine: bool = False,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
+    ) -> Edit:
+        """Finds the tumour in a box, as the active segment.
+
+        What the segment had in the box is replaced. A box one slice thick is the beginning of a tumour that is followed
+        along that axis and added to the segment. Clicks and strokes given before stay law.
+
+        Args:
+            box: in voxels of the first image.
+            within: region that a tumour followed from slice to slice does not leave.
+            options: which image is looked at, along which axes, and through which window.
+            refine: let the click engine correct the answer; nothing is added outside a box in 3D, or ``within``.
+            progress, cancel: as for :meth:`segment`.
+
+        Raises:
+            ArgumentError: the session has no box engine, or none for clicks where one is to refine; or the box leaves
+                the image.
+            TumorSegError: as :meth:`TumorSegLib.engines.box.engine.BoxEngine.segment`.
+        """
+        engine, options = self._box_engine(), options or BoxOptions()
+        with self._editing():
+            clicks = self._prepare() if refine else None
+            held, ready = self._segments.probability(self._active), self._sliced(engine, options)
+            context = BoxContext.of(self.prompts, held, options, within)
+            answer = engine.segment(ready, box, options, context=context, progress=progress, cancel=cancel)
+            prompts = self.prompts.with_box(box)
+            part = obeyed_in(held, answer, prompts.hints(), self.grid, added=box.thin_axis(self.grid) is not None)
+            if clicks is not None:
+                start = held.copy()
+                start[slices(part.box)] = part.probability
+                part = with_correction(start, part, clicks.refine(self._prepared, start, prompts, cancel), within)
+            return self._segments.commit(self._active, part.box, part.probability, prompts, part.info)
+
+    def replace_mask(self, mask: Mask) -> Edit:
+        """Takes over a mask edited with other tools as the active segment; what is not background is tumour.
+
+        Clicks and strokes within 3 mm of which it says otherwise than they do no longer hold: the later word counts.
+
+        Raises:
+            GeometryError: the mask is not on the first image's grid.
+        """
+        self._check_grid(mask)
+        with self._editing():
+            return self._replace(mask)
+
+    def reset(self) -> Edit:
+        """Takes the active segment back to what it began with and forgets its prompts; this, too, can be undone."""
+        with self._editing():
+            box, initial = self._initial[self._active]
+            values = np.zeros(self.grid.shape, dtype=np.uint8)
+            values[slices(box)] = initial
+            return self._segments.commit(self._active, whole(self.grid.shape), values, Prompts())
+
+    def undo(self) -> Edit | None:
+        """Takes the last edit of any segment back; None if there is none."""
+        with self._editing():
+            return self._segments.undo()
+
+    def redo(self) -> Edit | None:
+        """Does again what was undone last; None if there is nothing."""
+        with self._editing():
+            return self._segments.redo()
+
+    def to_json(self) -> dict[str, Any]:
+        """All segments, prompts and undo steps, JSON-ready; images and engines are not in it."""
+        with self._editing():
+            return {
+                "roles": list(self.images),
+                "active": self._active,
+                **segments_to_json(self._segments, self._initial),
+            }
+
+    @classmethod
+    def from_json(
+        cls,
+        data: Mapping[str, Any],
+        images: Images,
+        *,
+        auto: AutoEngine | None = None,
+        clicks: ClickEngine[Any] | None = None,
+        box: BoxEngine[Any] | None = None,
+    ) -> Session:
+        """The session that :meth:`to_json` described, with its undo steps.
+
+        Args:
+            data: parsed JSON.
+            images, auto, clicks, box: as for a new session; the first image must be the one it had.
+
+        Raises:
+            ReadError: the data are no session.
+            GeometryError: the first image lies on another grid than the session's.
+            RoleError: the first image has another role than the session's.
+        """
+        session = cls(images, auto=auto, clicks=clicks, box=box)
+        session._segments, session._initial, session._active = segments_from_json(data, session.grid, list(images))
+        return session
+
+    @contextmanager
+    def _editing(self) -> Iterator[None]:
+        with memory_errors("to edit the segmentation"), self._writing:
+            yield
+
+    def _begin(self, name: str, initial: Mask | None) -> None:
+        box, values = NOTHING, EMPTY
+        if initial is not None:
+            self._check_grid(initial)
+            box = initial.bounding_box() or NOTHING
+            values = np.where(initial.array[slices(box)] > 0, 255, 0).astype(np.uint8)
+        self._segments.add(name, box, values)
+        self._initial[name] = (box, values)
+        self._active = name
+
+    def _replace(self, mask: Mask) -> Edit:
+        now = self._segments.probability(self._active)
+        box = bounding_box((mask.array > 0) != (now >= TUMOUR)) or NOTHING
+        new, values = mask.array[slices(box)] > 0, now[slices(box)].copy()
+        changed = new != (values >= TUMOUR)
+        values[changed] = np.where(new[changed], 255, 0)
+        held = self.prompts.unless_contradicted(box, changed & ~new, changed & new, self.grid.spacing)
+        return self._segments.commit(self._active, box, values, held)
+
+    def _check_grid(self, mask: Mask) -> None:
+        if mask.grid != self.grid:
+            difference = self.grid.difference(mask.grid)
+            raise GeometryError(f"the mask is not on the grid of the first image ({self.grid}): {difference}")
+
+    def _prepare(self) -> ClickEngine[Any]:
+        if self._clicks is None:
+            raise ArgumentError("this session has no click engine; give one as Session(..., clicks=...)")
+        if self._prepared is None:
+            self._prepared = self._clicks.prepare(self.images)
+        return self._clicks
+
+    def _box_engine(self) -> BoxEngine[Any]:
+        if self._box is None:
+            raise ArgumentError("this session has no box engine; give one as Session(..., box=...)")
+        return self._box
+
+    def _sliced(self, engine: BoxEngine[Any], options: BoxOptions) -> Any:
+        """The image prepared for boxes with these options; another one is forgotten."""
+        shown = options.role or next(iter(self.images)), options.ct_window
+        if shown not in self._slices:
+            self._slices = {shown: engine.prepare(self.images, options)}
+        return self._slices[shown]
+
+    def _refine(self, prompt: Click | Scribble, cancel: Cancel | None) -> Edit:
+        with self._editing():
+            engine = self._prepare()
+            self._segments.check_free(self._active, prompt)
+            prompts = Prompts((*self.prompts.items, prompt))
+            answer = engine.refine(self._prepared, self._segments.probability(self._active), prompts, cancel)
+            return self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)

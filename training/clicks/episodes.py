@@ -1,0 +1,211 @@
+"""Training by clicking: episodes in which a simulated user corrects the network's own, evolving answers.
+
+A pool of episodes is visited in turn. Each visit is one training step on one more click; while the network works on
+the others, the episode's user looks at the answer and clicks again. So every forward pass also trains, and the errors
+clicked at are always those of the network as it is now (iterative training: Sofiiuk et al., ICIP 2022, "RITM").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from training.clicks.simulate import click_in, largest_error, shifted, stroke, warped
+from training.config.loader import ClickSettings, Configuration
+from training.data.augment import draw_sample
+from training.data.batches import Batch, Pools
+from TumorSegLib.engines.networks.unets import probabilities
+from TumorSegLib.prompts.encoding import Hint, guidance_maps, obey, proximity
+
+# Visits of other episodes between two of one: time for its user to think, and distance between steps on one image.
+TURN = 8
+
+
+@dataclass(eq=False)
+class Episode:
+    """A part of a case larger than a patch, with its target, the probability so far and the prompts so far."""
+
+    number: tuple[int, int]
+    images: torch.Tensor
+    truth: npt.NDArray[np.bool_]
+    spacing_mm: tuple[float, float, float]
+    rounds: int
+    probability: npt.NDArray[np.float32]
+    hints: list[Hint] = field(default_factory=list)
+
+
+class Episodes:
+    """A pool of episodes as a source of batches."""
+
+    def __init__(
+        self,
+        configuration: Configuration,
+        pools: Mapping[float, Pools],
+        rank: int,
+        first_stage: nn.Module | None = None,
+    ) -> None:
+        """Makes an empty pool.
+
+        Args:
+            configuration: its ``clicks`` must be given.
+            pools: cases by zoom, each coarsened for the spacing at that zoom.
+            rank: number of this process.
+            first_stage: the automatic network whose answers some episodes start from; None if none do.
+        """
+        self._configuration, self._pools, self._rank, self._first_stage = configuration, pools, rank, first_stage
+        self._settings = configuration.clicks or ClickSettings()
+        self._count = TURN * configuration.optimisation.batch
+        self._restored: list[dict[str, Any]] = []
+        self._last: list[int] = []
+        self._slots: list[Future[Episode]] = []
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        """As :class:`training.data.batches.Source`."""
+        settings = self._configuration.optimisation
+        with ThreadPoolExecutor(settings.workers, initializer=torch.set_num_threads, initargs=(1,)) as self._users:
+            if self._restored:
+                self._slots = [self._users.submit(self._resumed, values) for values in self._restored]
+            else:
+                self._slots = [self._users.submit(self._begun, (slot, 0)) for slot in range(self._count)]
+            for step in range(first, settings.steps):
+                start = step * settings.batch % self._count
+                self._last = list(range(start, start + settings.batch))
+                rng = np.random.default_rng([settings.seed, step, self._rank])
+                seen = [self._seen(self._slots[slot].result(), rng) for slot in self._last]
+                inputs, labels, focus = zip(*seen)
+                yield Batch(torch.stack(inputs), torch.stack(labels), torch.stack(focus))
+
+    def observe(self, logits: torch.Tensor) -> None:
+        """Lets the users of the episodes just visited look at the answers and click again."""
+        answers = torch.sigmoid(logits[:, 0].detach().float()).cpu().numpy()
+        for slot, answer in zip(self._last, answers):
+            self._slots[slot] = self._users.submit(self._advanced, self._slots[slot].result(), answer)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Per episode its number, answer and prompts; images are drawn again from the number."""
+        return {"episodes": [_to_state(slot.result()) for slot in self._slots]}
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """The reverse, for the first process, whose episodes are saved; further processes begin new ones."""
+        if self._rank == 0:
+            self._restored = values["episodes"]
+
+    def _seen(self, episode: Episode, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Network input, labels and focus in the patch around the last prompt."""
+        shape, at = self._configuration.model.patch, self._patch(episode)
+        corner = [edge.start for edge in reversed(at)]
+        hints = [Hint(hint.points - corner, hint.positive) for hint in episode.hints]
+        maps = torch.from_numpy(guidance_maps(hints, shape, episode.spacing_mm))
+        previous = torch.from_numpy(episode.probability[at].copy())[None]
+        if rng.random() < self._settings.previous_dropout:
+            previous = torch.zeros_like(previous)
+        inputs = torch.cat([episode.images[(slice(None), *at)], previous, maps])
+        focus = torch.from_numpy(proximity(hints[-1].points, shape, episode.spacing_mm))
+        return inputs, torch.from_numpy(episode.truth[at].astype(np.int64)), focus
+
+    def _patch(self, episode: Episode) -> tuple[slice, ...]:
+        """Where the patch around the last prompt lies in the episode's images, as for an engine's patches."""
+        points = episode.hints[-1].points
+        middle = np.floor((points.min(axis=0) + points.max(axis=0)) / 2 + 0.5).astype(int)[::-1]
+        sizes = zip(middle.tolist(), self._configuration.model.patch, episode.truth.shape)
+        starts = [min(max(at - size // 2, 0), n - size) for at, size, n in sizes]
+        return tuple(slice(start, start + size) for start, size in zip(starts, self._configuration.model.patch))
+
+    def _begun(self, number: tuple[int, int]) -> Episode:
+        episode, rng = self._drawn(number)
+        episode.probability = self._start(episode, rng)
+        return self._clicked(episode)
+
+    def _resumed(self, values: dict[str, Any]) -> Episode:
+        episode, _ = self._drawn((int(values["number"][0]), int(values["number"][1])))
+        episode.rounds = int(values["rounds"])
+        episode.probability = values["probability"].numpy()
+        hints = [Hint(points.numpy(), bool(positive)) for points, positive in values["hints"]]
+        episode.hints = hints[:-1]
+        return self._clicked(episode)
+
+    def _drawn(self, number: tuple[int, int]) -> tuple[Episode, np.random.Generator]:
+        """Image, target and number of rounds of an episode, and the generator as it stands after drawing them."""
+        configuration, settings = self._configuration, self._settings
+        rng = np.random.default_rng([configuration.optimisation.seed, self._rank, *number])
+        zooms = [float(zoom) for zoom in settings.zooms]
+        weights = np.array(list(settings.zooms.values()))
+        zoom = zooms[int(rng.choice(len(zooms), p=weights / weights.sum()))]
+        i, j, k = (edge * zoom for edge in configuration.model.spacing_mm)
+        augmentation = configuration.augmentation
+        if rng.random() < settings.small_share:
+            augmentation = replace(augmentation, scale=settings.small_scale)
+        case = self._pools[zoom].draw(configuration.data, rng)
+        depth, height, width = (edge + settings.context for edge in configuration.model.patch)
+        spec = replace(configuration.model, spacing_mm=(i, j, k), patch=(depth, height, width))
+        images, labels = draw_sample(case, spec, augmentation, rng)
+        truth = (labels > 0).numpy()
+        if rng.random() < settings.warp_share and truth.any():
+            truth = warped(truth, (i, j, k), rng, rng.uniform(0, settings.warp_mm), settings.warp_length_mm) > 0
+        rounds = min(1 + int(rng.exponential(settings.mean_rounds)), settings.most_rounds)
+        return Episode(number, images, truth, (i, j, k), rounds, np.zeros(truth.shape, np.float32)), rng
+
+    def _start(self, episode: Episode, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+        """The probability an episode begins with: another program's, the first stage's, or none."""
+        settings, spacing = self._settings, episode.spacing_mm
+        kinds = list(settings.starts)
+        weights = np.array(list(settings.starts.values()))
+        kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
+        if kind == "first_stage" and (self._first_stage is None or spacing != self._configuration.model.spacing_mm):
+            kind = "corrupted"
+        if kind == "first_stage" and self._first_stage is not None:
+            with torch.inference_mode():
+                logits = self._first_stage(episode.images[None].to(next(self._first_stage.parameters()).dtype))
+            return probabilities(logits[0]).sum(dim=0).numpy()
+        if kind == "empty" or not episode.truth.any():
+            return np.zeros(episode.truth.shape, dtype=np.float32)
+        if kind == "shifted":
+            moved = shifted(episode.truth, spacing, rng, settings.shift_mm)
+            return moved.astype(np.float32)
+        corruption = rng.uniform(0.2, 1) * settings.corruption_mm
+        distance = warped(episode.truth, spacing, rng, corruption, settings.corruption_length_mm)
+        softness = rng.uniform(0.3, 4)
+        result: npt.NDArray[np.float32] = 1 / (1 + np.exp(np.clip(-distance / np.float32(softness), -30, 30)))
+        return result
+
+    def _advanced(self, episode: Episode, answer: npt.NDArray[np.float32]) -> Episode:
+        episode.probability[self._patch(episode)] = answer
+        obey(episode.probability, episode.hints, episode.spacing_mm)
+        if len(episode.hints) >= episode.rounds:
+            return self._begun((episode.number[0], episode.number[1] + 1))
+        return self._clicked(episode)
+
+    def _clicked(self, episode: Episode) -> Episode:
+        """The episode with one more prompt; the next one where nothing is left to correct."""
+        number, prediction = len(episode.hints), episode.probability > 0.5
+        seed = self._configuration.optimisation.seed
+        rng = np.random.default_rng([seed, self._rank, *episode.number, number + 1])
+        error = largest_error(prediction, episode.truth)
+        if error is None:
+            if number:
+                return self._begun((episode.number[0], episode.number[1] + 1))
+            # Nothing to correct from the start: the user says so of any voxel, and the answer should stay.
+            point = rng.integers(0, episode.truth.shape[::-1])
+            hint = Hint(point[None].astype(float), bool(episode.truth[tuple(point[::-1])]))
+        else:
+            hint = click_in(error, episode.spacing_mm, rng if rng.random() < self._settings.off_centre_share else None)
+            if rng.random() < self._settings.stroke_share:
+                hint = stroke(error, hint, rng)
+        episode.hints.append(hint)
+        return episode
+
+
+def _to_state(episode: Episode) -> dict[str, Any]:
+    return {
+        "number": list(episode.number),
+        "rounds": episode.rounds,
+        "probability": torch.from_numpy(episode.probability),
+        "hints": [(torch.from_numpy(hint.points), hint.positive) for hint in episode.hints],
+    }

@@ -1,0 +1,82 @@
+"""The automatic model a refinement network begins as, and whose answers it learns to correct."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from training.config.loader import Configuration
+from TumorSegLib.engines.load import load_network
+from TumorSegLib.engines.networks.unets import build_network
+from TumorSegLib.errors import ModelError
+from TumorSegLib.models.registry import find_model
+from TumorSegLib.prompts.encoding import GUIDANCE
+
+# What the images a network is shown depend on: both networks are shown the same.
+SAME = ("roles", "spacing_mm", "normalisation")
+
+
+def load_first_stage(configuration: Configuration) -> nn.Module | None:
+    """The automatic network that a configuration names, float32 on the CPU; None where it names none.
+
+    Raises:
+        ModelError: there is no such model, it is not automatic, it reads images otherwise than the model to be
+            trained, or it cannot take an image as large as an episode's.
+    """
+    clicks, model = configuration.clicks, configuration.model
+    if clicks is None or not clicks.first_stage:
+        return None
+    spec = find_model(clicks.first_stage).spec
+    if spec.kind != "auto":
+        raise ModelError(f"first_stage {spec.name!r} is of kind {spec.kind!r}; an automatic model is needed")
+    for name in SAME:
+        if getattr(spec, name) != getattr(model, name):
+            raise ModelError(
+                f"first_stage {spec.name!r} has {name} {getattr(spec, name)}, {model.name!r} {getattr(model, name)}; "
+                "they must be the same"
+            )
+    k, j, i = (edge + clicks.context for edge in model.patch)
+    build_network(replace(spec, patch=(k, j, i)))
+    return load_network(clicks.first_stage)
+
+
+def initialise(network: nn.Module, first_stage: nn.Module) -> None:
+    """Gives a refinement network the weights of the automatic one, and weights of 0 for its further channels.
+
+    Args:
+        network: takes the channels of the automatic network and after them those of ``GUIDANCE``; changed in place.
+        first_stage: the automatic network.
+
+    Raises:
+        ModelError: the two are not the same network but for these channels; nothing is changed then.
+    """
+    source, target = first_stage.state_dict(), network.state_dict()
+    _check_same(target, source)
+    with torch.no_grad():
+        for name, value in target.items():
+            given = source[name].to(value.dtype)
+            if given.shape == value.shape:
+                value.copy_(given)
+            else:
+                value.zero_()
+                value[:, : given.shape[1]] = given
+
+
+def _check_same(target: Mapping[str, torch.Tensor], source: Mapping[str, torch.Tensor]) -> None:
+    shapes = {name: tuple(value.shape) for name, value in target.items()}
+    given = {name: tuple(value.shape) for name, value in source.items()}
+    for name in dict.fromkeys([*shapes, *given]):
+        own, other = shapes.get(name), given.get(name)
+        if own != other and (own is None or other is None or own != _with_guidance(other)):
+            raise ModelError(
+                f"the first stage is another network: weights {name!r} are {other or 'missing'} there and "
+                f"{own or 'missing'} here; name, arguments and number of roles must be the same"
+            )
+
+
+def _with_guidance(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Shape of a layer's weights with the further channels of a refinement network."""
+    return (shape[0], shape[1] + len(GUIDANCE), *shape[2:]) if len(shape) > 1 else shape

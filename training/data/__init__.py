@@ -1,0 +1,1 @@
+"""Cases, augmentation and batches."""

@@ -1,0 +1,98 @@
+"""Where the training loop gets its batches, and whom it tells what the network made of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from training.config.loader import Configuration, DataSettings
+from training.data.augment import Sample, draw_sample
+from training.data.cases import Case
+
+
+class Batch(NamedTuple):
+    """What one step learns from.
+
+    Attributes:
+        inputs: float32 ``[batch, channels, k, j, i]``.
+        labels: int64 ``[batch, k, j, i]``.
+        focus: float32 ``[batch, k, j, i]`` from 0 to 1, 1 for the voxels that matter most; None where all do alike.
+    """
+
+    inputs: torch.Tensor
+    labels: torch.Tensor
+    focus: torch.Tensor | None = None
+
+
+class Source(Protocol):
+    """Gives batches; what it gives next may depend on what the network answered."""
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        """The batches from a step on."""
+
+    def observe(self, logits: torch.Tensor) -> None:
+        """Told the logits ``[batch, labels, k, j, i]`` for the batch given last, after the step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint must hold so that the batches after it are the same."""
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """The reverse."""
+
+
+@dataclass(frozen=True)
+class Pools:
+    """Cases to draw from, patients' and phantoms'."""
+
+    cases: Sequence[Case]
+    phantoms: Sequence[Case]
+
+    def draw(self, settings: DataSettings, rng: np.random.Generator) -> Case:
+        """A random case, a phantom as often as the settings say."""
+        pool = self.phantoms if self.phantoms and rng.random() < settings.phantom_share else self.cases
+        return pool[int(rng.integers(len(pool)))]
+
+
+class Samples:
+    """Independent samples, for the automatic network; they depend on (seed, step, process) alone."""
+
+    def __init__(self, configuration: Configuration, pools: Pools, rank: int) -> None:
+        self._configuration, self._pools, self._rank = configuration, pools, rank
+
+    def batches(self, first: int) -> Iterator[Batch]:
+        """As :class:`Source`; the next are made in threads while the network works on the last."""
+        settings = self._configuration.optimisation
+        ahead = 2 * settings.workers
+        with ThreadPoolExecutor(settings.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            pending = deque(pool.submit(self._batch, step) for step in range(first, min(first + ahead, settings.steps)))
+            for step in range(first, settings.steps):
+                ready = pending.popleft().result()
+                if step + ahead < settings.steps:
+                    pending.append(pool.submit(self._batch, step + ahead))
+                yield ready
+
+    def observe(self, logits: torch.Tensor) -> None:
+        """Nothing depends on the answers."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Empty."""
+        return {}
+
+    def load_state_dict(self, values: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+    def _batch(self, step: int) -> Batch:
+        images, labels = zip(*(self._sample(step, n) for n in range(self._configuration.optimisation.batch)))
+        return Batch(torch.stack(images), torch.stack(labels))
+
+    def _sample(self, step: int, number: int) -> Sample:
+        configuration = self._configuration
+        rng = np.random.default_rng([configuration.optimisation.seed, step, self._rank, number])
+        case = self._pools.draw(configuration.data, rng)
+        return draw_sample(case, configuration.model, configuration.augmentation, rng)

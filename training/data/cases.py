@@ -1,0 +1,167 @@
+"""Cases to train and evaluate on.
+
+A data folder holds per case ``<case>_<role>.nii.gz`` (any subset of roles) and ``<case>_gtv.nii.gz``, and
+``splits.json`` with ``{"folds": [[case, ...], ...]}``. An optional ``patients.json`` gives
+``{case: {"jitter_window_xyz": [[i0, i1], [j0, j1], [k0, k1]]}}``, half-open voxel ranges inside which automatic results
+are judged.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
+from TumorSegLib.geometry.boxes import slices, whole
+from TumorSegLib.geometry.grid import Box
+from TumorSegLib.images.resample import average_blocks, resample
+from TumorSegLib.images.volume import Mask, Volume
+from TumorSegLib.io.images import read_mask, read_volume
+from TumorSegLib.parsing import check_spelling, load_json
+from TumorSegLib.phantom.patient import make_phantom
+
+REFERENCE = "gtv"
+AIR_HU = -1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One patient: images by role and the reference contour, all on one grid.
+
+    Attributes:
+        name: as in the file names.
+        images: role to image.
+        reference: label map.
+        window: half-open voxel box automatic results are judged in; the whole image where none is given.
+    """
+
+    name: str
+    images: dict[str, Volume]
+    reference: Mask
+    window: Box
+
+    def cropped(self, box: Box) -> Case:
+        """The case as if only the voxels of a box had been acquired."""
+        grid, at = self.reference.grid.crop(box), slices(box)
+        images = {role: Volume(grid, v.array[at], role) for role, v in self.images.items()}
+        return Case(self.name, images, Mask(grid, self.reference.array[at]), whole(grid.shape))
+
+
+def default_folder() -> Path:
+    """``$TUMORSEG_DATA/sts``, or ``../shared/data/sts`` beside the checkout."""
+    root = os.environ.get("TUMORSEG_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
+    return Path(root) / "sts"
+
+
+def read_folds(folder: Path) -> list[list[str]]:
+    """Case names by fold; raises :class:`ReadError` unless every case is in one fold alone."""
+    path = folder / "splits.json"
+    splits = _read_json(path)
+    folds = splits.get("folds") if isinstance(splits, dict) else None
+    lists = isinstance(folds, list) and all(isinstance(fold, list) for fold in folds)
+    if not folds or not lists or not all(isinstance(name, str) for fold in folds for name in fold):
+        raise ReadError(f'{path}: must hold {{"folds": [[case, ...], ...]}}, names in quotes')
+    repeated = [name for name, count in Counter(name for fold in folds for name in fold).items() if count > 1]
+    if repeated:
+        raise ReadError(f"{path}: {', '.join(repeated)} must be in one fold, once; else training would see the test")
+    return [list(fold) for fold in folds]
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return load_json(path)
+    except OSError as error:
+        raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ReadError(f"{path}: not valid JSON: {error}") from error
+
+
+def training_names(folds: Sequence[Sequence[str]], test_fold: int) -> list[str]:
+    """All cases outside one fold; raises :class:`ArgumentError` if there is no such fold."""
+    if not 0 <= test_fold < len(folds):
+        raise ArgumentError(f"fold {test_fold} does not exist; there are folds 0 to {len(folds) - 1}")
+    return [name for number, fold in enumerate(folds) if number != test_fold for name in fold]
+
+
+def read_case(folder: Path, name: str, roles: Sequence[str]) -> Case:
+    """Reads one case with those of the roles it has, on the grid of its contour.
+
+    Raises:
+        ReadError: the contour is missing, every role is, or a file is damaged.
+        GeometryError: an image does not overlap the contour's grid, or the window leaves it.
+    """
+    reference = read_mask(folder / f"{name}_{REFERENCE}.nii.gz")
+    images = {}
+    for role in roles:
+        path = folder / f"{name}_{role}.nii.gz"
+        if path.is_file():
+            outside = AIR_HU if role == "ct" else 0.0
+            images[role] = resample(read_volume(path, role), reference.grid, outside)
+    if not images:
+        raise ReadError(f"{folder}: case {name!r} has none of the roles {', '.join(roles)}")
+    return Case(name, images, reference, _window(folder, name, reference))
+
+
+def _window(folder: Path, name: str, reference: Mask) -> Box:
+    path = folder / "patients.json"
+    patients = _read_json(path) if path.is_file() else {}
+    try:
+        entry = patients.get(name, {})
+        check_spelling(entry, ("jitter_window_xyz",), f"{path}: {name}")
+        ranges = entry.get("jitter_window_xyz")
+        if ranges is None:
+            return whole(reference.grid.shape)
+        (i0, i1), (j0, j1), (k0, k1) = [(int(low), int(high)) for low, high in ranges]
+        box = (i0, i1), (j0, j1), (k0, k1)
+        reference.grid.crop(box)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ReadError(f"{path}: jitter_window_xyz of {name!r} is not [[i0, i1], [j0, j1], [k0, k1]]") from error
+    except GeometryError as error:
+        raise GeometryError(f"{path}: jitter_window_xyz of {name!r}: {error}") from error
+    return box
+
+
+def coarsened(case: Case, spacing_mm: Sequence[float]) -> Case:
+    """The case as inference at a spacing sees it before it interpolates: blocks of voxels averaged.
+
+    Args:
+        case: its images in raw units (HU, SUV).
+        spacing_mm: ``(i, j, k)`` of the model.
+
+    Returns:
+        The case on the grid of :func:`TumorSegLib.images.resample.average_blocks`. A block's label is the one most of
+        its voxels have, the lower of two that tie; its window holds every block that the window touched. The same
+        object where no voxel is at least twice as fine as the spacing.
+    """
+    fine = case.reference.grid
+    target = fine.with_spacing(spacing_mm)
+    images = {role: average_blocks(volume, target) for role, volume in case.images.items()}
+    if all(images[role] is volume for role, volume in case.images.items()):
+        return case
+    grid = next(iter(images.values())).grid
+    labels = np.unique(np.append(case.reference.array, np.uint8(0)))
+    maps = [Volume(fine, (case.reference.array == label).astype(np.float32)) for label in labels]
+    shares = [average_blocks(volume, target).array for volume in maps]
+    reference = Mask(grid, labels[np.argmax(shares, axis=0)])
+    blocks = np.rint(np.divide(grid.spacing, fine.spacing)).astype(int)
+    i, j, k = ((int(low // n), int(-(-high // n))) for (low, high), n in zip(case.window, blocks))
+    return Case(case.name, images, reference, (i, j, k))
+
+
+def phantom_case(seed: int, roles: Sequence[str]) -> Case:
+    """A synthetic case; regions of the body alternate with the seed.
+
+    Raises:
+        ArgumentError: phantoms have none of the roles.
+    """
+    phantom = make_phantom(seed, region=("limb", "trunk")[seed % 2])
+    images = {role: phantom.images[role] for role in roles if role in phantom.images}
+    if not images:
+        raise ArgumentError(f"phantoms have {', '.join(phantom.images)}, none of the roles {', '.join(roles)}")
+    return Case(f"phantom_{seed:03d}", images, phantom.tumour, whole(phantom.tumour.grid.shape))

@@ -1,0 +1,1 @@
+"""Fine-tuning of SAM models for boxes."""

@@ -1,0 +1,141 @@
+"""From a fine-tuned box model to a model folder that says what it was made of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from training.config.finetune import FinetuneConfiguration
+from TumorSegLib.engines.load import write_weights
+from TumorSegLib.engines.networks.sam import Sam
+from TumorSegLib.errors import ArgumentError, ModelError, WriteError
+from TumorSegLib.files import replacing
+from TumorSegLib.models.catalogue import CATALOGUE
+from TumorSegLib.models.registry import (
+    CARD_FILE,
+    SPEC_FILE,
+    WEIGHTS_FILE,
+    ModelFolder,
+    ModelSpec,
+    read_model_folder,
+    sha256_of,
+)
+
+
+def check_output(output: Path, name: str) -> None:
+    """Raises :class:`ArgumentError` unless a folder is free, or holds an older model of that name to be replaced."""
+    if not output.exists():
+        return
+    try:
+        found = read_model_folder(output).spec.name
+    except ModelError as error:
+        raise ArgumentError(f"{output} is there already and no model folder; choose another --output") from error
+    if found != name:
+        raise ArgumentError(
+            f"{output} holds the model {found!r}, which {name!r} would replace; choose another --output"
+        )
+
+
+def write_tuned_model(
+    base: ModelFolder,
+    network: Sam,
+    configuration: FinetuneConfiguration,
+    report: Mapping[str, Any],
+    output: Path,
+) -> None:
+    """Writes description, weights and card, all at once or not at all.
+
+    Args:
+        base: the model that fine-tuning began with; licence, training data and card are handed on.
+        network: the new one.
+        configuration: what it was trained on.
+        report: of :func:`training.sam.finetune.finetune`.
+        output: the model folder; folders above it are made.
+
+    Raises:
+        WriteError: the folder cannot be written; what was there before is unchanged.
+    """
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{output}: the folder {output.parent} cannot be made: {error.strerror}") from error
+    with replacing(output) as folder:
+        folder.mkdir()
+        write_weights(network, folder / WEIGHTS_FILE)
+        spec = _described(base, configuration, report, sha256_of(folder / WEIGHTS_FILE))
+        (folder / SPEC_FILE).write_text(json.dumps(spec.to_dict(), indent=1) + "\n", encoding="utf-8")
+        (folder / CARD_FILE).write_text(_card(base, spec, configuration, report), encoding="utf-8")
+
+
+def _described(
+    base: ModelFolder, configuration: FinetuneConfiguration, report: Mapping[str, Any], checksum: str
+) -> ModelSpec:
+    model, old = configuration.model, base.spec
+    entry = CATALOGUE.get(old.name)
+    origin = {
+        "name": f"initial weights: {old.name} {old.version}, sha256 {old.weights_sha256}",
+        "licence": old.licence,
+        "attribution": entry.attribution if entry else f"see the card of {old.name} in {CARD_FILE}",
+    }
+    figures = {
+        role: {m: {name: round(f[name], 4) for name in ("median", "mean", "worst")} for m, f in methods.items()}
+        for role, methods in report["roles"].items()
+    }
+    cases = {role: len(next(iter(methods.values()))["cases"]) for role, methods in report["roles"].items()}
+    return replace(
+        old,
+        name=model.name,
+        version=model.version,
+        description=model.description,
+        made_for=model.made_for,
+        weights_sha256=checksum,
+        training_data=(*old.training_data, origin, *configuration.training_data),
+        results={
+            f"python -m training finetune-sam {configuration.origin}": {
+                "measure": "Dice from a loose box in 3D",
+                "fold": configuration.data.test_fold,
+                "cases": cases,
+                "roles": figures,
+            }
+        },
+    )
+
+
+def _card(base: ModelFolder, spec: ModelSpec, configuration: FinetuneConfiguration, report: Mapping[str, Any]) -> str:
+    old, settings = base.spec, configuration.optimisation
+    rows = [
+        f"| {role} | {len(methods['after']['cases'])} | "
+        + " | ".join(f"{methods[m]['median']:.3f} ({methods[m]['mean']:.3f})" for m in ("ellipsoid", "before", "after"))
+        + " |\n"
+        for role, methods in report["roles"].items()
+    ]
+    sources = [f"- {s['name']} ({s['licence']}). {s['attribution']}\n" for s in configuration.training_data]
+    file = base.path / CARD_FILE
+    card = file.read_text(encoding="utf-8") if file.is_file() else f"# {old.name}\n\n{old.description}\n"
+    return (
+        f"# {spec.name}\n\n{spec.description}\n\n"
+        "**Research software, not a medical device. Not for diagnosis or treatment.**\n\n"
+        f"- licence: {spec.licence}, that of {old.name} {old.version}, with which training began; its card is below\n"
+        f"- changed: the mask decoder alone, in {settings.steps} steps of {settings.batch} slices, on "
+        f"{report['slices']} slices of {len(report['cases'])} cases ({', '.join(configuration.roles)})\n\n"
+        f"## Training data\n\n{''.join(sources)}\n"
+        "## Dice from a loose box in 3D\n\n"
+        f"Median (mean) of {_cases_in_words(configuration)}; the ellipsoid inscribed in the box has not seen the "
+        "image.\n\n"
+        "| image | cases | ellipsoid | before | after |\n|---|---|---|---|---|\n"
+        f"{''.join(rows)}\n"
+        f"## The model it was made from\n\n{_indented(card)}"
+    )
+
+
+def _cases_in_words(configuration: FinetuneConfiguration) -> str:
+    fold = configuration.data.test_fold
+    return "cases that it was not trained on, " + ("chosen at random" if fold is None else f"of fold {fold}")
+
+
+def _indented(card: str) -> str:
+    """Headings two levels further down."""
+    return "".join(f"##{line}" if line.startswith("#") else line for line in card.splitlines(keepends=True))

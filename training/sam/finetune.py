@@ -1,0 +1,249 @@
+"""Fine-tuning the mask decoder of a box model (LiteMedSAM, MedSAM, SAM) on a data folder: one flat loop.
+
+Image encoder and prompt encoder stay as they are, so every slice is encoded once, and its embedding kept on disk. The
+decoder then learns from prompts as :class:`TumorSegLib.engines.box.engine.BoxEngine` gives them: sections of the
+ellipsoid inscribed in a loose box in 3D, also on slices of the box where the tumour has ended. It learns slices along
+k.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from training.config.finetune import FinetuneConfiguration
+from training.data.cases import Case, read_folds, training_names
+from training.evaluation.boxes import ELLIPSOID, inscribed_ellipsoid, loose_box
+from training.loop.progress import progress_bar
+from training.loop.train import schedule
+from training.sam.examples import AXIS, Encoder, Example, encode_examples, make_batch, read_tumour
+from training.sam.export import check_output, write_tuned_model
+from TumorSegLib.engines.box.engine import BoxEngine
+from TumorSegLib.engines.load import load_network
+from TumorSegLib.engines.networks.sam import Sam
+from TumorSegLib.engines.runtime import choose_runtime
+from TumorSegLib.errors import ArgumentError, ModelError, RoleError, WriteError
+from TumorSegLib.evaluation.metrics import evaluate as compare
+from TumorSegLib.files import write_text
+from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.images.volume import Mask
+from TumorSegLib.memory import memory_errors
+from TumorSegLib.models.registry import ModelFolder, find_model
+from TumorSegLib.protocols import BoxOptions
+
+LOG, EMBEDDINGS = "log.csv", "embeddings"
+BEFORE, AFTER = "before", "after"
+LOG_EVERY = 20
+# Where no fold is for testing.
+HELD_OUT_SHARE = 0.2
+
+
+def finetune(
+    configuration: FinetuneConfiguration, data: Path, run: Path, output: Path, device: str = "auto"
+) -> dict[str, Any]:
+    """Fine-tunes a box model, measures it before and after, and writes the new one.
+
+    Args:
+        configuration: what to train, on what, how long.
+        data: data folder, see :mod:`training.data.cases`.
+        run: folder for embeddings and log; an interrupted run finds there what it has encoded.
+        output: the model folder, written last and in one step.
+        device: as for ``load_engine``; training is in float32, the figures are in the device's own precision.
+
+    Returns:
+        JSON-ready: ``settings``, ``cases`` trained on, ``slices``, ``encoded`` (those not found in ``run``), ``loss``
+        (mean of the first and of the last tenth of the steps), ``fold``, and what :func:`measure` gives as ``roles``.
+
+    Raises:
+        ReadError, GeometryError: data cannot be read.
+        ArgumentError: there is no such fold, or nothing to train on or to test on.
+        RoleError: no case has one of the roles.
+        ModelError: there is no such base model, it is of another kind, or the loss is no longer a number.
+        ResourceError: memory does not suffice.
+        WriteError: the folders cannot be written; no model is left half-written.
+    """
+    base = _base_model(configuration.model.base)
+    check_output(output, configuration.model.name)
+    training, held_out = _split(configuration, data)
+    _check_roles(configuration.roles, data, training, held_out)
+    runtime = choose_runtime(device)
+    network = load_network(base.path)
+    if not isinstance(network, Sam):
+        raise ModelError(f"model {base.spec.name!r}: its network {base.spec.network} has no mask decoder")
+    engine = BoxEngine(base.spec, network, runtime)
+    _make_folder(run / EMBEDDINGS)
+
+    examples, encoded = encode_examples(Encoder(engine, network, run / EMBEDDINGS), configuration, data, training)
+    tuned = Sam(network.image_encoder, network.prompt_encoder, copy.deepcopy(network.mask_decoder))
+    with memory_errors(f"for batches of {configuration.optimisation.batch}; a smaller batch needs less"):
+        losses = train_decoder(tuned, examples, configuration, run)
+    engines = {BEFORE: engine, AFTER: BoxEngine(base.spec, tuned, runtime)}
+    tenth = max(len(losses) // 10, 1)
+    report = {
+        "settings": asdict(configuration),
+        "cases": training,
+        "slices": len(examples),
+        "encoded": encoded,
+        "loss": {"first": float(np.mean(losses[:tenth])), "last": float(np.mean(losses[-tenth:]))},
+        "fold": configuration.data.test_fold,
+        "roles": measure(engines, configuration, data, held_out),
+    }
+    write_tuned_model(base, tuned, configuration, report, output)
+    return report
+
+
+def train_decoder(
+    network: Sam, examples: Sequence[Example], configuration: FinetuneConfiguration, run: Path
+) -> list[float]:
+    """Trains the mask decoder, nothing else; returns the loss of every step. Batches depend on (seed, step) alone."""
+    settings, rows, losses = configuration.optimisation, [], []
+    network.requires_grad_(False)
+    decoder = network.mask_decoder.requires_grad_(True)
+    device = next(decoder.parameters()).device
+    optimiser = torch.optim.AdamW(decoder.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
+    started = time.monotonic()
+    with progress_bar("Training") as progress:
+        for step in range(settings.steps):
+            rng = np.random.default_rng([settings.seed, step])
+            chosen = rng.choice(len(examples), settings.batch, replace=settings.batch > len(examples))
+            embeddings, boxes, targets = make_batch([examples[n] for n in chosen], configuration.data, rng, device)
+            rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+
+            logits, scores = network.decode(embeddings, boxes)
+            loss = decoder_loss(logits[:, 0], scores[:, 0], targets)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(decoder.parameters(), settings.gradient_clip)
+            optimiser.step()
+
+            losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise ModelError(f"the loss is {losses[-1]} at step {step + 1}; a lower learning_rate may help")
+            progress(step + 1, settings.steps, f"loss {losses[-1]:.3f}")
+            if (step + 1) % LOG_EVERY == 0 or step + 1 == settings.steps:
+                recent = float(np.mean(losses[-LOG_EVERY:]))
+                rows.append(f"{step + 1},{recent:.6g},{rate:.6g},{time.monotonic() - started:.1f}")
+                write_text(run / LOG, "\n".join(["step,loss,rate,seconds", *rows]) + "\n")
+                print(f"step {step + 1} of {settings.steps}, loss {recent:.4f}", flush=True)
+    return losses
+
+
+def decoder_loss(logits: torch.Tensor, scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Soft Dice loss and cross-entropy of the masks, and the squared error of the network's own score of them.
+
+    Dice plus cross-entropy is what MedSAM was trained with (Ma et al., Nat Commun 2024), the squared error of the
+    predicted intersection over union is that of SAM (Kirillov et al., ICCV 2023).
+
+    Args:
+        logits: float32 ``[n, q, q]``.
+        scores: float32 ``[n]``, predicted intersection over union.
+        targets: bool ``[n, q, q]``.
+
+    Returns:
+        A scalar, the mean over slices.
+    """
+    probability, truth = torch.sigmoid(logits), targets.float()
+    shared, total = (probability * truth).sum((1, 2)), (probability + truth).sum((1, 2))
+    dice = (2 * shared + 1) / (total + 1)
+    found = logits.detach() > 0
+    union = (found | targets).sum((1, 2))
+    overlap = torch.where(union > 0, (found & targets).sum((1, 2)) / union.clamp(min=1), 1.0)  # nothing, rightly
+    return 1 - dice.mean() + F.binary_cross_entropy_with_logits(logits, truth) + F.mse_loss(scores, overlap)
+
+
+def measure(
+    engines: Mapping[str, BoxEngine], configuration: FinetuneConfiguration, data: Path, names: Sequence[str]
+) -> dict[str, Any]:
+    """Dice of engines that share an image encoder, from the loose boxes of :mod:`training.evaluation.boxes`.
+
+    Returns:
+        Per role and method, the ellipsoid inscribed in the box among them: ``median``, ``mean``, ``worst``, ``cases``.
+    """
+    rows: dict[str, dict[str, dict[str, float]]] = {}
+    with progress_bar("Evaluating") as progress:
+        for done, name in enumerate(names, start=1):
+            case, _ = read_tumour(data, name, configuration.roles)
+            for role in case.images:
+                options = BoxOptions(role, (AXIS,), configuration.data.ct_window)
+                for method, dice in _measure_case(engines, case, options):
+                    rows.setdefault(role, {}).setdefault(method, {})[name] = dice
+            progress(done, len(names), name)
+    return {role: {method: _summary(cases) for method, cases in methods.items()} for role, methods in rows.items()}
+
+
+def _measure_case(engines: Mapping[str, BoxEngine], case: Case, options: BoxOptions) -> Iterator[tuple[str, float]]:
+    truth = Mask(case.reference.grid, (case.reference.array > 0).astype(np.uint8))
+    box = loose_box(truth, sum(case.name.encode()))
+    yield ELLIPSOID, compare(inscribed_ellipsoid(box, truth.grid), truth).dice
+    prepared = next(iter(engines.values())).prepare(case.images, options)  # so that slices are encoded once
+    for method, engine in engines.items():
+        refinement = engine.segment(prepared, box, options)
+        array = np.zeros(truth.grid.shape, dtype=np.uint8)
+        array[slices(refinement.box)] = refinement.probability >= 128
+        yield method, compare(Mask(truth.grid, array), truth).dice
+
+
+def _summary(cases: Mapping[str, float]) -> dict[str, Any]:
+    dice = list(cases.values())
+    return {"median": float(np.median(dice)), "mean": float(np.mean(dice)), "worst": min(dice), "cases": dict(cases)}
+
+
+def format_report(report: Mapping[str, Any]) -> str:
+    """Median and mean Dice by role, before and after, as lines of text."""
+    methods = ELLIPSOID, BEFORE, AFTER
+    lines = [f"{'Dice, median (mean)':<22}{'cases':>6}" + "".join(f"{method:>16}" for method in methods)]
+    for role, rows in report["roles"].items():
+        figures = "".join(f"{rows[m]['median']:>8.3f} ({rows[m]['mean']:.3f})" for m in methods)
+        lines.append(f"{role:<22}{len(rows[AFTER]['cases']):>6}{figures}")
+    return "\n".join(lines)
+
+
+def _base_model(name_or_path: str) -> ModelFolder:
+    base = find_model(name_or_path)
+    if base.spec.kind != "box":
+        raise ModelError(f"base model {base.spec.name!r} is of kind {base.spec.kind!r}; one of kind 'box' is needed")
+    return base
+
+
+def _split(configuration: FinetuneConfiguration, data: Path) -> tuple[list[str], list[str]]:
+    """Cases to train on, and those of them that are held out and evaluated."""
+    folds, fold = read_folds(data), configuration.data.test_fold
+    if fold is None:
+        names = [name for one in folds for name in one]
+        order = np.random.default_rng(configuration.optimisation.seed).permutation(len(names))
+        held_out = [names[n] for n in sorted(order[: math.ceil(HELD_OUT_SHARE * len(names))])]
+        training = [name for name in names if name not in held_out]
+    else:
+        training = training_names(folds, fold)
+        held_out = folds[fold]
+    for what, some in (("train", training), ("test", held_out)):
+        if not some:
+            raise ArgumentError(f"{data}: no case is left to {what} on; test_fold is {fold}")
+    return training, held_out[: configuration.data.evaluation_cases or None]
+
+
+def _check_roles(roles: Sequence[str], data: Path, training: Sequence[str], held_out: Sequence[str]) -> None:
+    """Before hours of work rather than after."""
+    for role in roles:
+        for what, names in (("trained", training), ("tested", held_out)):
+            if not any((data / f"{name}_{role}.nii.gz").is_file() for name in names):
+                raise RoleError(f"{data}: none of the {len(names)} cases to be {what} on has an image {role!r}")
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{folder}: cannot be made: {error.strerror}") from error
