@@ -71,7 +71,7 @@ class Engine(Protocol):
         """The model this engine runs."""
 
 
-class AutoEngine(Protocol):
+class AutoSegmenter(Protocol):
     """Segments without any hint from the user."""
 
     @property
@@ -144,7 +144,7 @@ class BoxContext:
 Prepared = TypeVar("Prepared")
 
 
-class ClickEngine(Protocol[Prepared]):
+class ClickSegmenter(Protocol[Prepared]):
     """Corrects a segmentation from clicks and strokes."""
 
     @property
@@ -160,7 +160,7 @@ class ClickEngine(Protocol[Prepared]):
         """Answers the last prompt; see :class:`TumorSegLib.engines.clicks.engine.ClickEngine`."""
 
 
-class BoxEngine(Protocol[Prepared]):
+class BoxSegmenter(Protocol[Prepared]):
     """Segments what a box holds."""
 
     @property

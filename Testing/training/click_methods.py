@@ -17,7 +17,7 @@ from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images
-from TumorSegLib.protocols import AutoEngine
+from TumorSegLib.protocols import AutoSegmenter
 
 ROLES = ("ct", "pet")
 GRID = Grid.from_spacing((9, 10, 11), (1.0, 2.0, 3.0))
@@ -54,7 +54,7 @@ def finding(found: bool) -> PaintingEngine:
         return np.asarray((image.array > (100 if image.role == "ct" else 5)) & found)
 
     engine = PaintingEngine(spec, rule)
-    as_the_protocol: AutoEngine = engine
+    as_the_protocol: AutoSegmenter = engine
     assert as_the_protocol is engine
     return engine
 

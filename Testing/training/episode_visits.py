@@ -12,7 +12,7 @@ import torch
 from training.clicks.episodes import TURN, Episodes
 from training.config.loader import Configuration
 from training.data.batches import Batch, Pools
-from TumorSegLib.prompts.encoding import Hint
+from TumorSegLib.prompts.encoding import PointPrompt
 
 Clicking = Callable[..., Configuration]
 Answer = Callable[[Batch], torch.Tensor]
@@ -57,8 +57,8 @@ def visits(
             source.observe(answer(batch))
 
 
-def hints_of(state: dict[str, Any]) -> list[Hint]:
-    return [Hint(points.numpy(), positive) for points, positive in state["hints"]]
+def hints_of(state: dict[str, Any]) -> list[PointPrompt]:
+    return [PointPrompt(points.numpy(), positive) for points, positive in state["hints"]]
 
 
 def first_visit(configuration: Configuration, pools: dict[float, Pools], **rest: Any) -> tuple[Batch, dict[str, Any]]:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from TumorSegLib.geometry.grid import Box
 
 #: The box without a voxel.
-NOTHING: Box = ((0, 0), (0, 0), (0, 0))
+EMPTY_BOX: Box = ((0, 0), (0, 0), (0, 0))
 
 
-def whole(shape: tuple[int, int, int]) -> Box:
+def full_box(shape: tuple[int, int, int]) -> Box:
     """The box of all voxels of an array of shape ``(k, j, i)``."""
     return (0, shape[2]), (0, shape[1]), (0, shape[0])
 
@@ -37,24 +37,26 @@ def bounding_box(array: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Box | 
     return ranges[2], ranges[1], ranges[0]
 
 
-def joined(boxes: Sequence[Box]) -> Box:
+def union(boxes: Sequence[Box]) -> Box:
     """The smallest box that holds all boxes."""
     i, j, k = ((min(low for low, _ in axis), max(high for _, high in axis)) for axis in zip(*boxes))
     return i, j, k
 
 
-def moved(box: Box, by: Sequence[int]) -> Box:
+def translate(box: Box, by: Sequence[int]) -> Box:
     """The box moved by so many voxels ``(i, j, k)``."""
     i, j, k = ((low + n, high + n) for (low, high), n in zip(box, by))
     return i, j, k
 
 
-def corner(box: Box) -> tuple[int, int, int]:
+def origin(box: Box) -> tuple[int, int, int]:
     """First voxel ``(i, j, k)``."""
     return box[0][0], box[1][0], box[2][0]
 
 
-def fenced(before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], box: Box, fence: Box) -> npt.NDArray[np.uint8]:
+def clip_additions(
+    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], box: Box, fence: Box
+) -> npt.NDArray[np.uint8]:
     """``after`` of a box, but nowhere outside a fence more than ``before``."""
     kept: npt.NDArray[np.uint8] = np.minimum(before, after)
     k, j, i = (

@@ -20,7 +20,7 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
-from TumorSegLib.geometry.boxes import corner, slices
+from TumorSegLib.geometry.boxes import origin, slices
 from TumorSegLib.geometry.grid import FloatArray, Grid
 from TumorSegLib.images.volume import Mask
 
@@ -111,7 +111,7 @@ def axial_diameters(mask: Mask) -> AxialDiameters | None:
     foreground = (mask.array[slices(box)] != 0).transpose(order)
     spacing = np.asarray([mask.grid.spacing[2 - axis] for axis in order[1:]])
     region = _longest(foreground, spacing)
-    low = np.asarray(corner(box)[::-1])[order] + region.start
+    low = np.asarray(origin(box)[::-1])[order] + region.start
     lines = []
     for ends in (region.ends, _perpendicular(region, spacing)):
         kji = np.empty((2, 3))
@@ -130,7 +130,7 @@ def maximum_diameter(mask: Mask) -> Line | None:
     if box is None:
         return None
     region = _longest(mask.array[slices(box)] != 0, np.asarray(mask.grid.spacing[::-1]))
-    return _line(region.ends + region.start + corner(box)[::-1], mask.grid)
+    return _line(region.ends + region.start + origin(box)[::-1], mask.grid)
 
 
 def _line(kji: FloatArray, grid: Grid) -> Line:

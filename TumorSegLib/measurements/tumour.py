@@ -21,7 +21,7 @@ import numpy.typing as npt
 from scipy import fft, ndimage
 
 from TumorSegLib.errors import GeometryError
-from TumorSegLib.geometry.boxes import NOTHING, corner, slices
+from TumorSegLib.geometry.boxes import EMPTY_BOX, origin, slices
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.resample import resample_mask
 from TumorSegLib.images.volume import Images, Mask, Volume
@@ -178,7 +178,7 @@ def _sample(mask: Mask, volume: Volume) -> _Sample:
         part = Mask(mask.grid.crop(box), mask.array[slices(box)])
         covered = _covered(part, volume.grid)
         found = _by_their_centres(part, volume.grid) or _by_the_centres_of(part, volume.grid)
-    window, inside = found or (NOTHING, np.zeros((0, 0, 0), bool))
+    window, inside = found or (EMPTY_BOX, np.zeros((0, 0, 0), bool))
     return _Sample(volume, window, inside, covered)
 
 
@@ -221,7 +221,7 @@ def _by_the_centres_of(mask: Mask, grid: Grid) -> tuple[Box, BoolArray] | None:
         return None
     box = _box(ijk.min(axis=0), ijk.max(axis=0) + 1)
     inside = np.zeros([high - low for low, high in reversed(box)], bool)
-    inside[tuple((ijk - corner(box)).T[::-1])] = True
+    inside[tuple((ijk - origin(box)).T[::-1])] = True
     return box, inside
 
 
@@ -234,7 +234,7 @@ def _centroid(foreground: BoolArray, box: Box, grid: Grid) -> Point:
     """RAS mm of the mean voxel centre of the foreground in a box."""
     sums = [foreground.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in (2, 1, 0)]
     ijk = [float(np.average(np.arange(len(counts)), weights=counts)) for counts in sums]
-    r, a, s = grid.to_ras(np.add(ijk, corner(box)))
+    r, a, s = grid.to_ras(np.add(ijk, origin(box)))
     return float(r), float(a), float(s)
 
 

@@ -22,7 +22,7 @@ GUIDANCE = ("previous", "positive", "negative")
 # A prompt's map falls to 1/e at this distance.
 REACH_MM = 10.0
 #: Within this distance a prompt is obeyed to the letter.
-LAW_MM = 3.0
+CONSTRAINT_RADIUS_MM = 3.0
 # What lies at this distance to the letter must not be lost to rounding.
 TOLERANCE = 1 + 1e-6
 # Points farther than this outside a lattice may be left out: their maps are below exp(-5) = 0.007 in it.
@@ -37,7 +37,7 @@ IntArray = npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, eq=False)
-class Hint:
+class PointPrompt:
     """A click or a stroke on one lattice.
 
     Attributes:
@@ -49,7 +49,7 @@ class Hint:
     positive: bool
 
 
-def proximity(points: FloatArray, shape: Shape, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:
+def distance_map(points: FloatArray, shape: Shape, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:
     """How near the closest point is: ``exp(-distance / 10 mm)``, 1 at the point, 0 everywhere without any.
 
     Distance maps in place of discs or Gaussians as in DeepIGeoS (Wang et al., IEEE TPAMI 2019), in millimetres.
@@ -75,18 +75,18 @@ def proximity(points: FloatArray, shape: Shape, spacing_mm: Sequence[float]) -> 
     return result
 
 
-def guidance_maps(hints: Sequence[Hint], shape: Shape, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:
-    """The positive and the negative :func:`proximity` map of prompts, float32 ``[2, k, j, i]``."""
+def guidance_maps(hints: Sequence[PointPrompt], shape: Shape, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:
+    """The positive and the negative :func:`distance_map` map of prompts, float32 ``[2, k, j, i]``."""
     maps = np.empty((2, *shape), dtype=np.float32)
     for number, positive in enumerate((True, False)):
         points = [hint.points for hint in hints if hint.positive == positive]
-        maps[number] = proximity(np.concatenate([np.empty((0, 3)), *points]), shape, spacing_mm)
+        maps[number] = distance_map(np.concatenate([np.empty((0, 3)), *points]), shape, spacing_mm)
     return maps
 
 
-def obey(
+def apply_constraints(
     probability: npt.NDArray[np.float32] | npt.NDArray[np.uint8],
-    hints: Sequence[Hint],
+    hints: Sequence[PointPrompt],
     spacing_mm: Sequence[float],
     certain: int = 1,
 ) -> None:
@@ -101,11 +101,11 @@ def obey(
         certain: the value that stands for 1, 255 where the probability is uint8.
     """
     for hint in hints:
-        for at, inside in lawful_balls(hint.points, probability.shape, spacing_mm):
+        for at, inside in constrained_voxels(hint.points, probability.shape, spacing_mm):
             probability[at][inside] = certain if hint.positive else 0
 
 
-def lawful_balls(
+def constrained_voxels(
     points: FloatArray, shape: tuple[int, ...], spacing_mm: Sequence[float]
 ) -> list[tuple[tuple[slice, ...], npt.NDArray[np.bool_]]]:
     """The parts of a lattice that points rule: slices ``(k, j, i)`` and which of their voxels; none if out of reach.
@@ -113,8 +113,8 @@ def lawful_balls(
     One part per point, or, where there are many, one for all, points then being taken for the voxels they lie in.
     """
     if len(points) > MOST_POINTS:
-        return _lawful_stroke(points, shape, spacing_mm)
-    size, reach = np.array(shape[::-1]), LAW_MM * TOLERANCE / np.asarray(spacing_mm, dtype=float)
+        return _constrained_scribble(points, shape, spacing_mm)
+    size, reach = np.array(shape[::-1]), CONSTRAINT_RADIUS_MM * TOLERANCE / np.asarray(spacing_mm, dtype=float)
     balls = []
     for point in points:
         low = np.maximum(np.minimum(np.ceil(point - reach), np.floor(point + 0.5)), 0).astype(int)
@@ -123,7 +123,7 @@ def lawful_balls(
             continue
         at = tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1]))
         part = (int(high[2] - low[2]), int(high[1] - low[1]), int(high[0] - low[0]))
-        inside = _squared_distance(point - low, part, spacing_mm) <= (LAW_MM * TOLERANCE) ** 2
+        inside = _squared_distance(point - low, part, spacing_mm) <= (CONSTRAINT_RADIUS_MM * TOLERANCE) ** 2
         own = np.floor(point + 0.5).astype(int) - low
         if ((own >= 0) & (own < high - low)).all():
             inside[own[2], own[1], own[0]] = True
@@ -131,16 +131,16 @@ def lawful_balls(
     return balls
 
 
-def _lawful_stroke(
+def _constrained_scribble(
     points: FloatArray, shape: tuple[int, ...], spacing_mm: Sequence[float]
 ) -> list[tuple[tuple[slice, ...], npt.NDArray[np.bool_]]]:
-    reach = np.floor(LAW_MM * TOLERANCE / np.asarray(spacing_mm, dtype=float)).astype(int)
+    reach = np.floor(CONSTRAINT_RADIUS_MM * TOLERANCE / np.asarray(spacing_mm, dtype=float)).astype(int)
     voxels = np.floor(points + 0.5).astype(int)
     voxels = voxels[((voxels >= -reach) & (voxels < np.add(shape[::-1], reach))).all(axis=1)]
     if not len(voxels):
         return []
     ball = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
-    ball = ball[((ball * spacing_mm) ** 2).sum(axis=1) <= (LAW_MM * TOLERANCE) ** 2]
+    ball = ball[((ball * spacing_mm) ** 2).sum(axis=1) <= (CONSTRAINT_RADIUS_MM * TOLERANCE) ** 2]
     first, end = voxels.min(axis=0) - reach, voxels.max(axis=0) + reach + 1
     inside = _grown(voxels - first, ball, end - first)
     low, high = np.maximum(first, 0), np.minimum(end, shape[::-1])

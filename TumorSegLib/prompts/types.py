@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
-from TumorSegLib.geometry.boxes import bounding_box, corner, moved, slices, whole
+from TumorSegLib.geometry.boxes import bounding_box, full_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.parsing import check_keys
-from TumorSegLib.prompts.encoding import Hint, lawful_balls
+from TumorSegLib.prompts.encoding import PointPrompt, constrained_voxels
 
 Voxel: TypeAlias = tuple[int, int, int]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
@@ -122,7 +122,7 @@ class Scribble:
         Raises:
             ArgumentError: nothing was stroked.
         """
-        self._set(mask.grid, whole(mask.grid.shape), mask.array, positive)
+        self._set(mask.grid, full_box(mask.grid.shape), mask.array, positive)
 
     @classmethod
     def in_box(cls, grid: Grid, box: Box, values: npt.NDArray[np.uint8], positive: bool = True) -> Scribble:
@@ -143,7 +143,7 @@ class Scribble:
         if inner is None:
             raise ArgumentError("a scribble needs at least one voxel, its mask is empty")
         packed = zlib.compress(np.packbits(values[slices(inner)] > 0).tobytes())
-        for each, value in zip(fields(self), (bool(positive), grid, moved(inner, corner(box)), packed)):
+        for each, value in zip(fields(self), (bool(positive), grid, translate(inner, origin(box)), packed)):
             object.__setattr__(self, each.name, value)
 
     @property
@@ -165,7 +165,7 @@ class Scribble:
         some = np.flatnonzero(packed)  # a thin stroke across an image leaves most of its box empty
         byte, bit = np.nonzero(np.unpackbits(packed[some, None], axis=1))
         k, j, i = np.unravel_index(8 * some[byte] + bit, self.grid.crop(self.box).shape)
-        return np.stack([i, j, k], axis=1) + corner(self.box)
+        return np.stack([i, j, k], axis=1) + origin(self.box)
 
 
 @dataclass(frozen=True)
@@ -218,9 +218,9 @@ class Prompts:
         """These and a box."""
         return Prompts((*self.items, box))
 
-    def hints(self) -> list[Hint]:
+    def hints(self) -> list[PointPrompt]:
         """Clicks and strokes as points in voxels of the image; boxes are left out."""
-        return [Hint(p.voxels().astype(float), p.positive) for p in self.items if not isinstance(p, BoxPrompt)]
+        return [PointPrompt(p.voxels().astype(float), p.positive) for p in self.items if not isinstance(p, BoxPrompt)]
 
     def unless_contradicted(
         self, box: Box, erased: BoolArray, drawn: BoolArray, spacing_mm: Sequence[float]
@@ -236,7 +236,7 @@ class Prompts:
         for item in self.items:
             against = drawn if isinstance(item, BoxPrompt) or not item.positive else erased
             if not isinstance(item, BoxPrompt) and against.any():
-                ruled = lawful_balls((item.voxels() - corner(box)).astype(float), against.shape, spacing_mm)
+                ruled = constrained_voxels((item.voxels() - origin(box)).astype(float), against.shape, spacing_mm)
                 if any((against[at] & inside).any() for at, inside in ruled):
                     continue
             held.append(item)
@@ -278,12 +278,12 @@ def check_inside(ijk: Sequence[int], grid: Grid, what: str = "click") -> None:
 def _voxel(ijk: Sequence[int]) -> Voxel:
     try:
         i, j, k = ijk
-        whole = (int(i), int(j), int(k))
+        voxel = (int(i), int(j), int(k))
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(f"a click needs a voxel (i, j, k), got {ijk!r}") from error
-    if whole != (i, j, k):
+    if voxel != (i, j, k):
         raise ArgumentError(f"a click needs whole voxel coordinates (i, j, k), got {ijk!r}; use Click.from_ras for mm")
-    return whole
+    return voxel
 
 
 def _range(name: str, limits: Sequence[int]) -> tuple[int, int]:

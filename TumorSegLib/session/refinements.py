@@ -6,32 +6,34 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from TumorSegLib.geometry.boxes import corner, fenced, joined, moved, slices
+from TumorSegLib.geometry.boxes import clip_additions, origin, slices, translate, union
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.probability import Bytes
-from TumorSegLib.prompts.encoding import LAW_MM, Hint, obey
+from TumorSegLib.prompts.encoding import CONSTRAINT_RADIUS_MM, PointPrompt, apply_constraints
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import Refinement
 
 
-def obeyed_in(held: Bytes, answer: Refinement, hints: Sequence[Hint], grid: Grid, added: bool) -> Refinement:
+def obeyed_in(held: Bytes, answer: Refinement, hints: Sequence[PointPrompt], grid: Grid, added: bool) -> Refinement:
     """The part that an answer and the law of hints may change, with the answer put into, or added to, what it held."""
-    boxes, reach = [answer.box], np.ceil(LAW_MM / np.array(grid.spacing)) + 1
+    boxes, reach = [answer.box], np.ceil(CONSTRAINT_RADIUS_MM / np.array(grid.spacing)) + 1
     for hint in hints:
         low = np.maximum(hint.points.min(axis=0) - reach, 0).astype(int).tolist()
         high = np.minimum(hint.points.max(axis=0) + reach + 1, grid.size).astype(int).tolist()
         boxes.append(((low[0], high[0]), (low[1], high[1]), (low[2], high[2])))
-    box = joined(boxes)
-    back = [-n for n in corner(box)]
-    values, at = held[slices(box)].copy(), slices(moved(answer.box, back))
+    box = union(boxes)
+    back = [-n for n in origin(box)]
+    values, at = held[slices(box)].copy(), slices(translate(answer.box, back))
     values[at] = np.maximum(values[at], answer.probability) if added else answer.probability
-    obey(values, [Hint(hint.points + back, hint.positive) for hint in hints], grid.spacing, certain=255)
+    apply_constraints(
+        values, [PointPrompt(hint.points + back, hint.positive) for hint in hints], grid.spacing, certain=255
+    )
     return Refinement(box, values, answer.info)
 
 
 def with_correction(start: Bytes, part: Refinement, refined: Refinement, within: BoxPrompt | None) -> Refinement:
     """A part of a start and its correction, which adds nothing outside the region, as one; the start is overwritten."""
-    at, box = slices(refined.box), joined([part.box, refined.box])
+    at, box = slices(refined.box), union([part.box, refined.box])
     values = refined.probability
-    start[at] = fenced(start[at], values, refined.box, within.box) if within else values
+    start[at] = clip_additions(start[at], values, refined.box, within.box) if within else values
     return Refinement(box, start[slices(box)], {**part.info, "refined": refined.info})

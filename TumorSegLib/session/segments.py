@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.geometry.boxes import NOTHING, bounding_box, corner, moved, slices
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import EMPTY, TUMOUR, Bytes
 from TumorSegLib.prompts.types import Click, Prompts, Scribble
@@ -85,7 +85,7 @@ class Segments:
         """In the order they were added."""
         return tuple(self._segments)
 
-    def add(self, name: str, box: Box = NOTHING, probability: Bytes = EMPTY) -> None:
+    def add(self, name: str, box: Box = EMPTY_BOX, probability: Bytes = EMPTY) -> None:
         """Adds a segment with this probability in a box and 0 elsewhere.
 
         Raises:
@@ -177,7 +177,7 @@ class Segments:
         reworded = [PromptChange.between(other, self.prompts(other), held) for other, (_, held) in wanted.items()]
         step = Step(name, tuple(c for c in changes if c is not None), tuple(r for r in reworded if r is not None))
         if not (step.changes or step.prompts):
-            return Edit(name, NOTHING, EMPTY, EMPTY, info=info or {})
+            return Edit(name, EMPTY_BOX, EMPTY, EMPTY, info=info or {})
         edit = self._apply(step, False, lambda: self.history.push(step))
         return replace(edit, info=info or {})
 
@@ -204,7 +204,7 @@ class Segments:
             after = before ^ change.unpacked()
             writes.append((segment, change.box, after))
             edits[change.segment] = _edit(change.segment, change.box, _mask(before), _mask(after))
-        own = edits.pop(step.segment, Edit(step.segment, NOTHING, EMPTY, EMPTY))
+        own = edits.pop(step.segment, Edit(step.segment, EMPTY_BOX, EMPTY, EMPTY))
         prompts = [(self._segments[c.segment], c.applied(self.prompts(c.segment), undo)) for c in step.prompts]
         with self._lock:
             note()
@@ -221,7 +221,7 @@ class Segments:
         if inner is None:
             return None
         at = slices(inner)
-        return Change.between(name, moved(inner, corner(box)), old[at], values[at])
+        return Change.between(name, translate(inner, origin(box)), old[at], values[at])
 
     def _allowed(self, name: str, at: tuple[slice, ...], before: Bytes, after: Bytes) -> Bytes:
         """The new values, but for those that would enter a segment that keeps its voxels."""
@@ -260,6 +260,6 @@ def _edit(name: str, box: Box, before: Bytes, after: Bytes) -> Edit:
     """The edit of a part of a mask, cut to what changed."""
     inner = bounding_box(before != after)
     if inner is None:
-        return Edit(name, NOTHING, EMPTY, EMPTY)
+        return Edit(name, EMPTY_BOX, EMPTY, EMPTY)
     at = slices(inner)
-    return Edit(name, moved(inner, corner(box)), before[at].copy(), after[at].copy())
+    return Edit(name, translate(inner, origin(box)), before[at].copy(), after[at].copy())

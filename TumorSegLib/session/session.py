@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from TumorSegLib.errors import ArgumentError, GeometryError
-from TumorSegLib.geometry.boxes import NOTHING, bounding_box, slices, whole
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, slices
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.probability import EMPTY, TUMOUR, Bytes
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble, check_inside
 from TumorSegLib.protocols import (
-    AutoEngine,
+    AutoSegmenter,
     BoxContext,
-    BoxEngine,
     BoxOptions,
+    BoxSegmenter,
     Cancel,
-    ClickEngine,
+    ClickSegmenter,
     Progress,
     check_kinds,
 )
@@ -46,9 +46,9 @@ class Session:
         self,
         images: Images,
         *,
-        auto: AutoEngine | None = None,
-        clicks: ClickEngine[Any] | None = None,
-        box: BoxEngine[Any] | None = None,
+        auto: AutoSegmenter | None = None,
+        clicks: ClickSegmenter[Any] | None = None,
+        box: BoxSegmenter[Any] | None = None,
         initial: Mask | None = None,
         overlap: Overlap | str = Overlap.KEEP,
     ) -> None:
@@ -150,7 +150,7 @@ class Session:
             self._check_grid(initial)
         with self._editing():
             self._begin(name, None)
-            return self._replace(initial) if initial is not None else Edit(name, NOTHING, EMPTY, EMPTY)
+            return self._replace(initial) if initial is not None else Edit(name, EMPTY_BOX, EMPTY, EMPTY)
 
     def activate(self, name: str) -> None:
         """Makes a segment the one that edits go to; raises :class:`ArgumentError` if there is none of that name."""
@@ -182,7 +182,7 @@ class Session:
             # Half is no tumour, so the mask is the engine's own; rounding to even would make it tumour.
             found = np.ceil(result.probability.array * np.float32(255) - np.float32(0.5)).astype(np.uint8)
             found[found < FAINT] = 0
-            return self._segments.commit(self._active, whole(self.grid.shape), found, Prompts(), result.info)
+            return self._segments.commit(self._active, full_box(self.grid.shape), found, Prompts(), result.info)
 
     def add_click(self, click: Click, *, cancel: Cancel | None = None) -> Edit:
         """Corrects the active segment from one click more.
@@ -281,7 +281,7 @@ class Session:
             box, initial = self._initial[self._active]
             values = np.zeros(self.grid.shape, dtype=np.uint8)
             values[slices(box)] = initial
-            return self._segments.commit(self._active, whole(self.grid.shape), values, Prompts())
+            return self._segments.commit(self._active, full_box(self.grid.shape), values, Prompts())
 
     def undo(self) -> Edit | None:
         """Takes the last edit of any segment back; None if there is none."""
@@ -308,9 +308,9 @@ class Session:
         data: Mapping[str, Any],
         images: Images,
         *,
-        auto: AutoEngine | None = None,
-        clicks: ClickEngine[Any] | None = None,
-        box: BoxEngine[Any] | None = None,
+        auto: AutoSegmenter | None = None,
+        clicks: ClickSegmenter[Any] | None = None,
+        box: BoxSegmenter[Any] | None = None,
     ) -> Session:
         """The session that :meth:`to_json` described, with its undo steps.
 
@@ -333,10 +333,10 @@ class Session:
             yield
 
     def _begin(self, name: str, initial: Mask | None) -> None:
-        box, values = NOTHING, EMPTY
+        box, values = EMPTY_BOX, EMPTY
         if initial is not None:
             self._check_grid(initial)
-            box = initial.bounding_box() or NOTHING
+            box = initial.bounding_box() or EMPTY_BOX
             values = np.where(initial.array[slices(box)] > 0, 255, 0).astype(np.uint8)
         self._segments.add(name, box, values)
         self._initial[name] = (box, values)
@@ -344,7 +344,7 @@ class Session:
 
     def _replace(self, mask: Mask) -> Edit:
         now = self._segments.probability(self._active)
-        box = bounding_box((mask.array > 0) != (now >= TUMOUR)) or NOTHING
+        box = bounding_box((mask.array > 0) != (now >= TUMOUR)) or EMPTY_BOX
         new, values = mask.array[slices(box)] > 0, now[slices(box)].copy()
         changed = new != (values >= TUMOUR)
         values[changed] = np.where(new[changed], 255, 0)
@@ -356,19 +356,19 @@ class Session:
             difference = self.grid.difference(mask.grid)
             raise GeometryError(f"the mask is not on the grid of the first image ({self.grid}): {difference}")
 
-    def _prepare(self) -> ClickEngine[Any]:
+    def _prepare(self) -> ClickSegmenter[Any]:
         if self._clicks is None:
             raise ArgumentError("this session has no click engine; give one as Session(..., clicks=...)")
         if self._prepared is None:
             self._prepared = self._clicks.prepare(self.images)
         return self._clicks
 
-    def _box_engine(self) -> BoxEngine[Any]:
+    def _box_engine(self) -> BoxSegmenter[Any]:
         if self._box is None:
             raise ArgumentError("this session has no box engine; give one as Session(..., box=...)")
         return self._box
 
-    def _sliced(self, engine: BoxEngine[Any], options: BoxOptions) -> Any:
+    def _sliced(self, engine: BoxSegmenter[Any], options: BoxOptions) -> Any:
         """The image prepared for boxes with these options; another one is forgotten."""
         shown = options.role or next(iter(self.images)), options.ct_window
         if shown not in self._slices:

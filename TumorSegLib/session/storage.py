@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from TumorSegLib.errors import GeometryError, ReadError, ResourceError, RoleError, TumorSegError
-from TumorSegLib.geometry.boxes import NOTHING, bounding_box, slices
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import Bytes
 from TumorSegLib.parsing import check_keys
@@ -32,7 +32,7 @@ def segments_to_json(segments: Segments, initial: Initial) -> dict[str, Any]:
     entries = []
     for name in segments.names:
         probability = segments.probability(name)
-        box = bounding_box(probability) or NOTHING
+        box = bounding_box(probability) or EMPTY_BOX
         entries.append(
             {
                 "name": name,
@@ -128,7 +128,7 @@ def _values(compressed: bytes, box: Box) -> Bytes:
 
 def _box(limits: Any, grid: Grid) -> Box:
     i, j, k = ((operator.index(low), operator.index(high)) for low, high in limits)
-    if (i, j, k) != NOTHING and not all(0 <= low < high <= n for (low, high), n in zip((i, j, k), grid.size)):
+    if (i, j, k) != EMPTY_BOX and not all(0 <= low < high <= n for (low, high), n in zip((i, j, k), grid.size)):
         raise ValueError(f"box {limits} is not within the grid")
     return i, j, k
 

@@ -22,7 +22,7 @@ from training.config.loader import ClickSettings, Configuration
 from training.data.augment import draw_sample
 from training.data.batches import Batch, Pools
 from TumorSegLib.engines.networks.unets import probabilities
-from TumorSegLib.prompts.encoding import Hint, guidance_maps, obey, proximity
+from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, distance_map, guidance_maps
 
 # Visits of other episodes between two of one: time for its user to think, and distance between steps on one image.
 TURN = 8
@@ -38,7 +38,7 @@ class Episode:
     spacing_mm: tuple[float, float, float]
     rounds: int
     probability: npt.NDArray[np.float32]
-    hints: list[Hint] = field(default_factory=list)
+    hints: list[PointPrompt] = field(default_factory=list)
 
 
 class Episodes:
@@ -101,13 +101,13 @@ class Episodes:
         """Network input, labels and focus in the patch around the last prompt."""
         shape, at = self._configuration.model.patch, self._patch(episode)
         corner = [edge.start for edge in reversed(at)]
-        hints = [Hint(hint.points - corner, hint.positive) for hint in episode.hints]
+        hints = [PointPrompt(hint.points - corner, hint.positive) for hint in episode.hints]
         maps = torch.from_numpy(guidance_maps(hints, shape, episode.spacing_mm))
         previous = torch.from_numpy(episode.probability[at].copy())[None]
         if rng.random() < self._settings.previous_dropout:
             previous = torch.zeros_like(previous)
         inputs = torch.cat([episode.images[(slice(None), *at)], previous, maps])
-        focus = torch.from_numpy(proximity(hints[-1].points, shape, episode.spacing_mm))
+        focus = torch.from_numpy(distance_map(hints[-1].points, shape, episode.spacing_mm))
         return inputs, torch.from_numpy(episode.truth[at].astype(np.int64)), focus
 
     def _patch(self, episode: Episode) -> tuple[slice, ...]:
@@ -127,7 +127,7 @@ class Episodes:
         episode, _ = self._drawn((int(values["number"][0]), int(values["number"][1])))
         episode.rounds = int(values["rounds"])
         episode.probability = values["probability"].numpy()
-        hints = [Hint(points.numpy(), bool(positive)) for points, positive in values["hints"]]
+        hints = [PointPrompt(points.numpy(), bool(positive)) for points, positive in values["hints"]]
         episode.hints = hints[:-1]
         return self._clicked(episode)
 
@@ -177,7 +177,7 @@ class Episodes:
 
     def _advanced(self, episode: Episode, answer: npt.NDArray[np.float32]) -> Episode:
         episode.probability[self._patch(episode)] = answer
-        obey(episode.probability, episode.hints, episode.spacing_mm)
+        apply_constraints(episode.probability, episode.hints, episode.spacing_mm)
         if len(episode.hints) >= episode.rounds:
             return self._begun((episode.number[0], episode.number[1] + 1))
         return self._clicked(episode)
@@ -193,7 +193,7 @@ class Episodes:
                 return self._begun((episode.number[0], episode.number[1] + 1))
             # Nothing to correct from the start: the user says so of any voxel, and the answer should stay.
             point = rng.integers(0, episode.truth.shape[::-1])
-            hint = Hint(point[None].astype(float), bool(episode.truth[tuple(point[::-1])]))
+            hint = PointPrompt(point[None].astype(float), bool(episode.truth[tuple(point[::-1])]))
         else:
             hint = click_in(error, episode.spacing_mm, rng if rng.random() < self._settings.off_centre_share else None)
             if rng.random() < self._settings.stroke_share:

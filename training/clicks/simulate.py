@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, label, zoom
 
-from TumorSegLib.prompts.encoding import Hint
+from TumorSegLib.prompts.encoding import PointPrompt
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -39,7 +39,7 @@ class Error:
         return whole
 
 
-def next_click(prediction: BoolArray, truth: BoolArray, spacing_mm: Sequence[float]) -> Hint | None:
+def next_click(prediction: BoolArray, truth: BoolArray, spacing_mm: Sequence[float]) -> PointPrompt | None:
     """The click of the evaluation protocol; None where prediction and truth agree.
 
     It goes to the voxel farthest, in mm, from the nearest boundary inside the :func:`largest_error`, positive if that
@@ -53,7 +53,7 @@ def next_click(prediction: BoolArray, truth: BoolArray, spacing_mm: Sequence[flo
     return None if error is None else click_in(error, spacing_mm)
 
 
-def click_in(error: Error, spacing_mm: Sequence[float], rng: np.random.Generator | None = None) -> Hint:
+def click_in(error: Error, spacing_mm: Sequence[float], rng: np.random.Generator | None = None) -> PointPrompt:
     """A click on an error: at its middle as in :func:`next_click`, or, with ``rng``, where users aim less well.
 
     With ``rng`` the voxel is random, drawn with its distance from the boundary as weight.
@@ -61,7 +61,7 @@ def click_in(error: Error, spacing_mm: Sequence[float], rng: np.random.Generator
     depth = distance_transform_edt(np.pad(error.region, 1), tuple(spacing_mm)[::-1])[1:-1, 1:-1, 1:-1]
     flat = int(depth.argmax()) if rng is None else int(rng.choice(depth.size, p=depth.ravel() / depth.sum()))
     k, j, i = np.unravel_index(flat, depth.shape)
-    return Hint(np.array([[i, j, k]], dtype=float) + error.corner, error.missed)
+    return PointPrompt(np.array([[i, j, k]], dtype=float) + error.corner, error.missed)
 
 
 def largest_error(prediction: BoolArray, truth: BoolArray) -> Error | None:
@@ -82,14 +82,14 @@ def largest_error(prediction: BoolArray, truth: BoolArray) -> Error | None:
     return best
 
 
-def stroke(error: Error, click: Hint, rng: np.random.Generator) -> Hint:
+def stroke(error: Error, click: PointPrompt, rng: np.random.Generator) -> PointPrompt:
     """A straight stroke from a click to a random voxel of the error it lies in, without its parts outside the error."""
     voxels = np.argwhere(error.region)
     start, end = (click.points[0] - error.corner)[::-1], voxels[int(rng.integers(len(voxels)))]
     steps = np.linspace(0, 1, int(np.abs(end - start).max()) + 1)[:, None]
     line = np.unique(np.rint(start + steps * (end - start)).astype(int), axis=0)
     inside = line[error.region[tuple(line.T)]]
-    return Hint(inside[:, ::-1] + error.corner.astype(float), error.missed)
+    return PointPrompt(inside[:, ::-1] + error.corner.astype(float), error.missed)
 
 
 def warped(

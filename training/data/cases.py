@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
-from TumorSegLib.geometry.boxes import slices, whole
+from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.resample import average_blocks, resample
 from TumorSegLib.images.volume import Mask, Volume
@@ -50,7 +50,7 @@ class Case:
         """The case as if only the voxels of a box had been acquired."""
         grid, at = self.reference.grid.crop(box), slices(box)
         images = {role: Volume(grid, v.array[at], role) for role, v in self.images.items()}
-        return Case(self.name, images, Mask(grid, self.reference.array[at]), whole(grid.shape))
+        return Case(self.name, images, Mask(grid, self.reference.array[at]), full_box(grid.shape))
 
 
 def default_folder() -> Path:
@@ -116,7 +116,7 @@ def _window(folder: Path, name: str, reference: Mask) -> Box:
         check_spelling(entry, ("jitter_window_xyz",), f"{path}: {name}")
         ranges = entry.get("jitter_window_xyz")
         if ranges is None:
-            return whole(reference.grid.shape)
+            return full_box(reference.grid.shape)
         (i0, i1), (j0, j1), (k0, k1) = [(int(low), int(high)) for low, high in ranges]
         box = (i0, i1), (j0, j1), (k0, k1)
         reference.grid.crop(box)
@@ -164,4 +164,4 @@ def phantom_case(seed: int, roles: Sequence[str]) -> Case:
     images = {role: phantom.images[role] for role in roles if role in phantom.images}
     if not images:
         raise ArgumentError(f"phantoms have {', '.join(phantom.images)}, none of the roles {', '.join(roles)}")
-    return Case(f"phantom_{seed:03d}", images, phantom.tumour, whole(phantom.tumour.grid.shape))
+    return Case(f"phantom_{seed:03d}", images, phantom.tumour, full_box(phantom.tumour.grid.shape))

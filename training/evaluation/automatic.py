@@ -22,7 +22,7 @@ from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.models.registry import ModelSpec
-from TumorSegLib.protocols import AutoEngine as Engine
+from TumorSegLib.protocols import AutoSegmenter
 
 MEASURES = ("dice", "iou", "hd95_mm", "assd_mm", "nsd", "balanced_average_hausdorff_mm", "sensitivity", "precision")
 RUN_SETTINGS = ("device", "precision", "overlap")
@@ -35,7 +35,7 @@ def role_subsets(spec: ModelSpec) -> list[tuple[str, ...]]:
     return [subset for n in sizes for subset in combinations(spec.roles, n) if required <= set(subset)]
 
 
-def evaluate_case(engine: Engine, case: Case, roles: Sequence[str], mirror: bool = False) -> dict[str, Any]:
+def evaluate_case(engine: AutoSegmenter, case: Case, roles: Sequence[str], mirror: bool = False) -> dict[str, Any]:
     """Segments a case from some of its roles, as if nothing outside its window existed, and compares.
 
     Returns:
@@ -67,7 +67,7 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | 
 
 
 def evaluate_folder(
-    engine: Engine, data: Path, fold: int | None, subsets: Sequence[Sequence[str]], mirror: bool = False
+    engine: AutoSegmenter, data: Path, fold: int | None, subsets: Sequence[Sequence[str]], mirror: bool = False
 ) -> dict[str, Any]:
     """Evaluates on one fold of a data folder, or on all its cases.
 

@@ -19,7 +19,7 @@ from TumorSegLib.errors import ArgumentError, RoleError, TumorSegError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.resample import resample
 from TumorSegLib.images.volume import Images, Mask
-from TumorSegLib.prompts.encoding import Hint, lawful_balls, obey
+from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, constrained_voxels
 from TumorSegLib.prompts.types import Click, Voxel, check_inside
 
 BACKGROUND, TUMOUR = 1, 2
@@ -103,7 +103,9 @@ def pet_threshold(images: Images, clicks: Sequence[Click], share: float = 0.41) 
         suv = resample(images["pet"], grid).array
         for click in positive:
             answer[_uptake(suv, click.ijk, grid, share)] = 1
-        obey(answer, [Hint(np.array([click.ijk], dtype=float), click.positive) for click in clicks], grid.spacing)
+        apply_constraints(
+            answer, [PointPrompt(np.array([click.ijk], dtype=float), click.positive) for click in clicks], grid.spacing
+        )
     return Mask(grid, answer.astype(np.uint8))
 
 
@@ -120,7 +122,7 @@ def _seeds(clicks: Sequence[Click], grid: Grid) -> npt.NDArray[np.uint8]:
     seeds = np.full(grid.shape, BACKGROUND, dtype=np.uint8)
     seeds[1:-1, 1:-1, 1:-1] = 0
     for click in clicks:
-        for at, inside in lawful_balls(np.array([click.ijk], dtype=float), grid.shape, grid.spacing):
+        for at, inside in constrained_voxels(np.array([click.ijk], dtype=float), grid.shape, grid.spacing):
             seeds[at][inside] = TUMOUR if click.positive else BACKGROUND
     return seeds
 

@@ -24,7 +24,7 @@ from Testing.slicer.scene import (
     vtk,
 )
 from TumorSegLib import ArgumentError, Edit, GeometryError, Grid
-from TumorSegLib.geometry.boxes import NOTHING
+from TumorSegLib.geometry.boxes import EMPTY_BOX
 
 # Other segments
 
@@ -113,7 +113,7 @@ def test_bad_edits_are_refused(shared: tuple[Any, str, str]) -> None:
     with pytest.raises(GeometryError, match="do not fill the box"):
         bridge.applyEdit(Edit("tumour", ((0, 3), (0, 2), (0, 2)), wrong.before, wrong.after), node, first, PLAIN)
     nothing = np.zeros((0, 0, 0), np.uint8)
-    bridge.applyEdit(Edit("tumour", NOTHING, nothing, nothing), node, first, PLAIN)
+    bridge.applyEdit(Edit("tumour", EMPTY_BOX, nothing, nothing), node, first, PLAIN)
     np.testing.assert_array_equal(mask(node, first), before)
 
 

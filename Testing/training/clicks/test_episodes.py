@@ -27,10 +27,10 @@ from training.clicks.episodes import TURN, Episodes
 from training.clicks.simulate import largest_error, next_click
 from training.data.batches import Batch, Pools
 from training.data.cases import Case
-from TumorSegLib.geometry.boxes import whole
+from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.prompts.encoding import LAW_MM, Hint, guidance_maps, proximity
+from TumorSegLib.prompts.encoding import CONSTRAINT_RADIUS_MM, PointPrompt, distance_map, guidance_maps
 
 
 def test_a_batch_shows_images_last_answer_and_prompts(clicking: Clicking, pools: dict[float, Pools]) -> None:
@@ -46,7 +46,7 @@ def test_a_batch_shows_images_last_answer_and_prompts(clicking: Clicking, pools:
             assert torch.equal(inputs[2], state["probability"])
             hints = hints_of(state)
             assert np.array_equal(inputs[3:].numpy(), guidance_maps(hints, PATCH, SPACING_MM))
-            assert np.array_equal(focus.numpy(), proximity(hints[-1].points, PATCH, SPACING_MM))
+            assert np.array_equal(focus.numpy(), distance_map(hints[-1].points, PATCH, SPACING_MM))
             most = max(most, len(hints))
     assert most == 2
 
@@ -66,13 +66,13 @@ def test_the_first_click_is_the_protocols(clicking: Clicking, pools: dict[float,
         assert batch.focus[0, k, j, i] == 1  # type: ignore[index]
 
 
-def lawful(probability: torch.Tensor, hints: list[Hint]) -> np.ndarray:
+def lawful(probability: torch.Tensor, hints: list[PointPrompt]) -> np.ndarray:
     """Probability with every voxel whose centre is within 3 mm of a point set, voxels being 2 mm."""
     result = probability.numpy().copy()
     place = np.stack(np.meshgrid(*map(np.arange, result.shape), indexing="ij"), axis=-1)[..., ::-1]
     for hint in hints:
         for point in hint.points:
-            result[np.linalg.norm((place - point) * 2.0, axis=-1) <= LAW_MM] = hint.positive
+            result[np.linalg.norm((place - point) * 2.0, axis=-1) <= CONSTRAINT_RADIUS_MM] = hint.positive
     return result
 
 
@@ -102,7 +102,7 @@ def test_the_next_visit_shows_the_answer_made_lawful_and_clicks_at_its_error(
     assert compared == 32
 
 
-def around(hint: Hint) -> tuple[slice, ...]:
+def around(hint: PointPrompt) -> tuple[slice, ...]:
     """The patch of 16 voxels about a prompt in images of 24: from 0 to 8, as far in the middle as that allows."""
     middle = np.floor((hint.points.min(axis=0) + hint.points.max(axis=0)) / 2 + 0.5)
     return tuple(slice(int(low), int(low) + 16) for low in np.clip(middle - 8, 0, 8)[::-1])
@@ -181,7 +181,7 @@ def test_where_nothing_is_wrong_from_the_start_a_click_says_so(clicking: Clickin
     grid = Grid.from_spacing((20, 20, 20), (2, 2, 2))
     rng = np.random.default_rng(0)
     images = {role: Volume(grid, rng.random(grid.shape).astype(np.float32), role) for role in ROLES}
-    healthy = Case("healthy", images, Mask(grid, np.zeros(grid.shape, np.uint8)), whole(grid.shape))
+    healthy = Case("healthy", images, Mask(grid, np.zeros(grid.shape, np.uint8)), full_box(grid.shape))
     source = Episodes(clicking(LONG, "steps = 6", "steps = 16"), {1.0: Pools([healthy], [])}, 0)
     points = set()
     for step, (batch, (state,)) in enumerate(visits(source, blind, 16)):

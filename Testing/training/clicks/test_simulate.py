@@ -19,7 +19,7 @@ from training.clicks.simulate import (
     stroke,
     warped,
 )
-from TumorSegLib.prompts.encoding import Hint
+from TumorSegLib.prompts.encoding import PointPrompt
 
 #: So coarse along k that slices above and below, where nothing is wrong, are never the nearest boundary.
 FLAT = (1.0, 1.0, 100.0)
@@ -31,7 +31,7 @@ def table(*rows: str) -> tuple[np.ndarray, np.ndarray]:
     return np.isin(cells, ["w", "t"]), np.isin(cells, ["m", "t"])
 
 
-def where(hint: Hint | None) -> tuple[tuple[float, ...], bool]:
+def where(hint: PointPrompt | None) -> tuple[tuple[float, ...], bool]:
     assert hint is not None
     assert hint.points.shape == (1, 3)
     assert hint.points.dtype == np.float64

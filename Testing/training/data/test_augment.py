@@ -17,7 +17,7 @@ from Testing.fakes import noise_volume, tiny_spec
 from training.data.augment import Augmentation, choose_roles, draw_sample, random_window
 from training.data.cases import Case, coarsened
 from TumorSegLib.engines.inputs import prepare
-from TumorSegLib.geometry.boxes import whole
+from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.models.registry import ModelSpec
@@ -45,7 +45,7 @@ def make_case(shape: tuple[int, int, int], spacing: float, tumour: tuple[slice, 
     labels = np.zeros(shape, np.uint8)
     labels[tumour] = 1
     images = {role: noise_volume(grid, role, seed) for seed, role in enumerate(ROLES)}
-    return Case("case", images, Mask(grid, labels), whole(shape))
+    return Case("case", images, Mask(grid, labels), full_box(shape))
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_noise_of_fine_voxels_is_averaged_as_in_inference() -> None:
     centre, noise = np.zeros(grid.shape, np.uint8), rng.normal(0, 30, grid.shape).astype(np.float32)
     centre[30:33, 30:33, 30:33] = 1
     images = {"ct": Volume(grid, 40 + noise, "ct"), "pet": Volume(grid, np.abs(noise / 10), "pet")}
-    case, spec = Case("fine", images, Mask(grid, centre), whole(grid.shape)), spec_of((15, 15, 15), 3.0)
+    case, spec = Case("fine", images, Mask(grid, centre), full_box(grid.shape)), spec_of((15, 15, 15), 3.0)
     sample, labels = draw_sample(coarsened(case, spec.spacing_mm), spec, PLAIN, np.random.default_rng(1))
     seen = torch.from_numpy(prepare(images, spec).array[:, 3:18, 3:18, 3:18].copy())
     assert seen[0].std() == pytest.approx(0.3 / 27**0.5, rel=0.05)
@@ -272,7 +272,7 @@ def test_windows_lie_in_the_image_and_hold_the_tumour(
     grid = Grid.from_spacing(shape, (2, 2, 2))
     labels = np.zeros(shape, np.uint8)
     labels[tumour] = 1
-    case = Case("case", {}, Mask(grid, labels), whole(shape))
+    case = Case("case", {}, Mask(grid, labels), full_box(shape))
     strengths = Augmentation(window_margin_mm=margin, cut_share=float(cut))
     window = random_window(case, strengths, np.random.default_rng(seed))
     for (low, high), n, part in zip(window, grid.size, tumour[::-1]):
@@ -292,7 +292,7 @@ def test_windows_hide_where_the_tumour_lies(first: int) -> None:
     part = slice(first, first + 10)
     grid, labels = Grid.from_spacing((60, 60, 60), (2, 2, 2)), np.zeros((60, 60, 60), np.uint8)
     labels[part, part, part] = 1
-    case, rng = Case("case", {}, Mask(grid, labels), whole(grid.shape)), np.random.default_rng(0)
+    case, rng = Case("case", {}, Mask(grid, labels), full_box(grid.shape)), np.random.default_rng(0)
     windows = np.array([random_window(case, replace(Augmentation(), cut_share=0.0), rng) for _ in range(200)])
     place = (first + 5 - windows[..., 0]) / (windows[..., 1] - windows[..., 0])
     assert (place.std(axis=0) > 0.09).all()  # a window fixed in the image has 0

@@ -12,7 +12,7 @@ import pytest
 from Testing.fakes import noise_volume
 from training.data.cases import Case, coarsened, default_folder, phantom_case, read_case, read_folds, training_names
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
-from TumorSegLib.geometry.boxes import whole
+from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import read_volume, write_volume
@@ -98,12 +98,12 @@ def test_image_on_another_grid_comes_to_the_contours(new_data: Path) -> None:
 
 def test_window_comes_from_the_patients_file(data: Path) -> None:
     assert read_case(data, "c", ROLES).window == ((2, 20), (3, 21), (1, 19))
-    assert read_case(data, "a", ROLES).window == ((0, 22), (0, 24), (0, 20)) == whole((20, 24, 22))
+    assert read_case(data, "a", ROLES).window == ((0, 22), (0, 24), (0, 20)) == full_box((20, 24, 22))
 
 
 def test_window_is_the_image_without_a_patients_file(new_data: Path) -> None:
     (new_data / "patients.json").unlink()
-    assert read_case(new_data, "c", ROLES).window == whole((20, 24, 22))
+    assert read_case(new_data, "c", ROLES).window == full_box((20, 24, 22))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_cropped_voxels_stay_where_they_are(data: Path) -> None:
     case = read_case(data, "c", ROLES)
     part = case.cropped(((2, 20), (3, 21), (1, 19)))
     assert part.reference.array.shape == (18, 18, 18)
-    assert part.window == whole((18, 18, 18))
+    assert part.window == full_box((18, 18, 18))
     assert list(part.images) == list(case.images)
     for whole_image, image in zip(case.images.values(), part.images.values()):
         assert image.grid == part.reference.grid
@@ -190,7 +190,7 @@ def test_phantoms_have_the_roles_asked_for() -> None:
     assert sorted(case.images) == ["ct", "pet"]
     assert case.name == "phantom_001"
     assert case.reference.array.any()
-    assert case.window == whole(case.reference.grid.shape)
+    assert case.window == full_box(case.reference.grid.shape)
 
 
 @pytest.mark.usefixtures("_coarse_phantoms")
@@ -216,7 +216,7 @@ def test_public_patients(data_root: Path) -> None:
     (i0, i1), (j0, j1), (k0, k1) = case.window
     outside = case.reference.array.copy()
     outside[k0:k1, j0:j1, i0:i1] = 0
-    assert case.window != whole(case.reference.grid.shape)
+    assert case.window != full_box(case.reference.grid.shape)
     assert case.reference.array.any()
     assert not outside.any()
     assert coarsened(case, (3.0, 3.0, 3.0)) is case  # 1.95 x 1.95 x 3.27 mm

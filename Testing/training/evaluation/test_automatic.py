@@ -21,8 +21,7 @@ from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, ReadError, RoleError
 from TumorSegLib.images.volume import Images
-from TumorSegLib.protocols import AutoEngine as Protocol
-from TumorSegLib.protocols import Result
+from TumorSegLib.protocols import AutoSegmenter, Result
 
 ROLES = ("ct", "pet")
 
@@ -39,7 +38,7 @@ def find_nothing(images: Images) -> np.ndarray:
 
 def engine_with(rule: Callable[[Images], np.ndarray]) -> PaintingEngine:
     engine = PaintingEngine(tiny_spec(roles=ROLES, optional=ROLES), rule)
-    as_the_protocol: Protocol = engine
+    as_the_protocol: AutoSegmenter = engine
     assert as_the_protocol is engine
     return engine
 

@@ -18,8 +18,7 @@ from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.models.registry import ModelSpec
 from TumorSegLib.prompts.types import BoxPrompt
-from TumorSegLib.protocols import BoxEngine as Protocol
-from TumorSegLib.protocols import BoxOptions, Refinement
+from TumorSegLib.protocols import BoxOptions, BoxSegmenter, Refinement
 
 SIZE = 64
 CPU = torch.device("cpu")
@@ -82,7 +81,7 @@ def box_spec(pixels: str = "unit") -> ModelSpec:
 
 def bright_engine(network: Any = None, dtype: torch.dtype = torch.float32) -> BoxEngine:
     engine = BoxEngine(box_spec(), BrightSam() if network is None else network, Runtime(CPU, dtype))
-    as_the_protocol: Protocol[Slices] = engine
+    as_the_protocol: BoxSegmenter[Slices] = engine
     assert as_the_protocol is engine
     return engine
 

@@ -18,8 +18,7 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.models.registry import ModelSpec
 from TumorSegLib.prompts.types import Prompt, Prompts
-from TumorSegLib.protocols import ClickEngine as Protocol
-from TumorSegLib.protocols import Refinement
+from TumorSegLib.protocols import ClickSegmenter, Refinement
 
 Rule = Callable[[torch.Tensor], torch.Tensor]
 CPU = torch.device("cpu")
@@ -77,7 +76,7 @@ def spec_of(spacing: float = 2.0, patch: int = 16, roles: Sequence[str] = ROLES)
 
 def engine_of(rule: Rule, spec: ModelSpec | None = None, dtype: torch.dtype = torch.float32) -> ClickEngine:
     engine = ClickEngine(spec or spec_of(), Answering(rule), Runtime(CPU, dtype))
-    as_the_protocol: Protocol[Prepared] = engine
+    as_the_protocol: ClickSegmenter[Prepared] = engine
     assert as_the_protocol is engine
     return engine
 

@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from TumorSegLib.geometry.boxes import NOTHING, bounding_box, corner, fenced, joined, moved, slices, whole
+from TumorSegLib.geometry.boxes import (
+    EMPTY_BOX,
+    bounding_box,
+    clip_additions,
+    full_box,
+    origin,
+    slices,
+    translate,
+    union,
+)
 from TumorSegLib.geometry.grid import Box
 
 fast = settings(max_examples=100, deadline=None)
@@ -41,9 +50,9 @@ def test_slices_index_k_j_i() -> None:
 
 def test_whole_is_the_array_and_nothing_is_none_of_it() -> None:
     array = np.arange(4 * 5 * 6).reshape(4, 5, 6)
-    assert whole((4, 5, 6)) == ((0, 6), (0, 5), (0, 4))
-    np.testing.assert_array_equal(array[slices(whole((4, 5, 6)))], array)
-    assert array[slices(NOTHING)].size == 0
+    assert full_box((4, 5, 6)) == ((0, 6), (0, 5), (0, 4))
+    np.testing.assert_array_equal(array[slices(full_box((4, 5, 6)))], array)
+    assert array[slices(EMPTY_BOX)].size == 0
 
 
 @fast
@@ -51,17 +60,17 @@ def test_whole_is_the_array_and_nothing_is_none_of_it() -> None:
 def test_joined_holds_all_boxes_and_no_more(several: list) -> None:
     offset, array = 9, np.zeros((27, 27, 27), dtype=bool)
     for box in several:
-        array[slices(moved(box, (offset,) * 3))] = True
-    assert moved(joined(several), (offset,) * 3) == bounding_box(array)
+        array[slices(translate(box, (offset,) * 3))] = True
+    assert translate(union(several), (offset,) * 3) == bounding_box(array)
 
 
 @fast
 @given(boxes, st.tuples(*[st.integers(-9, 9)] * 3))
 def test_moving_adds_to_both_ends_and_back_again(box: tuple, by: tuple) -> None:
-    there = moved(box, by)
-    assert corner(there) == tuple(n + low for n, (low, _) in zip(by, box))
+    there = translate(box, by)
+    assert origin(there) == tuple(n + low for n, (low, _) in zip(by, box))
     assert [high - low for low, high in there] == [high - low for low, high in box]
-    assert moved(there, [-n for n in by]) == box
+    assert translate(there, [-n for n in by]) == box
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -81,10 +90,10 @@ def test_a_fence_lets_nothing_grow_outside_it() -> None:
     before, after = (rng.integers(0, 256, (4, 5, 6), dtype=np.uint8) for _ in range(2))
     box: Box = ((10, 16), (20, 25), (30, 34))
     fence: Box = ((8, 13), (22, 40), (31, 33))
-    kept = fenced(before, after, box, fence)
+    kept = clip_additions(before, after, box, fence)
     inside = np.zeros((4, 5, 6), dtype=bool)
     inside[1:3, 2:, :3] = True
     assert np.array_equal(kept[inside], after[inside])
     assert np.array_equal(kept[~inside], np.minimum(before, after)[~inside])
     far: Box = ((0, 5), (0, 5), (0, 5))
-    assert np.array_equal(fenced(before, after, box, far), np.minimum(before, after))
+    assert np.array_equal(clip_additions(before, after, box, far), np.minimum(before, after))

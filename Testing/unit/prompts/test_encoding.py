@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from TumorSegLib.prompts.encoding import (
+    CONSTRAINT_RADIUS_MM,
     FADED_MM,
     GUIDANCE,
-    LAW_MM,
     MOST_POINTS,
     REACH_MM,
-    Hint,
+    PointPrompt,
+    apply_constraints,
+    constrained_voxels,
+    distance_map,
     guidance_maps,
-    lawful_balls,
-    obey,
-    proximity,
 )
 
 fast = settings(max_examples=60, deadline=None)
@@ -49,7 +49,7 @@ def scenes(draw: st.DrawFn) -> Any:
     shape, spacing = draw(lattices())
     points = st.lists(st.tuples(*[st.floats(-4, n + 3) for n in shape[::-1]]), min_size=1, max_size=3)
     hints = draw(st.lists(st.tuples(points, st.booleans()), max_size=4))
-    return shape, spacing, [Hint(np.array(at), positive) for at, positive in hints]
+    return shape, spacing, [PointPrompt(np.array(at), positive) for at, positive in hints]
 
 
 # Maps
@@ -57,7 +57,7 @@ def scenes(draw: st.DrawFn) -> Any:
 
 def test_the_constants_are_those_models_were_trained_with() -> None:
     assert GUIDANCE == ("previous", "positive", "negative")
-    assert (REACH_MM, LAW_MM) == (10.0, 3.0)
+    assert (REACH_MM, CONSTRAINT_RADIUS_MM) == (10.0, 3.0)
 
 
 @pytest.mark.parametrize(
@@ -69,18 +69,18 @@ def test_the_constants_are_those_models_were_trained_with() -> None:
     ],
 )
 def test_proximity_is_that_of_a_table(points: Any) -> None:
-    result = proximity(np.array(points, dtype=float), SHAPE, SPACING)
+    result = distance_map(np.array(points, dtype=float), SHAPE, SPACING)
     assert result.dtype == np.float32
     assert result == pytest.approx(np.exp(-distances(points, SHAPE, SPACING) / 10), abs=1e-6)
 
 
 def test_proximity_by_hand() -> None:
-    row = proximity(np.array([[0.0, 0.0, 0.0]]), (1, 1, 3), (5.0, 1.0, 1.0))[0, 0]
+    row = distance_map(np.array([[0.0, 0.0, 0.0]]), (1, 1, 3), (5.0, 1.0, 1.0))[0, 0]
     assert row == pytest.approx([1.0, 0.60653, 0.36788], abs=1e-5)
 
 
 def test_without_points_the_map_is_zero() -> None:
-    empty = proximity(np.empty((0, 3)), SHAPE, SPACING)
+    empty = distance_map(np.empty((0, 3)), SHAPE, SPACING)
     assert empty.shape == SHAPE
     assert not empty.any()
 
@@ -100,7 +100,7 @@ def stroke(count: int, low: Any, high: Any) -> np.ndarray:
 )
 def test_many_points_are_taken_for_their_voxels(low: Any, high: Any) -> None:
     points = stroke(MOST_POINTS + 1, low, high)
-    result = proximity(points, SHAPE, SPACING)
+    result = distance_map(points, SHAPE, SPACING)
     snapped = distances(np.floor(points + 0.5), SHAPE, SPACING)
     assert result == pytest.approx(np.exp(-snapped / 10), abs=1e-6)
     # So both routes agree to the half diagonal of a voxel.
@@ -110,30 +110,30 @@ def test_many_points_are_taken_for_their_voxels(low: Any, high: Any) -> None:
 
 def test_both_routes_are_the_same_for_voxels() -> None:
     points = np.floor(stroke(MOST_POINTS, (0, 0, 0), (8, 6, 5)))
-    few = proximity(points, SHAPE, SPACING)
-    many = proximity(np.concatenate([points, points[:1]]), SHAPE, SPACING)
+    few = distance_map(points, SHAPE, SPACING)
+    many = distance_map(np.concatenate([points, points[:1]]), SHAPE, SPACING)
     assert many == pytest.approx(few, abs=1e-6)
 
 
 def test_many_points_far_away_are_not_felt() -> None:
     far = np.tile([8 + FADED_MM / SPACING[0] + 1, 2.0, 2.0], (MOST_POINTS + 1, 1))
-    assert proximity(far, SHAPE, SPACING).max() == 0
+    assert distance_map(far, SHAPE, SPACING).max() == 0
     mixed = np.concatenate([far, [[3.0, 2.0, 1.0]]])
-    assert proximity(mixed, SHAPE, SPACING) == pytest.approx(proximity(mixed[-1:], SHAPE, SPACING), abs=1e-6)
-    assert proximity(far[:1], SHAPE, SPACING).max() < 0.007  # what is left out
+    assert distance_map(mixed, SHAPE, SPACING) == pytest.approx(distance_map(mixed[-1:], SHAPE, SPACING), abs=1e-6)
+    assert distance_map(far[:1], SHAPE, SPACING).max() < 0.007  # what is left out
 
 
 def test_maps_are_positive_then_negative() -> None:
     inside, outside = np.array([[3.0, 2.0, 1.0], [4.0, 2.0, 1.0]]), np.array([[0.0, 5.0, 4.0]])
     further = np.array([[7.0, 0.0, 0.0]])
-    hints = [Hint(outside, False), Hint(inside, True), Hint(further, np.bool_(False))]
+    hints = [PointPrompt(outside, False), PointPrompt(inside, True), PointPrompt(further, np.bool_(False))]
     maps = guidance_maps(hints, SHAPE, SPACING)
     assert maps.shape == (2, *SHAPE)
     assert maps.dtype == np.float32
-    assert np.array_equal(maps[0], proximity(inside, SHAPE, SPACING))
-    assert np.array_equal(maps[1], proximity(np.concatenate([outside, further]), SHAPE, SPACING))
+    assert np.array_equal(maps[0], distance_map(inside, SHAPE, SPACING))
+    assert np.array_equal(maps[1], distance_map(np.concatenate([outside, further]), SHAPE, SPACING))
     assert not guidance_maps([], SHAPE, SPACING).any()
-    assert not guidance_maps([Hint(inside, True)], SHAPE, SPACING)[1].any()
+    assert not guidance_maps([PointPrompt(inside, True)], SHAPE, SPACING)[1].any()
 
 
 # Law
@@ -145,45 +145,47 @@ def test_prompts_are_law(scene: Any) -> None:
     shape, spacing, hints = scene
     before = np.full(shape, 0.3, dtype=np.float32)
     after = before.copy()
-    obey(after, hints, spacing)
+    apply_constraints(after, hints, spacing)
     for k, j, i in np.ndindex(*shape):
         allowed = {0.3}
         for hint in hints:
             away = np.sqrt((((np.array([i, j, k]) - hint.points) * spacing) ** 2).sum(axis=1)).min()
             own = (np.floor(hint.points + 0.5) == (i, j, k)).all(axis=1).any()
-            if own or away <= LAW_MM * (1 - 1e-5):
+            if own or away <= CONSTRAINT_RADIUS_MM * (1 - 1e-5):
                 allowed = {float(hint.positive)}
-            elif away <= LAW_MM * (1 + 1e-5):  # on the sphere itself rounding decides
+            elif away <= CONSTRAINT_RADIUS_MM * (1 + 1e-5):  # on the sphere itself rounding decides
                 allowed = allowed | {float(hint.positive)}
         assert round(float(after[k, j, i]), 6) in allowed
 
 
 def test_the_sphere_itself_obeys() -> None:
     line = np.full((1, 1, 9), 0.5, dtype=np.float32)
-    obey(line, [Hint(np.array([[4.0, 0.0, 0.0]]), True)], (1.0, 1.0, 1.0))
+    apply_constraints(line, [PointPrompt(np.array([[4.0, 0.0, 0.0]]), True)], (1.0, 1.0, 1.0))
     assert line[0, 0].tolist() == [0.5, 1, 1, 1, 1, 1, 1, 1, 0.5]
 
 
 def test_the_last_has_its_way() -> None:
     at, beside = np.array([[2.0, 0.0, 0.0]]), np.array([[6.0, 0.0, 0.0]])
     line = np.full((1, 1, 9), 0.5, dtype=np.float32)
-    obey(line, [Hint(at, True), Hint(beside, False)], (1.0, 1.0, 1.0))
+    apply_constraints(line, [PointPrompt(at, True), PointPrompt(beside, False)], (1.0, 1.0, 1.0))
     assert line[0, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0]
-    obey(line, [Hint(beside, False), Hint(at, True)], (1.0, 1.0, 1.0))
+    apply_constraints(line, [PointPrompt(beside, False), PointPrompt(at, True)], (1.0, 1.0, 1.0))
     assert line[0, 0].tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 0]
 
 
 def test_a_thick_voxel_obeys_the_point_in_it() -> None:
     column = np.full((3, 1, 1), 0.5, dtype=np.float32)
-    obey(column, [Hint(np.array([[0.0, 0.0, 1.45]]), True)], (1.0, 1.0, 10.0))  # 4.5 mm from the centre
+    apply_constraints(
+        column, [PointPrompt(np.array([[0.0, 0.0, 1.45]]), True)], (1.0, 1.0, 10.0)
+    )  # 4.5 mm from the centre
     assert column[:, 0, 0].tolist() == [0.5, 1, 0.5]
 
 
 def test_a_point_outside_reaches_in_and_no_further() -> None:
     line = np.full((1, 1, 4), 0.5, dtype=np.float32)
-    obey(line, [Hint(np.array([[-2.0, 0.0, 0.0]]), False)], (1.0, 1.0, 1.0))
+    apply_constraints(line, [PointPrompt(np.array([[-2.0, 0.0, 0.0]]), False)], (1.0, 1.0, 1.0))
     assert line[0, 0].tolist() == [0, 0, 0.5, 0.5]
-    assert lawful_balls(np.array([[-4.0, 0.0, 0.0]]), (1, 1, 4), (1.0, 1.0, 1.0)) == []
+    assert constrained_voxels(np.array([[-4.0, 0.0, 0.0]]), (1, 1, 4), (1.0, 1.0, 1.0)) == []
 
 
 @fast
@@ -193,10 +195,10 @@ def test_strokes_are_law(lattice: Any, seed: int, positive: bool) -> None:
     size = np.array(shape[::-1])
     points = np.random.default_rng(seed).integers(-6, size + 6, (MOST_POINTS + 1, 3)).astype(float)
     after = np.full(shape, 0.3, dtype=np.float32)
-    obey(after, [Hint(points, positive)], spacing)
+    apply_constraints(after, [PointPrompt(points, positive)], spacing)
     away = distances(points, shape, spacing)
-    clear = np.abs(away - LAW_MM) > 1e-5 * LAW_MM
-    expected = np.where(away <= LAW_MM, float(positive), np.float32(0.3))
+    clear = np.abs(away - CONSTRAINT_RADIUS_MM) > 1e-5 * CONSTRAINT_RADIUS_MM
+    expected = np.where(away <= CONSTRAINT_RADIUS_MM, float(positive), np.float32(0.3))
     assert np.array_equal(after[clear], expected[clear])
 
 
@@ -216,9 +218,11 @@ def test_a_stroke_reaches_as_far_as_each_of_its_voxels(spacing: Any, shape: str)
     ]
     outside = voxels - (4, 0, 9)  # some of it beyond the lattice, and partly out of reach
     for points in (voxels, np.tile(voxels, (2, 1)), outside, np.concatenate([voxels, [[50, 5, 5]]])):
-        reached = distances(points, lattice, spacing) <= LAW_MM
+        reached = distances(points, lattice, spacing) <= CONSTRAINT_RADIUS_MM
         ruled = np.zeros(lattice, dtype=bool)
-        for at, inside in lawful_balls(np.resize(points, (max(len(points), MOST_POINTS + 1), 3)), lattice, spacing):
+        for at, inside in constrained_voxels(
+            np.resize(points, (max(len(points), MOST_POINTS + 1), 3)), lattice, spacing
+        ):
             ruled[at] |= inside
         np.testing.assert_array_equal(ruled, reached)
 
@@ -227,4 +231,4 @@ def test_a_stroke_out_of_reach_changes_nothing() -> None:
     for low, high in [((-30, 0, 0), (-9, 6, 5)), ((0, 0, 0), (8, 6, 5))]:
         points = np.floor(stroke(MOST_POINTS + 1, low, high))
         points[:, 0] -= 20
-        assert lawful_balls(points, SHAPE, SPACING) == []
+        assert constrained_voxels(points, SHAPE, SPACING) == []

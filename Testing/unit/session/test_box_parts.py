@@ -9,11 +9,11 @@ import pytest
 
 from Testing.fakes import BallEngine, EllipsoidEngine, noise_volume, rotation
 from TumorSegLib.errors import TumorSegError
-from TumorSegLib.geometry.boxes import NOTHING, fenced, slices, whole
+from TumorSegLib.geometry.boxes import EMPTY_BOX, clip_additions, full_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.images.volume import Mask
-from TumorSegLib.prompts.encoding import obey
+from TumorSegLib.prompts.encoding import apply_constraints
 from TumorSegLib.prompts.types import BoxPrompt, Click, Scribble
 from TumorSegLib.protocols import BoxContext, BoxOptions, Refinement
 from TumorSegLib.session.segments import Edit, Overlap
@@ -29,7 +29,7 @@ class Fickle(EllipsoidEngine):
     def segment(self, prepared: Any, prompt: BoxPrompt, *arguments: Any, **more: Any) -> Refinement:
         answer = super().segment(prepared, prompt, *arguments, **more)
         nothing = prompt.thin_axis(GRID) is not None and sum(map(sum, prompt.box)) % 3 == 0
-        return Refinement(NOTHING, EMPTY, answer.info) if nothing else answer
+        return Refinement(EMPTY_BOX, EMPTY, answer.info) if nothing else answer
 
 
 class WholeSession(Session):
@@ -42,13 +42,13 @@ class WholeSession(Session):
             prompts, info, at = self.prompts.with_box(box), dict(answer.info), slices(answer.box)
             added = box.thin_axis(GRID) is not None
             start[at] = np.maximum(start[at], answer.probability) if added else answer.probability
-            obey(start, prompts.hints(), GRID.spacing, certain=255)
+            apply_constraints(start, prompts.hints(), GRID.spacing, certain=255)
             if refine:
                 refined = self._clicks.refine(GRID, start, prompts)
                 info["refined"], at = refined.info, slices(refined.box)
-                free = whole(GRID.shape) if within is None else within.box
-                start[at] = fenced(start[at], refined.probability, refined.box, free)
-            return self._segments.commit(self._active, whole(GRID.shape), start, prompts, info)
+                free = full_box(GRID.shape) if within is None else within.box
+                start[at] = clip_additions(start[at], refined.probability, refined.box, free)
+            return self._segments.commit(self._active, full_box(GRID.shape), start, prompts, info)
 
 
 def random_box(rng: np.random.Generator) -> Box:
@@ -109,5 +109,5 @@ def test_the_result_is_that_of_work_on_the_whole_image(overlap: Overlap, seed: i
         one, other = (outcome(session, *act) for session in sessions)
         assert one == other, act
         assert sessions[0].to_json() == sessions[1].to_json(), act
-        boxes += act[0] == "add_box" and one[1] != NOTHING
+        boxes += act[0] == "add_box" and one[1] != EMPTY_BOX
     assert boxes > 3

@@ -16,7 +16,7 @@ from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts
-from TumorSegLib.protocols import BoxContext, BoxEngine, BoxOptions, Refinement
+from TumorSegLib.protocols import BoxContext, BoxOptions, BoxSegmenter, Refinement
 from TumorSegLib.session.segments import Overlap
 from TumorSegLib.session.session import Session
 
@@ -57,7 +57,7 @@ def law(*clicks: Click) -> np.ndarray:
 
 
 def test_the_fake_is_a_box_engine() -> None:
-    engine: BoxEngine[Any] = EllipsoidEngine()
+    engine: BoxSegmenter[Any] = EllipsoidEngine()
     assert engine.spec.kind == "box"
     assert answer().max() >= 128
     assert (answer(THIN)[2:7] >= 128).any(axis=(1, 2)).all()

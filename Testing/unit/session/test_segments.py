@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from TumorSegLib.errors import ArgumentError, ResourceError
-from TumorSegLib.geometry.boxes import NOTHING, slices
+from TumorSegLib.geometry.boxes import EMPTY_BOX, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.prompts.types import Click, Prompts
@@ -107,12 +107,12 @@ def test_an_edit_holds_the_smallest_box_of_the_mask_in_a_volume() -> None:
 def test_an_edit_that_leaves_the_mask_alone_is_empty_but_a_step() -> None:
     segments = two("keep", OLD_A, OLD_B)
     edit = segments.commit("a", ROW, row(201, 202, 3, 4, 5, 6), PROMPTS)
-    assert (edit.box, edit.before.size, edit.after.size) == (NOTHING, 0, 0)
+    assert (edit.box, edit.before.size, edit.after.size) == (EMPTY_BOX, 0, 0)
     assert values_of(segments, "a") == [201, 202, 3, 4, 5, 6]
     assert segments.prompts("a") == PROMPTS
     undone = segments.undo()
     assert undone is not None
-    assert (undone.segment, undone.box) == ("a", NOTHING)
+    assert (undone.segment, undone.box) == ("a", EMPTY_BOX)
     assert values_of(segments, "a") == OLD_A.ravel().tolist()
     assert segments.prompts("a") == Prompts()
 

@@ -11,7 +11,7 @@ import pytest
 from Testing.fakes import BallEngine, EllipsoidEngine, PaintingEngine, noise_volume, tiny_spec
 from Testing.unit.sessions import GRID, IMAGES, TwoLevels, cube, new_session, painted, scribble, state
 from TumorSegLib.errors import ArgumentError, GeometryError, ModelError, TumorSegError
-from TumorSegLib.geometry.boxes import NOTHING, bounding_box, slices
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.images.volume import Mask, Volume
@@ -58,7 +58,7 @@ def test_there_is_something_to_reset_once_voxels_or_prompts_are_others() -> None
 def test_a_click_that_changed_nothing_can_be_reset() -> None:
     class Content(BallEngine):
         def refine(self, prepared: Grid, probability: np.ndarray, *_: Any) -> Refinement:
-            return Refinement(NOTHING, EMPTY)
+            return Refinement(EMPTY_BOX, EMPTY)
 
     session = new_session(clicks=Content())
     session.add_click(Click((2, 3, 4)))
@@ -262,7 +262,7 @@ def test_negative_prompts_are_dropped_where_the_mask_is_tumour() -> None:
 def test_boxes_are_never_contradicted() -> None:
     session = new_session()
     box = BoxPrompt(((0, 3), (0, 3), (0, 3)))
-    session._segments.commit("tumour", NOTHING, EMPTY, Prompts((box,)))
+    session._segments.commit("tumour", EMPTY_BOX, EMPTY, Prompts((box,)))
     session.replace_mask(painted(cube((5, 5, 5))))
     assert session.prompts.items == (box,)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from Testing.fakes import BallEngine, voxels_of
 from Testing.unit.sessions import ALL, GRID, IMAGES, TwoLevels, cube, new_session, painted, scribble
 from TumorSegLib.errors import ArgumentError, Cancelled
-from TumorSegLib.geometry.boxes import NOTHING, bounding_box, slices
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, slices
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import Click, Prompts, Scribble
@@ -137,7 +137,7 @@ class Walk:
         assert sorted(other.segment for other in edit.others) == sorted(changed)
         for each in (edit, *edit.others):
             before, after = (arrays[each.segment] >= TUMOUR for arrays in (old, now))
-            assert each.box == (bounding_box(before != after) or NOTHING)
+            assert each.box == (bounding_box(before != after) or EMPTY_BOX)
             assert np.array_equal(each.before, before[slices(each.box)])
             assert np.array_equal(each.after, after[slices(each.box)])
         self.compare_cheaply()

@@ -52,7 +52,7 @@ def ownVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[np.
     Returns:
         Bool ``[k, j, i]``, of no size where the segment holds nothing, and the local RAS mm of its first voxel.
     """
-    from TumorSegLib.geometry.boxes import bounding_box, corner, slices
+    from TumorSegLib.geometry.boxes import bounding_box, origin, slices
 
     segment = node.GetSegmentation().GetSegment(segmentId)
     labelmap = segment.GetRepresentation(BINARY)
@@ -64,7 +64,7 @@ def ownVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[np.
     if box is None:
         return nothing
     labelmap.GetImageToWorldMatrix(matrix)
-    first = corner(box) + np.array(labelmap.GetExtent()[::2])
+    first = origin(box) + np.array(labelmap.GetExtent()[::2])
     return held[slices(box)], np.array(matrix.MultiplyPoint([*first.tolist(), 1.0])[:3])
 
 

@@ -96,7 +96,7 @@ def uncertainPlaces(probability: Volume, most: int = 10) -> list[tuple[float, fl
     """
     from scipy import ndimage
 
-    from TumorSegLib.geometry.boxes import bounding_box, corner, slices
+    from TumorSegLib.geometry.boxes import bounding_box, origin, slices
 
     box = bounding_box((probability.array > 0.02) & (probability.array < 0.98))
     if box is None:
@@ -107,7 +107,7 @@ def uncertainPlaces(probability: Volume, most: int = 10) -> list[tuple[float, fl
     peaks = (entropy == ndimage.maximum_filter(entropy, reach)) & (entropy >= LEAST_UNCERTAINTY)
     found = np.argwhere(peaks)
     found = found[np.argsort(-entropy[peaks], kind="stable")][:most]
-    r_a_s = probability.grid.to_ras(found[:, ::-1] + corner(box))
+    r_a_s = probability.grid.to_ras(found[:, ::-1] + origin(box))
     return [(float(r), float(a), float(s)) for r, a, s in r_a_s]
 
 

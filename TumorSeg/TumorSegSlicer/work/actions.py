@@ -389,7 +389,7 @@ def _chosen(inputs: Mapping[str, Input]) -> Mapping[str, Input]:
 
 def _nothing() -> Edit:
     from TumorSegLib import Edit
-    from TumorSegLib.geometry.boxes import NOTHING
+    from TumorSegLib.geometry.boxes import EMPTY_BOX
     from TumorSegLib.images.probability import EMPTY
 
-    return Edit("", NOTHING, EMPTY, EMPTY)
+    return Edit("", EMPTY_BOX, EMPTY, EMPTY)

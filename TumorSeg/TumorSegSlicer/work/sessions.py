@@ -19,16 +19,16 @@ from TumorSegSlicer.mrml.session_nodes import Input, Saved, readState, textNode,
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit, Grid, Mask, Session
-    from TumorSegLib.protocols import AutoEngine, BoxEngine, ClickEngine
+    from TumorSegLib.protocols import AutoSegmenter, BoxSegmenter, ClickSegmenter
 
 
 @dataclass(frozen=True)
 class Engines:
     """What a session works with; each may be missing."""
 
-    auto: AutoEngine | None = None
-    clicks: ClickEngine[Any] | None = None
-    box: BoxEngine[Any] | None = None
+    auto: AutoSegmenter | None = None
+    clicks: ClickSegmenter[Any] | None = None
+    box: BoxSegmenter[Any] | None = None
 
     def names(self) -> dict[str, dict[str, str]]:
         """Name and version of the model of each engine there is."""

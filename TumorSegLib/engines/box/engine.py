@@ -25,7 +25,7 @@ from TumorSegLib.engines.box.views import FloatStack, View
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import Runtime, describe
 from TumorSegLib.errors import ArgumentError, RoleError
-from TumorSegLib.geometry.boxes import NOTHING, slices, whole
+from TumorSegLib.geometry.boxes import EMPTY_BOX, full_box, slices
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.display_windows import window_of
 from TumorSegLib.images.probability import EMPTY
@@ -144,7 +144,7 @@ class BoxEngine:
         Raises:
             ArgumentError, Cancelled, ResourceError: as :meth:`segment`; what was embedded before stays.
         """
-        _check_inside(prompt.box, whole(prepared.grid.shape), prepared.grid)
+        _check_inside(prompt.box, full_box(prepared.grid.shape), prepared.grid)
         axis = prompt.thin_axis(prepared.grid)
         axes = (options or BoxOptions()).axes if axis is None else (axis,)
         missing = 0
@@ -185,7 +185,7 @@ class BoxEngine:
             ResourceError: memory does not suffice, not even on the CPU.
         """
         context = context or BoxContext()
-        region = context.within.box if context.within else whole(prepared.grid.shape)
+        region = context.within.box if context.within else full_box(prepared.grid.shape)
         _check_inside(prompt.box, region, prepared.grid)
         case = _Case(prepared, prompt.box, context)
         axis = prompt.thin_axis(prepared.grid)
@@ -245,7 +245,7 @@ class BoxEngine:
         """Slices smoothed, and cut to a region."""
         info = {**self.info, "role": prepared.role, "slices": work.done}
         if not found:
-            return Refinement(NOTHING, EMPTY, {**info, "seconds": work.clock.laps})
+            return Refinement(EMPTY_BOX, EMPTY, {**info, "seconds": work.clock.laps})
         numbers = sorted(found)
         stack = np.stack([found[n] for n in numbers])
         ranges = [(max(a, b), min(c, d)) for (a, c), (b, d) in zip(view.region, region)]

@@ -33,13 +33,13 @@ from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.runtime import Runtime, describe, placed
 from TumorSegLib.engines.timing import Clock
 from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError
-from TumorSegLib.geometry.boxes import corner, joined, moved, slices
+from TumorSegLib.geometry.boxes import origin, slices, translate, union
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.images.volume import Images
 from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.registry import ModelSpec
-from TumorSegLib.prompts.encoding import Hint, guidance_maps, lawful_balls, obey
+from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, constrained_voxels, guidance_maps
 from TumorSegLib.prompts.types import BoxPrompt, Prompts
 from TumorSegLib.protocols import Cancel, Refinement
 
@@ -62,8 +62,8 @@ class _Task:
 
     prepared: Prepared
     probability: npt.NDArray[np.uint8]
-    shown: tuple[Hint, ...]
-    law: tuple[Hint, ...]
+    shown: tuple[PointPrompt, ...]
+    law: tuple[PointPrompt, ...]
     boxes: tuple[Box, ...]
     cancel: Cancel | None
     clock: Clock
@@ -195,7 +195,7 @@ class ClickEngine:
         channels = torch.from_numpy(np.concatenate([patch.images, before[None], maps]))
         task.clock.lap("encode")
         answer = self._run(channels)
-        obey(answer, law, patch.grid.spacing)
+        apply_constraints(answer, law, patch.grid.spacing)
         task.clock.lap("network")
         return before, answer
 
@@ -225,9 +225,9 @@ class _Work:
         """A copy of what patches and the last prompt can reach."""
         grid = task.prepared.grid
         boxes = [box for box in (covering_box(patch, grid) for patch in patches) if box is not None]
-        balls = lawful_balls(task.shown[-1].points, grid.shape, grid.spacing)
+        balls = constrained_voxels(task.shown[-1].points, grid.shape, grid.spacing)
         boxes += [((i.start, i.stop), (j.start, j.stop), (k.start, k.stop)) for (k, j, i), _ in balls]
-        box = joined(boxes)
+        box = union(boxes)
         return cls(task, box, task.probability[slices(box)].copy())
 
     def add(self, change: npt.NDArray[np.float32], patch: Patch) -> None:
@@ -238,27 +238,27 @@ class _Work:
     def finished(self) -> tuple[Box, npt.NDArray[np.uint8]]:
         """The rules applied: the user's input is law, and what is not connected with it stays."""
         before, after = self.task.probability[slices(self.box)], self.values
-        law = [replace(hint, points=hint.points - corner(self.box)) for hint in self.task.law]
+        law = [replace(hint, points=hint.points - origin(self.box)) for hint in self.task.law]
         spacing, last = self.task.prepared.grid.spacing, self.task.shown[-1]
-        obey(after, law, spacing, certain=255)
+        apply_constraints(after, law, spacing, certain=255)
         old, new = before >= TUMOUR, after >= TUMOUR
-        allowed = _components(old | new, last.points - corner(self.box)) & (old | self._open(last))
+        allowed = _components(old | new, last.points - origin(self.box)) & (old | self._open(last))
         if not self.task.answers_box:
-            for at, inside in lawful_balls(last.points - corner(self.box), after.shape, spacing):
+            for at, inside in constrained_voxels(last.points - origin(self.box), after.shape, spacing):
                 allowed[at] |= inside
         kept = (old != new) & ~allowed
         after[kept] = before[kept]
         return self.box, after
 
-    def _open(self, last: Hint) -> BoolArray:
+    def _open(self, last: PointPrompt) -> BoolArray:
         """Where the correction may add to the mask: in boxes the user gave, or anywhere if asked for outside them."""
-        boxes = [moved(box, [-n for n in corner(self.box)]) for box in self.task.boxes]
+        boxes = [translate(box, [-n for n in origin(self.box)]) for box in self.task.boxes]
         inside = np.full(self.values.shape, not boxes or self._asked_outside(last))
         for (i0, i1), (j0, j1), (k0, k1) in boxes:
             inside[max(k0, 0) : max(k1, 0), max(j0, 0) : max(j1, 0), max(i0, 0) : max(i1, 0)] = True
         return inside
 
-    def _asked_outside(self, last: Hint) -> bool:
+    def _asked_outside(self, last: PointPrompt) -> bool:
         """Whether the last prompt is a positive click or stroke with a voxel in none of the boxes."""
         if self.task.answers_box or not last.positive:
             return False
@@ -267,19 +267,19 @@ class _Work:
         return bool(np.any(~np.any(np.all(held, axis=2), axis=1)))
 
 
-def _heart(probability: npt.NDArray[np.uint8], box: Box, spacing_mm: Sequence[float]) -> Hint:
+def _heart(probability: npt.NDArray[np.uint8], box: Box, spacing_mm: Sequence[float]) -> PointPrompt:
     """The voxel deepest (mm) within what the mask has in a box; the middle of the box where that is nothing."""
     from scipy.ndimage import distance_transform_edt
 
     inside = probability[slices(box)] >= TUMOUR
     if not inside.any():
-        return Hint(np.array([[(low + high - 1) / 2 for low, high in box]]), True)
+        return PointPrompt(np.array([[(low + high - 1) / 2 for low, high in box]]), True)
     # Not across a slice: on a box of one, all voxels would be as deep as it is thick.
     sides = [(int(n > 1),) * 2 for n in inside.shape]
     depth = distance_transform_edt(np.pad(inside, sides), tuple(spacing_mm)[::-1])
     depth = depth[tuple(slice(before, before + n) for (before, _), n in zip(sides, inside.shape))]
     at = np.unravel_index(int(depth.argmax()), depth.shape)[::-1]
-    return Hint(np.array([at], dtype=float) + corner(box), True)
+    return PointPrompt(np.array([at], dtype=float) + origin(box), True)
 
 
 def _components(mask: BoolArray, points: FloatArray) -> BoolArray:
@@ -301,11 +301,11 @@ def _middle(points: FloatArray) -> FloatArray:
     return np.asarray(points[np.linalg.norm(points - middle, axis=1).argmin()])
 
 
-def _in_patch(hint: Hint, grid: Grid, patch: Patch) -> Hint:
-    return Hint(patch.grid.to_ijk(grid.to_ras(hint.points)), hint.positive)
+def _in_patch(hint: PointPrompt, grid: Grid, patch: Patch) -> PointPrompt:
+    return PointPrompt(patch.grid.to_ijk(grid.to_ras(hint.points)), hint.positive)
 
 
-def _leaves(patch: Patch, before: npt.NDArray[np.float32], answer: npt.NDArray[np.float32], hint: Hint) -> bool:
+def _leaves(patch: Patch, before: npt.NDArray[np.float32], answer: npt.NDArray[np.float32], hint: PointPrompt) -> bool:
     """Whether what the prompt changes reaches a side of the patch behind which the image goes on."""
     old, new = before > 0.5, answer > 0.5
     changed = (old != new) & (np.abs(answer - before) > LEAST_CHANGE) & _components(old | new, hint.points)
@@ -321,7 +321,7 @@ def _shrunk(patch: Patch) -> Box:
     return ranges[0], ranges[1], ranges[2]
 
 
-def _is_small(prepared: Prepared, answer: npt.NDArray[np.float32], patch: Patch, hint: Hint) -> bool:
+def _is_small(prepared: Prepared, answer: npt.NDArray[np.float32], patch: Patch, hint: PointPrompt) -> bool:
     """Whether the tumour the prompt lies in fits well into a patch at the fine spacing, and the image shows more."""
     if min(prepared.grid.spacing) > HAS_DETAIL * min(prepared.spec.spacing_mm):
         return False

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.engines.inputs import Channels, prepare
-from TumorSegLib.geometry.boxes import bounding_box, corner, moved, slices
+from TumorSegLib.geometry.boxes import bounding_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.resample import average_blocks, resample, resample_probability
@@ -228,7 +228,7 @@ def _with_border(part: Volume, box: Box, grid: Grid, patch: Grid) -> Volume:
 
 def _within(box: Box, outer: Box) -> Box:
     """A box in the voxels of another one that holds it."""
-    return moved(box, [-n for n in corner(outer)])
+    return translate(box, [-n for n in origin(outer)])
 
 
 def _start(at: int, size: int, n: int) -> int:
@@ -239,7 +239,7 @@ def _start(at: int, size: int, n: int) -> int:
 
 
 def _cut(level: Channels, starts: Sequence[int], inner: Box, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
-    at = slices(moved(inner, starts))
+    at = slices(translate(inner, starts))
     images = np.empty((len(level.array), *shape), dtype=np.float32)
     for channel, whole, fill in zip(images, level.array, level.fill):
         channel[...] = fill

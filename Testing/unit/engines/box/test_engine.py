@@ -20,7 +20,7 @@ from Testing.unit.engines.box_cases import (
 )
 from Testing.unit.engines.click_cases import GRIDS
 from TumorSegLib.engines.box import rectangles
-from TumorSegLib.geometry.boxes import NOTHING, bounding_box, slices
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.prompts.types import BoxPrompt, Click
@@ -206,7 +206,7 @@ def test_nothing_in_the_box_is_nothing() -> None:
     engine = bright_engine()
     prepared = engine.prepare({"ct": ct_of(CUBE, np.zeros(CUBE.shape, bool))})
     answer = engine.segment(prepared, BoxPrompt(((5, 15), (5, 15), (7, 8))))
-    assert answer.box == NOTHING
+    assert answer.box == EMPTY_BOX
     assert answer.probability.size == 0
     assert (engine.segment(prepared, BoxPrompt(((5, 15), (5, 15), (7, 12)))).probability < 128).all()
 

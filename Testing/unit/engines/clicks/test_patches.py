@@ -21,7 +21,7 @@ from TumorSegLib.engines.clicks.patches import (
 )
 from TumorSegLib.engines.inputs import prepare
 from TumorSegLib.errors import GeometryError, RoleError
-from TumorSegLib.geometry.boxes import slices, whole
+from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.models.registry import ModelSpec
@@ -211,7 +211,7 @@ def test_covering_box_holds_every_voxel_that_bears_on_a_patch() -> None:
     # Outer edges at 10 and 14 mm, which is 5 and 7 in voxels; interpolation at 13.5 mm takes voxel 7.
     assert covering_box(part, grid) == ((5, 8), (5, 8), (5, 8))
     assert covering_box(Grid.from_spacing((4, 4, 4), (1, 1, 1), (-50, 0, 0)), grid) is None
-    assert covering_box(Grid.from_spacing((90, 90, 90), (1, 1, 1), (-20, -20, -20)), grid) == whole(grid.shape)
+    assert covering_box(Grid.from_spacing((90, 90, 90), (1, 1, 1), (-20, -20, -20)), grid) == full_box(grid.shape)
 
 
 def test_covering_box_is_of_the_blocks_that_are_averaged() -> None:
@@ -222,7 +222,7 @@ def test_covering_box_is_of_the_blocks_that_are_averaged() -> None:
     assert covering_box(part, grid) == ((3, 18), (0, 15), (15, 31))
     probability = np.zeros(grid.shape, np.uint8)
     probability[21:24, 6:9, 9:12] = 255
-    sampled = sample_probability(probability, whole(grid.shape), grid, part)
+    sampled = sample_probability(probability, full_box(grid.shape), grid, part)
     assert sampled[1, 2, 1] == 1
     assert np.count_nonzero(sampled) == 1
 
@@ -237,7 +237,7 @@ def test_blocks_of_voxels_are_seen_sharply_on_oblique_grids(ratio: int) -> None:
         coarse = grid.with_spacing((0.7 * ratio,) * 3)
         blocks = random.integers(0, 2, coarse.shape).astype(np.uint8)
         fine = np.kron(blocks * np.uint8(255), np.ones((ratio,) * 3, np.uint8))
-        assert sample_probability(fine, whole(grid.shape), grid, coarse) == pytest.approx(blocks, abs=1e-3)
+        assert sample_probability(fine, full_box(grid.shape), grid, coarse) == pytest.approx(blocks, abs=1e-3)
 
 
 # --- probabilities there and back ------------------------------------------------------------------------------------
@@ -258,20 +258,20 @@ def test_sampled_probability_is_that_of_the_place(spacing: float) -> None:
     assert box is not None
     part = as_bytes(ramp(grid))[slices(box)]
     wanted = ramp(grid)[30, 30, 30] + (centres(patch) - grid.to_ras((30, 30, 30))) @ (0.006, 0.009, -0.004)
-    for probability, where in ((part, box), (as_bytes(ramp(grid)), whole(grid.shape))):
+    for probability, where in ((part, box), (as_bytes(ramp(grid)), full_box(grid.shape))):
         assert sample_probability(probability, where, grid, patch) == pytest.approx(wanted, abs=0.6 / 255)
 
 
 def test_sampled_probability_goes_on_for_one_voxel_outside_the_image_and_is_zero_then() -> None:
     grid = Grid.from_spacing((4, 4, 4), (1, 1, 1))
     patch = Grid.from_spacing((8, 8, 8), (1, 1, 1), (-2, -2, -2))
-    sampled = sample_probability(np.full(grid.shape, 255, np.uint8), whole(grid.shape), grid, patch)
+    sampled = sample_probability(np.full(grid.shape, 255, np.uint8), full_box(grid.shape), grid, patch)
     assert sampled[1:7, 1:7, 1:7] == pytest.approx(1)
     sampled[1:7, 1:7, 1:7] = 0
     assert not sampled.any()
     away = Grid.from_spacing((8, 8, 8), (1, 1, 1), (90, 0, 0))
-    assert not sample_probability(np.full(grid.shape, 255, np.uint8), whole(grid.shape), grid, away).any()
-    assert not sample_probability(np.zeros(grid.shape, np.uint8), whole(grid.shape), grid, patch).any()
+    assert not sample_probability(np.full(grid.shape, 255, np.uint8), full_box(grid.shape), grid, away).any()
+    assert not sample_probability(np.zeros(grid.shape, np.uint8), full_box(grid.shape), grid, patch).any()
 
 
 @pytest.mark.parametrize("spacing", [0.5, 0.8, 1.0, 1.5, 2.0, 3.0])
@@ -279,7 +279,7 @@ def test_what_was_seen_is_what_is_seen_afterwards(spacing: float) -> None:
     """On lattices finer than, as fine as and coarser than the patch, oblique and mirrored."""
     grid = grid_of((60, 60, 60))
     patch = patch_in(grid, spacing)
-    box = whole(grid.shape)
+    box = full_box(grid.shape)
     values = as_bytes(ramp(grid))
     before = sample_probability(values, box, grid, patch)
     answer = ramp(patch, (-0.005, 0.004, 0.006))
@@ -298,8 +298,8 @@ def test_answer_on_the_same_lattice_is_written_exactly() -> None:
     patch = grid.crop(((2, 10), (1, 9), (3, 11)))
     values = rng.integers(0, 256, grid.shape).astype(np.uint8)
     old, answer = values.copy(), rng.random(patch.shape).astype(np.float32)
-    change = answer - sample_probability(values, whole(grid.shape), grid, patch)
-    add_change(values, whole(grid.shape), grid, change, patch)
+    change = answer - sample_probability(values, full_box(grid.shape), grid, patch)
+    add_change(values, full_box(grid.shape), grid, change, patch)
     at = slices(((2, 10), (1, 9), (3, 11)))
     written = np.where(np.abs(change) < 0.02, old[at] / np.float32(255), answer)
     assert np.abs(values[at] / np.float32(255) - written).max() <= 0.51 / 255
@@ -312,11 +312,11 @@ def test_agreement_leaves_a_hand_drawn_contour_bit_for_bit(spacing: float) -> No
     grid = grid_of()
     values = np.random.default_rng(1).choice(np.array([0, 170], np.uint8), grid.shape)
     old, patch = values.copy(), patch_in(grid, spacing)
-    add_change(values, whole(grid.shape), grid, np.full(patch.shape, 0.019, np.float32), patch)
+    add_change(values, full_box(grid.shape), grid, np.full(patch.shape, 0.019, np.float32), patch)
     assert np.array_equal(values, old)
     change = np.zeros(patch.shape, np.float32)
     change[5, 6, 7] = 0.3
-    add_change(values, whole(grid.shape), grid, change, patch)
+    add_change(values, full_box(grid.shape), grid, change, patch)
     changed = centres(grid)[values != old] - patch.to_ras((7, 6, 5))
     assert len(changed)
     assert np.abs(changed @ grid.direction).max() <= spacing  # linear interpolation reaches to the next voxel
@@ -332,7 +332,7 @@ def test_only_the_part_in_the_box_is_needed(spacing: float) -> None:
     part = values[slices(box)].copy()
     change = np.random.default_rng(3).uniform(-1, 1, patch.shape).astype(np.float32)
     add_change(part, box, grid, change, patch)
-    add_change(values, whole(grid.shape), grid, change, patch)
+    add_change(values, full_box(grid.shape), grid, change, patch)
     assert np.array_equal(values[slices(box)], part)
 
 
@@ -340,7 +340,7 @@ def test_change_does_not_fade_towards_the_border_of_the_patch() -> None:
     grid = Grid.from_spacing((12, 12, 12), (1, 1, 1))
     values = np.zeros(grid.shape, np.uint8)
     patch = Grid.from_spacing((4, 4, 4), (3, 3, 3), (1, 1, 1))
-    add_change(values, whole(grid.shape), grid, np.full(patch.shape, 0.6, np.float32), patch)
+    add_change(values, full_box(grid.shape), grid, np.full(patch.shape, 0.6, np.float32), patch)
     assert (values == 153).all()
 
 
@@ -349,7 +349,9 @@ def test_probabilities_stay_within_their_range() -> None:
     values = np.random.default_rng(4).integers(0, 256, grid.shape).astype(np.uint8)
     for change in (1.0, -1.0):
         after = values.copy()
-        add_change(after, whole(grid.shape), grid, np.full((3, 3, 3), change, np.float32), grid.with_spacing((3, 3, 3)))
+        add_change(
+            after, full_box(grid.shape), grid, np.full((3, 3, 3), change, np.float32), grid.with_spacing((3, 3, 3))
+        )
         assert (after == 255 if change > 0 else after == 0).all()
 
 
@@ -363,9 +365,9 @@ def test_no_crumb_of_the_old_contour_stays_behind(small: float, large: float, gr
     patch = grid.with_spacing((3, 3, 3))
     old, new = (small, large) if grows else (large, small)
     values = as_bytes(distance < old)
-    before = sample_probability(values, whole(grid.shape), grid, patch)
+    before = sample_probability(values, full_box(grid.shape), grid, patch)
     answer = 1 / (1 + np.exp(np.linalg.norm(centres(patch) - middle, axis=-1) - new))
-    add_change(values, whole(grid.shape), grid, (answer - before).astype(np.float32), patch)
+    add_change(values, full_box(grid.shape), grid, (answer - before).astype(np.float32), patch)
     assert (values[distance < new - 1.5] >= 128).all()
     assert (values[distance > new + 1.5] < 128).all()
 
