@@ -185,7 +185,7 @@ def measure(
 
 def _measure_case(engines: Mapping[str, BoxEngine], case: Case, options: BoxOptions) -> Iterator[tuple[str, float]]:
     truth = Mask(case.reference.grid, (case.reference.array > 0).astype(np.uint8))
-    box = loose_box(truth, sum(case.name.encode()))
+    box = loose_box(truth, case.name)
     yield ELLIPSOID, compare(inscribed_ellipsoid(box, truth.grid), truth).dice
     prepared = next(iter(engines.values())).prepare(case.images, options)  # so that slices are encoded once
     for method, engine in engines.items():

@@ -41,21 +41,26 @@ def test_a_loose_box_leaves_5_to_10_mm_on_every_side() -> None:
     truth = Mask(GRID, TRUTH)
     margins = []
     for number in range(200):
-        box = loose_box(truth, number).box
+        box = loose_box(truth, str(number)).box
         sides = [(low - a, b - high) for (low, high), (a, b) in zip(((20, 40), (20, 30), (15, 25)), box)]
         margins += [(-before * step, behind * step) for (before, behind), step in zip(sides, GRID.spacing)]
     values = np.abs(np.array(margins))
     assert values.min() >= 5 - 2.5 / 2
     assert values.max() <= 10 + 2.5 / 2
     assert values.mean() == pytest.approx(7.5, abs=0.3)
-    assert loose_box(truth, 7) == loose_box(truth, 7)
-    assert loose_box(truth, 7) != loose_box(truth, 8)
+
+
+def test_the_jitter_of_a_box_depends_on_the_name_of_the_case_anagrams_too() -> None:
+    truth = Mask(GRID, TRUTH)
+    assert loose_box(truth, "STS_009") == loose_box(truth, "STS_009")
+    boxes = {loose_box(truth, name).box for name in ("STS_009", "STS_036", "STS_090", "STS_015", "STS_042")}
+    assert len(boxes) == 5
 
 
 def test_a_loose_box_stays_in_the_image() -> None:
     corner = np.zeros(GRID.shape, dtype=np.uint8)
     corner[0, 0, 0] = corner[-1, -1, -1] = 1
-    assert loose_box(Mask(GRID, corner), 0).box == ((0, 60), (0, 50), (0, 40))
+    assert loose_box(Mask(GRID, corner), "c").box == ((0, 60), (0, 50), (0, 40))
 
 
 def test_the_box_of_the_middle_slice_is_of_what_shows_there() -> None:
@@ -96,7 +101,7 @@ def test_what_cannot_be_evaluated(data: Path) -> None:
     with pytest.raises(ArgumentError, match="fold 9"):
         evaluate_boxes(plan, data, 9, ["ct"])
     with pytest.raises(RoleError, match="without tumour has no box"):
-        loose_box(Mask(GRID, np.zeros_like(TRUTH)), 0)
+        loose_box(Mask(GRID, np.zeros_like(TRUTH)), "c")
 
 
 TINY = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
