@@ -17,7 +17,8 @@ from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.volume import Images, Mask, Volume
-from TumorSegLib.models.registry import CARD_FILE, SPEC_FILE, WEIGHTS_FILE, ModelSpec, sha256_of
+from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, sha256_of
+from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble
 from TumorSegLib.protocols import BoxContext, BoxOptions, Cancel, Progress, Refinement, Result
 

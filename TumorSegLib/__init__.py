@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from TumorSegLib.io.markups import read_prompts as read_prompts
     from TumorSegLib.measurements.tumour import Measurements as Measurements
     from TumorSegLib.measurements.tumour import measure as measure
-    from TumorSegLib.models.registry import ModelSpec as ModelSpec
     from TumorSegLib.models.registry import list_models as list_models
+    from TumorSegLib.models.spec import ModelSpec as ModelSpec
     from TumorSegLib.phantom.patient import make_phantom as make_phantom
     from TumorSegLib.prompts.types import BoxPrompt as BoxPrompt
     from TumorSegLib.prompts.types import Click as Click
@@ -78,7 +78,8 @@ _HOMES = {
     "render.preview": ("write_preview",),
     "prompts.types": ("BoxPrompt", "Click", "Prompts", "Scribble"),
     "protocols": ("BoxOptions", "Result"),
-    "models.registry": ("ModelSpec", "list_models"),
+    "models.registry": ("list_models",),
+    "models.spec": ("ModelSpec",),
     "session.segments": ("Edit", "Overlap"),
     "session.session": ("Session",),
     "render.surface": ("write_surface",),

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Images, Mask, Volume
-from TumorSegLib.models.registry import ModelSpec, check_kind
+from TumorSegLib.models.spec import ModelSpec, check_kind
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts
 
 #: Called with (steps done, steps in all) after every window.

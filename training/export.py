@@ -18,7 +18,8 @@ from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError, WriteError
 from TumorSegLib.files import replacing, write_text
-from TumorSegLib.models.registry import SPEC_FILE, WEIGHTS_FILE, ModelFolder, sha256_of
+from TumorSegLib.models.folder import WEIGHTS_FILE, ModelFolder, sha256_of
+from TumorSegLib.models.spec import SPEC_FILE
 
 RECORDED = ("dice", "hd95_mm", "nsd")
 DTYPES = {"float16": torch.float16, "float32": torch.float32}

@@ -32,7 +32,8 @@ from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.engines.runtime import Runtime, choose_runtime
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
-from TumorSegLib.models.registry import ModelFolder, find_model
+from TumorSegLib.models.folder import ModelFolder
+from TumorSegLib.models.registry import find_model
 from TumorSegLib.phantom.patient import make_phantom
 
 Value = TypeVar("Value")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import TumorSegLib
-from TumorSegLib.models.registry import BUNDLED, read_model_folder
+from TumorSegLib.models.folder import read_model_folder
+from TumorSegLib.models.registry import BUNDLED
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIBRARY = REPOSITORY / "TumorSegLib"

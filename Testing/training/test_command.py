@@ -18,7 +18,7 @@ from Testing.fakes import tiny_network, tiny_spec, write_model_folder
 from training.__main__ import main
 from training.config.loader import Configuration
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.models.registry import read_model_folder
+from TumorSegLib.models.folder import read_model_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

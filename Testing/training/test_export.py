@@ -21,7 +21,7 @@ from TumorSegLib.engines.load import load_engine, read_weights
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError, WriteError
 from TumorSegLib.evaluation.metrics import evaluate
-from TumorSegLib.models.registry import read_model_folder
+from TumorSegLib.models.folder import read_model_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

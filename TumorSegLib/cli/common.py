@@ -15,7 +15,7 @@ from TumorSegLib.errors import ArgumentError, WriteError
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume
 from TumorSegLib.measurements.report import doubt, marked
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import Progress
 
 MASK_SUFFIXES = (SEGMENTATION_SUFFIX, *WRITABLE)

@@ -10,7 +10,8 @@ from typing import Any
 from TumorSegLib.cli.common import add_command, progress_bar, require_network_memory
 from TumorSegLib.errors import ModelError
 from TumorSegLib.models.catalogue import CATALOGUE, describe, find_entry
-from TumorSegLib.models.registry import CARD_FILE, ModelFolder, find_model, list_models
+from TumorSegLib.models.folder import CARD_FILE, ModelFolder
+from TumorSegLib.models.registry import find_model, list_models
 
 
 def add_models_commands(commands: Any) -> None:

@@ -11,7 +11,7 @@ from TumorSegLib.errors import RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.resample import average_blocks, resample
 from TumorSegLib.images.volume import Images, Volume
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 
 # A channel shows something where it differs from "outside" by more than this, in network units: for CT a few HU above
 # -160 (so lungs and air show nothing), for PET SUV 0.16 (above scatter in air).

@@ -19,7 +19,8 @@ from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.engines.runtime import choose_runtime
 from TumorSegLib.errors import ModelError, ResourceError, WriteError
 from TumorSegLib.memory import is_out_of_memory
-from TumorSegLib.models.registry import ModelSpec, check_kind, find_model
+from TumorSegLib.models.registry import find_model
+from TumorSegLib.models.spec import ModelSpec, check_kind
 
 
 @overload

@@ -12,7 +12,7 @@ from torch import nn
 
 from TumorSegLib.engines.processor import has_bfloat16
 from TumorSegLib.errors import ArgumentError, ResourceError
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")

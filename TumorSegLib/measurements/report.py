@@ -10,7 +10,7 @@ import numpy as np
 
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.cleanup import connected_components, shape_measures
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import Result
 
 DISCLAIMER = "Research software, not a medical device. Not for diagnosis or treatment."

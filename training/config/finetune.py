@@ -14,7 +14,7 @@ from training.config.loader import _section
 from training.data.augment import check_range
 from TumorSegLib.errors import ArgumentError, ReadError
 from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
-from TumorSegLib.models.registry import SOURCE
+from TumorSegLib.models.spec import SOURCE
 from TumorSegLib.parsing import check_keys
 
 if sys.version_info >= (3, 11):
@@ -33,7 +33,7 @@ class ModelSettings:
     Attributes:
         base: name or folder of a model of kind ``box``.
         name, version, description: of the new one. Its licence is that of the base model, whose encoder it has.
-        made_for: what the new one is made for, a phrase, see :class:`TumorSegLib.models.registry.ModelSpec`.
+        made_for: what the new one is made for, a phrase, see :class:`TumorSegLib.models.spec.ModelSpec`.
     """
 
     base: str

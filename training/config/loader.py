@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from training.data.augment import Augmentation, check_range
 from TumorSegLib.errors import ArgumentError, ReadError
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.parsing import check_keys
 
 if sys.version_info >= (3, 11):

@@ -18,7 +18,7 @@ from scipy.spatial.transform import Rotation
 from training.data.cases import Case
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.grid import Box
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.images.volume import Mask
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import AutoSegmenter
 
 MEASURES = ("dice", "iou", "hd95_mm", "assd_mm", "nsd", "balanced_average_hausdorff_mm", "sensitivity", "precision")

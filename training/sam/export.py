@@ -14,15 +14,8 @@ from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.errors import ArgumentError, ModelError, WriteError
 from TumorSegLib.files import replacing
 from TumorSegLib.models.catalogue import CATALOGUE
-from TumorSegLib.models.registry import (
-    CARD_FILE,
-    SPEC_FILE,
-    WEIGHTS_FILE,
-    ModelFolder,
-    ModelSpec,
-    read_model_folder,
-    sha256_of,
-)
+from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, ModelFolder, read_model_folder, sha256_of
+from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
 
 
 def check_output(output: Path, name: str) -> None:

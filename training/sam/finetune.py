@@ -38,7 +38,8 @@ from TumorSegLib.files import write_text
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.memory import memory_errors
-from TumorSegLib.models.registry import ModelFolder, find_model
+from TumorSegLib.models.folder import ModelFolder
+from TumorSegLib.models.registry import find_model
 from TumorSegLib.protocols import BoxOptions
 
 LOG, EMBEDDINGS = "log.csv", "embeddings"

@@ -12,7 +12,8 @@ from Testing.slicer.models_desk import NAME, ModelsDesk
 from Testing.slicer.module import TUMORSEG
 from Testing.web import Site
 from TumorSegLib import ArgumentError, ModelError
-from TumorSegLib.models.registry import SPEC_FILE, WEIGHTS_FILE, sha256_of
+from TumorSegLib.models.folder import WEIGHTS_FILE, sha256_of
+from TumorSegLib.models.spec import SPEC_FILE
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host

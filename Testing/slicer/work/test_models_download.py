@@ -13,7 +13,7 @@ from Testing.slicer.models_desk import NAME, ModelsDesk
 from Testing.slicer.module import TUMORSEG
 from Testing.web import Site
 from TumorSegLib.models import catalogue
-from TumorSegLib.models.registry import read_model_folder
+from TumorSegLib.models.folder import read_model_folder
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host

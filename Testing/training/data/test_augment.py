@@ -20,7 +20,7 @@ from TumorSegLib.engines.inputs import prepare
 from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 
 ROLES = ("ct", "pet", "mr_t1")
 #: Nothing but mirroring, which is always on; the window is the whole image, the patch centred on a tumour voxel.

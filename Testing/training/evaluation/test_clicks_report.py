@@ -20,7 +20,7 @@ from training.evaluation.clicks import (
 )
 from training.export import record_clicks
 from TumorSegLib.errors import ArgumentError, ReadError, RoleError
-from TumorSegLib.models.registry import read_model_folder
+from TumorSegLib.models.folder import read_model_folder
 
 # --- reports ---------------------------------------------------------------------------------------------------------
 

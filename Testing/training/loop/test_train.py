@@ -25,7 +25,7 @@ from training.data.cases import Case, read_case
 from training.export import export
 from training.loop.train import CHECKPOINT, CONFIGURATION, LOG, load_checkpoint, schedule, train, update_average
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, ResourceError, WriteError
-from TumorSegLib.models.registry import read_model_folder
+from TumorSegLib.models.folder import read_model_folder
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 SEGRESNET = (

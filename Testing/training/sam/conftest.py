@@ -24,7 +24,7 @@ from TumorSegLib.engines.runtime import choose_runtime
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import write_mask, write_volume
-from TumorSegLib.models.registry import read_model_folder
+from TumorSegLib.models.folder import read_model_folder
 
 TINY = {"image_size": 64, "depth": 1, "width": 32, "heads": 2, "global_attention": [0], "channels": 64}
 CONFIGURATION = """

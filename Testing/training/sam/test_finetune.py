@@ -28,7 +28,7 @@ from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.io.images import read_mask, write_mask
 from TumorSegLib.models.catalogue import CATALOGUE
-from TumorSegLib.models.registry import CARD_FILE, WEIGHTS_FILE, read_model_folder
+from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, read_model_folder
 from TumorSegLib.session.session import Session
 
 

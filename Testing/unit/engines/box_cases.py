@@ -16,7 +16,7 @@ from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.boxes import bounding_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Volume
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions, BoxSegmenter, Refinement
 

@@ -16,7 +16,7 @@ from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Volume
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.types import Prompt, Prompts
 from TumorSegLib.protocols import ClickSegmenter, Refinement
 

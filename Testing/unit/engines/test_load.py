@@ -17,7 +17,8 @@ from TumorSegLib.engines.load import load_engine, load_network, read_weights, wr
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, ModelError, ResourceError, WriteError
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.models.registry import SPEC_FILE, WEIGHTS_FILE, sha256_of
+from TumorSegLib.models.folder import WEIGHTS_FILE, sha256_of
+from TumorSegLib.models.spec import SPEC_FILE
 
 SPEC = tiny_spec("two", ["ct", "pet"], optional=["pet"])
 

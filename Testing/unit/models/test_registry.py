@@ -14,18 +14,9 @@ import pytest
 from Testing.fakes import RULES, tiny_spec, write_spec
 from TumorSegLib.errors import ArgumentError, ModelError
 from TumorSegLib.models import registry
-from TumorSegLib.models.registry import (
-    SPEC_FILE,
-    WEIGHTS_FILE,
-    ModelSpec,
-    broken_folders,
-    find_model,
-    list_models,
-    model_roots,
-    new_model_folder,
-    read_model_folder,
-    sha256_of,
-)
+from TumorSegLib.models.folder import WEIGHTS_FILE, read_model_folder, sha256_of
+from TumorSegLib.models.registry import broken_folders, find_model, list_models, model_roots, new_model_folder
+from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
 
 SPEC = tiny_spec("three", ["ct", "pet", "mr_t1"], optional=["pet"], labels={"core": 2, "rim": 1})
 

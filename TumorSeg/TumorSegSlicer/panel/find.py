@@ -15,7 +15,7 @@ from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.work.worker import Progress
 
 if TYPE_CHECKING:
-    from TumorSegLib.models.registry import ModelSpec
+    from TumorSegLib.models.spec import ModelSpec
 
 #: A segmentation and the id of a segment in it that is replaced; None for a new one.
 Place = tuple["slicer.vtkMRMLSegmentationNode | None", "str | None"]

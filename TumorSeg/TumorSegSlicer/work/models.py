@@ -14,7 +14,8 @@ from TumorSegSlicer.mrml.roles import inWords
 
 if TYPE_CHECKING:
     from TumorSegLib.models.catalogue import Entry
-    from TumorSegLib.models.registry import ModelFolder, ModelSpec
+    from TumorSegLib.models.folder import ModelFolder
+    from TumorSegLib.models.spec import ModelSpec
     from TumorSegSlicer.work.worker import Cancel, Progress
 
 
@@ -219,7 +220,8 @@ def importModel(folder: str | Path) -> str:
     """
     from TumorSegLib import WriteError
     from TumorSegLib.files import replacing
-    from TumorSegLib.models.registry import new_model_folder, read_model_folder
+    from TumorSegLib.models.folder import read_model_folder
+    from TumorSegLib.models.registry import new_model_folder
 
     model = read_model_folder(folder)
     model.verify()
@@ -245,7 +247,7 @@ def downloadModel(name: str, progress: Progress, cancel: Cancel) -> None:
 
 def verifyModel(path: Path) -> None:
     """Compares the weights in a model folder with their checksum; raises ``ModelError``, which says what is wrong."""
-    from TumorSegLib.models.registry import read_model_folder
+    from TumorSegLib.models.folder import read_model_folder
 
     read_model_folder(path).verify()
 

@@ -20,7 +20,7 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.resample import resample_mask, resample_probability
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.memory import is_out_of_memory, memory_errors
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import Cancel, Progress, Result
 
 # Windows at once. On a CPU one window already fills all cores and the caches; a GPU needs several to be busy.

@@ -32,7 +32,7 @@ from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.images.resample import resample
 from TumorSegLib.images.volume import Images
 from TumorSegLib.memory import memory_errors
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxContext, BoxOptions, Cancel, Progress, Refinement
 

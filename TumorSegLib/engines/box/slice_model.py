@@ -22,7 +22,7 @@ from TumorSegLib.engines.workers import workers
 from TumorSegLib.errors import Cancelled, ModelError, ResourceError
 from TumorSegLib.geometry.grid import FloatArray
 from TumorSegLib.memory import is_out_of_memory, memory_errors
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import Cancel, Progress
 
 # SAM's mask prompt is its own earlier answer, a logit; of a probability p this many times 2 p - 1.

@@ -38,7 +38,7 @@ from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.images.volume import Images
 from TumorSegLib.memory import is_out_of_memory, memory_errors
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, constrained_voxels, guidance_maps
 from TumorSegLib.prompts.types import BoxPrompt, Prompts
 from TumorSegLib.protocols import Cancel, Refinement

@@ -19,7 +19,7 @@ from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.resample import average_blocks, resample, resample_probability
 from TumorSegLib.images.volume import Images, Volume
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 
 #: Multiples of the model's spacing: fine detail, the model's own, and a view of large tumours.
 FINE, OWN, COARSE = 0.5, 1.0, 2.0

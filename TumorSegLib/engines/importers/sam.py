@@ -12,17 +12,9 @@ from TumorSegLib.files import replacing
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.models.catalogue import CATALOGUE, Entry, describe, download_checkpoint, find_entry
 from TumorSegLib.models.download import ByteProgress, Stop
-from TumorSegLib.models.registry import (
-    CARD_FILE,
-    SPEC_FILE,
-    WEIGHTS_FILE,
-    ModelFolder,
-    ModelSpec,
-    model_roots,
-    new_model_folder,
-    read_model_folder,
-    sha256_of,
-)
+from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, ModelFolder, read_model_folder, sha256_of
+from TumorSegLib.models.registry import model_roots, new_model_folder
+from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
 
 UNKNOWN = "unknown"
 #: Folder among the user's models for checkpoints on their way; what arrived of one is kept there until the next try.

@@ -17,7 +17,7 @@ from monai.networks import nets
 from torch import nn
 
 from TumorSegLib.errors import ModelError
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 
 Patch = tuple[int, int, int]
 Builder = Callable[[int, int, Patch, Mapping[str, Any]], nn.Module]

@@ -24,7 +24,7 @@ from TumorSegLib.errors import GeometryError, RoleError
 from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
-from TumorSegLib.models.registry import ModelSpec
+from TumorSegLib.models.spec import ModelSpec
 
 sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the images are tiny
 OBLIQUE = rotation((0.4, -0.2, 0.9), mirror=True)

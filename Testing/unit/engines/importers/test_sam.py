@@ -21,7 +21,8 @@ from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, WriteError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.models import catalogue
-from TumorSegLib.models.registry import CARD_FILE, list_models, read_model_folder, sha256_of
+from TumorSegLib.models.folder import CARD_FILE, read_model_folder, sha256_of
+from TumorSegLib.models.registry import list_models
 from TumorSegLib.prompts.types import BoxPrompt
 
 TINY = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
