@@ -21,8 +21,9 @@ from training.clicks.simulate import click_in, largest_error, shifted, stroke, w
 from training.config.loader import ClickSettings, Configuration
 from training.data.augment import draw_sample
 from training.data.batches import Batch, Pools
+from TumorSegLib.engines.clicks.patches import network_input, patch_origin, prompt_centre
 from TumorSegLib.engines.networks.unets import probabilities
-from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, distance_map, guidance_maps
+from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, distance_map
 
 # Visits of other episodes between two of one: time for its user to think, and distance between steps on one image.
 TURN = 8
@@ -102,21 +103,19 @@ class Episodes:
         shape, at = self._configuration.model.patch, self._patch(episode)
         corner = [edge.start for edge in reversed(at)]
         hints = [PointPrompt(hint.points - corner, hint.positive) for hint in episode.hints]
-        maps = torch.from_numpy(guidance_maps(hints, shape, episode.spacing_mm))
-        previous = torch.from_numpy(episode.probability[at].copy())[None]
+        previous = episode.probability[at]
         if rng.random() < self._settings.previous_dropout:
-            previous = torch.zeros_like(previous)
-        inputs = torch.cat([episode.images[(slice(None), *at)], previous, maps])
+            previous = np.zeros_like(previous)
+        inputs = network_input(episode.images.numpy()[(slice(None), *at)], previous, hints, episode.spacing_mm)
         focus = torch.from_numpy(distance_map(hints[-1].points, shape, episode.spacing_mm))
-        return inputs, torch.from_numpy(episode.truth[at].astype(np.int64)), focus
+        return torch.from_numpy(inputs), torch.from_numpy(episode.truth[at].astype(np.int64)), focus
 
     def _patch(self, episode: Episode) -> tuple[slice, ...]:
-        """Where the patch around the last prompt lies in the episode's images, as for an engine's patches."""
-        points = episode.hints[-1].points
-        middle = np.floor((points.min(axis=0) + points.max(axis=0)) / 2 + 0.5).astype(int)[::-1]
-        sizes = zip(middle.tolist(), self._configuration.model.patch, episode.truth.shape)
-        starts = [min(max(at - size // 2, 0), n - size) for at, size, n in sizes]
-        return tuple(slice(start, start + size) for start, size in zip(starts, self._configuration.model.patch))
+        """Where the patch around the last prompt lies in the episode's images."""
+        k, j, i = episode.truth.shape
+        patch = self._configuration.model.patch
+        starts = patch_origin(prompt_centre(episode.hints[-1].points), patch, (k, j, i))
+        return tuple(slice(start, start + size) for start, size in zip(reversed(starts), patch))
 
     def _begun(self, number: tuple[int, int]) -> Episode:
         episode, rng = self._drawn(number)

@@ -1,13 +1,15 @@
 """One training sample: a random part of a case, deformed, at the network's spacing, with its channels altered.
 
-Cropping, rotation, scaling, mirroring and elastic deformation are one resampling from the native grid, so nothing is
-interpolated twice. Coordinates here are crop voxels; arrays and tensors are ``[k, j, i]``.
+Intensities are normalised with the statistics of the whole image, as in inference. Cropping, rotation, scaling,
+mirroring and elastic deformation are one resampling from the native grid, so nothing is interpolated twice. Coordinates
+are voxels of the crop; arrays and tensors are ``[k, j, i]``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,7 @@ from scipy.spatial.transform import Rotation
 from training.data.cases import Case
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.grid import Box
+from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.models.spec import ModelSpec
 
 
@@ -102,7 +105,8 @@ def draw_sample(case: Case, spec: ModelSpec, settings: Augmentation, rng: np.ran
     channels = []
     for role in spec.roles:
         if role in shown:
-            channels.append(_channel(part, role, spec, settings, rng, lattice))
+            rule = case.fitted(role, spec.normalisation[role])
+            channels.append(_channel(part.images[role].array, rule, settings, rng, lattice))
         else:
             channels.append(torch.zeros(spec.patch))
     return torch.stack(channels), _labels(part, spec, lattice)
@@ -171,21 +175,26 @@ def _centre(part: Case, settings: Augmentation, rng: np.random.Generator) -> npt
 
 
 def _channel(
-    part: Case, role: str, spec: ModelSpec, settings: Augmentation, rng: np.random.Generator, lattice: torch.Tensor
+    raw: npt.NDArray[Any],
+    rule: Normalisation,
+    settings: Augmentation,
+    rng: np.random.Generator,
+    lattice: torch.Tensor,
 ) -> torch.Tensor:
-    rule, raw = spec.normalisation[role], part.images[role].array
+    """Network input of one image ``[k, j, i]``; the rule is fitted to the whole image of which it may be a part."""
     if rule.method == "log1p":
         raw = raw * np.float32(np.exp(rng.uniform(-1, 1) * np.log(settings.suv_factor)))
     # Zero padding stands for "outside", so the value of outside is taken off before and put back after.
     image = torch.from_numpy(rule(raw)) - rule.fill
     channel = F.grid_sample(image[None, None], lattice, align_corners=False)[0, 0] + rule.fill
-    gain = 1 + rng.uniform(-1, 1) * settings.gain.get(rule.method, 0.0)
-    channel = channel * gain + rng.uniform(-1, 1) * settings.offset.get(rule.method, 0.0)
+    method = "zscore" if rule.method == "fitted_zscore" else rule.method
+    gain = 1 + rng.uniform(-1, 1) * settings.gain.get(method, 0.0)
+    channel = channel * gain + rng.uniform(-1, 1) * settings.offset.get(method, 0.0)
     if rng.random() < settings.blur_share:
         coarse = F.interpolate(channel[None, None], scale_factor=float(rng.uniform(0.4, 0.9)), mode="trilinear")
-        channel = F.interpolate(coarse, size=spec.patch, mode="trilinear")[0, 0]
+        channel = F.interpolate(coarse, size=channel.shape, mode="trilinear")[0, 0]
     if rng.random() < settings.noise_share:
-        noise = rng.standard_normal(spec.patch, dtype=np.float32) * np.float32(rng.uniform(0, settings.noise))
+        noise = rng.standard_normal(channel.shape, dtype=np.float32) * np.float32(rng.uniform(0, settings.noise))
         channel = channel + torch.from_numpy(noise)
     return channel
 

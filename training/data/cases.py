@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Box
+from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.resample import average_blocks, resample
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import read_mask, read_volume
@@ -45,6 +46,13 @@ class Case:
     images: dict[str, Volume]
     reference: Mask
     window: Box
+    _fitted: dict[tuple[str, Normalisation], Normalisation] = field(default_factory=dict, repr=False)
+
+    def fitted(self, role: str, rule: Normalisation) -> Normalisation:
+        """The normalisation with the statistics of the whole image of a role, as inference has them."""
+        if (role, rule) not in self._fitted:
+            self._fitted[role, rule] = rule.fitted(self.images[role].array)
+        return self._fitted[role, rule]
 
     def cropped(self, box: Box) -> Case:
         """The case as if only the voxels of a box had been acquired."""

@@ -104,8 +104,9 @@ def test_the_next_visit_shows_the_answer_made_lawful_and_clicks_at_its_error(
 
 def around(hint: PointPrompt) -> tuple[slice, ...]:
     """The patch of 16 voxels about a prompt in images of 24: from 0 to 8, as far in the middle as that allows."""
-    middle = np.floor((hint.points.min(axis=0) + hint.points.max(axis=0)) / 2 + 0.5)
-    return tuple(slice(int(low), int(low) + 16) for low in np.clip(middle - 8, 0, 8)[::-1])
+    middle = (hint.points.min(axis=0) + hint.points.max(axis=0)) / 2
+    nearest = min(hint.points.tolist(), key=lambda point: float(np.linalg.norm(point - middle)))
+    return tuple(slice(int(low), int(low) + 16) for low in np.clip(np.array(nearest) - 8, 0, 8)[::-1])
 
 
 def test_a_patch_lies_around_the_last_prompt(clicking: Clicking, case: Case) -> None:

@@ -26,7 +26,9 @@ from TumorSegLib.engines.clicks.patches import (
     Prepared,
     add_change,
     covering_box,
+    network_input,
     prepare_patches,
+    prompt_centre,
     sample_probability,
 )
 from TumorSegLib.engines.networks.unets import probabilities
@@ -39,7 +41,7 @@ from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.images.volume import Images
 from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.spec import ModelSpec
-from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, constrained_voxels, guidance_maps
+from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, constrained_voxels
 from TumorSegLib.prompts.types import BoxPrompt, Prompts
 from TumorSegLib.protocols import Cancel, Refinement
 
@@ -165,7 +167,7 @@ class ClickEngine:
 
     def _refine(self, task: _Task) -> Refinement:
         grid, last = task.prepared.grid, task.shown[-1]
-        centre = grid.to_ras(_middle(last.points))
+        centre = grid.to_ras(prompt_centre(last.points))
         patch = task.prepared.patch(centre, OWN)
         work = _Work.around(task, [patch.grid])
         task.clock.lap("encode")
@@ -191,8 +193,7 @@ class ClickEngine:
         task.check()
         before = sample_probability(work.values, work.box, task.prepared.grid, patch.grid)
         shown, law = ([_in_patch(h, task.prepared.grid, patch) for h in hints] for hints in (task.shown, task.law))
-        maps = guidance_maps(shown, patch.grid.shape, patch.grid.spacing)
-        channels = torch.from_numpy(np.concatenate([patch.images, before[None], maps]))
+        channels = torch.from_numpy(network_input(patch.images, before, shown, patch.grid.spacing))
         task.clock.lap("encode")
         answer = self._run(channels)
         apply_constraints(answer, law, patch.grid.spacing)
@@ -293,12 +294,6 @@ def _components(mask: BoolArray, points: FloatArray) -> BoolArray:
     flooded = sitk.ConnectedThreshold(image, seedList=seeds, lower=1, upper=1)
     connected: BoolArray = sitk.GetArrayFromImage(flooded).view(bool)
     return connected
-
-
-def _middle(points: FloatArray) -> FloatArray:
-    """The point nearest the middle of a stroke; a click's own point."""
-    middle = (points.min(axis=0) + points.max(axis=0)) / 2
-    return np.asarray(points[np.linalg.norm(points - middle, axis=1).argmin()])
 
 
 def _in_patch(hint: PointPrompt, grid: Grid, patch: Patch) -> PointPrompt:

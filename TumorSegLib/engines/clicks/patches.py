@@ -20,6 +20,7 @@ from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.resample import average_blocks, resample, resample_probability
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.models.spec import ModelSpec
+from TumorSegLib.prompts.encoding import PointPrompt, Shape, guidance_maps
 
 #: Multiples of the model's spacing: fine detail, the model's own, and a view of large tumours.
 FINE, OWN, COARSE = 0.5, 1.0, 2.0
@@ -76,8 +77,7 @@ class Prepared:
             zoom: ``FINE``, ``OWN`` or ``COARSE``.
         """
         lattice = self.levels[zoom].grid if zoom in self.levels else self._lattice(zoom)
-        wanted = np.floor(lattice.to_ijk(ras) + 0.5).astype(int)
-        starts = [_start(int(at), size, n) for at, size, n in zip(wanted, self.spec.patch[::-1], lattice.size)]
+        starts = patch_origin(lattice.to_ijk(ras), self.spec.patch, lattice.shape)
         affine = lattice.affine.copy()
         affine[:3, 3] = lattice.to_ras(starts)
         grid = Grid(self.spec.patch, affine)
@@ -122,6 +122,48 @@ def prepare_patches(images: Images, spec: ModelSpec) -> Prepared:
     coarse = prepare(images, replace(spec, spacing_mm=(i, j, k)))
     first = next(iter(images.values())).grid
     return Prepared(first, dict(images), spec, {OWN: own, COARSE: coarse}, rules)
+
+
+def prompt_centre(points: FloatArray) -> FloatArray:
+    """The point of a scribble ``[n, 3]`` nearest its middle, around which its patch lies; a click's own point."""
+    middle = (points.min(axis=0) + points.max(axis=0)) / 2
+    return np.asarray(points[np.linalg.norm(points - middle, axis=1).argmin()])
+
+
+def patch_origin(centre: FloatArray, patch: Shape, lattice: Shape) -> list[int]:
+    """First voxel ``(i, j, k)`` of the patch around a point of a lattice, for inference and training alike.
+
+    The patch is moved inwards where it would leave the lattice, and centred on the lattice along axes that are shorter.
+
+    Args:
+        centre: ``(i, j, k)`` in voxels of the lattice.
+        patch, lattice: shapes ``(k, j, i)``.
+    """
+    starts = []
+    for at, size, n in zip(np.floor(centre + 0.5).astype(int).tolist(), patch[::-1], lattice[::-1]):
+        starts.append(min(max(at - size // 2, 0), n - size) if n > size else -((size - n) // 2))
+    return starts
+
+
+def network_input(
+    images: npt.NDArray[np.float32],
+    previous: npt.NDArray[np.float32],
+    prompts: Sequence[PointPrompt],
+    spacing_mm: Sequence[float],
+) -> npt.NDArray[np.float32]:
+    """The channels of a refinement network for one patch, for inference and training alike.
+
+    Args:
+        images: float32 ``[roles, k, j, i]``, normalised.
+        previous: the probability so far, float32 ``[k, j, i]`` from 0 to 1.
+        prompts: all prompts so far, in voxels of the patch.
+        spacing_mm: ``(i, j, k)`` of the patch.
+
+    Returns:
+        float32 ``[roles + 3, k, j, i]``: the images, and the channels of :data:`TumorSegLib.prompts.encoding.GUIDANCE`.
+    """
+    k, j, i = previous.shape
+    return np.concatenate([images, previous[None], guidance_maps(prompts, (k, j, i), spacing_mm)])
 
 
 def covering_box(part: Grid, grid: Grid) -> Box | None:
@@ -229,13 +271,6 @@ def _with_border(part: Volume, box: Box, grid: Grid, patch: Grid) -> Volume:
 def _within(box: Box, outer: Box) -> Box:
     """A box in the voxels of another one that holds it."""
     return translate(box, [-n for n in origin(outer)])
-
-
-def _start(at: int, size: int, n: int) -> int:
-    """First voxel of a window of ``size`` centred on ``at``, kept within ``n`` voxels or centred on them."""
-    if n <= size:
-        return -((size - n) // 2)
-    return min(max(at - size // 2, 0), n - size)
 
 
 def _cut(level: Channels, starts: Sequence[int], inner: Box, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
