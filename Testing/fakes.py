@@ -17,10 +17,11 @@ from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.volume import Images, Mask, Volume
+from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, sha256_of
 from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble
-from TumorSegLib.protocols import BoxContext, BoxOptions, Cancel, Progress, Refinement, Result
+from TumorSegLib.protocols import BoxContext, BoxOptions, Refinement, Result
 
 if TYPE_CHECKING:  # tests of the light part of the library must not load torch through this file
     from torch import nn

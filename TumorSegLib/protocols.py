@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,9 @@ import numpy.typing as npt
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Images, Mask, Volume
+from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.spec import ModelSpec, check_kind
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts
-
-#: Called with (steps done, steps in all) after every window.
-Progress: TypeAlias = Callable[[int, int], None]
-#: Asked between windows and, from any thread, between the mirror images of one; True stops the work with
-#: :class:`TumorSegLib.errors.Cancelled`.
-Cancel: TypeAlias = Callable[[], bool]
 
 
 @dataclass(frozen=True, eq=False)

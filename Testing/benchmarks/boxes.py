@@ -20,12 +20,13 @@ from Testing.benchmarks.sliding_window import format_row, peak_memory_gib
 from TumorSegLib.engines.box.embeddings import Embeddings
 from TumorSegLib.engines.box.engine import BoxEngine, joined
 from TumorSegLib.engines.box.rectangles import SCALES, scaled, sections
-from TumorSegLib.engines.box.slice_model import SlicePrompts, Work
+from TumorSegLib.engines.box.slice_model import SlicePrompts
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.networks import tiny_vit
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Images, Mask
+from TumorSegLib.jobs import Job
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import Refinement
 
@@ -85,9 +86,9 @@ def _plain(device: str, images: Images, box: Box) -> np.ndarray:
     with _whole_maps():
         for place, number in enumerate(range(*box[2])):
             rectangle = scaled(rectangles[place][None], SCALES[place % len(SCALES)])
-            work = Work(1, None, None)
-            embedding = engine.model.embedded(Embeddings(), view, prepared.array, [number], work)
-            answers.append(engine.model.answered(view, embedding, SlicePrompts(rectangle), work)[0][0])
+            job = Job()
+            embedding = engine.model.embedded(Embeddings(), view, prepared.array, [number], job)
+            answers.append(engine.model.answered(view, embedding, SlicePrompts(rectangle), job)[0][0])
     return joined(view, np.stack(answers), range(*box[2]), box)
 
 

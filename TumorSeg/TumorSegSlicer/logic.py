@@ -31,7 +31,7 @@ from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit, Grid, Session, Volume
-    from TumorSegLib.protocols import Cancel, Progress
+    from TumorSegLib.jobs import Cancel, Progress
 
     # Not at run time: when Slicer imports this file, modules that bring such classes need not be loaded yet.
     SegmentationNode = slicer.vtkMRMLSegmentationNode

@@ -12,7 +12,6 @@ from TumorSegLib.cli.common import (
     check_outputs,
     open_engine,
     parse_inputs,
-    progress_bar,
     read_images,
     tell_marked,
 )
@@ -22,6 +21,7 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
 from TumorSegLib.io.images import write_mask
 from TumorSegLib.io.markups import read_prompts
+from TumorSegLib.jobs import progress_bar
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
 from TumorSegLib.session.session import Session

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume
 from TumorSegLib.measurements.report import doubt, marked
 from TumorSegLib.models.spec import ModelSpec
-from TumorSegLib.protocols import Progress
 
 MASK_SUFFIXES = (SEGMENTATION_SUFFIX, *WRITABLE)
 INPUT_HELP = (
@@ -131,23 +129,3 @@ def tell_marked(spec: ModelSpec, volume_ml: float, outputs: Sequence[str], how: 
     print(f"written to {', '.join(outputs)}")
     if doubted := doubt(spec, volume_ml):
         say(f"warning: {doubted}")
-
-
-@contextmanager
-def progress_bar(title: str) -> Iterator[Progress | None]:
-    """A progress bar on a terminal; nothing where standard error is a pipe or a file."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich import progress as rich_progress
-    from rich.console import Console
-
-    columns = (
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.TextColumn("{task.percentage:>3.0f} %"),
-        rich_progress.TimeRemainingColumn(),
-    )
-    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

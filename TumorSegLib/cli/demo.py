@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from TumorSegLib.cli.common import progress_bar
 from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory
+from TumorSegLib.jobs import progress_bar
 from TumorSegLib.measurements.report import DISCLAIMER
 
 

@@ -14,11 +14,12 @@ from TumorSegLib.evaluation.metrics import evaluate
 from TumorSegLib.files import write_text
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import write_mask, write_volume
+from TumorSegLib.jobs import Progress
 from TumorSegLib.measurements.report import make_report, to_json
 from TumorSegLib.models.registry import list_models
 from TumorSegLib.phantom.patient import make_phantom
 from TumorSegLib.prompts.types import BoxPrompt
-from TumorSegLib.protocols import BoxOptions, Progress
+from TumorSegLib.protocols import BoxOptions
 from TumorSegLib.render.preview import write_preview
 from TumorSegLib.render.surface import write_surface
 from TumorSegLib.session.session import Session

@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from TumorSegLib.cli.common import add_command, progress_bar, require_network_memory
+from TumorSegLib.cli.common import add_command, require_network_memory
 from TumorSegLib.errors import ModelError
+from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.catalogue import CATALOGUE, describe, find_entry
 from TumorSegLib.models.folder import CARD_FILE, ModelFolder
 from TumorSegLib.models.registry import find_model, list_models

@@ -15,7 +15,6 @@ from TumorSegLib.cli.common import (
     check_outputs,
     open_engine,
     parse_inputs,
-    progress_bar,
     read_images,
     read_label_map,
     tell_marked,
@@ -26,6 +25,7 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import write_mask
 from TumorSegLib.io.markups import read_prompts
+from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.parsing import load_json
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble

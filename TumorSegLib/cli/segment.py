@@ -18,7 +18,6 @@ from TumorSegLib.cli.common import (
     check_outputs,
     open_engine,
     parse_inputs,
-    progress_bar,
     read_images,
     tell_marked,
 )
@@ -27,6 +26,7 @@ from TumorSegLib.files import write_text
 from TumorSegLib.images.cleanup import fill_holes, remove_small
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.io.images import WRITABLE, write_mask, write_volume
+from TumorSegLib.jobs import progress_bar
 from TumorSegLib.measurements.report import doubt_of_length, make_report, to_json
 from TumorSegLib.protocols import Result
 

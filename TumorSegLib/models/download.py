@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from TumorSegLib.errors import ArgumentError, Cancelled, DownloadError, ResourceError, TumorSegError, WriteError
+from TumorSegLib.jobs import Cancel, Progress
 
 BLOCK = 1 << 18
 #: Seconds a server may stay silent, and between two looks at ``cancel``.
@@ -29,10 +30,6 @@ TIMEOUT_S, POLL_S = 30.0, 0.1
 NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota error
 OK, PARTIAL, BEYOND_THE_END = 200, 206, 416
 
-#: Called with (bytes done, bytes in all).
-ByteProgress: TypeAlias = Callable[[int, int], None]
-#: True stops the work; as :data:`TumorSegLib.protocols.Cancel`, which lies in a higher layer.
-Stop: TypeAlias = Callable[[], bool]
 Check: TypeAlias = Callable[[], None]
 
 
@@ -53,7 +50,7 @@ class Source:
     licence: str
 
 
-def download(source: Source, target: Path, progress: ByteProgress | None = None, cancel: Stop | None = None) -> Path:
+def download(source: Source, target: Path, progress: Progress | None = None, cancel: Cancel | None = None) -> Path:
     """Fetches a file, going on from what an earlier, interrupted try left in ``.NAME.part`` beside the target.
 
     Ranges are asked for as in RFC 9110, section 14. A server that ignores them, or whose file changed in between, is
@@ -148,8 +145,8 @@ class _Transfer:
 
     source: Source
     target: Path
-    progress: ByteProgress
-    cancel: Stop
+    progress: Progress
+    cancel: Cancel
     done: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 

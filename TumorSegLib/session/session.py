@@ -14,18 +14,10 @@ from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, slices
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.probability import EMPTY, TUMOUR, Bytes
 from TumorSegLib.images.volume import Images, Mask, Volume
+from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble, check_inside
-from TumorSegLib.protocols import (
-    AutoSegmenter,
-    BoxContext,
-    BoxOptions,
-    BoxSegmenter,
-    Cancel,
-    ClickSegmenter,
-    Progress,
-    check_kinds,
-)
+from TumorSegLib.protocols import AutoSegmenter, BoxContext, BoxOptions, BoxSegmenter, ClickSegmenter, check_kinds
 from TumorSegLib.session.refinements import obeyed_in, with_correction
 from TumorSegLib.session.segments import Edit, Overlap, Segments
 from TumorSegLib.session.storage import segments_from_json, segments_to_json

@@ -14,13 +14,13 @@ import numpy as np
 from torch import nn
 
 from training.data.cases import Case, read_case, read_folds
-from training.loop.progress import progress_bar
 from TumorSegLib import __version__
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.images.volume import Mask
+from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import AutoSegmenter
 

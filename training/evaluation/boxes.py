@@ -21,15 +21,15 @@ import numpy as np
 
 from training.data.cases import Case
 from training.evaluation.automatic import RUN_SETTINGS, named_cases, origin
-from training.loop.progress import progress_bar
 from TumorSegLib.engines.box.engine import BoxEngine
-from TumorSegLib.engines.box.slice_model import SlicePrompts, Work
+from TumorSegLib.engines.box.slice_model import SlicePrompts
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.errors import RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Mask
+from TumorSegLib.jobs import Job, progress_bar
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
 from TumorSegLib.session.session import Session
@@ -100,10 +100,10 @@ def exact_boxes(engine: BoxEngine, case: Case, truth: Mask, role: str) -> Mask:
     for part in view.stack(truth.array)[numbers]:
         rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
         rectangles.append([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1])
-    work = Work(len(numbers), None, None)
-    embeddings = engine.model.embedded(prepared.embeddings, view, prepared.array, numbers, work)
+    job = Job()
+    embeddings = engine.model.embedded(prepared.embeddings, view, prepared.array, numbers, job)
     prompts = SlicePrompts(np.array(rectangles, dtype=float))
-    answers, _ = engine.model.answered(view, embeddings, prompts, work)
+    answers, _ = engine.model.answered(view, embeddings, prompts, job)
     array = np.zeros(truth.grid.shape, dtype=np.uint8)
     view.stack(array)[numbers] = answers > 0.5
     return Mask(truth.grid, array)

@@ -21,7 +21,6 @@ from training.clicks.simulate import next_click
 from training.data.cases import Case
 from training.evaluation.automatic import RUN_SETTINGS, check_subset, named_cases, origin
 from training.evaluation.baselines import grow_cut, pet_threshold
-from training.loop.progress import progress_bar
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.load import load_network
@@ -29,6 +28,7 @@ from TumorSegLib.engines.runtime import choose_runtime
 from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.images.volume import Images, Mask
+from TumorSegLib.jobs import progress_bar
 from TumorSegLib.prompts.types import Click
 from TumorSegLib.session.session import Session
 

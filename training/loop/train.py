@@ -24,12 +24,12 @@ from training.data.batches import Batch, Pools, Samples, Source
 from training.data.cases import Case, coarsened, phantom_case, read_case, read_folds, training_names
 from training.evaluation.automatic import validate
 from training.loop.processes import joined_processes
-from training.loop.progress import progress_bar
 from training.losses.dice_ce import dice_and_cross_entropy
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.engines.runtime import Runtime, choose_runtime
 from TumorSegLib.errors import ArgumentError, ModelError, WriteError
 from TumorSegLib.files import replacing, write_text
+from TumorSegLib.jobs import progress_bar
 
 CHECKPOINT, LOG, CONFIGURATION = "last.pt", "log.csv", "config.toml"
 
@@ -76,7 +76,7 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
         WriteError: the run cannot be written.
     """
     settings, spec = configuration.optimisation, configuration.model
-    with joined_processes(device) as process, progress_bar("Training", shown=process.rank == 0) as progress:
+    with joined_processes(device) as process, progress_bar("Training", visible=process.rank == 0) as progress:
         rank, world = process.rank, process.world
         runtime = choose_runtime(process.device, precision)
         torch.manual_seed(settings.seed)

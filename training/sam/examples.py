@@ -15,17 +15,16 @@ from torch.nn import functional as F
 from training.config.finetune import FinetuneConfiguration, FinetuneData
 from training.data.cases import Case, read_case
 from training.evaluation.boxes import grown_box
-from training.loop.progress import progress_bar
 from TumorSegLib.engines.box.embeddings import BATCH, Embeddings
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.box.rectangles import SCALES, scaled, sections
-from TumorSegLib.engines.box.slice_model import Work
 from TumorSegLib.engines.box.views import View
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.errors import ReadError
 from TumorSegLib.files import replacing
 from TumorSegLib.geometry.boxes import bounding_box
 from TumorSegLib.geometry.grid import Box, Grid
+from TumorSegLib.jobs import Job, progress_bar
 from TumorSegLib.protocols import BoxOptions
 
 #: Slices run along k, as contours are drawn.
@@ -113,8 +112,8 @@ class Encoder:
         """Writes embeddings, each in one step; slices of one image go through the network a few at a time."""
         for first in range(0, len(missing), BATCH):
             some = missing[first : first + BATCH]
-            work = Work(len(some), None, None)
-            embeddings = self.engine.model.embedded(Embeddings(), view, array, [number for number, _ in some], work)
+            job = Job()
+            embeddings = self.engine.model.embedded(Embeddings(), view, array, [number for number, _ in some], job)
             for (_, file), embedding in zip(some, embeddings.cpu().numpy()):
                 with replacing(file) as temporary:
                     np.save(temporary, embedding)

@@ -24,7 +24,6 @@ from torch.nn import functional as F
 from training.config.finetune import FinetuneConfiguration
 from training.data.cases import Case, read_folds, training_names
 from training.evaluation.boxes import ELLIPSOID, inscribed_ellipsoid, loose_box
-from training.loop.progress import progress_bar
 from training.loop.train import schedule
 from training.sam.examples import AXIS, Encoder, Example, encode_examples, make_batch, read_tumour
 from training.sam.export import check_output, write_tuned_model
@@ -37,6 +36,7 @@ from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.images.volume import Mask
+from TumorSegLib.jobs import progress_bar
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.models.folder import ModelFolder
 from TumorSegLib.models.registry import find_model

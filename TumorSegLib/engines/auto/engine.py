@@ -10,18 +10,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from TumorSegLib.engines.auto.sliding_window import Hooks, Maps, WindowPlan, predict
+from TumorSegLib.engines.auto.sliding_window import Maps, WindowPlan, predict
 from TumorSegLib.engines.inputs import Channels, prepare
 from TumorSegLib.engines.networks.unets import FIXED_SIZE
 from TumorSegLib.engines.runtime import Runtime, describe, placed
-from TumorSegLib.engines.timing import Clock
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.resample import resample_mask, resample_probability
 from TumorSegLib.images.volume import Images, Mask, Volume
+from TumorSegLib.jobs import Cancel, Job, Progress
 from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.spec import ModelSpec
-from TumorSegLib.protocols import Cancel, Progress, Result
+from TumorSegLib.protocols import Result
 
 # Windows at once. On a CPU one window already fills all cores and the caches; a GPU needs several to be busy.
 BATCH = {"cpu": 1, "mps": 1, "cuda": 4}
@@ -66,17 +66,17 @@ class AutoEngine:
             Cancelled: ``cancel`` returned True.
             ResourceError: memory does not suffice even for small tiles on the CPU.
         """
-        clock, hooks = Clock(), Hooks(progress, cancel)
+        job = Job(progress, cancel, "segmentation")
         with memory_errors(f"to run {self.spec.name!r}"):
-            hooks.check("before it began")
+            job.check("before it began")
             channels = prepare(images, self.spec)
-            clock.lap("prepare")
-            maps, plan = self._predict(channels, mirror, hooks)
-            clock.lap("network")
-            hooks.check("after the last window")
+            job.lap("prepare")
+            maps, plan = self._predict(channels, mirror, job)
+            job.lap("network")
+            job.check("after the last window")
             target = next(iter(images.values())).grid
             result = _restore(maps, channels.grid, target)
-            clock.lap("restore")
+            job.lap("restore")
         info: dict[str, Any] = {
             **describe(self.spec, self._runtime, self._wanted),
             "roles": list(images),
@@ -88,17 +88,17 @@ class AutoEngine:
             "mirror": mirror,
             "windows": maps.windows,
             "windows_skipped": maps.skipped,
-            "seconds": clock.laps,
+            "seconds": job.seconds,
         }
         info["notes"] = [*info.get("notes", []), *(f"{role}: {note}" for role, v in images.items() for note in v.notes)]
         return replace(result, info=info)
 
-    def _predict(self, channels: Channels, mirror: bool, hooks: Hooks) -> tuple[Maps, WindowPlan]:
+    def _predict(self, channels: Channels, mirror: bool, job: Job) -> tuple[Maps, WindowPlan]:
         failure: BaseException | None = None
         for plan in self._plans(mirror):
             try:
                 array, tissue, inner = _padded(channels, plan)
-                maps = predict(self._network, torch.from_numpy(array), tissue, plan, self._runtime, hooks)
+                maps = predict(self._network, torch.from_numpy(array), tissue, plan, self._runtime, job)
                 return _cut(maps, inner), plan
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):

@@ -22,7 +22,7 @@ from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.engines.workers import workers
 from TumorSegLib.errors import ArgumentError, Cancelled
-from TumorSegLib.protocols import Cancel, Progress
+from TumorSegLib.jobs import Job
 
 Size = tuple[int, int, int]
 Place = tuple[int, int, int]
@@ -53,24 +53,6 @@ class WindowPlan:
     def __post_init__(self) -> None:
         if not 0 <= self.overlap < 1:
             raise ArgumentError(f"overlap must be at least 0 and below 1, got {self.overlap}")
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What the caller gave to be told of progress and to stop the work."""
-
-    progress: Progress | None = None
-    cancel: Cancel | None = None
-
-    def tell(self, done: int, total: int) -> None:
-        """Tells of progress."""
-        if self.progress is not None:
-            self.progress(done, total)
-
-    def check(self, where: str) -> None:
-        """Raises :class:`Cancelled` if the caller wants to stop; ``where`` the work stands."""
-        if self.cancel is not None and self.cancel():
-            raise Cancelled(f"segmentation was cancelled {where}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +93,7 @@ def predict(
     tissue: npt.NDArray[np.bool_],
     plan: WindowPlan,
     runtime: Runtime,
-    hooks: Hooks | None = None,
+    job: Job | None = None,
 ) -> Maps:
     """Runs the network over a volume.
 
@@ -121,18 +103,18 @@ def predict(
         tissue: bool ``[k, j, i]``; windows with less than ``LEAST_TISSUE`` of it are skipped.
         plan: size, overlap, batch and mirroring.
         runtime: device and number type.
-        hooks: told of progress, asked for cancel.
+        job: its steps are windows.
 
     Raises:
-        Cancelled: ``cancel`` returned True.
+        Cancelled: the job was cancelled.
     """
-    hooks = hooks or Hooks()
+    job = job or Job(name="segmentation")
     shape = tissue.shape
     starts = [window_starts(n, size, plan.overlap) for n, size in zip(shape, plan.size)]
     total, done, skipped = math.prod(len(s) for s in starts), 0, 0
     least = max(LEAST_TISSUE * math.prod(plan.size), 1)
     slab = _Slab(plan, shape, runtime)
-    stop = _Stop(hooks)
+    stop = _Stop(job)
 
     def compute(places: Sequence[Place]) -> torch.Tensor:
         windows = torch.stack([channels[(slice(None), *_at(plan.size, *place))] for place in places])
@@ -148,13 +130,13 @@ def predict(
             batches = list(_batches(busy, plan.batch))
             outputs = iter(in_order(compute, batches))
             for batch in batches:
-                hooks.check(f"after {done} of {total} windows")
+                job.check(f"after {done} of {total} windows")
                 slab.add(batch, next(outputs))
                 done += len(batch)
-                hooks.tell(done, total)
+                job.step(done, total)
             if not busy:
-                hooks.check(f"after {done} of {total} windows")
-                hooks.tell(done, total)
+                job.check(f"after {done} of {total} windows")
+                job.step(done, total)
         slab.advance(shape[0])
     return Maps(slab.probability, slab.label, slab.entropy, total, skipped)
 
@@ -162,8 +144,8 @@ def predict(
 class _Stop:
     """Tells windows that other threads are at to stop: where the block fails, is interrupted, or the caller cancels."""
 
-    def __init__(self, hooks: Hooks) -> None:
-        self._hooks, self._failed = hooks, threading.Event()
+    def __init__(self, job: Job) -> None:
+        self._job, self._failed = job, threading.Event()
 
     def __enter__(self) -> None: ...
 
@@ -175,7 +157,7 @@ class _Stop:
         """Raises :class:`Cancelled`. To be called between mirror images: eight take seconds on a busy machine."""
         if self._failed.is_set():
             raise Cancelled("another window was interrupted")
-        self._hooks.check("within a window")
+        self._job.check("within a window")
 
 
 def _at(size: Size, k: int, j: int, i: int) -> tuple[slice, slice, slice]:

@@ -20,7 +20,7 @@ from scipy.ndimage import gaussian_filter1d
 from TumorSegLib.engines.box.embeddings import Embeddings
 from TumorSegLib.engines.box.propagation import Answer, follow
 from TumorSegLib.engines.box.rectangles import SCALES, limits, looked_at, scaled, sections
-from TumorSegLib.engines.box.slice_model import SliceModel, SlicePoint, SlicePrompts, Work
+from TumorSegLib.engines.box.slice_model import SliceModel, SlicePoint, SlicePrompts
 from TumorSegLib.engines.box.views import FloatStack, View
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import Runtime, describe
@@ -31,10 +31,11 @@ from TumorSegLib.images.display_windows import window_of
 from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.images.resample import resample
 from TumorSegLib.images.volume import Images
+from TumorSegLib.jobs import Cancel, Job, Progress
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.types import BoxPrompt
-from TumorSegLib.protocols import BoxContext, BoxOptions, Cancel, Progress, Refinement
+from TumorSegLib.protocols import BoxContext, BoxOptions, Refinement
 
 # Slices along which answers are smoothed, standard deviation; fewer slices than that stay as they are.
 SMOOTHING, LEAST_SMOOTHED = 1.0, 3
@@ -153,7 +154,7 @@ class BoxEngine:
                 view = self.view(prepared, prompt.box, number)
                 numbers = looked_at(prompt.box[number], prepared.grid.spacing[number])
                 missing += len(numbers) - prepared.embeddings.count(view, numbers)
-                self._embedded(prepared, view, numbers, Work(len(numbers), None, cancel))
+                self._embedded(prepared, view, numbers, Job(cancel=cancel, name="the box", total=len(numbers)))
         return missing
 
     def segment(
@@ -192,68 +193,69 @@ class BoxEngine:
         with memory_errors(f"to run {self.spec.name!r}"):
             if axis is not None:
                 low, high = region[axis]
-                return self._followed(case, axis, region, Work(high - low, progress, cancel))
+                return self._followed(case, axis, region, Job(progress, cancel, "the box", high - low))
             axes = (options or BoxOptions()).axes
             count = sum(len(looked_at(prompt.box[axis], prepared.grid.spacing[axis])) for axis in axes)
-            return self._volume(case, axes, Work(count, progress, cancel))
+            return self._volume(case, axes, Job(progress, cancel, "the box", count))
 
-    def _volume(self, case: _Case, axes: Sequence[int], work: Work) -> Refinement:
+    def _volume(self, case: _Case, axes: Sequence[int], job: Job) -> Refinement:
         """A box in 3D, along some axes."""
         found = np.zeros([high - low for low, high in case.box[::-1]], dtype=np.float32)
         for axis in axes:
             view = self.view(case.slices, case.box, axis)
             numbers = looked_at(case.box[axis], case.slices.grid.spacing[axis])
-            embeddings = self._embedded(case.slices, view, numbers, work)
+            embeddings = self._embedded(case.slices, view, numbers, job)
             rectangles = sections(view, case.box)[[number - case.box[axis][0] for number in numbers]]
             if len(numbers) < LEAST_SMOOTHED:
                 prompts = [scaled(rectangles, scale) for scale in SCALES]
             else:  # smoothing averages over neighbours, so that one scale per slice, in turn, does for both on each
                 prompts = [scaled(rectangles, np.resize(SCALES, (len(numbers), 1)))]
             answers = [
-                self.model.answered(view, embeddings, case.prompts(view, numbers, some), work)[0] for some in prompts
+                self.model.answered(view, embeddings, case.prompts(view, numbers, some), job)[0] for some in prompts
             ]
             found += joined(view, np.mean(answers, axis=0), numbers, case.box) / len(axes)
         values = np.rint(255 * found).astype(np.uint8)
-        work.clock.lap("paste")
-        info = {**self.info, "role": case.slices.role, "slices": work.done, "seconds": work.clock.laps}
+        job.lap("paste")
+        info = {**self.info, "role": case.slices.role, "slices": job.done, "seconds": job.seconds}
         return Refinement(case.box, values, info)
 
-    def _followed(self, case: _Case, axis: int, region: Box, work: Work) -> Refinement:
+    def _followed(self, case: _Case, axis: int, region: Box, job: Job) -> Refinement:
         """The tumour boxed on one slice, followed along the axis."""
         view = self.view(case.slices, case.box, axis)
         rows, columns = view.plane
 
         def look(number: int, rectangle: FloatArray) -> Answer:
             numbers = range(number, number + 1)
-            embedding = self._embedded(case.slices, view, numbers, work)
+            embedding = self._embedded(case.slices, view, numbers, job)
             prompts = case.prompts(view, numbers, rectangle[None])
-            probabilities, scores = self.model.answered(view, embedding, prompts, work)
+            probabilities, scores = self.model.answered(view, embedding, prompts, job)
             return Answer(probabilities[0], float(scores[0]))
 
         spacing = case.slices.grid.spacing
         steps = (spacing[axis], spacing[rows], spacing[columns])
         found = follow(look, case.box[axis][0], limits(view, case.box), region[axis], steps)
-        work.finish()
-        return self._pasted(case.slices, view, found, region, work)
+        refinement = self._pasted(case.slices, view, found, region, job)
+        job.step(job.total, job.total)  # the tumour may have ended before the image
+        return refinement
 
-    def _embedded(self, slices: Slices, view: View, numbers: Sequence[int], work: Work) -> torch.Tensor:
-        return self.model.embedded(slices.embeddings, view, slices.array, numbers, work)
+    def _embedded(self, slices: Slices, view: View, numbers: Sequence[int], job: Job) -> torch.Tensor:
+        return self.model.embedded(slices.embeddings, view, slices.array, numbers, job)
 
     def _pasted(
-        self, prepared: Slices, view: View, found: Mapping[int, FloatStack], region: Box, work: Work
+        self, prepared: Slices, view: View, found: Mapping[int, FloatStack], region: Box, job: Job
     ) -> Refinement:
         """Slices smoothed, and cut to a region."""
-        info = {**self.info, "role": prepared.role, "slices": work.done}
+        info = {**self.info, "role": prepared.role, "slices": job.done}
         if not found:
-            return Refinement(EMPTY_BOX, EMPTY, {**info, "seconds": work.clock.laps})
+            return Refinement(EMPTY_BOX, EMPTY, {**info, "seconds": job.seconds})
         numbers = sorted(found)
         stack = np.stack([found[n] for n in numbers])
         ranges = [(max(a, b), min(c, d)) for (a, c), (b, d) in zip(view.region, region)]
         ranges[view.axis] = (numbers[0], numbers[-1] + 1)
         box = ranges[0], ranges[1], ranges[2]
         values = np.ascontiguousarray(np.rint(255 * joined(view, stack, numbers, box)).astype(np.uint8))
-        work.clock.lap("paste")
-        return Refinement(box, values, {**info, "seconds": work.clock.laps})
+        job.lap("paste")
+        return Refinement(box, values, {**info, "seconds": job.seconds})
 
     def view(self, prepared: Slices, box: Box, axis: int) -> View:
         """The view for a box along an axis: of those that serve the one with most slices embedded, or its own."""

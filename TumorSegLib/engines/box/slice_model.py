@@ -17,13 +17,12 @@ from TumorSegLib.engines.box.embeddings import BATCH, Embeddings
 from TumorSegLib.engines.box.views import FloatStack, View
 from TumorSegLib.engines.networks.sam import PIXELS, Points, Sam
 from TumorSegLib.engines.runtime import Runtime
-from TumorSegLib.engines.timing import Clock
 from TumorSegLib.engines.workers import workers
-from TumorSegLib.errors import Cancelled, ModelError, ResourceError
+from TumorSegLib.errors import ModelError, ResourceError
 from TumorSegLib.geometry.grid import FloatArray
+from TumorSegLib.jobs import Job
 from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.spec import ModelSpec
-from TumorSegLib.protocols import Cancel, Progress
 
 # SAM's mask prompt is its own earlier answer, a logit; of a probability p this many times 2 p - 1.
 MASK_LOGIT = 10.0
@@ -32,31 +31,6 @@ SlicePoint = tuple[float, float, bool]
 # Where networks are read to, and where they go when memory does not suffice elsewhere.
 ON_CPU = Runtime(torch.device("cpu"), torch.float32)
 Answer = TypeVar("Answer")
-
-
-class Work:
-    """Progress, cancelling and timing of one task."""
-
-    def __init__(self, steps: int, progress: Progress | None, cancel: Cancel | None) -> None:
-        self.steps, self.done, self._progress, self._cancel = steps, 0, progress, cancel
-        self.clock = Clock()
-
-    def advance(self, by: int) -> None:
-        """Notes that slices are done; raises :class:`Cancelled` if the caller wants to stop."""
-        self.done += by
-        if self._progress is not None:
-            self._progress(min(self.done, self.steps), self.steps)
-        self.check()
-
-    def finish(self) -> None:
-        """Tells the caller that all is done, where a tumour ended before the image as well."""
-        if self._progress is not None:
-            self._progress(self.steps, self.steps)
-
-    def check(self) -> None:
-        """Raises :class:`Cancelled` if the caller wants to stop."""
-        if self._cancel is not None and self._cancel():
-            raise Cancelled("the box was cancelled; the mask is as it was")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +85,7 @@ class SliceModel:
                 self._place(self.wanted)
 
     def embedded(
-        self, kept: Embeddings, view: View, array: npt.NDArray[np.float32], numbers: Sequence[int], work: Work
+        self, kept: Embeddings, view: View, array: npt.NDArray[np.float32], numbers: Sequence[int], job: Job
     ) -> torch.Tensor:
         """Embeddings of slices ``[n, channels, s, s]``, float16 on the CPU; those not kept yet are computed and kept.
 
@@ -120,21 +94,23 @@ class SliceModel:
             view: how slices are seen.
             array: ``[k, j, i]`` of the whole grid, from 0 to 1.
             numbers: of the slices, along the view's axis.
-            work: told of every slice.
+            job: its steps are slices.
         """
         found = {number: kept.get(view, number) for number in numbers}
         missing = [number for number in numbers if found[number] is None]
-        work.advance(len(found) - len(missing))
+        job.advance(len(found) - len(missing))
+        job.check()
         stack = view.stack(array)
 
         def keep(some: Sequence[int], embeddings: torch.Tensor) -> None:
             for number, embedding in zip(some, embeddings):
                 found[number] = kept.keep(view, number, embedding)
-            work.advance(len(some))
+            job.advance(len(some))
+            job.check()
 
         # A CPU is slower on several slices at once (LiteMedSAM on two cores: 0.48 s a slice alone, 0.56 s in pairs).
         self._in_batches(lambda some: self._encode(view, stack[some]), missing, keep, on_cpu=1)
-        work.clock.lap("encode")
+        job.lap("encode")
         return torch.stack([embedding for embedding in found.values() if embedding is not None])
 
     @torch.inference_mode()
@@ -149,7 +125,7 @@ class SliceModel:
             return self._network.encode(images.to(self.runtime.device)).to("cpu", torch.float16)
 
     def answered(
-        self, view: View, embeddings: torch.Tensor, prompts: SlicePrompts, work: Work
+        self, view: View, embeddings: torch.Tensor, prompts: SlicePrompts, job: Job
     ) -> tuple[FloatStack, FloatArray]:
         """Probabilities of slices ``[n, rows, columns]``, and the model's own estimates of their quality ``[n]``."""
         answers, scores = [], []
@@ -157,14 +133,14 @@ class SliceModel:
         def collect(_: Sequence[int], answered: tuple[torch.Tensor, torch.Tensor]) -> None:
             answers.append(answered[0])
             scores.append(answered[1])
-            work.check()
+            job.check()
 
         def decode(some: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
             part = slice(some[0], some[-1] + 1)
             return self._decode(view, embeddings[part], prompts.part(part))
 
         self._in_batches(decode, range(len(embeddings)), collect, on_cpu=BATCH)
-        work.clock.lap("decode")
+        job.lap("decode")
         return torch.cat(answers).numpy(), torch.cat(scores).double().numpy()
 
     @torch.inference_mode()

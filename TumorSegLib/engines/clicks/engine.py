@@ -33,17 +33,17 @@ from TumorSegLib.engines.clicks.patches import (
 )
 from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.runtime import Runtime, describe, placed
-from TumorSegLib.engines.timing import Clock
-from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError
+from TumorSegLib.errors import ArgumentError, GeometryError, ResourceError
 from TumorSegLib.geometry.boxes import origin, slices, translate, union
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.images.volume import Images
+from TumorSegLib.jobs import Cancel, Job
 from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, constrained_voxels
 from TumorSegLib.prompts.types import BoxPrompt, Prompts
-from TumorSegLib.protocols import Cancel, Refinement
+from TumorSegLib.protocols import Refinement
 
 # A tumour that takes up at most this share of a patch at the fine spacing, along every axis, is looked at closely.
 SMALL = 0.6
@@ -67,18 +67,12 @@ class _Task:
     shown: tuple[PointPrompt, ...]
     law: tuple[PointPrompt, ...]
     boxes: tuple[Box, ...]
-    cancel: Cancel | None
-    clock: Clock
+    job: Job
 
     @property
     def answers_box(self) -> bool:
         """Whether the last prompt is a box, which the network is shown as a click that is not law."""
         return len(self.shown) > len(self.law)
-
-    def check(self) -> None:
-        """Raises :class:`Cancelled` if the caller wants to stop."""
-        if self.cancel is not None and self.cancel():
-            raise Cancelled("the correction was cancelled; the mask is as it was")
 
 
 class ClickEngine:
@@ -155,7 +149,7 @@ class ClickEngine:
             shown = (*law, _heart(probability, last.box, grid.spacing)) if isinstance(last, BoxPrompt) else law
             # A tumour boxed on one slice goes on beyond it.
             boxes = tuple(p.box for p in prompts.items if isinstance(p, BoxPrompt) and p.thin_axis(grid) is None)
-            task = _Task(prepared, probability, shown, law, boxes, cancel, Clock())
+            task = _Task(prepared, probability, shown, law, boxes, Job(cancel=cancel, name="the correction"))
             try:
                 return self._refine(task)
             except (RuntimeError, MemoryError) as error:
@@ -170,7 +164,7 @@ class ClickEngine:
         centre = grid.to_ras(prompt_centre(last.points))
         patch = task.prepared.patch(centre, OWN)
         work = _Work.around(task, [patch.grid])
-        task.clock.lap("encode")
+        task.job.lap("encode")
         before, answer = self._look(task, work, patch)
         if _leaves(patch, before, answer, _in_patch(last, grid, patch)):
             coarse = task.prepared.patch(centre, COARSE)
@@ -185,19 +179,19 @@ class ClickEngine:
             before, answer = self._look(task, work, close)
             work.add(answer - before, close)
         box, values = work.finished()
-        task.clock.lap("paste")
-        return Refinement(box, values, {**self.info, "roles": list(task.prepared.images), "seconds": task.clock.laps})
+        task.job.lap("paste")
+        return Refinement(box, values, {**self.info, "roles": list(task.prepared.images), "seconds": task.job.seconds})
 
     def _look(self, task: _Task, work: _Work, patch: Patch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """The probability in a patch before, and what the network makes of it."""
-        task.check()
+        task.job.check()
         before = sample_probability(work.values, work.box, task.prepared.grid, patch.grid)
         shown, law = ([_in_patch(h, task.prepared.grid, patch) for h in hints] for hints in (task.shown, task.law))
         channels = torch.from_numpy(network_input(patch.images, before, shown, patch.grid.spacing))
-        task.clock.lap("encode")
+        task.job.lap("encode")
         answer = self._run(channels)
         apply_constraints(answer, law, patch.grid.spacing)
-        task.clock.lap("network")
+        task.job.lap("network")
         return before, answer
 
     @torch.inference_mode()

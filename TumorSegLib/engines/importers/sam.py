@@ -10,8 +10,8 @@ from TumorSegLib.engines.networks.sam import PIXELS, architecture_of, build_sam,
 from TumorSegLib.errors import ArgumentError, ModelError, WriteError
 from TumorSegLib.files import replacing
 from TumorSegLib.images.normalisation import Normalisation
+from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.catalogue import CATALOGUE, Entry, describe, download_checkpoint, find_entry
-from TumorSegLib.models.download import ByteProgress, Stop
 from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, ModelFolder, read_model_folder, sha256_of
 from TumorSegLib.models.registry import model_roots, new_model_folder
 from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
@@ -21,7 +21,7 @@ UNKNOWN = "unknown"
 DOWNLOADS = ".downloads"
 
 
-def download_model(name: str, progress: ByteProgress | None = None, cancel: Stop | None = None) -> ModelFolder:
+def download_model(name: str, progress: Progress | None = None, cancel: Cancel | None = None) -> ModelFolder:
     """Fetches a published model and makes a model folder of it among the user's, which appears in one step.
 
     Args:

@@ -18,10 +18,11 @@ from torch import nn
 
 from Testing.fakes import tiny_network, tiny_spec
 from TumorSegLib.engines.auto import sliding_window
-from TumorSegLib.engines.auto.sliding_window import Hooks, Maps, WindowPlan, gaussian_weights, predict, window_starts
+from TumorSegLib.engines.auto.sliding_window import Maps, WindowPlan, gaussian_weights, predict, window_starts
 from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, Cancelled
+from TumorSegLib.jobs import Job
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
 # Results are float16. Rounding moves a probability by 2^-12 at most; two that are computed along different ways, and so
@@ -48,9 +49,9 @@ def noise(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-def run(network: nn.Module, channels: torch.Tensor, plan: WindowPlan, tissue=None, **hooks) -> Maps:
+def run(network: nn.Module, channels: torch.Tensor, plan: WindowPlan, tissue=None, **reports) -> Maps:
     tissue = np.ones(channels.shape[1:], bool) if tissue is None else tissue
-    return predict(network, channels, tissue, plan, CPU, Hooks(**hooks))
+    return predict(network, channels, tissue, plan, CPU, Job(**reports))
 
 
 @pytest.mark.parametrize(
