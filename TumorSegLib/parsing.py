@@ -1,14 +1,26 @@
-"""JSON as people write it: a key that nobody would look at is refused, so that no wish is passed over in silence."""
+"""JSON and TOML as people write them; unknown keys are errors, so that no misspelt setting is ignored."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from TumorSegLib.errors import ReadError, TumorSegError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Parsed = TypeVar("Parsed")
+# In place of a value that is not of its field's type.
+UNFIT = object()
 
 # As alike as "controlpoints" and "controlPoints", more alike than "position" and "positionStatus".
 ALIKE = 0.85
@@ -65,3 +77,69 @@ def _nearest(key: str, known: Collection[str], cutoff: float) -> str | None:
     lower = {each.lower(): each for each in known}
     found = get_close_matches(str(key).lower(), lower, n=1, cutoff=cutoff)
     return lower[found[0]] if found else None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parsed TOML; raises :class:`ValueError` where the text is not TOML."""
+    return tomllib.loads(text)
+
+
+def parse_dataclass(
+    kind: type[Parsed], values: Mapping[str, Any], origin: str, error: type[TumorSegError] = ReadError
+) -> Parsed:
+    """Builds a dataclass, and those its fields hold, from parsed JSON or TOML; lists become tuples.
+
+    Raises an error, :class:`ReadError` by default, that begins with ``origin`` and names the key: it is unknown or
+    missing, or its value is not of the field's type. What the dataclass itself refuses is reported the same way.
+    """
+    hints = get_type_hints(kind)
+    known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
+    check_keys(values, list(known), origin, error)
+    needed = [name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING]
+    missing = [name for name in needed if name not in values]
+    if missing:
+        raise error(f"{origin}: missing {', '.join(map(repr, missing))}")
+    arguments = {key: _converted(value, hints[key], f"{origin}, {key}", error) for key, value in values.items()}
+    for key in (key for key, value in arguments.items() if value is UNFIT):
+        raise error(f"{origin}: {key} = {values[key]!r} does not fit, {_needed(hints[key])} is needed")
+    try:
+        return kind(**arguments)
+    except TumorSegError as problem:
+        raise error(f"{origin}: {problem}") from problem
+
+
+def _converted(value: Any, hint: Any, origin: str, error: type[TumorSegError]) -> Any:
+    """A parsed value as a field's type; ``UNFIT`` where it is of another."""
+    parts = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        converted = (_converted(value, part, origin, error) for part in parts)
+        return next((each for each in converted if each is not UNFIT), UNFIT)
+    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+        parts = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
+        items = tuple(_converted(each, part, origin, error) for each, part in zip(value, parts))
+        return items if len(parts) == len(value) and UNFIT not in items else UNFIT
+    if get_origin(hint) is Mapping and isinstance(value, Mapping):
+        table = {key: _converted(each, parts[1], f"{origin} of {key!r}", error) for key, each in value.items()}
+        return table if all(each is not UNFIT for each in table.values()) else UNFIT
+    if is_dataclass(hint) and isinstance(value, Mapping):
+        return parse_dataclass(hint, value, origin, error)  # type: ignore[arg-type]
+    if hint is Any or _is_of(value, hint):
+        return value
+    return UNFIT
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is not None or (isinstance(value, bool) and hint is not bool):  # True is an int to Python
+        return False
+    return isinstance(value, (int, float) if hint is float else hint)
+
+
+def _needed(hint: Any) -> str:
+    """A field's type in words."""
+    parts = [part for part in get_args(hint) if part not in (NoneType, Ellipsis)]
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(map(_needed, parts))
+    if get_origin(hint) is tuple:
+        return "a list" if Ellipsis in get_args(hint) else f"a list of {len(parts)}"
+    words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+    return words.get(hint, "a table")

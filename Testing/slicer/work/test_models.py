@@ -9,7 +9,7 @@ import pytest
 
 from Testing.fakes import tiny_spec
 from Testing.slicer.module import TUMORSEG
-from TumorSegLib.models.catalogue import LITE_DATA
+from TumorSegLib.models.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -40,7 +40,7 @@ def test_what_was_measured_of_the_models_that_ship_is_told(models: Any) -> None:
 
 
 def test_the_model_for_boxes_leads_to_its_card(models: Any) -> None:
-    spec = tiny_spec("lite-medsam", results={}, training_data=(LITE_DATA,))
+    spec = tiny_spec("lite-medsam", results={}, training_data=CATALOGUE["lite-medsam"].training_data)
     assert "; accuracy: see its model card; training data: not listed by its authors; " in models.summary(spec)
     assert models.summary(spec).endswith("(licence: each set has its own)")
 
