@@ -26,17 +26,19 @@ MEMORY_BUDGET = 64 * 2**20
 
 @dataclass(frozen=True)
 class Change:
-    """What happened to the probability of one segment in one box.
+    """How the probability of one segment changed in one box.
 
     Attributes:
         segment: its name.
         box: half-open voxel box; empty ranges where no voxel changed.
         difference: before XOR after, uint8 ``[k, j, i]`` of the box, compressed by zlib.
+        outside: whether the caller keeps the segment, not the session; the difference is then 1 where it lost a voxel.
     """
 
     segment: str
     box: Box
     difference: bytes
+    outside: bool = False
 
     @classmethod
     def between(cls, segment: str, box: Box, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> Change:
@@ -82,11 +84,11 @@ class PromptChange:
 
 @dataclass(frozen=True)
 class Step:
-    """What one undo takes back.
+    """The unit of undo: one edit of one segment with its effects on others.
 
     Attributes:
         segment: the one that was edited.
-        changes: of voxels, of this segment and of others.
+        changes: of voxels, of this segment, of others and of those outside the session.
         prompts: changes of prompts, of this segment and of others.
     """
 
@@ -101,6 +103,8 @@ class History:
     def __init__(self, steps: Iterable[Step] = (), position: int | None = None) -> None:
         """Begins with steps of an earlier session, of which the first ``position`` are done (default all)."""
         self._steps: list[Step | _Stored] = []
+        self._numbers: list[int] = []
+        self._next_number = 0
         self._file: IO[bytes] | None = None
         self._in_memory = 0
         self._oldest_in_memory = 0
@@ -117,6 +121,11 @@ class History:
         """All steps in order, the undone ones last."""
         return [self._loaded(step) for step in self._steps]
 
+    @property
+    def newest(self) -> int | None:
+        """The number of the newest step done, which no other step ever has; None at the beginning."""
+        return self._numbers[self.position - 1] if self.position else None
+
     def push(self, step: Step) -> None:
         """Adds a step; what was undone can no longer be done again.
 
@@ -127,9 +136,23 @@ class History:
         dropped = sum(_size(old) for old in self._steps[self.position :] if isinstance(old, Step))
         self._make_room(_size(step) - dropped)
         self._steps[self.position :] = [step]
+        self._numbers[self.position :] = [self._number()]
         self._in_memory += _size(step) - dropped
         self._oldest_in_memory = min(self._oldest_in_memory, self.position)
         self.position = len(self._steps)
+
+    def replace_newest(self, step: Step) -> None:
+        """Puts another step, with a number of its own, in place of the newest one done.
+
+        Raises:
+            ResourceError: as :meth:`push`; nothing was replaced.
+        """
+        place = self.position - 1
+        self._make_room(_size(step))
+        old = self._steps[place]
+        self._in_memory += _size(step) - (_size(old) if isinstance(old, Step) else 0)
+        self._steps[place], self._numbers[place] = step, self._number()
+        self._oldest_in_memory = min(self._oldest_in_memory, place)
 
     def back(self) -> Step | None:
         """The step to undo, None at the beginning; :meth:`moved` says that it was."""
@@ -142,6 +165,10 @@ class History:
     def moved(self, by: int) -> None:
         """Notes that a step was undone (-1) or done again (1)."""
         self.position += by
+
+    def _number(self) -> int:
+        self._next_number += 1
+        return self._next_number
 
     def _make_room(self, growth: int) -> None:
         """Moves the oldest of the steps done to the file until memory may grow by so many bytes."""

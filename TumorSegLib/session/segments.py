@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from TumorSegLib.errors import ArgumentError
+from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import EMPTY, TUMOUR, Bytes
@@ -37,16 +37,20 @@ class Edit:
         segment: name of the segment.
         box: smallest half-open voxel box that holds all changed voxels; ``((0, 0), (0, 0), (0, 0))`` if none did.
         before, after: the mask in the box, uint8 0 or 1 ``[k, j, i]``.
-        others: what the edit did to other segments, see :class:`Overlap`.
+        others: name to how the same step changed another segment, of the session (see :class:`Overlap`) or outside it
+            (see :meth:`Segments.record_losses`). Of a segment outside, ``before`` and ``after`` hold only the voxels
+            that it lost or, on undo, gets back.
         info: JSON-ready: model, device and timings, where an engine made the edit.
+        step: number of the session's step; None where nothing changed.
     """
 
     segment: str
     box: Box
     before: Bytes
     after: Bytes
-    others: tuple[Edit, ...] = ()
+    others: Mapping[str, Edit] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
+    step: int | None = None
 
 
 @dataclass(eq=False)
@@ -179,17 +183,40 @@ class Segments:
         if not (step.changes or step.prompts):
             return Edit(name, EMPTY_BOX, EMPTY, EMPTY, info=info or {})
         edit = self._apply(step, False, lambda: self.history.push(step))
-        return replace(edit, info=info or {})
+        return replace(edit, info=info or {}, step=self.history.newest)
+
+    def record_losses(self, edit: Edit, losses: Iterable[Edit]) -> Edit:
+        """Adds what segments outside the session lost to the step of an edit; see :meth:`Session.record_losses`."""
+        losses, step = list(losses), self.history.back()
+        if not losses:
+            return edit
+        if step is None or edit.step != self.history.newest:
+            raise ArgumentError(
+                f"the edit of segment {edit.segment!r} (step {edit.step}) is not the newest step done "
+                f"({self.history.newest}): record losses before anything else is edited or undone"
+            )
+        lost = {loss.segment: _loss(loss, self.grid) for loss in losses}
+        known = {*edit.others, *self._segments} - {edit.segment}
+        if known & set(lost):
+            raise ArgumentError(f"what segment {min(known & set(lost))!r} lost is recorded already")
+        outside = (Change.between(name, loss.box, loss.before, loss.after) for name, loss in lost.items())
+        changes = (*step.changes, *(replace(change, outside=True) for change in outside))
+        self.history.replace_newest(replace(step, changes=changes))
+        return replace(edit, others={**edit.others, **lost}, step=self.history.newest)
 
     def undo(self) -> Edit | None:
         """Takes the last step back; None at the beginning."""
         step = self.history.back()
-        return None if step is None else self._apply(step, True, lambda: self.history.moved(-1))
+        number = self.history.newest
+        return None if step is None else replace(self._apply(step, True, lambda: self.history.moved(-1)), step=number)
 
     def redo(self) -> Edit | None:
         """Does again the step undone last; None where there is none."""
         step = self.history.forward()
-        return None if step is None else self._apply(step, False, lambda: self.history.moved(1))
+        if step is None:
+            return None
+        edit = self._apply(step, False, lambda: self.history.moved(1))
+        return replace(edit, step=self.history.newest)
 
     def restore(self, name: str, prompts: Prompts) -> None:
         """Sets the prompts of a segment of a session that is being read."""
@@ -197,14 +224,22 @@ class Segments:
 
     def _apply(self, step: Step, undo: bool, note: Callable[[], None]) -> Edit:
         """Does a step or undoes it; all that may fail comes before the first write."""
-        writes, edits = [], {}
+        writes, own, others = [], Edit(step.segment, EMPTY_BOX, EMPTY, EMPTY), {}
         for change in step.changes:
+            if change.outside:
+                lost = change.unpacked()
+                sides = (np.zeros_like(lost), lost) if undo else (lost, np.zeros_like(lost))
+                others[change.segment] = Edit(change.segment, change.box, *sides)
+                continue
             segment = self._segments[change.segment]
             before = segment.probability[slices(change.box)]
             after = before ^ change.unpacked()
             writes.append((segment, change.box, after))
-            edits[change.segment] = _edit(change.segment, change.box, _mask(before), _mask(after))
-        own = edits.pop(step.segment, Edit(step.segment, EMPTY_BOX, EMPTY, EMPTY))
+            edit = _edit(change.segment, change.box, _mask(before), _mask(after))
+            if change.segment == step.segment:
+                own = edit
+            else:
+                others[change.segment] = edit
         prompts = [(self._segments[c.segment], c.applied(self.prompts(c.segment), undo)) for c in step.prompts]
         with self._lock:
             note()
@@ -212,7 +247,7 @@ class Segments:
                 segment.write(box, after)
             for segment, held in prompts:
                 segment.prompts = held
-        return replace(own, others=tuple(edits.values()))
+        return replace(own, others=others)
 
     def _change(self, name: str, box: Box, values: Bytes) -> Change | None:
         """What new values in a box change; None if nothing."""
@@ -254,6 +289,17 @@ class Segments:
 
 def _mask(probability: Bytes) -> Bytes:
     return (probability >= TUMOUR).view(np.uint8)
+
+
+def _loss(loss: Edit, grid: Grid) -> Edit:
+    """The loss of a segment outside the session, its voxels 1 before and 0 after, cut to these."""
+    shape = grid.crop(loss.box).shape
+    if not loss.before.shape == loss.after.shape == shape:
+        raise GeometryError(f"a loss of shape {loss.after.shape} does not fill the box {loss.box}, {shape}")
+    lost = (loss.before > 0) & (loss.after == 0)
+    if not lost.any() or ((loss.after > 0) & (loss.before == 0)).any():
+        raise ArgumentError(f"segment {loss.segment!r} must lose at least one voxel and gain none")
+    return _edit(loss.segment, loss.box, lost.view(np.uint8), np.zeros(shape, dtype=np.uint8))
 
 
 def _edit(name: str, box: Box, before: Bytes, after: Bytes) -> Edit:

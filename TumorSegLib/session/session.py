@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -202,13 +202,10 @@ class Session:
         return self._refine(scribble, cancel)
 
     def embed_box(self, box: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None) -> int:
-        """Does ahead what a box will need, while the user still draws it; no edit, the same answer later, but sooner.
+        """Precomputes slice embeddings for a box; does not change the segmentation. Raises as :meth:`add_box`.
 
         Returns:
-            How many slices were looked at; 0 where nothing was left to do.
-
-        Raises:
-            ArgumentError, Cancelled: as :meth:`add_box`.
+            Number of slices embedded; 0 if all were embedded before.
         """
         engine, options = self._box_engine(), options or BoxOptions()
         with self._editing():
@@ -232,8 +229,8 @@ class Session:
         Args:
             box: in voxels of the first image.
             within: region that a tumour followed from slice to slice does not leave.
-            options: which image is looked at, along which axes, and through which window.
-            refine: let the click engine correct the answer; nothing is added outside a box in 3D, or ``within``.
+            options: image, slice axes and display window.
+            refine: let the click engine correct the answer; nothing is added outside a 3D box or ``within``.
             progress, cancel: as for :meth:`segment`.
 
         Raises:
@@ -268,15 +265,32 @@ class Session:
             return self._replace(mask)
 
     def reset(self) -> Edit:
-        """Takes the active segment back to what it began with and forgets its prompts; this, too, can be undone."""
+        """Restores the active segment's first mask and drops its prompts, as one step that can be undone."""
         with self._editing():
             box, initial = self._initial[self._active]
             values = np.zeros(self.grid.shape, dtype=np.uint8)
             values[slices(box)] = initial
             return self._segments.commit(self._active, full_box(self.grid.shape), values, Prompts())
 
+    def record_losses(self, edit: Edit, losses: Iterable[Edit]) -> Edit:
+        """Adds voxels that segments outside the session lost by an edit to its step: undo gives them back.
+
+        Args:
+            edit: of the newest step done, before anything else is edited or undone.
+            losses: one per segment outside, which lost the voxels that are 1 before and 0 after.
+
+        Returns:
+            The edit with these in its ``others``.
+
+        Raises:
+            ArgumentError: the edit is not the newest step; a loss is empty, or of a segment of the session.
+            GeometryError: a loss does not fit the grid.
+        """
+        with self._editing():
+            return self._segments.record_losses(edit, losses)
+
     def undo(self) -> Edit | None:
-        """Takes the last edit of any segment back; None if there is none."""
+        """Takes the last edit of any segment back; None if there is none. See :attr:`Edit.others`."""
         with self._editing():
             return self._segments.undo()
 

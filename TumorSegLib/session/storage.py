@@ -134,13 +134,9 @@ def _box(limits: Any, grid: Grid) -> Box:
 
 
 def _step_to_json(step: Step) -> dict[str, Any]:
-    changes = [
-        {"segment": c.segment, "box": [list(limits) for limits in c.box], "difference": _text(c.difference)}
-        for c in step.changes
-    ]
     return {
         "segment": step.segment,
-        "changes": changes,
+        "changes": [_change_to_json(change) for change in step.changes],
         "prompts": [
             {
                 "segment": change.segment,
@@ -153,21 +149,35 @@ def _step_to_json(step: Step) -> dict[str, Any]:
     }
 
 
+def _change_to_json(change: Change) -> dict[str, Any]:
+    box = [list(limits) for limits in change.box]
+    entry = {"segment": change.segment, "box": box, "difference": _text(change.difference)}
+    return {**entry, "outside": True} if change.outside else entry
+
+
+def _change_from_json(entry: Mapping[str, Any], grid: Grid) -> Change:
+    check_keys(entry, ("segment", "box", "difference", "outside"), "undo step, change")
+    box, difference, outside = _box(entry["box"], grid), _bytes(entry["difference"]), entry.get("outside", False)
+    values = _values(difference, box)
+    if not isinstance(outside, bool) or (outside and values.max(initial=0) > 1):
+        raise ValueError(f"the loss of segment {entry['segment']!r} outside the session is not of 0 and 1")
+    return Change(_name(entry["segment"]), box, difference, outside)
+
+
 def _step_from_json(entry: Mapping[str, Any], grid: Grid, names: Sequence[str]) -> Step:
     check_keys(entry, ("segment", "changes", "prompts"), "undo step")
-    changes = []
-    for each in entry["changes"]:
-        check_keys(each, ("segment", "box", "difference"), "undo step, change")
-        box, difference = _box(each["box"], grid), _bytes(each["difference"])
-        _values(difference, box)
-        changes.append(Change(each["segment"], box, difference))
+    changes = [_change_from_json(each, grid) for each in entry["changes"]]
     prompts = [_prompt_change_from_json(each, grid) for each in entry["prompts"]]
-    unknown = {entry["segment"], *(change.segment for change in changes), *(change.segment for change in prompts)}
+    unknown = {
+        entry["segment"],
+        *(change.segment for change in changes if not change.outside),
+        *(change.segment for change in prompts),
+    }
     unknown -= set(names)
     if unknown:
         raise ValueError(f"undo steps are for segments that are not there: {', '.join(sorted(unknown))}")
-    for each in (changes, prompts):
-        if len({change.segment for change in each}) < len(each):
+    for each in ([(c.segment, c.outside) for c in changes], [c.segment for c in prompts]):
+        if len(set(each)) < len(each):
             raise ValueError("an undo step changes a segment twice")
     return Step(entry["segment"], tuple(changes), tuple(prompts))
 
@@ -181,7 +191,7 @@ def _prompt_change_from_json(entry: Mapping[str, Any], grid: Grid) -> PromptChan
 def _check_voxels(segments: Segments, name: str, initial: tuple[Box, Bytes], done: Sequence[Step]) -> None:
     """Taking all steps back must lead to what the segment began with."""
     values = segments.probability(name).copy()
-    for change in (change for step in done for change in step.changes if change.segment == name):
+    for change in (change for step in done for change in step.changes if change.segment == name and not change.outside):
         values[slices(change.box)] ^= change.unpacked()
     box, began = initial
     values[slices(box)] ^= began

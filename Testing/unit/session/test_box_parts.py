@@ -94,7 +94,14 @@ def outcome(session: Session, name: str, given: tuple, more: dict[str, Any]) -> 
 def seen(edit: Edit | None) -> Any:
     if edit is None:
         return None
-    return edit.segment, edit.box, edit.before.tobytes(), edit.after.tobytes(), [*map(seen, edit.others)], edit.info
+    return (
+        edit.segment,
+        edit.box,
+        edit.before.tobytes(),
+        edit.after.tobytes(),
+        [*map(seen, edit.others.values())],
+        edit.info,
+    )
 
 
 @pytest.mark.parametrize("overlap", Overlap)

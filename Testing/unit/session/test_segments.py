@@ -37,7 +37,7 @@ def two(overlap: str, a: np.ndarray, b: np.ndarray) -> Segments:
 def as_text(edit: Edit | None) -> tuple:
     """An edit of a row, ``others`` included, as plain values."""
     assert edit is not None
-    others = [as_text(other) for other in edit.others]
+    others = [as_text(other) for other in edit.others.values()]
     return edit.segment, edit.box[0], edit.before.ravel().tolist(), edit.after.ravel().tolist(), others
 
 
@@ -81,14 +81,14 @@ def test_all_segments_met_lose_their_voxels_under_overwrite() -> None:
     segments = two("overwrite", row(0, 0, 0, 0, 0, 0), row(0, 255, 255, 0, 0, 0))
     segments.add("c", ROW, row(0, 0, 0, 0, 200, 0))
     edit = segments.commit("a", ROW, row(*[255] * 6), PROMPTS)
-    assert {other.segment: other.box[0] for other in edit.others} == {"b": (1, 3), "c": (4, 5)}
+    assert {name: other.box[0] for name, other in edit.others.items()} == {"b": (1, 3), "c": (4, 5)}
     assert (values_of(segments, "b"), values_of(segments, "c")) == ([0] * 6, [0] * 6)
 
 
 def test_leaving_voxels_gives_them_to_nobody() -> None:
     segments = two("overwrite", row(*[255] * 6), row(0, 0, 255, 0, 0, 0))
     edit = segments.commit("a", ROW, row(*[0] * 6), PROMPTS)
-    assert edit.others == ()
+    assert edit.others == {}
     assert values_of(segments, "b") == [0, 0, 255, 0, 0, 0]
 
 

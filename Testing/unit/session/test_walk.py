@@ -134,8 +134,8 @@ class Walk:
         now = self.reference.arrays
         changed = [other for other in now if ((now[other] >= TUMOUR) != (old[other] >= TUMOUR)).any() and other != name]
         assert edit.segment == name
-        assert sorted(other.segment for other in edit.others) == sorted(changed)
-        for each in (edit, *edit.others):
+        assert sorted(edit.others) == sorted(changed)
+        for each in (edit, *edit.others.values()):
             before, after = (arrays[each.segment] >= TUMOUR for arrays in (old, now))
             assert each.box == (bounding_box(before != after) or EMPTY_BOX)
             assert np.array_equal(each.before, before[slices(each.box)])
