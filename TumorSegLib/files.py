@@ -46,6 +46,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         _unfinished.discard(temporary)
 
 
+def make_folder(path: str | os.PathLike[str]) -> None:
+    """Makes a folder and those above it, where they are absent; raises :class:`WriteError`."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(f"{path}: the folder cannot be made: {error.strerror or error}") from error
+
+
 def remove_unfinished() -> None:
     """Removes what is only half written; for a process that is about to end without tidying up."""
     for temporary in list(_unfinished):

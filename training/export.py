@@ -17,7 +17,7 @@ from training.loop.train import CHECKPOINT, load_checkpoint
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError, WriteError
-from TumorSegLib.files import replacing, write_text
+from TumorSegLib.files import make_folder, replacing, write_text
 from TumorSegLib.models.folder import WEIGHTS_FILE, ModelFolder, sha256_of
 from TumorSegLib.models.spec import SPEC_FILE
 
@@ -45,7 +45,7 @@ def export(run: Path, output: Path, dtype: str = "float16") -> Path:
     network.load_state_dict(state["average"])
     network.to(DTYPES[dtype])
     _check_finite(network, run, dtype)
-    _make_parent(output)
+    make_folder(output.parent)
     with replacing(output) as folder:
         if output.is_dir():
             shutil.copytree(output, folder)
@@ -109,10 +109,3 @@ def _check_finite(network: nn.Module, run: Path, dtype: str) -> None:
     if wrong:
         advice = "use --dtype float32" if dtype == "float16" else "train again with a lower learning_rate"
         raise ModelError(f"{run}: weights of {wrong[0]} are not finite as {dtype}; {advice}")
-
-
-def _make_parent(output: Path) -> None:
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{output}: the folder {output.parent} cannot be made: {error.strerror}") from error

@@ -152,7 +152,7 @@ def test_damaged_checkpoint(finished_run: Path, tmp_path: Path) -> None:
 
 def test_output_that_cannot_be_a_folder(finished_run: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("a file", encoding="utf-8")
-    with pytest.raises(WriteError, match=r"file/tiny: the folder .*file cannot be made"):
+    with pytest.raises(WriteError, match="file: the folder cannot be made"):
         export(finished_run, tmp_path / "file" / "tiny")
     with pytest.raises(WriteError, match="file: cannot be written"):
         export(finished_run, tmp_path / "file")

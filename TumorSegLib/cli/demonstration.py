@@ -9,9 +9,8 @@ from typing import Any
 
 from TumorSegLib import __version__
 from TumorSegLib.engines.load import load_engine
-from TumorSegLib.errors import WriteError
 from TumorSegLib.evaluation.metrics import evaluate
-from TumorSegLib.files import write_text
+from TumorSegLib.files import make_folder, write_text
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import write_mask, write_volume
 from TumorSegLib.jobs import Progress
@@ -52,10 +51,7 @@ def run_demo(
         model.
     """
     target = Path(folder)
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{target}: the folder cannot be made: {error.strerror}") from error
+    make_folder(target)
     phantom = make_phantom(seed, region=REGION)
     images = {role: phantom.images[role] for role in ROLES}
     result = load_engine(model, kind="auto").segment(images, mirror=True, progress=progress)

@@ -6,6 +6,7 @@ import numpy as np
 
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.images.normalisation import Normalisation
+from TumorSegLib.images.roles import is_ct, is_pet
 from TumorSegLib.images.volume import Volume
 
 #: Limits in HU by name, from the usual level and width: soft tissue 40 / 400, lung -600 / 1500, bone 400 / 1800, liver
@@ -35,9 +36,9 @@ def window_of(volume: Volume, ct_window: str = DEFAULT_CT_WINDOW) -> Normalisati
     """
     if ct_window not in CT_WINDOWS:
         raise ArgumentError(f"CT window {ct_window!r} is not one of {', '.join(CT_WINDOWS)}")
-    if volume.role == "ct":
+    if is_ct(volume.role):
         low, high = CT_WINDOWS[ct_window]
-    elif volume.role == "pet":
+    elif is_pet(volume.role):
         low, high = PET_SUV
     else:
         low, high = _percentiles(volume)

@@ -16,10 +16,9 @@ import SimpleITK as sitk
 from TumorSegLib.errors import ReadError, WriteError
 from TumorSegLib.files import readable, replacing
 from TumorSegLib.geometry.grid import LPS_TO_RAS, Grid
-from TumorSegLib.images.plausibility import check_ct
+from TumorSegLib.images.plausibility import check_plausible
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.dicom.series import is_dicom, read_series_and_notes
-from TumorSegLib.io.dicom.suv.factor import check_suv
 from TumorSegLib.io.metaimage import read_metaimage, write_metaimage
 from TumorSegLib.io.nifti import read_nifti, write_nifti
 from TumorSegLib.io.nrrd import read_nrrd, write_nrrd
@@ -73,8 +72,7 @@ def read_volume(path: str | os.PathLike[str], role: str = "ct") -> Volume:
         ResourceError: not enough memory.
     """
     source, uid = _split(path)
-    from_dicom = _holds_dicom(source)
-    if from_dicom:
+    if _holds_dicom(source):
         image, notes = read_series_and_notes(source, uid, role)
         with naming(source):
             volume = Volume(grid_from_image(image), sitk.GetArrayFromImage(image), role, notes)
@@ -85,12 +83,8 @@ def read_volume(path: str | os.PathLike[str], role: str = "ct") -> Volume:
         with naming(source):
             _check_scalar(stored)
             volume = Volume(stored.grid, stored.array, role, stored.notes)
-    family = role.partition("_")[0]
     with naming(source):
-        if family == "pet" and not from_dicom:
-            check_suv(volume.array)
-        elif family == "ct":
-            check_ct(volume.array)
+        check_plausible(volume.array, role)
     return volume
 
 

@@ -28,6 +28,7 @@ from TumorSegLib.errors import ArgumentError, GeometryError, ResourceError, Writ
 from TumorSegLib.files import replacing
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.cleanup import largest_component
+from TumorSegLib.images.roles import is_ct, is_pet, role_in_words
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.render.surface import (
     RenderedSurface,
@@ -281,7 +282,7 @@ def _draw_slice(axes: Axes, scene: _Scene, role: str, plane: _Plane, row_mm: flo
     height, width = plane.sides(scene.extent_mm)
     axes.imshow(
         plane.cut(image, scene.centre),
-        cmap="gray_r" if role == "pet" else "gray",
+        cmap="gray_r" if is_pet(role) else "gray",
         vmin=low,
         vmax=high,
         extent=(0, width, height, 0),
@@ -289,14 +290,14 @@ def _draw_slice(axes: Axes, scene: _Scene, role: str, plane: _Plane, row_mm: flo
     )
     _draw_outlines(axes, scene, plane)
     margin = (row_mm - height) / 2
-    panel, ink = _LIGHT if role == "pet" else _DARK
+    panel, ink = _LIGHT if is_pet(role) else _DARK
     axes.set(xlim=(0, width), ylim=(height + margin, -margin), xticks=[], yticks=[], facecolor=panel)
     axes.spines[:].set_visible(False)
     for letter, (x, y) in zip(plane.edges, ((0.03, 0.5), (0.97, 0.5), (0.5, 0.965), (0.5, 0.035))):
         _write(axes, (x, y), letter, 8, ink)
     _draw_scale_bar(axes, min(scene.extent_mm[1:]), ink)
     if plane is _PLANES[0]:
-        _write(axes, (0.025, 0.95), _role_name(role), 11, ink, "left")
+        _write(axes, (0.025, 0.95), role_in_words(role), 11, ink, "left")
         digits = ".0f" if high >= 50 else ".3g"
         shown = f"{low:{digits}} \N{EN DASH} {high:{digits}} {unit}".replace("-", "\N{MINUS SIGN}")
         _write(axes, (0.025, 0.035), shown, 7, ink, "left")
@@ -375,9 +376,9 @@ def _draw_words(figure: Figure, mask: Mask) -> None:
 
 def _window(role: str, image: FloatImage, inside: npt.NDArray[np.bool_]) -> Window:
     """Of a PET, up to what the tumour reaches: kidneys and bladder beside it would leave it white."""
-    if role == "ct":
+    if is_ct(role):
         return (*CT_WINDOW_HU, "HU")
-    if role == "pet":
+    if is_pet(role):
         highest = np.percentile(image[inside], 99.5) if inside.any() else np.percentile(image, 99.9)
         return 0.0, round(max(PET_LEAST_UPPER_SUV, float(highest)), 1), "SUV"
     seen = image[image != 0]  # MR is 0 outside its field of view
@@ -385,10 +386,6 @@ def _window(role: str, image: FloatImage, inside: npt.NDArray[np.bool_]) -> Wind
         return 0.0, 1.0, ""
     low, high = (float(value) for value in np.percentile(seen, (1, 99.5)))
     return low, max(high, low + 1e-6), ""
-
-
-def _role_name(role: str) -> str:
-    return role.replace("_", " ").upper()
 
 
 def _colour(label: int) -> str:

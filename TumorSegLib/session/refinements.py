@@ -8,13 +8,15 @@ import numpy as np
 
 from TumorSegLib.geometry.boxes import clip_additions, origin, slices, translate, union
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.probability import Bytes
+from TumorSegLib.images.probability import CERTAIN, UInt8Array
 from TumorSegLib.prompts.encoding import CONSTRAINT_RADIUS_MM, PointPrompt, apply_constraints
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import Refinement
 
 
-def obeyed_in(held: Bytes, answer: Refinement, hints: Sequence[PointPrompt], grid: Grid, added: bool) -> Refinement:
+def obeyed_in(
+    held: UInt8Array, answer: Refinement, hints: Sequence[PointPrompt], grid: Grid, added: bool
+) -> Refinement:
     """The part that an answer and the law of hints may change, with the answer put into, or added to, what it held."""
     boxes, reach = [answer.box], np.ceil(CONSTRAINT_RADIUS_MM / np.array(grid.spacing)) + 1
     for hint in hints:
@@ -26,12 +28,12 @@ def obeyed_in(held: Bytes, answer: Refinement, hints: Sequence[PointPrompt], gri
     values, at = held[slices(box)].copy(), slices(translate(answer.box, back))
     values[at] = np.maximum(values[at], answer.probability) if added else answer.probability
     apply_constraints(
-        values, [PointPrompt(hint.points + back, hint.positive) for hint in hints], grid.spacing, certain=255
+        values, [PointPrompt(hint.points + back, hint.positive) for hint in hints], grid.spacing, certain=CERTAIN
     )
     return Refinement(box, values, answer.info)
 
 
-def with_correction(start: Bytes, part: Refinement, refined: Refinement, within: BoxPrompt | None) -> Refinement:
+def with_correction(start: UInt8Array, part: Refinement, refined: Refinement, within: BoxPrompt | None) -> Refinement:
     """A part of a start and its correction, which adds nothing outside the region, as one; the start is overwritten."""
     at, box = slices(refined.box), union([part.box, refined.box])
     values = refined.probability

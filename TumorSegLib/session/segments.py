@@ -14,7 +14,7 @@ import numpy.typing as npt
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid
-from TumorSegLib.images.probability import EMPTY, TUMOUR, Bytes
+from TumorSegLib.images.probability import EMPTY, TUMOUR, UInt8Array, to_float
 from TumorSegLib.prompts.types import Click, Prompts, Scribble
 from TumorSegLib.session.history import Change, History, PromptChange, Step
 
@@ -46,8 +46,8 @@ class Edit:
 
     segment: str
     box: Box
-    before: Bytes
-    after: Bytes
+    before: UInt8Array
+    after: UInt8Array
     others: Mapping[str, Edit] = field(default_factory=dict)
     info: Mapping[str, Any] = field(default_factory=dict)
     step: int | None = None
@@ -57,12 +57,12 @@ class Edit:
 class _Segment:
     """One segment: probability, prompts, how many voxels it has, and the mask as last read, None once outdated."""
 
-    probability: Bytes
+    probability: UInt8Array
     prompts: Prompts = field(default_factory=Prompts)
     voxels: int = 0
-    shown: Bytes | None = None
+    shown: UInt8Array | None = None
 
-    def write(self, box: Box, probability: Bytes) -> None:
+    def write(self, box: Box, probability: UInt8Array) -> None:
         """Replaces a part; masks that were read stay as they are."""
         at = slices(box)
         self.voxels += int(np.count_nonzero(probability >= TUMOUR) - np.count_nonzero(self.probability[at] >= TUMOUR))
@@ -89,7 +89,7 @@ class Segments:
         """In the order they were added."""
         return tuple(self._segments)
 
-    def add(self, name: str, box: Box = EMPTY_BOX, probability: Bytes = EMPTY) -> None:
+    def add(self, name: str, box: Box = EMPTY_BOX, probability: UInt8Array = EMPTY) -> None:
         """Adds a segment with this probability in a box and 0 elsewhere.
 
         Raises:
@@ -103,13 +103,13 @@ class Segments:
         segment.write(box, probability)
         self._segments[name] = segment
 
-    def probability(self, name: str) -> Bytes:
+    def probability(self, name: str) -> UInt8Array:
         """The live probability of a segment, for engines to read; raises :class:`ArgumentError` for another name."""
         view = self._known(name).probability.view()
         view.setflags(write=False)
         return view
 
-    def mask(self, name: str) -> Bytes:
+    def mask(self, name: str) -> UInt8Array:
         """The mask of a segment as it is now, uint8 0 or 1 ``[k, j, i]``, which no later edit changes."""
         segment = self._known(name)
         with self._lock:
@@ -127,7 +127,7 @@ class Segments:
         segment = self._known(name)
         with self._lock:
             now = segment.probability.copy()
-        return np.divide(now, 255, dtype=np.float32)
+        return to_float(now)
 
     def prompts(self, name: str) -> Prompts:
         """Prompts of a segment that hold."""
@@ -155,7 +155,7 @@ class Segments:
             )
 
     def commit(
-        self, name: str, box: Box, probability: Bytes, prompts: Prompts, info: Mapping[str, Any] | None = None
+        self, name: str, box: Box, probability: UInt8Array, prompts: Prompts, info: Mapping[str, Any] | None = None
     ) -> Edit:
         """Writes a part of a segment, as far as other segments let it, as one step that can be undone.
 
@@ -249,7 +249,7 @@ class Segments:
                 segment.prompts = held
         return replace(own, others=others)
 
-    def _change(self, name: str, box: Box, values: Bytes) -> Change | None:
+    def _change(self, name: str, box: Box, values: UInt8Array) -> Change | None:
         """What new values in a box change; None if nothing."""
         old = self._segments[name].probability[slices(box)]
         inner = bounding_box(old != values)
@@ -258,7 +258,7 @@ class Segments:
         at = slices(inner)
         return Change.between(name, translate(inner, origin(box)), old[at], values[at])
 
-    def _allowed(self, name: str, at: tuple[slice, ...], before: Bytes, after: Bytes) -> Bytes:
+    def _allowed(self, name: str, at: tuple[slice, ...], before: UInt8Array, after: UInt8Array) -> UInt8Array:
         """The new values, but for those that would enter a segment that keeps its voxels."""
         others = [segment for other, segment in self._segments.items() if other != name]
         if self.overlap is not Overlap.KEEP or not others:
@@ -267,7 +267,7 @@ class Segments:
         blocked = np.any([segment.probability[at] >= TUMOUR for segment in others], axis=0) & entered
         return np.where(blocked, before, after)
 
-    def _taken(self, name: str, box: Box, entered: BoolArray) -> dict[str, tuple[Bytes, Prompts]]:
+    def _taken(self, name: str, box: Box, entered: BoolArray) -> dict[str, tuple[UInt8Array, Prompts]]:
         """What other segments are left with in a box that voxels of theirs move out of, by their names.
 
         Their prompts there no longer hold, or their next click would take the voxels back.
@@ -287,7 +287,7 @@ class Segments:
         return self._segments[name]
 
 
-def _mask(probability: Bytes) -> Bytes:
+def _mask(probability: UInt8Array) -> UInt8Array:
     return (probability >= TUMOUR).view(np.uint8)
 
 
@@ -302,7 +302,7 @@ def _loss(loss: Edit, grid: Grid) -> Edit:
     return _edit(loss.segment, loss.box, lost.view(np.uint8), np.zeros(shape, dtype=np.uint8))
 
 
-def _edit(name: str, box: Box, before: Bytes, after: Bytes) -> Edit:
+def _edit(name: str, box: Box, before: UInt8Array, after: UInt8Array) -> Edit:
     """The edit of a part of a mask, cut to what changed."""
     inner = bounding_box(before != after)
     if inner is None:

@@ -12,7 +12,7 @@ import numpy as np
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, slices
 from TumorSegLib.geometry.grid import Box
-from TumorSegLib.images.probability import EMPTY, TUMOUR, Bytes
+from TumorSegLib.images.probability import EMPTY, TUMOUR, UInt8Array, from_mask, to_uint8
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.memory import memory_errors
@@ -68,7 +68,7 @@ class Session:
         self._slices: dict[tuple[str, str], Any] = {}
         self._writing = threading.Lock()
         self._segments = Segments(self.grid, overlap)
-        self._initial: dict[str, tuple[Box, Bytes]] = {}
+        self._initial: dict[str, tuple[Box, UInt8Array]] = {}
         self._begin(FIRST_SEGMENT, initial)
 
     @property
@@ -171,8 +171,7 @@ class Session:
             raise ArgumentError("this session has no automatic engine; give one as Session(..., auto=...)")
         with self._editing():
             result = self._auto.segment(self.images, progress=progress, cancel=cancel)
-            # Half is no tumour, so the mask is the engine's own; rounding to even would make it tumour.
-            found = np.ceil(result.probability.array * np.float32(255) - np.float32(0.5)).astype(np.uint8)
+            found = to_uint8(result.probability.array)
             found[found < FAINT] = 0
             return self._segments.commit(self._active, full_box(self.grid.shape), found, Prompts(), result.info)
 
@@ -343,7 +342,7 @@ class Session:
         if initial is not None:
             self._check_grid(initial)
             box = initial.bounding_box() or EMPTY_BOX
-            values = np.where(initial.array[slices(box)] > 0, 255, 0).astype(np.uint8)
+            values = from_mask(initial.array[slices(box)])
         self._segments.add(name, box, values)
         self._initial[name] = (box, values)
         self._active = name
@@ -353,7 +352,7 @@ class Session:
         box = bounding_box((mask.array > 0) != (now >= TUMOUR)) or EMPTY_BOX
         new, values = mask.array[slices(box)] > 0, now[slices(box)].copy()
         changed = new != (values >= TUMOUR)
-        values[changed] = np.where(new[changed], 255, 0)
+        values[changed] = from_mask(new[changed])
         held = self.prompts.unless_contradicted(box, changed & ~new, changed & new, self.grid.spacing)
         return self._segments.commit(self._active, box, values, held)
 

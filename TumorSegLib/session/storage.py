@@ -14,7 +14,7 @@ import numpy as np
 from TumorSegLib.errors import GeometryError, ReadError, ResourceError, RoleError, TumorSegError
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
-from TumorSegLib.images.probability import Bytes
+from TumorSegLib.images.probability import UInt8Array
 from TumorSegLib.parsing import check_keys
 from TumorSegLib.prompts.types import Prompts
 from TumorSegLib.session.history import Change, History, PromptChange, Step
@@ -23,7 +23,7 @@ from TumorSegLib.session.segments import Segments
 FORMAT, VERSION = "tumorseg-session", 2
 SESSION_KEYS = ("format", "version", "roles", "active", "grid", "overlap", "segments", "history")
 #: Per segment what it began with: a box and the probability in it.
-Initial = Mapping[str, tuple[Box, Bytes]]
+Initial = Mapping[str, tuple[Box, UInt8Array]]
 
 
 def segments_to_json(segments: Segments, initial: Initial) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def segments_to_json(segments: Segments, initial: Initial) -> dict[str, Any]:
 
 def segments_from_json(
     data: Any, grid: Grid, roles: Sequence[str]
-) -> tuple[Segments, dict[str, tuple[Box, Bytes]], str]:
+) -> tuple[Segments, dict[str, tuple[Box, UInt8Array]], str]:
     """The reverse, for images of a grid and roles: segments, what each began with, and the active one's name.
 
     Raises:
@@ -105,17 +105,17 @@ def _check_images(data: Mapping[str, Any], grid: Grid, roles: Sequence[str]) -> 
         raise RoleError(f"the session's first image is {data['roles'][0]!r}, the first one given {roles[0]!r}")
 
 
-def _packed(box: Box, values: Bytes) -> dict[str, Any]:
+def _packed(box: Box, values: UInt8Array) -> dict[str, Any]:
     return {"box": [list(limits) for limits in box], "values": _text(zlib.compress(values.tobytes()))}
 
 
-def _unpacked(entry: Mapping[str, Any], grid: Grid) -> tuple[Box, Bytes]:
+def _unpacked(entry: Mapping[str, Any], grid: Grid) -> tuple[Box, UInt8Array]:
     check_keys(entry, ("box", "values"), "voxels")
     box = _box(entry["box"], grid)
     return box, _values(_bytes(entry["values"]), box)
 
 
-def _values(compressed: bytes, box: Box) -> Bytes:
+def _values(compressed: bytes, box: Box) -> UInt8Array:
     (i0, i1), (j0, j1), (k0, k1) = box
     shape = (k1 - k0, j1 - j0, i1 - i0)
     stream = zlib.decompressobj()
@@ -188,7 +188,7 @@ def _prompt_change_from_json(entry: Mapping[str, Any], grid: Grid) -> PromptChan
     return PromptChange(entry["segment"], operator.index(entry["kept"]), removed, added)
 
 
-def _check_voxels(segments: Segments, name: str, initial: tuple[Box, Bytes], done: Sequence[Step]) -> None:
+def _check_voxels(segments: Segments, name: str, initial: tuple[Box, UInt8Array], done: Sequence[Step]) -> None:
     """Taking all steps back must lead to what the segment began with."""
     values = segments.probability(name).copy()
     for change in (change for step in done for change in step.changes if change.segment == name and not change.outside):

@@ -22,6 +22,7 @@ from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.resample import average_blocks, resample
+from TumorSegLib.images.roles import is_ct
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import read_mask, read_volume
 from TumorSegLib.parsing import check_spelling, load_json
@@ -109,7 +110,7 @@ def read_case(folder: Path, name: str, roles: Sequence[str]) -> Case:
     for role in roles:
         path = folder / f"{name}_{role}.nii.gz"
         if path.is_file():
-            outside = AIR_HU if role == "ct" else 0.0
+            outside = AIR_HU if is_ct(role) else 0.0
             images[role] = resample(read_volume(path, role), reference.grid, outside)
     if not images:
         raise ReadError(f"{folder}: case {name!r} has none of the roles {', '.join(roles)}")

@@ -18,6 +18,7 @@ from training.data.cases import AIR_HU
 from TumorSegLib.errors import ArgumentError, RoleError, TumorSegError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.resample import resample
+from TumorSegLib.images.roles import is_ct
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, constrained_voxels
 from TumorSegLib.prompts.types import Click, Voxel, check_inside
@@ -56,7 +57,7 @@ def grow_cut(images: Images, clicks: Sequence[Click]) -> Mask:
     if not any(click.positive for click in clicks):
         return Mask(grid, np.zeros(grid.shape, dtype=np.uint8))
     role = next((role for role in ("pet", "ct") if role in images), next(iter(images)))
-    image = resample(images[role], grid, AIR_HU if role == "ct" else 0.0)
+    image = resample(images[role], grid, AIR_HU if is_ct(role) else 0.0)
     labels = _grown(image.array.astype(np.float32), _seeds(clicks, grid), grid.spacing)
     return Mask(grid, (labels == TUMOUR).astype(np.uint8))
 

@@ -27,8 +27,8 @@ from training.loop.processes import joined_processes
 from training.losses.dice_ce import dice_and_cross_entropy
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.engines.runtime import Runtime, choose_runtime
-from TumorSegLib.errors import ArgumentError, ModelError, WriteError
-from TumorSegLib.files import replacing, write_text
+from TumorSegLib.errors import ArgumentError, ModelError
+from TumorSegLib.files import make_folder, replacing, write_text
 from TumorSegLib.jobs import progress_bar
 
 CHECKPOINT, LOG, CONFIGURATION = "last.pt", "log.csv", "config.toml"
@@ -184,10 +184,7 @@ def _pools(cases: list[Case], phantoms: list[Case], spacing_mm: Sequence[float])
 
 
 def _begin(run: Path, configuration: Configuration, first: int) -> None:
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{run}: the folder of the run cannot be made: {error.strerror}") from error
+    make_folder(run)
     write_text(run / CONFIGURATION, configuration.text)
     if first >= configuration.optimisation.steps:
         values = load_checkpoint(run)

@@ -11,8 +11,8 @@ from typing import Any
 from training.config.finetune import FinetuneConfiguration
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks.sam import Sam
-from TumorSegLib.errors import ArgumentError, ModelError, WriteError
-from TumorSegLib.files import replacing
+from TumorSegLib.errors import ArgumentError, ModelError
+from TumorSegLib.files import make_folder, replacing
 from TumorSegLib.models.catalogue import CATALOGUE
 from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, ModelFolder, read_model_folder, sha256_of
 from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
@@ -51,10 +51,7 @@ def write_tuned_model(
     Raises:
         WriteError: the folder cannot be written; what was there before is unchanged.
     """
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{output}: the folder {output.parent} cannot be made: {error.strerror}") from error
+    make_folder(output.parent)
     with replacing(output) as folder:
         folder.mkdir()
         write_weights(network, folder / WEIGHTS_FILE)

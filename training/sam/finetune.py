@@ -31,10 +31,11 @@ from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.load import load_network
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import choose_runtime
-from TumorSegLib.errors import ArgumentError, ModelError, RoleError, WriteError
+from TumorSegLib.errors import ArgumentError, ModelError, RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
-from TumorSegLib.files import write_text
+from TumorSegLib.files import make_folder, write_text
 from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.memory import memory_errors
@@ -82,7 +83,7 @@ def finetune(
     if not isinstance(network, Sam):
         raise ModelError(f"model {base.spec.name!r}: its network {base.spec.network} has no mask decoder")
     engine = BoxEngine(base.spec, network, runtime)
-    _make_folder(run / EMBEDDINGS)
+    make_folder(run / EMBEDDINGS)
 
     examples, encoded = encode_examples(Encoder(engine, network, run / EMBEDDINGS), configuration, data, training)
     tuned = Sam(network.image_encoder, network.prompt_encoder, copy.deepcopy(network.mask_decoder))
@@ -192,7 +193,7 @@ def _measure_case(engines: Mapping[str, BoxEngine], case: Case, options: BoxOpti
     for method, engine in engines.items():
         refinement = engine.segment(prepared, box, options)
         array = np.zeros(truth.grid.shape, dtype=np.uint8)
-        array[slices(refinement.box)] = refinement.probability >= 128
+        array[slices(refinement.box)] = refinement.probability >= TUMOUR
         yield method, compare(Mask(truth.grid, array), truth).dice
 
 
@@ -241,10 +242,3 @@ def _check_roles(roles: Sequence[str], data: Path, training: Sequence[str], held
         for what, names in (("trained", training), ("tested", held_out)):
             if not any((data / f"{name}_{role}.nii.gz").is_file() for name in names):
                 raise RoleError(f"{data}: none of the {len(names)} cases to be {what} on has an image {role!r}")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{folder}: cannot be made: {error.strerror}") from error

@@ -71,7 +71,3 @@ def test_a_function_is_nobodys_work(models: Any) -> None:
     assert "M. Vallieres" in listed.details
     assert "make_phantom" not in listed.details
     assert str(Path("bundled") / "sts-auto") in listed.details
-
-
-def test_roles_are_told_in_words(models: Any) -> None:
-    assert [models.inWords(role) for role in ("ct", "pet", "mr_t1", "image")] == ["CT", "PET", "T1 MR", "IMAGE"]

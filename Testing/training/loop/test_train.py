@@ -255,7 +255,7 @@ def test_missing_data_and_unwritable_run(data: Path, configured: Configured, tmp
     with pytest.raises(ReadError, match=r"nowhere/splits\.json: cannot be read"):
         train(configured(), tmp_path / "nowhere", tmp_path / "run", "cpu")
     (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(WriteError, match="file/run: the folder of the run cannot be made: Not a directory"):
+    with pytest.raises(WriteError, match="file/run: the folder cannot be made: Not a directory"):
         train(configured(), data, tmp_path / "file" / "run", "cpu")
 
 

@@ -1,4 +1,4 @@
-"""CT that cannot be in HU is refused, whatever made it so; what could be in HU is not."""
+"""CT that cannot be in HU, and PET that cannot be in SUV, is refused with the probable reason."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from TumorSegLib.errors import ArgumentError
-from TumorSegLib.images.plausibility import check_ct
+from TumorSegLib.errors import ArgumentError, SuvError
+from TumorSegLib.images.plausibility import check_ct, check_suv
 from TumorSegLib.io.images import read_volume
 from TumorSegLib.phantom.patient import make_phantom
 
@@ -61,6 +61,21 @@ def test_images_of_one_tissue_pass() -> None:
     check_ct(block)
     check_ct(np.random.default_rng(0).normal(40, 12, (8, 32, 32)))
     check_ct(np.clip(np.random.default_rng(0).normal(1200, 150, (8, 8, 8)), 900, 1600) - 300)  # within a bone
+
+
+@pytest.mark.parametrize("side", [40, 250])  # looked at whole, and thinned out
+def test_an_image_far_above_any_suv_is_refused(side: int) -> None:
+    image = np.zeros((side, side, side), np.float32)
+    image[side // 4 : side // 2, side // 4 : side // 2, side // 4 : side // 2] = 3000.0
+    with pytest.raises(SuvError, match=r"99\.9th percentile of the voxels is 3000, more than 100"):
+        check_suv(image)
+    check_suv(image / 100)
+
+
+def test_few_hot_or_noisy_voxels_are_no_reason() -> None:
+    image = np.full((40, 40, 40), 2.0)
+    image[:2, :4, :7] = 5000.0  # 56 of 64000 voxels
+    check_suv(image)
 
 
 @pytest.mark.data

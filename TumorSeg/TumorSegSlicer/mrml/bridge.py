@@ -82,10 +82,10 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assume
         ArgumentError: a CT with values that cannot be HU.
     """
     from TumorSegLib import ArgumentError, Volume
+    from TumorSegLib.images.roles import is_pet
 
     grid = gridFromVolume(volumeNode)
-    kind = role.partition("_")[0]
-    if kind == "pet":
+    if is_pet(role):
         _checkSuv(volumeNode, assumeSuv)
     key = (volumeNode.GetID(), role, volumeNode.GetImageData().GetMTime(), grid.shape, grid.affine.tobytes())
     known = _known.get(key)
@@ -95,7 +95,7 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assume
         volume = Volume(grid, slicer.util.arrayFromVolume(volumeNode), role)
     except ArgumentError as error:
         raise ArgumentError(f"volume '{volumeNode.GetName()}': {error}") from error
-    _checkPlausible(volumeNode, kind)
+    _checkPlausible(volumeNode, role)
     _known[key] = volume
     return volume
 
@@ -287,19 +287,13 @@ def _checkSuv(node: slicer.vtkMRMLScalarVolumeNode, assumeSuv: bool) -> None:
         )
 
 
-def _checkPlausible(node: slicer.vtkMRMLScalarVolumeNode, kind: str) -> None:
-    """Whatever a unit says, values must be possible in it."""
+def _checkPlausible(node: slicer.vtkMRMLScalarVolumeNode, role: str) -> None:
+    """Checks the values of a volume even where it states its unit: the unit may be wrong."""
     from TumorSegLib import TumorSegError
+    from TumorSegLib.images.plausibility import check_plausible
 
     try:
-        if kind == "ct":
-            from TumorSegLib.images.plausibility import check_ct
-
-            check_ct(slicer.util.arrayFromVolume(node))
-        elif kind == "pet":
-            from TumorSegLib.io.dicom.suv.factor import check_suv  # which imports pydicom
-
-            check_suv(slicer.util.arrayFromVolume(node))
+        check_plausible(slicer.util.arrayFromVolume(node), role)
     except TumorSegError as error:
         raise type(error)(f"volume '{node.GetName()}': {error}") from error
 

@@ -55,8 +55,9 @@ def suvCopy(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[slicer.vtkMRMLScalarV
             SUV are implausible.
     """
     from TumorSegLib import SuvError, TumorSegError
+    from TumorSegLib.images.plausibility import check_suv
     from TumorSegLib.io.dicom.series import checked_series
-    from TumorSegLib.io.dicom.suv.factor import check_suv, suv_conversion
+    from TumorSegLib.io.dicom.suv.factor import suv_conversion
 
     paths, name = files(node), node.GetName()
     if not paths:

@@ -40,12 +40,13 @@ def percentages(probability: np.ndarray, kind: str) -> np.ndarray:
         ArgumentError: there is no such kind.
     """
     from TumorSegLib import ArgumentError
+    from TumorSegLib.images.probability import to_uint8
 
     if kind not in NAMES:
         raise ArgumentError(f"there is no overlay '{kind}'; there are {', '.join(NAMES)}")
     levels = np.linspace(0, 1, 256)
     table = np.rint(100 * (levels if kind == "probability" else _entropy(levels))).astype(np.uint8)
-    percent: np.ndarray = table[np.rint(probability * 255).astype(np.uint8)]
+    percent: np.ndarray = table[to_uint8(probability)]
     return percent
 
 

@@ -14,7 +14,6 @@ import vtk
 from TumorSegSlicer.mrml import bridge
 from TumorSegSlicer.mrml.hierarchy import placeBeside
 from TumorSegSlicer.mrml.markups import addMarkups
-from TumorSegSlicer.mrml.roles import inWords
 
 if TYPE_CHECKING:
     from TumorSegLib import Grid, Mask, Measurements
@@ -57,6 +56,8 @@ def rows(found: Measurements, segmentName: str) -> Iterator[tuple[str, str, str]
     The first row says of which segment, the last one that this is research software. Values have as many decimals as
     are meant; what could not be measured has no value.
     """
+    from TumorSegLib.images.roles import is_ct, role_in_words
+
     axial = found.axial
     yield "Segment", segmentName, ""
     yield "Volume", _number(found.volume_ml, 2), "ml"
@@ -72,9 +73,9 @@ def rows(found: Measurements, segmentName: str) -> Iterator[tuple[str, str, str]
         yield "MTV", _number(found.pet.mtv_ml, 2), "ml"
         yield "TLG", _number(found.pet.tlg_g, 1), "g"
     for role, values in found.intensities.items():
-        unit = "HU" if role == "ct" else ""
-        yield f"{inWords(role)} mean", _number(values.mean, 1), unit
-        yield f"{inWords(role)} standard deviation", _number(values.standard_deviation, 1), unit
+        unit = "HU" if is_ct(role) else ""
+        yield f"{role_in_words(role)} mean", _number(values.mean, 1), unit
+        yield f"{role_in_words(role)} standard deviation", _number(values.standard_deviation, 1), unit
     yield "Note", DISCLAIMER, ""
 
 

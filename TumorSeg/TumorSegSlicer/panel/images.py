@@ -107,7 +107,9 @@ class ImagesPanel:
         there = {role: each for role, each in known.items() if slicer.mrmlScene.IsNodePresent(each.node)}
         if not there:
             return
-        byName = {role.partition("_")[0]: each for role, each in there.items()}
+        from TumorSegLib.images.roles import family
+
+        byName = {family(role): each for role, each in there.items()}
         nodes = {name: byName[name].node if name in byName else None for name in IMAGES}
         assumeSuv = "pet" in byName and byName["pet"].assumeSuv
         self._choose(nodes, assumeSuv)
@@ -124,5 +126,7 @@ class ImagesPanel:
 
 def _role(spec: Any, image: str) -> str | None:
     """The role of a model that a kind of image plays; None where the model takes no such image."""
+    from TumorSegLib.images.roles import family
+
     roles = spec.roles if spec is not None else ()
-    return next((role for role in roles if role == image or role.startswith(f"{image}_")), None)
+    return next((role for role in roles if family(role) == image), None)

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from slicer.i18n import tr as _
 
-from TumorSegSlicer.mrml.roles import inWords
-
 if TYPE_CHECKING:
     from TumorSegLib.models.catalogue import Entry
     from TumorSegLib.models.folder import ModelFolder
@@ -154,6 +152,8 @@ def unseen(spec: ModelSpec) -> str:
 
 
 def _unseenFigures(noted: Mapping[str, Any]) -> str:
+    from TumorSegLib.images.roles import role_in_words
+
     figures = []
     if "dice" in noted:
         words = _("median {median:.2f}, worst {worst:.2f}")
@@ -163,7 +163,7 @@ def _unseenFigures(noted: Mapping[str, Any]) -> str:
     for count, dice in noted.get("from_nothing_after_clicks", {}).items():
         figures.append(_("from nothing after {count} clicks {dice:.2f}").format(count=count, dice=dice))
     words = _("unseen patients do worse: {figures} on {cases} cases ({roles})")
-    roles = " + ".join(map(inWords, noted["roles"]))
+    roles = " + ".join(map(role_in_words, noted["roles"]))
     return words.format(figures=", ".join(figures), cases=noted["cases"], roles=roles)
 
 
@@ -178,12 +178,14 @@ class _Measurement:
     @property
     def words(self) -> str:
         """Half of the clicks and all of them tell how it goes on."""
+        from TumorSegLib.images.roles import role_in_words
+
         values, clicks = [f"{dice:.2f}" for dice in self.dices], len(self.dices) - 1
         text = _("median Dice {dice}").format(dice=values[0])
         for count in sorted({clicks // 2, clicks} - {0}):
             text += _(", after {count} clicks {dice}").format(count=count, dice=values[count])
         text += _(" on {cases} cases").format(cases=self.cases) if self.cases else ""
-        return text + (f" ({' + '.join(map(inWords, self.roles))})" if self.roles else "")
+        return text + (f" ({' + '.join(map(role_in_words, self.roles))})" if self.roles else "")
 
 
 def _measurements(results: Mapping[str, Any], known: frozenset[str], roles: tuple[str, ...]) -> Iterator[_Measurement]:
@@ -218,18 +220,14 @@ def importModel(folder: str | Path) -> str:
         ArgumentError: the model's name is none for a folder, or there is a model of that name already.
         WriteError: the user's models cannot be written.
     """
-    from TumorSegLib import WriteError
-    from TumorSegLib.files import replacing
+    from TumorSegLib.files import make_folder, replacing
     from TumorSegLib.models.folder import read_model_folder
     from TumorSegLib.models.registry import new_model_folder
 
     model = read_model_folder(folder)
     model.verify()
     target = new_model_folder(model.spec.name)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{target.parent}: cannot be made: {error.strerror or error}") from error
+    make_folder(target.parent)
     with replacing(target) as temporary:
         shutil.copytree(model.path, temporary)
     return str(model.spec.name)

@@ -28,7 +28,7 @@ from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.geometry.boxes import EMPTY_BOX, full_box, slices
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.display_windows import window_of
-from TumorSegLib.images.probability import EMPTY
+from TumorSegLib.images.probability import EMPTY, to_float, to_uint8
 from TumorSegLib.images.resample import resample
 from TumorSegLib.images.volume import Images
 from TumorSegLib.jobs import Cancel, Job, Progress
@@ -74,7 +74,7 @@ class _Case:
         """For slices of a view, by their rectangles."""
         masks = None
         if self.context.probability is not None and self.context.probability[slices(self.box)].any():
-            masks = view.stack(self.context.probability)[list(numbers)].astype(np.float32) / np.float32(255)
+            masks = to_float(view.stack(self.context.probability)[list(numbers)])
         points: list[list[SlicePoint]] = [[] for _ in numbers]
         for click in self.context.clicks:
             row, column = (click.ijk[axis] - view.region[axis][0] for axis in view.plane)
@@ -214,7 +214,7 @@ class BoxEngine:
                 self.model.answered(view, embeddings, case.prompts(view, numbers, some), job)[0] for some in prompts
             ]
             found += joined(view, np.mean(answers, axis=0), numbers, case.box) / len(axes)
-        values = np.rint(255 * found).astype(np.uint8)
+        values = to_uint8(found)
         job.lap("paste")
         info = {**self.info, "role": case.slices.role, "slices": job.done, "seconds": job.seconds}
         return Refinement(case.box, values, info)
@@ -253,7 +253,7 @@ class BoxEngine:
         ranges = [(max(a, b), min(c, d)) for (a, c), (b, d) in zip(view.region, region)]
         ranges[view.axis] = (numbers[0], numbers[-1] + 1)
         box = ranges[0], ranges[1], ranges[2]
-        values = np.ascontiguousarray(np.rint(255 * joined(view, stack, numbers, box)).astype(np.uint8))
+        values = np.ascontiguousarray(to_uint8(joined(view, stack, numbers, box)))
         job.lap("paste")
         return Refinement(box, values, {**info, "seconds": job.seconds})
 

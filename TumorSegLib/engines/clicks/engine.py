@@ -36,7 +36,7 @@ from TumorSegLib.engines.runtime import Runtime, describe, placed
 from TumorSegLib.errors import ArgumentError, GeometryError, ResourceError
 from TumorSegLib.geometry.boxes import origin, slices, translate, union
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
-from TumorSegLib.images.probability import TUMOUR
+from TumorSegLib.images.probability import CERTAIN, TUMOUR
 from TumorSegLib.images.volume import Images
 from TumorSegLib.jobs import Cancel, Job
 from TumorSegLib.memory import is_out_of_memory, memory_errors
@@ -235,7 +235,7 @@ class _Work:
         before, after = self.task.probability[slices(self.box)], self.values
         law = [replace(hint, points=hint.points - origin(self.box)) for hint in self.task.law]
         spacing, last = self.task.prepared.grid.spacing, self.task.shown[-1]
-        apply_constraints(after, law, spacing, certain=255)
+        apply_constraints(after, law, spacing, certain=CERTAIN)
         old, new = before >= TUMOUR, after >= TUMOUR
         allowed = _components(old | new, last.points - origin(self.box)) & (old | self._open(last))
         if not self.task.answers_box:

@@ -17,6 +17,7 @@ from TumorSegLib.engines.inputs import Channels, prepare
 from TumorSegLib.geometry.boxes import bounding_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.normalisation import Normalisation
+from TumorSegLib.images.probability import CERTAIN, nearest_steps, to_float
 from TumorSegLib.images.resample import average_blocks, resample, resample_probability
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.models.spec import ModelSpec
@@ -200,7 +201,7 @@ def sample_probability(
     part = probability[slices(_within(covering, box))]
     if not part.any():
         return np.zeros(patch.shape, dtype=np.float32)
-    volume = _with_border(Volume(grid.crop(covering), part.astype(np.float32) / np.float32(255)), covering, grid, patch)
+    volume = _with_border(Volume(grid.crop(covering), to_float(part)), covering, grid, patch)
     sampled: npt.NDArray[np.float32] = np.clip(resample(volume, patch).array, 0, 1)
     return sampled
 
@@ -235,8 +236,7 @@ def add_change(
     added = resample_probability(np.ascontiguousarray(values, dtype=np.float32), source, target)
     shown = resample_probability(sample_probability(probability, box, grid, source), source, target)
     faded = np.minimum(np.abs(added) / np.float32(CHANGED_MIND), 1)
-    result = view + 255 * added + faded * (255 * shown - view)
-    view[...] = np.clip(np.rint(result), 0, 255).astype(np.uint8)
+    view[...] = nearest_steps(view + CERTAIN * added + faded * (CERTAIN * shown - view))
 
 
 def _meet(patch: Grid, part: Grid) -> bool:

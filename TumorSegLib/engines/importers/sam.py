@@ -7,8 +7,8 @@ from pathlib import Path
 
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks.sam import PIXELS, architecture_of, build_sam, read_checkpoint
-from TumorSegLib.errors import ArgumentError, ModelError, WriteError
-from TumorSegLib.files import replacing
+from TumorSegLib.errors import ArgumentError, ModelError
+from TumorSegLib.files import make_folder, replacing
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.catalogue import CATALOGUE, Entry, describe, download_checkpoint, find_entry
@@ -67,10 +67,7 @@ def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
     sam = build_sam(network, arguments, name)
     sam.load_state_dict(tensors)
     spec = _described(name, entry, network, {**arguments, "pixels": pixels}, sam.image_size)
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(f"{folder.parent}: the folder cannot be made: {error.strerror}") from error
+    make_folder(folder.parent)
     with replacing(folder) as temporary:
         temporary.mkdir()
         write_weights(sam, temporary / WEIGHTS_FILE)

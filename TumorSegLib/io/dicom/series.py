@@ -15,6 +15,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from TumorSegLib.errors import ReadError, ResourceError, RoleError, SuvError
+from TumorSegLib.images.plausibility import check_suv
+from TumorSegLib.images.roles import CT, MR, PET, family, is_pet
 from TumorSegLib.io.dicom.files import (
     VALUE_ERRORS,
     Series,
@@ -27,13 +29,13 @@ from TumorSegLib.io.dicom.files import (
 )
 from TumorSegLib.io.dicom.pixels import check_pixels, quiet_itk, read_pixels
 from TumorSegLib.io.dicom.stack import check_stack
-from TumorSegLib.io.dicom.suv.factor import check_suv, suv_conversion
+from TumorSegLib.io.dicom.suv.factor import suv_conversion
 from TumorSegLib.memory import is_out_of_memory
 
 __all__ = ["Series", "checked_series", "is_dicom", "list_series", "quiet_itk", "read_series", "read_series_and_notes"]
 
-#: DICOM modality that a role (up to its first underscore) stands for.
-MODALITIES = {"ct": "CT", "pet": "PT", "mr": "MR"}
+#: DICOM modality of each family of roles.
+MODALITIES = {CT: "CT", PET: "PT", MR: "MR"}
 # So many of the files left out are named.
 NAMED = 3
 
@@ -90,7 +92,7 @@ def read_series_and_notes(
     if source.is_file():
         uid, source = _uid_of(source), source.parent
     series, notes = _pick(source, uid)
-    wanted = MODALITIES.get(role.partition("_")[0], series.modality)
+    wanted = MODALITIES.get(family(role), series.modality)
     if series.modality != wanted:
         raise RoleError(
             f"{source}: series {series.uid} has modality {series.modality}, but role {role!r} needs {wanted}"
@@ -99,7 +101,7 @@ def read_series_and_notes(
         notes += check_stack(series, source)
         check_pixels(series)
         image = read_pixels(series)
-        if role.partition("_")[0] == "pet":
+        if is_pet(role):
             image, note = _to_suv(image, series, f"{source}: series {series.uid}")
             notes += note
     except VALUE_ERRORS as error:

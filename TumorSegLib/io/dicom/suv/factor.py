@@ -11,10 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from TumorSegLib.errors import SuvError
@@ -49,11 +46,6 @@ NUCLIDES = {
     for code in codes
 }
 HALF_LIFE_AGREEMENT = 1.05
-# Bladder and brain reach 30 and noise 100 in single voxels; tissue holds thousands of Bq/ml an hour after injection.
-LARGEST_SUV = 100.0
-LARGEST_SUV_PERCENTILE = 99.9
-# More voxels than these are thinned out: a percentile of 400^3 voxels takes seconds.
-PLAUSIBILITY_VOXELS = 1e6
 # Largest ratio of the two factors of Philips, both stated for the same values.
 PHILIPS_AGREEMENT = 1.05
 PHILIPS = (0x7053, "Philips PET Private Group")
@@ -135,24 +127,6 @@ def suv_factor(*slices: Dataset) -> float:
             f"the slices become SUV by different factors, {min(factors):g} to {max(factors):g}; one for all is needed"
         )
     return factors[0]
-
-
-def check_suv(array: npt.NDArray[Any]) -> None:
-    """Checks that a PET image from a file that states no unit can be in SUV: in Bq/ml its values are far too large.
-
-    Args:
-        array: real ``[k, j, i]``; of large images only every n-th voxel along each axis is looked at.
-
-    Raises:
-        SuvError: the 99.9th percentile is above 100.
-    """
-    step = max(1, round((array.size / PLAUSIBILITY_VOXELS) ** (1 / 3)))
-    value = float(np.percentile(array[::step, ::step, ::step], LARGEST_SUV_PERCENTILE))
-    if value > LARGEST_SUV:
-        raise SuvError(
-            f"PET must be in SUV (g/ml), but the {LARGEST_SUV_PERCENTILE:g}th percentile of the voxels is {value:.4g},"
-            f" more than {LARGEST_SUV:g}: probably Bq/ml; convert it, or read the DICOM series"
-        )
 
 
 def _from_other_suv(slices: Sequence[Dataset], units: str) -> tuple[float, str]:
