@@ -9,8 +9,18 @@ def run(device: str) -> None:
     """Prints the figures of sts-auto and sts-clicks on fold 0 for every subset of roles."""
     for extra in ([], ["--mirror"]):
         print("sts-auto, fold 0, jitter windows" + (", mirrored" if extra else ""))
-        training(["evaluate", "--model", "sts-auto", "--fold", "0", "--device", device, *extra])
+        training(["evaluate-auto", "--model", "sts-auto", "--fold", "0", "--device", device, *extra])
     print("sts-clicks, fold 0, jitter windows")
-    refiner = ["evaluate", "--model", "sts-auto", "--refiner", "sts-clicks", "--fold", "0", "--device", device]
+    refiner = [
+        "evaluate-clicks",
+        "--model",
+        "sts-clicks",
+        "--first-stage",
+        "sts-auto",
+        "--fold",
+        "0",
+        "--device",
+        device,
+    ]
     training(refiner)
     training([*refiner, "--roles", "ct,pet", "--baselines"])

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-import training.__main__
+import training.commands
 import training.loop.train
 from Testing.fakes import tiny_network, tiny_spec, write_model_folder
-from training.__main__ import main
+from training.__main__ import INTERRUPTED, main
 from training.config.loader import Configuration
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.models.folder import read_model_folder
@@ -48,7 +48,7 @@ def test_from_cases_to_figures(data: Path, configuration: Path, tmp_path: Path) 
     assert (exported.returncode, exported.stdout, exported.stderr) == (0, f"wrote {model}\n", "")
     read_model_folder(model).verify()
     options = "--data", data, "--fold", 2, "--json", report, "--mirror", "--device", "cpu"
-    evaluated = call("evaluate", "--model", model, *options)
+    evaluated = call("evaluate-auto", "--model", model, *options)
     assert (evaluated.returncode, evaluated.stderr) == (0, "")
     assert [line.split()[:2] for line in evaluated.stdout.splitlines()[1:]] == [
         ["ct+pet", "1"],
@@ -62,7 +62,7 @@ def test_from_cases_to_figures(data: Path, configuration: Path, tmp_path: Path) 
 
 
 def test_every_subset_unless_one_is_asked_for(data: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["evaluate", "--model", str(model), "--data", str(data), "--fold", "0", "--device", "cpu"]
+    arguments = ["evaluate-auto", "--model", str(model), "--data", str(data), "--fold", "0", "--device", "cpu"]
     assert main(arguments) == 0
     head, *lines = capsys.readouterr().out.splitlines()
     assert " ".join(head.split()) == "roles cases Dice: median mean worst HD95 mm: median NSD: median"
@@ -80,7 +80,7 @@ def test_undefined_distances_are_shown_and_written(
     for parameter in network.parameters():
         parameter.data.fill_(-1.0 if parameter.ndim == 1 else 0.0)
     model, report = write_model_folder(tmp_path, spec, network), tmp_path / "report.json"
-    arguments = ["evaluate", "--model", str(model), "--data", str(data), "--roles", "ct", "--json", str(report)]
+    arguments = ["evaluate-auto", "--model", str(model), "--data", str(data), "--roles", "ct", "--json", str(report)]
     assert main([*arguments, "--device", "cpu"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["ct", "4", "0.000", "0.000", "0.000", "inf", "0.000"]
     summary = json.loads(report.read_text(encoding="utf-8"), parse_constant=pytest.fail)["subsets"]["ct"]["summary"]
@@ -90,7 +90,7 @@ def test_undefined_distances_are_shown_and_written(
 def one_error(capsys: pytest.CaptureFixture[str]) -> str:
     captured = capsys.readouterr()
     (line,) = captured.err.splitlines()
-    assert line.startswith("error: ")
+    assert line.startswith("training: error: ")
     assert captured.out == ""
     return line
 
@@ -105,13 +105,14 @@ def one_error(capsys: pytest.CaptureFixture[str]) -> str:
         (["--precision", "int8"], "precision 'int8' is not one of auto"),
         (["--data", "nowhere"], "nowhere/splits.json: cannot be read"),
         (["--model", "no-such"], "no model 'no-such'"),
+        (["--model", "sts-clicks"], "is of kind 'clicks', evaluate-auto needs 'auto'; use evaluate-clicks"),
         (["--json", "nowhere/report.json"], "--json nowhere/report.json: the folder nowhere does not exist"),
     ],
 )
 def test_wrong_evaluation(
     data: Path, model: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["evaluate", "--model", str(model), "--data", str(data), "--device", "cpu", *options]
+    arguments = ["evaluate-auto", "--model", str(model), "--data", str(data), "--device", "cpu", *options]
     assert main(arguments) == 2
     assert words in one_error(capsys)
 
@@ -121,7 +122,7 @@ def test_role_no_case_of_the_fold_has(data: Path, model: Path, capsys: pytest.Ca
     for path in data.glob("d_*"):
         (data_of_d / path.name).write_bytes(path.read_bytes())
     (data_of_d / "splits.json").write_text('{"folds": [["d"]]}', encoding="utf-8")
-    arguments = ["evaluate", "--model", str(model), "--data", str(data_of_d), "--roles", "pet", "--device", "cpu"]
+    arguments = ["evaluate-auto", "--model", str(model), "--data", str(data_of_d), "--roles", "pet", "--device", "cpu"]
     assert main(arguments) == 2
     assert "none of the 1 cases has pet" in one_error(capsys)
 
@@ -155,20 +156,20 @@ def test_training_refuses_a_fold_that_does_not_exist(
 
 def test_export_without_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(tmp_path), "--output", str(tmp_path / "model")]) == 2
-    assert one_error(capsys) == f"error: {tmp_path} holds no checkpoint last.pt"
+    assert one_error(capsys) == f"training: error: {tmp_path} holds no checkpoint last.pt"
 
 
 def test_export_writes_where_bundled_models_lie(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(training.__main__, "__file__", str(tmp_path / "training" / "__main__.py"))
+    monkeypatch.setattr(training.commands, "__file__", str(tmp_path / "training" / "commands.py"))
     assert main(["export", str(finished_run), "--dtype", "float32"]) == 0
     output = tmp_path / "TumorSegLib" / "bundled" / "tiny"
     assert capsys.readouterr().out == f"wrote {output}\n"
     read_model_folder(output).verify()
 
 
-@pytest.mark.parametrize("arguments", [[], ["learn"], ["evaluate"], ["export", "run", "--dtype", "int8"]])
+@pytest.mark.parametrize("arguments", [[], ["learn"], ["evaluate-auto"], ["export", "run", "--dtype", "int8"]])
 def test_unknown_command_or_option_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
@@ -197,28 +198,43 @@ def test_interrupted_training_says_that_it_can_go_on_and_does(
     with monkeypatch.context() as patch:
         patch.setattr(training.loop.train, "_save", save_and_interrupt)
         assert main([*command, "--device", "cpu"]) == 130
-    assert capsys.readouterr().err == "interrupted; the same command goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == f"training: {INTERRUPTED}\n"
     assert main([*command, "--device", "cpu"]) == 0
     assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["step 2"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
+def test_the_process_has_the_guards_of_tumorseg(tmp_path: Path) -> None:
+    """Little memory and odd encodings give one line, a closed pipe none."""
+    shell = f"""(ulimit -v 1000000; "{sys.executable}" -m training train none.toml); echo $?
+        PYTHONIOENCODING=ascii "{sys.executable}" -m training train $'\\u03bc.toml'; echo $?
+        "{sys.executable}" -m training --help | true; echo ${{PIPESTATUS[0]}}"""
+    run = subprocess.run(["bash", "-c", shell], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    memory, encoding = run.stderr.splitlines()
+    assert memory.startswith(
+        "training: error: this shell allows 1.02 GB of memory (ulimit -v); training needs at least"
+    )
+    assert encoding.startswith("training: error: \\u03bc.toml: cannot be read")
+    assert run.stdout.split() in (["2", "2", "141"], ["2", "2", "0"])
 
 
 @pytest.mark.slow
 def test_status_and_traceback_of_the_process(tmp_path: Path) -> None:
     quiet, loud = call("train", "none.toml"), call("--debug", "train", "none.toml")
     assert (quiet.returncode, quiet.stdout) == (2, "")
-    assert quiet.stderr == "error: none.toml: cannot be read: No such file or directory\n"
+    assert quiet.stderr == "training: error: none.toml: cannot be read: No such file or directory\n"
     assert loud.returncode == 1
     assert "Traceback" in loud.stderr
     assert "TumorSegLib.errors.ReadError: none.toml" in loud.stderr
 
 
 def test_record_notes_figures_under_the_command_that_repeats_them(data: Path, model: Path) -> None:
-    options = ["evaluate", "--model", str(model), "--data", str(data), "--device", "cpu"]
+    options = ["evaluate-auto", "--model", str(model), "--data", str(data), "--device", "cpu"]
     options += ["--fold", "2", "--roles", "ct"]
     assert main([*options, "--record"]) == 0
     assert main([*options, "--record", "--mirror"]) == 0
     results = read_model_folder(model).spec.results
-    plain = f"python -m training evaluate --model {model.name} --fold 2 --roles ct"
+    plain = f"python -m training evaluate-auto --model {model.name} --fold 2 --roles ct"
     assert {plain, f"{plain} --mirror"} <= set(results)
     figures = results[plain]["ct"]
     assert figures["cases"] == 2

@@ -6,13 +6,14 @@ Exit status: 0 done, 2 bad input or a failure in words, 130 interrupted, 141 whe
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 from TumorSegLib.cli.process import (
     INTERRUPTED,
     INTERRUPTED_WORDS,
     LEAST_GB,
+    PROGRAM,
     end_interrupted,
     interruptible,
     print_anything,
@@ -30,15 +31,39 @@ NOBODY_READS = 141
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status."""
+    return run_guarded(PROGRAM, _run, arguments)
+
+
+def run_guarded(
+    program: str,
+    run: Callable[[Sequence[str] | None], None],
+    arguments: Sequence[str] | None = None,
+    interrupted: str = INTERRUPTED_WORDS,
+) -> int:
+    """Runs a program: errors become one line, Ctrl-C ends it, closed pipes and odd encodings do no harm.
+
+    Args:
+        program: its name, which begins every line on standard error.
+        run: parses the arguments and runs the command.
+        arguments: those of the process if None. With ``--debug`` among them errors keep their traceback, and libraries
+            may print.
+        interrupted: what is said after Ctrl-C.
+
+    Returns:
+        The exit status, see the module.
+    """
     debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
     print_anything()
-    with interruptible() as alone, nullcontext() if debug else quiet_libraries():
+    with interruptible(program, interrupted) as alone, nullcontext() if debug else quiet_libraries(program):
         try:
-            return _run(arguments)
+            try:
+                run(arguments)
+            finally:
+                _flush()
         except KeyboardInterrupt:
             if alone:
-                end_interrupted()
-            say(INTERRUPTED_WORDS)
+                end_interrupted(program, interrupted)
+            say(interrupted, program)
             return INTERRUPTED
         except BrokenPipeError:
             return NOBODY_READS
@@ -46,8 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             expected = isinstance(error, (TumorSegError, OSError)) or is_out_of_memory(error)
             if debug or not expected:
                 raise
-            say(f"error: {_in_words(error)}")
+            say(f"error: {_in_words(error)}", program)
             return 2
+    return 0
 
 
 def _in_words(error: Exception) -> str:
@@ -56,16 +82,12 @@ def _in_words(error: Exception) -> str:
     return f"not enough memory{f': {error}' if str(error) else ''}"
 
 
-def _run(arguments: Sequence[str] | None) -> int:
-    require_memory(LEAST_GB, "tumorseg")
+def _run(arguments: Sequence[str] | None) -> None:
+    require_memory(LEAST_GB, PROGRAM)
     from TumorSegLib.cli.parser import make_parser  # imports numpy and ITK, which may fail in all these ways
 
-    try:
-        options = make_parser().parse_args(arguments)
-        options.run(options)
-    finally:
-        _flush()
-    return 0
+    options = make_parser().parse_args(arguments)
+    options.run(options)
 
 
 def _flush() -> None:

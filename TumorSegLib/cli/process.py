@@ -14,13 +14,14 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn, TextIO
 
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.files import remove_unfinished
 
 INTERRUPTED = 130
 INTERRUPTED_WORDS = "interrupted; no file is half-written"
+PROGRAM = "tumorseg"
 #: How long a command may take to stop by itself; then, or when interrupted again, it is ended.
 GRACE_SECONDS = 0.3
 #: Least address space in GB (10^9 bytes) that a command needs on one thread, one with a network, and one that draws:
@@ -33,8 +34,8 @@ SHOW_CURSOR = "\x1b[?25h"
 
 
 @contextmanager
-def interruptible() -> Iterator[bool]:
-    """Lets Ctrl-C end the command within a second, whatever library is at work.
+def interruptible(program: str, words: str) -> Iterator[bool]:
+    """Lets Ctrl-C end the command within a second, whatever library is at work; ``program`` then says ``words``.
 
     Python raises KeyboardInterrupt only once a library returns, which on a busy machine may take half a minute: a
     thread that waits for the signal ends the process then. Files are written beside their target and moved into place
@@ -48,7 +49,7 @@ def interruptible() -> Iterator[bool]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     former = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    threading.Thread(target=_watch, args=(reading,), daemon=True).start()
+    threading.Thread(target=_watch, args=(reading, program, words), daemon=True).start()
     try:
         yield True
     finally:
@@ -56,13 +57,13 @@ def interruptible() -> Iterator[bool]:
         os.close(writing)
 
 
-def _watch(reading: int) -> None:
+def _watch(reading: int, program: str, words: str) -> None:
     """Reads the numbers of the signals that arrive until the command is over."""
     while number := os.read(reading, 1):
         if number[0] == signal.SIGINT and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             select.select([reading], [], [], GRACE_SECONDS)  # ends early where the command is over, or by a second one
             if not _is_over(reading):
-                end_interrupted()
+                end_interrupted(program, words)
     os.close(reading)
 
 
@@ -71,7 +72,7 @@ def _is_over(reading: int) -> bool:
     return bool(readable) and not os.read(reading, 1)
 
 
-def end_interrupted() -> NoReturn:
+def end_interrupted(program: str, words: str) -> NoReturn:
     """Says that the command was interrupted and ends the process.
 
     Python's own way out would wait for threads and take a loaded network apart, a second and more on a busy machine.
@@ -80,12 +81,12 @@ def end_interrupted() -> NoReturn:
     remove_unfinished()
     cursor = SHOW_CURSOR if sys.stderr.isatty() else ""  # which a progress bar has hidden
     with suppress(OSError):
-        os.write(sys.stderr.fileno(), f"{cursor}tumorseg: {INTERRUPTED_WORDS}\n".encode())
+        os.write(sys.stderr.fileno(), f"{cursor}{program}: {words}\n".encode())
     os._exit(INTERRUPTED)
 
 
 @contextmanager
-def quiet_libraries() -> Iterator[None]:
+def quiet_libraries(program: str) -> Iterator[None]:
     """Keeps what C libraries print on standard error, and warnings of other packages, from standing beside our lines.
 
     ITK, HDF5, GDCM, VTK and the NIfTI library write to file descriptor 2; Python's ``sys.stderr`` moves to another one.
@@ -106,7 +107,7 @@ def quiet_libraries() -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.filterwarnings("default", category=UserWarning, module=r"TumorSegLib\.")
-            warnings.showwarning = _show_warning  # type: ignore[assignment]
+            warnings.showwarning = lambda message, *_: say(f"warning: {message}", program)
             yield
     finally:
         logging.lastResort = last_resort
@@ -122,14 +123,10 @@ def _is_own(stream: TextIO | None) -> bool:
         return False
 
 
-def _show_warning(message: Warning | str, *_: Any) -> None:
-    say(f"warning: {message}")
-
-
-def say(text: str) -> None:
+def say(text: str, program: str = PROGRAM) -> None:
     """A line on standard error, where there is one that can be written."""
     with suppress(OSError):
-        print(f"tumorseg: {text}", file=sys.stderr)
+        print(f"{program}: {text}", file=sys.stderr)
 
 
 def print_anything() -> None:

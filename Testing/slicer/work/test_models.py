@@ -14,7 +14,7 @@ from TumorSegLib.models.catalogue import CATALOGUE
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
-COMMAND = "python -m training evaluate --model mine --fold 0"
+COMMAND = "python -m training evaluate-auto --model mine --fold 0"
 
 
 @pytest.fixture

@@ -111,10 +111,8 @@ def test_command(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ca
     monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
     torch.save(build_sam("SamViT", TINY, "tiny").state_dict(), tmp_path / "tiny.pth")
     import_checkpoint(tmp_path / "tiny.pth", "tiny-sam", "unit")
-    command = ["evaluate", "--model", "tiny-sam", "--data", str(data), "--fold", "2", "--roles", "ct"]
+    command = ["evaluate-boxes", "--model", "tiny-sam", "--data", str(data), "--fold", "2", "--roles", "ct"]
     assert main([*command, "--json", str(tmp_path / "report.json")]) == 0
     assert "ct: ellipsoid" in capsys.readouterr().out
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert (report["model"], report["fold"], list(report["roles"])) == ("tiny-sam", 2, ["ct"])
-    assert main([*command, "--record"]) == 2
-    assert "--record does not go with 'tiny-sam', which takes boxes" in capsys.readouterr().err

@@ -130,7 +130,7 @@ def test_figures_are_recorded_in_the_model_rounded(refiner_folder: Path) -> None
 
 @pytest.fixture
 def command(data: Path, model: Path, refiner_folder: Path) -> list[str]:
-    options = ["evaluate", "--model", str(model), "--refiner", str(refiner_folder), "--data", str(data)]
+    options = ["evaluate-clicks", "--model", str(refiner_folder), "--first-stage", str(model), "--data", str(data)]
     return [*options, "--device", "cpu", "--precision", "float32"]
 
 
@@ -152,7 +152,7 @@ def test_command_writes_table_report_and_picture(
         assert (name, [row["case"] for row in rows]) == ("refiner", ["c", "d"])
         assert all(len(row["dice"]) == 3 and len(row["clicks"]) == 2 for row in rows)
     assert picture.read_bytes().startswith(b"\x89PNG")
-    key = "python -m training evaluate --model tiny --refiner tiny-clicks --clicks 2 --fold 2 --roles ct"
+    key = "python -m training evaluate-clicks --model tiny-clicks --first-stage tiny --clicks 2 --fold 2 --roles ct"
     recorded = read_model_folder(refiner_folder).spec.results[key]["ct"]["nothing"]["refiner"]
     assert recorded["cases"] == 2
     assert recorded["mean"] == pytest.approx(values["subsets"]["ct"]["nothing"]["refiner"]["summary"]["mean"], abs=1e-4)
@@ -179,11 +179,10 @@ def test_command_with_baselines(command: list[str], tmp_path: Path, capsys: pyte
         (["--clicks", "0"], "--clicks 0 must be at least 1"),
         (["--plot", "curve.pdf"], "--plot curve.pdf: the name must end in .png"),
         (["--plot", "nowhere/curve.png"], "--plot nowhere/curve.png: the folder nowhere does not exist"),
-        (["--mirror"], "--mirror does not go with --refiner"),
         (["--roles", "ct,xx"], "model 'tiny-clicks' cannot work from 'ct+xx'"),
-        (["--refiner", "MODEL"], "model 'tiny' is of kind 'auto', one of kind 'clicks' is needed here"),
-        (["--model", "REFINER"], "model 'tiny-clicks' is of kind 'clicks', one of kind 'auto' is needed here"),
-        (["--refiner", "nobody"], "no model 'nobody'"),
+        (["--model", "MODEL"], "is of kind 'auto', evaluate-clicks needs 'clicks'; use evaluate-auto"),
+        (["--first-stage", "REFINER"], "model 'tiny-clicks' is of kind 'clicks', one of kind 'auto' is needed here"),
+        (["--first-stage", "nobody"], "no model 'nobody'"),
     ],
 )
 def test_wrong_options(
@@ -195,9 +194,3 @@ def test_wrong_options(
     assert words in captured.err
     assert captured.err.count("\n") == 1
     assert captured.out == ""
-
-
-@pytest.mark.parametrize("options", [["--clicks", "3"], ["--baselines"], ["--plot", "curve.png"]])
-def test_options_of_clicks_need_a_refiner(data: Path, model: Path, options: list[str], capsys: Any) -> None:
-    assert main(["evaluate", "--model", str(model), "--data", str(data), *options]) == 2
-    assert f"{options[0]} goes with --refiner" in capsys.readouterr().err

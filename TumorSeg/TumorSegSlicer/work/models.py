@@ -189,7 +189,7 @@ class _Measurement:
 
 
 def _measurements(results: Mapping[str, Any], known: frozenset[str], roles: tuple[str, ...]) -> Iterator[_Measurement]:
-    """All measurements of Dice anywhere in a model's results, as ``python -m training evaluate`` notes them.
+    """All measurements of Dice anywhere in a model's results, as ``evaluate-auto --record`` writes them.
 
     Args:
         results: of the model, or a part of them.

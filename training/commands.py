@@ -1,0 +1,181 @@
+"""What the commands of ``python -m training`` do with their arguments; heavy packages are imported when one runs."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from TumorSegLib.errors import ArgumentError, WriteError
+
+#: What measures a model, by its kind.
+EVALUATIONS = {"auto": "evaluate-auto", "clicks": "evaluate-clicks", "box": "evaluate-boxes"}
+
+
+def run_train(options: argparse.Namespace) -> None:
+    """Trains a model, or continues its training."""
+    from training.config.loader import read_configuration
+    from training.loop.train import train
+
+    _set_threads(options.threads)
+    configuration = read_configuration(options.configuration)
+    train(
+        configuration, _data(options), _run_folder(options, configuration.model.name), options.device, options.precision
+    )
+
+
+def run_export(options: argparse.Namespace) -> None:
+    """Writes the model folder of a run."""
+    from training.config.loader import parse_configuration
+    from training.export import export
+    from training.loop.train import load_checkpoint
+
+    name = parse_configuration(load_checkpoint(options.run)["configuration"], str(options.run)).model.name
+    default = Path(__file__).resolve().parents[1] / "TumorSegLib" / "bundled" / name
+    print(f"wrote {export(options.run, options.output or default, options.dtype)}")
+
+
+def run_evaluate_auto(options: argparse.Namespace) -> None:
+    """Measures an automatic model."""
+    from training.evaluation.automatic import evaluate_folder, format_table, role_subsets
+    from training.export import record_results
+
+    _check_outputs(json=options.json)
+    engine = _engine(options, "auto")
+    subsets = _role_list(options) or role_subsets(engine.spec)
+    report = evaluate_folder(engine, _data(options), options.fold, subsets, options.mirror)
+    print(format_table(report))
+    _write_report(options, report)
+    if options.record:
+        record_results(_folder(options.model), _repeated(options, "fold", "roles", "mirror"), report)
+
+
+def run_evaluate_clicks(options: argparse.Namespace) -> None:
+    """Measures a refinement model by simulated clicks."""
+    from training.evaluation.automatic import role_subsets
+    from training.evaluation.baselines import check_installed
+    from training.evaluation.clicks import Plan, evaluate_clicks, format_clicks, load_forgetful
+    from training.evaluation.plot import write_curve
+    from training.export import record_clicks
+    from TumorSegLib.engines.load import load_engine
+
+    _check_outputs(json=options.json, plot=options.plot)
+    if options.plot and options.plot.suffix != ".png":
+        raise ArgumentError(f"--plot {options.plot}: the name must end in .png")
+    refiner, auto, forgetful = _engine(options, "clicks"), None, None
+    if options.first_stage:
+        auto = load_engine(options.first_stage, options.device, options.precision, kind="auto")
+    if options.baselines:
+        check_installed()
+        forgetful = load_forgetful(options.model, options.device, options.precision, refiner)
+    subsets = _role_list(options) or role_subsets(refiner.spec)
+    report = evaluate_clicks(Plan(options.clicks, refiner, auto, forgetful), _data(options), options.fold, subsets)
+    print(format_clicks(report))
+    _write_report(options, report)
+    if options.plot:
+        write_curve(report, options.plot)
+    if options.record:
+        settings = "first_stage", "clicks", "fold", "roles", "baselines"
+        record_clicks(_folder(options.model), _repeated(options, *settings), report)
+
+
+def run_evaluate_boxes(options: argparse.Namespace) -> None:
+    """Measures a box model."""
+    from training.evaluation.boxes import ROLES, Plan, evaluate_boxes, format_boxes
+    from TumorSegLib.engines.load import load_engine
+
+    _check_outputs(json=options.json)
+    engine, refiner = _engine(options, "box"), None
+    if options.refiner:
+        refiner = load_engine(options.refiner, options.device, options.precision, kind="clicks")
+    roles = options.roles.split(",") if options.roles is not None else ROLES
+    report = evaluate_boxes(Plan(engine, refiner), _data(options), options.fold, roles)
+    print(format_boxes(report))
+    _write_report(options, report)
+
+
+def run_finetune(options: argparse.Namespace) -> None:
+    """Fine-tunes the mask decoder of a box model."""
+    from training.config.finetune import read_finetune_configuration
+    from training.sam.finetune import finetune, format_report
+    from TumorSegLib.files import write_text
+
+    _set_threads(options.threads)
+    configuration = read_finetune_configuration(options.configuration)
+    run = _run_folder(options, configuration.model.name)
+    output = options.output or run / "model"
+    report = finetune(configuration, _data(options), run, output, options.device)
+    write_text(run / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+    print(format_report(report))
+    print(f"wrote {output}")
+
+
+def _set_threads(threads: int | None) -> None:
+    import torch
+
+    if threads is not None:
+        if threads < 1:
+            raise ArgumentError(f"--threads {threads} must be at least 1")
+        torch.set_num_threads(threads)
+
+
+def _data(options: argparse.Namespace) -> Path:
+    from training.data.cases import default_folder
+
+    return options.data or default_folder()
+
+
+def _run_folder(options: argparse.Namespace, name: str) -> Path:
+    return options.run or Path(__file__).parent / "runs" / name
+
+
+def _check_outputs(**paths: Path | None) -> None:
+    """Finds out before hours of work what could not be written after it."""
+    for name, path in paths.items():
+        if path and not path.parent.is_dir():
+            raise WriteError(f"--{name} {path}: the folder {path.parent} does not exist")
+        if path and path.is_dir():
+            raise WriteError(f"--{name} {path}: is a folder")
+
+
+def _engine(options: argparse.Namespace, kind: str) -> Any:
+    """The engine of ``--model``; the command that measures it is named where it is of another kind."""
+    from TumorSegLib.engines.load import load_engine
+
+    found = _folder(options.model).spec.kind
+    if found != kind:
+        raise ArgumentError(
+            f"--model {options.model} is of kind {found!r}, {options.command} needs {kind!r}; use {EVALUATIONS[found]}"
+        )
+    return load_engine(options.model, options.device, options.precision, kind=kind)  # type: ignore[call-overload]
+
+
+def _folder(model: str) -> Any:
+    from TumorSegLib.models.registry import find_model
+
+    return find_model(model)
+
+
+def _role_list(options: argparse.Namespace) -> Sequence[tuple[str, ...]]:
+    return [tuple(options.roles.split(","))] if options.roles is not None else []
+
+
+def _write_report(options: argparse.Namespace, report: Mapping[str, Any]) -> None:
+    from TumorSegLib.files import write_text
+
+    if options.json:
+        write_text(options.json, json.dumps(report, indent=1, allow_nan=False) + "\n")
+
+
+def _repeated(options: argparse.Namespace, *settings: str) -> str:
+    """The command that repeats an evaluation, without device, data folder and outputs."""
+    parts = [f"python -m training {options.command} --model {Path(options.model).name}"]
+    for name in settings:
+        value, option = getattr(options, name), f"--{name.replace('_', '-')}"
+        if value is True:
+            parts.append(option)
+        elif value not in (None, False):
+            parts.append(f"{option} {Path(value).name if name == 'first_stage' else value}")
+    return " ".join(parts)
