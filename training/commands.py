@@ -16,7 +16,7 @@ EVALUATIONS = {"auto": "evaluate-auto", "clicks": "evaluate-clicks", "box": "eva
 
 def run_train(options: argparse.Namespace) -> None:
     """Trains a model, or continues its training."""
-    from training.config.loader import read_configuration
+    from training.config.train import read_configuration
     from training.loop.train import train
 
     _set_threads(options.threads)
@@ -28,7 +28,7 @@ def run_train(options: argparse.Namespace) -> None:
 
 def run_export(options: argparse.Namespace) -> None:
     """Writes the model folder of a run."""
-    from training.config.loader import parse_configuration
+    from training.config.train import parse_configuration
     from training.export import export
     from training.loop.train import load_checkpoint
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.config.loader import parse_configuration
+from training.config.train import parse_configuration
 from training.loop.train import CHECKPOINT, load_checkpoint
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks.unets import build_network

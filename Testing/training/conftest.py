@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from Testing.fakes import tiny_network, write_model_folder
-from training.config.loader import Configuration, parse_configuration
+from training.config.train import Configuration, parse_configuration
 from training.data.batches import Pools
 from training.data.cases import Case, coarsened, read_case
 from training.loop.train import train

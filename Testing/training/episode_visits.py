@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from training.clicks.episodes import TURN, Episodes
-from training.config.loader import Configuration
+from training.config.train import Configuration
 from training.data.batches import Batch, Pools
 from TumorSegLib.prompts.encoding import PointPrompt
 

@@ -16,7 +16,7 @@ import training.commands
 import training.loop.train
 from Testing.fakes import tiny_network, tiny_spec, write_model_folder
 from training.__main__ import INTERRUPTED, main
-from training.config.loader import Configuration
+from training.config.train import Configuration
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.models.folder import read_model_folder
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from training.config.loader import Configuration
+from training.config.train import Configuration
 from training.loop.train import LOG
 
 Configured = Callable[..., Configuration]

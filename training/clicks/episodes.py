@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from training.clicks.simulate import click_in, largest_error, shifted, stroke, warped
-from training.config.loader import ClickSettings, Configuration
+from training.config.clicks import ClickSettings
+from training.config.train import Configuration
 from training.data.augment import draw_sample
 from training.data.batches import Batch, Pools
 from TumorSegLib.engines.clicks.patches import network_input, patch_origin, prompt_centre

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import nn
 
-from training.config.loader import Configuration
+from training.config.train import Configuration
 from TumorSegLib.engines.load import load_network
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError

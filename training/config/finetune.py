@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.config.loader import _section
-from training.data.augment import check_range
-from TumorSegLib.errors import ArgumentError, ReadError
+from training.config.loader import check_range, parse_section, parse_sections, read_text
+from training.config.optimiser import Optimiser
+from TumorSegLib.errors import ArgumentError
 from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
 from TumorSegLib.models.spec import SOURCE
-from TumorSegLib.parsing import check_keys
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-SECTIONS = ("model", "data", "optimisation")
 LISTS = ("roles", "training_data")
 
 
@@ -45,7 +37,7 @@ class ModelSettings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
             raise ArgumentError(
-                f"name = {self.name!r} is none for a folder: letters, digits, dots, dashes, underscores"
+                f"name = {self.name!r} is not a valid folder name: letters, digits, dots, dashes, underscores"
             )
         if self.name == self.base:
             raise ArgumentError(f"name = {self.name!r} is that of the base model; the new one needs its own")
@@ -79,28 +71,13 @@ class FinetuneData:
 
 
 @dataclass(frozen=True)
-class FinetuneOptimisation:
-    """The optimiser and how long it runs.
+class FinetuneOptimisation(Optimiser):
+    """The optimiser of fine-tuning; samples are slices."""
 
-    Attributes:
-        steps, batch: optimiser steps, and slices per step.
-        learning_rate, warm_up: peak, reached linearly after that many steps, then a half cosine down to 0.
-        weight_decay, gradient_clip: AdamW's, and the largest gradient norm.
-        seed: of slices, boxes and batches.
-    """
-
-    steps: int
     batch: int = 8
     learning_rate: float = 1e-4
     warm_up: int = 20
-    weight_decay: float = 1e-2
     gradient_clip: float = 1.0
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_range(self, 1, math.inf, "steps", "batch")
-        check_range(self, 0, math.inf, "learning_rate", "warm_up", "weight_decay", "seed")
-        check_range(self, 1e-12, math.inf, "gradient_clip")
 
 
 @dataclass(frozen=True)
@@ -129,32 +106,15 @@ def read_finetune_configuration(path: Path) -> FinetuneConfiguration:
         ReadError: the file cannot be read or is not TOML.
         ArgumentError: a section or setting is unknown, missing or impossible; the message names it.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:  # of the encoding as of the syntax
-        raise ReadError(f"{path}: not valid TOML: {error}") from error
-    _check_names(values, path)
+    values = parse_sections(read_text(path), str(path), ("model", "data", "optimisation"), lists=LISTS)
     return FinetuneConfiguration(
-        model=_section(ModelSettings, values["model"], f"{path} [model]"),
-        data=_section(FinetuneData, values["data"], f"{path} [data]"),
-        optimisation=_section(FinetuneOptimisation, values["optimisation"], f"{path} [optimisation]"),
+        model=parse_section(ModelSettings, values, "model", str(path)),
+        data=parse_section(FinetuneData, values, "data", str(path)),
+        optimisation=parse_section(FinetuneOptimisation, values, "optimisation", str(path)),
         roles=_roles(values["roles"], path),
         training_data=_sources(values["training_data"], path),
         origin=path.name,
     )
-
-
-def _check_names(values: Mapping[str, Any], path: Path) -> None:
-    known = (*LISTS, *SECTIONS)
-    check_keys(values, known, str(path), ArgumentError)
-    for name, value in values.items():
-        if name in SECTIONS and not isinstance(value, Mapping):
-            raise ArgumentError(f"{path}: {name} = {value!r} must be a section [{name}]")
-    for name in known:
-        if name not in values:
-            raise ArgumentError(f"{path}: {name!r} is missing")
 
 
 def _roles(value: Any, path: Path) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from scipy.spatial.transform import Rotation
 
+from training.config.loader import check_range
 from training.data.cases import Case
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.grid import Box
@@ -73,15 +74,6 @@ class Augmentation:
             raise ArgumentError(
                 f"role_subsets = {dict(self.role_subsets)} holds a frequency that is negative or infinite"
             )
-
-
-def check_range(settings: object, low: float, high: float, *names: str) -> None:
-    """Raises :class:`ArgumentError` unless the attributes named are finite and from ``low`` to ``high``."""
-    for name in names:
-        value = getattr(settings, name)
-        if not (low <= value <= high and np.isfinite(value)):
-            limits = f"from {low:g} to {high:g}" if np.isfinite(high) else f"at least {low:g}"
-            raise ArgumentError(f"{name} = {value} must be {limits}")
 
 
 Sample = tuple[torch.Tensor, torch.Tensor]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import torch
 
-from training.config.loader import Configuration, DataSettings
+from training.config.train import Configuration, DataSettings
 from training.data.augment import Sample, draw_sample
 from training.data.cases import Case
 

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from training.clicks.episodes import Episodes
 from training.clicks.first_stage import initialise, load_first_stage
-from training.config.loader import Configuration, differences, parse_configuration
+from training.config.train import Configuration, differences, parse_configuration
 from training.data.batches import Batch, Pools, Samples, Source
 from training.data.cases import Case, coarsened, phantom_case, read_case, read_folds, training_names
 from training.evaluation.automatic import validate

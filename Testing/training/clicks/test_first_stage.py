@@ -11,7 +11,7 @@ from torch import nn
 
 from Testing.fakes import tiny_network, write_model_folder
 from training.clicks.first_stage import initialise, load_first_stage
-from training.config.loader import Configuration
+from training.config.train import Configuration
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError
 

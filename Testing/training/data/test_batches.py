@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import training.data.batches
-from training.config.loader import Configuration, DataSettings
+from training.config.train import Configuration, DataSettings
 from training.data.augment import Sample
 from training.data.batches import Batch, Pools, Samples
 from training.data.cases import Case, read_case

@@ -14,7 +14,7 @@ import torch
 
 import TumorSegLib
 from Testing.fakes import PaintingEngine, tiny_network, tiny_spec
-from training.config.loader import Configuration
+from training.config.train import Configuration
 from training.data.cases import read_case
 from training.evaluation.automatic import MEASURES, evaluate_case, evaluate_folder, role_subsets, summarise, validate
 from TumorSegLib.engines.auto.engine import AutoEngine

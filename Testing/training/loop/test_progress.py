@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from Testing.terminal import open_terminal
-from training.config.loader import Configuration
+from training.config.train import Configuration
 from training.evaluation.automatic import evaluate_folder
 from training.loop.train import train
 from TumorSegLib.engines.load import load_engine

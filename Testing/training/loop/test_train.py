@@ -18,7 +18,7 @@ import training.data.batches
 import training.loop.train
 from Testing.training.training_runs import CLICKS, Configured, read_log, same
 from training.clicks.episodes import Episodes
-from training.config.loader import read_configuration
+from training.config.train import read_configuration
 from training.data.augment import Sample
 from training.data.batches import Samples
 from training.data.cases import Case, read_case

@@ -197,7 +197,7 @@ def test_a_failure_leaves_no_model_and_the_old_one_as_it_was(
     ("changes", "error", "words"),
     [
         (("base = ", 'color = "red"\nbase = '), ArgumentError, r"tiny.toml \[model\]: unknown key 'color'"),
-        (("steps = 3\n", ""), ArgumentError, r"tiny.toml \[optimisation\]: 'steps' is missing"),
+        (("steps = 3\n", ""), ArgumentError, r"tiny.toml \[optimisation\]: missing 'steps'"),
         (("steps = 3", "steps = 0"), ArgumentError, "steps = 0 must be at least 1"),
         (("steps = 3", "steps = true"), ArgumentError, "steps = True does not fit, a whole number is needed"),
         (("learning_rate = 3e-3", "learning_rate = -1"), ArgumentError, "learning_rate = -1"),
@@ -210,7 +210,7 @@ def test_a_failure_leaves_no_model_and_the_old_one_as_it_was(
         (('licence = "CC0-1.0"', ""), ArgumentError, "must have name, licence, attribution"),
         (('licence = "CC0-1.0"', 'licence = ""'), ArgumentError, "must have text for each"),
         (("[[training_data]]", "[training_data]"), ArgumentError, r"must be sections \[\[training_data\]\]"),
-        (('name = "tiny-tuned"', 'name = "a/b"'), ArgumentError, "name = 'a/b' is none for a folder"),
+        (('name = "tiny-tuned"', 'name = "a/b"'), ArgumentError, "name = 'a/b' is not a valid folder name"),
         (('name = "tiny-tuned"', 'name = "tiny-sam"'), ArgumentError, "is that of the base model"),
         (('name = "tiny-tuned"', "name = tuned"), ReadError, "tiny.toml: not valid TOML"),
         (("test_fold = 2", "test_fold = 7"), ArgumentError, "fold 7 does not exist; there are folds 0 to 2"),

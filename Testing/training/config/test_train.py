@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from training.config.loader import ClickSettings, Configuration, differences, parse_configuration, read_configuration
+from training.config.clicks import ClickSettings
+from training.config.train import Configuration, differences, parse_configuration, read_configuration
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, TumorSegError
 
@@ -49,7 +50,7 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
 @pytest.mark.parametrize(
     ("old", "new", "error", "words"),
     [
-        ("[data]", "[dates]", ArgumentError, "unknown key 'dates' ('data' may be meant); there are model, data"),
+        ("[data]", "[dates]", ArgumentError, "unknown key 'dates' ('data' may be meant); there are model, opt"),
         ("[optimisation]", "[data.x]", ArgumentError, "section [optimisation] is missing"),
         ("[data]\ntest_fold = 2", "", None, ""),
         (
@@ -61,7 +62,7 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
         ("test_fold = 2", "test_fold = '2'", ArgumentError, "[data]: test_fold = '2' does not fit, a whole number"),
         ("test_fold = 2", "test_fold = true", ArgumentError, "test_fold = True does not fit"),
         ("test_fold = 2", "phantom_share = 1.5", ArgumentError, "phantom_share = 1.5 must be from 0 to 1"),
-        ("steps = 6", "", ArgumentError, "[optimisation]: 'steps' is missing"),
+        ("steps = 6", "", ArgumentError, "[optimisation]: missing 'steps'"),
         ("steps = 6", "steps = 0", ArgumentError, "[optimisation]: steps = 0 must be at least 1"),
         ("steps = 6", "steps = 6.5", ArgumentError, "steps = 6.5 does not fit, a whole number is needed"),
         ("batch = 1", "batch = -1", ArgumentError, "batch = -1 must be at least 1"),
@@ -73,7 +74,7 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
         ("every = 3", "every = 3\nvalidate_every = 4", ArgumentError, "validate_every = 4 must be a multiple of"),
         ("[data]", "[augmentation]\nscale = [2.0]\n[data]", ArgumentError, "scale = [2.0] does not fit, a list of 2"),
         ("[data]", "[augmentation]\nscale = [2.0, 1.0]\n[data]", ArgumentError, "scale = [2.0, 1.0] must be two"),
-        ("[data]", "[augmentation]\ngain = 3\n[data]", ArgumentError, "gain = 3 does not fit, a table of numbers"),
+        ("[data]", "[augmentation]\ngain = 3\n[data]", ArgumentError, "gain = 3 does not fit, a table"),
         ("[data]", "[augmentation]\nblur_share = -1\n[data]", ArgumentError, "blur_share = -1 must be from 0 to 1"),
         ("[data]", "[augmentation]\nsuv_factor = 0\n[data]", ArgumentError, "suv_factor = 0 must be at least 1"),
         ("[data]", "[augmentation.role_subsets]\nct = -1\n[data]", ArgumentError, "{'ct': -1} holds a frequency"),
@@ -110,8 +111,8 @@ CLICK_SETTINGS = [
     ("starts = { empty = 2, shifted = -1 }", "starts = {'empty': 2, 'shifted': -1} must give frequencies"),
     ("starts = { empty = inf }", "starts = {'empty': inf} must give frequencies"),
     ("starts = {}", "starts = {} must give frequencies"),
-    ("starts = { empty = 'often' }", "starts = {'empty': 'often'} does not fit, a table of numbers is needed"),
-    ("starts = 'empty'", "starts = 'empty' does not fit, a table of numbers is needed"),
+    ("starts = { empty = 'often' }", "starts = {'empty': 'often'} does not fit, a table is needed"),
+    ("starts = 'empty'", "starts = 'empty' does not fit, a table is needed"),
     ('zooms = { "1" = 1, "fine" = 1 }', "zooms = {'1': 1, 'fine': 1} must give frequencies of positive numbers, in qu"),
     ('zooms = { "0" = 1 }', "zooms = {'0': 1} must give frequencies of positive numbers"),
     ('zooms = { "-2" = 1 }', "zooms = {'-2': 1} must give frequencies of positive numbers"),
@@ -144,7 +145,7 @@ def test_wrong_click_settings(clicking: Callable[..., Configuration], setting: s
 
 def test_refinement_networks_are_not_validated_while_they_learn(clicking: Callable[..., Configuration]) -> None:
     with pytest.raises(
-        ArgumentError, match=r"\[optimisation\]: validate_every must be 0 for kind 'clicks'; see evaluate"
+        ArgumentError, match=r"\[optimisation\]: validate_every must be 0 for kind 'clicks'; see evaluate-clicks"
     ):
         clicking("", "every = 3", "every = 3\nvalidate_every = 3")
 

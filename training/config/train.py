@@ -1,0 +1,140 @@
+"""The configuration of a training run: model, data, augmentation, optimiser and, for refinement networks, clicks."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from training.config.clicks import ClickSettings
+from training.config.loader import check_range, parse_section, parse_sections, read_text
+from training.config.optimiser import Optimiser
+from training.data.augment import Augmentation
+from TumorSegLib.errors import ArgumentError
+from TumorSegLib.models.spec import ModelSpec
+
+# How long a run lasts, how often it saves, how fast it draws its samples, which version comes of it and what is said of
+# it may change when it is resumed.
+MAY_CHANGE = frozenset(
+    {
+        "steps",
+        "checkpoint_every",
+        "validate_every",
+        "workers",
+        "results",
+        "version",
+        "made_for",
+        "plausible_volume_ml",
+        "trained_length_mm",
+    }
+)
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which cases: all folds but ``test_fold``, and ``phantoms`` synthetic ones drawn with ``phantom_share``."""
+
+    test_fold: int = 0
+    phantoms: int = 0
+    phantom_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_range(self, 0, 1, "phantom_share")
+        check_range(self, 0, math.inf, "test_fold", "phantoms")
+
+
+@dataclass(frozen=True)
+class Optimisation(Optimiser):
+    """The optimiser of a training run.
+
+    Attributes:
+        ema_decay: of the averaged weights, which are those exported.
+        checkpoint_every, validate_every: steps; both happen after the last step too, validation not at all if 0.
+        workers: threads that draw samples ahead; any number draws the same. One makes about 28 patches per second.
+    """
+
+    ema_decay: float = 0.999
+    checkpoint_every: int = 250
+    validate_every: int = 0
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range(self, 1, math.inf, "checkpoint_every", "workers")
+        check_range(self, 0, math.inf, "validate_every")
+        check_range(self, 0, 1, "ema_decay")
+        if self.validate_every % self.checkpoint_every:
+            raise ArgumentError(
+                f"validate_every = {self.validate_every} must be a multiple of "
+                f"checkpoint_every = {self.checkpoint_every}"
+            )
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """A whole training configuration; ``text`` is the file it came from, ``clicks`` is there for kind ``clicks``."""
+
+    model: ModelSpec
+    data: DataSettings
+    augmentation: Augmentation
+    optimisation: Optimisation
+    text: str
+    clicks: ClickSettings | None = None
+
+
+def read_configuration(path: Path) -> Configuration:
+    """Reads a configuration file; raises :class:`ReadError` or :class:`ArgumentError` naming what is wrong."""
+    return parse_configuration(read_text(path), str(path))
+
+
+def parse_configuration(text: str, origin: str) -> Configuration:
+    """Parses a configuration; ``origin`` names it in errors.
+
+    Raises:
+        ReadError: the text is not TOML.
+        ArgumentError: a section or setting is unknown, missing or impossible.
+        ModelError: the model contradicts itself.
+    """
+    values = parse_sections(text, origin, ("model", "optimisation"), ("data", "augmentation", "clicks"))
+    configuration = Configuration(
+        model=ModelSpec.from_dict(values["model"], f"{origin} [model]"),
+        data=parse_section(DataSettings, values, "data", origin),
+        augmentation=parse_section(Augmentation, values, "augmentation", origin),
+        optimisation=parse_section(Optimisation, values, "optimisation", origin),
+        text=text,
+        clicks=parse_section(ClickSettings, values, "clicks", origin) if "clicks" in values else None,
+    )
+    _check_model(configuration, origin)
+    return configuration
+
+
+def differences(first: Configuration, second: Configuration) -> list[str]:
+    """The settings, as ``[section] name``, in which two configurations differ that cannot be of one run."""
+    differ = []
+    for section in ("model", "data", "augmentation", "optimisation", "clicks"):
+        one, other = getattr(first, section), getattr(second, section)
+        if one is None or other is None:
+            differ += [f"[{section}]"] if one is not other else []
+            continue
+        names = [each.name for each in fields(one) if each.name not in MAY_CHANGE]
+        differ += [f"[{section}] {name}" for name in names if getattr(one, name) != getattr(other, name)]
+    return differ
+
+
+def _check_model(configuration: Configuration, origin: str) -> None:
+    model = configuration.model
+    if model.kind not in ("auto", "clicks"):
+        raise ArgumentError(f"{origin} [model]: kind {model.kind!r} cannot be trained; use 'auto' or 'clicks'")
+    if model.kind == "clicks" and configuration.clicks is None:
+        raise ArgumentError(f"{origin}: kind 'clicks' needs a section [clicks], which may be empty")
+    if model.kind != "clicks" and configuration.clicks is not None:
+        raise ArgumentError(f"{origin}: the section [clicks] goes with kind 'clicks', the model's is {model.kind!r}")
+    if model.kind == "clicks" and configuration.optimisation.validate_every:
+        raise ArgumentError(f"{origin} [optimisation]: validate_every must be 0 for kind 'clicks'; see evaluate-clicks")
+    for name in configuration.augmentation.role_subsets:
+        unknown = [role for role in name.split("+") if role not in model.roles]
+        if unknown:
+            raise ArgumentError(
+                f"{origin} [augmentation.role_subsets]: {name!r} holds {', '.join(map(repr, unknown))}; "
+                f"roles are {', '.join(model.roles)}"
+            )
