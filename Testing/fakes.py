@@ -15,6 +15,7 @@ from scipy.spatial.transform import Rotation
 from TumorSegLib.errors import ArgumentError, Cancelled, RoleError
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
@@ -119,7 +120,7 @@ class PaintingEngine:
     ) -> Result:
         """Applies the rule, which maps the images to an array ``[k, j, i]`` of label values."""
         self.shown.append(images)
-        grid = next(iter(images.values())).grid
+        grid = ImageSet.of(images).grid
         labels = np.asarray(self.rule(images)).astype(np.uint8)
         return Result(Mask(grid, labels), Volume(grid, (labels > 0).astype(np.float32), "probability"))
 
@@ -138,7 +139,7 @@ class BallEngine:
     def prepare(self, images: Images) -> Grid:
         """The grid of the first image; counts how often it is asked."""
         self.prepared += 1
-        return next(iter(images.values())).grid
+        return ImageSet.of(images).grid
 
     def refine(
         self, prepared: Grid, probability: np.ndarray, prompts: Prompts, cancel: Cancel | None = None
@@ -182,7 +183,7 @@ class EllipsoidEngine:
         if options.role and options.role not in images:
             raise RoleError(f"there is no image {options.role!r}")
         self.prepared.append(options)
-        return next(iter(images.values())).grid, options
+        return ImageSet.of(images).grid, options
 
     def embed(
         self,

@@ -19,6 +19,7 @@ from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
+from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.io.images import write_mask
 from TumorSegLib.io.markups import read_prompts
 from TumorSegLib.jobs import progress_bar
@@ -72,8 +73,8 @@ def run_box(options: argparse.Namespace) -> None:
         raise ArgumentError(f"--session {options.session} exists and would be lost; name another file")
     if options.role and options.role not in inputs:
         raise RoleError(f"--role {options.role} is not one of the inputs: {', '.join(inputs)}")
-    images = read_images(inputs)
-    grid = next(iter(images.values())).grid
+    images = ImageSet(read_images(inputs))
+    grid = images.grid
     box, within = _place(options, grid)
     engine = open_engine(options.model, options, "box")
     clicks = open_engine(options.refine, options, "clicks") if options.refine else None
@@ -85,8 +86,8 @@ def run_box(options: argparse.Namespace) -> None:
         write_mask(session.mask, path)
     if options.session:
         write_text(options.session, json.dumps(session.to_json()) + "\n")
-    if images[edit.info["role"]].grid != grid:
-        print(f"resampled to the grid of {next(iter(images))}: {edit.info['role']}")
+    if edit.info["role"] in images.on_other_grids:
+        print(f"resampled to the grid of {images.reference}: {edit.info['role']}")
     how = f"{edit.info['slices']} slices of {edit.info['role']}: "
     tell_marked((clicks or engine).spec, session.volume_ml, options.output, how)
 

@@ -22,7 +22,8 @@ from TumorSegLib.cli.common import (
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleError
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.volume import Images, Mask
+from TumorSegLib.images.image_set import ImageSet
+from TumorSegLib.images.volume import Mask
 from TumorSegLib.io.images import write_mask
 from TumorSegLib.io.markups import read_prompts
 from TumorSegLib.jobs import progress_bar
@@ -65,9 +66,8 @@ def run_refine(options: argparse.Namespace) -> None:
     read = [*inputs.values(), options.clicks, *([options.initial] if options.initial else [])]
     check_outputs([(options.output, MASK_SUFFIXES), ((options.session,), (".json",))], read)
     kept = _read_session(options)
-    images = read_images(inputs)
-    grid = next(iter(images.values())).grid
-    prompts = _clicks_and_strokes(read_prompts(options.clicks, grid), options.clicks)
+    images = ImageSet(read_images(inputs))
+    prompts = _clicks_and_strokes(read_prompts(options.clicks, images.grid), options.clicks)
     session = _new_session(options, images, kept)
     session.prepare()  # refuses channels its model does not take before an automatic model works for minutes
     if options.auto:
@@ -78,9 +78,8 @@ def run_refine(options: argparse.Namespace) -> None:
         write_mask(session.mask, path)
     if options.session:
         write_text(options.session, json.dumps(session.to_json()) + "\n")
-    resampled = [role for role, volume in images.items() if volume.grid != grid]
-    if resampled:
-        print(f"resampled to the grid of {next(iter(images))}: {', '.join(resampled)}")
+    if images.on_other_grids:
+        print(f"resampled to the grid of {images.reference}: {', '.join(images.on_other_grids)}")
     how = f"{len(prompts)} prompt(s), {statistics.median(seconds):.2f} s each: "
     tell_marked(find_model(options.model).spec, session.volume_ml, options.output, how)
 
@@ -109,8 +108,8 @@ def _clicks_and_strokes(prompts: Prompts, path: str) -> list[Click | Scribble]:
     return [prompt for prompt in prompts.items if not isinstance(prompt, BoxPrompt)]
 
 
-def _new_session(options: argparse.Namespace, images: Images, kept: Mapping[str, Any] | None) -> Session:
-    initial = _read_initial(options.initial, next(iter(images.values())).grid) if options.initial else None
+def _new_session(options: argparse.Namespace, images: ImageSet, kept: Mapping[str, Any] | None) -> Session:
+    initial = _read_initial(options.initial, images.grid) if options.initial else None
     clicks = open_engine(options.model, options, "clicks")
     if kept is not None:
         try:

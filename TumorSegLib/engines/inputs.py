@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from TumorSegLib.errors import RoleError
 from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.resample import average_blocks, resample
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.models.spec import ModelSpec
@@ -43,13 +44,11 @@ def check_roles(images: Images, spec: ModelSpec) -> None:
     unknown = [role for role in images if role not in spec.roles]
     if unknown:
         raise RoleError(f"model {spec.name!r} does not take {', '.join(unknown)}; its roles are {takes}")
-    for role, volume in images.items():
-        if volume.role != role:
-            raise RoleError(f"the image given as {role!r} has the role {volume.role!r}; read it with role={role!r}")
     missing = [role for role in spec.roles if role not in images and role not in spec.optional]
     if missing or not images:
         lacking = ", ".join(missing) or "any image"
         raise RoleError(f"model {spec.name!r} needs {lacking}; its roles are {takes}")
+    ImageSet.of(images)  # checks that keys and roles agree
 
 
 def network_grid(grid: Grid, spec: ModelSpec) -> Grid:
@@ -69,8 +68,8 @@ def prepare(images: Images, spec: ModelSpec) -> Channels:
         GeometryError: an image does not overlap the first.
     """
     check_roles(images, spec)
-    first = next(iter(images.values()))
-    grid = network_grid(first.grid, spec)
+    images = ImageSet.of(images)
+    grid = network_grid(images.grid, spec)
     array = np.zeros((len(spec.roles), *grid.shape), dtype=np.float32)
     tissue = np.zeros(grid.shape, dtype=bool)
     fill = []
@@ -82,5 +81,4 @@ def prepare(images: Images, spec: ModelSpec) -> Channels:
             normalised = Volume(averaged.grid, rule(averaged.array), role)
             array[number] = resample(normalised, grid, outside=rule.fill).array
             tissue |= np.abs(array[number] - np.float32(rule.fill)) > SHOWS_SOMETHING[rule.method]
-    resampled = tuple(role for role, volume in images.items() if volume.grid != first.grid)
-    return Channels(grid, array, tissue, tuple(fill), resampled)
+    return Channels(grid, array, tissue, tuple(fill), images.on_other_grids)

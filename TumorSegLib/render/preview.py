@@ -24,10 +24,11 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from scipy.ndimage import binary_fill_holes, binary_opening, gaussian_filter, generate_binary_structure
 
-from TumorSegLib.errors import ArgumentError, GeometryError, ResourceError, WriteError
+from TumorSegLib.errors import GeometryError, ResourceError, WriteError
 from TumorSegLib.files import replacing
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.cleanup import largest_component
+from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.roles import is_ct, is_pet, role_in_words
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.render.surface import (
@@ -120,13 +121,13 @@ def write_preview(images: Images, mask: Mask, path: str | os.PathLike[str], prob
 
     Raises:
         ArgumentError: no image.
+        RoleError: an image was read for another role than it is given as.
         GeometryError: an image or the probability lies on another grid than the mask.
         WriteError: another suffix than ``.png``, or the file cannot be written.
     """
     if Path(path).suffix.lower() != ".png":
         raise WriteError(f"{path}: a preview is written as .png, not '{Path(path).suffix}'")
-    if not images:
-        raise ArgumentError("a preview needs at least one image, got none")
+    images = ImageSet.of(images)
     for name, volume in [*images.items(), *([("probability", probability)] if probability else [])]:
         if volume.grid != mask.grid:
             difference = mask.grid.difference(volume.grid)

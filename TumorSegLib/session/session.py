@@ -12,6 +12,7 @@ import numpy as np
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, slices
 from TumorSegLib.geometry.grid import Box
+from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.probability import EMPTY, TUMOUR, UInt8Array, from_mask, to_uint8
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
@@ -55,14 +56,13 @@ class Session:
 
         Raises:
             ArgumentError: there is no image, or no such way of overlapping.
+            RoleError: an image was read for another role than it is given as.
             ModelError: an engine is of another kind.
             GeometryError: the mask lies on another grid.
         """
         check_kinds(auto=auto, clicks=clicks, box=box)
-        if not images:
-            raise ArgumentError("a session needs at least one image")
-        self.images = dict(images)
-        self.grid = next(iter(images.values())).grid
+        self.images = ImageSet.of(images)
+        self.grid = self.images.grid
         self._auto, self._clicks, self._box = auto, clicks, box
         self._prepared: Any = None
         self._slices: dict[tuple[str, str], Any] = {}
@@ -375,7 +375,7 @@ class Session:
 
     def _sliced(self, engine: BoxSegmenter[Any], options: BoxOptions) -> Any:
         """The image prepared for boxes with these options; another one is forgotten."""
-        shown = options.role or next(iter(self.images)), options.ct_window
+        shown = options.role or self.images.reference, options.ct_window
         if shown not in self._slices:
             self._slices = {shown: engine.prepare(self.images, options)}
         return self._slices[shown]

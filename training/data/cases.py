@@ -20,6 +20,7 @@ import numpy as np
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Box
+from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.resample import average_blocks, resample
 from TumorSegLib.images.roles import is_ct
@@ -153,7 +154,7 @@ def coarsened(case: Case, spacing_mm: Sequence[float]) -> Case:
     images = {role: average_blocks(volume, target) for role, volume in case.images.items()}
     if all(images[role] is volume for role, volume in case.images.items()):
         return case
-    grid = next(iter(images.values())).grid
+    grid = ImageSet(images).grid
     labels = np.unique(np.append(case.reference.array, np.uint8(0)))
     maps = [Volume(fine, (case.reference.array == label).astype(np.float32)) for label in labels]
     shares = [average_blocks(volume, target).array for volume in maps]

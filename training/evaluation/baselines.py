@@ -17,6 +17,7 @@ from vtkmodules.vtkCommonDataModel import vtkImageData
 from training.data.cases import AIR_HU
 from TumorSegLib.errors import ArgumentError, RoleError, TumorSegError
 from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.resample import resample
 from TumorSegLib.images.roles import is_ct
 from TumorSegLib.images.volume import Images, Mask
@@ -56,7 +57,7 @@ def grow_cut(images: Images, clicks: Sequence[Click]) -> Mask:
     grid = _checked_grid(images, clicks)
     if not any(click.positive for click in clicks):
         return Mask(grid, np.zeros(grid.shape, dtype=np.uint8))
-    role = next((role for role in ("pet", "ct") if role in images), next(iter(images)))
+    role = next((role for role in ("pet", "ct") if role in images), ImageSet.of(images).reference)
     image = resample(images[role], grid, AIR_HU if is_ct(role) else 0.0)
     labels = _grown(image.array.astype(np.float32), _seeds(clicks, grid), grid.spacing)
     return Mask(grid, (labels == TUMOUR).astype(np.uint8))
@@ -111,9 +112,7 @@ def pet_threshold(images: Images, clicks: Sequence[Click], share: float = 0.41) 
 
 
 def _checked_grid(images: Images, clicks: Sequence[Click]) -> Grid:
-    if not images:
-        raise ArgumentError("a baseline needs at least one image, got none")
-    grid = next(iter(images.values())).grid
+    grid = ImageSet.of(images).grid
     for number, click in enumerate(clicks, start=1):
         check_inside(click.ijk, grid, f"click {number}")
     return grid

@@ -195,7 +195,7 @@ def test_images_of_one_slice_have_their_balls(grown: Baseline) -> None:
 
 
 def test_grow_cut_needs_an_image_and_slicer(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ArgumentError, match="at least one image, got none"):
+    with pytest.raises(ArgumentError, match="at least one image"):
         grow_cut({}, [])
     monkeypatch.setitem(sys.modules, "slicer", None)
     with pytest.raises(TumorSegError, match="pip install slicer-core"):

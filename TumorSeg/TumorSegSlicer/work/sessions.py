@@ -245,10 +245,13 @@ class Sessions:
     ) -> tuple[_Entry, str]:
         """An entry that goes on from an earlier one or from what is saved, and what could not be taken over."""
         from TumorSegLib import Mask, Session, TumorSegError
+        from TumorSegLib.images import ImageSet
 
-        images = {role: bridge.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items()}
+        images = ImageSet(
+            {role: bridge.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items()}
+        )
         working = {"auto": engines.auto, "clicks": engines.clicks, "box": engines.box}
-        grid, place = next(iter(images.values())).grid, bridge.toWorld(node)
+        grid, place = images.grid, bridge.toWorld(node)
         settings: dict[str, Any] = {}
         problem, data, known, session = "", None, None, None
         if earlier is not None:

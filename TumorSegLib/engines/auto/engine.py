@@ -16,6 +16,7 @@ from TumorSegLib.engines.networks.unets import FIXED_SIZE
 from TumorSegLib.engines.runtime import Runtime, describe, placed
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.resample import resample_mask, resample_probability
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Job, Progress
@@ -74,8 +75,7 @@ class AutoEngine:
             maps, plan = self._predict(channels, mirror, job)
             job.lap("network")
             job.check("after the last window")
-            target = next(iter(images.values())).grid
-            result = _restore(maps, channels.grid, target)
+            result = _restore(maps, channels.grid, ImageSet.of(images).grid)
             job.lap("restore")
         info: dict[str, Any] = {
             **describe(self.spec, self._runtime, self._wanted),

@@ -28,6 +28,7 @@ from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.geometry.boxes import EMPTY_BOX, full_box, slices
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.display_windows import window_of
+from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.probability import EMPTY, to_float, to_uint8
 from TumorSegLib.images.resample import resample
 from TumorSegLib.images.volume import Images
@@ -121,10 +122,11 @@ class BoxEngine:
             ResourceError: memory does not suffice.
         """
         options = options or BoxOptions()
-        role = options.role or next(iter(images))
+        images = ImageSet.of(images)
+        role = options.role or images.reference
         if role not in images:
             raise RoleError(f"there is no image {role!r}; there are {', '.join(images)}")
-        grid, volume = next(iter(images.values())).grid, images[role]
+        grid, volume = images.grid, images[role]
         self.model.return_to_device()
         with memory_errors(f"to prepare images for {self.spec.name!r}"):
             window = window_of(volume, options.ct_window)

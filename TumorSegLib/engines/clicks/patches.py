@@ -16,6 +16,7 @@ import numpy.typing as npt
 from TumorSegLib.engines.inputs import Channels, prepare
 from TumorSegLib.geometry.boxes import bounding_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
+from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.probability import CERTAIN, nearest_steps, to_float
 from TumorSegLib.images.resample import average_blocks, resample, resample_probability
@@ -116,13 +117,13 @@ def prepare_patches(images: Images, spec: ModelSpec) -> Prepared:
         GeometryError: an image does not overlap the first.
     """
     own = prepare(images, spec)
+    images = ImageSet.of(images)
     rules = {}
     for role, volume in images.items():
         rules[role] = spec.normalisation[role].fitted(average_blocks(volume, own.grid).array)
     i, j, k = (COARSE * edge for edge in spec.spacing_mm)
     coarse = prepare(images, replace(spec, spacing_mm=(i, j, k)))
-    first = next(iter(images.values())).grid
-    return Prepared(first, dict(images), spec, {OWN: own, COARSE: coarse}, rules)
+    return Prepared(images.grid, images, spec, {OWN: own, COARSE: coarse}, rules)
 
 
 def prompt_centre(points: FloatArray) -> FloatArray:
