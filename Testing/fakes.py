@@ -21,7 +21,7 @@ from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, sha256_of
 from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
-from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble
+from TumorSegLib.prompts.types import BoxPrompt, Prompt, Prompts
 from TumorSegLib.protocols import BoxContext, BoxOptions, Refinement, Result
 
 if TYPE_CHECKING:  # tests of the light part of the library must not load torch through this file
@@ -155,8 +155,8 @@ class BallEngine:
         near = np.linalg.norm(lattice[..., None, :] - last, axis=-1).min(axis=-1) <= self.radius
         noise = np.random.default_rng([len(prompts), *last[0]]).integers(0, 128, near.sum())
         values[near] = noise + 128 * getattr(prompts.items[-1], "positive", True)
-        for prompt in (item for item in prompts.items if not isinstance(item, BoxPrompt)):
-            inside = voxels_of(prompt)
+        for prompt in prompts.point_prompts():
+            inside = prompt.points.astype(int)
             inside = inside[((inside >= low) & (inside < high)).all(axis=1)] - low
             values[tuple(inside.T[::-1])] = 255 * prompt.positive
         _stop_if(cancel)
@@ -234,11 +234,10 @@ class EllipsoidEngine:
         return Refinement((ranges[0], ranges[1], ranges[2]), (noise + 128 * inside).astype(np.uint8), info)
 
 
-def voxels_of(prompt: Click | Scribble | BoxPrompt) -> np.ndarray:
+def voxels_of(prompt: Prompt) -> np.ndarray:
     """The voxels ``[n, 3]`` as ``(i, j, k)`` that a prompt is about; of a box the one in its middle."""
-    if isinstance(prompt, BoxPrompt):
-        return np.array([[(low + high) // 2 for low, high in prompt.box]])
-    return prompt.voxels() if isinstance(prompt, Scribble) else np.array([prompt.ijk])
+    points = prompt.point_prompt()
+    return np.array([[sum(limits) // 2 for limits in prompt.box]]) if points is None else points.points.astype(int)
 
 
 def _stop_if(cancel: Cancel | None) -> None:

@@ -132,7 +132,7 @@ class BoxContext:
         cls, prompts: Prompts, probability: npt.NDArray[np.uint8], options: BoxOptions, within: BoxPrompt | None
     ) -> BoxContext:
         """What the options want shown of a segment's prompts and probability."""
-        clicks = tuple(item for item in prompts.items if isinstance(item, Click)) if options.points else ()
+        clicks = prompts.of(Click) if options.points else ()
         return cls(within, clicks, probability if options.mask else None)
 
 

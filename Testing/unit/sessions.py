@@ -32,7 +32,7 @@ def cube(at: tuple[int, int, int], edge: int = 3) -> np.ndarray:
 
 
 def scribble(array: np.ndarray, positive: bool = True) -> Scribble:
-    return Scribble(painted(array), positive)
+    return Scribble.from_mask(painted(array), positive)
 
 
 class TwoLevels:

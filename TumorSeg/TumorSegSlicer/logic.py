@@ -247,7 +247,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         from TumorSegLib import Click
 
         session = self._session(segmentation, segmentId)
-        clicks = [each for each in session.prompts.items if isinstance(each, Click)] if session is not None else []
+        clicks = session.prompts.of(Click) if session is not None else ()
         points = [session.grid.to_ras(click.ijk).tolist() for click in clicks]
         return [((r, a, s), click.positive) for (r, a, s), click in zip(points, clicks)]
 

@@ -133,7 +133,7 @@ def _ranges(text: str) -> list[tuple[int, int]]:
 
 
 def _roi(path: str, grid: Grid) -> list[tuple[int, int]]:
-    boxes = [prompt for prompt in read_prompts(path, grid).items if isinstance(prompt, BoxPrompt)]
+    boxes = read_prompts(path, grid).of(BoxPrompt)
     if len(boxes) != 1:
         raise ArgumentError(f"{path}: holds {len(boxes)} regions of interest; one is needed")
     return list(boxes[0].box)

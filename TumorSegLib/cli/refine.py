@@ -29,7 +29,7 @@ from TumorSegLib.io.markups import read_prompts
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.parsing import load_json
-from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble
+from TumorSegLib.prompts.types import BoxPrompt, Prompt, Prompts
 from TumorSegLib.session.session import Session
 
 
@@ -67,13 +67,14 @@ def run_refine(options: argparse.Namespace) -> None:
     check_outputs([(options.output, MASK_SUFFIXES), ((options.session,), (".json",))], read)
     kept = _read_session(options)
     images = ImageSet(read_images(inputs))
-    prompts = _clicks_and_strokes(read_prompts(options.clicks, images.grid), options.clicks)
+    prompts = read_prompts(options.clicks, images.grid)
+    _check_no_boxes(prompts, options.clicks)
     session = _new_session(options, images, kept)
     session.prepare()  # refuses channels its model does not take before an automatic model works for minutes
     if options.auto:
         with progress_bar("Segmenting") as progress:
             session.segment(progress=progress)
-    seconds = _apply(session, prompts)
+    seconds = _apply(session, prompts.items)
     for path in options.output:
         write_mask(session.mask, path)
     if options.session:
@@ -101,11 +102,9 @@ def _read_session(options: argparse.Namespace) -> Mapping[str, Any] | None:
     return data
 
 
-def _clicks_and_strokes(prompts: Prompts, path: str) -> list[Click | Scribble]:
-    boxes = [prompt for prompt in prompts.items if isinstance(prompt, BoxPrompt)]
-    if boxes:
-        raise ArgumentError(f"{path}: holds a box, {boxes[0].box}; this command takes clicks and strokes")
-    return [prompt for prompt in prompts.items if not isinstance(prompt, BoxPrompt)]
+def _check_no_boxes(prompts: Prompts, path: str) -> None:
+    if boxes := prompts.of(BoxPrompt):
+        raise ArgumentError(f"{path}: holds a box, {boxes[0].box}; this command takes clicks and scribbles")
 
 
 def _new_session(options: argparse.Namespace, images: ImageSet, kept: Mapping[str, Any] | None) -> Session:
@@ -128,12 +127,12 @@ def _read_initial(path: str, grid: Grid) -> Mask:
     return mask
 
 
-def _apply(session: Session, prompts: Sequence[Click | Scribble]) -> list[float]:
+def _apply(session: Session, prompts: Sequence[Prompt]) -> list[float]:
     """Gives the session one prompt after the other; seconds of each."""
     seconds = []
     with progress_bar("Correcting") as progress:
         for done, prompt in enumerate(prompts, start=1):
-            edit = session.add_click(prompt) if isinstance(prompt, Click) else session.add_scribble(prompt)
+            edit = session.add(prompt)
             seconds.append(sum(edit.info["seconds"].values()))
             if progress is not None:
                 progress(done, len(prompts))

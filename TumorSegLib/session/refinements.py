@@ -9,7 +9,8 @@ import numpy as np
 from TumorSegLib.geometry.boxes import clip_additions, origin, slices, translate, union
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.probability import CERTAIN, UInt8Array
-from TumorSegLib.prompts.encoding import CONSTRAINT_RADIUS_MM, PointPrompt, apply_constraints
+from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, apply_constraints
+from TumorSegLib.prompts.encoding import PointPrompt
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import Refinement
 

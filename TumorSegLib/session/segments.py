@@ -15,7 +15,8 @@ from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import EMPTY, TUMOUR, UInt8Array, to_float
-from TumorSegLib.prompts.types import Click, Prompts, Scribble
+from TumorSegLib.prompts.constraints import MaskEdit
+from TumorSegLib.prompts.types import Prompt, Prompts
 from TumorSegLib.session.history import Change, History, PromptChange, Step
 
 BoolArray = npt.NDArray[np.bool_]
@@ -133,24 +134,18 @@ class Segments:
         """Prompts of a segment that hold."""
         return self._known(name).prompts
 
-    def owners(self, box: Box, inside: BoolArray, other_than: str) -> dict[str, BoolArray]:
-        """The other segments that hold some voxels, bool ``[k, j, i]`` of a box, and which of them each holds."""
-        held = {}
-        for name, segment in self._segments.items():
-            if name != other_than:
-                held[name] = inside & (segment.probability[slices(box)] >= TUMOUR)
-        return {name: voxels for name, voxels in held.items() if voxels.any()}
-
-    def check_free(self, name: str, prompt: Click | Scribble) -> None:
-        """Raises :class:`ArgumentError` for what would do nothing: no voxel that it could make tumour."""
-        if self.overlap is not Overlap.KEEP or not prompt.positive:
+    def check_free(self, name: str, prompt: Prompt) -> None:
+        """Raises :class:`ArgumentError` if no voxel of a positive prompt may become tumour."""
+        points = prompt.point_prompt()
+        if self.overlap is not Overlap.KEEP or points is None or not points.positive:
             return
-        inside = prompt.inside()
-        owners = self.owners(prompt.box, inside, name)
-        if owners and np.array_equal(np.any(list(owners.values()), axis=0), inside):
-            what = f"click at voxel {prompt.ijk}" if isinstance(prompt, Click) else f"stroke in box {prompt.box}"
+        at = tuple(points.points.T[::-1].astype(np.intp))
+        others = {other: segment for other, segment in self._segments.items() if other != name}
+        owned = {other: segment.probability[at] >= TUMOUR for other, segment in others.items()}
+        if owned and np.any(list(owned.values()), axis=0).all():
+            owners = ", ".join(repr(other) for other, voxels in owned.items() if voxels.any())
             raise ArgumentError(
-                f"{what} lies in segment {', '.join(map(repr, owners))}, which keeps its voxels; "
+                f"{prompt} lies in segment {owners}, which keeps its voxels; "
                 'a session with overlap="overwrite" would take them'
             )
 
@@ -277,7 +272,7 @@ class Segments:
             values = segment.probability[slices(box)]
             lost = (values >= TUMOUR) & entered
             if other != name and lost.any():
-                held = segment.prompts.unless_contradicted(box, lost, np.zeros_like(lost), self.grid.spacing)
+                held = segment.prompts.without_conflicts(MaskEdit(box, lost, np.zeros_like(lost), self.grid.spacing))
                 taken[other] = (np.where(lost, 0, values).astype(np.uint8), held)
         return taken
 

@@ -17,7 +17,8 @@ from TumorSegLib.images.probability import EMPTY, TUMOUR, UInt8Array, from_mask,
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.memory import memory_errors
-from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble, check_inside
+from TumorSegLib.prompts.constraints import MaskEdit
+from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribble
 from TumorSegLib.protocols import AutoSegmenter, BoxContext, BoxOptions, BoxSegmenter, ClickSegmenter, check_kinds
 from TumorSegLib.session.refinements import obeyed_in, with_correction
 from TumorSegLib.session.segments import Edit, Overlap, Segments
@@ -175,30 +176,34 @@ class Session:
             found[found < FAINT] = 0
             return self._segments.commit(self._active, full_box(self.grid.shape), found, Prompts(), result.info)
 
-    def add_click(self, click: Click, *, cancel: Cancel | None = None) -> Edit:
-        """Corrects the active segment from one click more.
+    def add(self, prompt: Prompt, *, cancel: Cancel | None = None) -> Edit:
+        """Corrects the active segment from one click or scribble more, or segments the tumour in a box.
+
+        A box as :meth:`add_box` without options.
 
         Raises:
-            ArgumentError: the session has no click engine, the click lies outside the image, or it is positive and in
-                another segment, which keeps its voxels.
+            ArgumentError: the session has no engine for the prompt; the prompt lies outside the image, or it is
+                positive and lies wholly in other segments, which keep their voxels.
+            GeometryError: a scribble is not on the first image's grid.
             TumorSegError: as :meth:`TumorSegLib.engines.clicks.engine.ClickEngine.refine`.
         """
-        check_inside(click.ijk, self.grid)
-        return self._refine(click, cancel)
+        if prompt.point_prompt() is None:
+            return self.add_box(BoxPrompt(prompt.box), cancel=cancel)
+        prompt.check_on(self.grid)
+        with self._editing():
+            engine = self._prepare()
+            self._segments.check_free(self._active, prompt)
+            prompts = self.prompts.with_prompt(prompt)
+            answer = engine.refine(self._prepared, self._segments.probability(self._active), prompts, cancel)
+            return self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)
+
+    def add_click(self, click: Click, *, cancel: Cancel | None = None) -> Edit:
+        """As :meth:`add`."""
+        return self.add(click, cancel=cancel)
 
     def add_scribble(self, scribble: Scribble, *, cancel: Cancel | None = None) -> Edit:
-        """Corrects the active segment from one brush stroke more.
-
-        Raises:
-            ArgumentError: the session has no click engine, or the stroke is positive and lies wholly in other segments,
-                which keep their voxels.
-            GeometryError: the stroke is not on the first image's grid.
-            TumorSegError: as :meth:`TumorSegLib.engines.clicks.engine.ClickEngine.refine`.
-        """
-        if scribble.grid != self.grid:
-            difference = self.grid.difference(scribble.grid)
-            raise GeometryError(f"the scribble is not on the first image's grid ({self.grid}): {difference}")
-        return self._refine(scribble, cancel)
+        """As :meth:`add`."""
+        return self.add(scribble, cancel=cancel)
 
     def embed_box(self, box: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None) -> int:
         """Precomputes slice embeddings for a box; does not change the segmentation. Raises as :meth:`add_box`.
@@ -243,8 +248,10 @@ class Session:
             held, ready = self._segments.probability(self._active), self._sliced(engine, options)
             context = BoxContext.of(self.prompts, held, options, within)
             answer = engine.segment(ready, box, options, context=context, progress=progress, cancel=cancel)
-            prompts = self.prompts.with_box(box)
-            part = obeyed_in(held, answer, prompts.hints(), self.grid, added=box.thin_axis(self.grid) is not None)
+            prompts = self.prompts.with_prompt(box)
+            part = obeyed_in(
+                held, answer, prompts.point_prompts(), self.grid, added=box.thin_axis(self.grid) is not None
+            )
             if clicks is not None:
                 start = held.copy()
                 start[slices(part.box)] = part.probability
@@ -353,7 +360,7 @@ class Session:
         new, values = mask.array[slices(box)] > 0, now[slices(box)].copy()
         changed = new != (values >= TUMOUR)
         values[changed] = from_mask(new[changed])
-        held = self.prompts.unless_contradicted(box, changed & ~new, changed & new, self.grid.spacing)
+        held = self.prompts.without_conflicts(MaskEdit(box, changed & ~new, changed & new, self.grid.spacing))
         return self._segments.commit(self._active, box, values, held)
 
     def _check_grid(self, mask: Mask) -> None:
@@ -379,11 +386,3 @@ class Session:
         if shown not in self._slices:
             self._slices = {shown: engine.prepare(self.images, options)}
         return self._slices[shown]
-
-    def _refine(self, prompt: Click | Scribble, cancel: Cancel | None) -> Edit:
-        with self._editing():
-            engine = self._prepare()
-            self._segments.check_free(self._active, prompt)
-            prompts = Prompts((*self.prompts.items, prompt))
-            answer = engine.refine(self._prepared, self._segments.probability(self._active), prompts, cancel)
-            return self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)

@@ -24,7 +24,8 @@ from training.data.augment import draw_sample
 from training.data.batches import Batch, Pools
 from TumorSegLib.engines.clicks.patches import network_input, patch_origin, prompt_centre
 from TumorSegLib.engines.networks.unets import probabilities
-from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, distance_map
+from TumorSegLib.prompts.constraints import apply_constraints
+from TumorSegLib.prompts.encoding import PointPrompt, distance_map
 
 # Visits of other episodes between two of one: time for its user to think, and distance between steps on one image.
 TURN = 8

@@ -21,7 +21,8 @@ from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.resample import resample
 from TumorSegLib.images.roles import is_ct
 from TumorSegLib.images.volume import Images, Mask
-from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, constrained_voxels
+from TumorSegLib.prompts.constraints import apply_constraints, constrained_voxels
+from TumorSegLib.prompts.encoding import PointPrompt
 from TumorSegLib.prompts.types import Click, Voxel, check_inside
 
 BACKGROUND, TUMOUR = 1, 2

@@ -30,7 +30,8 @@ from training.data.cases import Case
 from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.prompts.encoding import CONSTRAINT_RADIUS_MM, PointPrompt, distance_map, guidance_maps
+from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM
+from TumorSegLib.prompts.encoding import PointPrompt, distance_map, guidance_maps
 
 
 def test_a_batch_shows_images_last_answer_and_prompts(clicking: Clicking, pools: dict[float, Pools]) -> None:

@@ -67,7 +67,7 @@ def test_a_bent_scribble_and_an_mr_reach_the_network_in_training_as_in_inference
             role: Volume(GRID, np.ascontiguousarray(np.flip(volume.array, flip)), role)
             for role, volume in one_voxel.images.items()
         }
-        engine.refine(engine.prepare(images), blank(GRID), Prompts((Scribble(Mask(GRID, drawn)),)))
+        engine.refine(engine.prepare(images), blank(GRID), Prompts((Scribble.from_mask(Mask(GRID, drawn)),)))
         expected.append(shown[0])
     for batch, _ in visits(source, blind, 4):
         inputs = batch.inputs[0].numpy()

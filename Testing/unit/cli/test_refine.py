@@ -127,7 +127,7 @@ def test_points_of_slicer_say_the_same(case: Path) -> None:
 def test_strokes_and_points_in_millimetres(case: Path) -> None:
     drawn = np.zeros(GRID.shape, np.uint8)
     drawn[9, 10, 6:20] = 1
-    stroke = Scribble(Mask(GRID, drawn))
+    stroke = Scribble.from_mask(Mask(GRID, drawn))
     entries = Prompts((stroke,)).to_json()["prompts"]
     ras = GRID.to_ras(CLICKS[1].ijk) + 0.6  # another point of the same voxel
     save("strokes.json", {"prompts": [*entries, {"ras": ras.tolist(), "positive": False}]})

@@ -170,7 +170,7 @@ def test_a_turned_box_is_held_by_the_smallest_of_voxels(
 def test_own_json(tmp_path: Path) -> None:
     array = np.zeros(GRID.shape, dtype=np.uint8)
     array[3:5, 7, 9:12] = 1
-    scribble = Scribble(Mask(GRID, array), False)
+    scribble = Scribble.from_mask(Mask(GRID, array), False)
     prompts = Prompts((Click((1, 2, 3), False), scribble, BoxPrompt(((0, 7), (1, 2), (4, 5)))))
     path = tmp_path / "prompts.json"
     path.write_text(json.dumps(prompts.to_json()))

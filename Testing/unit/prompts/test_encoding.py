@@ -9,15 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, apply_constraints, constrained_voxels
 from TumorSegLib.prompts.encoding import (
-    CONSTRAINT_RADIUS_MM,
     FADED_MM,
     GUIDANCE,
     MOST_POINTS,
     REACH_MM,
     PointPrompt,
-    apply_constraints,
-    constrained_voxels,
     distance_map,
     guidance_maps,
 )

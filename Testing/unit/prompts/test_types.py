@@ -45,7 +45,7 @@ def scribble(grid: Grid, *voxels: tuple[int, int, int], positive: bool = True) -
     array = np.zeros(grid.shape, dtype=np.uint8)
     for i, j, k in voxels:
         array[k, j, i] = 1
-    return Scribble(Mask(grid, array), positive)
+    return Scribble.from_mask(Mask(grid, array), positive)
 
 
 def through_text(prompts: Prompts, grid: Grid = PLAIN) -> Prompts:
@@ -132,13 +132,13 @@ def test_what_is_no_box(box: Any) -> None:
 
 def test_scribbles() -> None:
     one = scribble(PLAIN, (6, 0, 4), (1, 5, 2))
-    assert sorted(map(tuple, one.voxels().tolist())) == [(1, 5, 2), (6, 0, 4)]
+    assert sorted(map(tuple, one.point_prompt().points.tolist())) == [(1, 5, 2), (6, 0, 4)]
     assert one.box == ((1, 7), (0, 6), (2, 5))
     assert one.grid == PLAIN
-    assert np.argwhere(one.inside()).tolist() == [[0, 5, 0], [2, 0, 5]]
+    assert np.argwhere(one.mask.array).tolist() == [[2, 5, 1], [4, 0, 6]]
     labels = np.zeros(PLAIN.shape)
     labels[4, 0, 6], labels[2, 5, 1] = 7, 2
-    labelled = Scribble(Mask(PLAIN, labels))
+    labelled = Scribble.from_mask(Mask(PLAIN, labels))
     assert labelled == one
     assert hash(labelled) == hash(one)
     assert one != scribble(PLAIN, (6, 0, 4), (1, 5, 2), positive=False)
@@ -154,9 +154,9 @@ def test_a_stroke_across_an_image_takes_little_memory_and_keeps_its_voxels() -> 
     array = np.zeros(grid.shape, dtype=np.uint8)
     diagonal = np.arange(300)
     array[diagonal, diagonal, diagonal] = 1
-    stroke = Scribble(Mask(grid, array))
+    stroke = Scribble.from_mask(Mask(grid, array))
     assert len(stroke.packed) < 30_000  # its box has 27 million voxels
-    assert stroke.voxels().tolist() == np.stack([diagonal] * 3, axis=1).tolist()
+    assert stroke.point_prompt().points.tolist() == np.stack([diagonal] * 3, axis=1).tolist()
 
 
 def test_a_stroke_of_a_box_is_that_of_the_image() -> None:
@@ -165,12 +165,12 @@ def test_a_stroke_of_a_box_is_that_of_the_image() -> None:
     box = ((1, 6), (2, 6), (2, 5))
     array = np.zeros(PLAIN.shape, dtype=np.uint8)
     array[slices(box)] = values
-    assert Scribble.in_box(PLAIN, box, values, positive=False) == Scribble(Mask(PLAIN, array), positive=False)
+    assert Scribble.in_box(PLAIN, box, values, positive=False) == Scribble.from_mask(Mask(PLAIN, array), positive=False)
 
 
 def test_a_stroke_gives_its_mask_back_and_fills_its_box() -> None:
     given = scribble(PLAIN, (6, 0, 4), (1, 5, 2))
-    assert Scribble(given.mask) == given
+    assert Scribble.from_mask(given.mask) == given
     assert given.mask.array.sum() == 2
     with pytest.raises(GeometryError, match=r"values of shape \(5, 5, 5\) do not fill the box"):
         Scribble.in_box(PLAIN, ((0, 2), (0, 2), (0, 2)), np.ones((5, 5, 5), np.uint8))
@@ -268,7 +268,7 @@ def test_a_long_stroke_is_small_in_json() -> None:
     grid = Grid.from_spacing((128, 128, 128), (1, 1, 1))
     array = np.zeros(grid.shape, dtype=np.uint8)
     array[20:25, 10:110, 10:110] = 1
-    assert len(json.dumps(Prompts((Scribble(Mask(grid, array)),)).to_json())) < 500
+    assert len(json.dumps(Prompts((Scribble.from_mask(Mask(grid, array)),)).to_json())) < 500
 
 
 def test_points_in_mm_and_the_default_sign() -> None:
@@ -337,11 +337,11 @@ def test_entries_that_cannot_be_understood(entry: Any, words: str) -> None:
         ({"ras": "123"}, "three finite RAS coordinates in mm, got '123'"),
         ({"ras": [1, 2, None]}, "three finite RAS coordinates"),
         ({"ras": ["1", "2", "3"]}, "three finite RAS coordinates"),
-        ({"box": [[0, 8], [0, 1], [0, 1]]}, "box range i = [0, 8) is empty or leaves the grid's [0, 7)"),
+        ({"box": [[0, 8], [0, 1], [0, 1]]}, "box ((0, 8), (0, 1), (0, 1)) leaves the image of (7, 6, 5) voxels"),
         ({"box": [[0, 1], [2, 2], [0, 1]]}, "box range j = [2, 2) is empty"),
         ({"box": [[0, 1], [0, 1]]}, "a box is"),
         ({"box": [[0, 1], [0, 1], [0, float("inf")]]}, "a box is"),
-        (STROKE | {"box": [[2, 8], [0, 6], [2, 5]]}, "leaves the grid"),
+        (STROKE | {"box": [[2, 8], [0, 6], [2, 5]]}, "leaves the image"),
         (STROKE | {"scribble": "eJxjYGBgAAAABAAB", "box": [[0, 4], [0, 4], [0, 2]]}, "at least one voxel"),
     ],
 )

@@ -13,7 +13,7 @@ from TumorSegLib.geometry.boxes import EMPTY_BOX, clip_additions, full_box, slic
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.images.volume import Mask
-from TumorSegLib.prompts.encoding import apply_constraints
+from TumorSegLib.prompts.constraints import apply_constraints
 from TumorSegLib.prompts.types import BoxPrompt, Click, Scribble
 from TumorSegLib.protocols import BoxContext, BoxOptions, Refinement
 from TumorSegLib.session.segments import Edit, Overlap
@@ -42,7 +42,7 @@ class WholeSession(Session):
             prompts, info, at = self.prompts.with_box(box), dict(answer.info), slices(answer.box)
             added = box.thin_axis(GRID) is not None
             start[at] = np.maximum(start[at], answer.probability) if added else answer.probability
-            apply_constraints(start, prompts.hints(), GRID.spacing, certain=255)
+            apply_constraints(start, prompts.point_prompts(), GRID.spacing, certain=255)
             if refine:
                 refined = self._clicks.refine(GRID, start, prompts)
                 info["refined"], at = refined.info, slices(refined.box)
@@ -76,7 +76,7 @@ def random_act(rng: np.random.Generator) -> tuple[str, tuple, dict[str, Any]]:
     painted = (rng.random(GRID.shape) < 0.05).astype(np.uint8)
     given: dict[str, tuple] = {
         "add_click": (Click((i, j, k), positive),),
-        "add_scribble": (Scribble(Mask(GRID, stroke), positive),),
+        "add_scribble": (Scribble.from_mask(Mask(GRID, stroke), positive),),
         "replace_mask": (Mask(GRID, painted | stroke),),
         "activate": (str(rng.choice(["tumour", "node"])),),
     }

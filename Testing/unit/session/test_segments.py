@@ -164,17 +164,6 @@ def test_prompts_of_another_segment_go_where_its_voxels_are_taken() -> None:
     assert (segments.prompts("b").items, segments.prompts("a")) == ((far, outside), PROMPTS)
 
 
-def test_owners() -> None:
-    segments = two("allow", row(0, 255, 0, 0, 0, 200), row(0, 255, 128, 127, 0, 0))
-    box, inside = ((1, 4), (0, 1), (0, 1)), np.array([[[True, True, False]]])
-    assert {name: held.ravel().tolist() for name, held in segments.owners(box, inside, "c").items()} == {
-        "a": [True, False, False],
-        "b": [True, True, False],
-    }
-    assert list(segments.owners(box, inside, "a")) == ["b"]
-    assert segments.owners(((4, 6), (0, 1), (0, 1)), np.ones((1, 1, 2), bool), "a") == {}
-
-
 def test_names() -> None:
     segments = two("allow", OLD_A, OLD_B)
     assert segments.names == ("a", "b")

@@ -89,6 +89,7 @@ def test_images_are_prepared_once() -> None:
 
 OTHER = Grid.from_spacing(GRID.shape, (1.0, 1.5, 2.5))
 ELSEWHERE = Mask(OTHER, cube((1, 2, 3)))
+OTHER_SCRIBBLE = Scribble.from_mask(ELSEWHERE)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,11 @@ ELSEWHERE = Mask(OTHER, cube((1, 2, 3)))
         (GeometryError, "mask is not .* first voxels .* apart", lambda s: Session(IMAGES, initial=ELSEWHERE)),
         (GeometryError, "mask is not .* first voxels .* apart", lambda s: s.replace_mask(ELSEWHERE)),
         (GeometryError, "mask is not .* first voxels .* apart", lambda s: s.add_segment("node", ELSEWHERE)),
-        (GeometryError, "scribble is not .* first voxels .* apart", lambda s: s.add_scribble(Scribble(ELSEWHERE))),
+        (
+            GeometryError,
+            "scribble is not .* first voxels .* apart",
+            lambda s: s.add(OTHER_SCRIBBLE),
+        ),
         (ArgumentError, "'tumour' is empty or taken", lambda s: s.add_segment("tumour")),
         (ArgumentError, "no segment 'node'; there are tumour", lambda s: s.activate("node")),
         (ArgumentError, "no segment 'node'; there are tumour", lambda s: s.mask_of("node")),
@@ -125,7 +130,7 @@ def test_a_scribble_drawn_on_a_larger_image_is_refused() -> None:
     array = np.zeros(larger.shape, dtype=np.uint8)
     array[-1, -1, -1] = 1
     with pytest.raises(GeometryError, match="not on the first image's grid"):
-        new_session().add_scribble(Scribble(Mask(larger, array)))
+        new_session().add_scribble(Scribble.from_mask(Mask(larger, array)))
 
 
 @pytest.mark.parametrize("act", ["segment", "prepare", "add_click", "add_scribble"])
@@ -305,7 +310,7 @@ def test_a_click_into_a_segment_that_keeps_its_voxels_says_how_to_take_them() ->
 def test_a_stroke_needs_a_voxel_that_no_other_segment_keeps() -> None:
     session = new_session(initial=painted(cube((1, 1, 1))))
     session.add_segment("node")
-    with pytest.raises(ArgumentError, match=r"stroke in box \(\(1, 3\), .* lies in segment 'tumour', which keeps"):
+    with pytest.raises(ArgumentError, match=r"scribble in box \(\(1, 3\), .* lies in segment 'tumour', which keeps"):
         session.add_scribble(scribble(cube((1, 1, 1), 2)))
     session.add_scribble(scribble(cube((0, 0, 0), 2)))
     assert session.mask.array[0, 0, 0] == 1

@@ -41,7 +41,7 @@ def worked_on(overlap: Overlap = Overlap.OVERWRITE) -> Session:
     """Two segments, each with steps; clicks, a stroke and a brush edit; one step undone."""
     session = Session(IMAGES, clicks=BallEngine(), initial=Mask(GRID, cube(1)), overlap=overlap)
     session.add_click(Click((1, 2, 3)))
-    session.add_scribble(Scribble(Mask(GRID, cube(3)), positive=False))
+    session.add_scribble(Scribble.from_mask(Mask(GRID, cube(3)), positive=False))
     session.add_segment("node")
     session.add_click(Click((2, 2, 2), positive=False))
     session.add_click(Click((7, 6, 5)))

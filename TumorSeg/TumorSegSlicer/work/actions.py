@@ -272,12 +272,9 @@ class Actions:
         """Corrects a segment from a prompt, which is made on the grid of its session."""
 
         def plan(session: Session) -> Task:
-            from TumorSegLib import Click
-
             engine = self.settings.engine("clicks")  # raises where it is missing
             prompt = promptOn(session.grid)
-            add: Callable[..., Edit] = session.add_click if isinstance(prompt, Click) else session.add_scribble
-            return loading(engine, lambda _progress, cancel: add(prompt, cancel=cancel))
+            return loading(engine, lambda _progress, cancel: session.add(prompt, cancel=cancel))
 
         return self._edit(node, segmentId, plan)
 

@@ -41,7 +41,8 @@ from TumorSegLib.images.volume import Images
 from TumorSegLib.jobs import Cancel, Job
 from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.spec import ModelSpec
-from TumorSegLib.prompts.encoding import PointPrompt, apply_constraints, constrained_voxels
+from TumorSegLib.prompts.constraints import apply_constraints, constrained_voxels
+from TumorSegLib.prompts.encoding import PointPrompt
 from TumorSegLib.prompts.types import BoxPrompt, Prompts
 from TumorSegLib.protocols import Refinement
 
@@ -144,11 +145,11 @@ class ClickEngine:
                 f"the probability has shape {probability.shape}, the first image {prepared.grid.shape} (k, j, i)"
             )
         with memory_errors(f"to run {self.spec.name!r}"):
-            law = tuple(prompts.hints())
+            law = tuple(prompts.point_prompts())
             grid, last = prepared.grid, prompts.items[-1]
-            shown = (*law, _heart(probability, last.box, grid.spacing)) if isinstance(last, BoxPrompt) else law
+            shown = law if last.point_prompt() else (*law, _heart(probability, last.box, grid.spacing))
             # A tumour boxed on one slice goes on beyond it.
-            boxes = tuple(p.box for p in prompts.items if isinstance(p, BoxPrompt) and p.thin_axis(grid) is None)
+            boxes = tuple(box.box for box in prompts.of(BoxPrompt) if box.thin_axis(grid) is None)
             task = _Task(prepared, probability, shown, law, boxes, Job(cancel=cancel, name="the correction"))
             try:
                 return self._refine(task)

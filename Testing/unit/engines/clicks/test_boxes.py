@@ -51,7 +51,7 @@ def mask_of(inside: np.ndarray) -> np.ndarray:
 
 
 def stroke(grid: Grid, box: Box, positive: bool = True) -> Scribble:
-    return Scribble(Mask(grid, block(grid, *box).astype(np.uint8)), positive)
+    return Scribble.from_mask(Mask(grid, block(grid, *box).astype(np.uint8)), positive)
 
 
 # --- a box as the last prompt ----------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def test_the_later_of_two_clicks_has_its_way(name: str) -> None:
 def stroke(grid: Grid, voxels: np.ndarray, positive: bool) -> Scribble:
     drawn = np.zeros(grid.shape, np.uint8)
     drawn[tuple(voxels.T[::-1])] = 1
-    return Scribble(Mask(grid, drawn), positive)
+    return Scribble.from_mask(Mask(grid, drawn), positive)
 
 
 @pytest.mark.parametrize("length", [5, 60])
