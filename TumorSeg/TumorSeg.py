@@ -76,6 +76,7 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel = Panel(Context(self.ui, self.logic))
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
         self.addObserver(scene, scene.EndBatchProcessEvent, self.onBatchEnded, priority=AFTER_WIDGETS)
@@ -121,7 +122,12 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, _caller, _event):
         """What is being done would have nowhere to go."""
         self.panel.context.abandon()
+        self.panel.context.disconnectGui()
         self.panel.correct.stopTools()
+
+    def onSceneStartImport(self, _caller, _event):
+        """Settings may come with the scene: what selectors show meanwhile is not the user's choice."""
+        self.panel.context.disconnectGui()
 
     def onSceneChanged(self, _caller, _event):
         """Settings are kept in the scene, which is another one now; the end of the batch follows."""
@@ -140,6 +146,7 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.outdated:
             self.outdated = False
             self.panel.sceneChanged()
+        self.panel.context.readParameters()
         self.panel.correct.batchEnded()
 
 

@@ -47,13 +47,13 @@ class Desk:
         self.host = host
         self.widget = host.load_module(TUMORSEG)
         self.engines = FakeEngines()
-        self.widget.logic.settings.engineSource = self.engines
+        self.widget.logic.actions.engineSource = self.engines
         self.ui = self.widget.ui
         self.volumes = load_phantom()
         self.ui.ctSelector.setCurrentNode(self.volumes["ct"])
         self.ui.petSelector.setCurrentNode(self.volumes["pet"])
         self.answered: list[None] = []
-        self.context.onEdited.append(lambda: self.answered.append(None))
+        self.context.onEdited.connect(lambda: self.answered.append(None))
 
     @property
     def context(self) -> Any:

@@ -22,16 +22,17 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from TumorSegSlicer.install import packages
 from TumorSegSlicer.mrml import arguments, bridge, dicom_pet, labelmaps, tables
 from TumorSegSlicer.mrml.arguments import asInputs, asRoi
+from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import Input, Saved
-from TumorSegSlicer.settings import EngineSource, Settings
 from TumorSegSlicer.work.actions import Actions
-from TumorSegSlicer.work.engines import EngineCache
+from TumorSegSlicer.work.engines import EngineCache, EngineSource
 from TumorSegSlicer.work.runner import Action, complete
 from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit, Grid, Session, Volume
     from TumorSegLib.jobs import Cancel, Progress
+    from TumorSegSlicer.parameters import TumorSegParameters
 
     # Not at run time: when Slicer imports this file, modules that bring such classes need not be loaded yet.
     SegmentationNode = slicer.vtkMRMLSegmentationNode
@@ -42,7 +43,6 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
     """Segments tumours in volumes of the scene and keeps a session, with undo steps, for every segment.
 
     Attributes:
-        settings: models, device, precision and what happens to other segments, see :class:`settings.Settings`.
         actions: the same in steps, for callers that must not wait.
         onDropped: called with node id and segment id of a session that ended, as its segment was deleted.
     """
@@ -56,12 +56,30 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.onDropped: Callable[[str, str], None] | None = None
         self._store = Sessions(slicer.mrmlScene, self._forget)
-        self.settings = Settings(engineSource or EngineCache())
-        self.actions = Actions(self._store, self.settings)
+        self._parameters: TumorSegParameters | None = None
+        self._listener = Listener()
+        scene = slicer.mrmlScene
+        self._listener.listen((scene, scene.EndCloseEvent, self._onScene), (scene, scene.EndImportEvent, self._onScene))
+        self.actions = Actions(self._store, lambda: self.parameters, engineSource or EngineCache())
+
+    @property
+    def parameters(self) -> TumorSegParameters:
+        """The settings in the scene: models, device, precision, and what happens to other segments."""
+        from TumorSegSlicer.parameters import TumorSegParameters  # its classes of nodes come with other modules
+
+        node = self.getParameterNode()
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = TumorSegParameters(node)
+        return self._parameters
+
+    def _onScene(self, _scene: slicer.vtkMRMLScene) -> None:
+        """Slicer's wrapper keeps values that are out of date after a scene was closed or read into the same node."""
+        self._parameters = None
 
     def close(self) -> None:
         """Observes the scene no more; the logic is of no use afterwards."""
         self._store.close()
+        self._listener.listen()
 
     def segment(
         self,
@@ -86,7 +104,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         Returns:
             The segmentation and the id of the segment, which is empty where no tumour was found.
         """
-        with _chosen(self.settings.models, "auto", model):
+        with _chosen(self.parameters, "auto", model):
             action = self.actions.segment(asInputs(inputs), segmentation, segmentId)
             target, _ = _done(action, progress, cancel)
         return target.node, target.segmentId
@@ -152,7 +170,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
                 ``tumorseg models download lite-medsam``.
             role: of the image that is looked at; the first one by default.
         """
-        with _chosen(self.settings.models, "box", model):
+        with _chosen(self.parameters, "box", model):
             return _done(self.actions.box(segmentation, segmentId, asRoi(box), role))
 
     def takeOverBrush(self, segmentation: SegmentationNode, segmentId: str) -> None:
@@ -254,8 +272,8 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
     def forgetModel(self, name: str) -> None:
         """Looks a model up again that came, went or changed."""
         self.actions.forgetEngines()
-        if isinstance(self.settings.engineSource, EngineCache):
-            self.settings.engineSource.forget(name)
+        if isinstance(self.actions.engineSource, EngineCache):
+            self.actions.engineSource.forget(name)
 
     def save(self) -> None:
         """Writes all sessions into the scene, so that they are saved with it; waits for an edit being made."""
@@ -329,14 +347,14 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
 
 
 @contextmanager
-def _chosen(models: dict[str, str], kind: str, name: str | None) -> Iterator[None]:
-    """Chooses a model; the former one is taken again where the action with it failed."""
-    former = models[kind]
-    models[kind] = name or former
+def _chosen(parameters: TumorSegParameters, kind: str, name: str | None) -> Iterator[None]:
+    """Chooses a model; the former one is chosen again where the action with it failed."""
+    former = parameters.model(kind)
+    parameters.chooseModel(kind, name or former)
     try:
         yield
     except BaseException:
-        models[kind] = former
+        parameters.chooseModel(kind, former)
         raise
 
 

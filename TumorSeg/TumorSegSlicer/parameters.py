@@ -1,22 +1,66 @@
-"""What the panel is set to, kept in the scene."""
+"""The settings of the module, kept in the scene: the one place where the panel and actions read them."""
 
 import enum
+import os
+from typing import Annotated, Any
 
 import slicer
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+#: Kind of model to the parameter with the name of the chosen one.
+MODEL_PARAMETERS = {"auto": "autoModel", "clicks": "clicksModel", "box": "boxModel"}
 
 
 class Overlap(enum.Enum):
-    """What other segments lose where a segment grows into them; the choices of Slicer's Segment Editor."""
+    """What other segments lose where a segment grows into them; the choices of Slicer's Segment Editor.
+
+    Segments that are marked as completed never lose voxels.
+    """
 
     ALLOW = "allow"
     OVERWRITE_VISIBLE = "overwrite visible"
     OVERWRITE_ALL = "overwrite all"
 
+    def label(self) -> str:
+        """Text of the choice in the panel."""
+        return {
+            Overlap.ALLOW: _("keep their voxels, segments may overlap"),
+            Overlap.OVERWRITE_VISIBLE: _("are overwritten where they are visible"),
+            Overlap.OVERWRITE_ALL: _("are overwritten"),
+        }[self]
+
+
+# Scenes store the name of an enum's member, so the names below are those that TumorSegLib.load_engine takes.
+class Device(enum.Enum):
+    """Where models run."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+    def label(self) -> str:
+        """Text of the choice in the panel."""
+        return _("automatic") if self is Device.auto else str(self.value)
+
+
+class Precision(enum.Enum):
+    """Number format of the computation."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+    def label(self) -> str:
+        """Text of the choice in the panel."""
+        return _("automatic") if self is Precision.auto else str(self.value)
+
 
 @parameterNodeWrapper
 class TumorSegParameters:
-    """The panel's settings; each is saved with the scene as soon as it is set."""
+    """The settings; each is saved with the scene as soon as it is set."""
 
     ct: slicer.vtkMRMLScalarVolumeNode
     pet: slicer.vtkMRMLScalarVolumeNode
@@ -28,9 +72,25 @@ class TumorSegParameters:
     autoModel: str = "sts-auto"
     clicksModel: str = "sts-clicks"
     boxModel: str = "lite-medsam"
-    device: str = "auto"
-    precision: str = "auto"
+    device: Device = Device.auto
+    precision: Precision = Precision.auto
     overlap: Overlap = Overlap.ALLOW
     strokesGuide: bool = False
-    overlayOpacity: float = 0.5
+    overlayOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     diameterLines: bool = False
+
+    def values(self) -> dict[str, Any]:
+        """Name to value of all settings."""
+        return {name: getattr(self, name) for name in self.allParameters}
+
+    def model(self, kind: str) -> str:
+        """Name of the chosen model of a kind, ``auto``, ``clicks`` or ``box``."""
+        return str(getattr(self, MODEL_PARAMETERS[kind]))
+
+    def chooseModel(self, kind: str, name: str | os.PathLike[str]) -> None:
+        """Chooses the model of a kind, by its name or the path of its folder; ``ArgumentError`` for anything else."""
+        from TumorSegLib import ArgumentError
+
+        if not isinstance(name, (str, os.PathLike)):
+            raise ArgumentError(f"model: the name of a model or the path of its folder is needed, got {name!r}")
+        setattr(self, MODEL_PARAMETERS[kind], os.fspath(name))

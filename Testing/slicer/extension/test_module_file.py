@@ -140,10 +140,9 @@ def test_a_panel_that_was_reloaded_leaves_nothing_behind(host: Host) -> None:
     import slicer
 
     desk = Desk(host)
-    former, panel = desk.widget, desk.widget.panel
+    former = desk.widget
     heard: list[Any] = []
-    plain = panel.images._onImage
-    panel.images._onImage = lambda *given: (heard.append(given), plain(*given))
+    desk.context.onParameters.connect(heard.append)
     keys = len(host.window.findChildren(qt.QShortcut))
     former.onReload()
     host.process_events()

@@ -93,7 +93,8 @@ class Host:
         for key, module in self.app.moduleManager().modules.items():
             setattr(modules, key, module)
         wrapper = ModuleType("slicer.parameterNodeWrapper")
-        wrapper.parameterNodeWrapper = parameter_nodes.parameterNodeWrapper
+        for name in ("parameterNodeWrapper", "GuiConnector", "WithinRange", "SlicerParameterNamePropertyName"):
+            setattr(wrapper, name, getattr(parameter_nodes, name))
         submodules = {
             "modules": modules,
             "parameterNodeWrapper": wrapper,

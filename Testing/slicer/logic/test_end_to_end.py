@@ -29,7 +29,7 @@ class Desk:
         self.host, self.widget = host, host.load_module(TUMORSEG)
         self.ui, self.context = self.widget.ui, self.widget.panel.context
         self.answered = 0
-        self.context.onEdited.append(self._count)
+        self.context.onEdited.connect(self._count)
         self.longest_gap, self.beats = 0.0, 0
 
     def _count(self) -> None:

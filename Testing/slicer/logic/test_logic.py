@@ -140,11 +140,13 @@ def test_a_brush_stroke_is_kept_by_the_next_click(case: Case) -> None:
 def test_other_segments_lose_what_the_policy_says_and_get_it_back(
     case: Case, overlap: str, visible: bool, loses: bool
 ) -> None:
+    from TumorSegSlicer.parameters import Overlap
+
     first = case.find()
     other = case.segment
     case.node.GetDisplayNode().SetSegmentVisibility(other, visible)
     _, case.segment = case.logic.addSegment(case.inputs, case.node)
-    case.logic.settings.overlap = overlap
+    case.logic.parameters.overlap = Overlap(overlap)
     k, j, i = np.argwhere(first)[len(np.argwhere(first)) // 2].tolist()
     case.click((i, j, k))
     mine = case.mask()

@@ -148,6 +148,7 @@ def test_bad_input_opens_nothing(case: Case) -> None:
 
     drawn = draw(case)
     unitless = slicer.util.addVolumeFromArray(np.ones((32, 64, 64), np.float32), name="PET")
+    assert case.logic.parameters.autoModel  # the settings have a node of their own
     nodes = {node.GetID() for node in slicer.mrmlScene.GetNodes()}
     for arguments, error, words in (
         (({}, case.node, case.segment), ArgumentError, "no volume was chosen"),
@@ -174,12 +175,3 @@ def test_a_surface_becomes_voxels_where_a_script_asks_for_it(case: Case) -> None
     assert case.mask()[20, 50, 50] == 1
     with pytest.raises(ArgumentError, match="volume: a node of class"):
         case.logic.keepAsVoxels(case.node, None)
-
-
-def test_an_unknown_policy_for_other_segments_is_told_before_the_model_runs(case: Case) -> None:
-    drawn = draw(case)
-    open_segment(case)
-    case.logic.settings.overlap = "overwrite_all"
-    with pytest.raises(ArgumentError, match=r"settings\.overlap is 'overwrite_all'; there are 'allow'"):
-        case.click((50, 50, 20))
-    np.testing.assert_array_equal(case.mask(), drawn)

@@ -92,7 +92,7 @@ def test_a_failing_engine_leaves_nothing_behind(case: Case) -> None:
     with pytest.raises(RoleError):
         case.logic.segment(case.inputs, model="broken", segmentation=case.node)
     assert segment_ids(case.node) == [case.segment]
-    assert case.logic.settings.models["auto"] == "sts-auto"
+    assert case.logic.parameters.autoModel == "sts-auto"
 
 
 def test_a_cancelled_action_changes_nothing(case: Case) -> None:
@@ -129,13 +129,13 @@ def test_a_box_model_that_is_not_there_is_named_and_the_rest_works(case: Case) -
             raise ModelError("no model 'lite-medsam'")
         return case.engines(kind, *rest)
 
-    case.logic.settings.engineSource = without_box
+    case.logic.actions.engineSource = without_box
     before = case.find()
     with pytest.raises(ModelError, match="lite-medsam"):
         case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)))
     np.testing.assert_array_equal(case.mask(), before)
     case.click((5, 6, 7))
-    case.logic.settings.engineSource = case.engines  # it was downloaded meanwhile
+    case.logic.actions.engineSource = case.engines  # it was downloaded meanwhile
     case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)))
     for _ in range(2):
         case.logic.undo(case.node, case.segment)

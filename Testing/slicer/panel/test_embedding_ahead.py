@@ -43,7 +43,7 @@ class Drawer(Desk):
         self.find()
         self.box = self.engines.engines["box"]
         self.told: list[bool] = []
-        self.context.onBusy.append(self.told.append)
+        self.context.onBusy.connect(self.told.append)
         self.timer = self.widget.panel.correct._ahead._timer
         self.patience_ms = self.timer.interval
         self.timer.setInterval(SETTLED_MS)
@@ -170,7 +170,7 @@ def test_whatever_is_wrong_is_not_told(drawer: Drawer, monkeypatch: pytest.Monke
         monkeypatch.setattr(packages, "missingPackages", lambda: ["torch>=2.6"])
         drawer.context._complete = False
     elif wrong == "model":
-        drawer.widget.logic.settings.engineSource = lambda kind, *_: (
+        drawer.widget.logic.actions.engineSource = lambda kind, *_: (
             fails() if kind == "box" else drawer.engines.engines[kind]
         )
     elif wrong == "memory":

@@ -207,11 +207,11 @@ def test_what_selectors_say_while_a_scene_is_read_is_not_the_users_choice(desk: 
 
     desk.find()
     scene, node = slicer.mrmlScene, desk.node
-    scene.StartState(scene.BatchProcessState)
+    scene.StartState(scene.ImportState)
     for name in ("ctSelector", "segmentationSelector", "boxSelector"):
         getattr(desk.ui, name).setCurrentNode(None)
-    scene.EndState(scene.BatchProcessState)
-    assert desk.context.parameters.ct is desk.volumes["ct"]
+    scene.EndState(scene.ImportState)
+    assert desk.context.parameters.ct is desk.ui.ctSelector.currentNode() is desk.volumes["ct"]
     assert desk.node is node
 
 
@@ -273,7 +273,7 @@ def test_without_the_first_image_a_reopened_segment_waits_for_it(desk: Desk, tmp
     slicer.mrmlScene.RemoveNode(ct)
     desk.widget = desk.host.load_module(TUMORSEG)
     desk.ui = desk.widget.ui
-    desk.widget.logic.settings.engineSource = desk.engines
+    desk.widget.logic.actions.engineSource = desk.engines
     assert "(ct) is not in the scene: load it and choose it under Inputs" in desk.status
     desk.press("undoButton")
     assert "is not in the scene" in desk.host.dialogs.texts[-1]

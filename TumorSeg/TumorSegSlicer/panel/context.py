@@ -8,11 +8,13 @@ from typing import Any
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import GuiConnector, SlicerParameterNamePropertyName
 
 from TumorSegSlicer.install import packages
 from TumorSegSlicer.logic import TumorSegLogic
-from TumorSegSlicer.parameters import TumorSegParameters
+from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.work.runner import Action, Runner
 from TumorSegSlicer.work.worker import Failure, Mailbox, Progress, Worker
 
@@ -26,29 +28,52 @@ KEEP_AFTER_MS = 500
 SegmentationNode = slicer.vtkMRMLSegmentationNode
 
 
+class Signal:
+    """Functions that are called when something happens."""
+
+    def __init__(self) -> None:
+        self._functions: list[Callable[..., None]] = []
+
+    def connect(self, function: Callable[..., None]) -> None:
+        """Adds a function."""
+        self._functions.append(function)
+
+    def emit(self, *arguments: Any) -> None:
+        """Calls the functions in the order in which they were added."""
+        for function in self._functions:
+            function(*arguments)
+
+
 class Context:
     """The panel's common ground.
 
     Attributes:
         ui: the widgets of the ``.ui`` file by name.
         logic: the module's logic.
-        parameters: settings in the scene; another object once the scene was closed or read.
-        onTarget: called when another segment is worked on; the parts add theirs.
-        onEdited: called when the segment was changed; the parts add theirs.
-        onBusy: called with whether something is being done; the parts add theirs.
-        onInstalling: called with whether packages are being installed; the parts add theirs.
+        parameters: settings in the scene; another object after the scene was closed or read.
+        connectors: name of a parameter to its widget, or to what connects the two where Slicer has no connector for it.
+        onParameters: emitted with the names of the settings that were changed, by the user or by a script.
+        onTarget: emitted when another segment is selected.
+        onEdited: emitted when the segment was changed.
+        onBusy: emitted with whether an action is running.
+        onInstalling: emitted with whether packages are being installed.
     """
 
     def __init__(self, ui: Any, logic: TumorSegLogic) -> None:
         self.ui, self.logic = ui, logic
-        self.parameters = TumorSegParameters(logic.getParameterNode())
-        self.onTarget: list[Callable[[], None]] = []
-        self.onEdited: list[Callable[[], None]] = []
-        self.onBusy: list[Callable[[bool], None]] = []
-        self.onInstalling: list[Callable[[bool], None]] = []
+        self.parameters = logic.parameters
+        # Once, as Slicer's editor makes and deletes widgets of its own later.
+        named = {widget.property(SlicerParameterNamePropertyName): widget for widget in vars(ui).values()}
+        self.connectors: dict[str, qt.QWidget | GuiConnector] = {name: each for name, each in named.items() if name}
+        self.onParameters, self.onTarget, self.onEdited = Signal(), Signal(), Signal()
+        self.onBusy, self.onInstalling = Signal(), Signal()
+        self._values = self.parameters.values()
+        self._selected = (self.parameters.segmentation, self.parameters.segmentId)
+        self._listener = Listener()
+        self._guiTag: int | None = None
         self._mailbox = Mailbox()
         self._worker = Worker(self._mailbox)
-        self._runner = Runner(self._worker, self._busy)
+        self._runner = Runner(self._worker, self.onBusy.emit)
         self._timer = qt.QTimer()
         self._timer.setInterval(INTERVAL_MS)
         self._timer.connect("timeout()", self._deliver)
@@ -57,6 +82,37 @@ class Context:
         self._foretold: list[str] = []
         self._unsaved: dict[tuple[str, str], tuple[SegmentationNode, str]] = {}
         self._keeping = self.alarm(KEEP_AFTER_MS, self._keep)
+
+    # Settings
+
+    def connectGui(self) -> None:
+        """Connects the widgets with the settings in the scene; to be called again after the scene was closed or read.
+
+        Slicer's own ``connectGui`` returns no tag, so that its connections cannot be ended (5.12 and 5.13).
+        """
+        self.disconnectGui()
+        self.parameters = self.logic.parameters
+        self._guiTag = self.parameters.connectParametersToGui(self.connectors)
+        self._values = self.parameters.values()
+        self._selected = (self.parameters.segmentation, self.parameters.segmentId)
+        self._listener.listen((self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.readParameters))
+
+    def disconnectGui(self) -> None:
+        """Ends the connection: while a scene is closed or read, selectors show what the user did not choose."""
+        self._listener.listen()
+        if self._guiTag is not None:
+            self.parameters.disconnectGui(self._guiTag)
+            self._guiTag = None
+
+    def readParameters(self, _node: vtk.vtkObject = None) -> None:
+        """Tells of settings that were changed; while a scene is read, or many nodes come and go, not before the end."""
+        if slicer.mrmlScene.IsBatchProcessing():
+            return
+        values = self.parameters.values()
+        changed = {name for name, value in values.items() if value != self._values[name]}
+        self._values = values
+        if changed:
+            self.onParameters.emit(changed)
 
     # Doing
 
@@ -131,8 +187,7 @@ class Context:
         if target is not None:
             self._unsaved[target[0].GetID(), target[1]] = target
             self._keeping.start()
-        for function in self.onEdited:
-            function()
+        self.onEdited.emit()
 
     def cancel(self) -> None:
         """Stops what is being done."""
@@ -148,6 +203,7 @@ class Context:
     def close(self) -> None:
         """Ends the thread; nothing can be done afterwards."""
         self._closed = True
+        self.disconnectGui()
         self.abandon()
         self._timer.stop()
         self._worker.close()
@@ -170,11 +226,13 @@ class Context:
         """Works on another segment from now on; one that is not there means none."""
         if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
             segmentId = ""
-        if (node, segmentId) == (self.parameters.segmentation, self.parameters.segmentId):
+        if (node, segmentId) == self._selected:
             return
-        self.parameters.segmentation, self.parameters.segmentId = node, segmentId
-        for function in self.onTarget:
-            function()
+        self._selected = (node, segmentId)
+        self._values.update(segmentation=node, segmentId=segmentId)  # or onParameters would tell of it, too
+        with slicer.util.NodeModify(self.parameters):
+            self.parameters.segmentation, self.parameters.segmentId = node, segmentId
+        self.onTarget.emit()
 
     def volumeInWords(self, target: tuple[SegmentationNode, str] | None) -> str:
         """How large a segment is, with its name where it is not the selected one; empty where it has no session."""
@@ -267,8 +325,8 @@ class Context:
             slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
         else:
             slicer.app.restoreOverrideCursor()
-        for function in [] if self._closed else self.onInstalling:
-            function(installing)
+        if not self._closed:
+            self.onInstalling.emit(installing)
 
     def _keep(self) -> None:
         """Writes what was done into the scene, unless more is being done."""
@@ -291,10 +349,6 @@ class Context:
             return
         self._kept(key)
         self.fail(failure)
-
-    def _busy(self, busy: bool) -> None:
-        for function in self.onBusy:
-            function(busy)
 
     def _deliver(self) -> None:
         self._mailbox.deliver(PAUSE_SECONDS)

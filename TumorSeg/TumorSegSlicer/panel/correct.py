@@ -18,8 +18,8 @@ from TumorSegSlicer.panel.editing.embedded_editor import EmbeddedEditor
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.editing.place import PlaceTool, ShownClicks, interactionNode, placeBox
 from TumorSegSlicer.panel.embedding_ahead import EmbeddingAhead
+from TumorSegSlicer.panel.images import IMAGES
 from TumorSegSlicer.panel.possible_steps import PossibleSteps
-from TumorSegSlicer.parameters import Overlap
 
 
 class CorrectPanel:
@@ -49,16 +49,10 @@ class CorrectPanel:
         self._ahead = EmbeddingAhead(context)
         self._steps = PossibleSteps(context)
         self._listener = Listener()
-        texts = {
-            Overlap.ALLOW: _("keep their voxels, segments may overlap"),
-            Overlap.OVERWRITE_VISIBLE: _("are overwritten where they are visible"),
-            Overlap.OVERWRITE_ALL: _("are overwritten"),
-        }
-        for overlap, text in texts.items():
-            context.ui.overlapSelector.addItem(text, overlap.value)
         self._connect()
-        context.onTarget.append(self._onTarget)
-        context.onEdited.append(self._showClicks)
+        context.onParameters.connect(self._onParameters)
+        context.onTarget.connect(self._onTarget)
+        context.onEdited.connect(self._showClicks)
 
     def keyActions(self) -> dict[str, Callable[[], None]]:
         """What the keys do."""
@@ -114,44 +108,35 @@ class CorrectPanel:
 
     def update(self) -> None:
         """Shows the settings in the scene."""
-        ui, parameters = self._context.ui, self._context.parameters
-        box, overlap = parameters.box, parameters.overlap
         self._editor.update()
         self._showTarget()
-        ui.boxSelector.setCurrentNode(box)
-        self._ahead.watch(box)
-        ui.strokesGuideCheckBox.checked = parameters.strokesGuide
-        ui.overlapSelector.setCurrentIndex(ui.overlapSelector.findData(overlap.value))
-        self._context.logic.settings.overlap = overlap.value
+        self._ahead.watch(self._context.parameters.box)
         self._showTool()
         self._steps.update()
 
     def _connect(self) -> None:
         ui = self._context.ui
-        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSegmentation)
         ui.segmentsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._onSelected)
-        for selector in (ui.ctSelector, ui.petSelector, ui.mrSelector):
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node: self._editor.show())
         ui.newSegmentButton.connect("clicked(bool)", self._onNewSegment)
         ui.positiveButton.connect("clicked(bool)", lambda on: self._onTool(True, on))
         ui.negativeButton.connect("clicked(bool)", lambda on: self._onTool(False, on))
-        ui.boxSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onBoxChosen)
         ui.placeBoxButton.connect("clicked(bool)", self._onPlaceBox)
         ui.boxButton.connect("clicked(bool)", self._onBox)
         ui.undoButton.connect("clicked(bool)", lambda _on: self._act("undo", _("Undone."), _("Nothing to undo.")))
         ui.redoButton.connect("clicked(bool)", lambda _on: self._act("redo", _("Redone."), _("Nothing to redo.")))
         ui.resetButton.connect("clicked(bool)", lambda _on: self._act("reset", _("Reset to how the segment began.")))
-        ui.overlapSelector.connect("currentIndexChanged(int)", self._onOverlap)
-        ui.strokesGuideCheckBox.connect("toggled(bool)", self._onStrokesGuide)
+
+    def _onParameters(self, changed: set[str]) -> None:
+        parameters = self._context.parameters
+        if "segmentation" in changed:
+            node = parameters.segmentation
+            self._context.setTarget(node, self._firstSegment(node) if node is not None else "")
+        if "box" in changed:
+            self._ahead.watch(parameters.box)
+        if changed.intersection(IMAGES):
+            self._editor.show()
 
     # Segments
-
-    def _onSegmentation(self, node: slicer.vtkMRMLSegmentationNode | None) -> None:
-        parameters = self._context.parameters
-        gone = node is None and parameters.segmentId != ""
-        if slicer.mrmlScene.IsBatchProcessing() or (node is parameters.segmentation and not gone):
-            return
-        self._context.setTarget(node, self._firstSegment(node) if node is not None else "")
 
     def _firstSegment(self, node: slicer.vtkMRMLSegmentationNode) -> str:
         """The segment to begin with: one worked on before, or the only one.
@@ -210,7 +195,6 @@ class CorrectPanel:
     def _showTarget(self) -> None:
         ui, parameters = self._context.ui, self._context.parameters
         node, segmentId = parameters.segmentation, parameters.segmentId
-        ui.segmentationSelector.setCurrentNode(node)
         ui.segmentsTable.setSegmentationNode(node)
         ui.segmentsTable.setSelectedSegmentIDs([segmentId] if segmentId else [])
         self._editor.show()
@@ -275,17 +259,11 @@ class CorrectPanel:
 
     # Box, undo, other segments
 
-    def _onBoxChosen(self, node: slicer.vtkMRMLMarkupsROINode | None) -> None:
-        if slicer.mrmlScene.IsBatchProcessing():
-            return
-        self._context.parameters.box = node
-        self._ahead.watch(node)
-
     def _onPlaceBox(self, _checked: bool) -> None:
         self._tool.end()
         self._showTool()
         beside = next(iter(self._context.images()), self._context.parameters.segmentation)
-        self._context.ui.boxSelector.setCurrentNode(placeBox(self._context.parameters.box, beside))
+        self._context.parameters.box = placeBox(self._context.parameters.box, beside)
         self._context.say(
             _("Draw a box around the tumour in a slice view, check it in the others, then segment in it.")
         )
@@ -320,11 +298,3 @@ class CorrectPanel:
         target = self._context.target()
         if target is not None and self._opened(target):
             self._context.edit(getattr(self._context.logic.actions, name)(*target), words, nothing)
-
-    def _onOverlap(self, index: int) -> None:
-        value = self._context.ui.overlapSelector.itemData(index)
-        self._context.parameters.overlap = Overlap(value)
-        self._context.logic.settings.overlap = value
-
-    def _onStrokesGuide(self, guide: bool) -> None:
-        self._context.parameters.strokesGuide = guide

@@ -31,8 +31,8 @@ class EmbeddingAhead:
         self._due = False  # the box has changed since it was looked into
         self._looking = False
         self._timer = context.alarm(SETTLED_MS, self._look)
-        context.onTarget.append(self._wait)
-        context.onEdited.append(self._wait)
+        context.onTarget.connect(self._wait)
+        context.onEdited.connect(self._wait)
 
     def watch(self, roi: slicer.vtkMRMLMarkupsROINode | None) -> None:
         """Looks into this box from now on, and into no other."""

@@ -27,16 +27,9 @@ class ImagesPanel:
             spec: gives the model chosen, which says what roles there are; None where it is not on this computer.
         """
         self._context, self._spec = context, spec
-        self._telling = False  # the panel tells the selectors, not the user
-        for name in IMAGES:
-            selector = getattr(context.ui, f"{name}Selector")
-            selector.connect("currentNodeChanged(vtkMRMLNode*)", lambda node, name=name: self._onImage(name, node))
-        context.onTarget.append(self._chooseKnown)
-
-    def update(self) -> None:
-        """Shows the settings in the scene."""
-        parameters = self._context.parameters
-        self._choose({name: getattr(parameters, name) for name in IMAGES}, parameters.assumeSuv)
+        self._choosing = False  # the panel chooses images, not the user
+        context.onParameters.connect(self._onParameters)
+        context.onTarget.connect(self._chooseKnown)
 
     def showRoles(self) -> None:
         """Offers those images that the model takes."""
@@ -85,19 +78,17 @@ class ImagesPanel:
         if made is None:
             return False
         copy, note = made
-        self._context.ui.petSelector.setCurrentNode(copy)
+        self._context.parameters.pet = copy
         words = _("'{name}' was converted from its DICOM files to SUV (body weight), as '{copy}'.")
         self._context.foretell(" ".join([words.format(name=pet.GetName(), copy=copy.GetName()), note]).strip())
         return True
 
-    def _onImage(self, name: str, node: Any) -> None:
-        if slicer.mrmlScene.IsBatchProcessing() or getattr(self._context.parameters, name) is node:
-            return  # while a scene is read selectors say nothing that the user chose
+    def _onParameters(self, changed: set[str]) -> None:
         parameters = self._context.parameters
-        setattr(parameters, name, node)
-        if name == "pet":
+        if "pet" in changed and "assumeSuv" not in changed:
             parameters.assumeSuv = False
-        if node is not None and not self._telling:
+        chosen = any(getattr(parameters, name) is not None for name in changed.intersection(IMAGES))
+        if chosen and not self._choosing:
             showImages(parameters.ct, parameters.mr, parameters.pet)
 
     def _chooseKnown(self) -> None:
@@ -110,18 +101,14 @@ class ImagesPanel:
         from TumorSegLib.images.roles import family
 
         byName = {family(role): each for role, each in there.items()}
-        nodes = {name: byName[name].node if name in byName else None for name in IMAGES}
-        assumeSuv = "pet" in byName and byName["pet"].assumeSuv
-        self._choose(nodes, assumeSuv)
-
-    def _choose(self, nodes: dict[str, Any], assumeSuv: bool) -> None:
-        self._telling = True
+        parameters, self._choosing = self._context.parameters, True
         try:
-            for name, node in nodes.items():  # selectors write what they show
-                getattr(self._context.ui, f"{name}Selector").setCurrentNode(node)
+            with slicer.util.NodeModify(parameters):
+                for name in IMAGES:
+                    setattr(parameters, name, byName[name].node if name in byName else None)
         finally:
-            self._telling = False
-        self._context.parameters.assumeSuv = assumeSuv
+            self._choosing = False
+        parameters.assumeSuv = "pet" in byName and byName["pet"].assumeSuv
 
 
 def _role(spec: Any, image: str) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,23 +10,69 @@ from typing import TYPE_CHECKING, Any
 import qt
 import slicer
 from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import GuiConnector
 
 from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.parameters import MODEL_PARAMETERS
 from TumorSegSlicer.work import models
 from TumorSegSlicer.work.worker import Failure, Progress
 
 if TYPE_CHECKING:
+    from TumorSegLib import ModelSpec
     from TumorSegLib.models.catalogue import Entry
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
-#: Selector to the parameter it sets.
-SELECTORS = {
-    "deviceSelector": "device",
-    "precisionSelector": "precision",
-    "clicksModelSelector": "clicksModel",
-    "boxModelSelector": "boxModel",
-}
+
+class ModelConnector(GuiConnector):
+    """Connects a list of models with the parameter that has the name of the chosen one.
+
+    Slicer's own connector of lists has choices that never change.
+    """
+
+    def __init__(self, widget: qt.QComboBox) -> None:
+        GuiConnector.__init__(self)
+        self._widget = widget
+
+    @staticmethod
+    def canRepresent(_widget: Any, _datatype: Any) -> bool:
+        """False: made for the lists of models alone."""
+        return False
+
+    @staticmethod
+    def create(_widget: Any, _datatype: Any) -> None:
+        """None, see :meth:`canRepresent`."""
+
+    def fill(self, specs: Iterable[ModelSpec]) -> None:
+        """Offers these models; the chosen one stays so, even where it is not among them."""
+        chosen, blocked = self.read(), self._widget.blockSignals(True)
+        self._widget.clear()
+        for spec in specs:
+            self._widget.addItem(spec.name, spec.name)
+            self._widget.setItemData(self._widget.count - 1, models.summary(spec), qt.Qt.ToolTipRole)
+        self.write(chosen)
+        self._widget.blockSignals(blocked)
+
+    def widget(self) -> qt.QComboBox:
+        """The list."""
+        return self._widget
+
+    def read(self) -> str:
+        """Name of the model that is shown; empty where there is none."""
+        return self._widget.itemData(self._widget.currentIndex) or ""
+
+    def write(self, name: str) -> None:
+        """Shows a model, also one that is not on this computer."""
+        if name and self._widget.findData(name) < 0:
+            self._widget.addItem(_("{name} (not on this computer)").format(name=name), name)
+        self._widget.setCurrentIndex(self._widget.findData(name))
+
+    def _connect(self) -> None:
+        self._widget.connect("currentIndexChanged(int)", self._onIndex)
+
+    def _disconnect(self) -> None:
+        self._widget.disconnect("currentIndexChanged(int)", self._onIndex)
+
+    def _onIndex(self, _index: int) -> None:
+        self.changed()
 
 
 class ModelsPanel:
@@ -46,35 +92,18 @@ class ModelsPanel:
         self._problems: dict[Path, str] = {}  # of the folders whose weights were found to be wrong
         self._coming: set[str] = set()  # models being downloaded, or about to be
         ui = context.ui
-        for value in DEVICES:
-            ui.deviceSelector.addItem(_("automatic") if value == "auto" else value, value)
-        for value in PRECISIONS:
-            ui.precisionSelector.addItem(_("automatic") if value == "auto" else value, value)
-        for name in SELECTORS:
-            selector = getattr(ui, name)
-            selector.connect("currentIndexChanged(int)", lambda index, name=name: self._onChosen(name, index))
+        lists = {"auto": ui.modelSelector, "clicks": ui.clicksModelSelector, "box": ui.boxModelSelector}
+        self._lists = {kind: ModelConnector(widget) for kind, widget in lists.items()}
+        context.connectors.update({MODEL_PARAMETERS[kind]: each for kind, each in self._lists.items()})
         ui.downloadModelButton.connect("clicked(bool)", self._onDownload)
         ui.importModelButton.connect("clicked(bool)", self._onImport)
         ui.verifyModelButton.connect("clicked(bool)", self._onVerify)
         ui.deleteModelButton.connect("clicked(bool)", self._onDelete)
-        context.onBusy.append(self._onBusy)
+        context.onBusy.connect(self._onBusy)
 
     def update(self) -> None:
-        """Shows the models on this computer and the settings in the scene."""
+        """Shows the models on this computer."""
         self._fill()
-        values = {name: getattr(self._context.parameters, parameter) for name, parameter in SELECTORS.items()}
-        for name, value in values.items():
-            selector = getattr(self._context.ui, name)
-            if selector.findData(value) < 0:
-                selector.addItem(_("{name} (not on this computer)").format(name=value), value)
-            selector.setCurrentIndex(selector.findData(value))
-        self.applySettings(self._context.logic.settings)
-
-    def applySettings(self, settings: Any) -> None:
-        """Tells the logic what is chosen."""
-        parameters = self._context.parameters
-        settings.models.update(auto=parameters.autoModel, clicks=parameters.clicksModel, box=parameters.boxModel)
-        settings.device, settings.precision = parameters.device, parameters.precision
 
     def withModel(self, kind: str, function: Callable[[], None]) -> None:
         """Calls a function that needs the chosen model of a kind.
@@ -82,7 +111,7 @@ class ModelsPanel:
         Where the model is not on this computer and can be downloaded, that is offered first; the function is called
         once it is there. A model that is missing for good is left to the function to complain about.
         """
-        name = self._context.logic.settings.models[kind]
+        name = self._context.parameters.model(kind)
         entry = next((each.entry for each in models.listed() if each.entry and each.name == name), None)
         if entry is None or self._hasEngine(kind):
             function()
@@ -93,9 +122,8 @@ class ModelsPanel:
         """Whether there is an engine of the chosen model; it need not come from the list of models."""
         from TumorSegLib import ModelError
 
-        settings = self._context.logic.settings
         try:
-            settings.engineSource(kind, settings.models[kind], settings.device, settings.precision)
+            self._context.logic.actions.engine(kind)
         except ModelError:
             return False
         return True
@@ -111,20 +139,8 @@ class ModelsPanel:
             ui.modelsList.addItem(each.line)  # the list makes the item: one made here older PythonQts delete again
             ui.modelsList.item(row).setToolTip(each.details)
         ui.modelsList.setCurrentRow(next((row for row, e in enumerate(self._listed) if e.name == selected), -1))
-        for name, kind in (("clicksModelSelector", "clicks"), ("boxModelSelector", "box")):
-            selector = getattr(ui, name)
-            blocked = selector.blockSignals(True)
-            selector.clear()
-            for spec in [each.spec for each in self._listed if each.spec is not None and each.spec.kind == kind]:
-                selector.addItem(spec.name, spec.name)
-                selector.setItemData(selector.count - 1, models.summary(spec), qt.Qt.ToolTipRole)
-            selector.blockSignals(blocked)
-
-    def _onChosen(self, name: str, index: int) -> None:
-        value = getattr(self._context.ui, name).itemData(index)
-        if value:
-            setattr(self._context.parameters, SELECTORS[name], value)
-            self.applySettings(self._context.logic.settings)
+        for kind, each in self._lists.items():
+            each.fill(listed.spec for listed in self._listed if listed.spec is not None and listed.spec.kind == kind)
 
     def _selected(self) -> models.Listed | None:
         row = self._context.ui.modelsList.currentRow

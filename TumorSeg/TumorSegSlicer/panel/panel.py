@@ -16,7 +16,6 @@ from TumorSegSlicer.panel.images import ImagesPanel
 from TumorSegSlicer.panel.models import ModelsPanel
 from TumorSegSlicer.panel.results import ResultsPanel
 from TumorSegSlicer.panel.shortcuts import Shortcuts, keysInWords
-from TumorSegSlicer.parameters import TumorSegParameters
 from TumorSegSlicer.work import models
 
 
@@ -28,14 +27,14 @@ class Panel:
         self._specs: dict[str, Any] = {}
         self._begun = 0.0
         self._shortcuts = Shortcuts()
-        self.models = ModelsPanel(context, self._fillModels, self._onProgress)
+        self.models = ModelsPanel(context, self._onModels, self._onProgress)
         self.images = ImagesPanel(context, self._spec)
         opening = SegmentOpening(context, self.images.inputs)
         self.find = FindPanel(context, opening, self.images.inputs, self._spec, self._onProgress)
         self.correct = CorrectPanel(context, opening, self.images.inputs, self.models.withModel)
         self.results = ResultsPanel(context, self.images.inputs)
         self._connect()
-        self._fillModels()
+        self._findSpecs()
         context.ui.shortcutsLabel.text = _("Keys: {keys}").format(keys=keysInWords())
         self.update()
 
@@ -59,16 +58,14 @@ class Panel:
 
     def sceneChanged(self) -> None:
         """The scene was closed or read: its settings count from now on."""
-        self.context.parameters = TumorSegParameters(self.context.logic.getParameterNode())
         self.update()
         self.correct.resume()
 
     def update(self) -> None:
         """Shows the settings in the scene."""
-        self.images.update()
-        _choose(self.context.ui.modelSelector, self.context.parameters.autoModel)
-        self._showModel()
         self.models.update()
+        self.context.connectGui()
+        self._showModel()
         self.correct.update()
         self.results.update()
         if self.context.target() is None:
@@ -76,34 +73,28 @@ class Panel:
 
     def _connect(self) -> None:
         ui, context = self.context.ui, self.context
-        ui.modelSelector.connect("currentIndexChanged(int)", self._onModel)
         ui.cancelButton.connect("clicked(bool)", lambda _checked: context.cancel())
-        context.onBusy.append(self._onBusy)
-        context.onInstalling.append(self._onInstalling)
-        context.logic.settings.notice = context.notice
+        context.onParameters.connect(self._onParameters)
+        context.onBusy.connect(self._onBusy)
+        context.onInstalling.connect(self._onInstalling)
+        context.logic.actions.notice = context.notice
         context.logic.onDropped = self._onDropped
 
     # Models
 
-    def _fillModels(self) -> None:
-        selector = self.context.ui.modelSelector
+    def _findSpecs(self) -> None:
         self._specs = {spec.name: spec for spec in models.modelsOfKind("auto")}
-        blocked = selector.blockSignals(True)
-        selector.clear()
-        for name in self._specs:
-            selector.addItem(name, name)
-        _choose(selector, self.context.parameters.autoModel)
-        selector.blockSignals(blocked)
+
+    def _onModels(self) -> None:
+        """Models came or went."""
+        self._findSpecs()
         self._showModel()
 
     def _spec(self) -> Any:
         return self._specs.get(self.context.parameters.autoModel)
 
-    def _onModel(self, index: int) -> None:
-        name = self.context.ui.modelSelector.itemData(index)
-        if name:
-            self.context.parameters.autoModel = name
-            self.models.applySettings(self.context.logic.settings)
+    def _onParameters(self, changed: set[str]) -> None:
+        if "autoModel" in changed:
             self._showModel()
 
     def _showModel(self) -> None:
@@ -145,7 +136,3 @@ class Panel:
         node = parameters.segmentation
         if self.context.busy and node is not None and (node.GetID(), parameters.segmentId) == (nodeId, segmentId):
             self.context.cancel()
-
-
-def _choose(selector: qt.QComboBox, data: str) -> None:
-    selector.setCurrentIndex(selector.findData(data))

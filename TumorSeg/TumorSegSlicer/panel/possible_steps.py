@@ -12,9 +12,9 @@ class PossibleSteps:
     def __init__(self, context: Context) -> None:
         """Follows the selected segment."""
         self._context = context
-        context.onTarget.append(self.update)
-        context.onEdited.append(self.update)
-        context.onBusy.append(lambda _busy: self.update())
+        context.onTarget.connect(self.update)
+        context.onEdited.connect(self.update)
+        context.onBusy.connect(lambda _busy: self.update())
 
     def update(self) -> None:
         """Looks again at what can be done."""

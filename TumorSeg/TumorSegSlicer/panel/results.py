@@ -33,22 +33,18 @@ class ResultsPanel:
         for text, kind in ((_("none"), ""), (_("probability"), "probability"), (_("uncertainty"), "uncertainty")):
             ui.overlaySelector.addItem(text, kind)
         ui.overlaySelector.connect("currentIndexChanged(int)", lambda _index: self._showOverlay())
-        ui.opacitySlider.connect("valueChanged(double)", self._onOpacity)
         ui.nextPlaceButton.connect("clicked(bool)", self._onNextPlace)
         ui.surfaceCheckBox.connect("toggled(bool)", self._onSurface)
         ui.measurementsTable.verticalHeader().hide()
         ui.measureButton.connect("clicked(bool)", self._onMeasure)
-        ui.linesCheckBox.connect("toggled(bool)", self._onLines)
         ui.copyButton.connect("clicked(bool)", self._onCopy)
         ui.csvButton.connect("clicked(bool)", self._onCsv)
-        context.onTarget.append(self._onTarget)
-        context.onEdited.append(self._onEdited)
+        context.onParameters.connect(self._onParameters)
+        context.onTarget.connect(self._onTarget)
+        context.onEdited.connect(self._onEdited)
 
     def update(self) -> None:
-        """Shows the settings in the scene; overlay, also one that the scene was saved with, and table begin anew."""
-        ui, parameters = self._context.ui, self._context.parameters
-        ui.opacitySlider.value = parameters.overlayOpacity
-        ui.linesCheckBox.checked = parameters.diameterLines
+        """Begins anew with overlay, also one that the scene was saved with, and table."""
         self._onTarget()
         self._foreground.hide()
 
@@ -105,9 +101,9 @@ class ResultsPanel:
         legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(volume)
         legend.SetTitleText(volume.GetName())
 
-    def _onOpacity(self, value: float) -> None:
-        self._context.parameters.overlayOpacity = value
-        self._foreground.setOpacity(value)
+    def _onParameters(self, changed: set[str]) -> None:
+        if "overlayOpacity" in changed:
+            self._foreground.setOpacity(self._context.parameters.overlayOpacity)
 
     def _onNextPlace(self, _checked: bool) -> None:
         target = self._context.target()
@@ -142,9 +138,6 @@ class ResultsPanel:
             target[0].RemoveClosedSurfaceRepresentation()
 
     # Measure
-
-    def _onLines(self, drawn: bool) -> None:
-        self._context.parameters.diameterLines = drawn
 
     def _onMeasure(self, _checked: bool) -> None:
         context = self._context

@@ -16,11 +16,10 @@ from TumorSegSlicer.mrml import automatic, bridge, overlays
 from TumorSegSlicer.mrml.arguments import SEGMENTATION, checkNode, checkSegment
 from TumorSegSlicer.mrml.hierarchy import placeBeside
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.settings import Settings
 from TumorSegSlicer.work import strokes
-from TumorSegSlicer.work.engines import loading
+from TumorSegSlicer.work.engines import EngineSource, loading
 from TumorSegSlicer.work.known_inputs import KnownInputs
-from TumorSegSlicer.work.losses import Losses
+from TumorSegSlicer.work.losses import Losses, losers
 from TumorSegSlicer.work.runner import Action
 from TumorSegSlicer.work.sessions import Engines, Sessions, sessionText
 from TumorSegSlicer.work.targets import Target
@@ -28,6 +27,7 @@ from TumorSegSlicer.work.worker import Cancel, Progress, Task
 
 if TYPE_CHECKING:
     from TumorSegLib import BoxOptions, BoxPrompt, Click, Edit, Grid, Scribble, Session
+    from TumorSegSlicer.parameters import TumorSegParameters
 
 #: Turns a session into the task that edits it, on the GUI thread.
 Plan = Callable[["Session"], Task]
@@ -37,13 +37,24 @@ class Actions:
     """The actions; each method returns one that has not begun. All raise ``TumorSegError`` while they are done.
 
     Attributes:
-        settings: how actions are done.
+        engineSource: where engines come from.
+        notice: called with what the user should know, in words, although the action goes on.
         writing: whether voxels of segments are being written just now: what is heard of them then was not painted.
     """
 
-    def __init__(self, store: Sessions, settings: Settings) -> None:
-        self._store = store
-        self.settings = settings
+    def __init__(
+        self, store: Sessions, parameters: Callable[[], TumorSegParameters], engineSource: EngineSource
+    ) -> None:
+        """Begins with the sessions of a store.
+
+        Args:
+            store: the sessions of the scene.
+            parameters: gives the settings in the scene, which actions read when they begin.
+            engineSource: where engines come from.
+        """
+        self._store, self._parameters = store, parameters
+        self.engineSource = engineSource
+        self.notice: Callable[[str], None] = lambda _words: None
         self.writing = False
         self._inputs = KnownInputs(store)
         self._losses = Losses()
@@ -53,6 +64,21 @@ class Actions:
         """Forgets what belongs to a segment that was deleted."""
         self._inputs.forget(nodeId, segmentId)
         self._losses.forget(nodeId, segmentId)
+
+    def engine(self, kind: str) -> Any:
+        """The engine of the chosen model of a kind, ``auto``, ``clicks`` or ``box``.
+
+        Raises:
+            ModelError: the model is not on this computer, or of another kind; says what to do.
+        """
+        from TumorSegLib import ModelError
+
+        parameters = self._parameters()
+        try:
+            return self.engineSource(kind, parameters.model(kind), parameters.device.value, parameters.precision.value)
+        except ModelError as error:
+            words = _("{problem}. Choose another model, or import or download this one (Manage models).")
+            raise ModelError(words.format(problem=error)) from error
 
     def forgetEngines(self) -> None:
         """Looks models up again, since some came or went."""
@@ -80,7 +106,7 @@ class Actions:
         segmentId: str | None = None,
     ) -> Action:
         """Looks for the tumour, in a segment that loses what it held, or a new one; its outcome is (Target, Edit)."""
-        engine = self.settings.engine("auto")  # raises where it is missing, before anything is made
+        engine = self.engine("auto")  # raises where it is missing, before anything is made
         target = self._target(inputs, node, segmentId)
         inputs = self._inputs.inOrder(inputs, target.node, target.segmentId)
         try:
@@ -170,7 +196,7 @@ class Actions:
         shown = self._store.shown(node, segmentId)
         if shown is None:
             return None
-        engine = self.settings.engine("clicks") if guides else None
+        engine = self.engine("clicks") if guides else None
         bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
         edit = yield loading(engine, lambda _progress, cancel: strokes.takeOver(session, shown.mask, guides, cancel))
         if edit is None:
@@ -178,9 +204,9 @@ class Actions:
                 self._store.noteInStep(node, segmentId, shown)
             return None
         self._tellNotes(edit)
-        losers = self.settings.losers(node, segmentId)
-        if edit.info or losers:
-            lost = self._write(node, segmentId, edit, losers, session.undo)
+        overwritten = losers(self._parameters().overlap, node, segmentId)
+        if edit.info or overwritten:
+            lost = self._write(node, segmentId, edit, overwritten, session.undo)
             self._losses.add(node, segmentId, edit, lost)
         return edit
 
@@ -201,8 +227,8 @@ class Actions:
         session = yield from self.takeOver(node, segmentId)
         edit = yield lambda _progress, _cancel: session.redo()
         if edit is not None:
-            losers = self._losses.redone(node, segmentId, edit)
-            self._write(node, segmentId, edit, losers, session.undo)
+            overwritten = self._losses.redone(node, segmentId, edit)
+            self._write(node, segmentId, edit, overwritten, session.undo)
         return edit
 
     def overlay(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, kind: str) -> Action:
@@ -247,11 +273,12 @@ class Actions:
                     "openSegment(inputs, segmentation, segmentId)"
                 ).format(name=name)
             )
-        settings = {"device": self.settings.device, "precision": self.settings.precision}
+        parameters = self._parameters()
+        settings = {"device": parameters.device.value, "precision": parameters.precision.value}
         opened = self._store.open(node, segmentId, known, self._allEngines(), settings)
         self._inputs.note(node, segmentId, known)
         if opened.problem:
-            self.settings.notice(opened.problem)
+            self.notice(opened.problem)
         return opened.session
 
     def openSession(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Session | None:
@@ -272,7 +299,7 @@ class Actions:
         """Corrects a segment from a prompt, which is made on the grid of its session."""
 
         def plan(session: Session) -> Task:
-            engine = self.settings.engine("clicks")  # raises where it is missing
+            engine = self.engine("clicks")  # raises where it is missing
             prompt = promptOn(session.grid)
             return loading(engine, lambda _progress, cancel: session.add(prompt, cancel=cancel))
 
@@ -288,20 +315,19 @@ class Actions:
         """Takes over what was painted, edits the session and writes the voxels that changed."""
         session = self.session(node, segmentId, inputs)
         bridge.applyEdit(_nothing(), node, segmentId, session.grid)  # raises where the segment must not change
-        self.settings.losers(node, segmentId)  # raises where the policy is none
         task = plan(session)
         yield from self.takeOver(node, segmentId)
         edit = yield task
         self._tellNotes(edit)
-        losers = self.settings.losers(node, segmentId)
-        lost = self._write(node, segmentId, edit, losers, session.undo)
+        overwritten = losers(self._parameters().overlap, node, segmentId)
+        lost = self._write(node, segmentId, edit, overwritten, session.undo)
         self._losses.add(node, segmentId, edit, lost)
         return edit
 
     def _tellNotes(self, edit: Edit) -> None:
         """Passes on what an engine has to say, such as that it had to leave the graphics card."""
         for note in edit.info.get("notes", ()):
-            self.settings.notice(note)
+            self.notice(note)
 
     def _write(
         self,
@@ -350,8 +376,9 @@ class Actions:
 
     def _allEngines(self) -> Engines:
         """The engines of the models that are on this computer; what needs one of the others says so when it is done."""
-        settings = self.settings
-        key = (*settings.models.items(), settings.device, settings.precision, settings.engineSource)
+        parameters = self._parameters()
+        models = tuple(parameters.model(kind) for kind in ("auto", "clicks", "box"))
+        key = (*models, parameters.device, parameters.precision, self.engineSource)
         if self._engines is not None and self._engines[0] == key:
             return self._engines[1]
         engines = Engines(*(self._engineOrNone(kind) for kind in ("auto", "clicks", "box")))
@@ -363,7 +390,7 @@ class Actions:
         from TumorSegLib import ModelError
 
         try:
-            return self.settings.engine(kind)
+            return self.engine(kind)
         except ModelError:
             return None
 
@@ -373,7 +400,7 @@ class Actions:
         """What looks into a box, a ROI as a box of a session, and how it is looked into."""
         from TumorSegLib import BoxOptions
 
-        return self.settings.engine("box"), bridge.boxFromRoi(roi, session.grid), BoxOptions(role=role)
+        return self.engine("box"), bridge.boxFromRoi(roi, session.grid), BoxOptions(role=role)
 
 
 def _chosen(inputs: Mapping[str, Input]) -> Mapping[str, Input]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
@@ -12,6 +11,9 @@ from TumorSegSlicer.work.worker import Cancel, Progress, Task
 
 if TYPE_CHECKING:
     from TumorSegLib import ModelSpec
+
+#: Called as (kind, model, device, precision) for an engine that loads when it is first used; the same for the same.
+EngineSource = Callable[[str, str, str, str], Any]
 
 #: How often those who wait for an engine ask whether they still should.
 ASK_SECONDS = 0.05
@@ -100,14 +102,11 @@ class EngineCache:
             device, precision: as for :func:`TumorSegLib.load_engine`.
 
         Raises:
-            ArgumentError: the name is neither text nor a path.
             ModelError: there is no such model, or it is of another kind.
         """
-        from TumorSegLib.errors import ArgumentError, ModelError
+        from TumorSegLib.errors import ModelError
         from TumorSegLib.models.registry import find_model
 
-        if not isinstance(name, (str, os.PathLike)):
-            raise ArgumentError(f"model: the name of a model or the path of its folder is needed, got {name!r}")
         spec = find_model(name).spec
         if spec.kind != kind:
             raise ModelError(f"model '{name}' is of kind '{spec.kind}'; one of kind '{kind}' is needed here")

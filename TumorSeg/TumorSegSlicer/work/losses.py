@@ -9,8 +9,20 @@ import slicer
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit
+    from TumorSegSlicer.parameters import Overlap
 
 Key = tuple[str, str]
+
+
+def losers(overlap: Overlap, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> list[str]:
+    """Ids of the segments that lose voxels where this one grows into them."""
+    display = node.GetDisplayNode()
+    if overlap.value == "allow":
+        return []
+    others = [other for other in node.GetSegmentation().GetSegmentIDs() if other != segmentId]
+    if overlap.value == "overwrite visible" and display is not None:
+        others = [other for other in others if display.GetSegmentVisibility(other)]
+    return others
 
 
 class Losses:

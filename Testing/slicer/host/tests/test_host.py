@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -172,6 +173,36 @@ def test_a_parameter_tells_its_observers(host: Host, tiny_panel: Any) -> None:
     tiny_panel.parameters.RemoveObserver(tag)
     tiny_panel.parameters.count = 6
     assert seen == [5]
+
+
+def test_widgets_and_parameters_follow_each_other(host: Host, tiny_panel: Any) -> None:
+    import qt
+    from Tiny import Speed
+
+    parameters, ui, volume = tiny_panel.parameters, tiny_panel.ui, cube()
+    ui.volumeSelector.setCurrentNode(volume)
+    ui.thresholdSlider.value = 60
+    assert (parameters.volume, parameters.threshold) == (volume, 60)
+    parameters.volume, parameters.threshold = None, 70.0
+    assert (ui.volumeSelector.currentNode(), ui.thresholdSlider.value) == (None, 70)
+    with pytest.raises(ValueError, match="within"):
+        parameters.threshold = 3000.0
+    box, speeds = qt.QCheckBox(), qt.QComboBox()
+    box.setProperty("SlicerParameterName", "enabled")
+    parameters.connectGui(SimpleNamespace(box=box, other=speeds))
+    tag = parameters.connectParametersToGui({"speed": speeds})
+    assert (box.checked, speeds.currentText) == (True, "SLOW")
+    speeds.setCurrentIndex(1)
+    box.checked = False
+    assert (parameters.enabled, parameters.speed) == (False, Speed.FAST)
+    parameters.disconnectGui(tag)
+    speeds.setCurrentIndex(0)
+    assert parameters.speed is Speed.FAST
+    with pytest.raises(RuntimeError, match="Unable to create GUI connector"):
+        parameters.connectParametersToGui({"count": qt.QSpinBox()})
+    with pytest.raises(ValueError, match="given name: absent"):
+        parameters.connectParametersToGui({"absent": box})
+    host.scene.RemoveNode(parameters.parameterNode)  # connectGui cannot be ended, and the box goes now
 
 
 # Packages

@@ -1,11 +1,12 @@
 """A scripted module as small as can be, to test the host: a threshold segments a volume."""
 
 import enum
+from typing import Annotated
 
 import qt
 import slicer
 from slicer.i18n import tr as _
-from slicer.parameterNodeWrapper import parameterNodeWrapper
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModule,
     ScriptedLoadableModuleLogic,
@@ -22,7 +23,7 @@ class Speed(enum.Enum):
 @parameterNodeWrapper
 class TinyParameters:
     volume: slicer.vtkMRMLScalarVolumeNode
-    threshold: float = 40.0
+    threshold: Annotated[float, WithinRange(0.0, 2000.0)] = 40.0
     speed: Speed
     count: int = 3
     label: str = "lesion"
@@ -54,6 +55,7 @@ class TinyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
         self.calls = []
+        self.parameters = None
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -64,14 +66,15 @@ class TinyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = TinyLogic()
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onVolume)
-        self.ui.thresholdSlider.connect("valueChanged(double)", self.onThreshold)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneClosed)
         self.initialise()
 
     def initialise(self):
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self.tag)
         self.parameters = TinyParameters(self.logic.getParameterNode())
-        self.ui.thresholdSlider.value = self.parameters.threshold
-        self.ui.volumeSelector.setCurrentNode(self.parameters.volume)
+        mapping = {"volume": self.ui.volumeSelector, "threshold": self.ui.thresholdSlider}
+        self.tag = self.parameters.connectParametersToGui(mapping)
 
     def enter(self):
         self.calls.append("enter")
@@ -85,6 +88,7 @@ class TinyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self):
         self.calls.append("cleanup")
+        self.parameters.disconnectGui(self.tag)
         self.removeObservers()
 
     def onSceneClosed(self, caller, event):
@@ -92,11 +96,7 @@ class TinyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initialise()
 
     def onVolume(self, node):
-        self.parameters.volume = node
         self.ui.applyButton.enabled = node is not None
-
-    def onThreshold(self, value):
-        self.parameters.threshold = value
 
     def onApply(self):
         with slicer.util.tryWithErrorDisplay(_("Thresholding failed."), waitCursor=True):

@@ -93,7 +93,7 @@ def case(host: Host) -> Any:
 
 def test_a_stroke_is_taken_over_soon_as_one_step(painter: Painter) -> None:
     told: list[bool] = []
-    painter.context.onBusy.append(told.append)
+    painter.context.onBusy.connect(told.append)
     painted = painter.dab(FAR)
     assert painted.sum() > painter.found.sum()
     np.testing.assert_array_equal(painter.settle(1), painted)
@@ -120,7 +120,7 @@ def test_strokes_in_a_row_are_one_step(painter: Painter) -> None:
 
 def test_what_the_panel_does_is_no_stroke(guide: Painter) -> None:
     told: list[bool] = []
-    guide.context.onBusy.append(told.append)
+    guide.context.onBusy.connect(told.append)
     guide.ui.editor.setActiveEffectByName("Erase")
     for button in ("resetButton", "undoButton", "redoButton", "undoButton"):
         before = guide.steps()
@@ -288,6 +288,7 @@ def test_a_stroke_that_cannot_be_refined_is_kept_by_the_next_action(guide: Paint
 @pytest.mark.parametrize("completed", [False, True])
 def test_a_plain_stroke_heeds_what_happens_to_other_segments(painter: Painter, overlap: str, completed: bool) -> None:
     import slicer
+    from TumorSegSlicer.parameters import Overlap
 
     from Testing.slicer.module import voxels
 
@@ -295,7 +296,7 @@ def test_a_plain_stroke_heeds_what_happens_to_other_segments(painter: Painter, o
         return voxels(painter.node, segment, painter.volumes["ct"]).astype(bool)
 
     other, before = painter.segment, painter.found.astype(bool)
-    painter.ui.overlapSelector.setCurrentIndex(painter.ui.overlapSelector.findData(overlap))
+    painter.context.parameters.overlap = Overlap(overlap)
     painter.press("newSegmentButton")
     status = slicer.vtkSlicerSegmentationsModuleLogic
     if completed:
@@ -337,7 +338,7 @@ def test_a_stroke_heeds_what_happens_to_other_segments(guide: Painter) -> None:
     from Testing.slicer.module import voxels
 
     other, taken = guide.segment, guide.found.astype(bool)
-    guide.ui.overlapSelector.setCurrentIndex(guide.ui.overlapSelector.findData("overwrite all"))
+    guide.ui.overlapSelector.setCurrentText("are overwritten")
     guide.press("newSegmentButton")
     guide.dab(WITHIN)
     refined = guide.settle(1).astype(bool)

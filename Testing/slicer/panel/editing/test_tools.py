@@ -140,7 +140,7 @@ def test_other_segments_lose_voxels_only_when_told(desk: Desk) -> None:
     other = desk.segment
     k, j, i = np.argwhere(first)[len(np.argwhere(first)) // 2].tolist()
     desk.press("newSegmentButton")
-    desk.ui.overlapSelector.setCurrentIndex(desk.ui.overlapSelector.findData("overwrite all"))
+    desk.ui.overlapSelector.setCurrentText("are overwritten")
     desk.context.edit(desk.widget.logic.actions.click(desk.node, desk.segment, desk.ras(i, j, k)), "")
     desk.wait()
     left = voxels(desk.node, other, desk.volumes["ct"])
@@ -246,7 +246,7 @@ def test_settings_come_back_with_the_scene(desk: Desk, tmp_path: Path) -> None:
     import slicer
 
     desk.ui.opacitySlider.value = 0.3
-    desk.ui.deviceSelector.setCurrentIndex(desk.ui.deviceSelector.findData("cpu"))
+    desk.ui.deviceSelector.setCurrentText("cpu")
     desk.ui.overlapSelector.setCurrentIndex(2)
     desk.find()
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
@@ -256,15 +256,15 @@ def test_settings_come_back_with_the_scene(desk: Desk, tmp_path: Path) -> None:
     slicer.util.loadScene(str(tmp_path / "case.mrb"))
     assert desk.ui.petSelector.currentNode().GetName() == "Phantom PET"
     assert desk.ui.opacitySlider.value == pytest.approx(0.3)
-    settings = desk.widget.logic.settings
-    assert (settings.device, settings.overlap) == ("cpu", "overwrite all")
+    parameters = desk.widget.logic.parameters
+    assert (parameters.device.value, parameters.overlap.value) == ("cpu", "overwrite all")
     assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
 
 
 def test_saving_of_sessions_does_not_disturb(desk: Desk) -> None:
     desk.find()
     told: list[bool] = []
-    desk.context.onBusy.append(told.append)
+    desk.context.onBusy.connect(told.append)
     assert desk.context.unsaved
     desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
     (saved,) = desk.widget.logic.saved()

@@ -47,7 +47,7 @@ class EmbeddedEditor:
         editor.setEffectNameOrder(list(EFFECTS))
         for name in HIDDEN:
             setattr(editor, name, False)
-        context.onTarget.append(self._beginning.start)
+        context.onTarget.connect(self._beginning.start)
         editor.autoShowSourceVolumeNode = False  # or choosing a segment would change what the views show
         editor.maximumNumberOfUndoStates = 0  # copies of the whole segmentation that nobody could ask for
         slicer.util.findChild(editor, "SegmentsTableView").hide()
