@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 
 from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory
+from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.jobs import progress_bar
-from TumorSegLib.measurements.report import DISCLAIMER
 
 
 def add_demo_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,38 +7,25 @@ import csv
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from TumorSegLib import __version__
 from TumorSegLib.cli.common import check_outputs, parse_inputs, read_images, read_label_map
+from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.images.volume import Images, Mask
-from TumorSegLib.measurements.report import DISCLAIMER, to_json
-from TumorSegLib.measurements.tumour import Intensities, Measurements, Uptake, measure
+from TumorSegLib.measurements.report import to_json
+from TumorSegLib.measurements.rows import columns, rows
+from TumorSegLib.measurements.tumour import Measurements, measure
 
 #: Label, None for an empty mask, and what was measured of it.
 Found: TypeAlias = Sequence[tuple[int | None, Measurements]]
 
-# Columns of the table on the terminal: column of the file, heading, unit, decimals.
-_COLUMNS = (
-    ("label", "label", "", 0),
-    ("volume_ml", "volume", "ml", 2),
-    ("lesions", "lesions", "", 0),
-    ("longest_axial_mm", "longest", "mm", 1),
-    ("perpendicular_axial_mm", "perpend.", "mm", 1),
-    ("product_mm2", "product", "mm2", 0),
-    ("slice", "slice", "", 0),
-    ("maximum_3d_mm", "3D max.", "mm", 1),
-    ("pet_suv_max", "SUVmax", "g/ml", 2),
-    ("pet_suv_mean", "SUVmean", "g/ml", 2),
-    ("pet_suv_peak", "SUVpeak", "g/ml", 2),
-    ("pet_mtv_ml", "MTV", "ml", 2),
-    ("pet_tlg_g", "TLG", "g", 1),
-)
+
+WIDEST_TABLE = 1000
 
 
 def add_measure_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +64,7 @@ def run_measure(options: argparse.Namespace) -> None:
     if options.csv or options.json:
         print(f"{len(found)} label(s) measured, written to {', '.join(filter(None, (options.csv, options.json)))}")
     else:
-        print("\n".join(_table([_row(label, measurements) for label, measurements in found])))
+        _print_table(found)
         print(DISCLAIMER)
 
 
@@ -91,33 +78,9 @@ def _each_label(mask: Mask, images: Images) -> Iterator[tuple[int | None, Measur
             yield int(label), measure(Mask(mask.grid, mask.array == label), images)
 
 
-def _row(label: int | None, measurements: Measurements) -> dict[str, Any]:
-    """Column to value; the same columns for the same roles, whatever was found."""
-    axial, maximum = measurements.axial, measurements.maximum_diameter
-    row: dict[str, Any] = {
-        "label": label,
-        "volume_ml": measurements.volume_ml,
-        "voxels": measurements.voxels,
-        "lesions": measurements.lesions,
-        "longest_axial_mm": axial.longest.length_mm if axial else None,
-        "perpendicular_axial_mm": axial.perpendicular.length_mm if axial else None,
-        "product_mm2": axial.product_mm2 if axial else None,
-        "slice_axis": axial.axis if axial else None,
-        "slice": axial.slice if axial else None,
-        "maximum_3d_mm": maximum.length_mm if maximum else None,
-    }
-    row |= dict(zip(("centroid_r", "centroid_a", "centroid_s"), measurements.centroid_ras or (None,) * 3))
-    ranges = measurements.box or ((None, None),) * 3
-    row |= {f"box_{axis}{n}": limits[n] for axis, limits in zip("ijk", ranges) for n in (0, 1)}
-    images: dict[str, Uptake | Intensities] = dict(measurements.intensities)
-    if measurements.pet:
-        images = {"pet": measurements.pet, **images}
-    return row | {f"{role}_{name}": value for role, values in images.items() for name, value in asdict(values).items()}
-
-
 def _csv(path: str, found: Found) -> str:
-    """A line per label; what it is not for stands in the last column, where no spreadsheet stumbles over it."""
-    rows = [{"segmentation": path, **_row(*one), "notice": DISCLAIMER} for one in found]
+    """A line per label; the disclaimer is the last column."""
+    rows = [{"segmentation": path, "label": label, **columns(one), "notice": DISCLAIMER} for label, one in found]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -150,20 +113,19 @@ def _notes(mask: Mask, images: Images, found: Found) -> Iterator[str]:
                 yield f"label {label}: the {role} image reaches only {values.covered:.0%} of it"
 
 
-def _table(rows: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Two lines of headings and one for each row, in columns as wide as need be."""
-    columns = [column for column in _COLUMNS if column[0] in rows[0]]
-    for name in rows[0]:
-        role, _, value = name.rpartition("_standard_deviation")
-        if role and not value:
-            columns += [(f"{role}_mean", role, "mean", 2), (name, role, "SD", 2)]
-    cells = [
-        [heading, unit, *(_cell(row[name], decimals) for row in rows)] for name, heading, unit, decimals in columns
-    ]
-    widths = [max(map(len, column)) for column in cells]
-    for line in zip(*cells):
-        yield "  ".join(text.rjust(width) for text, width in zip(line, widths)).rstrip()
+def _print_table(found: Found) -> None:
+    """Names and units as headings, and a line for each label."""
+    from rich.console import Console
+    from rich.table import Table
 
-
-def _cell(value: float | None, decimals: int) -> str:
-    return "-" if value is None else f"{value:.{decimals}f}"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), collapse_padding=True)
+    table.add_column("label\n", justify="right")
+    for row in rows(found[0][1]):
+        table.add_column(f"{row.heading}\n{row.unit}", justify="right", no_wrap=True)
+    table.add_column("slice\n", justify="right")
+    for label, measurements in found:
+        axial = measurements.axial
+        cells = [label, *(row.text for row in rows(measurements)), axial.slice if axial else None]
+        table.add_row(*("-" if cell in (None, "") else str(cell) for cell in cells))
+    # A narrow terminal then breaks the lines; rich would cut figures off.
+    Console(width=WIDEST_TABLE, highlight=False).print(table)

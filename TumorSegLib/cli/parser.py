@@ -13,7 +13,7 @@ from TumorSegLib.cli.measure import add_measure_arguments, run_measure
 from TumorSegLib.cli.models import add_models_commands
 from TumorSegLib.cli.refine import add_refine_arguments, run_refine
 from TumorSegLib.cli.segment import add_segment_arguments, run_segment
-from TumorSegLib.measurements.report import DISCLAIMER
+from TumorSegLib.disclaimer import DISCLAIMER
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.cleanup import connected_components, shape_measures
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import Result
-
-DISCLAIMER = "Research software, not a medical device. Not for diagnosis or treatment."
 
 
 def make_report(result: Result) -> dict[str, Any]:

@@ -19,16 +19,18 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from scipy.ndimage import binary_fill_holes, binary_opening, gaussian_filter, generate_binary_structure
 
+from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.errors import GeometryError, ResourceError, WriteError
 from TumorSegLib.files import replacing
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.cleanup import largest_component
+from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
 from TumorSegLib.images.image_set import ImageSet
+from TumorSegLib.images.labels import label_colour
 from TumorSegLib.images.roles import is_ct, is_pet, role_in_words
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.render.surface import (
@@ -43,7 +45,6 @@ FloatImage: TypeAlias = npt.NDArray[np.floating[Any]]
 Window: TypeAlias = tuple[float, float, str]  # lowest and highest value shown, and their unit
 
 MARGIN_MM = 60.0  # shown round the tumour
-CT_WINDOW_HU = (-160.0, 240.0)  # soft tissue
 PET_LEAST_UPPER_SUV = 5.0  # as PET is read; a hotter tumour gets its 99.5th percentile
 SKIN_HU = -300.0
 SKIN_VOXEL_MM = 4.0
@@ -51,7 +52,6 @@ SKIN_REACH_MM = 180.0  # of the body round the tumour's centre, so that a small 
 
 _BACKGROUND = "#0e1116"
 _TEXT, _MUTED = "#e8eaed", "#8b949e"
-_COLOURS = ("#ff5c39", "#37c8ff", "#ffd23f", "#7ae582", "#c77dff", "#ff8fab")
 _SKIN_COLOUR = (0.78, 0.83, 0.9)
 # Panel and text per brightness of the image's background: PET is inverted, so nothing there is white.
 _DARK, _LIGHT = ("#000000", _TEXT), ("#ffffff", "#24292f")
@@ -210,7 +210,7 @@ def _turned_scene(images: Images, fields: Mapping[int, FloatImage], grid: Grid, 
 def _surfaces(fields: Mapping[int, FloatImage], grid: Grid, ct: Volume | None) -> list[RenderedSurface]:
     """The tumour's surface per label and, of a CT, the skin."""
     surfaces = [
-        RenderedSurface(surface_from_probability(Volume(grid, field, "probability")), to_rgb(_colour(label)))
+        RenderedSurface(surface_from_probability(Volume(grid, field, "probability")), label_colour(label))
         for label, field in fields.items()
     ]
     skin = None if ct is None else _skin(ct, grid.to_ras((np.asarray(grid.size) - 1) / 2))
@@ -310,7 +310,7 @@ def _draw_outlines(axes: Axes, scene: _Scene, plane: _Plane) -> None:
         cut = np.pad(plane.cut(field, scene.centre), 1)  # closes the outline at the border of the image
         x, y = (np.arange(cut.shape[1]) - 0.5) * step_right, (np.arange(cut.shape[0]) - 0.5) * step_down
         if (cut > 0.5).any():
-            outline = axes.contour(x, y, cut, levels=[0.5], colors=[_colour(label)], linewidths=1.4)
+            outline = axes.contour(x, y, cut, levels=[0.5], colors=[label_colour(label)], linewidths=1.4)
             outline.set_path_effects([withStroke(linewidth=2.6, foreground="black", alpha=0.45)])
 
 
@@ -367,18 +367,18 @@ def _draw_words(figure: Figure, mask: Mask) -> None:
             text = f"label {label}: {_millilitres(int(count) * mask.grid.voxel_volume_ml)}"
             place = left + (2.4 + 1.5 * n) / width
             if len(labels) > 1:
-                figure.text(place, top - 0.06 / height, text, color=_colour(int(label)), fontsize=9, va="top")
+                figure.text(place, top - 0.06 / height, text, color=label_colour(int(label)), fontsize=9, va="top")
     size, spacing = " \N{MULTIPLICATION SIGN} ".join(map(str, mask.grid.size)), mask.grid.spacing
     lattice = f"{size} voxels of " + " \N{MULTIPLICATION SIGN} ".join(f"{s:.3g}" for s in spacing) + " mm"
     figure.text(1 - left, top, lattice, color=_MUTED, fontsize=8, va="top", ha="right")
-    note = "TumorSeg. Research software, not a medical device."
+    note = f"TumorSeg. {DISCLAIMER}"
     figure.text(left, 0.09 / height, note, color=_MUTED, fontsize=7, va="bottom")
 
 
 def _window(role: str, image: FloatImage, inside: npt.NDArray[np.bool_]) -> Window:
     """Of a PET, up to what the tumour reaches: kidneys and bladder beside it would leave it white."""
     if is_ct(role):
-        return (*CT_WINDOW_HU, "HU")
+        return (*CT_WINDOWS[DEFAULT_CT_WINDOW], "HU")
     if is_pet(role):
         highest = np.percentile(image[inside], 99.5) if inside.any() else np.percentile(image, 99.9)
         return 0.0, round(max(PET_LEAST_UPPER_SUV, float(highest)), 1), "SUV"
@@ -387,10 +387,6 @@ def _window(role: str, image: FloatImage, inside: npt.NDArray[np.bool_]) -> Wind
         return 0.0, 1.0, ""
     low, high = (float(value) for value in np.percentile(seen, (1, 99.5)))
     return low, max(high, low + 1e-6), ""
-
-
-def _colour(label: int) -> str:
-    return _COLOURS[(label - 1) % len(_COLOURS)]
 
 
 def _millilitres(volume: float) -> str:

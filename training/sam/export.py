@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config.finetune import FinetuneConfiguration
+from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.errors import ArgumentError, ModelError
@@ -107,7 +108,7 @@ def _card(base: ModelFolder, spec: ModelSpec, configuration: FinetuneConfigurati
     card = file.read_text(encoding="utf-8") if file.is_file() else f"# {old.name}\n\n{old.description}\n"
     return (
         f"# {spec.name}\n\n{spec.description}\n\n"
-        "**Research software, not a medical device. Not for diagnosis or treatment.**\n\n"
+        f"**{DISCLAIMER}**\n\n"
         f"- licence: {spec.licence}, that of {old.name} {old.version}, with which training began; its card is below\n"
         f"- changed: the mask decoder alone, in {settings.steps} steps of {settings.batch} slices, on "
         f"{report['slices']} slices of {len(report['cases'])} cases ({', '.join(configuration.roles)})\n\n"

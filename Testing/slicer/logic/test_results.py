@@ -8,6 +8,7 @@ import pytest
 from Testing.slicer.desk import Case
 from Testing.slicer.module import ras_of
 from TumorSegLib import ArgumentError
+from TumorSegLib.disclaimer import DISCLAIMER
 
 # Measure
 
@@ -30,7 +31,7 @@ def test_measurements_are_those_of_the_library(case: Case) -> None:
     assert rows["TLG"] == f"{found.pet.tlg_g:.1f}"
     assert rows["CT mean"] == f"{found.intensities['ct'].mean:.1f}"
     assert rows["Segment"] == "Thigh"
-    assert rows["Note"] == "Research software, not a medical device"
+    assert rows["Note"] == DISCLAIMER
     lines = slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
     assert [line.GetName() for line in lines] == ["Thigh longest axial diameter", "Thigh perpendicular diameter"]
     lengths = [line.GetLineLengthWorld() for line in lines]
@@ -69,7 +70,7 @@ def test_a_table_is_copied_as_text(case: Case) -> None:
     assert lines[0] == "Measurement,Value,Unit"
     assert lines[1] == "Segment,Tumour,"
     assert lines[2].startswith("Volume,")
-    assert lines[-1] == '"Note","Research software, not a medical device",'.replace('"Note"', "Note")
+    assert lines[-1] == f'Note,"{DISCLAIMER}",'
 
 
 def test_lines_that_are_no_longer_wanted_are_taken_away(case: Case) -> None:

@@ -57,8 +57,10 @@ def test_the_table_has_a_line_for_each_label(case: Path, capsys: pytest.CaptureF
     note, *headings, two, five, notice = capsys.readouterr().out.splitlines()
     assert note == "measured on their own grid, to which the mask was brought: pet"
     assert "not a medical device" in notice
-    names = "label volume lesions longest perpend. product slice 3D max. SUVmax SUVmean SUVpeak MTV TLG ct ct"
-    assert headings[0].replace("3D max.", "3Dmax").split() == names.replace("3D max.", "3Dmax").split()
+    names = "label volume lesions longest perpend. product 3Dmax SUVmax SUVmean SUVpeak MTV TLG CTmean CTSD slice"
+    joined = headings[0].replace("3D max.", "3Dmax").replace("CT mean", "CTmean").replace("CT SD", "CTSD")
+    assert joined.split() == names.split()
+    assert headings[1].split()[-2:] == ["HU", "HU"]
     assert len({len(line) for line in (headings[0], two, five)}) == 1
     for label, line in ((2, two), (5, five)):
         found, cells = expected(label), line.split()
@@ -70,9 +72,9 @@ def test_the_table_has_a_line_for_each_label(case: Path, capsys: pytest.CaptureF
             str(found.lesions),
             f"{found.axial.longest.length_mm:.1f}",
         ]
-        assert cells[6] == str(found.axial.slice)
-        assert cells[8:11] == [f"{value:.2f}" for value in (found.pet.suv_max, found.pet.suv_mean, found.pet.suv_peak)]
-        assert cells[13] == f"{found.intensities['ct'].mean:.2f}"
+        assert cells[-1] == str(found.axial.slice)
+        assert cells[7:10] == [f"{value:.2f}" for value in (found.pet.suv_max, found.pet.suv_mean, found.pet.suv_peak)]
+        assert cells[12] == f"{found.intensities['ct'].mean:.1f}"
     assert sorted(path.name for path in case.iterdir()) == ["ct.nii.gz", "empty.nii.gz", "mask.seg.nrrd", "pet.nii.gz"]
 
 

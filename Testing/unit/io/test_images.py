@@ -23,6 +23,7 @@ from TumorSegLib.errors import (
     TumorSegError,
 )
 from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.labels import TUMOUR_TERMINOLOGY
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import grid_from_image, read_mask, read_volume, write_mask, write_volume
 
@@ -170,8 +171,8 @@ def test_a_segmentation_carries_what_slicer_needs(tmp_path: Path) -> None:
         "Segmentation_ReferenceImageExtentOffset": "0 0 0",
     }
     assert expected.items() <= fields.items()
-    assert "~SCT^86049000^Neoplasm, Primary~" in fields["Segment0_Tags"]
-    assert len(fields["Segment0_Color"].split()) == 3
+    assert f"|TerminologyEntry:{TUMOUR_TERMINOLOGY}|" in fields["Segment0_Tags"]
+    assert fields["Segment0_Color"] == "0.2 0.6 0.86"  # as the preview and Slicer show label 3
 
 
 def test_every_label_becomes_a_segment(tmp_path: Path) -> None:

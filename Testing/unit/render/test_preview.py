@@ -6,18 +6,18 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
-from matplotlib.colors import to_rgb
 from matplotlib.image import imread
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from TumorSegLib.errors import GeometryError, ResourceError, WriteError
 from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.labels import label_colour
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.render import preview
 from TumorSegLib.render.preview import write_preview
 
-ORANGE = np.array(to_rgb("#ff5c39"))
+RED = np.array(label_colour(1))
 
 
 def patient(shape=(36, 64, 72), spacing=(3.0, 3.0, 5.0), direction=None) -> tuple[dict[str, Volume], Mask]:
@@ -35,8 +35,8 @@ def patient(shape=(36, 64, 72), spacing=(3.0, 3.0, 5.0), direction=None) -> tupl
     return images, Mask(grid, tumour)
 
 
-def orange_pixels(picture: np.ndarray) -> np.ndarray:
-    return np.abs(picture[..., :3] - ORANGE).max(axis=-1) < 0.12
+def red_pixels(picture: np.ndarray) -> np.ndarray:
+    return np.abs(picture[..., :3] - RED).max(axis=-1) < 0.12
 
 
 def words(figure) -> str:
@@ -55,7 +55,7 @@ def test_picture_has_an_outline_in_every_slice_of_every_modality(tmp_path):
     for axes in figure.axes[:-1]:
         box = axes.get_position()
         panel = picture[round((1 - box.y1) * height) : round((1 - box.y0) * height), round(box.x0 * width) :]
-        assert orange_pixels(panel[:, : round(box.width * width)]).sum() > 100
+        assert red_pixels(panel[:, : round(box.width * width)]).sum() > 100
     assert f"Marked: {mask.volume_ml:.1f} ml" in words(figure)
     assert "not a medical device" in words(figure)
     assert [file.name for file in tmp_path.iterdir()] == ["preview.png"]
@@ -151,16 +151,16 @@ def test_labels_have_their_own_colours_and_volumes():
     assert "label 2: " in words(figure)
     figure.canvas.draw()
     picture = np.asarray(figure.canvas.buffer_rgba()) / 255
-    blue = np.abs(picture[..., :3] - to_rgb("#37c8ff")).max(axis=-1) < 0.12
-    assert blue.sum() > 200
-    assert orange_pixels(picture).sum() > 200
+    yellow = np.abs(picture[..., :3] - label_colour(2)).max(axis=-1) < 0.12
+    assert yellow.sum() > 200
+    assert red_pixels(picture).sum() > 200
 
 
 def test_empty_mask_says_so_and_draws_no_outline(tmp_path):
     images, mask = patient()
     empty = Mask(mask.grid, np.zeros(mask.grid.shape, np.uint8))
     write_preview(images, empty, tmp_path / "preview.png")
-    assert not orange_pixels(imread(tmp_path / "preview.png")).any()
+    assert not red_pixels(imread(tmp_path / "preview.png")).any()
     figure = preview._make_figure(images, empty, None)
     assert "Nothing marked" in words(figure)
     assert " ml" not in words(figure)

@@ -12,8 +12,6 @@ from TumorSegSlicer.mrml.views import showImages
 
 CATEGORY = "TumorSeg"
 NAMES = {"ct": "Phantom CT", "pet": "Phantom PET", "mr_t1": "Phantom T1 MR"}
-#: Display windows by role, lowest and highest value.
-WINDOWS = {"ct": (-160, 240), "pet": (0, 10), "mr_t1": None}
 #: Colours of the PET, so that it shows over the CT; Slicer has them without any file.
 PET_COLOURS = "vtkMRMLPETProceduralColorNodePET-Heat"
 #: One that no model has learnt from, and the region that they know.
@@ -62,6 +60,8 @@ def addVolume(array: np.ndarray, affine: np.ndarray, role: str) -> slicer.vtkMRM
         affine: IJK to RAS mm.
         role: ``ct``, ``pet`` or ``mr_t1``, which gives the name and the window.
     """
+    from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW, PET_SUV
+
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", NAMES[role])
     slicer.util.updateVolumeFromArray(node, array)
     matrix = vtk.vtkMatrix4x4()
@@ -71,7 +71,8 @@ def addVolume(array: np.ndarray, affine: np.ndarray, role: str) -> slicer.vtkMRM
     if role == "pet":
         node.SetAttribute(UNIT_ATTRIBUTE, "{SUVbw}g/ml")
         node.GetDisplayNode().SetAndObserveColorNodeID(PET_COLOURS)
-    if WINDOWS[role] is not None:
+    window = {"ct": CT_WINDOWS[DEFAULT_CT_WINDOW], "pet": PET_SUV}.get(role)
+    if window is not None:
         node.GetDisplayNode().SetAutoWindowLevel(False)
-        node.GetDisplayNode().SetWindowLevelMinMax(*WINDOWS[role])
+        node.GetDisplayNode().SetWindowLevelMinMax(*window)
     return node

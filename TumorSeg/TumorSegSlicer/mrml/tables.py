@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from TumorSegLib.measurements.diameters import AxialDiameters, Line
 
 HEADINGS = ("Measurement", "Value", "Unit")
-DISCLAIMER = "Research software, not a medical device"
 #: References from a segmentation to its tables and lines begin so, and end with the id of the segment.
 TABLE_ROLE, LINE_ROLE = "TumorSegTable.", "TumorSegLine."
 LINES = ("longest axial diameter", "perpendicular diameter")
@@ -53,29 +52,14 @@ def ownMask(node: slicer.vtkMRMLSegmentationNode, segmentId: str, fallback: Call
 def rows(found: Measurements, segmentName: str) -> Iterator[tuple[str, str, str]]:
     """What was measured as (measurement, value, unit).
 
-    The first row says of which segment, the last one that this is research software. Values have as many decimals as
-    are meant; what could not be measured has no value.
+    The first row names the segment, the last one says that this is research software. What could not be measured has
+    no value.
     """
-    from TumorSegLib.images.roles import is_ct, role_in_words
+    from TumorSegLib.disclaimer import DISCLAIMER
+    from TumorSegLib.measurements.rows import rows as measured
 
-    axial = found.axial
     yield "Segment", segmentName, ""
-    yield "Volume", _number(found.volume_ml, 2), "ml"
-    yield "Lesions", str(found.lesions), ""
-    yield "Longest axial diameter (RECIST 1.1)", _number(axial and axial.longest.length_mm, 1), "mm"
-    yield "Perpendicular diameter", _number(axial and axial.perpendicular.length_mm, 1), "mm"
-    yield "Product of the diameters (WHO)", _number(axial and axial.product_mm2, 0), "mm²"
-    yield "Longest diameter in 3D", _number(found.maximum_diameter and found.maximum_diameter.length_mm, 1), "mm"
-    if found.pet is not None:
-        yield "SUVmax", _number(found.pet.suv_max, 2), "g/ml"
-        yield "SUVmean", _number(found.pet.suv_mean, 2), "g/ml"
-        yield "SUVpeak (1 ml)", _number(found.pet.suv_peak, 2), "g/ml"
-        yield "MTV", _number(found.pet.mtv_ml, 2), "ml"
-        yield "TLG", _number(found.pet.tlg_g, 1), "g"
-    for role, values in found.intensities.items():
-        unit = "HU" if is_ct(role) else ""
-        yield f"{role_in_words(role)} mean", _number(values.mean, 1), unit
-        yield f"{role_in_words(role)} standard deviation", _number(values.standard_deviation, 1), unit
+    yield from ((row.name, row.text, row.unit) for row in measured(found))
     yield "Note", DISCLAIMER, ""
 
 
@@ -136,7 +120,3 @@ def _drawLine(line: Line | None, node: slicer.vtkMRMLSegmentationNode, role: str
     for point in line.ends_ras:
         markup.AddControlPointWorld(vtk.vtkVector3d(*point))
     markup.SetLocked(True)
-
-
-def _number(value: float | None, decimals: int) -> str:
-    return "" if value is None else f"{value:.{decimals}f}"

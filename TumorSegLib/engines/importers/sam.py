@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks.sam import PIXELS, architecture_of, build_sam, read_checkpoint
 from TumorSegLib.errors import ArgumentError, ModelError
@@ -119,7 +120,7 @@ def _card(spec: ModelSpec, entry: Entry | None, path: Path) -> str:
     facts = describe(entry) if entry else f"imported from {path.name}, sha256 {sha256_of(path)}; its licence is unknown"
     return (
         f"# {spec.name}\n\n{spec.description}\n\n"
-        "**Research software, not a medical device. Not for diagnosis or treatment.**\n\n"
+        f"**{DISCLAIMER}**\n\n"
         + "".join(f"- {line}\n" for line in facts.splitlines())
         + "\nA 2D model: slices of any image, shown through an intensity window. The weights are those of the "
         "checkpoint, converted to safetensors.\n"

@@ -1,0 +1,26 @@
+"""Terminology and colours of tumour labels, the same in files, pictures and 3D Slicer."""
+
+from __future__ import annotations
+
+#: "Neoplasm" of DICOM CID 7159 (SNOMED CT), without an anatomical region, in the notation of 3D Slicer's terminology
+#: entries and in its DICOM master list. No model here tells a primary tumour from a metastasis, so it is not "Neoplasm,
+#: Primary", for which Slicer's list and DICOM's current edition have different codes.
+TUMOUR_TERMINOLOGY = (
+    "Segmentation category and type - DICOM master list"
+    "~SCT^49755003^Morphologically Altered Structure~SCT^108369006^Neoplasm~^^"
+    "~Anatomic codes - DICOM master list~^^~^^"
+)
+#: Colours that can be told apart on grey images, red, green and blue from 0 to 1.
+TUMOUR_COLOURS = (
+    (0.90, 0.30, 0.24),
+    (0.95, 0.77, 0.06),
+    (0.20, 0.60, 0.86),
+    (0.18, 0.80, 0.44),
+    (0.61, 0.35, 0.71),
+    (0.90, 0.49, 0.13),
+)
+
+
+def label_colour(number: int) -> tuple[float, float, float]:
+    """Red, green and blue from 0 to 1 of a label, or of the n-th segment, counted from 1; colours repeat after six."""
+    return TUMOUR_COLOURS[(number - 1) % len(TUMOUR_COLOURS)]
