@@ -22,7 +22,7 @@ from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, sha256_of
 from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
 from TumorSegLib.prompts.types import BoxPrompt, Prompt, Prompts
-from TumorSegLib.protocols import BoxContext, BoxOptions, Refinement, Result
+from TumorSegLib.protocols import BoxOptions, Refinement, Result, RunInfo
 
 if TYPE_CHECKING:  # tests of the light part of the library must not load torch through this file
     from torch import nn
@@ -160,7 +160,7 @@ class BallEngine:
             inside = inside[((inside >= low) & (inside < high)).all(axis=1)] - low
             values[tuple(inside.T[::-1])] = 255 * prompt.positive
         _stop_if(cancel)
-        return Refinement((i, j, k), values, {"model": self.spec.name, "seconds": {"network": 0.0}})
+        return Refinement((i, j, k), values, RunInfo(self.spec.name, seconds={"network": 0.0}))
 
 
 class EllipsoidEngine:
@@ -174,7 +174,7 @@ class EllipsoidEngine:
         self.spec = tiny_spec("ellipsoids", kind="box")
         self.reach = reach
         self.prepared: list[BoxOptions] = []
-        self.asked: list[tuple[BoxPrompt, BoxContext]] = []
+        self.asked: list[tuple[BoxPrompt, BoxPrompt | None]] = []
         self.embedded: list[BoxPrompt] = []
 
     def prepare(self, images: Images, options: BoxOptions | None = None) -> tuple[Grid, BoxOptions]:
@@ -205,19 +205,16 @@ class EllipsoidEngine:
         prompt: BoxPrompt,
         options: BoxOptions | None = None,
         *,
-        context: BoxContext | None = None,
+        within: BoxPrompt | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Refinement:
         """Paints; ArgumentError where the box leaves the image."""
         grid, options = prepared[0], options or prepared[1]
-        context = context or BoxContext()
-        within = context.within
         _stop_if(cancel)
         if any(low < 0 or high > n for (low, high), n in zip(prompt.box, grid.size)):
             raise ArgumentError(f"box {prompt.box} leaves the image")
-        seen = context.probability
-        self.asked.append((prompt, replace(context, probability=None if seen is None else seen.copy())))
+        self.asked.append((prompt, within))
         ranges, axis = list(prompt.box), prompt.thin_axis(grid)
         if axis is not None:
             low, high = within.box[axis] if within else (0, grid.size[axis])
@@ -230,7 +227,7 @@ class EllipsoidEngine:
         if progress is not None:
             progress(shape[0], shape[0])
         _stop_if(cancel)
-        info = {"model": self.spec.name, "slices": shape[0], "role": options.role or "ct"}
+        info = RunInfo(self.spec.name, details={"slices": shape[0], "role": options.role or "ct"})
         return Refinement((ranges[0], ranges[1], ranges[2]), (noise + 128 * inside).astype(np.uint8), info)
 
 

@@ -1,9 +1,9 @@
-"""What engines give, and what they ask of their callers."""
+"""The interfaces of engines: their answers, options and methods."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -14,26 +14,75 @@ from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.spec import ModelSpec, check_kind
-from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts
+from TumorSegLib.prompts.types import BoxPrompt, Prompts
+
+
+@dataclass(frozen=True, eq=False)
+class RunInfo(Mapping[str, Any]):
+    """What made an answer. Also a mapping of its fields and details by name; ``dict(info)`` is JSON-ready.
+
+    Attributes:
+        model, version, weights_sha256: the model and the checksum of its weights.
+        device: where the network ran, e.g. ``cpu`` or ``cuda (NVIDIA H100)``.
+        precision: number type it ran in, e.g. ``bfloat16``.
+        roles: of the images it was given.
+        resampled_roles: of those that lay on another grid than the first image.
+        seconds: by stage.
+        notes: sentences for the user: how images were read, and what did not run as wanted.
+        details: JSON-ready; what only one kind of engine has, such as ``windows`` or ``slices``.
+    """
+
+    model: str = ""
+    version: str = ""
+    weights_sha256: str = ""
+    device: str = ""
+    precision: str = ""
+    roles: tuple[str, ...] = ()
+    resampled_roles: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def with_details(self, **details: Any) -> RunInfo:
+        """A copy with some more details."""
+        return replace(self, details={**self.details, **details})
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self.details:
+            return self.details[name]
+        if name not in _RUN_FIELDS:
+            raise KeyError(name)
+        value = getattr(self, name)
+        return list(value) if isinstance(value, tuple) else value
+
+    def __iter__(self) -> Iterator[str]:
+        yield from _RUN_FIELDS
+        yield from (name for name in self.details if name not in _RUN_FIELDS)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+_RUN_FIELDS = tuple(one.name for one in fields(RunInfo) if one.name != "details")
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """What a model says about a case, on the grid of the first image given.
+    """The segmentation of a case, on the grid of the first image given.
 
     Attributes:
         mask: labels as in the model's ``labels``; a voxel is foreground where its probability exceeds 0.5.
         probability: of any label, float32 from 0 to 1, role ``probability``.
         uncertainty: predictive entropy in bits, float32 from 0 to 1 for one label, role ``uncertainty``; None unless
             mirroring was asked for.
-        info: JSON-ready: model, version, roles, resampled roles, notes on how the images were read, device, precision,
-            windows and timings in seconds.
+        info: what made it; its details are ``threads``, ``network_spacing_mm``, ``window``, ``overlap``, ``mirror``,
+            ``windows`` and ``windows_skipped``.
     """
 
     mask: Mask
     probability: Volume
     uncertainty: Volume | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
+    info: RunInfo = field(default_factory=RunInfo)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +92,12 @@ class Refinement:
     Attributes:
         box: half-open voxel box of the part.
         probability: uint8 ``[k, j, i]`` of that part, 255 for 1; tumour from 128 on.
-        info: JSON-ready: model, version, roles, device, precision and timings in seconds.
+        info: what made it; of a box model its details are ``role`` and ``slices``.
     """
 
     box: Box
     probability: npt.NDArray[np.uint8]
-    info: Mapping[str, Any] = field(default_factory=dict)
+    info: RunInfo = field(default_factory=RunInfo)
 
 
 def check_kinds(**engines: Engine | None) -> None:
@@ -66,12 +115,8 @@ class Engine(Protocol):
         """The model this engine runs."""
 
 
-class AutoSegmenter(Protocol):
-    """Segments without any hint from the user."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model this engine runs."""
+class AutoSegmenter(Engine, Protocol):
+    """Segments without prompts."""
 
     def segment(
         self,
@@ -86,15 +131,12 @@ class AutoSegmenter(Protocol):
 
 @dataclass(frozen=True)
 class BoxOptions:
-    """How a box is looked into.
+    """How the image in a box is shown to a 2D model.
 
     Attributes:
         role: of the image shown; the first one where empty.
         axes: 0, 1 or 2 for slices along i, j or k; answers along several are averaged.
         ct_window: name of the window a CT is shown through, see :mod:`TumorSegLib.images.display_windows`.
-        points: show the model the segment's clicks as points, each on its slice; LiteMedSAM and MedSAM have learnt from
-            boxes alone.
-        mask: show the model the segment as it is, as SAM's mask prompt; as with points.
 
     Raises:
         ArgumentError: the axes are not such numbers, each at most once.
@@ -103,8 +145,6 @@ class BoxOptions:
     role: str = ""
     axes: tuple[int, ...] = (2,)
     ct_window: str = "soft-tissue"
-    points: bool = False
-    mask: bool = False
 
     def __post_init__(self) -> None:
         axes = tuple(self.axes) if isinstance(self.axes, Sequence) else ()
@@ -113,70 +153,39 @@ class BoxOptions:
         object.__setattr__(self, "axes", axes)
 
 
-@dataclass(frozen=True, eq=False)
-class BoxContext:
-    """What goes with a box.
-
-    Attributes:
-        within: region around the box that a tumour followed from slice to slice does not leave; None for the image.
-        clicks: shown as points, each on the slices it lies on.
-        probability: uint8 ``[k, j, i]``, 0 to 255, of the whole image, shown as mask prompt; None for none.
-    """
-
-    within: BoxPrompt | None = None
-    clicks: tuple[Click, ...] = ()
-    probability: npt.NDArray[np.uint8] | None = None
-
-    @classmethod
-    def of(
-        cls, prompts: Prompts, probability: npt.NDArray[np.uint8], options: BoxOptions, within: BoxPrompt | None
-    ) -> BoxContext:
-        """What the options want shown of a segment's prompts and probability."""
-        clicks = prompts.of(Click) if options.points else ()
-        return cls(within, clicks, probability if options.mask else None)
+PreparedCase = TypeVar("PreparedCase")
 
 
-Prepared = TypeVar("Prepared")
+class ClickSegmenter(Engine, Protocol[PreparedCase]):
+    """Corrects a segmentation from clicks and scribbles."""
 
-
-class ClickSegmenter(Protocol[Prepared]):
-    """Corrects a segmentation from clicks and strokes."""
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The model this engine runs."""
-
-    def prepare(self, images: Images) -> Prepared:
-        """What the engine needs of the images, computed once per case."""
+    def prepare(self, images: Images) -> PreparedCase:
+        """Prepares the images of a case for :meth:`refine`, once per case."""
 
     def refine(
-        self, prepared: Prepared, probability: npt.NDArray[np.uint8], prompts: Prompts, cancel: Cancel | None = None
+        self, prepared: PreparedCase, probability: npt.NDArray[np.uint8], prompts: Prompts, cancel: Cancel | None = None
     ) -> Refinement:
         """Answers the last prompt; see :class:`TumorSegLib.engines.clicks.engine.ClickEngine`."""
 
 
-class BoxSegmenter(Protocol[Prepared]):
-    """Segments what a box holds."""
+class BoxSegmenter(Engine, Protocol[PreparedCase]):
+    """Segments the tumour in a box."""
 
-    @property
-    def spec(self) -> ModelSpec:
-        """The model this engine runs."""
-
-    def prepare(self, images: Images, options: BoxOptions | None = None) -> Prepared:
-        """What the engine needs of the images, computed once per case, role and window."""
+    def prepare(self, images: Images, options: BoxOptions | None = None) -> PreparedCase:
+        """Prepares the images of a case for :meth:`segment`, once per case, role and window."""
 
     def embed(
-        self, prepared: Prepared, prompt: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None
+        self, prepared: PreparedCase, prompt: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None
     ) -> int:
-        """Does ahead what a box will need; see :class:`TumorSegLib.engines.box.engine.BoxEngine`."""
+        """Embeds the slices of a box ahead; see :class:`TumorSegLib.engines.box.engine.BoxEngine`."""
 
     def segment(
         self,
-        prepared: Prepared,
+        prepared: PreparedCase,
         prompt: BoxPrompt,
         options: BoxOptions | None = None,
         *,
-        context: BoxContext | None = None,
+        within: BoxPrompt | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
     ) -> Refinement:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,8 @@ import torch
 from Testing.benchmarks.cases import clinical_case
 from Testing.benchmarks.sliding_window import format_row, peak_memory_gib
 from TumorSegLib.engines.box.embeddings import Embeddings
-from TumorSegLib.engines.box.engine import BoxEngine, joined
+from TumorSegLib.engines.box.engine import BoxEngine, interpolated
 from TumorSegLib.engines.box.rectangles import SCALES, scaled, sections
-from TumorSegLib.engines.box.slice_model import SlicePrompts
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.networks import tiny_vit
 from TumorSegLib.geometry.boxes import slices
@@ -86,10 +86,10 @@ def _plain(device: str, images: Images, box: Box) -> np.ndarray:
     with _whole_maps():
         for place, number in enumerate(range(*box[2])):
             rectangle = scaled(rectangles[place][None], SCALES[place % len(SCALES)])
-            job = Job()
-            embedding = engine.model.embedded(Embeddings(), view, prepared.array, [number], job)
-            answers.append(engine.model.answered(view, embedding, SlicePrompts(rectangle), job)[0][0])
-    return joined(view, np.stack(answers), range(*box[2]), box)
+            fresh = replace(prepared, embeddings=Embeddings())
+            embedding = engine.model.encode(fresh, view, [number], Job())
+            answers.append(engine.model.decode(fresh, view, embedding, rectangle, Job())[0][0])
+    return interpolated(view, np.stack(answers), range(*box[2]), box)
 
 
 @contextmanager

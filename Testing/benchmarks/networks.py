@@ -85,7 +85,7 @@ def _decode(network: Sam, at: Runtime) -> Callable[[], object]:
     boxes = torch.tensor([[0.2 * edge, 0.2 * edge, 0.7 * edge, 0.6 * edge]], device=at.device)
     with torch.inference_mode():
         embedding = placed.encode(torch.rand(1, 3, edge, edge, device=at.device))
-    return _mixed(lambda: placed.decode(embedding, boxes, None, None), at)
+    return _mixed(lambda: placed.decode(embedding, boxes), at)
 
 
 def _mixed(work: Callable[[], object], at: Runtime) -> Callable[[], object]:

@@ -14,6 +14,7 @@ from TumorSegLib.cli.common import (
     parse_inputs,
     read_images,
     tell_marked,
+    tell_notes,
 )
 from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.files import write_text
@@ -88,6 +89,7 @@ def run_box(options: argparse.Namespace) -> None:
         write_text(options.session, json.dumps(session.to_json()) + "\n")
     if edit.info["role"] in images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {edit.info['role']}")
+    tell_notes([edit.info], images)
     how = f"{edit.info['slices']} slices of {edit.info['role']}: "
     tell_marked((clicks or engine).spec, session.volume_ml, options.output, how)
 

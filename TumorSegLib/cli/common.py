@@ -120,6 +120,21 @@ def require_network_memory() -> None:
     require_memory(LEAST_NETWORK_GB, "a command with a neural network")
 
 
+def tell_notes(infos: Iterable[Mapping[str, Any]], images: Images) -> None:
+    """Prints on standard error what the runs of engines note, each sentence once; notes on images were printed before.
+
+    Args:
+        infos: of results, edits or refinements, see :class:`TumorSegLib.protocols.RunInfo`.
+        images: those that were read.
+    """
+    printed = {f"{role}: {note}" for role, volume in images.items() for note in volume.notes}
+    for info in infos:
+        for note in [*info.get("notes", ()), *info.get("refined", {}).get("notes", ())]:
+            if note not in printed:
+                say(f"note: {note}")
+                printed.add(note)
+
+
 def tell_marked(spec: ModelSpec, volume_ml: float, outputs: Sequence[str], how: str = "") -> None:
     """Says what a model marked and where it was written, and on standard error where the volume gives doubt.
 

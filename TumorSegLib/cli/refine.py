@@ -18,6 +18,7 @@ from TumorSegLib.cli.common import (
     read_images,
     read_label_map,
     tell_marked,
+    tell_notes,
 )
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleError
 from TumorSegLib.files import write_text
@@ -71,16 +72,19 @@ def run_refine(options: argparse.Namespace) -> None:
     _check_no_boxes(prompts, options.clicks)
     session = _new_session(options, images, kept)
     session.prepare()  # refuses channels its model does not take before an automatic model works for minutes
+    infos: list[Mapping[str, Any]] = []
     if options.auto:
         with progress_bar("Segmenting") as progress:
-            session.segment(progress=progress)
-    seconds = _apply(session, prompts.items)
+            infos.append(session.segment(progress=progress).info)
+    corrections = _apply(session, prompts.items)
+    seconds = [sum(info["seconds"].values()) for info in corrections]
     for path in options.output:
         write_mask(session.mask, path)
     if options.session:
         write_text(options.session, json.dumps(session.to_json()) + "\n")
     if images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {', '.join(images.on_other_grids)}")
+    tell_notes([*infos, *corrections], images)
     how = f"{len(prompts)} prompt(s), {statistics.median(seconds):.2f} s each: "
     tell_marked(find_model(options.model).spec, session.volume_ml, options.output, how)
 
@@ -127,13 +131,11 @@ def _read_initial(path: str, grid: Grid) -> Mask:
     return mask
 
 
-def _apply(session: Session, prompts: Sequence[Prompt]) -> list[float]:
-    """Gives the session one prompt after the other; seconds of each."""
-    seconds = []
+def _apply(session: Session, prompts: Sequence[Prompt]) -> list[Mapping[str, Any]]:
+    """Gives the session one prompt after the other; what made each correction."""
+    infos = []
     with progress_bar("Correcting") as progress:
         for done, prompt in enumerate(prompts, start=1):
-            edit = session.add(prompt)
-            seconds.append(sum(edit.info["seconds"].values()))
-            if progress is not None:
-                progress(done, len(prompts))
-    return seconds
+            infos.append(session.add(prompt).info)
+            progress(done, len(prompts))
+    return infos

@@ -20,6 +20,7 @@ from TumorSegLib.cli.common import (
     parse_inputs,
     read_images,
     tell_marked,
+    tell_notes,
 )
 from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory, say
 from TumorSegLib.files import write_text
@@ -100,9 +101,10 @@ def run_segment(options: argparse.Namespace) -> None:
         result = engine.segment(images, mirror=options.mirror or bool(options.uncertainty), progress=progress)
     result = _tidied(result, options)
     _write_results(options, images, result)
-    resampled = result.info["resampled_roles"]
+    resampled = result.info.resampled_roles
     if resampled:
-        print(f"resampled to the grid of {result.info['roles'][0]}: {', '.join(resampled)}")
+        print(f"resampled to the grid of {result.info.roles[0]}: {', '.join(resampled)}")
+    tell_notes([result.info], images)
     if options.min_volume and not result.mask.array.any():
         print(f"no connected region has at least {options.min_volume:g} ml")
     tell_marked(engine.spec, result.mask.volume_ml, options.output)
@@ -117,7 +119,7 @@ def _tidied(result: Result, options: argparse.Namespace) -> Result:
         mask = remove_small(mask, options.min_volume)
     if options.fill_holes:
         mask = fill_holes(mask)
-    info = {**result.info, "min_volume_ml": options.min_volume, "fill_holes": options.fill_holes}
+    info = result.info.with_details(min_volume_ml=options.min_volume, fill_holes=options.fill_holes)
     return replace(result, mask=mask, info=info)
 
 

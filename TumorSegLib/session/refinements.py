@@ -39,4 +39,4 @@ def with_correction(start: UInt8Array, part: Refinement, refined: Refinement, wi
     at, box = slices(refined.box), union([part.box, refined.box])
     values = refined.probability
     start[at] = clip_additions(start[at], values, refined.box, within.box) if within else values
-    return Refinement(box, start[slices(box)], {**part.info, "refined": refined.info})
+    return Refinement(box, start[slices(box)], part.info.with_details(refined=dict(refined.info)))

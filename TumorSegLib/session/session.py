@@ -19,7 +19,7 @@ from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.prompts.constraints import MaskEdit
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribble
-from TumorSegLib.protocols import AutoSegmenter, BoxContext, BoxOptions, BoxSegmenter, ClickSegmenter, check_kinds
+from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter, check_kinds
 from TumorSegLib.session.refinements import obeyed_in, with_correction
 from TumorSegLib.session.segments import Edit, Overlap, Segments
 from TumorSegLib.session.storage import segments_from_json, segments_to_json
@@ -246,8 +246,7 @@ class Session:
         with self._editing():
             clicks = self._prepare() if refine else None
             held, ready = self._segments.probability(self._active), self._sliced(engine, options)
-            context = BoxContext.of(self.prompts, held, options, within)
-            answer = engine.segment(ready, box, options, context=context, progress=progress, cancel=cancel)
+            answer = engine.segment(ready, box, options, within=within, progress=progress, cancel=cancel)
             prompts = self.prompts.with_prompt(box)
             part = obeyed_in(
                 held, answer, prompts.point_prompts(), self.grid, added=box.thin_axis(self.grid) is not None

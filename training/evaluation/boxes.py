@@ -22,7 +22,6 @@ import numpy as np
 from training.data.cases import Case
 from training.evaluation.automatic import RUN_SETTINGS, named_cases, origin
 from TumorSegLib.engines.box.engine import BoxEngine
-from TumorSegLib.engines.box.slice_model import SlicePrompts
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.errors import RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
@@ -101,9 +100,8 @@ def exact_boxes(engine: BoxEngine, case: Case, truth: Mask, role: str) -> Mask:
         rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
         rectangles.append([rows[0], rows[-1] + 1, columns[0], columns[-1] + 1])
     job = Job()
-    embeddings = engine.model.embedded(prepared.embeddings, view, prepared.array, numbers, job)
-    prompts = SlicePrompts(np.array(rectangles, dtype=float))
-    answers, _ = engine.model.answered(view, embeddings, prompts, job)
+    embeddings = engine.model.encode(prepared, view, numbers, job)
+    answers, _ = engine.model.decode(prepared, view, embeddings, np.array(rectangles, dtype=float), job)
     array = np.zeros(truth.grid.shape, dtype=np.uint8)
     view.stack(array)[numbers] = answers > 0.5
     return Mask(truth.grid, array)

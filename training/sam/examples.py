@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from training.evaluation.boxes import grown_box
 from TumorSegLib.engines.box.embeddings import BATCH, Embeddings
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.box.rectangles import SCALES, scaled, sections
+from TumorSegLib.engines.box.slice_model import BoxCase
 from TumorSegLib.engines.box.views import View
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.errors import ReadError
@@ -108,12 +109,12 @@ class Encoder:
             files.append(self._folder / f"{title}_{number}_{digest.hexdigest()[:16]}.npy")
         return files
 
-    def encode(self, view: View, array: npt.NDArray[np.float32], missing: Sequence[tuple[int, Path]]) -> None:
+    def encode(self, case: BoxCase, view: View, missing: Sequence[tuple[int, Path]]) -> None:
         """Writes embeddings, each in one step; slices of one image go through the network a few at a time."""
         for first in range(0, len(missing), BATCH):
             some = missing[first : first + BATCH]
-            job = Job()
-            embeddings = self.engine.model.embedded(Embeddings(), view, array, [number for number, _ in some], job)
+            fresh = replace(case, embeddings=Embeddings())
+            embeddings = self.engine.model.encode(fresh, view, [number for number, _ in some], Job())
             for (_, file), embedding in zip(some, embeddings.cpu().numpy()):
                 with replacing(file) as temporary:
                     np.save(temporary, embedding)
@@ -149,7 +150,7 @@ def _encode_case(encoder: Encoder, configuration: FinetuneConfiguration, shown: 
     numbers = choose_slices(shown.tumour[AXIS], case.reference.grid, settings, rng)
     files = encoder.files(f"{case.name}_{shown.role}", view, prepared.array, numbers)
     missing = [(number, file) for number, file in zip(numbers, files) if not file.is_file()]
-    encoder.encode(view, prepared.array, missing)
+    encoder.encode(prepared, view, missing)
     targets = _targets(view, case.reference.array > 0, numbers, encoder.edge)
     return [
         Example(file, target, view, number, case.reference.grid, shown.tumour)

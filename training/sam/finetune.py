@@ -86,7 +86,7 @@ def finetune(
     make_folder(run / EMBEDDINGS)
 
     examples, encoded = encode_examples(Encoder(engine, network, run / EMBEDDINGS), configuration, data, training)
-    tuned = Sam(network.image_encoder, network.prompt_encoder, copy.deepcopy(network.mask_decoder))
+    tuned = copy.deepcopy(network).to(runtime.device)
     with memory_errors(f"for batches of {configuration.optimisation.batch}; a smaller batch needs less"):
         losses = train_decoder(tuned, examples, configuration, run)
     engines = {BEFORE: engine, AFTER: BoxEngine(base.spec, tuned, runtime)}

@@ -229,7 +229,7 @@ def test_what_an_engine_has_to_say_is_told_with_its_answer(desk: Desk, kind: str
 
     def noted(*given: Any, **named: Any) -> Any:
         answer = plain(*given, **named)
-        return replace(answer, info={**answer.info, "notes": [note]})
+        return replace(answer, info=replace(answer.info, notes=(note,)))
 
     setattr(engine, method, noted)
     desk.find()

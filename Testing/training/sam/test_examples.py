@@ -23,7 +23,7 @@ from training.sam.examples import (
     read_tumour,
 )
 from training.sam.finetune import finetune
-from TumorSegLib.engines.box.rectangles import SCALES, looked_at
+from TumorSegLib.engines.box.rectangles import SCALES, sampled_slices
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.geometry.grid import Grid
@@ -61,7 +61,7 @@ def test_prompts_are_those_of_the_engine(
     prepared = engine.prepare(case.images, BoxOptions("ct"))
     for seed, example in enumerate(examples[:4] * 5):
         box = draw_box(tumour, grid, settings, np.random.default_rng(seed))
-        numbers = looked_at(box[AXIS], grid.spacing[AXIS])
+        numbers = sampled_slices(box[AXIS], grid.spacing[AXIS])
         if example.number in numbers:
             asked.clear()
             monkeypatch.setattr(engine, "view", lambda *_, view=example.view: view)

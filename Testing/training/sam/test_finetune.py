@@ -91,23 +91,23 @@ def test_the_model_says_what_it_was_made_of(
 def test_an_interrupted_run_encodes_only_what_is_missing(
     base: Path, data: Path, tuning: Callable[..., FinetuneConfiguration], tmp_path: Path, monkeypatch: Any
 ) -> None:
-    encode, calls = SliceModel.embedded, []
+    encode, calls = SliceModel.encode, []
 
     def stops(self: SliceModel, *arguments: Any) -> torch.Tensor:
-        calls.append(len(arguments[3]))
+        calls.append(len(arguments[2]))
         if len(calls) == 3:
             raise KeyboardInterrupt
         return encode(self, *arguments)
 
     run, configuration = tmp_path / "run", tuning()
-    monkeypatch.setattr(SliceModel, "embedded", stops)
+    monkeypatch.setattr(SliceModel, "encode", stops)
     with pytest.raises(KeyboardInterrupt):
         finetune(configuration, data, run, tmp_path / "tuned", "cpu")
     assert not (tmp_path / "tuned").exists()
     kept = sorted(path.name for path in (run / "embeddings").iterdir())
     assert len(kept) == sum(calls[:2]) == 8
 
-    monkeypatch.setattr(SliceModel, "embedded", encode)
+    monkeypatch.setattr(SliceModel, "encode", encode)
     first = finetune(configuration, data, run, tmp_path / "tuned", "cpu")
     assert (first["slices"], first["encoded"]) == (16, 8)  # cases a and b, two roles, four slices
     second = finetune(configuration, data, run, tmp_path / "tuned", "cpu")

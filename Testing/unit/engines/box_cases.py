@@ -11,7 +11,8 @@ from torch import nn
 
 from Testing.fakes import tiny_spec
 from Testing.unit.engines.click_cases import distance
-from TumorSegLib.engines.box.engine import BoxEngine, Slices
+from TumorSegLib.engines.box.engine import BoxEngine
+from TumorSegLib.engines.box.slice_model import BoxCase
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.boxes import bounding_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
@@ -27,8 +28,6 @@ CUBE = Grid.from_spacing((40, 40, 40), (1, 1, 1))
 
 class BrightSam(nn.Module):
     """Embeds a slice as itself and calls tumour what is bright within the box; remembers what it was asked.
-
-    What a mask prompt calls tumour is tumour too; around a point three by three pixels are, or are not.
 
     Attributes:
         encoded: slices per call.
@@ -50,28 +49,15 @@ class BrightSam(nn.Module):
         self.encoded.append(len(images))
         return images[:, :1]
 
-    def decode(
-        self,
-        embeddings: torch.Tensor,
-        boxes: torch.Tensor,
-        points: tuple[torch.Tensor, torch.Tensor] | None = None,
-        masks: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def decode(self, embeddings: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         self.before()
         assert embeddings.dtype == boxes.dtype == torch.float32
         assert len(embeddings) == len(boxes)
         self.boxes.append(boxes)
         at = torch.arange(SIZE) + 0.5
         left, top, right, bottom = boxes.T[:, :, None]
-        held = ((at >= top) & (at < bottom))[:, :, None] & ((at >= left) & (at < right))[:, None]
-        found = (embeddings[:, 0] > 0.5) & held
-        if masks is not None:
-            assert masks.shape[1:] == (1, 4 * self.embedding_size, 4 * self.embedding_size)
-            found |= masks[:, 0] > 0
-        for n, (coordinates, labels) in enumerate(zip(*points)) if points is not None else ():
-            for (x, y), label in zip(coordinates.round().int(), labels):
-                if label >= 0:
-                    found[n, y - 1 : y + 2, x - 1 : x + 2] = bool(label)
+        inside = ((at >= top) & (at < bottom))[:, :, None] & ((at >= left) & (at < right))[:, None]
+        found = (embeddings[:, 0] > 0.5) & inside
         return torch.where(found, 10.0, -10.0)[:, None], found.flatten(1).any(dim=1).float()[:, None]
 
 
@@ -81,7 +67,7 @@ def box_spec(pixels: str = "unit") -> ModelSpec:
 
 def bright_engine(network: Any = None, dtype: torch.dtype = torch.float32) -> BoxEngine:
     engine = BoxEngine(box_spec(), BrightSam() if network is None else network, Runtime(CPU, dtype))
-    as_the_protocol: BoxSegmenter[Slices] = engine
+    as_the_protocol: BoxSegmenter[BoxCase] = engine
     assert as_the_protocol is engine
     return engine
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from Testing.fakes import noise_volume, rotation, tiny_spec
 from TumorSegLib.engines.clicks.engine import ClickEngine
-from TumorSegLib.engines.clicks.patches import Prepared
+from TumorSegLib.engines.clicks.patches import CaseImages
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Grid
@@ -76,7 +76,7 @@ def spec_of(spacing: float = 2.0, patch: int = 16, roles: Sequence[str] = ROLES)
 
 def engine_of(rule: Rule, spec: ModelSpec | None = None, dtype: torch.dtype = torch.float32) -> ClickEngine:
     engine = ClickEngine(spec or spec_of(), Answering(rule), Runtime(CPU, dtype))
-    as_the_protocol: ClickSegmenter[Prepared] = engine
+    as_the_protocol: ClickSegmenter[CaseImages] = engine
     assert as_the_protocol is engine
     return engine
 

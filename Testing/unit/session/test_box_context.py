@@ -6,29 +6,15 @@ import numpy as np
 import pytest
 
 from Testing.fakes import BallEngine, EllipsoidEngine
-from Testing.unit.sessions import GRID, cube, new_session, scribble
+from Testing.unit.sessions import GRID, cube, new_session
 from TumorSegLib.errors import ArgumentError, Cancelled
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.images.volume import Mask
-from TumorSegLib.prompts.types import BoxPrompt, Click
+from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
 
 BOX = BoxPrompt(((2, 9), (1, 8), (2, 8)))
 THIN = BoxPrompt(((2, 9), (1, 8), (4, 5)))
-
-
-def test_what_the_segment_holds_is_shown_on_demand() -> None:
-    engine, drawn = EllipsoidEngine(), cube((9, 8, 7), 1)
-    session = new_session(box=engine, initial=Mask(GRID, drawn))
-    clicks = Click((5, 4, 4), False), Click((1, 1, 1))
-    for click in clicks:
-        session.add_click(click)
-    session.add_scribble(scribble(cube((2, 2, 2), 1)))
-    before = np.rint(session.probability.array * 255).astype(np.uint8)
-    session.add_box(BOX, options=BoxOptions(points=True, mask=True))
-    ((_, context),) = engine.asked
-    assert context.clicks == clicks
-    assert np.array_equal(context.probability, before)
 
 
 def test_embedding_ahead_is_no_edit() -> None:

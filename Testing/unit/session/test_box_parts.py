@@ -15,7 +15,7 @@ from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.constraints import apply_constraints
 from TumorSegLib.prompts.types import BoxPrompt, Click, Scribble
-from TumorSegLib.protocols import BoxContext, BoxOptions, Refinement
+from TumorSegLib.protocols import BoxOptions, Refinement
 from TumorSegLib.session.segments import Edit, Overlap
 from TumorSegLib.session.session import Session
 
@@ -38,14 +38,14 @@ class WholeSession(Session):
     def add_box(self, box: BoxPrompt, *, within: Any = None, refine: bool = False, **_: Any) -> Edit:
         with self._editing():
             start = self._segments.probability(self._active).copy()
-            answer = self._box.segment((GRID, BoxOptions()), box, context=BoxContext(within))
-            prompts, info, at = self.prompts.with_box(box), dict(answer.info), slices(answer.box)
+            answer = self._box.segment((GRID, BoxOptions()), box, within=within)
+            prompts, info, at = self.prompts.with_box(box), answer.info, slices(answer.box)
             added = box.thin_axis(GRID) is not None
             start[at] = np.maximum(start[at], answer.probability) if added else answer.probability
             apply_constraints(start, prompts.point_prompts(), GRID.spacing, certain=255)
             if refine:
                 refined = self._clicks.refine(GRID, start, prompts)
-                info["refined"], at = refined.info, slices(refined.box)
+                info, at = info.with_details(refined=dict(refined.info)), slices(refined.box)
                 free = full_box(GRID.shape) if within is None else within.box
                 start[at] = clip_additions(start[at], refined.probability, refined.box, free)
             return self._segments.commit(self._active, full_box(GRID.shape), start, prompts, info)

@@ -16,7 +16,7 @@ from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts
-from TumorSegLib.protocols import BoxContext, BoxOptions, BoxSegmenter, Refinement
+from TumorSegLib.protocols import BoxOptions, BoxSegmenter, Refinement
 from TumorSegLib.session.segments import Overlap
 from TumorSegLib.session.session import Session
 
@@ -33,7 +33,7 @@ def held(box: Box) -> np.ndarray:
 def answer(prompt: BoxPrompt = BOX, grid: Grid = GRID, within: BoxPrompt | None = None) -> np.ndarray:
     """The probability uint8 that the engine alone would give, 0 where it says nothing."""
     engine = EllipsoidEngine()
-    refinement = engine.segment((grid, BoxOptions()), prompt, context=BoxContext(within))
+    refinement = engine.segment((grid, BoxOptions()), prompt, within=within)
     values = np.zeros(grid.shape, dtype=np.uint8)
     values[slices(refinement.box)] = refinement.probability
     return values
@@ -72,7 +72,7 @@ def test_a_box_from_nothing() -> None:
     assert edit.segment == "tumour"
     assert np.array_equal(edit.after, session.mask.array[slices(edit.box)])
     assert not edit.before.any()
-    assert edit.info == {"model": "ellipsoids", "slices": 6, "role": "ct"}
+    assert [edit.info[name] for name in ("model", "slices", "role")] == ["ellipsoids", 6, "ct"]
 
 
 def test_what_was_in_the_box_is_replaced_and_what_was_outside_stays() -> None:
@@ -114,8 +114,7 @@ def test_region_options_and_progress_reach_the_engine() -> None:
     within = BoxPrompt(((2, 9), (1, 8), (3, 6)))
     options = BoxOptions(role="ct", axes=(0, 1), ct_window="lung")
     session.add_box(THIN, within=within, options=options, progress=lambda *steps: told.append(steps))
-    ((prompt, context),) = engine.asked
-    assert (prompt, context.within, context.clicks, context.probability) == (THIN, within, (), None)
+    assert engine.asked == [(THIN, within)]
     assert engine.prepared == [options]
     assert told == [(3, 3)]
     assert np.array_equal(values_of(session), answer(THIN, within=within))
@@ -124,7 +123,7 @@ def test_region_options_and_progress_reach_the_engine() -> None:
 def test_images_are_prepared_once_per_window() -> None:
     engine = EllipsoidEngine()
     session = with_boxes(box=engine)
-    lung, sideways = BoxOptions(ct_window="lung"), BoxOptions(axes=(0,), points=True)
+    lung, sideways = BoxOptions(ct_window="lung"), BoxOptions(axes=(0,))
     for options in (None, BoxOptions(), sideways, lung, BoxOptions(ct_window="lung")):
         session.add_box(BOX, options=options)
     assert engine.prepared == [BoxOptions(), lung]

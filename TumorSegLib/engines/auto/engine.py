@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import nn
 from TumorSegLib.engines.auto.sliding_window import Maps, WindowPlan, predict
 from TumorSegLib.engines.inputs import Channels, prepare
 from TumorSegLib.engines.networks.unets import FIXED_SIZE
-from TumorSegLib.engines.runtime import Runtime, describe, placed
+from TumorSegLib.engines.runtime import ON_CPU, CaseDevice, Placement, Runtime
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.image_set import ImageSet
@@ -31,17 +30,14 @@ SMALLEST_TILE = (32, 32, 64)
 
 
 class AutoEngine:
-    """Segments a case without any hint from the user.
+    """Segments a case without prompts.
 
-    One engine may serve many cases, one at a time. The network is held in the runtime's precision.
+    One engine may serve many cases, from several threads. The weights are kept in the runtime's precision.
     """
 
-    def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime, overlap: float = 0.5) -> None:
+    def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime) -> None:
         self.spec = spec
-        self.overlap = overlap
-        self._original = network.eval()
-        self._wanted = runtime
-        self._place(runtime)
+        self._placement = Placement(spec, network, runtime)
 
     def segment(
         self,
@@ -72,15 +68,13 @@ class AutoEngine:
             job.check("before it began")
             channels = prepare(images, self.spec)
             job.lap("prepare")
-            maps, plan = self._predict(channels, mirror, job)
+            device = CaseDevice(self._placement)
+            maps, plan = _predict(device, channels, self.spec, mirror, job)
             job.lap("network")
             job.check("after the last window")
             result = _restore(maps, channels.grid, ImageSet.of(images).grid)
             job.lap("restore")
-        info: dict[str, Any] = {
-            **describe(self.spec, self._runtime, self._wanted),
-            "roles": list(images),
-            "resampled_roles": list(channels.resampled),
+        details = {
             "threads": torch.get_num_threads(),
             "network_spacing_mm": list(channels.grid.spacing),
             "window": list(plan.size),
@@ -88,46 +82,37 @@ class AutoEngine:
             "mirror": mirror,
             "windows": maps.windows,
             "windows_skipped": maps.skipped,
-            "seconds": job.seconds,
         }
-        info["notes"] = [*info.get("notes", []), *(f"{role}: {note}" for role, v in images.items() for note in v.notes)]
+        notes = [f"{role}: {note}" for role, volume in images.items() for note in volume.notes]
+        roles, resampled = tuple(images), channels.resampled
+        info = device.info(job, roles=roles, resampled_roles=resampled, notes=notes, details=details)
         return replace(result, info=info)
 
-    def _predict(self, channels: Channels, mirror: bool, job: Job) -> tuple[Maps, WindowPlan]:
-        failure: BaseException | None = None
-        for plan in self._plans(mirror):
-            try:
-                array, tissue, inner = _padded(channels, plan)
-                maps = predict(self._network, torch.from_numpy(array), tissue, plan, self._runtime, job)
-                return _cut(maps, inner), plan
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                # Its traceback would keep the buffers of this try alive during the next.
-                failure = error.with_traceback(None)
-            if self._runtime.device.type == "cuda":
-                torch.cuda.empty_cache()
+
+def _predict(
+    device: CaseDevice, channels: Channels, spec: ModelSpec, mirror: bool, job: Job
+) -> tuple[Maps, WindowPlan]:
+    """The network's maps, and the plan that memory sufficed for."""
+
+    def plans(runtime: Runtime) -> Iterator[WindowPlan]:
+        plan = WindowPlan(spec.patch, batch=BATCH.get(runtime.device.type, 1), mirror=mirror)
+        return _smaller(plan, spec.network in FIXED_SIZE)
+
+    def compute(network: nn.Module, runtime: Runtime, plan: WindowPlan) -> tuple[Maps, WindowPlan]:
+        array, tissue, inner = _padded(channels, plan)
+        maps = predict(network, torch.from_numpy(array), tissue, plan, runtime, job)
+        return _cut(maps, inner), plan
+
+    try:
+        return device.run(compute, plans, job)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        *_, smallest = plans(ON_CPU)
         raise ResourceError(
-            f"not enough memory to run {self.spec.name!r} on {channels.grid.shape} voxels, even in tiles of "
-            f"{plan.size} on the CPU: {failure}"
-        ) from failure
-
-    def _plans(self, mirror: bool) -> Iterator[WindowPlan]:
-        """Ever cheaper ways to do the work: one window at a time, smaller windows, then the CPU for this one case."""
-        if self._runtime != self._wanted:
-            self._place(self._wanted)
-        batch = BATCH.get(self._runtime.device.type, 1)
-        plan = WindowPlan(self.spec.patch, self.overlap, batch, mirror)
-        yield from _smaller(plan, self.spec.network in FIXED_SIZE)
-        if self._runtime.device.type != "cpu":
-            self._place(Runtime(torch.device("cpu"), torch.float32))
-            yield from _smaller(replace(plan, batch=1), self.spec.network in FIXED_SIZE)
-
-    def _place(self, runtime: Runtime) -> None:
-        """Makes the network of a runtime; from the original each time, so that no rounding is carried along."""
-        with memory_errors(f"to put {self.spec.name!r} on {runtime.name}"):
-            self._network = placed(self._original, runtime)
-        self._runtime = runtime
+            f"not enough memory to run {spec.name!r} on {channels.grid.shape} voxels, even in tiles of "
+            f"{smallest.size} on the CPU: {error}"
+        ) from error
 
 
 def _smaller(plan: WindowPlan, fixed: bool) -> Iterator[WindowPlan]:

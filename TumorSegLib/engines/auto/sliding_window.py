@@ -1,15 +1,15 @@
 """Runs a network over a volume in overlapping windows.
 
-Windows that show next to nothing are skipped; the others are weighted with a Gaussian (Isensee et al., Nat Methods
-2021) and added up in a slab as high as one window, from which finished slices leave as float16: memory does not grow
-with the number of labels times the volume.
+Windows without tissue are skipped; the others are weighted with a Gaussian (Isensee et al., Nat Methods 2021) and added
+up in an accumulator as high as one window, from which finished slices leave as float16: memory does not grow with the
+number of labels times the volume.
 """
 
 from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, product
 
@@ -19,13 +19,12 @@ import torch
 from torch import nn
 
 from TumorSegLib.engines.networks.unets import probabilities
-from TumorSegLib.engines.runtime import Runtime
-from TumorSegLib.engines.workers import workers
+from TumorSegLib.engines.runtime import Runtime, Workers
 from TumorSegLib.errors import ArgumentError, Cancelled
 from TumorSegLib.jobs import Job
 
 Size = tuple[int, int, int]
-Place = tuple[int, int, int]
+Position = tuple[int, int, int]
 # A window needs this share of tissue to be worth its time: at 3 mm and 48 x 64 x 64 voxels 5 ml, so that a few noisy
 # voxels in air do not count. Neighbours overlap, so what little it shows is mostly seen by another window, too.
 LEAST_TISSUE = 0.001
@@ -112,37 +111,40 @@ def predict(
     shape = tissue.shape
     starts = [window_starts(n, size, plan.overlap) for n, size in zip(shape, plan.size)]
     total, done, skipped = math.prod(len(s) for s in starts), 0, 0
-    least = max(LEAST_TISSUE * math.prod(plan.size), 1)
-    slab = _Slab(plan, shape, runtime)
+    maps = _Accumulator(plan, shape, runtime)
     stop = _Stop(job)
 
-    def compute(places: Sequence[Place]) -> torch.Tensor:
-        windows = torch.stack([channels[(slice(None), *_at(plan.size, *place))] for place in places])
+    def compute(positions: Sequence[Position]) -> torch.Tensor:
+        windows = torch.stack([channels[(slice(None), *_at(plan.size, *position))] for position in positions])
         return _probabilities(network, windows, plan.mirror, runtime, stop.check)
 
-    with torch.inference_mode(), workers(runtime.device, total) as in_order, stop:
+    with torch.inference_mode(), Workers(runtime.device, total) as workers, stop:
         for k in starts[0]:
-            slab.advance(k)
-            places = list(product([k], starts[1], starts[2]))
-            busy = [place for place in places if np.count_nonzero(tissue[_at(plan.size, *place)]) >= least]
-            skipped += len(places) - len(busy)
-            done += len(places) - len(busy)
-            batches = list(_batches(busy, plan.batch))
-            outputs = iter(in_order(compute, batches))
+            maps.advance(k)
+            positions = list(product([k], starts[1], starts[2]))
+            filled = [position for position in positions if _has_tissue(tissue, plan.size, position)]
+            skipped += len(positions) - len(filled)
+            done += len(positions) - len(filled)
+            if not filled:
+                job.check(f"after {done} of {total} windows")
+                job.step(done, total)
+            batches = [filled[first : first + plan.batch] for first in range(0, len(filled), plan.batch)]
+            outputs = workers.map(compute, batches)
             for batch in batches:
                 job.check(f"after {done} of {total} windows")
-                slab.add(batch, next(outputs))
+                maps.add(batch, next(outputs))
                 done += len(batch)
                 job.step(done, total)
-            if not busy:
-                job.check(f"after {done} of {total} windows")
-                job.step(done, total)
-        slab.advance(shape[0])
-    return Maps(slab.probability, slab.label, slab.entropy, total, skipped)
+        maps.advance(shape[0])
+    return Maps(maps.probability, maps.label, maps.entropy, total, skipped)
+
+
+def _has_tissue(tissue: npt.NDArray[np.bool_], size: Size, position: Position) -> bool:
+    return bool(np.count_nonzero(tissue[_at(size, *position)]) >= max(LEAST_TISSUE * math.prod(size), 1))
 
 
 class _Stop:
-    """Tells windows that other threads are at to stop: where the block fails, is interrupted, or the caller cancels."""
+    """Stops windows that other threads compute: where the block fails, is interrupted, or the caller cancels."""
 
     def __init__(self, job: Job) -> None:
         self._job, self._failed = job, threading.Event()
@@ -162,11 +164,6 @@ class _Stop:
 
 def _at(size: Size, k: int, j: int, i: int) -> tuple[slice, slice, slice]:
     return slice(k, k + size[0]), slice(j, j + size[1]), slice(i, i + size[2])
-
-
-def _batches(places: Sequence[Place], size: int) -> Iterator[Sequence[Place]]:
-    for first in range(0, len(places), size):
-        yield places[first : first + size]
 
 
 @torch.inference_mode()
@@ -194,7 +191,7 @@ def _probabilities(
     return summed.div_(len(flips))
 
 
-class _Slab:
+class _Accumulator:
     """Weighted sums for the slices one layer of windows covers; slices that are final move to the outputs."""
 
     def __init__(self, plan: WindowPlan, shape: tuple[int, ...], runtime: Runtime) -> None:
@@ -208,17 +205,17 @@ class _Slab:
         self.label = np.ones(shape, dtype=np.uint8)
         self.entropy = np.zeros(shape, dtype=np.float16) if plan.mirror else None
 
-    def add(self, places: Sequence[Place], values: torch.Tensor) -> None:
+    def add(self, positions: Sequence[Position], values: torch.Tensor) -> None:
         """Adds windows ``[batch, labels, k, j, i]`` of the current layer."""
         if self.sums is None:
             self.sums = torch.zeros(values.shape[1], *self.weight.shape, device=self.device)
-        for (_, j, i), value in zip(places, values):
+        for (_, j, i), value in zip(positions, values):
             at = (slice(None), slice(j, j + self.size[1]), slice(i, i + self.size[2]))
             self.sums[(slice(None), *at)].addcmul_(value, self.weights)
             self.weight[at] += self.weights
 
     def advance(self, k: int) -> None:
-        """Moves the slab so that it begins at slice ``k``; the slices before are final."""
+        """Moves the accumulator so that it begins at slice ``k``; the slices before are final."""
         step = min(k - self.first, self.size[0])
         if step <= 0:
             return

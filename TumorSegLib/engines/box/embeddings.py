@@ -11,7 +11,7 @@ from TumorSegLib.engines.box.views import View
 
 #: Bytes kept, in main memory: 256 slices of LiteMedSAM or SAM, as float16.
 BUDGET = 512 * 2**20
-# Slices answered in one go, and encoded on a GPU; more gain nothing and make cancelling slow.
+# Slices per pass of the decoder, and of the encoder on a GPU; more gain nothing and make cancelling slow.
 BATCH = 4
 
 
@@ -29,7 +29,7 @@ class Embeddings:
         return list(dict.fromkeys(view for view, _ in reversed(self._kept)))
 
     def count(self, view: View, numbers: Iterable[int]) -> int:
-        """How many of some slices of a view are here; that they were asked for is no use of them."""
+        """How many of some slices of a view are here; does not count as access for the LRU order."""
         return sum((view, number) in self._kept for number in numbers)
 
     def keep(self, view: View, number: int, embedding: torch.Tensor) -> torch.Tensor:

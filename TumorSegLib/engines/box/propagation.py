@@ -1,9 +1,9 @@
-"""Following a tumour from the slice it was boxed on to the slices above and below.
+"""Propagating a tumour from the slice it was boxed on to the slices above and below.
 
 A tumour is taken for a blob: with the area A of its largest section so far it reaches no farther along the axis than
 ``REACH`` times the radius of a disc of that area, and the prompt of a slice is the box of that section, about its
 centre, made smaller as the section of an ellipsoid with that reach. Prompts made from the last answer instead (its box
-with a margin) drift and grow with the errors of the model. On the eight sarcomas of fold 1, followed from the middle
+with a margin) drift and grow with the errors of the model. On the eight sarcomas of fold 1, propagated from the middle
 slice, the median Dice on MR and PET was 0.80 and 0.79 (mean 0.77 and 0.77); with the box of the last answer grown by
 4 mm, 0.61 and 0.62 (0.58 and 0.56).
 
@@ -23,18 +23,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_dilation, label
 
+from TumorSegLib.engines.box.rectangles import LEAST_SECTION
 from TumorSegLib.geometry.grid import FloatArray
 
 # Sarcomas of limbs are long along k: on fold 1 their half length was 1.4 to 3.5 times that radius, 1.8 in the median.
 # Mean Dice on MR and PET with 1.5: 0.75 and 0.74, with 1.8: 0.77 and 0.77, with 2.1: 0.76 and 0.76. Tumours of other
 # shapes, and other axes, were not measured.
 REACH = 1.8
-# A prompt keeps this share of the largest section's box.
-LEAST_SECTION = 0.15
 # The tumour has ended where the model's own estimate of its intersection over union is lower,
 LEAST_SCORE = 0.5
 # where the answer is smaller than this share of the largest one so far, or than this area,
-LEAST_SHARE, LEAST_AREA_MM2 = 0.05, 15.0
+LEAST_AREA_SHARE, LEAST_AREA_MM2 = 0.05, 15.0
 # or where it is this many times larger than the one before: something else was segmented.
 MOST_GROWTH = 2.0
 # Probability of what lies apart from the section before: not tumour, whatever the model says.
@@ -45,14 +44,14 @@ BoolArray = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What the model says about one slice: probabilities ``[rows, columns]`` and its own score of them, 0 to 1."""
+    """The model's answer for one slice: probabilities ``[rows, columns]`` and its own score of them, 0 to 1."""
 
     probability: npt.NDArray[np.float32]
     score: float
 
 
 #: Asks the model about a slice, by its number, with a rectangle: first row, end of rows, first and end of columns.
-Look = Callable[[int, FloatArray], Answer]
+Predict = Callable[[int, FloatArray], Answer]
 
 
 @dataclass(frozen=True)
@@ -74,29 +73,29 @@ class _Section:
         """The rectangle to ask about on a slice; None beyond the reach."""
         along, rows, columns = spacing_mm
         reach = REACH * math.sqrt(self.area * rows * columns / math.pi)
-        place = abs(number - self.number) * along / reach
-        if place >= 1:
+        distance = abs(number - self.number) * along / reach
+        if distance >= 1:
             return None
-        half = self.half * max(math.sqrt(1 - place**2), LEAST_SECTION)
+        half = self.half * max(math.sqrt(1 - distance**2), LEAST_SECTION)
         return np.stack([self.centre - half, self.centre + half], axis=1).ravel()
 
 
-def follow(
-    look: Look, start: int, rectangle: FloatArray, limits: tuple[int, int], spacing_mm: tuple[float, float, float]
+def propagate(
+    predict: Predict, start: int, rectangle: FloatArray, limits: tuple[int, int], spacing_mm: tuple[float, float, float]
 ) -> dict[int, npt.NDArray[np.float32]]:
     """Segments a slice and then its neighbours, one after the other, until the tumour ends on both sides.
 
     Args:
-        look: asks the model.
+        predict: asks the model.
         start: number of the slice that was boxed.
         rectangle: its box, in voxels of the view.
-        limits: first slice and end of those that may be looked at.
+        limits: first slice and end of those that may be segmented.
         spacing_mm: from slice to slice, of rows and of columns.
 
     Returns:
         Probabilities by number of slice; none where the first slice has no tumour.
     """
-    first = look(start, rectangle)
+    first = predict(start, rectangle)
     if not (first.probability > 0.5).any():
         return {}
     found = {start: first.probability}
@@ -108,10 +107,10 @@ def follow(
             prompt = largest.prompt(number, spacing_mm)
             if prompt is None:
                 break
-            answer = look(number, prompt)
+            answer = predict(number, prompt)
             inside = _connected(answer.probability > 0.5, last)
             area = int(inside.sum())
-            least = max(LEAST_SHARE * largest.area, least_area)
+            least = max(LEAST_AREA_SHARE * largest.area, least_area)
             if answer.score < LEAST_SCORE or area < least or area > MOST_GROWTH * last.sum():
                 break
             apart = (answer.probability > 0.5) & ~inside

@@ -1,16 +1,14 @@
-"""The click engine: the second of two stages, which corrects a mask from clicks and strokes.
+"""The click engine: the second of two stages, which corrects a mask from clicks and scribbles.
 
 A refinement network reads the images, the probability so far and maps of the prompts, and answers with a better
-probability (Saukkoriipi et al., Sci Rep 2025, "2S-ICR"); what it answered last is its memory. It looks through a patch
-around the last prompt, from farther away where the tumour leaves the patch, and closer where it is small.
+probability (Saukkoriipi et al., Sci Rep 2025, "2S-ICR"); its last answer is its memory. It sees a patch around
+the last prompt, a coarser one where the tumour leaves that patch, and a finer one where it is small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,8 +20,8 @@ from TumorSegLib.engines.clicks.patches import (
     COARSE,
     FINE,
     OWN,
+    CaseImages,
     Patch,
-    Prepared,
     add_change,
     covering_box,
     network_input,
@@ -32,102 +30,109 @@ from TumorSegLib.engines.clicks.patches import (
     sample_probability,
 )
 from TumorSegLib.engines.networks.unets import probabilities
-from TumorSegLib.engines.runtime import Runtime, describe, placed
-from TumorSegLib.errors import ArgumentError, GeometryError, ResourceError
+from TumorSegLib.engines.runtime import CaseDevice, Placement, Runtime
+from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.boxes import origin, slices, translate, union
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.probability import CERTAIN, TUMOUR
 from TumorSegLib.images.volume import Images
 from TumorSegLib.jobs import Cancel, Job
-from TumorSegLib.memory import is_out_of_memory, memory_errors
+from TumorSegLib.memory import memory_errors
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.constraints import apply_constraints, constrained_voxels
 from TumorSegLib.prompts.encoding import PointPrompt
 from TumorSegLib.prompts.types import BoxPrompt, Prompts
-from TumorSegLib.protocols import Refinement
+from TumorSegLib.protocols import Refinement, RunInfo
 
-# A tumour that takes up at most this share of a patch at the fine spacing, along every axis, is looked at closely.
+# A tumour at most this share of a patch at the fine spacing, along every axis, is predicted at that spacing.
 SMALL = 0.6
-# Detail is looked for only where the image has it: where some voxel edge is at most this share of the model's.
+# The fine spacing is used only where the image has it: where some voxel edge is at most this share of the model's.
 HAS_DETAIL = 0.75
 # Changes this near to the patch's border, in voxels, may go on beyond it; changes smaller than this are noise.
-MARGIN, LEAST_CHANGE = 2, 0.1
+MARGIN, REAL_CHANGE = 2, 0.1
 
 BoolArray = npt.NDArray[np.bool_]
+FloatMap = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
-    """One correction: what there was and what the user said, in voxels of the user's grid.
+class _Correction:
+    """One correction: the probability before and the prompts, in voxels of the user's grid.
 
-    ``shown`` are the hints that the network sees, the last of which is what it answers; ``law`` those that are obeyed.
+    Attributes:
+        images: of the case.
+        device: where the network runs for it.
+        probability: uint8 of the whole image.
+        network_prompts: those the network sees; it answers the last.
+        constraints: clicks and scribbles that the answer must agree with.
+        boxes: of the box prompts that limit additions.
+        job: asked for cancelling before every run of the network.
     """
 
-    prepared: Prepared
+    images: CaseImages
+    device: CaseDevice
     probability: npt.NDArray[np.uint8]
-    shown: tuple[PointPrompt, ...]
-    law: tuple[PointPrompt, ...]
+    network_prompts: tuple[PointPrompt, ...]
+    constraints: tuple[PointPrompt, ...]
     boxes: tuple[Box, ...]
     job: Job
 
     @property
+    def last(self) -> PointPrompt:
+        """The prompt to answer."""
+        return self.network_prompts[-1]
+
+    @property
     def answers_box(self) -> bool:
-        """Whether the last prompt is a box, which the network is shown as a click that is not law."""
-        return len(self.shown) > len(self.law)
+        """Whether the last prompt is a box, which the network sees as a click that constrains nothing."""
+        return len(self.network_prompts) > len(self.constraints)
 
 
 class ClickEngine:
-    """Corrects, or begins, a segmentation from clicks and strokes.
+    """Corrects, or begins, a segmentation from clicks and scribbles.
 
-    One engine may serve many cases, one at a time. The network is held in the runtime's precision.
+    One engine may serve many cases, from several threads. The weights are kept in the runtime's precision.
     """
 
     def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime) -> None:
         self.spec = spec
-        self._original, self._wanted = network.eval(), runtime
-        self._place(runtime)
+        self._placement = Placement(spec, network, runtime)
 
     @property
-    def info(self) -> dict[str, Any]:
-        """JSON-ready: model, version, checksum of the weights, device and precision."""
-        return describe(self.spec, self._runtime, self._wanted)
+    def info(self) -> RunInfo:
+        """Model, version, checksum of the weights, device and precision."""
+        return self._placement.info()
 
-    def prepare(self, images: Images) -> Prepared:
+    def prepare(self, images: Images) -> CaseImages:
         """Resamples and normalises the images of a case, once for all its clicks.
-
-        Where an earlier case did not fit on the GPU, so that the network moved to the CPU, it moves back.
 
         Raises:
             RoleError: the images are not what the model takes.
             GeometryError: an image does not overlap the first.
             ResourceError: memory does not suffice.
         """
-        if self._runtime != self._wanted:
-            with suppress(ResourceError):  # still full, so the network stays on the CPU
-                self._place(self._wanted)
         with memory_errors(f"to prepare images for {self.spec.name!r}"):
             return prepare_patches(images, self.spec)
 
     def refine(
         self,
-        prepared: Prepared,
+        prepared: CaseImages,
         probability: npt.NDArray[np.uint8],
         prompts: Prompts,
         cancel: Cancel | None = None,
     ) -> Refinement:
         """Answers the last of the prompts.
 
-        The mask is what has a probability of 128 or more. Voxels within 3 mm of a positive click or stroke are in it
+        The mask is where the probability is 128 or more. Voxels within 3 mm of a positive click or scribble are in it
         afterwards, those of a negative one are not; elsewhere it changes only in the component, of the mask before and
-        after, that the last prompt lies in, and only within the largest patch looked through. Where there are boxes,
-        other than on one slice, nothing else is added outside them but by a positive click or stroke out there. A box
-        as the last prompt is answered as a click would be on the voxel deepest within what the mask has in it, but that
-        voxel is not law.
+        after, that the last prompt lies in, and only within the largest patch. Where there are boxes, other than on one
+        slice, nothing else is added outside them but by a positive click or scribble out there. A box as the last
+        prompt is answered as a click on the voxel of the mask in it that is deepest, but that voxel is no constraint.
 
         Args:
             prepared: from :meth:`prepare`.
             probability: uint8 ``[k, j, i]`` on the grid of the first image, 255 for 1; not changed.
-            prompts: all that hold, in order.
+            prompts: all in force, in order.
             cancel: asked before every run of the network.
 
         Raises:
@@ -136,135 +141,139 @@ class ClickEngine:
             Cancelled: ``cancel`` returned True.
             ResourceError: memory does not suffice, not even on the CPU.
         """
-        if not prompts.items:
-            raise ArgumentError("a correction needs at least one prompt")
-        if probability.dtype != np.uint8:
-            raise ArgumentError(f"the probability is {probability.dtype}; uint8 is needed, 255 for 1")
-        if probability.shape != prepared.grid.shape:
-            raise GeometryError(
-                f"the probability has shape {probability.shape}, the first image {prepared.grid.shape} (k, j, i)"
-            )
+        _check_input(probability, prompts, prepared.grid)
         with memory_errors(f"to run {self.spec.name!r}"):
-            law = tuple(prompts.point_prompts())
-            grid, last = prepared.grid, prompts.items[-1]
-            shown = law if last.point_prompt() else (*law, _heart(probability, last.box, grid.spacing))
-            # A tumour boxed on one slice goes on beyond it.
-            boxes = tuple(box.box for box in prompts.of(BoxPrompt) if box.thin_axis(grid) is None)
-            task = _Task(prepared, probability, shown, law, boxes, Job(cancel=cancel, name="the correction"))
-            try:
-                return self._refine(task)
-            except (RuntimeError, MemoryError) as error:
-                if self._runtime.device.type == "cpu" or not is_out_of_memory(error):
-                    raise
-                torch.cuda.empty_cache()
-            self._place(Runtime(torch.device("cpu"), torch.float32))
-            return self._refine(task)
+            return _refine(self._correction(prepared, probability, prompts, cancel))
 
-    def _refine(self, task: _Task) -> Refinement:
-        grid, last = task.prepared.grid, task.shown[-1]
-        centre = grid.to_ras(prompt_centre(last.points))
-        patch = task.prepared.patch(centre, OWN)
-        work = _Work.around(task, [patch.grid])
-        task.job.lap("encode")
-        before, answer = self._look(task, work, patch)
-        if _leaves(patch, before, answer, _in_patch(last, grid, patch)):
-            coarse = task.prepared.patch(centre, COARSE)
-            work = _Work.around(task, [patch.grid, coarse.grid])
-            seen, wide = self._look(task, work, coarse)
-            # Far from the click contours stay as they are unless the network calls a voxel something else.
-            work.add(np.where((seen > 0.5) != (wide > 0.5), wide - seen, 0), coarse)
-            before, answer = self._look(task, work, patch)
-        work.add(answer - before, patch)
-        if _is_small(task.prepared, answer, patch, _in_patch(last, grid, patch)):
-            close = task.prepared.patch(centre, FINE)
-            before, answer = self._look(task, work, close)
-            work.add(answer - before, close)
-        box, values = work.finished()
-        task.job.lap("paste")
-        return Refinement(box, values, {**self.info, "roles": list(task.prepared.images), "seconds": task.job.seconds})
+    def _correction(
+        self, images: CaseImages, probability: npt.NDArray[np.uint8], prompts: Prompts, cancel: Cancel | None
+    ) -> _Correction:
+        """The correction that answers the last prompt."""
+        constraints, last = tuple(prompts.point_prompts()), prompts.items[-1]
+        visible = constraints
+        if not last.point_prompt():
+            visible = (*constraints, _deepest_voxel(probability, last.box, images.grid.spacing))
+        # A tumour boxed on one slice goes on beyond it.
+        boxes = tuple(box.box for box in prompts.of(BoxPrompt) if box.thin_axis(images.grid) is None)
+        device, job = self._placement.case(images), Job(cancel=cancel, name="the correction")
+        return _Correction(images, device, probability, visible, constraints, boxes, job)
 
-    def _look(self, task: _Task, work: _Work, patch: Patch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """The probability in a patch before, and what the network makes of it."""
-        task.job.check()
-        before = sample_probability(work.values, work.box, task.prepared.grid, patch.grid)
-        shown, law = ([_in_patch(h, task.prepared.grid, patch) for h in hints] for hints in (task.shown, task.law))
-        channels = torch.from_numpy(network_input(patch.images, before, shown, patch.grid.spacing))
-        task.job.lap("encode")
-        answer = self._run(channels)
-        apply_constraints(answer, law, patch.grid.spacing)
-        task.job.lap("network")
-        return before, answer
 
-    @torch.inference_mode()
-    def _run(self, channels: torch.Tensor) -> npt.NDArray[np.float32]:
-        runtime = self._runtime
-        batch = channels[None].to(runtime.device).to(runtime.dtype, memory_format=runtime.layout)
-        answer: npt.NDArray[np.float32] = probabilities(self._network(batch)[0]).sum(dim=0).cpu().numpy()
-        return answer
+def _refine(task: _Correction) -> Refinement:
+    images, last = task.images, task.last
+    centre = task.images.grid.to_ras(prompt_centre(last.points))
+    patch = images.patch(centre, OWN)
+    part = _ChangedPart.around(task, [patch.grid])
+    task.job.lap("encode")
+    before, answer = _predict(task, part, patch)
+    if _reaches_border(patch, before, answer, _in_patch(last, task.images.grid, patch)):
+        coarse = images.patch(centre, COARSE)
+        part = _ChangedPart.around(task, [patch.grid, coarse.grid])
+        coarse_before, wide = _predict(task, part, coarse)
+        # Far from the click contours stay as they are unless the network calls a voxel something else.
+        part.add(np.where((coarse_before > 0.5) != (wide > 0.5), wide - coarse_before, 0), coarse)
+        before, answer = _predict(task, part, patch)
+    part.add(answer - before, patch)
+    if _is_small(images, answer, patch, _in_patch(last, task.images.grid, patch)):
+        fine = images.patch(centre, FINE)
+        before, answer = _predict(task, part, fine)
+        part.add(answer - before, fine)
+    box, values = part.constrained()
+    task.job.lap("paste")
+    return Refinement(box, values, task.device.info(task.job, roles=tuple(images.images)))
 
-    def _place(self, runtime: Runtime) -> None:
-        with memory_errors(f"to put {self.spec.name!r} on {runtime.name}"):
-            self._network = placed(self._original, runtime)
-        self._runtime = runtime
+
+def _check_input(probability: npt.NDArray[np.uint8], prompts: Prompts, grid: Grid) -> None:
+    if not prompts.items:
+        raise ArgumentError("a correction needs at least one prompt")
+    if probability.dtype != np.uint8:
+        raise ArgumentError(f"the probability is {probability.dtype}; uint8 is needed, 255 for 1")
+    if probability.shape != grid.shape:
+        raise GeometryError(f"the probability has shape {probability.shape}, the first image {grid.shape} (k, j, i)")
+
+
+def _predict(task: _Correction, part: _ChangedPart, patch: Patch) -> tuple[FloatMap, FloatMap]:
+    """The probability in a patch before, and the network's, with the constraints applied."""
+    task.job.check()
+    before = sample_probability(part.values, part.box, task.images.grid, patch.grid)
+    visible, constraints = (
+        [_in_patch(prompt, task.images.grid, patch) for prompt in prompts]
+        for prompts in (task.network_prompts, task.constraints)
+    )
+    channels = torch.from_numpy(network_input(patch.images, before, visible, patch.grid.spacing))
+    task.job.lap("encode")
+    answer: FloatMap = task.device.run(
+        lambda network, runtime, _: _run(network, runtime, channels), lambda _: [None], task.job
+    )
+    apply_constraints(answer, constraints, patch.grid.spacing)
+    task.job.lap("network")
+    return before, answer
+
+
+@torch.inference_mode()
+def _run(network: nn.Module, runtime: Runtime, channels: torch.Tensor) -> FloatMap:
+    batch = channels[None].to(runtime.device).to(runtime.dtype, memory_format=runtime.layout)
+    answer: FloatMap = probabilities(network(batch)[0]).sum(dim=0).cpu().numpy()
+    return answer
 
 
 @dataclass(eq=False)
-class _Work:
+class _ChangedPart:
     """The part of the probability that a correction may change."""
 
-    task: _Task
+    task: _Correction
     box: Box
     values: npt.NDArray[np.uint8]
 
     @classmethod
-    def around(cls, task: _Task, patches: Sequence[Grid]) -> _Work:
+    def around(cls, task: _Correction, patches: Sequence[Grid]) -> _ChangedPart:
         """A copy of what patches and the last prompt can reach."""
-        grid = task.prepared.grid
+        grid = task.images.grid
         boxes = [box for box in (covering_box(patch, grid) for patch in patches) if box is not None]
-        balls = constrained_voxels(task.shown[-1].points, grid.shape, grid.spacing)
+        balls = constrained_voxels(task.last.points, grid.shape, grid.spacing)
         boxes += [((i.start, i.stop), (j.start, j.stop), (k.start, k.stop)) for (k, j, i), _ in balls]
         box = union(boxes)
         return cls(task, box, task.probability[slices(box)].copy())
 
-    def add(self, change: npt.NDArray[np.float32], patch: Patch) -> None:
-        """Adds a change seen in a patch."""
+    def add(self, change: FloatMap, patch: Patch) -> None:
+        """Adds a change of the probability in a patch."""
         inside = np.ascontiguousarray(change[slices(patch.inner)])
-        add_change(self.values, self.box, self.task.prepared.grid, inside, patch.grid.crop(patch.inner))
+        add_change(self.values, self.box, self.task.images.grid, inside, patch.grid.crop(patch.inner))
 
-    def finished(self) -> tuple[Box, npt.NDArray[np.uint8]]:
-        """The rules applied: the user's input is law, and what is not connected with it stays."""
+    def constrained(self) -> tuple[Box, npt.NDArray[np.uint8]]:
+        """Box and values with the constraints applied, and unchanged where not connected with the last prompt."""
         before, after = self.task.probability[slices(self.box)], self.values
-        law = [replace(hint, points=hint.points - origin(self.box)) for hint in self.task.law]
-        spacing, last = self.task.prepared.grid.spacing, self.task.shown[-1]
-        apply_constraints(after, law, spacing, certain=CERTAIN)
+        spacing, last = self.task.images.grid.spacing, self.task.last
+        constraints = [replace(prompt, points=prompt.points - origin(self.box)) for prompt in self.task.constraints]
+        apply_constraints(after, constraints, spacing, certain=CERTAIN)
         old, new = before >= TUMOUR, after >= TUMOUR
-        allowed = _components(old | new, last.points - origin(self.box)) & (old | self._open(last))
+        allowed = _components(old | new, last.points - origin(self.box)) & (old | self._may_grow(last))
         if not self.task.answers_box:
             for at, inside in constrained_voxels(last.points - origin(self.box), after.shape, spacing):
                 allowed[at] |= inside
-        kept = (old != new) & ~allowed
-        after[kept] = before[kept]
+        unchanged = (old != new) & ~allowed
+        after[unchanged] = before[unchanged]
         return self.box, after
 
-    def _open(self, last: PointPrompt) -> BoolArray:
-        """Where the correction may add to the mask: in boxes the user gave, or anywhere if asked for outside them."""
+    def _may_grow(self, last: PointPrompt) -> BoolArray:
+        """Where the correction may add to the mask: in the user's boxes, or anywhere if asked for outside them."""
         boxes = [translate(box, [-n for n in origin(self.box)]) for box in self.task.boxes]
-        inside = np.full(self.values.shape, not boxes or self._asked_outside(last))
+        inside = np.full(self.values.shape, not boxes or self._is_outside(last))
         for (i0, i1), (j0, j1), (k0, k1) in boxes:
             inside[max(k0, 0) : max(k1, 0), max(j0, 0) : max(j1, 0), max(i0, 0) : max(i1, 0)] = True
         return inside
 
-    def _asked_outside(self, last: PointPrompt) -> bool:
-        """Whether the last prompt is a positive click or stroke with a voxel in none of the boxes."""
+    def _is_outside(self, last: PointPrompt) -> bool:
+        """Whether the last prompt is a positive click or scribble with a voxel in none of the boxes."""
         if self.task.answers_box or not last.positive:
             return False
         limits = np.array(self.task.boxes)  # [boxes, 3, 2]
-        held = (last.points[:, None] >= limits[..., 0]) & (last.points[:, None] < limits[..., 1])
-        return bool(np.any(~np.any(np.all(held, axis=2), axis=1)))
+        inside = (last.points[:, None] >= limits[..., 0]) & (last.points[:, None] < limits[..., 1])
+        return bool(np.any(~np.any(np.all(inside, axis=2), axis=1)))
 
 
-def _heart(probability: npt.NDArray[np.uint8], box: Box, spacing_mm: Sequence[float]) -> PointPrompt:
-    """The voxel deepest (mm) within what the mask has in a box; the middle of the box where that is nothing."""
+def _deepest_voxel(probability: npt.NDArray[np.uint8], box: Box, spacing_mm: Sequence[float]) -> PointPrompt:
+    """The voxel of the mask in a box that is farthest (mm) from its boundary; the box's centre where it has none."""
     from scipy.ndimage import distance_transform_edt
 
     inside = probability[slices(box)] >= TUMOUR
@@ -279,7 +288,7 @@ def _heart(probability: npt.NDArray[np.uint8], box: Box, spacing_mm: Sequence[fl
 
 
 def _components(mask: BoolArray, points: FloatArray) -> BoolArray:
-    """The connected parts of a mask (shared faces) that hold any of the points ``(i, j, k)``."""
+    """The connected parts of a mask (shared faces) that contain any of the points ``(i, j, k)``."""
     voxels = np.floor(points + 0.5).astype(int)
     voxels = voxels[((voxels >= 0) & (voxels < mask.shape[::-1])).all(axis=1)]
     seeds = [at for at in voxels.tolist() if mask[at[2], at[1], at[0]]]
@@ -291,14 +300,14 @@ def _components(mask: BoolArray, points: FloatArray) -> BoolArray:
     return connected
 
 
-def _in_patch(hint: PointPrompt, grid: Grid, patch: Patch) -> PointPrompt:
-    return PointPrompt(patch.grid.to_ijk(grid.to_ras(hint.points)), hint.positive)
+def _in_patch(prompt: PointPrompt, grid: Grid, patch: Patch) -> PointPrompt:
+    return PointPrompt(patch.grid.to_ijk(grid.to_ras(prompt.points)), prompt.positive)
 
 
-def _leaves(patch: Patch, before: npt.NDArray[np.float32], answer: npt.NDArray[np.float32], hint: PointPrompt) -> bool:
+def _reaches_border(patch: Patch, before: FloatMap, answer: FloatMap, prompt: PointPrompt) -> bool:
     """Whether what the prompt changes reaches a side of the patch behind which the image goes on."""
     old, new = before > 0.5, answer > 0.5
-    changed = (old != new) & (np.abs(answer - before) > LEAST_CHANGE) & _components(old | new, hint.points)
+    changed = (old != new) & (np.abs(answer - before) > REAL_CHANGE) & _components(old | new, prompt.points)
     changed[slices(_shrunk(patch))] = False
     return bool(changed.any())
 
@@ -311,11 +320,11 @@ def _shrunk(patch: Patch) -> Box:
     return ranges[0], ranges[1], ranges[2]
 
 
-def _is_small(prepared: Prepared, answer: npt.NDArray[np.float32], patch: Patch, hint: PointPrompt) -> bool:
+def _is_small(images: CaseImages, answer: FloatMap, patch: Patch, prompt: PointPrompt) -> bool:
     """Whether the tumour the prompt lies in fits well into a patch at the fine spacing, and the image shows more."""
-    if min(prepared.grid.spacing) > HAS_DETAIL * min(prepared.spec.spacing_mm):
+    if min(images.grid.spacing) > HAS_DETAIL * min(images.spec.spacing_mm):
         return False
-    inside = np.argwhere(_components(answer > 0.5, hint.points))
+    inside = np.argwhere(_components(answer > 0.5, prompt.points))
     if not len(inside):
         return False
     extent = inside.max(axis=0) - inside.min(axis=0) + 1

@@ -1,6 +1,6 @@
 """Windows a refinement network looks through: cut from the images at several spacings, and pasted back.
 
-A patch is a small lattice along the axes of the user's grid, at a multiple (the zoom) of the model's spacing. The
+A patch is a small lattice along the axes of the user's grid, at a multiple (the scale) of the model's spacing. The
 images are brought to the model's spacing and to twice that once; detail finer than that is read from the images when
 asked for. Probabilities are uint8 on the user's grid, 255 for 1; a voxel is tumour from 128 on.
 """
@@ -27,11 +27,11 @@ from TumorSegLib.prompts.encoding import PointPrompt, Shape, guidance_maps
 #: Multiples of the model's spacing: fine detail, the model's own, and a view of large tumours.
 FINE, OWN, COARSE = 0.5, 1.0, 2.0
 # Changes of the probability below this are noise; not writing them keeps edits small.
-LEAST_CHANGE = 0.02
+WRITTEN_CHANGE = 0.02
 # A part of a patch must not reach a voxel farther than the patch by rounding; in voxels.
 ROUNDING = 1e-6
 # Where the probability changes by this much or more nothing is left of detail that the patch could not show.
-CHANGED_MIND = 0.5
+FULL_CHANGE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,14 +52,14 @@ class Patch:
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class CaseImages:
     """Images of one case, ready to be looked at through patches.
 
     Attributes:
         grid: of the first image.
         images: role to image, as given.
         spec: the model they were prepared for.
-        levels: by zoom, network input of the whole image.
+        levels: by scale, network input of the whole image.
         rules: role to normalisation, fitted to the whole image.
     """
 
@@ -69,28 +69,28 @@ class Prepared:
     levels: Mapping[float, Channels]
     rules: Mapping[str, Normalisation]
 
-    def patch(self, ras: FloatArray, zoom: float) -> Patch:
+    def patch(self, ras: FloatArray, scale: float) -> Patch:
         """The patch around a point.
 
         It is moved inwards where it would leave the image, and centred on it where the image is smaller.
 
         Args:
             ras: RAS mm, ``(3,)``, inside the image.
-            zoom: ``FINE``, ``OWN`` or ``COARSE``.
+            scale: ``FINE``, ``OWN`` or ``COARSE``.
         """
-        lattice = self.levels[zoom].grid if zoom in self.levels else self._lattice(zoom)
+        lattice = self.levels[scale].grid if scale in self.levels else self._lattice(scale)
         starts = patch_origin(lattice.to_ijk(ras), self.spec.patch, lattice.shape)
         affine = lattice.affine.copy()
         affine[:3, 3] = lattice.to_ras(starts)
         grid = Grid(self.spec.patch, affine)
         i, j, k = ((max(-start, 0), min(n - start, size)) for start, n, size in zip(starts, lattice.size, grid.size))
-        level = self.levels.get(zoom)
+        level = self.levels.get(scale)
         images = self._sampled(grid) if level is None else _cut(level, starts, (i, j, k), grid.shape)
         goes_on = tuple((start > 0, start + n < size) for start, n, size in zip(starts, grid.size, lattice.size))
         return Patch(grid, images, (i, j, k), goes_on)
 
-    def _lattice(self, zoom: float) -> Grid:
-        i, j, k = (edge * zoom for edge in self.spec.spacing_mm)
+    def _lattice(self, scale: float) -> Grid:
+        i, j, k = (edge * scale for edge in self.spec.spacing_mm)
         return self.grid.with_spacing((i, j, k))
 
     def _sampled(self, grid: Grid) -> npt.NDArray[np.float32]:
@@ -109,7 +109,7 @@ class Prepared:
         return images
 
 
-def prepare_patches(images: Images, spec: ModelSpec) -> Prepared:
+def prepare_patches(images: Images, spec: ModelSpec) -> CaseImages:
     """Resamples and normalises the images once, for all patches to come.
 
     Raises:
@@ -123,7 +123,7 @@ def prepare_patches(images: Images, spec: ModelSpec) -> Prepared:
         rules[role] = spec.normalisation[role].fitted(average_blocks(volume, own.grid).array)
     i, j, k = (COARSE * edge for edge in spec.spacing_mm)
     coarse = prepare(images, replace(spec, spacing_mm=(i, j, k)))
-    return Prepared(images.grid, images, spec, {OWN: own, COARSE: coarse}, rules)
+    return CaseImages(images.grid, images, spec, {OWN: own, COARSE: coarse}, rules)
 
 
 def prompt_centre(points: FloatArray) -> FloatArray:
@@ -223,7 +223,7 @@ def add_change(
         change: float32 ``[k, j, i]`` from -1 to 1 on the patch.
         patch: lattice of the patch.
     """
-    tight = bounding_box(np.abs(change) >= LEAST_CHANGE)
+    tight = bounding_box(np.abs(change) >= WRITTEN_CHANGE)
     if tight is None:
         return
     i, j, k = ((max(low - 1, 0), min(high + 1, size)) for (low, high), size in zip(tight, patch.size))
@@ -233,10 +233,10 @@ def add_change(
     if covering is None:
         return
     target, view = grid.crop(covering), probability[slices(_within(covering, box))]
-    values = np.where(np.abs(change) < LEAST_CHANGE, 0, change)[slices(part)]
+    values = np.where(np.abs(change) < WRITTEN_CHANGE, 0, change)[slices(part)]
     added = resample_probability(np.ascontiguousarray(values, dtype=np.float32), source, target)
     shown = resample_probability(sample_probability(probability, box, grid, source), source, target)
-    faded = np.minimum(np.abs(added) / np.float32(CHANGED_MIND), 1)
+    faded = np.minimum(np.abs(added) / np.float32(FULL_CHANGE), 1)
     view[...] = nearest_steps(view + CERTAIN * added + faded * (CERTAIN * shown - view))
 
 

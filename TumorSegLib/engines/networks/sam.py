@@ -36,8 +36,6 @@ PATCH, WINDOW = 16, 14
 CHANNELS = 256
 _IMPORT_LOCK = threading.Lock()
 
-Points = tuple[torch.Tensor, torch.Tensor]
-
 
 @dataclass(frozen=True)
 class Pixels:
@@ -149,32 +147,25 @@ class Sam(nn.Module):
         embeddings: torch.Tensor = self.image_encoder(images.to(next(self.image_encoder.parameters()).dtype))
         return embeddings
 
-    def decode(
-        self,
-        embeddings: torch.Tensor,
-        boxes: torch.Tensor | None = None,
-        points: Points | None = None,
-        masks: torch.Tensor | None = None,
-        multimask: bool = False,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Segments n slices, each by its own prompts, in one pass.
+    def decode(self, embeddings: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Segments n slices, each by its own box, in one pass.
 
         Args:
             embeddings: ``[n, 256, s, s]`` of :meth:`encode`.
             boxes: ``[n, 4]`` as x0, y0, x1, y1 in pixels of the images.
-            points: coordinates ``[n, m, 2]`` as x, y in pixels of the images and labels ``[n, m]``: 1 inside the
-                object, 0 outside, -1 a filler where one slice has fewer points than another.
-            masks: logits ``[n, 1, 4 s, 4 s]`` of an earlier pass.
-            multimask: three masks (whole, part, part of a part) instead of one; for prompts that leave a choice.
 
         Returns:
-            Mask logits ``[n, q, 4 s, 4 s]`` and predicted intersection over union ``[n, q]``, float32, q = 1 or 3.
+            Mask logits ``[n, 1, 4 s, 4 s]`` and predicted intersection over union ``[n, 1]``, float32.
 
         Raises:
-            ArgumentError: there is no prompt at all, or shapes do not fit.
+            ArgumentError: shapes do not fit.
         """
-        self._check(embeddings, {"boxes": boxes, "points": points, "masks": masks})
-        sparse, dense, position = self._prompts(boxes, points, masks)
+        size, channels, count = self.embedding_size, self.mask_decoder.transformer_dim, len(embeddings)
+        if embeddings.shape[1:] != (channels, size, size):
+            raise ArgumentError(f"embeddings have shape {tuple(embeddings.shape)}, not [n, {channels}, {size}, {size}]")
+        if boxes.shape != (count, 4):
+            raise ArgumentError(f"boxes of {count} slices have shape {tuple(boxes.shape)}, not {(count, 4)}")
+        sparse, dense, position = self._prompts(boxes)
         kind = self.mask_decoder.iou_token.weight.dtype
         # The decoder adds the dense prompt to ONE image, repeated for every prompt. With the n images added to their
         # prompts beforehand, and that one image zero, the same sums come out for n images in one pass.
@@ -184,47 +175,16 @@ class Sam(nn.Module):
             image_pe=position.to(kind),
             sparse_prompt_embeddings=sparse.to(kind),
             dense_prompt_embeddings=dense.to(kind) + embeddings.to(kind),
-            multimask_output=multimask,
+            multimask_output=False,
         )
         return logits.float(), overlap.float()
 
-    def _prompts(
-        self, boxes: torch.Tensor | None, points: Points | None, masks: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _prompts(self, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Sparse and dense embeddings of the prompts, and the image's position code; float32 even under autocast."""
         device = self.prompt_encoder.no_mask_embed.weight.device
-
-        def single(tensor: torch.Tensor) -> torch.Tensor:
-            return tensor.to(device, torch.float32)
-
         with torch.autocast(device.type, enabled=False):
-            sparse, dense = self.prompt_encoder(
-                points=None if points is None else (single(points[0]), single(points[1])),
-                boxes=None if boxes is None else single(boxes),
-                masks=None if masks is None else single(masks),
-            )
+            sparse, dense = self.prompt_encoder(points=None, boxes=boxes.to(device, torch.float32), masks=None)
             return sparse, dense, self.prompt_encoder.get_dense_pe()
-
-    def _check(self, embeddings: torch.Tensor, prompts: Mapping[str, torch.Tensor | Points | None]) -> None:
-        size = self.embedding_size
-        channels = self.mask_decoder.transformer_dim
-        if embeddings.shape[1:] != (channels, size, size):
-            raise ArgumentError(f"embeddings have shape {tuple(embeddings.shape)}, not [n, {channels}, {size}, {size}]")
-        given = {name: value for name, value in prompts.items() if value is not None}
-        if not given:
-            raise ArgumentError("no prompt: boxes, points or masks are needed")
-        count = embeddings.shape[0]
-        points = prompts["points"]
-        length = points[1].shape[-1] if isinstance(points, tuple) else 0
-        wanted = {
-            "boxes": [(count, 4)],
-            "points": [(count, length, 2), (count, length)],
-            "masks": [(count, 1, 4 * size, 4 * size)],
-        }
-        for name, value in given.items():
-            shapes = [tuple(tensor.shape) for tensor in (value if isinstance(value, tuple) else (value,))]
-            if shapes != wanted[name]:
-                raise ArgumentError(f"{name} of {count} slices have shape {shapes}, not {wanted[name]}")
 
 
 def _keeping_float32(fn: Callable[[torch.Tensor], torch.Tensor], tensor: torch.Tensor) -> torch.Tensor:

@@ -13,8 +13,8 @@ from torch import nn
 from Testing.fakes import noise_volume, rotation, tiny_network, tiny_spec
 from TumorSegLib.engines.auto.engine import SMALLEST_TILE, AutoEngine, _smaller
 from TumorSegLib.engines.auto.sliding_window import WindowPlan
-from TumorSegLib.engines.runtime import Runtime
-from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError, RoleError
+from TumorSegLib.engines.runtime import ON_CPU, Placement, Runtime
+from TumorSegLib.errors import Cancelled, GeometryError, ResourceError, RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.protocols import Result
@@ -174,7 +174,7 @@ def test_info_is_json_and_says_what_was_done():
     pet = Volume(Grid.from_spacing((20, 20, 20), (2, 2, 2), OBLIQUE.origin, TURN), np.ones((20, 20, 20)), "pet")
     spec = tiny_spec("two", ["ct", "pet"])
     info = json.loads(
-        json.dumps(engine(spec=spec).segment({"ct": noise_volume(OBLIQUE), "pet": pet}).info, allow_nan=False)
+        json.dumps(dict(engine(spec=spec).segment({"ct": noise_volume(OBLIQUE), "pet": pet}).info), allow_nan=False)
     )
     seconds = info.pop("seconds")
     assert info == {
@@ -354,18 +354,17 @@ def test_bad_input_is_refused_before_the_network_runs():
         runner.segment({})
     with pytest.raises(GeometryError, match=r"pet image .*does not overlap"):
         runner.segment({"ct": noise_volume(OBLIQUE), "pet": noise_volume(far, "pet")})
-    with pytest.raises(ArgumentError, match="overlap"):
-        AutoEngine(tiny_spec(), network, FLOAT32, overlap=1).segment({"ct": noise_volume(OBLIQUE)})
     assert network.sizes == []
 
 
-def test_falling_back_to_float32_does_not_keep_the_rounding_of_lower_precision():
+def test_fallback_to_float32_does_not_keep_the_rounding_of_lower_precision():
     spec, image = tiny_spec(), {"ct": noise_volume(OBLIQUE)}
-    exact = AutoEngine(spec, tiny_network(spec), FLOAT32).segment(image)
-    runner = AutoEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), torch.bfloat16))
-    runner._place(FLOAT32)
-    runner._wanted = FLOAT32
-    assert np.array_equal(runner.segment(image).probability.array, exact.probability.array)
+    network = tiny_network(spec)
+    exact = AutoEngine(spec, network, FLOAT32).segment(image)
+    placement = Placement(spec, network, Runtime(torch.device("cpu"), torch.bfloat16))
+    assert next(placement.network(placement.wanted).parameters()).dtype is torch.bfloat16
+    fallen = AutoEngine(spec, placement.network(ON_CPU), FLOAT32).segment(image)
+    assert np.array_equal(fallen.probability.array, exact.probability.array)
 
 
 def test_cancel_is_heard_before_anything_is_done_and_where_nothing_is_shown():

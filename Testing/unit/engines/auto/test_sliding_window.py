@@ -314,12 +314,12 @@ def test_mirroring_leaves_a_symmetric_network_alone():
 def test_sums_are_as_high_as_a_window_not_as_the_volume(depth, monkeypatch):
     slabs = []
 
-    class Recorded(sliding_window._Slab):
+    class Recorded(sliding_window._Accumulator):
         def __init__(self, *arguments) -> None:
             super().__init__(*arguments)
             slabs.append(self)
 
-    monkeypatch.setattr(sliding_window, "_Slab", Recorded)
+    monkeypatch.setattr(sliding_window, "_Accumulator", Recorded)
     run(nn.Identity(), noise(2, depth, 10, 12), WindowPlan((4, 6, 6), 0.5))
     (slab,) = slabs
     assert slab.sums.shape == (2, 4, 10, 12)

@@ -23,8 +23,8 @@ from TumorSegLib.engines.box import rectangles
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Volume
-from TumorSegLib.prompts.types import BoxPrompt, Click
-from TumorSegLib.protocols import BoxContext, BoxOptions
+from TumorSegLib.prompts.types import BoxPrompt
+from TumorSegLib.protocols import BoxOptions
 
 
 @pytest.fixture(autouse=True)
@@ -168,7 +168,7 @@ def test_a_tumour_that_is_followed_does_not_leave_its_region(axis: int) -> None:
     engine = bright_engine()
     prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
     for region in (within, cut):
-        answer = engine.segment(prepared, on_slice(region.box, axis, 20), context=BoxContext(within=region))
+        answer = engine.segment(prepared, on_slice(region.box, axis, 20), within=region)
         held = np.zeros(CUBE.shape, dtype=bool)
         held[slices(region.box)] = True
         found = pasted(CUBE, answer)
@@ -183,7 +183,7 @@ def test_slices_outside_the_region_are_not_even_looked_at() -> None:
     engine = bright_engine(network)
     prepared = engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 15))})
     box: Box = ((4, 36), (4, 36), (20, 21))
-    engine.segment(prepared, BoxPrompt(box), context=BoxContext(within=BoxPrompt(((4, 36), (4, 36), (18, 24)))))
+    engine.segment(prepared, BoxPrompt(box), within=BoxPrompt(((4, 36), (4, 36), (18, 24))))
     assert sum(network.encoded) == 6
 
 
@@ -209,53 +209,3 @@ def test_nothing_in_the_box_is_nothing() -> None:
     assert answer.box == EMPTY_BOX
     assert answer.probability.size == 0
     assert (engine.segment(prepared, BoxPrompt(((5, 15), (5, 15), (7, 12)))).probability < 128).all()
-
-
-# --- what else is shown with a box -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_points_are_shown_on_their_slices_at_their_places(axis: int) -> None:
-    """The network erases or paints the very pixel of a point; slices along an axis share no voxel."""
-    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
-    tumour = ball(grid, 9)
-    engine = bright_engine()
-    prepared, box, options = (
-        engine.prepare({"ct": ct_of(grid, tumour)}),
-        BoxPrompt(box_about(tumour, grid, 3)),
-        BoxOptions(axes=(axis,)),
-    )
-    clicks = Click((21, 18, 23), False), Click((12, 11, 27), True), Click((14, 22, 16), False), Click((1, 1, 1), False)
-    plain = engine.segment(prepared, box, options)
-    shown = engine.segment(prepared, box, options, context=BoxContext(clicks=clicks))
-    changed = shown.probability.astype(int) - plain.probability
-    corner = [low for low, _ in box.box]
-    for click, sign in zip(clicks[:3], (-1, 1, -1)):
-        i, j, k = np.subtract(click.ijk, corner)
-        around = changed[k - 1 : k + 2, j - 1 : j + 2, i - 1 : i + 2]
-        assert np.sign(around[1, 1, 1]) == sign
-        assert abs(around[1, 1, 1]) == np.abs(around).max()
-        changed[max(k - 4, 0) : k + 5, max(j - 4, 0) : j + 5, max(i - 4, 0) : i + 5] = 0
-    assert not changed.any()
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_mask_is_shown_where_it_lies(axis: int) -> None:
-    engine = bright_engine()
-    nothing = Volume(CUBE, np.full(CUBE.shape, -100, np.int16), "ct")
-    part = ball(CUBE, 7, (17, 20, 23))
-    context = BoxContext(probability=np.where(part, 255, 0).astype(np.uint8))
-    box = BoxPrompt(((5, 33), (8, 36), (9, 35)))
-    answer = engine.segment(engine.prepare({"ct": nothing}), box, BoxOptions(axes=(axis,)), context=context)
-    assert dice(pasted(CUBE, answer), part) > 0.9
-
-
-def test_hints_reach_a_tumour_that_is_followed() -> None:
-    engine, tumour = bright_engine(), ball(CUBE, 9)
-    prepared, box = engine.prepare({"ct": ct_of(CUBE, tumour)}), on_slice(box_about(tumour, CUBE, 3), 2, 20)
-    erased = Click((20, 20, 24), False)
-    plain = engine.segment(prepared, box)
-    shown = engine.segment(prepared, box, context=BoxContext(clicks=(erased,)))
-    assert shown.box == plain.box
-    at = tuple(np.subtract(erased.ijk, [low for low, _ in plain.box])[::-1])
-    assert shown.probability[at] < plain.probability[at]

@@ -9,14 +9,14 @@ import pytest
 
 from TumorSegLib.engines.box.propagation import (
     LEAST_AREA_MM2,
+    LEAST_AREA_SHARE,
     LEAST_SCORE,
-    LEAST_SECTION,
-    LEAST_SHARE,
     MOST_GROWTH,
     REACH,
     Answer,
-    follow,
+    propagate,
 )
+from TumorSegLib.engines.box.rectangles import LEAST_SECTION
 
 ROWS, COLUMNS = 60, 80
 #: From slice to slice, of rows, of columns; so thin that no tumour of these tests ends by its reach.
@@ -55,7 +55,7 @@ class Script:
 def followed(
     script: Script, limits: tuple[int, int] = LIMITS, steps: tuple[float, float, float] = THIN
 ) -> dict[int, np.ndarray]:
-    found = follow(script, 20, BOX, limits, steps)
+    found = propagate(script, 20, BOX, limits, steps)
     for number, probability in found.items():
         assert probability.shape == (ROWS, COLUMNS)
         assert probability.dtype == np.float32
@@ -200,7 +200,7 @@ def test_the_share_counts_from_the_largest_so_far_on_its_side() -> None:
 
     areas = {number: masks(number).sum() for number in range(*LIMITS)}
     found = numbers(followed(Script(masks)))
-    assert found == [number for number, area in areas.items() if area >= LEAST_SHARE * areas[20]]
+    assert found == [number for number, area in areas.items() if area >= LEAST_AREA_SHARE * areas[20]]
     assert areas[max(found) + 1] * THIN[1] * THIN[2] > LEAST_AREA_MM2
 
 
@@ -212,4 +212,4 @@ def test_what_stops_the_caller_stops_it() -> None:
         raise Stopped
 
     with pytest.raises(Stopped):
-        follow(stop, 20, BOX, LIMITS, THIN)
+        propagate(stop, 20, BOX, LIMITS, THIN)

@@ -33,7 +33,7 @@ from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ModelErr
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.prompts.types import BoxPrompt
-from TumorSegLib.protocols import BoxContext, BoxOptions
+from TumorSegLib.protocols import BoxOptions
 
 TINY = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
 
@@ -59,7 +59,7 @@ def test_a_second_box_that_lies_within_the_first_is_not_encoded_again() -> None:
     engine.segment(
         prepared,
         BoxPrompt(((10, 29), (11, 30), (20, 21))),
-        context=BoxContext(within=BoxPrompt(((9, 31), (9, 31), (9, 31)))),
+        within=BoxPrompt(((9, 31), (9, 31), (9, 31))),
     )
     assert network.encoded == []
     assert dice(pasted(CUBE, second), tumour) > 0.85
@@ -221,7 +221,7 @@ def test_a_region_must_hold_the_box_and_lie_in_the_image(within: Box, message: s
     engine = bright_engine()
     prepared = engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))})
     with pytest.raises(ArgumentError, match=message):
-        engine.segment(prepared, SLICE_BOX, context=BoxContext(within=BoxPrompt(within)))
+        engine.segment(prepared, SLICE_BOX, within=BoxPrompt(within))
 
 
 def test_what_cannot_be_prepared() -> None:
@@ -258,7 +258,7 @@ def test_pixels_that_a_model_must_say() -> None:
 def test_info_is_json_ready(prompt: BoxPrompt) -> None:
     engine = bright_engine()
     info = engine.segment(engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))}), prompt).info
-    assert json.loads(json.dumps(info, allow_nan=False)) == info
+    assert json.loads(json.dumps(dict(info), allow_nan=False)) == info
     assert {key: info[key] for key in ("model", "version", "device", "precision", "role")} == {
         "model": "bright",
         "version": "1.2.3",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from Testing.unit.engines.box_cases import BrightSam, ball, box_about, bright_engine, ct_of, dice, pasted
-from TumorSegLib.engines.box.rectangles import LEAST_SLICES, STEP_MM, looked_at
+from TumorSegLib.engines.box.rectangles import LEAST_SLICES, STEP_MM, sampled_slices
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.prompts.types import BoxPrompt, Click
-from TumorSegLib.protocols import BoxContext, BoxOptions
+from TumorSegLib.prompts.types import BoxPrompt
+from TumorSegLib.protocols import BoxOptions
 
 THIN = Grid.from_spacing((80, 44, 40), (1.2, 1.1, 0.5))
 
@@ -28,13 +27,13 @@ THIN = Grid.from_spacing((80, 44, 40), (1.2, 1.1, 0.5))
     ],
 )
 def test_slices_that_are_looked_at(ends: tuple[int, int], spacing: float, expected: range) -> None:
-    assert looked_at(ends, spacing) == expected
+    assert sampled_slices(ends, spacing) == expected
 
 
 @pytest.mark.parametrize("first", range(9))
 @pytest.mark.parametrize("count", [1, 5, 16, 33, 100])
 def test_few_are_left_out_between_any_two_and_at_the_ends(first: int, count: int) -> None:
-    numbers = looked_at((first, first + count), 0.7)
+    numbers = sampled_slices((first, first + count), 0.7)
     assert len(numbers) >= min(count, LEAST_SLICES - 1)
     assert numbers.step * 0.7 <= STEP_MM
     assert numbers[0] - first < numbers.step
@@ -50,7 +49,7 @@ def test_a_ball_is_found_between_the_slices_too(axes: tuple[int, ...]) -> None:
     answer = engine.segment(
         prepared, box, BoxOptions(axes=axes), progress=lambda done, total: told.append((done, total))
     )
-    looked = sum(len(looked_at(box.box[axis], THIN.spacing[axis])) for axis in axes)
+    looked = sum(len(sampled_slices(box.box[axis], THIN.spacing[axis])) for axis in axes)
     assert sum(network.encoded) == looked == answer.info["slices"]
     assert told[-1] == (looked, looked)
     assert looked < 0.5 * sum(box.box[axis][1] - box.box[axis][0] for axis in axes)
@@ -64,16 +63,3 @@ def test_another_box_looks_at_the_same_slices() -> None:
     (i0, i1), (j0, j1), (k0, k1) = box_about(tumour, THIN, 3)
     assert engine.embed(prepared, BoxPrompt(((i0, i1), (j0, j1), (k0, k1)))) > 0
     assert engine.embed(prepared, BoxPrompt(((i0 + 1, i1), (j0, j1 - 1), (k0 + 1, k1 - 1)))) == 0
-
-
-def test_a_point_is_shown_on_the_nearest_slice_that_is_looked_at() -> None:
-    tumour = ball(THIN, 11)
-    engine, box = bright_engine(), BoxPrompt(box_about(tumour, THIN, 3))
-    prepared = engine.prepare({"ct": ct_of(THIN, tumour)})
-    numbers = looked_at(box.box[2], THIN.spacing[2])
-    assert numbers.step == 4
-    erased = Click((20, 22, numbers[6] + 1), False)
-    plain = engine.segment(prepared, box).probability.astype(int)
-    shown = engine.segment(prepared, box, context=BoxContext(clicks=(erased,))).probability
-    changed = np.abs(shown - plain).max(axis=(1, 2))
-    assert changed.argmax() + box.box[2][0] == numbers[6]

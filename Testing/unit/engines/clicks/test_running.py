@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from Testing.fakes import noise_volume, rotation, tiny_network, tiny_spec
 from Testing.unit.engines.click_cases import (
@@ -29,7 +28,6 @@ from Testing.unit.engines.click_cases import (
     spec_of,
     the_same,
 )
-from TumorSegLib.engines.clicks import engine as engine_module
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.inputs import prepare
 from TumorSegLib.engines.runtime import Runtime
@@ -159,26 +157,29 @@ def test_a_probability_that_is_not_of_the_first_image_is_refused() -> None:
         engine.refine(prepared, np.zeros((20, 22, 24), np.float32), prompts)
 
 
-def test_the_network_returns_to_its_device_with_the_next_case() -> None:
-    """As after a case that did not fit on the GPU; the precision stands for the device here."""
-    engine = ClickEngine(spec_of(), tiny_network(spec_of()), Runtime(CPU, torch.bfloat16))
-    engine._place(Runtime(CPU, torch.float32))
-    assert engine.info["precision"] == "float32"
-    engine.prepare(images_on(GRIDS["oblique"]))
-    assert engine.info["precision"] == "bfloat16"
+def test_out_of_memory_on_a_device_falls_back_to_the_cpu_for_this_case_only() -> None:
+    """The meta device stands for a card without memory."""
 
+    class Elsewhere(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            devices.append(images.device.type)
+            if images.device.type == "meta":
+                raise RuntimeError("CUDA out of memory")
+            return images[:, :1] * 0 + 8
 
-def test_the_network_stays_where_it_is_while_its_device_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = ClickEngine(spec_of(), tiny_network(spec_of()), Runtime(CPU, torch.bfloat16))
-    engine._place(Runtime(CPU, torch.float32))
-
-    def full(*_: Any) -> None:
-        raise RuntimeError("CUDA error: out of memory")
-
-    monkeypatch.setattr(engine_module, "placed", full)
-    prepared = engine.prepare(images_on(GRIDS["oblique"]))
-    assert engine.info["precision"] == "float32"
-    engine.refine(prepared, blank(GRIDS["oblique"]), Prompts((Click((9, 9, 9)),)))
+    devices: list[str] = []
+    grid = GRIDS["as the model"]
+    engine = ClickEngine(spec_of(), Elsewhere(), Runtime(torch.device("meta"), torch.bfloat16))
+    for _ in range(2):
+        devices.clear()
+        prepared = engine.prepare(images_on(grid))
+        infos = [engine.refine(prepared, blank(grid), Prompts((Click((9, 9, 9)),))).info for _ in range(2)]
+        for info in infos:
+            assert (info.device, info.precision) == ("cpu", "float32")
+            assert info.notes == ("There was not enough memory on meta for tiny: it ran on the CPU, slower.",)
+        assert devices[0] == "meta"
+        assert set(devices[1:]) == {"cpu"}
+    assert engine.info.device == "meta"
 
 
 # --- real networks and sessions --------------------------------------------------------------------------------------

@@ -52,26 +52,6 @@ def embeddings(network):
 
 
 BOXES = torch.tensor([[4.0, 8, 40, 50], [10, 10, 20, 30], [0, 0, 63, 63]])
-POINTS = (
-    torch.tensor([[[5.0, 6], [30, 40]]] * 3) + torch.arange(3.0)[:, None, None],
-    torch.tensor([[1, 0], [1, 1], [0, -1]]),
-)
-MASKS = torch.linspace(-3, 3, 3 * 16 * 16).view(3, 1, 16, 16)
-PROMPTS = {
-    "boxes": {"boxes": BOXES},
-    "points": {"points": POINTS},
-    "masks": {"masks": MASKS},
-    "all": {"boxes": BOXES, "points": POINTS, "masks": MASKS, "multimask": True},
-}
-
-
-def of_slice(prompts, n):
-    def part(value):
-        if isinstance(value, bool):
-            return value
-        return tuple(v[n : n + 1] for v in value) if isinstance(value, tuple) else value[n : n + 1]
-
-    return {name: part(value) for name, value in prompts.items()}
 
 
 def test_few_weights_and_the_sizes_of_the_arguments(network, embeddings):
@@ -80,54 +60,27 @@ def test_few_weights_and_the_sizes_of_the_arguments(network, embeddings):
     assert embeddings.shape == (3, 16, 4, 4)
 
 
-@pytest.mark.parametrize("kind", PROMPTS)
 @torch.inference_mode()
-def test_many_slices_in_one_pass_equal_metas_own_loop(network, embeddings, kind):
-    prompts = PROMPTS[kind]
-    logits, overlap = network.decode(embeddings, **prompts)
-    count = 3 if prompts.get("multimask") else 1
-    assert logits.shape == (3, count, 16, 16)
-    assert overlap.shape == (3, count)
+def test_many_slices_in_one_pass_equal_metas_own_loop(network, embeddings):
+    logits, overlap = network.decode(embeddings, BOXES)
+    assert logits.shape == (3, 1, 16, 16)
+    assert overlap.shape == (3, 1)
     for n in range(3):
-        own = of_slice(prompts, n)
-        multimask = own.pop("multimask", False)
-        sparse, dense = network.prompt_encoder(**{"points": None, "boxes": None, "masks": None} | own)
-        expected = network.mask_decoder(
-            embeddings[n : n + 1], network.prompt_encoder.get_dense_pe(), sparse, dense, multimask
-        )
+        sparse, dense = network.prompt_encoder(points=None, boxes=BOXES[n : n + 1], masks=None)
+        position = network.prompt_encoder.get_dense_pe()
+        expected = network.mask_decoder(embeddings[n : n + 1], position, sparse, dense, False)
         torch.testing.assert_close(logits[n], expected[0][0], rtol=0, atol=1e-5)
         torch.testing.assert_close(overlap[n], expected[1][0], rtol=0, atol=1e-5)
     assert (logits[0] - logits[1]).abs().max() > 1e-3
-
-
-@torch.inference_mode()
-def test_every_prompt_matters(network, embeddings):
-    whole = network.decode(embeddings, **PROMPTS["all"])[0]
-    for name in ("boxes", "points", "masks"):
-        less = {key: value for key, value in PROMPTS["all"].items() if key != name}
-        assert (network.decode(embeddings, **less)[0] - whole).abs().max() > 1e-4, name
-
-
-@pytest.mark.parametrize(
-    ("prompts", "message"),
-    [
-        ({}, "no prompt"),
-        ({"boxes": BOXES[:1]}, r"boxes of 3 slices have shape \[\(1, 4\)\], not \[\(3, 4\)\]"),
-        ({"points": (POINTS[0], POINTS[1][:, :1])}, "points of 3 slices"),
-        ({"points": (POINTS[0][:2], POINTS[1][:2])}, "points of 3 slices"),
-        ({"masks": MASKS[:, :, :8]}, r"not \[\(3, 1, 16, 16\)\]"),
-    ],
-)
-def test_prompts_that_do_not_fit_are_refused(network, embeddings, prompts, message):
-    with pytest.raises(ArgumentError, match=message):
-        network.decode(embeddings, **prompts)
 
 
 def test_images_and_embeddings_of_another_size_are_refused(network, embeddings):
     with pytest.raises(ArgumentError, match=r"\(1, 3, 32, 64\); \[n, 3, 64, 64\]"):
         network.encode(torch.zeros(1, 3, 32, 64))
     with pytest.raises(ArgumentError, match=r"not \[n, 16, 4, 4\]"):
-        network.decode(embeddings[:, :8], boxes=BOXES)
+        network.decode(embeddings[:, :8], BOXES)
+    with pytest.raises(ArgumentError, match=r"boxes of 3 slices have shape \(1, 4\), not \(3, 4\)"):
+        network.decode(embeddings, BOXES[:1])
 
 
 @torch.inference_mode()
@@ -137,16 +90,16 @@ def test_bfloat16_keeps_the_prompt_encoder_exact(network, embeddings):
         assert torch.equal(tensor, network.prompt_encoder.state_dict()[name]), name
     assert low.mask_decoder.iou_token.weight.dtype == torch.bfloat16
     assert low.encode(torch.zeros(1, 3, 64, 64)).dtype == torch.bfloat16
-    exact, rounded = network.decode(embeddings, **PROMPTS["all"])[0], low.decode(embeddings, **PROMPTS["all"])[0]
+    exact, rounded = network.decode(embeddings, BOXES)[0], low.decode(embeddings, BOXES)[0]
     assert rounded.dtype == torch.float32
     assert (exact.sigmoid() - rounded.sigmoid()).abs().max() < 0.02
 
 
 @torch.inference_mode()
 def test_autocast_keeps_the_prompt_encoder_exact(network):
-    exact = network._prompts(BOXES, POINTS, None)
+    exact = network._prompts(BOXES)
     with torch.autocast("cpu", torch.bfloat16):
-        assert all(torch.equal(a, b) for a, b in zip(exact, network._prompts(BOXES, POINTS, None)))
+        assert all(torch.equal(a, b) for a, b in zip(exact, network._prompts(BOXES)))
 
 
 def test_gradients_reach_encoder_and_decoder():
