@@ -30,7 +30,7 @@ def run_export(options: argparse.Namespace) -> None:
     """Writes the model folder of a run."""
     from training.config.train import parse_configuration
     from training.export import export
-    from training.loop.train import load_checkpoint
+    from training.loop.checkpoint import load_checkpoint
 
     name = parse_configuration(load_checkpoint(options.run)["configuration"], str(options.run)).model.name
     default = Path(__file__).resolve().parents[1] / "TumorSegLib" / "bundled" / name

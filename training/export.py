@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from training.config.train import parse_configuration
-from training.loop.train import CHECKPOINT, load_checkpoint
+from training.loop.checkpoint import CHECKPOINT, load_checkpoint
 from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError, WriteError

@@ -156,7 +156,7 @@ def test_training_refuses_a_fold_that_does_not_exist(
 
 def test_export_without_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", str(tmp_path), "--output", str(tmp_path / "model")]) == 2
-    assert one_error(capsys) == f"training: error: {tmp_path} holds no checkpoint last.pt"
+    assert one_error(capsys) == f"training: error: {tmp_path} has no checkpoint last.pt"
 
 
 def test_export_writes_where_bundled_models_lie(
@@ -188,7 +188,7 @@ def test_debug_shows_the_traceback_wherever_it_stands(configuration: Path) -> No
 def test_interrupted_training_says_that_it_can_go_on_and_does(
     data: Path, configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    save = training.loop.train._save
+    save = training.loop.train.save
 
     def save_and_interrupt(*arguments: Any) -> None:
         save(*arguments)
@@ -196,7 +196,7 @@ def test_interrupted_training_says_that_it_can_go_on_and_does(
 
     command = ["train", str(configuration), "--data", str(data), "--run-folder", str(tmp_path / "run")]
     with monkeypatch.context() as patch:
-        patch.setattr(training.loop.train, "_save", save_and_interrupt)
+        patch.setattr(training.loop.train, "save", save_and_interrupt)
         assert main([*command, "--device", "cpu"]) == 130
     assert capsys.readouterr().err == f"training: {INTERRUPTED}\n"
     assert main([*command, "--device", "cpu"]) == 0

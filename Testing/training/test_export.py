@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import training.export
 from training.data.cases import read_case
 from training.export import export
-from training.loop.train import CHECKPOINT, load_checkpoint
+from training.loop.checkpoint import CHECKPOINT, load_checkpoint
 from TumorSegLib.engines.load import load_engine, read_weights
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError, WriteError
@@ -138,7 +138,7 @@ def test_weights_too_large_for_float16_are_refused(finished_run: Path, tmp_path:
 
 
 def test_run_without_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"holds no checkpoint last\.pt"):
+    with pytest.raises(ModelError, match=r"has no checkpoint last\.pt"):
         export(tmp_path, tmp_path / "tiny")
     assert list(tmp_path.iterdir()) == []
 
@@ -146,7 +146,7 @@ def test_run_without_checkpoint(tmp_path: Path) -> None:
 def test_damaged_checkpoint(finished_run: Path, tmp_path: Path) -> None:
     shutil.copytree(finished_run, tmp_path / "run")
     (tmp_path / "run" / CHECKPOINT).write_bytes(b"damaged")
-    with pytest.raises(ModelError, match="damaged, or no checkpoint"):
+    with pytest.raises(ModelError, match="damaged, or not a checkpoint"):
         export(tmp_path / "run", tmp_path / "tiny")
 
 

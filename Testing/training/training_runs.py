@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from training.config.train import Configuration
-from training.loop.train import LOG
+from training.loop.checkpoint import LOG
 
 Configured = Callable[..., Configuration]
 CLICKS = (

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import copy
-import csv
 import math
-import pickle
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,41 +15,17 @@ from torch.nn.parallel import DistributedDataParallel
 
 from training.clicks.episodes import Episodes
 from training.clicks.first_stage import initialise, load_first_stage
-from training.config.train import Configuration, differences, parse_configuration
+from training.config.train import Configuration
 from training.data.batches import Batch, Pools, Samples, Source
 from training.data.cases import Case, coarsened, phantom_case, read_case, read_folds, training_names
 from training.evaluation.automatic import validate
+from training.loop.checkpoint import State, begin, resume, save, write_row
 from training.loop.processes import joined_processes
 from training.losses.dice_ce import dice_and_cross_entropy
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.engines.runtime import Runtime, choose_runtime
 from TumorSegLib.errors import ArgumentError, ModelError
-from TumorSegLib.files import make_folder, replacing, write_text
 from TumorSegLib.jobs import progress_bar
-
-CHECKPOINT, LOG, CONFIGURATION = "last.pt", "log.csv", "config.toml"
-
-
-@dataclass(frozen=True)
-class State:
-    """What changes while a network learns, and is saved; ``average`` has the averaged weights."""
-
-    network: nn.Module
-    optimiser: torch.optim.Optimizer
-    scaler: torch.amp.GradScaler
-    average: nn.Module
-
-    def state_dict(self) -> dict[str, Any]:
-        """Name to state of each part."""
-        return {field.name: getattr(self, field.name).state_dict() for field in fields(self)}
-
-    def load_state_dict(self, values: dict[str, Any]) -> None:
-        """The reverse."""
-        for field in fields(self):
-            getattr(self, field.name).load_state_dict(values[field.name])
-
-
-CONTENT = {"step", "configuration", "source", *(field.name for field in fields(State))}
 
 
 def train(configuration: Configuration, data: Path, run: Path, device: str = "auto", precision: str = "auto") -> None:
@@ -75,7 +47,7 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
             number.
         WriteError: the run cannot be written.
     """
-    settings, spec = configuration.optimisation, configuration.model
+    settings = configuration.optimisation
     with joined_processes(device) as process, progress_bar("Training", visible=process.rank == 0) as progress:
         rank, world = process.rank, process.world
         runtime = choose_runtime(process.device, precision)
@@ -83,13 +55,13 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
         first_stage = load_first_stage(configuration)
         state = _new_state(configuration, runtime, first_stage)
         source, held_out = _new_source(configuration, data, rank, first_stage)
-        first, network = _resume(run, configuration, state, source), state.network
+        first, network = resume(run, configuration, state, source), state.network
         model = DistributedDataParallel(network) if world > 1 else network
         if rank == 0:
-            _begin(run, configuration, first)
+            begin(run, configuration, first)
 
         model.train()
-        started, losses = time.monotonic(), []
+        started, losses, remark = time.monotonic(), list[torch.Tensor](), ""
         for step, batch in enumerate(source.batches(first), start=first):
             torch.manual_seed(settings.seed + step * world + rank)  # of dropout, where the network has any
             rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
@@ -98,23 +70,33 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
             source.observe(logits)
             losses.append(loss)
 
-            done = step + 1
-            progress(done, settings.steps, f"loss {losses[-1]:.3f}")
-            if rank == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps):
-                _check_loss(run, done, losses[-1], state)
-                seconds = time.monotonic() - started
-                row = {"step": done, "loss": float(np.mean(losses)), "rate": rate, "seconds": seconds}
-                if settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
-                    row |= validate(spec, state.average, held_out, runtime)
-                _log(run, row)
-                _save(run, configuration, done, state, source)
-                started, losses = time.monotonic(), []
+            done, last = step + 1, step + 1 == settings.steps
+            if rank == 0 and (done % settings.checkpoint_every == 0 or last):
+                mean = _mean_loss(run, done, losses, state)
+                row = {"step": done, "loss": mean, "rate": rate, "seconds": time.monotonic() - started}
+                if settings.validate_every and (done % settings.validate_every == 0 or last):
+                    row |= validate(configuration.model, state.average, held_out, runtime)
+                write_row(run, row)
+                save(run, configuration, done, state, source)
+                started, losses, remark = time.monotonic(), [], f"loss {mean:.3f}"
+            progress(done, settings.steps, remark)
+
+
+def _mean_loss(run: Path, done: int, losses: Sequence[torch.Tensor], state: State) -> float:
+    """The mean loss since the last checkpoint, for the log.
+
+    Stops before a checkpoint of NaN replaces a good one; float16 may overflow once, its scaler skips such steps.
+    """
+    values = torch.stack(tuple(losses)).tolist()
+    if not math.isfinite(values[-1]) and not state.scaler.is_enabled():
+        raise ModelError(f"{run}: the loss is {values[-1]} at step {done}; a lower learning_rate may help")
+    return float(np.mean(values))
 
 
 def _learn(
     state: State, model: nn.Module, batch: Batch, rate: float, gradient_clip: float, runtime: Runtime
-) -> tuple[torch.Tensor, float]:
-    """One optimiser step; the logits before it, and their loss."""
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One optimiser step; the logits before it, and their loss, a scalar on the device: reading it makes a GPU wait."""
     for group in state.optimiser.param_groups:
         group["lr"] = rate
     inputs, labels = batch.inputs.to(runtime.device), batch.labels.to(runtime.device)
@@ -128,7 +110,7 @@ def _learn(
     nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
     state.scaler.step(state.optimiser)
     state.scaler.update()
-    return logits, loss.item()
+    return logits, loss.detach()
 
 
 def schedule(step: int, warm_up: int, steps: int) -> float:
@@ -181,74 +163,3 @@ def _new_source(
 
 def _pools(cases: list[Case], phantoms: list[Case], spacing_mm: Sequence[float]) -> Pools:
     return Pools([coarsened(case, spacing_mm) for case in cases], [coarsened(case, spacing_mm) for case in phantoms])
-
-
-def _begin(run: Path, configuration: Configuration, first: int) -> None:
-    make_folder(run)
-    write_text(run / CONFIGURATION, configuration.text)
-    if first >= configuration.optimisation.steps:
-        values = load_checkpoint(run)
-        if values["configuration"] != configuration.text:  # an export reads the version there
-            _write_checkpoint(run, {**values, "configuration": configuration.text})
-        print(f"{run}: nothing left to do, {first} of {configuration.optimisation.steps} steps are done", flush=True)
-
-
-def _check_loss(run: Path, done: int, loss: float, state: State) -> None:
-    """Stops before a checkpoint of NaN replaces a good one; float16 may overflow once, its scaler skips such steps."""
-    if not math.isfinite(loss) and not state.scaler.is_enabled():
-        raise ModelError(f"{run}: the loss is {loss} at step {done}; a lower learning_rate may help")
-
-
-def _log(run: Path, row: dict[str, Any]) -> None:
-    path = run / LOG
-    rows: list[dict[str, Any]] = []
-    if path.is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-    rows = [old for old in rows if int(old["step"]) < row["step"]]
-    rows.append({key: f"{value:.6g}" if isinstance(value, float) else value for key, value in row.items()})
-    names = list(dict.fromkeys(name for r in rows for name in r))
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, names, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    print(", ".join(f"{key} {value}" for key, value in rows[-1].items() if value != ""), flush=True)
-
-
-def _save(run: Path, configuration: Configuration, step: int, state: State, source: Source) -> None:
-    values = {"step": step, "configuration": configuration.text, "source": source.state_dict(), **state.state_dict()}
-    _write_checkpoint(run, values)
-
-
-def _write_checkpoint(run: Path, values: dict[str, Any]) -> None:
-    with replacing(run / CHECKPOINT) as temporary:
-        torch.save(values, temporary)
-
-
-def _resume(run: Path, configuration: Configuration, state: State, source: Source) -> int:
-    if not (run / CHECKPOINT).is_file():
-        return 0
-    values = load_checkpoint(run)
-    differ = differences(parse_configuration(values["configuration"], str(run / CHECKPOINT)), configuration)
-    if differ:
-        raise ModelError(
-            f"{run / CHECKPOINT} was trained with another configuration, which differs in {', '.join(differ)}; "
-            "choose another --run-folder"
-        )
-    state.load_state_dict(values)
-    source.load_state_dict(values["source"])
-    return int(values["step"])
-
-
-def load_checkpoint(run: Path) -> dict[str, Any]:
-    """Reads the checkpoint of a run; raises :class:`ModelError` if there is none, or it is damaged."""
-    path = run / CHECKPOINT
-    if not path.is_file():
-        raise ModelError(f"{run} holds no checkpoint {CHECKPOINT}")
-    try:
-        values = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path}: damaged, or no checkpoint: {error}") from error
-    if not isinstance(values, dict) or not values.keys() >= CONTENT:
-        raise ModelError(f"{path}: no checkpoint of a training run; it must hold {', '.join(sorted(CONTENT))}")
-    return values

@@ -23,7 +23,8 @@ from training.data.augment import Sample
 from training.data.batches import Samples
 from training.data.cases import Case, read_case
 from training.export import export
-from training.loop.train import CHECKPOINT, CONFIGURATION, LOG, load_checkpoint, schedule, train, update_average
+from training.loop.checkpoint import CHECKPOINT, CONFIGURATION, LOG, load_checkpoint
+from training.loop.train import schedule, train, update_average
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, ResourceError, WriteError
 from TumorSegLib.models.folder import read_model_folder
 
@@ -36,13 +37,13 @@ SEGRESNET = (
 
 
 def stop_after_first_checkpoint(monkeypatch: pytest.MonkeyPatch) -> None:
-    save = training.loop.train._save
+    save = training.loop.train.save
 
     def save_and_stop(*arguments: Any) -> None:
         save(*arguments)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.loop.train, "_save", save_and_stop)
+    monkeypatch.setattr(training.loop.train, "save", save_and_stop)
 
 
 def test_it_learns(finished_run: Path) -> None:
@@ -88,7 +89,7 @@ def test_log_has_no_row_twice_after_a_stop_between_log_and_checkpoint(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training.loop.train, "_save", stop)
+        patch.setattr(training.loop.train, "save", stop)
         with pytest.raises(KeyboardInterrupt):
             train(configured(), data, tmp_path, "cpu", "float32")
     assert [row["step"] for row in read_log(tmp_path)] == ["3"]
@@ -200,22 +201,24 @@ def test_cases_come_to_the_spacing_of_the_model_unless_held_out(
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 truncated"])
 def test_damaged_checkpoint(tmp_path: Path, content: bytes) -> None:
     (tmp_path / CHECKPOINT).write_bytes(content)
-    with pytest.raises(ModelError, match=r"last\.pt: damaged, or no checkpoint"):
+    with pytest.raises(ModelError, match=r"last\.pt: damaged, or not a checkpoint"):
         load_checkpoint(tmp_path)
 
 
 def test_truncated_checkpoint(finished_run: Path, tmp_path: Path) -> None:
     content = (finished_run / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match=r"last\.pt: damaged, or no checkpoint"):
+    with pytest.raises(ModelError, match=r"last\.pt: damaged, or not a checkpoint"):
         load_checkpoint(tmp_path)
 
 
 def test_foreign_or_missing_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"holds no checkpoint last\.pt"):
+    with pytest.raises(ModelError, match=r"has no checkpoint last\.pt"):
         load_checkpoint(tmp_path)
     torch.save({"state_dict": {}}, tmp_path / CHECKPOINT)
-    with pytest.raises(ModelError, match="no checkpoint of a training run; it must hold average, configuration, netw"):
+    with pytest.raises(
+        ModelError, match="not the checkpoint of a training run; it must have average, configuration, netw"
+    ):
         load_checkpoint(tmp_path)
 
 

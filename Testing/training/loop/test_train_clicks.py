@@ -10,7 +10,8 @@ import torch
 import training.data.batches
 import training.loop.train
 from Testing.training.training_runs import CLICKS, SHORT, Configured, read_log, same
-from training.loop.train import CHECKPOINT, load_checkpoint, train
+from training.loop.checkpoint import CHECKPOINT, load_checkpoint
+from training.loop.train import train
 from TumorSegLib.engines.load import load_network
 from TumorSegLib.errors import ModelError
 
