@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from slicer import packaging
 from slicer.i18n import tr as _
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def missingPackages() -> list[str]:
 
     Reads the packages' metadata only, in milliseconds, and imports none of them.
     """
-    torch = [] if _packaging().pip_check(TORCH) else [TORCH]
+    torch = [] if packaging.pip_check(TORCH) else [TORCH]
     return torch + [str(requirement) for requirement in _missingRequirements()]
 
 
@@ -69,7 +70,7 @@ def ensurePackages() -> None:
     """
     from TumorSegLib import TumorSegError
 
-    if not _packaging().pip_check(TORCH):
+    if not packaging.pip_check(TORCH):
         _checkProcessor()
         _installTorch()
     requirements = _missingRequirements()
@@ -103,17 +104,7 @@ def lacking(error: Exception) -> TumorSegError:
     )
 
 
-def _packaging() -> Any:
-    """``slicer.packaging``, or what stands in for it in a Slicer before 5.11."""
-    try:
-        from slicer import packaging
-    except ImportError:
-        from TumorSegSlicer.install import packaging_before_511 as packaging
-    return packaging
-
-
 def _missingRequirements() -> list[Requirement]:
-    packaging = _packaging()
     requirements = packaging.load_requirements(REQUIREMENTS)
     return [requirement for requirement in requirements if not packaging.pip_check(requirement)]
 
@@ -175,7 +166,7 @@ def _installRequirements(requirements: list[Requirement]) -> None:
     names = ", ".join(requirement.name for requirement in requirements)
     with _constraints() as constraints:
         try:
-            _packaging().pip_ensure(requirements, constraints=constraints, requester=REQUESTER)
+            packaging.pip_ensure(requirements, constraints=constraints, requester=REQUESTER)
         except RuntimeError as error:  # so pip_ensure says that the user declined
             raise Cancelled(_("{names} were not installed: {error}.").format(names=names, error=error)) from error
         except Exception as error:  # pip's exit status, or that it could not be started
@@ -202,8 +193,7 @@ def _shownBySlicer(error: Exception) -> bool:
 
     command = getattr(error, "cmd", None)
     words = command.split() if isinstance(command, str) else [str(word) for word in command or ()]
-    packaging = _packaging().__name__ == "slicer.packaging"
-    return packaging and "pip" in words and not slicer.app.testingEnabled()
+    return "pip" in words and not slicer.app.testingEnabled()
 
 
 @contextmanager
