@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import os
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from Testing.web import Site, serving
+from TumorSegLib.models import catalogue
+
 REPOSITORY = Path(__file__).resolve().parents[1]
+#: The model for boxes that is chosen at first; the only one that the fixture ``site`` publishes.
+BOX_MODEL = "lite-medsam"
+TINY_SAM = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +27,46 @@ def data_root() -> Path:
     if not (root / "sts" / "splits.json").is_file():
         pytest.skip(f"no patient data at {root}; set TUMORSEG_DATA")
     return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint() -> bytes:
+    """Of a tiny SAM with random weights."""
+    import torch
+
+    from TumorSegLib.engines.networks.sam import build_sam
+
+    torch.manual_seed(0)
+    file = io.BytesIO()
+    torch.save(build_sam("SamViT", TINY_SAM, "tiny").state_dict(), file)
+    return file.getvalue()
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the user's models: none."""
+    monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def site(checkpoint: bytes, models: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    """A server with the tiny SAM, which is all that is published, under the name of the model for boxes."""
+    with serving(checkpoint) as site:
+        digest = hashlib.sha256(checkpoint).hexdigest()
+        entry = replace(catalogue.CATALOGUE[BOX_MODEL], sha256=digest, size_bytes=len(checkpoint), source=site.url)
+        for module in ("models.catalogue", "engines.importers.sam"):
+            monkeypatch.setattr(f"TumorSegLib.{module}.CATALOGUE", {BOX_MODEL: entry})
+        yield site
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread, as tests with real models may run beside each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,386 @@
+"""The documents are true: each command and block of code in them runs, and each link leads somewhere."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import TumorSegLib as ts
+from Testing.documents import PAGES, REPOSITORY, SPAN, Block, blocks_of, headings_of, prose_of, text_of
+from Testing.unit.dicom_series import pet_tags, write_slice
+from Testing.web import Site
+from TumorSegLib.cli.entry import main as tumorseg
+from TumorSegLib.cli.parser import make_parser
+
+#: Commands that are not executed here, by how they begin, and why not.
+NOT_EXECUTED = {
+    "pip install": "it would install into the environment of the tests",
+    "git clone": "needs the network",
+    "make": "the targets are whole runs: .ci/run calls `make test` and `make demo`",
+    ".venv/bin/pytest": "runs tests within tests",
+    "torchrun": "Testing/training/loop/test_processes.py trains with it",
+    "cmake": "Testing/slicer/extension/test_files.py configures the extension",
+    "PythonSlicer": "installs into 3D Slicer",
+    "Slicer": "Testing/slicer/extension/test_readme.py runs its script",
+    "python -m Testing.benchmarks": "takes minutes: Testing/benchmarks/test_benchmarks.py runs each on small images",
+}
+#: The blocks of Python on these pages are for 3D Slicer: Testing/slicer/extension/test_readme.py runs them.
+FOR_SLICER = {"docs/slicer.md"}
+LANGUAGES = {"sh", "python", "json", "toml", "text"}
+#: What makes a training configuration one of seconds, by pattern; each is to be found in every configuration it is for.
+SMALLER = {
+    r"^steps = \d+": "steps = 2",
+    r"^batch = \d+": "batch = 1",
+    r"^warm_up = \d+": "warm_up = 1",
+    r"^checkpoint_every = \d+": "checkpoint_every = 2",
+    r"^validate_every = \d+": "validate_every = 2",
+    r"^patch = .*": "patch = [16, 16, 16]",
+    r"filters = \[[\d, ]+\]": "filters = [4, 8, 8]",
+    r"^spacing_mm = .*": "spacing_mm = [8.0, 8.0, 8.0]",
+    r"^phantoms = \d+": "phantoms = 1",
+    r"^context = \d+": "context = 4",
+    r"^slices_per_case = \d+": "slices_per_case = 1",
+}
+# As in docs/cli.md.
+small_phantom = partial(ts.make_phantom, region="limb", shape=(40, 48, 48), spacing_mm=(4, 4, 4))
+
+
+class Reader:
+    """Somebody who types what a page says, block by block, in a folder where the files that it names lie."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Any] = {}
+
+    def follow(self, block: Block) -> None:
+        getattr(self, f"_{block.language}")(block)
+
+    def _python(self, block: Block) -> None:
+        if block.page not in FOR_SLICER:
+            exec(compile(block.text, str(block), "exec"), self.names)
+
+    def _json(self, block: Block) -> None:
+        json.loads(block.text)
+        Path(block.name).write_text(block.text, encoding="utf-8")
+
+    def _toml(self, block: Block) -> None:
+        Path(block.name).write_text(smaller(block.text), encoding="utf-8")
+
+    def _text(self, block: Block) -> None:
+        """Output, or an outline: nothing to type."""
+
+    def _sh(self, block: Block) -> None:
+        if block.text.startswith("for "):
+            subprocess.run(["bash", "-euc", block.text], check=True, env=with_tumorseg(Path("bin")))
+            return
+        for words in block.commands():
+            if not_executed(words):
+                continue
+            assert status_of(words) == 0, f"{block}: {' '.join(words)}"
+
+
+def smaller(text: str) -> str:
+    for pattern, replacement in SMALLER.items():
+        text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
+    return text
+
+
+def not_executed(words: list[str]) -> str | None:
+    """How the command begins, where it is one that is not executed."""
+    line = " ".join(words)
+    return next((start for start in NOT_EXECUTED if line == start or line.startswith(f"{start} ")), None)
+
+
+def status_of(words: list[str]) -> int:
+    """Runs a command of this project in this process, which has loaded PyTorch already, and returns its status."""
+    try:
+        if words[0] == "tumorseg":
+            return tumorseg(words[1:])
+        if words[:3] == ["python", "-m", "training"]:
+            from training.__main__ import main
+
+            return main(words[3:])
+    except SystemExit as ended:  # --help and --version
+        return int(ended.code or 0)
+    raise AssertionError(f"{' '.join(words)}: nothing says how this command is tested; see NOT_EXECUTED")
+
+
+def with_tumorseg(folder: Path) -> dict[str, str]:
+    """The environment of a shell that knows ``tumorseg``."""
+    folder.mkdir()
+    script = folder / "tumorseg"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m TumorSegLib.cli "$@"\n', encoding="utf-8")
+    script.chmod(0o755)
+    path = f"{folder.resolve()}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+@pytest.fixture
+def files(folder: Path, site: Site, checkpoint: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the pages expect a user to have; the model for boxes, here a tiny one, is downloaded from ``site``."""
+    phantom = small_phantom(101)
+    for role, image in phantom.images.items():
+        ts.write_volume(image, folder / f"{role}.nii.gz")
+        (folder / "cases" / "whole").mkdir(parents=True, exist_ok=True)
+        ts.write_volume(image, folder / "cases" / "whole" / f"{role}.nii.gz")
+    (folder / "cases" / "damaged").mkdir()
+    (folder / "cases" / "damaged" / "ct.nii.gz").write_bytes(b"")
+    ts.write_mask(phantom.tumour, folder / "reference.nii.gz")
+    write_dicom(folder / "CT_FOLDER", phantom.images["ct"])
+    write_dicom(folder / "PET_FOLDER", phantom.images["pet"])
+    write_markups(folder, phantom)
+    (folder / "sam.pth").write_bytes(checkpoint)
+    monkeypatch.setattr("TumorSegLib.cli.demonstration.make_phantom", small_phantom_of_demo)
+
+
+def small_phantom_of_demo(seed: int, region: str) -> Any:
+    return small_phantom(seed, region=region)
+
+
+def write_dicom(folder: Path, image: ts.Volume) -> None:
+    """A series; the PET in Bq/ml, of which 5000 are SUV 1 for 400 MBq in 80 kg."""
+    folder.mkdir()
+    is_pet = image.role == "pet"
+    tags = pet_tags() if is_pet else {}
+    values = image.array * 5000 / 50 if is_pet else image.array + 1024.0
+    spacing = image.grid.spacing
+    place: dict[str, Any] = {"PixelSpacing": [spacing[1], spacing[0]], "RescaleSlope": 50 if is_pet else 1}
+    place["SliceThickness"] = spacing[2]
+    for k, pixels in enumerate(np.rint(values).astype(np.uint16)):
+        position = image.grid.to_ras((0, 0, k)) * (-1, -1, 1)
+        write_slice(folder / f"{k:02d}.dcm", pixels, position, **{**place, **tags})
+
+
+def write_markups(folder: Path, phantom: Any) -> None:
+    """A point in the tumour and a region of interest round it, as 3D Slicer saves them."""
+    grid = phantom.tumour.grid
+    inside = grid.to_ras(np.argwhere(phantom.tumour.array)[:, ::-1].mean(axis=0))
+    schema = "https://raw.githubusercontent.com/slicer/slicer/master/Resources/Schema/markups-schema-v1.0.3.json#"
+    point = {
+        "type": "Fiducial",
+        "coordinateSystem": "RAS",
+        "controlPoints": [{"label": "F-1", "position": list(inside)}],
+    }
+    roi = {"type": "ROI", "coordinateSystem": "RAS", "center": list(inside), "size": [60.0] * 3}
+    roi["orientation"] = np.eye(3).ravel().tolist()
+    for name, markup in (("points", point), ("roi", roi)):
+        text = json.dumps({"@schema": schema, "markups": [markup]})
+        (folder / f"{name}.mrk.json").write_text(text, encoding="utf-8")
+
+
+@pytest.mark.usefixtures("files", "one_thread")
+@pytest.mark.parametrize("page", [page for page in PAGES if page != "docs/training.md" and blocks_of(page)])
+def test_each_block_of_a_page_runs(page: str) -> None:
+    reader = Reader()
+    for block in blocks_of(page):
+        reader.follow(block)
+    if page == "docs/cli.md":
+        assert Path("failed.txt").read_text(encoding="utf-8") == "cases/damaged\n"
+
+
+# What would slip through
+
+
+def all_blocks() -> list[Block]:
+    return [block for page in PAGES for block in blocks_of(page)]
+
+
+@pytest.mark.parametrize("block", all_blocks(), ids=str)
+def test_each_block_says_what_it_is(block: Block) -> None:
+    assert block.language in LANGUAGES, f"{block}: the language {block.language!r} is not one of {sorted(LANGUAGES)}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_code_is_fenced(page: str) -> None:
+    """An indented block would be neither coloured nor executed."""
+    in_lists = re.sub(r"^(?:[-*]|\d+\.) .*\n(?:(?: {2,}.*)?\n)*", "", prose_of(page), flags=re.MULTILINE)
+    assert not re.findall(r"^ {4,}\S.*", in_lists, re.MULTILINE)
+
+
+def test_each_command_that_is_not_executed_is_in_a_document() -> None:
+    starts = {not_executed(words) for block in all_blocks() if block.language == "sh" for words in block.commands()}
+    assert set(NOT_EXECUTED) <= starts
+
+
+# Commands within sentences and tables
+
+
+def spans() -> Iterator[tuple[str, list[str]]]:
+    """Page and words of each code span that is a command of this project."""
+    for page in PAGES:
+        for span in SPAN.findall(prose_of(page)):
+            words = span.split()
+            if words[0] == "tumorseg" or words[:3] == ["python", "-m", "training"]:
+                yield page, words
+
+
+def training_parser() -> argparse.ArgumentParser:
+    from training.__main__ import _parser
+
+    return _parser()
+
+
+def sub_parsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def test_commands_in_sentences_exist_with_their_options() -> None:
+    for page, words in spans():
+        parser, rest = (make_parser(), words[1:]) if words[0] == "tumorseg" else (training_parser(), words[3:])
+        while rest and rest[0] in sub_parsers(parser):
+            parser, rest = sub_parsers(parser)[rest[0]], rest[1:]
+        assert not sub_parsers(parser) or not rest or rest[0].startswith("--"), f"{page}: {' '.join(words)}"
+        for option in (word for word in rest if word.startswith("--")):
+            assert option in parser._option_string_actions, f"{page}: {' '.join(words)} has no {option}"
+
+
+def options_of(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, str]]:
+    """Command and option, of all sub-commands."""
+    for sub, each in sub_parsers(parser).items():
+        yield from options_of(each, f"{name} {sub}".strip())
+    if not sub_parsers(parser):
+        yield from ((name, option) for option in parser._option_string_actions if option.startswith("--"))
+
+
+def sections_of(page: str) -> dict[str, str]:
+    """Text of each section by its heading, from level 2 on."""
+    parts = re.split(r"^##+ (.+)$", text_of(page), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2]))
+
+
+def test_each_option_of_tumorseg_is_explained_where_its_command_is() -> None:
+    sections = sections_of("docs/cli.md")
+    for command, option in options_of(make_parser()):
+        if option not in ("--help", "--debug"):
+            assert f"`{option}" in sections[command.split()[0]], f"docs/cli.md says nothing of {command} {option}"
+
+
+# Links
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    file = REPOSITORY / page
+    for picture, text, target in re.findall(r"(!?)\[([^]]*)\]\(([^)\s]+)\)", prose_of(page)):
+        assert text, f"{page}: {target} has no text"
+        if target.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = target.partition("#")
+        found = (file.parent / path).resolve() if path else file
+        assert found.exists(), f"{page}: {target}"
+        assert not picture or found.is_file()
+        if anchor:
+            assert anchor in headings_of(str(found.relative_to(REPOSITORY))), f"{page}: {target}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_in_the_text_exist(page: str) -> None:
+    """Files and folders of the repository, by their path from its root; names of a user's files have no folder."""
+    roots = {path.name for path in REPOSITORY.iterdir() if path.is_dir() and not path.name.startswith(".")}
+    for span in SPAN.findall(prose_of(page)):
+        if re.fullmatch(r"[\w./*-]+", span) and "/" in span and span.partition("/")[0] in roots - {"demo"}:
+            assert next(REPOSITORY.glob(span.rstrip("/")), None), f"{page}: {span}"
+
+
+def test_the_readme_is_short_and_leads_each_kind_of_user_to_one_page() -> None:
+    assert len(text_of("README.md").splitlines()) <= 60
+    rows = re.findall(r"^\| (?:a|an) .*\[(docs/\w+\.md)\]", text_of("README.md"), re.MULTILINE)
+    assert rows == ["docs/slicer.md", "docs/python.md", "docs/cli.md", "docs/training.md"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
+def test_each_page_begins_with_a_table_of_its_sections(page: str) -> None:
+    listed = re.findall(r"^- \[[^]]+\]\(#([\w-]+)\)", prose_of(page), re.MULTILINE)
+    sections = re.findall(r"^## (.+)$", prose_of(page), re.MULTILINE)
+    assert listed == [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in sections]
+
+
+def test_each_public_name_is_in_the_page_on_python() -> None:
+    spans = set(SPAN.findall(prose_of("docs/python.md")))
+    assert set(ts.__all__) <= spans
+
+
+# Training
+
+
+@pytest.fixture
+def checkout(files: None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout whose configurations take seconds, with small synthetic patients in place of the collection."""
+    from TumorSegLib.models import registry
+
+    (folder / "training" / "configs").mkdir(parents=True)
+    for path in (REPOSITORY / "training" / "configs").glob("*.toml"):
+        (folder / "training" / "configs" / path.name).write_text(smaller(path.read_text("utf-8")), encoding="utf-8")
+    monkeypatch.setattr("training.__main__.__file__", str(folder / "training" / "__main__.py"))
+    monkeypatch.setattr(registry, "BUNDLED", folder / "TumorSegLib" / "bundled")
+    monkeypatch.setenv("TUMORSEG_DATA", str(folder / "data"))
+    write_collection(folder / "data" / "sts")
+    return folder
+
+
+def write_collection(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    phantom = small_phantom(1)
+    for name in "abc":
+        for role, image in phantom.images.items():
+            ts.write_volume(image, folder / f"{name}_{role}.nii.gz")
+        ts.write_mask(phantom.tumour, folder / f"{name}_gtv.nii.gz")
+    (folder / "splits.json").write_text('{"folds": [["a"], ["b", "c"]]}', encoding="utf-8")
+
+
+@pytest.mark.usefixtures("checkout", "one_thread")
+def test_each_block_on_training_runs() -> None:
+    """In another order: the models that ship come first, as the other blocks work with them."""
+    blocks, reader = blocks_of("docs/training.md"), Reader()
+    shutil.rmtree("cases")
+    first = next(block for block in blocks if "training/configs/sts_auto.toml" in block.text)
+    for block in [first, *(block for block in blocks if block is not first)]:
+        reader.follow(block)
+
+
+@pytest.mark.parametrize("pattern", SMALLER)
+def test_each_configuration_has_what_makes_it_smaller(pattern: str) -> None:
+    texts = [path.read_text("utf-8") for path in (REPOSITORY / "training" / "configs").glob("*.toml")]
+    assert any(re.search(pattern, text, re.MULTILINE) for text in texts)
+
+
+def test_each_setting_and_option_is_in_the_page_on_training() -> None:
+    from training.config import finetune, loader
+    from training.data.augment import Augmentation
+
+    sections = loader.DataSettings, loader.Optimisation, loader.ClickSettings, Augmentation
+    tuned = finetune.ModelSettings, finetune.FinetuneData, finetune.FinetuneOptimisation
+    spans = set(SPAN.findall(prose_of("docs/training.md")))
+    assert {field.name for section in (*sections, *tuned) for field in dataclasses.fields(section)} <= spans
+    text = text_of("docs/training.md")
+    for command, option in options_of(training_parser()):
+        assert command in text
+        assert option in ("--help", "--debug") or option in text, f"docs/training.md says nothing of {option}"
+
+
+def test_each_key_of_a_model_is_in_the_page_on_models() -> None:
+    spans = set(SPAN.findall(prose_of("docs/models.md")))
+    assert {field.name for field in dataclasses.fields(ts.ModelSpec)} <= spans
