@@ -1,10 +1,9 @@
-"""What the README tells to type for 3D Slicer, line by line, on the host."""
+"""What docs/slicer.md tells to type in 3D Slicer, line by line, on the host."""
 
 from __future__ import annotations
 
 import re
 import runpy
-import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from Testing.slicer.module import REPOSITORY, TUMORSEG, voxels
-from TumorSegLib import list_models, make_phantom, read_mask, write_volume
+from Testing.documents import blocks_of
+from Testing.slicer.module import TUMORSEG, voxels
+from Testing.web import Site
+from TumorSegLib import make_phantom, read_mask, write_volume
+from TumorSegLib.engines.importers.sam import download_model
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
-SECTION = re.search(r"^## 3D Slicer$(.*?)^## ", (REPOSITORY / "README.md").read_text("utf-8"), re.M | re.S)[1]  # type: ignore[index]
-#: Lines of code, blank ones within included.
-PYTHON, SHELL = re.findall(r"(?:^    .*\n(?:\n(?=    ))?)+", SECTION, re.M)
+BLOCKS = blocks_of("docs/slicer.md")
+PYTHON = "".join(block.text for block in BLOCKS if block.language == "python")
+(SLICER,) = [words for block in BLOCKS if block.language == "sh" for words in block.commands() if words[0] == "Slicer"]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,9 +47,10 @@ def run_lines(code: str, names: dict[str, Any]) -> Iterator[str]:
         yield line
 
 
-def test_the_lines_for_the_console_do_what_they_say(host: Host) -> None:
+def test_the_lines_for_the_console_do_what_they_say(host: Host, site: Site) -> None:
     import slicer
 
+    download_model("lite-medsam")
     host.load_module(TUMORSEG, with_panel=False)
     import SampleData
 
@@ -55,23 +58,21 @@ def test_the_lines_for_the_console_do_what_they_say(host: Host) -> None:
     SampleData.downloadSample(source.sampleName)
     ct = slicer.util.getNode("Phantom CT")
     drawn = draw(ct)
-    with_box = "lite-medsam" in {model.spec.name for model in list_models()}
-    code = PYTHON if with_box else "".join(x for x in PYTHON.splitlines(True) if "addBox" not in x)
     names: dict[str, Any] = {"slicer": slicer}
     masks: dict[str, np.ndarray] = {}
-    for line in run_lines(code, names):
+    for line in run_lines(PYTHON, names):
         done = re.search(r"logic\.(\w+)\(", line)
         if done and "drawn" not in names:
             masks[done[1]] = voxels(names["node"], names["segmentId"], ct)
-    assert {"segment", "addClick", "undo", "redo", "measure"} <= set(masks)
+    assert {"segment", "addClick", "undo", "redo", "addBox", "addScribble", "measure", "save"} <= set(masks)
     assert masks["segment"].any()
     assert (masks["addClick"] != masks["segment"]).any()
     np.testing.assert_array_equal(masks["undo"], masks["segment"])
     np.testing.assert_array_equal(masks["redo"], masks["addClick"])
-    assert not with_box or (masks["addBox"] != masks["redo"]).any()
+    assert (masks["addBox"] != masks["redo"]).any()
     assert names["table"].GetNumberOfRows() > 10
-    corrected = voxels(drawn, names["drawnId"], ct)
-    assert corrected.sum() > 64
+    assert names["overlay"].GetImageData().GetScalarRange()[1] > 50
+    assert voxels(drawn, names["drawnId"], ct).sum() > 64
 
 
 def test_the_line_for_the_shell_segments(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,12 +80,12 @@ def test_the_line_for_the_shell_segments(host: Host, tmp_path: Path, monkeypatch
 
     host.load_module(TUMORSEG, with_panel=False)
     phantom = make_phantom(3, shape=(12, 24, 24), spacing_mm=(8.0, 8.0, 8.0))
-    line = shlex.split(SHELL)
+    line = list(SLICER)
     for role in ("ct", "pet"):
         write_volume(phantom.images[role], tmp_path / f"{role}.nii.gz")
         line[line.index(f"{role}={role.upper()}")] = f"{role}={role}.nii.gz"
-    program, *options, script = line[: line.index("--")]
-    assert (program, options[-1]) == ("Slicer", "--python-script")
+    *options, script = line[1 : line.index("--")]
+    assert options[-1] == "--python-script"
     statuses: list[int] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(slicer.util, "exit", statuses.append)
