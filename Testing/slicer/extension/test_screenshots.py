@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
+from Testing.documents import PAGES, text_of
 from Testing.slicer import screenshots
 from Testing.slicer.module import OUTPUT, REPOSITORY, SMALL
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
 LARGEST_BYTES = 400_000
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md"))]
 
 
 def picture(path: Path) -> np.ndarray:
@@ -69,15 +68,7 @@ def test_the_pictures_that_ship_are_there_and_small() -> None:
     for name in (screenshots.WINDOW, screenshots.PANEL):
         file = REPOSITORY / "Resources" / name
         assert 20_000 < file.stat().st_size < LARGEST_BYTES
-        assert f"Resources/{name}" in "".join((REPOSITORY / document).read_text("utf-8") for document in DOCUMENTS)
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_documents_name_pictures_that_are_there(document: str) -> None:
-    file = REPOSITORY / document
-    for text, target in re.findall(r"!\[([^]]*)\]\(([^)]+)\)", file.read_text("utf-8")):
-        assert text, f"{target} has no words for those who cannot see it"
-        assert (file.parent / target).is_file(), target
+        assert f"Resources/{name}" in "".join(map(text_of, PAGES))
 
 
 def test_help_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:
