@@ -371,11 +371,13 @@ def test_each_configuration_has_what_makes_it_smaller(pattern: str) -> None:
 
 
 def test_each_setting_and_option_is_in_the_page_on_training() -> None:
-    from training.config import finetune, loader
+    from training.config.clicks import ClickSettings
+    from training.config.finetune import FinetuneData, FinetuneOptimisation, ModelSettings
+    from training.config.train import DataSettings, Optimisation
     from training.data.augment import Augmentation
 
-    sections = loader.DataSettings, loader.Optimisation, loader.ClickSettings, Augmentation
-    tuned = finetune.ModelSettings, finetune.FinetuneData, finetune.FinetuneOptimisation
+    sections = DataSettings, Optimisation, ClickSettings, Augmentation
+    tuned = ModelSettings, FinetuneData, FinetuneOptimisation
     spans = set(SPAN.findall(prose_of("docs/training.md")))
     assert {field.name for section in (*sections, *tuned) for field in dataclasses.fields(section)} <= spans
     text = text_of("docs/training.md")

@@ -44,7 +44,7 @@ def test_its_keys_are_in_the_documents(host: Host) -> None:
     from TumorSegSlicer.panel.shortcuts import KEYS
 
     text = (REPOSITORY / "docs" / "slicer.md").read_text(encoding="utf-8")
-    table = text.partition("### Keys")[2].partition("|---|")[2].partition("\n#")[0]
+    table = text.partition("\n## Keys")[2].partition("|---|")[2].partition("\n#")[0]
     rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
     assert ", ".join(rows).split(", ") == [key for keys in KEYS.values() for key in keys]
 
