@@ -84,11 +84,9 @@ class _Desk:
 
     def click(self, truth: Mask) -> dict[str, Any]:
         """Places points on random voxels in and near the tumour."""
-        actions, library = self.context.logic.actions, []
-        plain = actions.click
-        actions.click = lambda *arguments: _clocked(plain(*arguments), library)
+        library = _clocked_clicks()
         overheads, totals, ended = [], [], []
-        self.context.onEdited.append(lambda: ended.append(time.perf_counter()))
+        self.context.onEdited.connect(lambda: ended.append(time.perf_counter()))
         places = list(_places(truth))
         with self.host.heartbeat() as gaps:
             for ras, positive in places:
@@ -123,27 +121,21 @@ class _Desk:
         self.host.wait_until(condition, "the panel", PATIENCE_SECONDS)
 
 
-def _clocked(action: Any, seconds: list[float]) -> Iterator[Any]:
-    """An action, its tasks' seconds noted."""
-    result = None
-    try:
-        task = next(action)
-        while True:
-            result = yield _noting(task, seconds)
-            task = action.send(result)
-    except StopIteration as stop:
-        return stop.value
+def _clocked_clicks() -> list[float]:
+    """A list that gets the seconds that the library takes for each click from now on."""
+    from TumorSegSlicer.work.edits import ClickEdit
 
+    plain, seconds = ClickEdit.compute, list[float]()
 
-def _noting(task: Any, seconds: list[float]) -> Any:
-    def timed(progress: Any, cancel: Any) -> Any:
+    def timed(*arguments: Any) -> Any:
         started = time.perf_counter()
         try:
-            return task(progress, cancel)
+            return plain(*arguments)
         finally:
             seconds.append(time.perf_counter() - started)
 
-    return timed
+    ClickEdit.compute = timed  # type: ignore[method-assign]
+    return seconds
 
 
 def _places(truth: Mask) -> Iterator[tuple[tuple[float, float, float], bool]]:

@@ -10,12 +10,12 @@ from Testing.fakes import BallEngine, EllipsoidEngine, PaintingEngine, tiny_spec
 from Testing.slicer.scene import PLAIN, RIGID, add_volume, bridge, session_nodes, sessions
 from TumorSegLib import Click
 
-Engines, Input, Sessions = sessions.Engines, session_nodes.Input, sessions.Sessions
+Input, Sessions = session_nodes.Input, sessions.Sessions
 
 
-def engines() -> Any:
+def engines() -> dict[str, Any]:
     rule = PaintingEngine(tiny_spec("painter"), lambda images: next(iter(images.values())).array > 150)
-    return Engines(rule, BallEngine(), EllipsoidEngine())
+    return {"auto": rule, "clicks": BallEngine(), "box": EllipsoidEngine()}
 
 
 class Case:
@@ -30,8 +30,9 @@ class Case:
         self.open()
 
     def open(self, segment: str | None = None) -> Any:
-        inputs = {"ct": Input(self.volume)}
-        return self.store.open(self.node, segment or self.segment, inputs, self.engines, {"mirror": True})
+        opened = self.store.open(self.node, segment or self.segment, {"ct": Input(self.volume)})
+        opened.session.use_engines(**self.engines)
+        return opened
 
     @property
     def session(self) -> Any:

@@ -47,7 +47,7 @@ class Desk:
         self.host = host
         self.widget = host.load_module(TUMORSEG)
         self.engines = FakeEngines()
-        self.widget.logic.actions.engineSource = self.engines
+        self.widget.logic.bench.engineSource = self.engines
         self.ui = self.widget.ui
         self.volumes = load_phantom()
         self.ui.ctSelector.setCurrentNode(self.volumes["ct"])

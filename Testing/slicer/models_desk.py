@@ -20,7 +20,7 @@ class ModelsDesk(Desk):
         super().__init__(host)
         from TumorSegSlicer.work.engines import EngineCache
 
-        self.widget.logic.actions.engineSource = EngineCache()
+        self.widget.logic.bench.engineSource = EngineCache()
 
     def lines(self) -> list[str]:
         return [self.ui.modelsList.item(row).text() for row in range(self.ui.modelsList.count)]

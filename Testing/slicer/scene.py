@@ -22,7 +22,7 @@ if str(MODULE) not in sys.path:
     sys.path.insert(0, str(MODULE))
 
 from TumorSegSlicer.mrml import bridge, session_nodes  # noqa: E402, F401 - for the tests, which must not be first
-from TumorSegSlicer.work import sessions, worker  # noqa: E402, F401 - for the tests, which must not be first
+from TumorSegSlicer.work import failures, runner, sessions  # noqa: E402, F401 - for the tests, which must not be first
 
 from Testing.fakes import rotation  # noqa: E402
 from TumorSegLib.geometry.grid import Grid  # noqa: E402
@@ -178,3 +178,10 @@ def box_edit(grid: Grid, low: tuple[int, int, int], size: tuple[int, int, int], 
 
 def layers(node: Any) -> int:
     return int(node.GetSegmentation().GetNumberOfLayers())
+
+
+def saved_steps(node: Any, segment_id: str) -> list[Any]:
+    """The steps of the saved session of a segment."""
+    data, problem = session_nodes.readSession(session_nodes.textNode(node, segment_id))
+    assert problem == ""
+    return data["history"]["steps"]

@@ -6,31 +6,32 @@
     logic.undo(node, segmentId)
     table = logic.measure(node, segmentId)
 
-Methods return when they are done. Points are RAS mm of the world. All raise ``TumorSegLib.TumorSegError`` with a
-message in words, and leave the scene as it was then.
+Methods return when they are done. Those with the argument ``run`` do an action: the panel passes what hands actions to
+its runner, and then they return at once, without a value. Points are RAS mm of the world. All raise
+``TumorSegLib.TumorSegError`` with a message in words, and leave the scene as it was then.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from TumorSegSlicer.install import packages
-from TumorSegSlicer.mrml import arguments, bridge, dicom_pet, labelmaps, tables
-from TumorSegSlicer.mrml.arguments import asInputs, asRoi
+from TumorSegSlicer.mrml import arguments, bridge, dicom_pet, labelmaps
+from TumorSegSlicer.mrml.arguments import asInputs, asModel, asRoi
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import Input, Saved
-from TumorSegSlicer.work.actions import Actions
+from TumorSegSlicer.work import edits, views
 from TumorSegSlicer.work.engines import EngineCache, EngineSource
-from TumorSegSlicer.work.runner import Action, complete
+from TumorSegSlicer.work.new_segments import NewSegment
+from TumorSegSlicer.work.runner import Action, Run, complete
 from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
-    from TumorSegLib import Edit, Grid, Session, Volume
+    from TumorSegLib import Edit, Session
     from TumorSegLib.jobs import Cancel, Progress
     from TumorSegSlicer.parameters import TumorSegParameters
 
@@ -39,11 +40,23 @@ if TYPE_CHECKING:
     VolumeNode = slicer.vtkMRMLScalarVolumeNode
 
 
+def done(action: Action, progress: Progress | None = None, cancel: Cancel | None = None) -> Any:
+    """Does an action here and now and returns its outcome; nothing is installed where packages are missing.
+
+    Raises:
+        TumorSegError: as the action, or packages are missing: how to get them.
+    """
+    try:
+        return complete(action, progress, cancel)
+    except ImportError as error:
+        raise packages.lacking(error) from error
+
+
 class TumorSegLogic(ScriptedLoadableModuleLogic):
     """Segments tumours in volumes of the scene and keeps a session, with undo steps, for every segment.
 
     Attributes:
-        actions: the same in steps, for callers that must not wait.
+        bench: what the actions share: where engines come from, and who is told of notices.
         onDropped: called with node id and segment id of a session that ended, as its segment was deleted.
     """
 
@@ -55,12 +68,13 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """
         ScriptedLoadableModuleLogic.__init__(self)
         self.onDropped: Callable[[str, str], None] | None = None
-        self._store = Sessions(slicer.mrmlScene, self._forget)
+        self._sessions = Sessions(slicer.mrmlScene, self._onDropped)
         self._parameters: TumorSegParameters | None = None
         self._listener = Listener()
         scene = slicer.mrmlScene
         self._listener.listen((scene, scene.EndCloseEvent, self._onScene), (scene, scene.EndImportEvent, self._onScene))
-        self.actions = Actions(self._store, lambda: self.parameters, engineSource or EngineCache())
+        source = engineSource or EngineCache()
+        self.bench = edits.Workbench(self._sessions, lambda: self.parameters, source, lambda _words: None)
 
     @property
     def parameters(self) -> TumorSegParameters:
@@ -78,7 +92,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
 
     def close(self) -> None:
         """Observes the scene no more; the logic is of no use afterwards."""
-        self._store.close()
+        self._sessions.close()
         self._listener.listen()
 
     def segment(
@@ -87,34 +101,35 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         model: str | None = None,
         segmentation: SegmentationNode | None = None,
         segmentId: str | None = None,
-        progress: Progress | None = None,
-        cancel: Cancel | None = None,
+        run: Run = done,
     ) -> tuple[SegmentationNode, str]:
-        """Looks for the tumour without any hint.
+        """Looks for the tumour without a prompt.
 
         Args:
             inputs: role (``ct``, ``pet``, ``mr_t1``) to volume; ``Input(volume, assumeSuv=True)`` takes a PET that does
                 not say its unit as SUV. The segment lies on the first one's grid.
-            model: of kind ``auto``; the one used last by default, ``sts-auto`` at first.
+            model: of kind ``auto``, for this call; the chosen one by default.
             segmentation: gets the segment; a new one by default.
-            segmentId: of a segment that loses what it held, which can be undone; a new one by default.
-            progress: called with (steps done, steps in all).
-            cancel: asked often; True stops with ``TumorSegLib.Cancelled``.
+            segmentId: of a segment whose voxels are replaced, which can be undone; a new one by default.
+            run: how the action is done; :func:`done` takes functions that are told of progress and may cancel.
 
         Returns:
             The segmentation and the id of the segment, which is empty where no tumour was found.
         """
-        with _chosen(self.parameters, "auto", model):
-            action = self.actions.segment(asInputs(inputs), segmentation, segmentId)
-            target, _ = _done(action, progress, cancel)
-        return target.node, target.segmentId
+        return run(edits.Segment(self.bench, asInputs(inputs), segmentation, segmentId, asModel(model)))
 
     def addSegment(
         self, inputs: Mapping[str, VolumeNode | Input], segmentation: SegmentationNode | None = None
     ) -> tuple[SegmentationNode, str]:
         """Adds an empty segment to begin with clicks, a box or the brush; arguments as for :meth:`segment`."""
-        target = self.actions.addSegment(asInputs(inputs), segmentation)
-        return target.node, target.segmentId
+        given = asInputs(inputs)
+        made = NewSegment.add(given, segmentation)
+        try:
+            self.bench.open(made.node, made.segmentId, given)
+        except Exception:
+            made.remove()
+            raise
+        return made.node, made.segmentId
 
     def openSegment(
         self, inputs: Mapping[str, VolumeNode | Input], segmentation: SegmentationNode, segmentId: str
@@ -128,7 +143,13 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
             inputs: as for :meth:`segment`; the segment is corrected on the first one's grid.
             segmentation, segmentId: the segment, which does not change by this.
         """
-        self.actions.openSegment(asInputs(inputs), segmentation, segmentId)
+        arguments.checkSegment(segmentation, segmentId)
+        self.bench.open(segmentation, segmentId, self._sessions.ordered(asInputs(inputs), segmentation, segmentId))
+
+    def resume(self, segmentation: SegmentationNode, segmentId: str) -> bool:
+        """Opens the saved session of a segment; whether it holds what the segment shows now."""
+        self.bench.open(segmentation, segmentId)
+        return self._sessions.changedMask(segmentation, segmentId) is None
 
     def keepAsVoxels(self, segmentation: SegmentationNode, volume: VolumeNode) -> None:
         """Turns contours (RTSTRUCT) or surfaces into voxels on a volume's lattice, so that they can be corrected."""
@@ -137,10 +158,15 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         labelmaps.keepAsVoxels(segmentation, volume)
 
     def addClick(
-        self, segmentation: SegmentationNode, segmentId: str, ras: Sequence[float], positive: bool = True
+        self,
+        segmentation: SegmentationNode,
+        segmentId: str,
+        ras: Sequence[float],
+        positive: bool = True,
+        run: Run = done,
     ) -> Edit:
         """Corrects a segment from one click: what is there is tumour, or is not. Returns what changed."""
-        return _done(self.actions.click(segmentation, segmentId, ras, positive))
+        return run(edits.ClickEdit(self.bench, segmentation, segmentId, ras, positive))
 
     def addScribble(
         self,
@@ -148,10 +174,11 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         segmentId: str,
         points: Sequence[Sequence[float]],
         positive: bool = True,
+        run: Run = done,
     ) -> Edit:
-        """Corrects a segment from a stroke through points. Returns what changed."""
+        """Corrects a segment from a scribble through points. Returns what changed."""
         arguments.checkPoints(points)
-        return _done(self.actions.scribble(segmentation, segmentId, points, positive))
+        return run(edits.ScribbleEdit(self.bench, segmentation, segmentId, points, positive))
 
     def addBox(
         self,
@@ -160,42 +187,57 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         box: slicer.vtkMRMLMarkupsROINode | Sequence[float],
         model: str | None = None,
         role: str = "",
+        run: Run = done,
     ) -> Edit:
         """Looks for the tumour in a box and returns what changed.
 
         Args:
-            segmentation, segmentId: the segment; what it had in the box is replaced.
+            segmentation, segmentId: the segment; its voxels in the box are replaced.
             box: a ROI, or bounds ``(r0, r1, a0, a1, s0, s1)`` in mm.
-            model: of kind ``box``; the one used last by default, ``lite-medsam`` at first, which is downloaded by
+            model: of kind ``box``, for this call; the chosen one by default. ``lite-medsam`` is downloaded by
                 ``tumorseg models download lite-medsam``.
             role: of the image that is looked at; the first one by default.
+            run: how the action is done.
         """
-        with _chosen(self.parameters, "box", model):
-            return _done(self.actions.box(segmentation, segmentId, asRoi(box), role))
+        return run(edits.BoxEdit(self.bench, segmentation, segmentId, asRoi(box), role, asModel(model)))
 
-    def takeOverBrush(self, segmentation: SegmentationNode, segmentId: str) -> None:
-        """Takes over what the Segment Editor did to a segment as a step that can be undone; every action does so."""
-        _done(self.actions.takeOver(segmentation, segmentId))
+    def embedBox(
+        self, segmentation: SegmentationNode, segmentId: str, roi: slicer.vtkMRMLMarkupsROINode, run: Run = done
+    ) -> int:
+        """Computes ahead what :meth:`addBox` will need for a ROI; returns the number of slices embedded."""
+        return run(views.EmbedBox(self.bench, segmentation, segmentId, roi))
+
+    def importBrush(
+        self, segmentation: SegmentationNode, segmentId: str, guides: Collection[bool] = (), run: Run = done
+    ) -> Edit | None:
+        """Makes what the Segment Editor did to a segment one step that can be undone; every action does so first.
+
+        Args:
+            segmentation, segmentId: the segment.
+            guides: True: where voxels were only added, the model goes on from them as from a positive scribble. False:
+                where voxels were only removed, as from a negative one. These voxels stay as they were painted.
+            run: how the action is done.
+
+        Returns:
+            What changed; None where nothing was painted.
+        """
+        return run(edits.ImportBrush(self.bench, segmentation, segmentId, guides))
 
     def refineFromBrush(self, segmentation: SegmentationNode, segmentId: str) -> Edit | None:
-        """Corrects a segment from what the Segment Editor's brush did to it, as one step; returns what changed.
+        """As :meth:`importBrush`; the model goes on from voxels that were added, or from those that were removed."""
+        return self.importBrush(segmentation, segmentId, (True, False))
 
-        Voxels that were added are a positive stroke, voxels that were taken away a negative one, which hold afterwards;
-        where there are both they are taken over as they are. None where nothing was painted.
-        """
-        return _done(self.actions.stroke(segmentation, segmentId))
-
-    def undo(self, segmentation: SegmentationNode, segmentId: str) -> Edit | None:
+    def undo(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> Edit | None:
         """Takes the last edit of a segment back, by whatever tool, and returns what changed; None at the beginning."""
-        return _done(self.actions.undo(segmentation, segmentId))
+        return run(edits.Undo(self.bench, segmentation, segmentId))
 
-    def redo(self, segmentation: SegmentationNode, segmentId: str) -> Edit | None:
+    def redo(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> Edit | None:
         """Does again what was undone last and returns what changed; None where there is nothing."""
-        return _done(self.actions.redo(segmentation, segmentId))
+        return run(edits.Redo(self.bench, segmentation, segmentId))
 
-    def reset(self, segmentation: SegmentationNode, segmentId: str) -> Edit:
+    def reset(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> Edit:
         """Takes a segment back to what it began with; this, too, can be undone."""
-        return _done(self.actions.reset(segmentation, segmentId))
+        return run(edits.Reset(self.bench, segmentation, segmentId))
 
     def measure(
         self,
@@ -203,51 +245,36 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         segmentId: str,
         pet: VolumeNode | Input | None = None,
         diameterLines: bool = False,
+        run: Run = done,
     ) -> slicer.vtkMRMLTableNode:
         """Measures a segment, see :func:`TumorSegLib.measure`, into a table of the scene.
 
         Args:
             segmentation, segmentId: the segment, measured on its own voxels.
             pet: for the values of SUV; the one the segment was made with by default.
-            diameterLines: draw the longest axial diameter and its perpendicular; else earlier ones are taken away.
+            diameterLines: draw the longest axial diameter and its perpendicular; else earlier ones are removed.
+            run: how the action is done.
         """
-        return _done(self.measuring(segmentation, segmentId, pet, diameterLines))
+        given = asInputs({"pet": pet} if pet is not None else {})
+        return run(views.Measure(self._sessions, segmentation, segmentId, given, diameterLines))
 
-    def measuring(
-        self,
-        segmentation: SegmentationNode,
-        segmentId: str,
-        pet: VolumeNode | Input | None = None,
-        diameterLines: bool = False,
-    ) -> Action:
-        """:meth:`measure` in steps."""
-        import TumorSegLib
-
-        arguments.checkSegment(segmentation, segmentId)
-        inputs = self.actions.inputs(segmentation, segmentId)
-        if pet is not None:
-            inputs = {**inputs, **asInputs({"pet": pet})}
-        images = {
-            role: bridge.volumeFromNode(each.node, role, each.assumeSuv)
-            for role, each in inputs.items()
-            if slicer.mrmlScene.IsNodePresent(each.node)
-        }
-        mask = tables.ownMask(segmentation, segmentId, lambda: self._gridOf(segmentation, images))
-        found = yield lambda _progress, _cancel: TumorSegLib.measure(mask, images)
-        tables.drawDiameters(found.axial if diameterLines else None, segmentation, segmentId)
-        return tables.writeTable(found, segmentation, segmentId)
-
-    def probabilityVolume(self, segmentation: SegmentationNode, segmentId: str) -> VolumeNode:
+    def probabilityVolume(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> VolumeNode:
         """The probability of a segment as a volume, in percent; called again it is brought up to date."""
-        return _done(self.actions.overlay(segmentation, segmentId, "probability"))
+        return run(views.Overlay(self.bench, segmentation, segmentId, "probability"))
 
-    def uncertaintyVolume(self, segmentation: SegmentationNode, segmentId: str) -> VolumeNode:
+    def uncertaintyVolume(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> VolumeNode:
         """The uncertainty of a segment (entropy of its probability) as a volume, in percent of a bit."""
-        return _done(self.actions.overlay(segmentation, segmentId, "uncertainty"))
+        return run(views.Overlay(self.bench, segmentation, segmentId, "uncertainty"))
 
-    def uncertainPlaces(self, segmentation: SegmentationNode, segmentId: str) -> list[tuple[float, float, float]]:
+    def uncertainPositions(
+        self, segmentation: SegmentationNode, segmentId: str, run: Run = done
+    ) -> list[tuple[float, float, float]]:
         """Points where a segment is least certain, the least certain first."""
-        return _done(self.actions.uncertainPlaces(segmentation, segmentId))
+        return run(views.UncertainPositions(self.bench, segmentation, segmentId))
+
+    def inputs(self, segmentation: SegmentationNode, segmentId: str) -> dict[str, Input]:
+        """Role to volume of the session of a segment, open or saved; empty where there is none."""
+        return self._sessions.inputs(segmentation, segmentId)
 
     def hasSession(self, segmentation: SegmentationNode, segmentId: str) -> bool:
         """Whether a session of the segment is open; the first action on a segment opens one."""
@@ -257,6 +284,14 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """Volume of a segment in millilitres, as its session has it; None where no session is open."""
         session = self._session(segmentation, segmentId)
         return session.volume_ml if session is not None else None
+
+    def possibleSteps(self, segmentation: SegmentationNode, segmentId: str) -> tuple[bool, bool, bool]:
+        """Whether :meth:`undo`, :meth:`redo` and :meth:`reset` would, or in a saved session could, change a segment."""
+        session = self._session(segmentation, segmentId)
+        if session is None:
+            saved = bool(self.inputs(segmentation, segmentId))
+            return saved, saved, saved
+        return session.can_undo, session.can_redo, session.can_reset
 
     def clickPoints(
         self, segmentation: SegmentationNode, segmentId: str
@@ -269,19 +304,32 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         points = [session.grid.to_ras(click.ijk).tolist() for click in clicks]
         return [((r, a, s), click.positive) for (r, a, s), click in zip(points, clicks)]
 
+    def hasEngine(self, kind: str) -> bool:
+        """Whether the chosen model of a kind, ``auto``, ``clicks`` or ``box``, is on this computer."""
+        from TumorSegLib import ModelError
+
+        try:
+            self.bench.engine(kind)
+        except ModelError:
+            return False
+        return True
+
     def forgetModel(self, name: str) -> None:
         """Looks a model up again that came, went or changed."""
-        self.actions.forgetEngines()
-        if isinstance(self.actions.engineSource, EngineCache):
-            self.actions.engineSource.forget(name)
+        if isinstance(self.bench.engineSource, EngineCache):
+            self.bench.engineSource.forget(name)
 
     def save(self) -> None:
         """Writes all sessions into the scene, so that they are saved with it; waits for an edit being made."""
-        self._store.toScene()
+        self._sessions.save()
+
+    def saveSession(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> None:
+        """As :meth:`save`, of one segment; does nothing where it has no open session."""
+        run(views.SaveSession(self._sessions, segmentation, segmentId))
 
     def saved(self) -> list[Saved]:
         """The sessions that the scene holds; the first action on their segments resumes them."""
-        return self._store.fromScene()
+        return self._sessions.saved()
 
     def suvProblem(self, pet: VolumeNode) -> str:
         """Why a volume is not known to be in SUV though it may be, in words; empty where it is.
@@ -321,8 +369,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         arguments.checkNode(pet, arguments.VOLUME, "pet")
         return dicom_pet.suvCopy(pet)
 
-    def _forget(self, nodeId: str, segmentId: str) -> None:
-        self.actions.forget(nodeId, segmentId)
+    def _onDropped(self, nodeId: str, segmentId: str) -> None:
         if self.onDropped is not None:
             self.onDropped(nodeId, segmentId)
 
@@ -330,41 +377,4 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """The open session of a segment, which may have been deleted meanwhile."""
         arguments.checkKind(segmentation, arguments.SEGMENTATION, "segmentation")
         arguments.checkId(segmentId)
-        return self._store.get(segmentation, segmentId)
-
-    @staticmethod
-    def _gridOf(segmentation: SegmentationNode, images: Mapping[str, Volume]) -> Grid:
-        """A grid for a segment that has no voxels of its own."""
-        from TumorSegLib import ArgumentError
-
-        for image in images.values():
-            return image.grid
-        role = segmentation.GetReferenceImageGeometryReferenceRole()
-        reference = segmentation.GetNodeReference(role)
-        if reference is None:
-            raise ArgumentError(f"segmentation '{segmentation.GetName()}' has no voxels and no volume to measure it on")
-        return bridge.gridFromVolume(reference)
-
-
-@contextmanager
-def _chosen(parameters: TumorSegParameters, kind: str, name: str | None) -> Iterator[None]:
-    """Chooses a model; the former one is chosen again where the action with it failed."""
-    former = parameters.model(kind)
-    parameters.chooseModel(kind, name or former)
-    try:
-        yield
-    except BaseException:
-        parameters.chooseModel(kind, former)
-        raise
-
-
-def _done(action: Action, progress: Progress | None = None, cancel: Cancel | None = None) -> Any:
-    """Does an action here and now and returns its outcome; nothing is installed where packages are missing.
-
-    Raises:
-        TumorSegError: as the action, or packages are missing: how to get them.
-    """
-    try:
-        return complete(action, progress, cancel)
-    except ImportError as error:
-        raise packages.lacking(error) from error
+        return self._sessions.get(segmentation, segmentId)

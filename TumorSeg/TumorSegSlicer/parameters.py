@@ -1,7 +1,6 @@
 """The settings of the module, kept in the scene: the one place where the panel and actions read them."""
 
 import enum
-import os
 from typing import Annotated, Any
 
 import slicer
@@ -86,11 +85,3 @@ class TumorSegParameters:
     def model(self, kind: str) -> str:
         """Name of the chosen model of a kind, ``auto``, ``clicks`` or ``box``."""
         return str(getattr(self, MODEL_PARAMETERS[kind]))
-
-    def chooseModel(self, kind: str, name: str | os.PathLike[str]) -> None:
-        """Chooses the model of a kind, by its name or the path of its folder; ``ArgumentError`` for anything else."""
-        from TumorSegLib import ArgumentError
-
-        if not isinstance(name, (str, os.PathLike)):
-            raise ArgumentError(f"model: the name of a model or the path of its folder is needed, got {name!r}")
-        setattr(self, MODEL_PARAMETERS[kind], os.fspath(name))

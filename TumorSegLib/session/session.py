@@ -151,6 +151,28 @@ class Session:
             self._segments.prompts(name)
             self._active = name
 
+    def use_engines(
+        self,
+        *,
+        auto: AutoSegmenter | None = None,
+        clicks: ClickSegmenter[Any] | None = None,
+        box: BoxSegmenter[Any] | None = None,
+    ) -> None:
+        """Works with other engines from now on; those not given stay, as do images prepared for an engine that stays.
+
+        Raises:
+            ModelError: an engine is of another kind.
+        """
+        if (auto or self._auto, clicks or self._clicks, box or self._box) == (self._auto, self._clicks, self._box):
+            return
+        check_kinds(auto=auto, clicks=clicks, box=box)
+        with self._editing():
+            if clicks is not None and clicks is not self._clicks:
+                self._clicks, self._prepared = clicks, None
+            if box is not None and box is not self._box:
+                self._box, self._slices = box, {}
+            self._auto = auto or self._auto
+
     def prepare(self) -> None:
         """Prepares the images for clicks now, so that the first click is as fast as the others.
 

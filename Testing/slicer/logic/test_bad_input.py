@@ -23,7 +23,7 @@ OF_A_SEGMENT = {
     "addClick": ((0.0, 0.0, 0.0),),
     "addScribble": ([(0.0, 0.0, 0.0)],),
     "addBox": ((0.0, 10.0, 0.0, 10.0, 0.0, 10.0),),
-    "takeOverBrush": (),
+    "importBrush": (),
     "refineFromBrush": (),
     "undo": (),
     "redo": (),
@@ -31,7 +31,7 @@ OF_A_SEGMENT = {
     "measure": (),
     "probabilityVolume": (),
     "uncertaintyVolume": (),
-    "uncertainPlaces": (),
+    "uncertainPositions": (),
 }
 QUERIES = ("hasSession", "volumeMl", "clickPoints")
 BOX = ((30, 30, 20), (40, 38, 26))
@@ -151,7 +151,7 @@ def test_without_any_model_all_that_needs_none_goes_on(case: Case) -> None:
     masks = [case.find()]
     case.click((5, 6, 7))
     masks.append(case.mask())
-    uncertain = case.logic.uncertainPlaces(case.node, case.segment)
+    uncertain = case.logic.uncertainPositions(case.node, case.segment)
     case.logic.save()
     case.logic.close()
     case.logic = case.module.TumorSegLogic(Without(case, "auto", "clicks", "box"))
@@ -160,10 +160,10 @@ def test_without_any_model_all_that_needs_none_goes_on(case: Case) -> None:
         act(*target)
         np.testing.assert_array_equal(case.mask(), masks[index])
     assert slicer.util.arrayFromVolume(logic.probabilityVolume(*target)).max() == 100
-    assert logic.uncertainPlaces(*target) == uncertain
+    assert logic.uncertainPositions(*target) == uncertain
     assert logic.measure(*target).GetNumberOfRows() > 10
     paint_box(case, (40, 40, 4), (2, 2, 2))
-    logic.takeOverBrush(*target)
+    logic.importBrush(*target)
     logic.undo(*target)
     np.testing.assert_array_equal(case.mask(), masks[1])
     logic.reset(*target)
@@ -177,7 +177,7 @@ def test_what_needs_a_model_says_which_is_missing_and_what_to_do(case: Case) -> 
     paint_box(case, (2, 2, 2), (3, 3, 3))
     before, ids = case.mask(), segment_ids(case.node)
     logic, target = case.logic, (case.node, case.segment)
-    logic.actions.engineSource = Without(case, "auto", "clicks", "box")
+    logic.bench.engineSource = Without(case, "auto", "clicks", "box")
     for act, kind in (
         (lambda: logic.segment(case.inputs), "auto"),
         (lambda: logic.segment(case.inputs, segmentation=case.node, segmentId=case.segment), "auto"),
@@ -191,7 +191,7 @@ def test_what_needs_a_model_says_which_is_missing_and_what_to_do(case: Case) -> 
             act()
         np.testing.assert_array_equal(case.mask(), before)
         assert segment_ids(case.node) == ids
-    logic.actions.engineSource = case.engines  # they have come
+    logic.bench.engineSource = case.engines  # they have come
     assert logic.refineFromBrush(*target) is not None
     case.click((5, 6, 7))
     assert case.mask()[7, 6, 5] == 1
@@ -200,7 +200,7 @@ def test_what_needs_a_model_says_which_is_missing_and_what_to_do(case: Case) -> 
 def test_a_model_that_is_no_text_is_named(case: Case) -> None:
     from TumorSegSlicer.work.engines import EngineCache
 
-    case.logic.actions.engineSource = EngineCache()
+    case.logic.bench.engineSource = EngineCache()
     refused(lambda: case.logic.segment(case.inputs, model=5), "^model: the name .* got 5$")
 
 
@@ -250,7 +250,7 @@ def test_engines_without_their_packages_say_how_to_get_them(
         raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
 
     monkeypatch.setitem(vars(TumorSegLib), "load_engine", load)  # reading it would import torch
-    case.logic.actions.engineSource = EngineCache()
+    case.logic.bench.engineSource = EngineCache()
     host.packaging.missing = {missing}
     case.node, case.segment = case.logic.addSegment(case.inputs)
     for act in (lambda: case.logic.segment(case.inputs), lambda: case.click((5, 6, 7))):

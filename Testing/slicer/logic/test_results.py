@@ -113,7 +113,7 @@ def test_uncertainty_is_entropy_in_bits(case: Case) -> None:
 
 
 def test_uncertain_places_are_where_the_probability_is_near_a_half(case: Case) -> None:
-    from TumorSegSlicer.mrml.overlays import uncertainPlaces
+    from TumorSegSlicer.mrml.overlays import uncertainPositions
 
     from TumorSegLib import Grid, Volume
 
@@ -122,8 +122,8 @@ def test_uncertain_places_are_where_the_probability_is_near_a_half(case: Case) -
     array[5:15, 5:15, 5:15] = 1.0  # clear, however large its rim
     array[20:25, 28:33, 28:33] = 0.5
     array[5:9, 30:34, 30:34] = 0.3
-    places = uncertainPlaces(Volume(grid, array, "probability"))
+    places = uncertainPositions(Volume(grid, array, "probability"))
     np.testing.assert_allclose(places, [grid.to_ras((30, 30, 22)), grid.to_ras((31.5, 31.5, 6.5))], atol=2.1)
-    assert uncertainPlaces(Volume(grid, np.zeros(grid.shape, np.float32), "probability")) == []
+    assert uncertainPositions(Volume(grid, np.zeros(grid.shape, np.float32), "probability")) == []
     case.find()
-    assert case.logic.uncertainPlaces(case.node, case.segment) == []  # all 0 or 1
+    assert case.logic.uncertainPositions(case.node, case.segment) == []  # all 0 or 1

@@ -43,7 +43,7 @@ def test_a_saved_scene_goes_on_where_it_was(host: Host, case: Case, tmp_path: Pa
     slicer.mrmlScene.Clear(False)
     slicer.util.loadScene(str(tmp_path / f"scene.{ending}"))
     (saved,) = case.logic.saved()
-    assert (saved.problem, saved.segmentId, saved.summary["prompts"]) == ("", case.segment, 1)
+    assert (saved.problem, saved.segmentId) == ("", case.segment)
     case.node, case.volumes["ct"] = saved.segmentationNode, saved.inputs["ct"].node
     np.testing.assert_array_equal(case.mask(), before)
     case.logic.redo(case.node, case.segment)
@@ -96,14 +96,36 @@ def test_a_failing_engine_leaves_nothing_behind(case: Case) -> None:
 
 
 def test_a_cancelled_action_changes_nothing(case: Case) -> None:
-    from TumorSegSlicer.work.runner import complete
+    from TumorSegSlicer.logic import done
 
     before = case.find()
-    action = case.logic.actions.click(case.node, case.segment, case.ras(5, 6, 7))
     with pytest.raises(Cancelled):
-        complete(action, cancel=lambda: True)
+        case.logic.addClick(case.node, case.segment, case.ras(5, 6, 7), run=lambda each: done(each, None, lambda: True))
     np.testing.assert_array_equal(case.mask(), before)
     assert case.click((5, 6, 7)) is not None
+
+
+def test_a_model_chosen_for_one_call_is_not_that_of_the_next(case: Case) -> None:
+    case.node, case.segment = case.logic.segment(case.inputs, model="mine")
+    case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)), model="other")
+    case.engines.asked.clear()
+    case.find()
+    case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)))
+    assert {(kind, name) for kind, name, *_ in case.engines.asked} == {("auto", "sts-auto"), ("box", "lite-medsam")}
+
+
+def test_a_click_reads_no_model_folders(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    from TumorSegSlicer.work import engines
+
+    from TumorSegLib.models import registry
+
+    case.find()
+    case.logic.bench.engineSource = engines.EngineCache()
+    monkeypatch.setattr(engines, "_loaded", lambda *_key: case.engines.engines["clicks"])
+    case.click((5, 6, 7))
+    monkeypatch.setattr(registry, "find_model", lambda *_: pytest.fail("the folders of models were read"))
+    case.click((8, 8, 8))
+    assert len(case.logic.clickPoints(case.node, case.segment)) == 2
 
 
 def test_a_pet_without_unit_is_taken_as_suv_only_when_told(case: Case) -> None:
@@ -129,13 +151,13 @@ def test_a_box_model_that_is_not_there_is_named_and_the_rest_works(case: Case) -
             raise ModelError("no model 'lite-medsam'")
         return case.engines(kind, *rest)
 
-    case.logic.actions.engineSource = without_box
+    case.logic.bench.engineSource = without_box
     before = case.find()
     with pytest.raises(ModelError, match="lite-medsam"):
         case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)))
     np.testing.assert_array_equal(case.mask(), before)
     case.click((5, 6, 7))
-    case.logic.actions.engineSource = case.engines  # it was downloaded meanwhile
+    case.logic.bench.engineSource = case.engines  # it was downloaded meanwhile
     case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)))
     for _ in range(2):
         case.logic.undo(case.node, case.segment)
@@ -214,14 +236,15 @@ def test_what_was_painted_is_compared_by_the_worker(case: Case, monkeypatch: pyt
     read: list[None] = []
     mask = Session.mask
     monkeypatch.setattr(Session, "mask", property(lambda session: read.append(None) or mask.fget(session)))
-    action = case.logic.actions.stroke(case.node, case.segment, ())
-    task = next(action)
-    assert read == []
-    edit = task(lambda _done, _total: None, lambda: False)
-    assert read
-    with pytest.raises(StopIteration) as ended:
-        action.send(edit)
-    assert ended.value.value is edit
+
+    def run(action: Any) -> Any:
+        action.begin()
+        assert read == []
+        edit = action.work(None, lambda: False)
+        assert read
+        return action.finish(edit)
+
+    assert case.logic.importBrush(case.node, case.segment, run=run).after.any()
     assert case.logic.refineFromBrush(case.node, case.segment) is None
 
 
@@ -231,5 +254,5 @@ def test_a_completed_segment_as_its_session_has_it_is_looked_at(case: Case) -> N
     case.find()
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetSegmentStatus(case.node.GetSegmentation().GetSegment(case.segment), logic.Completed)
-    case.logic._store._entries[case.node.GetID(), case.segment].segment = None  # as after a scene was read
-    assert case.logic.uncertainPlaces(case.node, case.segment) == []
+    case.logic._sessions._entries[case.node.GetID(), case.segment].segment = None  # as after a scene was read
+    assert case.logic.uncertainPositions(case.node, case.segment) == []

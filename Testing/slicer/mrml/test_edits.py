@@ -79,7 +79,10 @@ def test_segments_that_may_be_overwritten_lose_just_what_is_gained(
     if separate:
         node.GetSegmentation().SeparateSegmentLabelmap(second)
     before = mask(node, second)
-    (lost,) = bridge.applyEdit(box_edit(PLAIN, (6, 3, 3), (5, 4, 4)), node, first, PLAIN, overwrite=[first, second])
+    edit = box_edit(PLAIN, (6, 3, 3), (5, 4, 4))
+    (lost,) = bridge.lossesOf(edit, node, bridge.overwritableSegments(node, first, "overwrite all"), PLAIN)
+    bridge.applyEdit(lost, node, second, PLAIN)
+    bridge.applyEdit(edit, node, first, PLAIN)
     assert mask(node, first)[3:7, 3:7, 6:11].all()
     assert not (mask(node, first) & mask(node, second)).any()
     assert before.sum() - mask(node, second).sum() == 3 * 4 * 4
@@ -95,7 +98,8 @@ def test_locked_segments_stay_as_they_are(shared: tuple[Any, str, str]) -> None:
     assert (bridge.isLocked(node, first), bridge.isLocked(node, second)) == (False, True)
     before = mask(node, second)
     edit = box_edit(PLAIN, (6, 3, 3), (5, 4, 4))
-    assert bridge.applyEdit(edit, node, first, PLAIN, overwrite=[second]) == ()
+    assert bridge.overwritableSegments(node, first, "overwrite all") == []
+    bridge.applyEdit(edit, node, first, PLAIN)
     assert mask(node, first)[3:7, 3:7, 6:11].all()
     with pytest.raises(ArgumentError, match="'b' is marked as completed; set its status"):
         bridge.applyEdit(edit, node, second, PLAIN)

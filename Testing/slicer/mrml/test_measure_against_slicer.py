@@ -86,7 +86,7 @@ def case(host: Host, request: pytest.FixtureRequest) -> Case:
     request.param(volumes)
     node, segment = logic.addSegment(volumes)
     put_tumour(node, segment, volumes["ct"])
-    logic.takeOverBrush(node, segment)
+    logic.importBrush(node, segment)
     return Case(logic, volumes, node, segment)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from Testing.fakes import BallEngine
-from Testing.slicer.cases import Case, Engines, Input, Sessions, engines
+from Testing.slicer.cases import Case, Input, Sessions, engines
 from Testing.slicer.scene import (
     OBLIQUE,
     PLAIN,
@@ -19,7 +19,6 @@ from Testing.slicer.scene import (
     empty_scene,
     paint,
     session_nodes,
-    sessions,
 )
 from TumorSegLib import Click
 
@@ -56,8 +55,9 @@ def test_a_session_goes_on_in_another_scene(
 ) -> None:
     for click in ((8, 8, 8), (11, 8, 8), (4, 4, 4)):
         case.click(click)
+    case.store.noteModel(case.node, case.segment, "clicks", case.engines["clicks"].spec)
     case.store.apply(case.session.undo(), case.node, case.segment)
-    case.store.toScene()
+    case.store.save()
     with empty_scene(tmp_path) as other:
         # Ids are taken there, so those of the nodes that come in change.
         in_the_way = [add_volume(other, OBLIQUE), other.AddNewNodeByClass("vtkMRMLSegmentationNode", "Other")]
@@ -67,7 +67,7 @@ def test_a_session_goes_on_in_another_scene(
         assert session_nodes.textNode(case.node, case.segment).GetStorageNode() is None
         again = Sessions(other)
         request.addfinalizer(again.close)
-        (saved,) = again.fromScene()
+        (saved,) = again.saved()
         assert saved.problem == ""
         assert saved.segmentationNode.GetName() == "Segmentation"
         assert saved.segmentationNode is not in_the_way[1]
@@ -75,10 +75,9 @@ def test_a_session_goes_on_in_another_scene(
         assert saved.models["clicks"] == {"name": "balls", "version": "1.2.3"}
         assert saved.inputs["ct"].node.GetName() == "CT"
         assert saved.inputs["ct"].node is not in_the_way[0]
-        assert saved.settings == {"mirror": True}
-        assert saved.summary == {"prompts": 2, "steps": 3, "undone": 1}
 
-        opened = again.open(saved.segmentationNode, saved.segmentId, saved.inputs, engines())
+        opened = again.open(saved.segmentationNode, saved.segmentId)
+        opened.session.use_engines(**engines())
         assert opened.problem == ""
         np.testing.assert_array_equal(opened.session.mask.array, case.session.mask.array)
         assert opened.session.prompts == case.session.prompts
@@ -100,25 +99,19 @@ def test_a_session_goes_on_in_another_scene(
 
 def test_several_sessions_of_several_segmentations_are_saved(scene: Any, store: Any, case: Case) -> None:
     other = bridge.addTumourSegment(case.node, case.volume)
-    store.open(case.node, other, {"ct": Input(case.volume)}, Engines(clicks=BallEngine()), {"mirror": False})
+    case.open(other)
     elsewhere = Case(scene, store, OBLIQUE)
     case.click()
     for _ in range(2):  # what is there is replaced
-        store.toScene()
-    saved = {(each.segmentationNode.GetID(), each.segmentId): each for each in store.fromScene()}
-    assert set(saved) == {
-        (case.node.GetID(), case.segment),
-        (case.node.GetID(), other),
-        (elsewhere.node.GetID(), elsewhere.segment),
-    }
-    assert saved[case.node.GetID(), case.segment].summary["prompts"] == 1
-    assert saved[case.node.GetID(), other].settings == {"mirror": False}
-    assert set(saved[case.node.GetID(), other].models) == {"clicks"}
+        store.save()
+    saved = [(each.segmentationNode.GetID(), each.segmentId) for each in store.saved()]
+    keys = [(case.node.GetID(), case.segment), (case.node.GetID(), other), (elsewhere.node.GetID(), elsewhere.segment)]
+    assert sorted(saved) == sorted(keys)
 
 
 def test_what_was_painted_after_saving_is_found_on_resuming(scene: Any, case: Case) -> None:
     case.click()
-    case.store.toScene()
+    case.store.save()
     case.store.close()
     paint(case.node, case.segment, PLAIN, (0, 0, 0), (2, 2, 2))
     case.store = Sessions(scene)
@@ -131,65 +124,89 @@ def test_what_was_painted_after_saving_is_found_on_resuming(scene: Any, case: Ca
 
 def test_the_users_word_on_suv_is_kept(scene: Any, store: Any, case: Case) -> None:
     pet = add_volume(scene, PLAIN, np.ones(PLAIN.shape, np.float32), name="PET")
-    store.open(case.node, case.segment, {"ct": Input(case.volume), "pet": Input(pet, assumeSuv=True)}, case.engines)
-    store.toScene()
-    (saved,) = store.fromScene()
+    store.open(case.node, case.segment, {"ct": Input(case.volume), "pet": Input(pet, assumeSuv=True)})
+    store.save()
+    (saved,) = store.saved()
     assert list(saved.inputs) == ["ct", "pet"]
     assert [each.assumeSuv for each in saved.inputs.values()] == [False, True]
     scene.RemoveNode(pet)
-    assert list(store.fromScene()[0].inputs) == ["ct"]
+    assert list(store.saved()[0].inputs) == ["ct"]
+
+
+HEAD = session_nodes.HEAD_ATTRIBUTE
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    ("attribute", "spoil"),
     [
-        lambda text: "",
-        lambda text: text[:-20],
-        lambda text: text.replace('"version": 1', '"version": 99', 1),
-        lambda text: "[" * 100_000,
-        lambda text: json.dumps({**json.loads(text), "session": {}}),
-        lambda text: json.dumps({**json.loads(text), "inputs": {"ct": {"reference": "x", "assumeSuv": 0}}}),
+        (HEAD, lambda text: text[:-20]),
+        (HEAD, lambda text: text.replace('"version": 2', '"version": 99', 1)),
+        (HEAD, lambda text: json.dumps({**json.loads(text), "inputs": {"ct": {"reference": "x", "assumeSuv": 0}}})),
+        ("", lambda text: ""),
+        ("", lambda text: text[:-20]),
+        ("", lambda text: "[" * 100_000),
+        ("", lambda text: "{}"),
+        ("", lambda text: re.sub(r'"values": "[^"]+"', '"values": "AAAA"', text, count=1)),
     ],
-    ids=["empty", "cut", "newer", "deep", "no session", "no number"],
+    ids=["head cut", "head newer", "no number", "empty", "cut", "deep", "no session", "tampered voxels"],
 )
-def test_damaged_states_are_told_and_the_segment_is_begun_with(scene: Any, case: Case, spoil: Any) -> None:
+def test_damaged_sessions_are_told_and_the_segment_is_begun_with(
+    scene: Any, case: Case, attribute: str, spoil: Any
+) -> None:
     case.click()
     before = case.mask()
-    case.store.toScene()
+    case.store.save()
     text = session_nodes.textNode(case.node, case.segment)
-    text.SetText(spoil(text.GetText()))
+    if attribute:
+        text.SetAttribute(attribute, spoil(text.GetAttribute(attribute)))
+    else:
+        text.SetText(spoil(text.GetText()))
     case.store.close()
     case.store = Sessions(scene)
-    (saved,) = case.store.fromScene()
-    assert "damaged" in saved.problem
+    (saved,) = case.store.saved()
+    assert ("damaged" in saved.problem) == bool(attribute)
     opened = case.open()
-    assert "damaged" in opened.problem
+    assert re.search("damaged|no session", opened.problem)
     assert len(opened.session.prompts) == 0
     np.testing.assert_array_equal(opened.session.mask.array, before)
     case.store.close()
 
 
-def test_tampered_voxels_are_refused(scene: Any, case: Case) -> None:
+def test_scenes_of_the_first_version_are_opened(scene: Any, case: Case) -> None:
     case.click()
-    case.store.toScene()
+    case.click((3, 3, 3))
+    case.store.save()
     text = session_nodes.textNode(case.node, case.segment)
-    data = json.loads(text.GetText())
-    data["session"]["segments"][0]["probability"]["values"] = "AAAA"
-    text.SetText(json.dumps(data))
+    # As version 1 wrote it: head and session in one text.
+    head = {**json.loads(text.GetAttribute(HEAD)), "version": 1, "settings": {"device": "auto", "precision": "auto"}}
+    session = json.dumps(case.session.to_json())
+    text.SetText(f'{json.dumps(head)[:-1]}, "session": {session}}}')
+    text.RemoveAttribute(HEAD)
     case.store.close()
     case.store = Sessions(scene)
-    assert "session is damaged" in case.open().problem
+    (saved,) = case.store.saved()
+    assert (saved.problem, list(saved.inputs), saved.roles) == ("", ["ct"], ("ct",))
+    assert case.open().problem == ""
+    assert len(case.session.prompts) == 2
+    case.store.apply(case.session.undo(), case.node, case.segment)
+    assert case.mask()[8, 8, 8] == 1
+    case.store.save()
+    assert json.loads(text.GetAttribute(HEAD))["version"] == 2
     case.store.close()
+
+
+def test_the_head_is_known_without_reading_the_session(case: Case) -> None:
+    case.click()
+    case.store.save()
+    text = session_nodes.textNode(case.node, case.segment)
+    text.SetText("no session")
+    assert session_nodes.readHead(case.node, text).problem == ""
+    case.store.close()
+    assert list(Sessions(case.scene).inputs(case.node, case.segment)) == ["ct"]
 
 
 def test_state_nodes_are_hidden_and_saved_with_the_scene(case: Case) -> None:
-    case.store.toScene()
+    case.store.save()
     text = session_nodes.textNode(case.node, case.segment)
     assert text.GetHideFromEditors()
     assert text.GetSaveWithScene()
-
-
-def test_a_state_can_be_written_from_what_the_worker_made(case: Case) -> None:
-    case.click()
-    case.store.write(case.node, case.segment, sessions.sessionText(case.session))
-    assert case.store.fromScene()[0].summary["prompts"] == 1

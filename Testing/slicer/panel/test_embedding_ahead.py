@@ -170,7 +170,7 @@ def test_whatever_is_wrong_is_not_told(drawer: Drawer, monkeypatch: pytest.Monke
         monkeypatch.setattr(packages, "missingPackages", lambda: ["torch>=2.6"])
         drawer.context._complete = False
     elif wrong == "model":
-        drawer.widget.logic.actions.engineSource = lambda kind, *_: (
+        drawer.widget.logic.bench.engineSource = lambda kind, *_: (
             fails() if kind == "box" else drawer.engines.engines[kind]
         )
     elif wrong == "memory":
@@ -227,104 +227,3 @@ def test_an_engine_that_loads_when_needed_looks_ahead_too() -> None:
     lazy = LazyEngine(engine.spec, lambda: engine)
     assert lazy.embed((PLAIN, None), BoxPrompt(((0, 3), (0, 3), (0, 3)))) == 1
     assert len(engine.embedded) == 1
-
-
-class Actor:
-    """A runner whose worker's results are delivered when the test says so; notes all that is told."""
-
-    def __init__(self) -> None:
-        from TumorSegSlicer.work.runner import Runner
-        from TumorSegSlicer.work.worker import Mailbox, Worker
-
-        from Testing.slicer import scene  # noqa: F401 - puts the module's folder on the path
-
-        self.mailbox, self.told = Mailbox(), []
-        self.worker = Worker(self.mailbox)
-        self.runner = Runner(self.worker, lambda busy: self.told.append("busy" if busy else "free"))
-
-    def start(self, name: str, quiet: bool = False, go: threading.Event | None = None) -> threading.Event:
-        """Starts an action that lasts until it is let go; it hears of being stopped."""
-        begun = threading.Event()
-
-        def task(_progress: Any, cancel: Any) -> None:
-            begun.set()
-            while go is not None and not go.wait(0.002):
-                if cancel():
-                    raise Cancelled("stopped")
-
-        def action() -> Any:
-            self.told.append(f"{name} begins")
-            yield task
-
-        self.runner.start(
-            action(),
-            lambda _: self.told.append(f"{name} done"),
-            lambda failure: self.told.append(f"{name} stopped" if failure.cancelled else f"{name}: {failure.message}"),
-            quiet=quiet,
-        )
-        return begun
-
-    def finish(self) -> list[str]:
-        """Delivers until there is nothing to do; all that was told, in order."""
-        end = time.monotonic() + 10
-        while not self.runner.idle and time.monotonic() < end:
-            self.mailbox.deliver(0.002)
-        assert self.runner.idle
-        return self.told
-
-
-@pytest.fixture
-def actor() -> Any:
-    made = Actor()
-    yield made
-    assert made.worker.close()
-
-
-def test_quiet_actions_make_nobody_busy(actor: Actor) -> None:
-    actor.start("keep", quiet=True)
-    assert not actor.runner.busy
-    assert not actor.runner.idle
-    assert actor.finish() == ["keep begins", "keep done"]
-
-
-def test_quiet_actions_make_way(actor: Actor) -> None:
-    never = threading.Event()
-    assert actor.start("embed", quiet=True, go=never).wait(10)
-    actor.start("keep", quiet=True)
-    actor.start("click")
-    assert actor.runner.busy
-    assert actor.finish() == [
-        *("embed begins", "keep stopped", "busy", "embed stopped", "click begins", "click done", "free"),
-    ]
-
-
-def test_quiet_actions_wait_for_others(actor: Actor) -> None:
-    go = threading.Event()
-    actor.start("click", go=go)
-    actor.start("keep", quiet=True)
-    actor.start("undo")
-    go.set()
-    assert actor.finish() == [
-        *("busy", "click begins", "keep stopped", "click done", "undo begins", "undo done", "free"),
-    ]
-    actor.start("keep", quiet=True)
-    actor.runner.stopQuiet()
-    assert actor.finish()[-1] in ("keep stopped", "keep done")
-
-
-def test_cancelling_while_a_quiet_action_makes_way(actor: Actor) -> None:
-    never = threading.Event()
-    assert actor.start("embed", quiet=True, go=never).wait(10)
-    actor.start("click")
-    actor.runner.cancel()
-    assert not actor.runner.busy
-    assert actor.finish() == ["embed begins", "busy", "click stopped", "free", "embed stopped"]
-
-
-def test_abandoning_stops_quiet_actions_too(actor: Actor) -> None:
-    never = threading.Event()
-    assert actor.start("embed", quiet=True, go=never).wait(10)
-    actor.start("click")
-    actor.runner.abandon()
-    assert actor.runner.idle
-    assert actor.told == ["embed begins", "busy", "embed stopped", "click stopped", "free"]

@@ -118,7 +118,7 @@ def test_tampered_weights_are_named_and_the_model_is_replaced(
     desk.host.dialogs.answer(qt.QMessageBox.Yes)
     desk.press("downloadModelButton")
     key = ("box", NAME, "cpu", "float32")
-    engine = desk.widget.logic.actions.engineSource(*key)
+    engine = desk.widget.logic.bench.engineSource(*key)
     (models / NAME / WEIGHTS_FILE).write_bytes(b"tampered")
     desk.press("verifyModelButton")
     said = desk.host.dialogs.shown[-1].text
@@ -131,7 +131,7 @@ def test_tampered_weights_are_named_and_the_model_is_replaced(
     assert "(not on this computer)" in desk.line_of(NAME)
     desk.press("downloadModelButton")
     assert desk.line_of(NAME) == f"{NAME}   box   1.0.0   Apache-2.0"
-    assert desk.widget.logic.actions.engineSource(*key) is not engine
+    assert desk.widget.logic.bench.engineSource(*key) is not engine
 
 
 def test_a_model_that_was_repaired_is_no_longer_broken(desk: ModelsDesk, tmp_path: Path, models: Path) -> None:

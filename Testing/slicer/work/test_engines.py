@@ -34,23 +34,14 @@ def lazy(loader: Loader) -> Any:
     return LazyEngine(loader.engine.spec, loader)
 
 
-def ignore(_done: int, _total: int) -> None:
-    """Nobody wants to know."""
-
-
 def test_who_waits_for_a_model_to_load_can_leave_and_finds_it_loaded_later() -> None:
-    from TumorSegSlicer.work.engines import loading
-
-    loader, done = Loader(), []
+    loader = Loader()
     engine = lazy(loader)
-    task = loading(engine, lambda _progress, _cancel: done.append("done"))
     with pytest.raises(Cancelled):
-        task(ignore, loader.begun.is_set)  # the loader still waits to be let go
-    assert done == []
+        engine.loaded(loader.begun.is_set)  # the loader still waits to be let go
     loader.go.set()
-    task(ignore, lambda: False)
-    assert (done, loader.loads) == (["done"], 1)
     assert engine.loaded() is loader.engine
+    assert loader.loads == 1
 
 
 def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:
@@ -61,9 +52,3 @@ def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:
         engine.loaded()
     assert engine.loaded() is loader.engine
     assert loader.loads == 2
-
-
-def test_a_task_of_another_engine_is_done_as_it_is() -> None:
-    from TumorSegSlicer.work.engines import loading
-
-    assert loading(BallEngine(), lambda _progress, _cancel: "done")(ignore, lambda: True) == "done"

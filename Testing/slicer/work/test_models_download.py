@@ -134,7 +134,7 @@ def test_segment_in_box_offers_the_download_and_goes_on(desk: ModelsDesk, site: 
     desk.press("boxButton")
     assert [dialog.text.count("licence: Apache-2.0") for dialog in desk.host.dialogs.shown] == [1, 1]
     assert desk.status.startswith("Segmented in the box")
-    assert desk.widget.logic.actions.session(desk.node, desk.segment).prompts.items
+    assert desk.widget.logic.bench.open(desk.node, desk.segment).prompts.items
     desk.press("boxButton")  # not asked again
     assert len(desk.host.dialogs.shown) == 2
 
@@ -150,7 +150,7 @@ def test_a_box_is_not_segmented_when_the_user_went_on_to_another_segment(desk: M
     desk.context.setTarget(desk.node, first)
     desk.wait()
     assert desk.status == f"Model '{NAME}' was downloaded and verified."
-    sessions = [desk.widget.logic.actions.session(desk.node, segment) for segment in (first, second)]
+    sessions = [desk.widget.logic.bench.open(desk.node, segment) for segment in (first, second)]
     assert [len(session.prompts.items) for session in sessions] == [0, 0]
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.fakes import BallEngine
-from Testing.slicer.cases import Case, Engines, Input, Sessions, engines
+from Testing.slicer.cases import Case, Input, Sessions
 from Testing.slicer.scene import (
     OBLIQUE,
     PLAIN,
@@ -56,7 +55,7 @@ def test_an_open_session_is_given_again(case: Case) -> None:
 
 def test_segments_have_sessions_of_their_own(scene: Any, store: Any, case: Case) -> None:
     other = bridge.addTumourSegment(case.node, case.volume)
-    second = store.open(case.node, other, {"ct": Input(case.volume)}, case.engines).session
+    second = case.open(other).session
     elsewhere = Case(scene, store, OBLIQUE)
     case.click((4, 4, 4))
     elsewhere.click((9, 9, 9))
@@ -72,7 +71,7 @@ def test_a_new_session_begins_with_the_segment(scene: Any, store: Any) -> None:
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     segment = bridge.addTumourSegment(node, volume)
     paint(node, segment, PLAIN, (2, 2, 2), (4, 4, 4))
-    opened = store.open(node, segment, {"ct": Input(volume)}, engines())
+    opened = store.open(node, segment, {"ct": Input(volume)})
     assert opened.problem == ""
     assert opened.session.mask.array.sum() == 64
     assert not opened.session.can_undo
@@ -115,21 +114,6 @@ def test_the_editors_undo_and_a_moved_segmentation_are_found(scene: Any, case: C
     np.testing.assert_array_equal(moved[:, :, 2:], case.session.mask.array[:, :, :-2])
 
 
-def test_other_engines_go_on_with_the_same_session(case: Case) -> None:
-    case.click()
-    before, old = case.session.mask.array, case.session
-    case.engines = Engines(clicks=BallEngine(radius=3))
-    opened = case.open()
-    assert opened.problem == ""
-    assert opened.session is not old
-    np.testing.assert_array_equal(opened.session.mask.array, before)
-    assert opened.session.can_undo
-    case.click((3, 3, 3))
-    np.testing.assert_array_equal(case.mask(), case.session.mask.array)
-    with pytest.raises(ArgumentError, match="no box engine"):
-        case.session.add_box(BoxPrompt(((1, 3), (1, 3), (1, 3))))
-
-
 def test_another_first_image_begins_anew_with_the_segment_and_says_so(scene: Any, case: Case) -> None:
     case.click()
     points = case.mask().sum()
@@ -161,7 +145,7 @@ def test_a_session_goes_along_where_image_and_segmentation_are_moved_by_one_tran
     case.click((3, 3, 3))
     before = case.mask()
     if saved:
-        case.store.toScene()
+        case.store.save()
         case.store.close()
         case.store = Sessions(scene)
     further = add_transform(scene, OBLIQUE.affine @ np.diag([*1 / np.array(OBLIQUE.spacing), 1]))
@@ -201,28 +185,22 @@ def test_bad_input_changes_nothing(scene: Any, store: Any, case: Case) -> None:
     case.click()
     session = case.session
     with pytest.raises(ArgumentError, match="no volume was chosen"):
-        store.open(case.node, case.segment, {}, case.engines)
+        store.open(case.node, case.segment, {})
     with pytest.raises(ArgumentError, match="no volume was chosen"):
-        store.open(case.node, case.segment, {"ct": Input(None)}, case.engines)
+        store.open(case.node, case.segment, {"ct": Input(None)})
     pet = add_volume(scene, PLAIN, np.ones(PLAIN.shape), name="PET")
     with pytest.raises(SuvError, match="unit"):
-        store.open(case.node, case.segment, {"ct": Input(case.volume), "pet": Input(pet)}, case.engines)
+        store.open(case.node, case.segment, {"ct": Input(case.volume), "pet": Input(pet)})
     with pytest.raises(ArgumentError, match="no segment with the id 'gone'"):
-        store.open(case.node, "gone", {"ct": Input(case.volume)}, case.engines)
+        store.open(case.node, "gone", {"ct": Input(case.volume)})
     assert case.session is session
     assert store.get(case.node, "gone") is None
-    opened = store.open(case.node, case.segment, {"ct": Input(case.volume), "pet": Input(pet, True)}, case.engines)
+    opened = store.open(case.node, case.segment, {"ct": Input(case.volume), "pet": Input(pet, True)})
     assert (opened.problem, len(opened.session.prompts)) == ("", 1)
 
 
-@pytest.mark.parametrize("other_engines", [False, True])
-def test_segments_are_not_read_while_only_the_session_writes_them(
-    monkeypatch: pytest.MonkeyPatch, case: Case, other_engines: bool
-) -> None:
+def test_segments_are_not_read_while_only_the_session_writes_them(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     """Reading one of 512 x 512 x 200 voxels takes 20 ms; a click must not pay for that."""
-    if other_engines:
-        case.engines = engines()
-        case.open()
     case.node.GetBinaryLabelmapInternalRepresentation(case.segment).Modified()
     assert case.store.changedMask(case.node, case.segment) is None  # read once, as it might have changed
     monkeypatch.setattr(bridge, "readVoxels", lambda *_: pytest.fail("the segment was read"))
@@ -239,11 +217,11 @@ def test_a_deleted_segment_takes_its_session_along(case: Case, dropped: list[tup
     other = bridge.addTumourSegment(case.node, case.volume)
     case.open(other)
     edit = case.session.add_click(Click((8, 8, 8)))
-    case.store.toScene()
+    case.store.save()
     case.node.GetSegmentation().RemoveSegment(case.segment)
     assert dropped == [(case.node.GetID(), case.segment)]
     assert case.session is None
-    assert [each.segmentId for each in case.store.fromScene()] == [other]
+    assert [each.segmentId for each in case.store.saved()] == [other]
     with pytest.raises(ArgumentError, match="has no open session; it may be deleted"):
         case.store.apply(edit, case.node, case.segment)
     assert case.store.get(case.node, other) is not None
@@ -252,11 +230,11 @@ def test_a_deleted_segment_takes_its_session_along(case: Case, dropped: list[tup
 @pytest.mark.parametrize("is_open", [True, False])
 def test_a_segment_of_the_same_id_inherits_nothing(scene: Any, case: Case, is_open: bool) -> None:
     case.click()
-    case.store.toScene()
+    case.store.save()
     if not is_open:
         case.store.close()
         case.store = Sessions(scene)
-        assert len(case.store.fromScene()) == 1
+        assert len(case.store.saved()) == 1
     case.node.GetSegmentation().RemoveSegment(case.segment)
     case.node.GetSegmentation().AddEmptySegment(case.segment, "new")
     opened = case.open()
@@ -265,21 +243,21 @@ def test_a_segment_of_the_same_id_inherits_nothing(scene: Any, case: Case, is_op
 
 
 def test_a_segment_deleted_while_nobody_looked_is_left_out(scene: Any, case: Case) -> None:
-    case.store.toScene()
+    case.store.save()
     case.store.close()
     case.node.GetSegmentation().RemoveSegment(case.segment)
-    assert Sessions(scene).fromScene() == []
+    assert Sessions(scene).saved() == []
 
 
 def test_a_deleted_segmentation_takes_its_sessions_along(
     scene: Any, store: Any, case: Case, dropped: list[tuple[str, str]]
 ) -> None:
     elsewhere = Case(scene, store, OBLIQUE)
-    store.toScene()
+    store.save()
     node_id = case.node.GetID()
     scene.RemoveNode(case.node)
     assert dropped == [(node_id, case.segment)]
-    assert [each.segmentationNode.GetID() for each in store.fromScene()] == [elsewhere.node.GetID()]
+    assert [each.segmentationNode.GetID() for each in store.saved()] == [elsewhere.node.GetID()]
     assert scene.GetNumberOfNodesByClass("vtkMRMLTextNode") == 1
     assert elsewhere.session is not None
 
@@ -288,18 +266,18 @@ def test_a_deleted_volume_leaves_the_session_usable(scene: Any, case: Case) -> N
     case.click()
     scene.RemoveNode(case.volume)
     case.click((3, 3, 3))
-    case.store.toScene()
-    (saved,) = case.store.fromScene()
+    case.store.save()
+    (saved,) = case.store.saved()
     assert saved.inputs == {}
-    assert saved.summary["prompts"] == 2
+    assert list(saved.roles) == ["ct"]
 
 
 def test_closing_the_scene_drops_everything(scene: Any, case: Case, dropped: list[tuple[str, str]]) -> None:
     key = (case.node.GetID(), case.segment)
-    case.store.toScene()
+    case.store.save()
     scene.Clear(False)
     assert dropped == [key]
-    assert case.store.fromScene() == []
+    assert case.store.saved() == []
     again = Case(scene, case.store)
     again.click()
     assert again.mask().any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Set
 from typing import Any
 
@@ -99,6 +100,15 @@ def asRoi(box: Any) -> slicer.vtkMRMLMarkupsROINode:
     roi.SetXYZ([(low + high) / 2 for low, high in pairs])
     roi.SetRadiusXYZ([(high - low) / 2 for low, high in pairs])
     return roi
+
+
+def asModel(model: Any) -> str | None:
+    """The name of a model or the path of its folder as text, None for none; ``ArgumentError`` for anything else."""
+    from TumorSegLib import ArgumentError
+
+    if model is not None and not isinstance(model, (str, os.PathLike)):
+        raise ArgumentError(f"model: the name of a model or the path of its folder is needed, got {_described(model)}")
+    return None if model is None else os.fspath(model)
 
 
 def checkPoints(points: Any) -> None:

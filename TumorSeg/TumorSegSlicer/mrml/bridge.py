@@ -8,7 +8,7 @@ Errors name nodes, and names may hold patient data: show them, but keep them out
 from __future__ import annotations
 
 import weakref
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +160,22 @@ def isLocked(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -
     return bool(logic.GetSegmentStatus(_segment(segmentationNode, segmentId)) == logic.Completed)
 
 
+def checkEditable(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+    """Raises ``ArgumentError`` where a segment is locked, ``TumorSegError`` where it is not kept as a label map."""
+    from TumorSegLib import TumorSegError
+    from TumorSegSlicer.slips import Slip
+
+    if isLocked(node, segmentId):
+        name = _segment(node, segmentId).GetName()
+        raise Slip(f"segment '{name}' is marked as completed; set its status to 'in progress' to change it")
+    if not isKeptAsVoxels(node):
+        source = node.GetSegmentation().GetSourceRepresentationName()
+        raise TumorSegError(
+            f"segmentation '{node.GetName()}' is kept as '{source}'; make '{BINARY}' its source representation "
+            "(Segmentations module, or keepAsVoxels(segmentation, volume) in a script) to change it"
+        )
+
+
 def maskFromSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, grid: Grid) -> np.ndarray:
     """A segment on a grid of the world, uint8 0 or 1 ``[k, j, i]``, a copy.
 
@@ -176,13 +192,7 @@ def maskFromSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId:
     return readVoxels(segmentationNode, segmentId, _lattice(segmentationNode, grid), ((0, i), (0, j), (0, k)))
 
 
-def applyEdit(
-    edit: Edit,
-    segmentationNode: slicer.vtkMRMLSegmentationNode,
-    segmentId: str,
-    grid: Grid,
-    overwrite: Collection[str] = (),
-) -> tuple[Edit, ...]:
+def applyEdit(edit: Edit, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, grid: Grid) -> None:
     """Writes the voxels that an edit of the library changed into a segment, and no others.
 
     Other segments keep their voxels, even where segments share a label map: then this one moves to a layer of its own
@@ -192,10 +202,6 @@ def applyEdit(
         edit: what changed; its own edits of other segments are not written.
         segmentationNode, segmentId: the segment.
         grid: of the session that made the edit, in the world.
-        overwrite: ids of segments that lose to this one what it gains; locked ones keep theirs all the same.
-
-    Returns:
-        What other segments lost, with their ids for names, so that it can be given back.
 
     Raises:
         ArgumentError: there is no such segment, or it is locked; nothing was written.
@@ -204,20 +210,43 @@ def applyEdit(
     """
     from TumorSegLib import GeometryError
 
-    _checkEditable(segmentationNode, segmentId)
+    checkEditable(segmentationNode, segmentId)
     lattice = _lattice(segmentationNode, grid)
     if edit.after.size == 0:
-        return ()
-    region = grid.crop(edit.box)
-    if not edit.before.shape == edit.after.shape == region.shape:
+        return
+    if not edit.before.shape == edit.after.shape == grid.crop(edit.box).shape:
         raise GeometryError(f"values of shape {edit.after.shape} do not fill the box {edit.box}")
-    values = _changes(edit)
-    others = [other for other in overwrite if other != segmentId and not isLocked(segmentationNode, other)]
-    lost = _lostBy(segmentationNode, others, edit.box, region, values > 0)
-    for loss in lost:
-        writeVoxels(segmentationNode, loss.segment, lattice, loss.box, _changes(loss))
-    writeVoxels(segmentationNode, segmentId, lattice, edit.box, values)
-    return lost
+    writeVoxels(segmentationNode, segmentId, lattice, edit.box, _changes(edit))
+
+
+def overwritableSegments(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, overlap: str) -> list[str]:
+    """Ids of the segments that lose voxels where another one grows into them; locked ones never do.
+
+    Args:
+        segmentationNode, segmentId: the segment that grows.
+        overlap: value of :class:`TumorSegSlicer.parameters.Overlap`.
+    """
+    display, segmentation = segmentationNode.GetDisplayNode(), segmentationNode.GetSegmentation()
+    if overlap == "allow":
+        return []
+    others = [other for other in segmentation.GetSegmentIDs() if other != segmentId]
+    if overlap == "overwrite visible" and display is not None:
+        others = [other for other in others if display.GetSegmentVisibility(other)]
+    return [other for other in others if not isLocked(segmentationNode, other)]
+
+
+def lossesOf(
+    edit: Edit, segmentationNode: slicer.vtkMRMLSegmentationNode, others: Sequence[str], grid: Grid
+) -> list[Edit]:
+    """The edits by which other segments lose the voxels that an edit adds to one, on the grid of its session."""
+    from TumorSegLib import Edit
+
+    if not others or edit.after.size == 0:
+        return []
+    added, region = _changes(edit) > 0, grid.crop(edit.box)
+    masks = [(other, maskFromSegment(segmentationNode, other, region)) for other in others]
+    lost = [(other, mask * added) for other, mask in masks if mask[added].any()]
+    return [Edit(other, edit.box, mask, np.zeros_like(mask)) for other, mask in lost]
 
 
 def unitOf(node: slicer.vtkMRMLScalarVolumeNode) -> str:
@@ -306,33 +335,6 @@ def _segment(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtk
     if segment is None:
         raise ArgumentError(f"segmentation '{node.GetName()}' has no segment with the id '{segmentId}'")
     return segment
-
-
-def _checkEditable(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-    from TumorSegLib import TumorSegError
-    from TumorSegSlicer.slips import Slip
-
-    if isLocked(node, segmentId):
-        name = _segment(node, segmentId).GetName()
-        raise Slip(f"segment '{name}' is marked as completed; set its status to 'in progress' to change it")
-    if not isKeptAsVoxels(node):
-        source = node.GetSegmentation().GetSourceRepresentationName()
-        raise TumorSegError(
-            f"segmentation '{node.GetName()}' is kept as '{source}'; make '{BINARY}' its source representation "
-            "(Segmentations module, or keepAsVoxels(segmentation, volume) in a script) to change it"
-        )
-
-
-def _lostBy(
-    node: slicer.vtkMRMLSegmentationNode, others: Sequence[str], box: Box, region: Grid, added: np.ndarray
-) -> tuple[Edit, ...]:
-    """What other segments hold of voxels that one gains, bool ``[k, j, i]`` of a box, whose grid is the region."""
-    from TumorSegLib import Edit
-
-    held = [(other, maskFromSegment(node, other, region)) for other in others]
-    return tuple(
-        Edit(other, box, mask, np.where(added, 0, mask).astype(np.uint8)) for other, mask in held if mask[added].any()
-    )
 
 
 def _changes(edit: Edit) -> np.ndarray:

@@ -8,21 +8,23 @@ from typing import Any
 
 import vtk
 
-#: Something to hear of: an object, its event, and a bound method that is called with the object.
-Event = tuple[vtk.vtkObject, int, Callable[[Any], None]]
+#: An object, its event, and a bound method that is called with the object, and with the event's data where a fourth
+#: item is the type of it, e.g. ``vtk.VTK_OBJECT``.
+Event = tuple[Any, ...]
 
 
 class Listener:
-    """Hears of some events, which may change; part of the object whose methods are called."""
+    """Observes some events, which may change; part of the object whose methods are called."""
 
     def __init__(self) -> None:
-        self._heard: list[tuple[vtk.vtkObject, int]] = []
+        self._observed: list[tuple[vtk.vtkObject, int]] = []
+        # An observer that is called while Python collects it crashes the application.
+        weakref.finalize(self, _removeObservers, self._observed).atexit = False
 
     def listen(self, *events: Event) -> None:
-        """Hears of these events from now on, and of no others."""
-        for observed, tag in self._heard:
-            observed.RemoveObserver(tag)
-        self._heard = [observe(*event) for event in events]
+        """Observes these events from now on, and no others."""
+        _removeObservers(self._observed)
+        self._observed += [observe(*event) for event in events]
 
 
 def observe(
@@ -48,3 +50,9 @@ def observe(
     if calldata is not None:
         hear = vtk.calldata_type(calldata)(hear)
     return observed, int(observed.AddObserver(event, hear))
+
+
+def _removeObservers(observed: list[tuple[vtk.vtkObject, int]]) -> None:
+    while observed:
+        each, tag = observed.pop()
+        each.RemoveObserver(tag)

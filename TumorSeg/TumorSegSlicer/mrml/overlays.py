@@ -1,4 +1,4 @@
-"""Probability and uncertainty of a segment as volumes to be laid over the images, and the places to look at first.
+"""Probability and uncertainty of a segment as volumes to be laid over the images, and the positions to look at first.
 
 Uncertainty is the entropy of the probability in bits: 0 where it is 0 or 1, 1 where it is a half.
 """
@@ -23,8 +23,8 @@ SEGMENT_ATTRIBUTE = "TumorSeg.SegmentID"
 COLOURS = "vtkMRMLPETProceduralColorNodePET-Rainbow2"
 # Percentages below are not drawn, or the overlay would darken the whole image.
 FAINTEST_PERCENT = 5
-# Uncertain places: entropy is averaged over about this length, so that the thin rim of a clear tumour does not count,
-# and places nearer to each other than that distance are one.
+# Uncertain positions: entropy is averaged over about this length, so that the thin rim of a clear tumour does not
+# count, and positions nearer to each other than that distance are one.
 SMOOTHING_MM, DISTANCE_MM = 4.0, 15.0
 LEAST_UNCERTAINTY = 0.2
 
@@ -85,7 +85,7 @@ def _made(node: slicer.vtkMRMLSegmentationNode, kind: str) -> slicer.vtkMRMLScal
     return volume
 
 
-def uncertainPlaces(probability: Volume, most: int = 10) -> list[tuple[float, float, float]]:
+def uncertainPositions(probability: Volume, most: int = 10) -> list[tuple[float, float, float]]:
     """Where a segment is least certain over a few millimetres.
 
     Args:

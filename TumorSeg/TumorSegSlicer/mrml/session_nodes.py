@@ -1,7 +1,8 @@
-"""The state of sessions as JSON in hidden text nodes of the scene, which segmentations refer to.
+"""Sessions as hidden text nodes of the scene, which segmentations refer to.
 
-The text is part of the scene file itself, so it survives .mrb, .mrml and the import into another scene, where ids of
-nodes change but references follow.
+The head (models, images, place) is an attribute of the text node, so that it is known without reading the session,
+which is the node's text. Both are part of the scene file itself, so they survive .mrb, .mrml and the import into
+another scene, where ids of nodes change but references follow.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from typing import Any
 
 import slicer
 
-FORMAT, VERSION = "tumorseg-slicer-session", 1
+FORMAT, VERSION = "tumorseg-slicer-session", 2
 #: Role of the references from a segmentation to the text nodes of its sessions.
 STATE_ROLE = "TumorSegSession"
-#: Attribute of a text node: the id of the segment.
-SEGMENT_ATTRIBUTE = "TumorSeg.SegmentID"
+#: Attributes of a text node: the id of the segment, and the head as JSON.
+SEGMENT_ATTRIBUTE, HEAD_ATTRIBUTE = "TumorSeg.SegmentID", "TumorSeg.SessionHead"
 #: Roles of the references from a text node to the volumes, with a number added.
 INPUT_ROLE = "TumorSegInput"
+#: In scenes of version 1 the head is the beginning of the text, and the session follows here.
+SESSION_KEY = ', "session": '
 
 
 @dataclass(frozen=True)
@@ -32,17 +35,15 @@ class Input:
 
 @dataclass(frozen=True)
 class Saved:
-    """What the scene says about a session.
+    """The head of a saved session.
 
     Attributes:
         segmentationNode, segmentId: the segment.
-        models: kind of engine (``auto``, ``clicks``, ``box``) to ``name`` and ``version`` of its model.
+        models: kind (``auto``, ``clicks``, ``box``) to ``name`` and ``version`` of the model that was used last.
         inputs: role to volume, in the session's order; those whose volume is no longer in the scene are left out.
         roles: all of them, in that order.
-        settings: as given to :meth:`Sessions.open`.
-        summary: numbers of ``prompts``, ``steps`` in the history and ``undone`` ones among these.
         place: of the segmentation then, a matrix ``(4, 4)`` to RAS mm of the world, as rows; empty if not known.
-        problem: why it cannot be resumed, in words; empty if it can.
+        problem: why the session cannot be resumed, in words; empty if it can.
     """
 
     segmentationNode: slicer.vtkMRMLSegmentationNode
@@ -50,8 +51,6 @@ class Saved:
     models: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     inputs: Mapping[str, Input] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    summary: Mapping[str, int] = field(default_factory=dict)
     place: Sequence[Sequence[float]] = ()
     problem: str = ""
 
@@ -67,41 +66,60 @@ def textNode(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtk
     return next((text for text in textNodes(node) if text.GetAttribute(SEGMENT_ATTRIBUTE) == segmentId), None)
 
 
-def writeState(
+def writeSession(
     node: slicer.vtkMRMLSegmentationNode,
     segmentId: str,
     inputs: Mapping[str, Input],
-    about: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, str]],
+    place: Sequence[Sequence[float]],
     session: str,
 ) -> None:
-    """Writes, or replaces, what the scene says about the session of a segment.
+    """Writes, or replaces, the saved session of a segment.
 
     Args:
         node, segmentId: the segment.
         inputs: role to volume, in the session's order.
-        about: ``models``, ``settings`` and ``place``, see :class:`Saved`.
-        session: JSON text of the library's session, taken over as it is since it is long.
+        models, place: see :class:`Saved`.
+        session: JSON text of the library's session.
     """
     text = textNode(node, segmentId) or _newTextNode(node, segmentId)
     entries = {}
     for number, (role, each) in enumerate(inputs.items()):
         text.SetNodeReferenceID(f"{INPUT_ROLE}{number}", each.node.GetID())
         entries[role] = {"reference": number, "assumeSuv": each.assumeSuv}
-    head = json.dumps({"format": FORMAT, "version": VERSION, **about, "inputs": entries})
-    text.SetText(f'{head[:-1]}, "session": {session}}}')
+    head = {"format": FORMAT, "version": VERSION, "models": models, "inputs": entries, "place": place}
+    text.SetAttribute(HEAD_ATTRIBUTE, json.dumps(head))
+    text.SetText(session)
 
 
-def readState(node: slicer.vtkMRMLSegmentationNode, text: slicer.vtkMRMLTextNode) -> tuple[Saved, Any]:
-    """What a text node says, and the data of the library's session in it, None where they are not usable."""
+def readHead(node: slicer.vtkMRMLSegmentationNode, text: slicer.vtkMRMLTextNode) -> Saved:
+    """The head of the session in a text node; the session itself is not read."""
     segmentId = text.GetAttribute(SEGMENT_ATTRIBUTE) or ""
     try:
-        data = json.loads(text.GetText() or "")
-        if data["format"] != FORMAT or data["version"] != VERSION:
-            raise ValueError(f"its format is {data['format']} {data['version']}, not {FORMAT} {VERSION}")
-        return _understood(node, segmentId, text, data), data["session"]
+        return _understood(node, segmentId, text, json.loads(_headText(text)))
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        problem = f"what the scene says about an earlier session is damaged: {type(error).__name__}: {error}"
-        return Saved(node, segmentId, problem=problem), None
+        return Saved(node, segmentId, problem=_damaged(error))
+
+
+def readSession(text: slicer.vtkMRMLTextNode) -> tuple[Any, str]:
+    """The data of the library's session in a text node and an empty text; or None, and what is wrong, in words."""
+    try:
+        data = json.loads(text.GetText() or "")
+        return (data if text.GetAttribute(HEAD_ATTRIBUTE) else data["session"]), ""
+    except (LookupError, TypeError, ValueError, RecursionError) as error:
+        return None, _damaged(error)
+
+
+def _headText(text: slicer.vtkMRMLTextNode) -> str:
+    head = text.GetAttribute(HEAD_ATTRIBUTE)
+    if head:
+        return str(head)
+    first, key, _session = (text.GetText() or "").partition(SESSION_KEY)
+    return f"{first}}}" if key else first
+
+
+def _damaged(error: Exception) -> str:
+    return f"the saved session of an earlier time is damaged: {type(error).__name__}: {error}"
 
 
 def _newTextNode(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtkMRMLTextNode:
@@ -119,15 +137,11 @@ def _newTextNode(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer
 def _understood(
     node: slicer.vtkMRMLSegmentationNode, segmentId: str, text: slicer.vtkMRMLTextNode, data: Mapping[str, Any]
 ) -> Saved:
+    if data["format"] != FORMAT or data["version"] not in (1, VERSION):
+        raise ValueError(f"its format is {data['format']} {data['version']}, not {FORMAT} {VERSION}")
     volumes = {
         role: (text.GetNodeReference(f"{INPUT_ROLE}{int(entry['reference'])}"), bool(entry["assumeSuv"]))
         for role, entry in data["inputs"].items()
-    }
-    history = data["session"]["history"]
-    summary = {
-        "prompts": sum(len(segment["prompts"]) for segment in data["session"]["segments"]),
-        "steps": len(history["steps"]),
-        "undone": len(history["steps"]) - int(history["position"]),
     }
     return Saved(
         segmentationNode=node,
@@ -135,7 +149,5 @@ def _understood(
         models={kind: dict(model) for kind, model in data["models"].items()},
         inputs={role: Input(volume, assume) for role, (volume, assume) in volumes.items() if volume is not None},
         roles=tuple(volumes),
-        settings=dict(data["settings"]),
-        summary=summary,
         place=data.get("place", ()),
     )

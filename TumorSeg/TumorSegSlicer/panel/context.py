@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,15 +16,15 @@ from slicer.parameterNodeWrapper import GuiConnector, SlicerParameterNamePropert
 from TumorSegSlicer.install import packages
 from TumorSegSlicer.logic import TumorSegLogic
 from TumorSegSlicer.mrml.observers import Listener
-from TumorSegSlicer.work.runner import Action, Runner
-from TumorSegSlicer.work.worker import Failure, Mailbox, Progress, Worker
+from TumorSegSlicer.work.failures import Failure
+from TumorSegSlicer.work.runner import Action, Progress, Run, Runner
 
 # How often the results of the worker are looked for, and how long its thread may then go on undisturbed: Slicer's event
 # loop holds the interpreter's lock otherwise. So Python code of the worker, as in imports, has two thirds of the time.
 INTERVAL_MS, PAUSE_SECONDS = 5, 0.01
 # A session is written into the scene when nothing was done for so long, since that takes a while where it is large, and
 # nothing tells of the saving of a scene before it is done.
-KEEP_AFTER_MS = 500
+SAVE_AFTER_MS = 500
 
 SegmentationNode = slicer.vtkMRMLSegmentationNode
 
@@ -71,17 +72,15 @@ class Context:
         self._selected = (self.parameters.segmentation, self.parameters.segmentId)
         self._listener = Listener()
         self._guiTag: int | None = None
-        self._mailbox = Mailbox()
-        self._worker = Worker(self._mailbox)
-        self._runner = Runner(self._worker, self.onBusy.emit)
+        self._runner = Runner(self.onBusy.emit)
         self._timer = qt.QTimer()
         self._timer.setInterval(INTERVAL_MS)
-        self._timer.connect("timeout()", self._deliver)
+        self._timer.connect("timeout()", self._poll)
         self._complete = self._closed = self._installing = False
         self._notices: list[str] = []
         self._foretold: list[str] = []
         self._unsaved: dict[tuple[str, str], tuple[SegmentationNode, str]] = {}
-        self._keeping = self.alarm(KEEP_AFTER_MS, self._keep)
+        self._saving = self.alarm(SAVE_AFTER_MS, self._save)
 
     # Settings
 
@@ -132,21 +131,49 @@ class Context:
         self._complete = self._complete or not (self._installing or packages.missingPackages())
         return self._complete
 
-    def start(self, action: Action, onResult: Callable[[Any], None], onProgress: Progress | None = None) -> None:
+    def start(
+        self,
+        action: Action,
+        onResult: Callable[[Any], None],
+        onProgress: Progress | None = None,
+        onError: Callable[[Failure], None] | None = None,
+    ) -> None:
         """Does an action after those started before, without waiting; says why where it fails."""
         if not self.ready():
-            action.close()
             return
         self._notices, self._foretold = self._foretold, []
         if self.busy:
-            self.say(_("This waits until what is being done has ended."))
+            self.say(_("Queued: starts when the current task has finished."))
         self._timer.start()
-        self._runner.start(action, onResult, self.fail, onProgress)
+        self._runner.start(action, onResult, onError or self.fail, onProgress)
 
-    def startQuietly(self, action: Action, onResult: Callable[[Any], None], onError: Callable[[Failure], None]) -> None:
-        """Does an action of one slow part that nobody asked for; what the user starts stops it and goes first."""
-        self._timer.start()
-        self._runner.start(action, onResult, onError, quiet=True)
+    def starting(
+        self,
+        onResult: Callable[[Any], None],
+        onProgress: Progress | None = None,
+        onError: Callable[[Failure], None] | None = None,
+    ) -> Run:
+        """As :meth:`start`, for methods of the logic."""
+        return lambda action: self.start(action, onResult, onProgress, onError)
+
+    def startingQuietly(self, onResult: Callable[[Any], None], onError: Callable[[Failure], None]) -> Run:
+        """For methods of the logic that no user asked for; what the user starts stops them and goes first."""
+
+        def run(action: Action) -> None:
+            self._timer.start()
+            self._runner.start(action, onResult, onError, quiet=True)
+
+        return run
+
+    def editing(self, words: str, nothing: str = "") -> Run:
+        """For methods of the logic that edit the selected segment; then says so, or that there was nothing to do."""
+        target = self.target()
+
+        def onResult(edit: Any) -> None:
+            self.edited(target)
+            self.say(f"{words} {self.volumeInWords(target)}" if edit is not None else nothing)
+
+        return self.starting(onResult)
 
     def stopQuiet(self) -> None:
         """Stops what is done quietly."""
@@ -172,21 +199,11 @@ class Context:
             self._complete = self.attempt(self._install) is True
         return self._complete and not self._closed
 
-    def edit(self, action: Action, words: str, nothing: str = "") -> None:
-        """Does an action that edits the selected segment, and then says so, or that there was nothing to do."""
-        target = self.target()
-
-        def onResult(edit: Any) -> None:
-            self.edited(target)
-            self.say(f"{words} {self.volumeInWords(target)}" if edit is not None else nothing)
-
-        self.start(action, onResult)
-
     def edited(self, target: tuple[SegmentationNode, str] | None) -> None:
         """Tells the parts that a segment was changed, and sees to it that this is saved."""
         if target is not None:
             self._unsaved[target[0].GetID(), target[1]] = target
-            self._keeping.start()
+            self._saving.start()
         self.onEdited.emit()
 
     def cancel(self) -> None:
@@ -206,7 +223,7 @@ class Context:
         self.disconnectGui()
         self.abandon()
         self._timer.stop()
-        self._worker.close()
+        self._runner.close()
 
     # The selected segment
 
@@ -328,29 +345,27 @@ class Context:
         if not self._closed:
             self.onInstalling.emit(installing)
 
-    def _keep(self) -> None:
+    def _save(self) -> None:
         """Writes what was done into the scene, unless more is being done."""
         if self.busy:
-            self._keeping.start()
+            self._saving.start()
             return
         for key, (node, segmentId) in list(self._unsaved.items()):
-            action = self.logic.actions.keep(node, segmentId)
-            self.startQuietly(
-                action, lambda _outcome, key=key: self._kept(key), lambda f, key=key: self._notKept(key, f)
-            )
+            onSaved, onError = functools.partial(self._onSaved, key), functools.partial(self._onNotSaved, key)
+            self.logic.saveSession(node, segmentId, run=self.startingQuietly(onSaved, onError))
 
-    def _kept(self, key: tuple[str, str]) -> None:
+    def _onSaved(self, key: tuple[str, str], _outcome: None) -> None:
         self._unsaved.pop(key, None)
 
-    def _notKept(self, key: tuple[str, str], failure: Failure) -> None:
-        """Tries again later where keeping had to make way for what the user did."""
+    def _onNotSaved(self, key: tuple[str, str], failure: Failure) -> None:
+        """Tries again later where saving was stopped by what the user did."""
         if failure.cancelled:
-            self._keeping.start()
+            self._saving.start()
             return
-        self._kept(key)
+        self._unsaved.pop(key, None)
         self.fail(failure)
 
-    def _deliver(self) -> None:
-        self._mailbox.deliver(PAUSE_SECONDS)
+    def _poll(self) -> None:
+        self._runner.poll(PAUSE_SECONDS)
         if self._runner.idle:
             self._timer.stop()

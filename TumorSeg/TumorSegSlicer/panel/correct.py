@@ -92,16 +92,16 @@ class CorrectPanel:
         context, target = self._context, self._context.target()
         if target is None or not context.complete or context.logic.hasSession(*target):
             return
-        if not context.logic.actions.inputs(*target):
+        if not context.logic.inputs(*target):
             return
         try:
-            context.logic.actions.session(*target)
+            upToDate = context.logic.resume(*target)
         except Exception as error:  # told in the status line, as nobody asked for anything yet
             context.say(str(error))
             return
         self._showClicks()
         self._steps.update()
-        if context.logic.actions.inStep(*target):
+        if upToDate:
             context.say(_("Saved work restored. Segment: {volume}").format(volume=context.volumeInWords(target)))
         else:  # saved before the last step was noted, or painted elsewhere since
             self._brush.wait()
@@ -144,7 +144,7 @@ class CorrectPanel:
         Of several from elsewhere there is none, or a click would change an organ that happens to be the first.
         """
         ids = list(node.GetSegmentation().GetSegmentIDs())
-        known = [each for each in ids if self._context.logic.actions.inputs(node, each)]
+        known = [each for each in ids if self._context.logic.inputs(node, each)]
         return (known or (ids if len(ids) == 1 else [""]))[0]
 
     def _onSelected(self, *_selections: Any) -> None:
@@ -178,9 +178,9 @@ class CorrectPanel:
         node = context.parameters.segmentation
         if not self._opening.madeEditable(node, inputs):
             return
-        target = context.attempt(lambda: context.logic.actions.addSegment(inputs, node))
+        target = context.attempt(lambda: context.logic.addSegment(inputs, node))
         if target is not None:
-            context.setTarget(target.node, target.segmentId)
+            context.setTarget(*target)
             context.say(_("New segment: click on the tumour, or draw a box around it."))
 
     def _onTarget(self) -> None:
@@ -245,12 +245,14 @@ class CorrectPanel:
         target = self._context.target()
         if target is not None and self._opened(target):
             words = _("Added. Segment now:") if positive else _("Removed. Segment now:")
-            self._context.edit(self._context.logic.actions.click(*target, ras, positive), words)
+            self._context.logic.addClick(*target, ras, positive, run=self._context.editing(words))
 
     def _opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
         """Sees to it that a segment has a session, which Slicer's tools go on with, too; whether it has."""
+        before = self._context.logic.inputs(*target)
         opened = self._opening.opened(target)
-        self._editor.show()
+        if self._context.logic.inputs(*target) != before:
+            self._editor.show()
         return opened
 
     def _showClicks(self) -> None:
@@ -292,9 +294,9 @@ class CorrectPanel:
             self._addSegment()
         target = context.target()
         if target is not None and self._opened(target):
-            context.edit(context.logic.actions.box(*target, roi), _("Segmented in the box. Segment now:"))
+            context.logic.addBox(*target, roi, run=context.editing(_("Segmented in the box. Segment now:")))
 
     def _act(self, name: str, words: str, nothing: str = "") -> None:
         target = self._context.target()
         if target is not None and self._opened(target):
-            self._context.edit(getattr(self._context.logic.actions, name)(*target), words, nothing)
+            getattr(self._context.logic, name)(*target, run=self._context.editing(words, nothing))

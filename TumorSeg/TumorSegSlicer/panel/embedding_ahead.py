@@ -10,7 +10,7 @@ import vtk
 
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.panel.context import Context
-from TumorSegSlicer.work.worker import Failure
+from TumorSegSlicer.work.failures import Failure
 
 #: A box is taken to be drawn once it was left alone for so long.
 SETTLED_MS = 1000
@@ -61,7 +61,7 @@ class EmbeddingAhead:
         if not slicer.mrmlScene.IsNodePresent(roi) or not context.logic.hasSession(*target):
             return
         self._due, self._looking = False, True
-        context.startQuietly(context.logic.actions.embedBox(*target, roi), self._onLooked, self._onStopped)
+        context.logic.embedBox(*target, roi, run=context.startingQuietly(self._onLooked, self._onStopped))
 
     def _onLooked(self, _slices: int) -> None:
         self._looking = False

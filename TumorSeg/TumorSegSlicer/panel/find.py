@@ -12,7 +12,7 @@ from TumorSegSlicer.mrml import automatic, bridge
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
-from TumorSegSlicer.work.worker import Progress
+from TumorSegSlicer.work.runner import Progress
 
 if TYPE_CHECKING:
     from TumorSegLib.models.spec import ModelSpec
@@ -57,8 +57,8 @@ class FindPanel:
         if inputs is None or place is None or not self._opening.madeEditable(place[0], inputs):
             return
         context.say(_("The model is looking... The first time, it has to be loaded, too."))
-        action = context.logic.actions.segment(inputs, *place)
-        context.start(action, lambda outcome: self._onFound(outcome, inputs), self._onProgress)
+        run = context.starting(lambda target: self._onFound(target, inputs), self._onProgress)
+        context.logic.segment(inputs, segmentation=place[0], segmentId=place[1], run=run)
 
     def _place(self, inputs: Mapping[str, Input]) -> Place | None:
         """Where the answer goes, so that nobody's work is lost unasked; None where the user wants it nowhere."""
@@ -80,12 +80,11 @@ class FindPanel:
             return None
         return (node, None) if choice == 0 else target
 
-    def _onFound(self, outcome: tuple[Any, Any], inputs: Mapping[str, Input]) -> None:
-        target, _edit = outcome
+    def _onFound(self, target: tuple[Any, str], inputs: Mapping[str, Input]) -> None:
         context, spec = self._context, self._spec()
-        context.setTarget(target.node, target.segmentId)
+        context.setTarget(*target)
         context.edited(context.target())
-        volumeMl = context.logic.volumeMl(target.node, target.segmentId)
+        volumeMl = context.logic.volumeMl(*target)
         name = spec.name if spec is not None else context.parameters.autoModel
         if not volumeMl:
             words = _("{model} marked nothing, which does not mean that there is no tumour. Press 'Tumour here'")

@@ -94,7 +94,7 @@ class ImagesPanel:
     def _chooseKnown(self) -> None:
         """Chooses the images that the selected segment is worked on with."""
         target = self._context.target()
-        known = self._context.logic.actions.inputs(*target) if target is not None else {}
+        known = self._context.logic.inputs(*target) if target is not None else {}
         there = {role: each for role, each in known.items() if slicer.mrmlScene.IsNodePresent(each.node)}
         if not there:
             return

@@ -15,7 +15,8 @@ from slicer.parameterNodeWrapper import GuiConnector
 from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.parameters import MODEL_PARAMETERS
 from TumorSegSlicer.work import models
-from TumorSegSlicer.work.worker import Failure, Progress
+from TumorSegSlicer.work.failures import Failure
+from TumorSegSlicer.work.runner import Progress, Task
 
 if TYPE_CHECKING:
     from TumorSegLib import ModelSpec
@@ -113,20 +114,10 @@ class ModelsPanel:
         """
         name = self._context.parameters.model(kind)
         entry = next((each.entry for each in models.listed() if each.entry and each.name == name), None)
-        if entry is None or self._hasEngine(kind):
+        if entry is None or self._context.logic.hasEngine(kind):
             function()
         else:
             self._download(entry, function)
-
-    def _hasEngine(self, kind: str) -> bool:
-        """Whether there is an engine of the chosen model; it need not come from the list of models."""
-        from TumorSegLib import ModelError
-
-        try:
-            self._context.logic.actions.engine(kind)
-        except ModelError:
-            return False
-        return True
 
     # The list
 
@@ -199,7 +190,8 @@ class ModelsPanel:
             self._changed(entry.name, _("Model '{name}' was downloaded and verified."))
             then()
 
-        self._context.start(_downloading(entry.name), onResult, self._onProgress)
+        download = Task(lambda progress, cancel: models.downloadModel(entry.name, progress, cancel))
+        self._context.start(download, onResult, self._onProgress)
 
     def _onBusy(self, busy: bool) -> None:
         if not busy:  # downloads that failed or were stopped ended as well
@@ -209,12 +201,14 @@ class ModelsPanel:
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder of a model"))
         if folder:
             words = _("Model '{name}' was verified and imported.")
-            self._context.start(_importing(folder), lambda name: self._changed(name, words))
+            task = Task(lambda _progress, _cancel: models.importModel(folder))
+            self._context.start(task, lambda name: self._changed(name, words))
 
     def _onVerify(self, _checked: bool) -> None:
         selected = self._selectedFolder()
         if selected is not None:
-            self._context.start(_verifying(selected[1]), lambda error: self._onVerified(*selected, error))
+            task = Task(lambda _progress, _cancel: _problemOf(selected[1]))
+            self._context.start(task, lambda error: self._onVerified(*selected, error))
 
     def _onVerified(self, name: str, path: Path, error: Exception | None) -> None:
         if error is None:
@@ -246,21 +240,12 @@ def _agreed(context: Context, entry: Entry) -> bool:
     return context.agrees(question.format(folder=model_roots()[1], about=describe(entry)))
 
 
-def _downloading(name: str) -> Any:
-    """An action."""
-    yield lambda progress, cancel: models.downloadModel(name, progress, cancel)
-
-
-def _importing(folder: str) -> Any:
-    """An action; its outcome is the model's name."""
-    return (yield lambda _progress, _cancel: models.importModel(folder))
-
-
-def _verifying(path: Path) -> Any:
-    """An action: checksums of large models take seconds. Its outcome is what is wrong, or None."""
+def _problemOf(path: Path) -> Exception | None:
+    """What is wrong with a model; None where its weights match their checksum, which takes seconds to see."""
     from TumorSegLib import ModelError
 
     try:
-        yield lambda _progress, _cancel: models.verifyModel(path)
+        models.verifyModel(path)
     except ModelError as error:
         return error
+    return None

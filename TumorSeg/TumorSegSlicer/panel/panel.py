@@ -77,7 +77,7 @@ class Panel:
         context.onParameters.connect(self._onParameters)
         context.onBusy.connect(self._onBusy)
         context.onInstalling.connect(self._onInstalling)
-        context.logic.actions.notice = context.notice
+        context.logic.bench.notice = context.notice
         context.logic.onDropped = self._onDropped
 
     # Models

@@ -29,13 +29,11 @@ class PossibleSteps:
         context, target = self._context, self._context.target()
         if target is None:
             return False, False, False
-        session = context.logic.actions.openSession(*target)
-        if session is None:  # one that was saved may hold steps
-            saved = bool(context.logic.actions.inputs(*target))
-            return saved, saved, saved
-        if context.busy:  # with what can be undone next; who redoes several steps need not wait for each
+        if context.busy and context.logic.hasSession(
+            *target
+        ):  # with what can be undone next; who redoes several steps need not wait for each
             return True, context.ui.redoButton.enabled, True
-        return session.can_undo, session.can_redo, session.can_reset
+        return context.logic.possibleSteps(*target)
 
     def _holdsVoxels(self) -> bool:
         target = self._context.target()

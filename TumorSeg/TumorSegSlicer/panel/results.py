@@ -26,7 +26,7 @@ class ResultsPanel:
         """Begins without overlay and table; ``inputs`` gives the images chosen."""
         self._context, self._inputs = context, inputs
         self._foreground = Foreground()
-        self._places: list[tuple[float, float, float]] = []
+        self._positions: list[tuple[float, float, float]] = []
         self._table: slicer.vtkMRMLTableNode | None = None
         ui = context.ui
         self._filter = OverlayFilter([ui.ctSelector, ui.petSelector, ui.mrSelector])
@@ -57,7 +57,7 @@ class ResultsPanel:
 
     def _onTarget(self) -> None:
         """Another segment is worked on: what was found out about the one before is not about it."""
-        self._places = []
+        self._positions = []
         self._fill(None)
         self._context.ui.overlaySelector.setCurrentIndex(0)
         self._showSurface()
@@ -72,7 +72,7 @@ class ResultsPanel:
 
     def _onEdited(self) -> None:
         """The segment is another one than was measured; lines that still lay on it would not be its diameters."""
-        self._places = []
+        self._positions = []
         self._fill(None)
         target = self._context.target()
         if target is not None:
@@ -92,7 +92,9 @@ class ResultsPanel:
             self._context.ui.overlaySelector.setCurrentIndex(0)
             self._context.say(_("Select a segment first."))
         else:
-            self._context.start(self._context.logic.actions.overlay(*target, kind), self._onOverlay)
+            logic = self._context.logic
+            show = logic.probabilityVolume if kind == "probability" else logic.uncertaintyVolume
+            show(*target, run=self._context.starting(self._onOverlay))
 
     def _onOverlay(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
         if not self._kind():
@@ -109,23 +111,23 @@ class ResultsPanel:
         target = self._context.target()
         if target is None:
             self._context.say(_("Select a segment first."))
-        elif self._places:
+        elif self._positions:
             self._jump()
         else:
-            self._context.start(self._context.logic.actions.uncertainPlaces(*target), self._onPlaces)
+            self._context.logic.uncertainPositions(*target, run=self._context.starting(self._onPositions))
 
-    def _onPlaces(self, places: list[tuple[float, float, float]]) -> None:
-        self._places = list(places)
-        if places:
+    def _onPositions(self, positions: list[tuple[float, float, float]]) -> None:
+        self._positions = list(positions)
+        if positions:
             self._jump()
         else:
             self._context.say(_("No uncertain place was found; the model can be wrong all the same."))
 
     def _jump(self) -> None:
-        ras = self._places.pop(0)
+        ras = self._positions.pop(0)
         slicer.modules.markups.logic().JumpSlicesToLocation(*ras, True)
         text = _("Uncertain place at RAS {ras} mm; {count} more.")
-        self._context.say(text.format(ras=", ".join(f"{x:.0f}" for x in ras), count=len(self._places)))
+        self._context.say(text.format(ras=", ".join(f"{x:.0f}" for x in ras), count=len(self._positions)))
 
     def _onSurface(self, shown: bool) -> None:
         target = self._context.target()
@@ -151,8 +153,8 @@ class ResultsPanel:
             if inputs is None:
                 return
             pet = inputs.get("pet")
-        action = context.logic.measuring(*target, pet, context.parameters.diameterLines)
-        context.start(action, self._onMeasured)
+        lines = context.parameters.diameterLines
+        context.logic.measure(*target, pet, lines, run=context.starting(self._onMeasured))
 
     def _onMeasured(self, table: slicer.vtkMRMLTableNode) -> None:
         self._fill(table)

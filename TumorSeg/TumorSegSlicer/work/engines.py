@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, wait
 from typing import TYPE_CHECKING, Any
 
-from TumorSegSlicer.work.worker import Cancel, Progress, Task
+from TumorSegSlicer.work.runner import Cancel
 
 if TYPE_CHECKING:
     from TumorSegLib import ModelSpec
@@ -76,22 +76,11 @@ class LazyEngine:
             loading.set_exception(error)
 
 
-def loading(engine: Any, task: Task) -> Task:
-    """A task that needs an engine; loading it, which takes seconds the first time, can be stopped like the task."""
-
-    def work(progress: Progress, cancel: Cancel) -> Any:
-        if isinstance(engine, LazyEngine):
-            engine.loaded(cancel)
-        return task(progress, cancel)
-
-    return work
-
-
 class EngineCache:
     """Engines by model, device and precision; the same three give the same engine."""
 
     def __init__(self) -> None:
-        self._engines: dict[tuple[str, str, str], LazyEngine] = {}
+        self._engines: dict[tuple[str, str, str, str], LazyEngine] = {}
 
     def __call__(self, kind: str, name: str, device: str, precision: str) -> LazyEngine:
         """The engine of a model, not loaded yet.
@@ -107,17 +96,17 @@ class EngineCache:
         from TumorSegLib.errors import ModelError
         from TumorSegLib.models.registry import find_model
 
-        spec = find_model(name).spec
-        if spec.kind != kind:
-            raise ModelError(f"model '{name}' is of kind '{spec.kind}'; one of kind '{kind}' is needed here")
-        key = (name, device, precision)
-        if key not in self._engines:
+        key = (kind, name, device, precision)
+        if key not in self._engines:  # so that the folders of models are not read at every click
+            spec = find_model(name).spec
+            if spec.kind != kind:
+                raise ModelError(f"model '{name}' is of kind '{spec.kind}'; one of kind '{kind}' is needed here")
             self._engines[key] = LazyEngine(spec, lambda: _loaded(name, device, precision))
         return self._engines[key]
 
     def forget(self, name: str) -> None:
         """Lets go of a model whose folder was deleted or replaced."""
-        self._engines = {key: engine for key, engine in self._engines.items() if key[0] != name}
+        self._engines = {key: engine for key, engine in self._engines.items() if key[1] != name}
 
 
 def _loaded(name: str, device: str, precision: str) -> Any:

@@ -1,11 +1,10 @@
-"""Sessions of the library, one per segment of the scene: opened, resumed, kept in step with their segments, dropped."""
+"""The library's sessions, one per segment of the scene: opened, compared with their segments, saved, dropped."""
 
 from __future__ import annotations
 
 import json
-import weakref
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,43 +13,34 @@ import vtk
 
 from TumorSegSlicer.mrml import bridge
 from TumorSegSlicer.mrml.labelmaps import BINARY
-from TumorSegSlicer.mrml.observers import observe
-from TumorSegSlicer.mrml.session_nodes import Input, Saved, readState, textNode, textNodes, writeState
+from TumorSegSlicer.mrml.observers import Listener
+from TumorSegSlicer.mrml.session_nodes import (
+    Input,
+    Saved,
+    readHead,
+    readSession,
+    textNode,
+    textNodes,
+    writeSession,
+)
 
 if TYPE_CHECKING:
-    from TumorSegLib import Edit, Grid, Mask, Session
-    from TumorSegLib.protocols import AutoSegmenter, BoxSegmenter, ClickSegmenter
+    from TumorSegLib import Edit, Grid, Mask, ModelSpec, Session
 
-
-@dataclass(frozen=True)
-class Engines:
-    """What a session works with; each may be missing."""
-
-    auto: AutoSegmenter | None = None
-    clicks: ClickSegmenter[Any] | None = None
-    box: BoxSegmenter[Any] | None = None
-
-    def names(self) -> dict[str, dict[str, str]]:
-        """Name and version of the model of each engine there is."""
-        engines = {"auto": self.auto, "clicks": self.clicks, "box": self.box}
-        return {
-            kind: {"name": engine.spec.name, "version": engine.spec.version}
-            for kind, engine in engines.items()
-            if engine is not None
-        }
+SEGMENTATION = "vtkMRMLSegmentationNode"
 
 
 @dataclass(frozen=True)
 class Opened:
-    """A session, and in words what of an earlier one could not be taken over; empty if nothing was lost."""
+    """A session, and in words what of an earlier one could not be kept; empty if nothing was lost."""
 
     session: Session
     problem: str = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
-    """What a segment showed at some moment, and what tells whether it has changed since."""
+class Reading:
+    """The mask of a segment as it was read from the scene, and what tells whether it has changed since."""
 
     mask: Mask
     stamp: tuple[Any, ...]
@@ -62,18 +52,17 @@ class _Entry:
     session: Session
     inputs: dict[str, Input]
     images: tuple[Any, ...]  # tells whether the volumes changed
-    engines: Engines
-    settings: dict[str, Any]
     segment: tuple[Any, ...] | None  # tells whether the segment changed; None: unknown
     place: np.ndarray  # of the segmentation, in the world, when the session was made
     seen: np.ndarray  # its place when the segment was last compared with the session
+    models: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Sessions:
     """The sessions of one scene. All methods are for the GUI thread; the sessions given out are for the worker."""
 
     def __init__(self, scene: slicer.vtkMRMLScene, onDropped: Callable[[str, str], None] | None = None) -> None:
-        """Begins without sessions.
+        """Begins without open sessions.
 
         Args:
             scene: the scene.
@@ -82,150 +71,179 @@ class Sessions:
         self._scene = scene
         self._onDropped = onDropped
         self._entries: dict[tuple[str, str], _Entry] = {}
-        removed, closed = slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, slicer.vtkMRMLScene.StartCloseEvent
-        # What is observed, and by which tag; of segmentations by the id of their node.
-        self._observed: dict[str, tuple[vtk.vtkObject, int]] = {
-            "removed": observe(scene, removed, self._onNodeRemoved, vtk.VTK_OBJECT),
-            "closed": observe(scene, closed, self._onSceneClosed),
-        }
-        # An observer that is called while Python collects it crashes the application.
-        self._unobserve = weakref.finalize(self, _removeObservers, self._observed)
+        self._listener = Listener()
+        self._listener.listen(
+            (scene, slicer.vtkMRMLScene.NodeAddedEvent, self._onNodeAdded, vtk.VTK_OBJECT),
+            (scene, slicer.vtkMRMLScene.NodeAboutToBeRemovedEvent, self._onNodeRemoved, vtk.VTK_OBJECT),
+            (scene, slicer.vtkMRMLScene.StartCloseEvent, self._onSceneClosed),
+        )
+        #: By the id of a segmentation: its segments, and what observes them.
+        self._segments: dict[str, tuple[slicer.vtkSegmentation, Listener]] = {}
+        for node in self._segmentations():
+            self._observeSegments(node)
 
     def close(self) -> None:
-        """Forgets all sessions, without a word to anybody, and observes nothing any more."""
-        self._unobserve()
-        self._entries = {}
+        """Drops all sessions and removes the observers."""
+        for listener in (self._listener, *(each for _segments, each in self._segments.values())):
+            listener.listen()
+        self._segments, self._entries = {}, {}
 
-    def get(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Session | None:
+    def get(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Session | None:
         """The open session of a segment; None if there is none."""
-        entry = self._entries.get((segmentationNode.GetID(), segmentId))
+        entry = self._entries.get((node.GetID(), segmentId))
         return entry.session if entry else None
 
-    def open(
-        self,
-        segmentationNode: slicer.vtkMRMLSegmentationNode,
-        segmentId: str,
-        inputs: Mapping[str, Input],
-        engines: Engines,
-        settings: Mapping[str, Any] | None = None,
-    ) -> Opened:
-        """The session of a segment with these volumes and engines: the open one, the saved one, or a new one.
+    def isOpen(self, node: Any, segmentId: Any) -> bool:
+        """Whether a segment has an open session; False for what is no segment."""
+        return any(entry.node is node and key[1] == segmentId for key, entry in self._entries.items())
 
-        Where volumes or engines are others than before, the session goes on with the new ones; do that while no task
-        works on it. A new session begins with the segment as it is; what was painted since a session was saved,
-        :meth:`changedMask` tells.
+    def open(
+        self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, inputs: Mapping[str, Input] | None = None
+    ) -> Opened:
+        """The session of a segment with these volumes: the open one, the saved one, or a new one.
+
+        Where volumes are others than before, the session goes on with the new ones; do that while no task works on it.
+        A new session begins with the segment as it is; what was painted since a session was saved, :meth:`changedMask`
+        tells.
 
         Args:
-            segmentationNode, segmentId: the segment.
-            inputs: role to volume; masks lie on the first one's grid.
-            engines: what to work with.
-            settings: JSON-ready, kept with the session for the caller; None leaves them as they are.
+            node, segmentId: the segment.
+            inputs: role to volume; masks lie on the first one's grid. None: those that its session had.
 
         Raises:
-            TumorSegError: as :func:`bridge.volumeFromNode` and :func:`bridge.maskFromSegment`, or no volume was given;
-                nothing was changed.
+            ArgumentError: no volume was given, or is known.
+            TumorSegError: as :func:`bridge.volumeFromNode` and :func:`bridge.maskFromSegment`; nothing was changed.
         """
         from TumorSegLib import ArgumentError
 
-        if not inputs:
-            raise ArgumentError("no volume was chosen; choose at least one")
-        key, stamp, problem = (segmentationNode.GetID(), segmentId), _imageStamp(inputs), ""
+        key = (node.GetID(), segmentId)
         entry = self._entries.get(key)
-        if entry is None or entry.images != stamp or entry.engines != engines:
-            entry, problem = self._made(segmentationNode, segmentId, dict(inputs), engines, entry)
+        known = dict(self.inputs(node, segmentId) if inputs is None else inputs)
+        if not known:
+            raise ArgumentError("no volume was chosen; choose at least one")
+        if (
+            entry is not None
+            and inputs is None
+            and not all(self._scene.IsNodePresent(each.node) for each in known.values())
+        ):
+            return Opened(entry.session)  # a volume was deleted; its voxels live on in the session
+        problem = ""
+        if entry is None or entry.images != _imageStamp(known):
+            entry, problem = self._made(node, segmentId, known, entry)
             self._entries[key] = entry
-            self._observeSegments(segmentationNode)
-        if settings is not None:
-            entry.settings = dict(settings)
+            self._observeSegments(node)
         return Opened(entry.session, problem)
 
-    def changedMask(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Mask | None:
-        """The segment, where it is no longer what the session holds: painted by hand, undone by the editor, moved.
+    def inputs(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> dict[str, Input]:
+        """Role to volume of the session of a segment, open or saved, in its order; empty where there is none."""
+        entry = self._entries.get((node.GetID(), segmentId))
+        if entry is not None:
+            return entry.inputs
+        saved = self.head(node, segmentId)
+        return dict(saved.inputs) if saved is not None else {}
 
-        None if nothing happened. The caller passes it to ``Session.replace_mask`` before the next action. Costs nothing
-        while the label map was written by :meth:`apply` alone.
+    def head(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Saved | None:
+        """What the scene says of the saved session of a segment; None where there is none."""
+        text = textNode(node, segmentId)
+        return readHead(node, text) if text is not None else None
+
+    def ordered(
+        self, inputs: Mapping[str, Input], node: slicer.vtkMRMLSegmentationNode, segmentId: str
+    ) -> dict[str, Input]:
+        """Inputs with those first that a segment's session has, in its order: it goes on where the first one stays."""
+        saved = self.head(node, segmentId)
+        roles = saved.roles if saved is not None else tuple(self.inputs(node, segmentId))
+        return {role: inputs[role] for role in (*(role for role in roles if role in inputs), *inputs)}
+
+    def noteModel(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, kind: str, spec: ModelSpec) -> None:
+        """Notes which model of a kind works on a session, to be saved with it."""
+        self._entry(node, segmentId).models[kind] = {"name": spec.name, "version": spec.version}
+
+    def changedMask(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Mask | None:
+        """The mask of a segment that differs from its session: painted by hand, undone by the editor, moved.
+
+        None where they are alike. This takes no time while the label map was written by :meth:`apply` alone.
         """
-        shown = self.shown(segmentationNode, segmentId)
-        if shown is None:
+        reading = self.read(node, segmentId)
+        if reading is None:
             return None
-        if np.array_equal(shown.mask.array, self._entry(segmentationNode, segmentId).session.mask.array):
-            self.noteInStep(segmentationNode, segmentId, shown)
+        if np.array_equal(reading.mask.array, self._entry(node, segmentId).session.mask.array):
+            self.noteUpToDate(node, segmentId, reading)
             return None
-        return shown.mask
+        return reading.mask
 
-    def shown(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Shown | None:
-        """What a segment shows, on its session's grid; None where it is known to be what the session holds.
+    def read(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Reading | None:
+        """The mask of a segment on its session's grid; None where the session is known to be up to date.
 
-        To compare the two takes a second where they are large, so it is for the worker; :meth:`noteInStep` afterwards
+        Comparing the two takes a second where they are large, so it is for the worker; :meth:`noteUpToDate` afterwards
         tells that they are alike.
         """
         from TumorSegLib import Mask
 
-        entry = self._entry(segmentationNode, segmentId)
-        entry.seen = bridge.toWorld(segmentationNode)
-        stamp = _segmentStamp(segmentationNode, segmentId)
+        entry = self._entry(node, segmentId)
+        entry.seen = bridge.toWorld(node)
+        stamp = _segmentStamp(node, segmentId)
         if stamp == entry.segment:
             return None
         grid = entry.session.grid
-        return Shown(Mask(grid, bridge.maskFromSegment(segmentationNode, segmentId, grid)), stamp)
+        return Reading(Mask(grid, bridge.maskFromSegment(node, segmentId, grid)), stamp)
 
-    def noteInStep(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, shown: Shown) -> None:
-        """Notes that a segment, when it was read, showed what its session holds."""
-        self._entry(segmentationNode, segmentId).segment = shown.stamp
+    def noteUpToDate(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, reading: Reading) -> None:
+        """Notes that a segment, when it was read, had the mask of its session."""
+        self._entry(node, segmentId).segment = reading.stamp
+
+    def gridNow(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Grid:
+        """The grid of a session in the world; it moves along where the segmentation was moved while the session worked.
+
+        Raises:
+            ArgumentError: the segment has no session any more.
+        """
+        entry = self._entry(node, segmentId)
+        now, grid = bridge.toWorld(node), entry.session.grid
+        return grid if np.array_equal(now, entry.seen) else _moved(grid, entry.seen, now)
 
     def apply(
-        self,
-        edit: Edit,
-        segmentationNode: slicer.vtkMRMLSegmentationNode,
-        segmentId: str,
-        overwrite: Collection[str] = (),
-    ) -> tuple[Edit, ...]:
-        """Writes an edit of the session into its segment, see :func:`bridge.applyEdit`.
-
-        Where the segmentation was moved while the session worked, the voxels move along with it.
+        self, edit: Edit, node: slicer.vtkMRMLSegmentationNode, segmentId: str, others: Collection[Edit] = ()
+    ) -> None:
+        """Writes an edit of the session into its segment, and edits of other segments, see :func:`bridge.applyEdit`.
 
         Raises:
             ArgumentError: the segment has no session any more, or as :func:`bridge.applyEdit`.
         """
-        entry = self._entry(segmentationNode, segmentId)
-        unseen = entry.segment != _segmentStamp(segmentationNode, segmentId)
-        now, grid = bridge.toWorld(segmentationNode), entry.session.grid
-        if not np.array_equal(now, entry.seen):
-            grid = _moved(grid, entry.seen, now)
-        lost = bridge.applyEdit(edit, segmentationNode, segmentId, grid, overwrite)
+        entry, grid = self._entry(node, segmentId), self.gridNow(node, segmentId)
+        unseen = entry.segment != _segmentStamp(node, segmentId)
+        # Voxels are lost before others gain them, or Slicer would make a layer for segments that do not overlap.
+        for each in sorted((edit, *others), key=lambda each: bool(each.after.any())):
+            bridge.applyEdit(each, node, segmentId if each is edit else each.segment, grid)
         # What others did while the session worked must still be found by changedMask.
-        entry.segment = None if unseen else _segmentStamp(segmentationNode, segmentId)
-        return lost
+        entry.segment = None if unseen else _segmentStamp(node, segmentId)
 
-    def toScene(self) -> None:
-        """Writes the state of all open sessions into the scene; waits for edits that are being made."""
-        for (_, segmentId), entry in self._entries.items():
+    def save(self) -> None:
+        """Writes all open sessions into the scene; waits for edits that are being made."""
+        for (_nodeId, segmentId), entry in self._entries.items():
             self.write(entry.node, segmentId, sessionText(entry.session))
 
-    def write(self, segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, text: str) -> None:
-        """Writes the state of one session into the scene, quickly.
+    def write(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, text: str) -> None:
+        """Writes one session into the scene, quickly.
 
         Args:
-            segmentationNode, segmentId: the segment.
+            node, segmentId: the segment.
             text: of the session, from :func:`sessionText`, which the worker can call after each action.
 
         Raises:
             ArgumentError: the segment has no session any more.
         """
-        entry = self._entry(segmentationNode, segmentId)
-        about = {"models": entry.engines.names(), "settings": entry.settings, "place": entry.place.tolist()}
-        writeState(segmentationNode, segmentId, entry.inputs, about, text)
+        entry = self._entry(node, segmentId)
+        writeSession(node, segmentId, entry.inputs, entry.models, entry.place.tolist(), text)
 
-    def fromScene(self) -> list[Saved]:
-        """What the scene says about sessions of segments that are there, open or not; :meth:`open` resumes them."""
-        kind, found = "vtkMRMLSegmentationNode", []
-        for number in range(self._scene.GetNumberOfNodesByClass(kind)):
-            node = self._scene.GetNthNodeByClass(number, kind)
-            saved = [readState(node, text)[0] for text in textNodes(node)]
-            found += [each for each in saved if node.GetSegmentation().GetSegment(each.segmentId) is not None]
-            if saved:
-                self._observeSegments(node)
-        return found
+    def saved(self) -> list[Saved]:
+        """The heads of the sessions that the scene holds, of segments that are there; :meth:`open` resumes them."""
+        heads = [readHead(node, text) for node in self._segmentations() for text in textNodes(node)]
+        return [h for h in heads if h.segmentationNode.GetSegmentation().GetSegment(h.segmentId) is not None]
+
+    def _segmentations(self) -> list[slicer.vtkMRMLSegmentationNode]:
+        count = self._scene.GetNumberOfNodesByClass(SEGMENTATION)
+        return [self._scene.GetNthNodeByClass(number, SEGMENTATION) for number in range(count)]
 
     def _entry(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> _Entry:
         from TumorSegLib import ArgumentError
@@ -240,46 +258,45 @@ class Sessions:
         node: slicer.vtkMRMLSegmentationNode,
         segmentId: str,
         inputs: dict[str, Input],
-        engines: Engines,
         earlier: _Entry | None,
     ) -> tuple[_Entry, str]:
-        """An entry that goes on from an earlier one or from what is saved, and what could not be taken over."""
+        """An entry that goes on from an earlier one or from what is saved, and what could not be kept."""
         from TumorSegLib import Mask, Session, TumorSegError
         from TumorSegLib.images import ImageSet
 
         images = ImageSet(
             {role: bridge.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items()}
         )
-        working = {"auto": engines.auto, "clicks": engines.clicks, "box": engines.box}
         grid, place = images.grid, bridge.toWorld(node)
-        settings: dict[str, Any] = {}
-        problem, data, known, session = "", None, None, None
+        problem, data, known, session, models = "", None, None, None, {}
         if earlier is not None:
-            settings, data, known = earlier.settings, earlier.session.to_json(), earlier.segment
+            data, known, models = earlier.session.to_json(), earlier.segment, earlier.models
             data = _carriedAlong(data, earlier.place, place, grid)
         elif (text := textNode(node, segmentId)) is not None:
-            saved, data = readState(node, text)
-            settings, problem = dict(saved.settings), saved.problem
-            data = _carriedAlong(data, saved.place, place, grid)
+            head = readHead(node, text)
+            data, problem = readSession(text) if not head.problem else (None, head.problem)
+            data, models = _carriedAlong(data, head.place, place, grid), dict(head.models)
         if data is not None:
             try:
-                session = Session.from_json(data, images, **working)
+                session = Session.from_json(data, images)
             except TumorSegError as error:
                 problem = str(error)
         if session is None:
             initial = Mask(grid, bridge.maskFromSegment(node, segmentId, grid))
-            session, known = Session(images, **working, initial=initial), _segmentStamp(node, segmentId)
-        return _Entry(node, session, inputs, _imageStamp(inputs), engines, settings, known, place, place), problem
+            session, known = Session(images, initial=initial), _segmentStamp(node, segmentId)
+        return _Entry(node, session, inputs, _imageStamp(inputs), known, place, place, models), problem
 
     def _observeSegments(self, node: slicer.vtkMRMLSegmentationNode) -> None:
-        if node.GetID() in self._observed:
-            return
-        segmentation, event = node.GetSegmentation(), slicer.vtkSegmentation.SegmentRemoved
-        self._observed[node.GetID()] = observe(segmentation, event, self._onSegmentRemoved, vtk.VTK_STRING)
+        """Observes what is removed from a segmentation, which may have other segments than before."""
+        segments, (observed, listener) = node.GetSegmentation(), self._segments.get(node.GetID(), (None, Listener()))
+        if segments is not observed:
+            event = slicer.vtkSegmentation.SegmentRemoved
+            listener.listen((segments, event, self._onSegmentRemoved, vtk.VTK_STRING))
+            self._segments[node.GetID()] = (segments, listener)
 
-    def _onSegmentRemoved(self, segmentation: vtk.vtkObject, segmentId: str) -> None:
+    def _onSegmentRemoved(self, segments: vtk.vtkObject, segmentId: str) -> None:
         """A segment that gets the same id later must not inherit the prompts."""
-        nodeId = next(nodeId for nodeId, (observed, _) in self._observed.items() if observed is segmentation)
+        nodeId = next(nodeId for nodeId, (observed, _listener) in self._segments.items() if observed is segments)
         text = textNode(self._scene.GetNodeByID(nodeId), segmentId)
         if text is not None:
             self._scene.RemoveNode(text)
@@ -289,12 +306,15 @@ class Sessions:
         if self._entries.pop((nodeId, segmentId), None) is not None and self._onDropped is not None:
             self._onDropped(nodeId, segmentId)
 
+    def _onNodeAdded(self, _scene: vtk.vtkObject, node: slicer.vtkMRMLNode) -> None:
+        if node.IsA(SEGMENTATION):
+            self._observeSegments(node)
+
     def _onNodeRemoved(self, _scene: vtk.vtkObject, node: slicer.vtkMRMLNode) -> None:
-        if not node.IsA("vtkMRMLSegmentationNode"):
+        if not node.IsA(SEGMENTATION):
             return
-        observed = self._observed.pop(node.GetID(), None)
-        if observed is not None:
-            observed[0].RemoveObserver(observed[1])
+        _segments, listener = self._segments.pop(node.GetID(), (None, Listener()))
+        listener.listen()
         for text in [] if self._scene.IsClosing() else textNodes(node):
             self._scene.RemoveNode(text)
         for nodeId, segmentId in [key for key in self._entries if key[0] == node.GetID()]:
@@ -333,12 +353,6 @@ def _moved(grid: Grid, then: np.ndarray, now: np.ndarray) -> Grid:
     from TumorSegLib import Grid
 
     return Grid(grid.shape, now @ np.linalg.inv(then) @ grid.affine)
-
-
-def _removeObservers(observed: dict[str, tuple[vtk.vtkObject, int]]) -> None:
-    while observed:
-        each, tag = observed.popitem()[1]
-        each.RemoveObserver(tag)
 
 
 def _imageStamp(inputs: Mapping[str, Input]) -> tuple[Any, ...]:

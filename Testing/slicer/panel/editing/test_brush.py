@@ -32,7 +32,7 @@ class Painter(Desk):
 
     @property
     def session(self) -> Any:
-        return self.widget.logic.actions.session(self.node, self.segment)
+        return self.widget.logic.bench.open(self.node, self.segment)
 
     def dab(self, ijk: tuple[int, int, int], tool: str = "Paint", radius_mm: float = RADIUS_MM) -> np.ndarray:
         """A dab of a tool; the segment before anybody heard of it."""
@@ -91,7 +91,9 @@ def case(host: Host) -> Any:
 # As it was painted
 
 
-def test_a_stroke_is_taken_over_soon_as_one_step(painter: Painter) -> None:
+def test_a_stroke_is_imported_soon_as_one_step(painter: Painter) -> None:
+    from Testing.slicer.scene import saved_steps
+
     told: list[bool] = []
     painter.context.onBusy.connect(told.append)
     painted = painter.dab(FAR)
@@ -101,7 +103,7 @@ def test_a_stroke_is_taken_over_soon_as_one_step(painter: Painter) -> None:
     assert painter.status == f"Stroke kept. Segment now: {painted.sum() * 0.08:.1f} ml"
     assert told == []  # the panel stays as it is
     painter.host.wait_until(lambda: not painter.context.unsaved, "the session to be in the scene", 60)
-    assert painter.widget.logic.saved()[0].summary["steps"] == 2
+    assert len(saved_steps(painter.node, painter.segment)) == 2
     painter.press("undoButton")
     np.testing.assert_array_equal(painter.mask(), painter.found)
     painter.press("redoButton")
@@ -376,7 +378,7 @@ def test_scripts_refine_from_the_brush(case: Case) -> None:
     refined = case.mask()
     assert refined[painted > 0].all()
     assert refined.sum() > painted.sum()
-    np.testing.assert_array_equal(case.logic.actions.session(case.node, case.segment).mask.array, refined)
+    np.testing.assert_array_equal(case.logic.bench.open(case.node, case.segment).mask.array, refined)
     case.logic.undo(case.node, case.segment)
     np.testing.assert_array_equal(case.mask(), found)
     assert case.logic.refineFromBrush(case.node, case.segment) is None

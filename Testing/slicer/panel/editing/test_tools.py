@@ -141,7 +141,7 @@ def test_other_segments_lose_voxels_only_when_told(desk: Desk) -> None:
     k, j, i = np.argwhere(first)[len(np.argwhere(first)) // 2].tolist()
     desk.press("newSegmentButton")
     desk.ui.overlapSelector.setCurrentText("are overwritten")
-    desk.context.edit(desk.widget.logic.actions.click(desk.node, desk.segment, desk.ras(i, j, k)), "")
+    desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(i, j, k), run=desk.context.editing(""))
     desk.wait()
     left = voxels(desk.node, other, desk.volumes["ct"])
     assert left.sum() < first.sum()
@@ -200,7 +200,7 @@ def test_the_views_jump_to_uncertain_places(desk: Desk) -> None:
     desk.press("nextPlaceButton")
     assert desk.status == "No uncertain place was found; the model can be wrong all the same."
     desk.engines.engines["clicks"].radius = 5
-    desk.context.edit(desk.widget.logic.actions.click(desk.node, desk.segment, desk.ras(20, 20, 8), False), "")
+    desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(20, 20, 8), False, run=desk.context.editing(""))
     desk.wait()
     desk.press("nextPlaceButton")
     assert desk.status.startswith("Uncertain place at RAS")
@@ -262,12 +262,14 @@ def test_settings_come_back_with_the_scene(desk: Desk, tmp_path: Path) -> None:
 
 
 def test_saving_of_sessions_does_not_disturb(desk: Desk) -> None:
+    from Testing.slicer.scene import saved_steps
+
     desk.find()
     told: list[bool] = []
     desk.context.onBusy.connect(told.append)
     assert desk.context.unsaved
     desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
     (saved,) = desk.widget.logic.saved()
-    assert (saved.segmentId, saved.summary["steps"], told) == (desk.segment, 1, [])
+    assert (saved.segmentId, len(saved_steps(desk.node, desk.segment)), told) == (desk.segment, 1, [])
     desk.press("resetButton")
     assert told == [True, False]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -11,8 +12,7 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.panel.context import Context, SegmentationNode
-from TumorSegSlicer.work.runner import Action
-from TumorSegSlicer.work.worker import Failure
+from TumorSegSlicer.work.failures import Failure
 
 #: So long after the last change a stroke is taken to be complete.
 SETTLED_MS = 200
@@ -42,7 +42,7 @@ class Brush:
         self._listener = Listener()
         self._target: tuple[SegmentationNode, str] | None = None  # what was painted on
         self._tools: set[str] = set()  # what with
-        self._timer = context.alarm(SETTLED_MS, self._takeOver)
+        self._timer = context.alarm(SETTLED_MS, self._import)
 
     def watch(self, node: SegmentationNode | None) -> None:
         """Listens to this segmentation from now on, and to no other."""
@@ -53,12 +53,12 @@ class Brush:
         self._listener.listen((segmentation, STROKE, self._onStroke), (segmentation, RESTORED, self._onRestored))
 
     def _onStroke(self, _segmentation: vtk.vtkObject) -> None:
-        if not self._context.logic.actions.writing:
+        if not self._context.logic.bench.writing:
             self._tools.add(self._tool())
             self.wait()
 
     def _onRestored(self, _segmentation: vtk.vtkObject) -> None:
-        if not self._context.logic.actions.writing:
+        if not self._context.logic.bench.writing:
             self.wait()
 
     def wait(self) -> None:
@@ -66,7 +66,7 @@ class Brush:
         self._target = self._context.target()
         self._timer.start()
 
-    def _takeOver(self) -> None:
+    def _import(self) -> None:
         context, target = self._context, self._target
         if context.busy:
             self._timer.start()
@@ -75,26 +75,21 @@ class Brush:
         # A stroke is no reason to install packages, nor to begin a session: the next action takes it over anyway.
         if target is None or not self._isKnown(*target) or not context.complete:
             return
+        onImported = functools.partial(self._onImported, target)
         if context.parameters.strokesGuide and tools and tools <= set(GUIDING):
-            action = self._guiding(target, {GUIDING[tool] for tool in tools})
-            context.start(action, lambda edit: self._onTaken(target, edit))
+            guides = {GUIDING[tool] for tool in tools}
+            context.logic.importBrush(*target, guides, run=context.starting(onImported, onError=self._onNotRefined))
         else:
             context.stopQuiet()  # which may take long, and goes on later
-            action = context.logic.actions.stroke(*target, ())
-            context.startQuietly(action, lambda edit: self._onTaken(target, edit), self._onNotTaken)
+            context.logic.importBrush(*target, run=context.startingQuietly(onImported, self._onNotImported))
 
-    def _guiding(self, target: tuple[SegmentationNode, str], guides: Collection[bool]) -> Action:
-        """The model goes on from a stroke; where the user stops it the stroke is taken over as it was drawn."""
-        from TumorSegLib import Cancelled
-
-        try:
-            return (yield from self._context.logic.actions.stroke(*target, guides))
-        except Cancelled:
-            self._target = target
+    def _onNotRefined(self, failure: Failure) -> None:
+        """Imports the stroke as it was drawn where the user stops the model."""
+        if failure.cancelled:
             self._timer.start()
-            raise
+        self._context.fail(failure)
 
-    def _onNotTaken(self, failure: Failure) -> None:
+    def _onNotImported(self, failure: Failure) -> None:
         """Tries again where a stroke had to make way; the action of the user that it made way for takes it over."""
         if failure.cancelled:
             self._timer.start()
@@ -104,9 +99,9 @@ class Brush:
     def _isKnown(self, node: SegmentationNode, segmentId: str) -> bool:
         """Whether a segment is still there and has a session, open or saved."""
         there = slicer.mrmlScene.IsNodePresent(node) and node.GetSegmentation().GetSegment(segmentId) is not None
-        return there and bool(self._context.logic.actions.inputs(node, segmentId))
+        return there and bool(self._context.logic.inputs(node, segmentId))
 
-    def _onTaken(self, target: tuple[SegmentationNode, str], edit: Any) -> None:
+    def _onImported(self, target: tuple[SegmentationNode, str], edit: Any) -> None:
         if edit is None:
             return
         words = _("The model followed your stroke. Segment now:") if edit.info else _("Stroke kept. Segment now:")

@@ -107,7 +107,7 @@ class EmbeddedEditor:
     def _sourceVolume(self, node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The image that a segment is worked on with, or will be; without one Slicer greys its tools out."""
         target = self._context.target()
-        known = self._context.logic.actions.inputs(*target).values() if target is not None else ()
+        known = self._context.logic.inputs(*target).values() if target is not None else ()
         reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
         candidates = (*(each.node for each in known), *self._context.images(), reference)
         return next((each for each in candidates if each is not None and slicer.mrmlScene.IsNodePresent(each)), None)

@@ -27,13 +27,13 @@ class SegmentOpening:
     def opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
         """Sees to it that a segment, from elsewhere perhaps, has a session with the images chosen; whether it has."""
         context, (node, segmentId) = self._context, target
-        known, chosen = context.logic.actions.inputs(node, segmentId), context.images()
+        known, chosen = context.logic.inputs(node, segmentId), context.images()
         if known and (not chosen or _ids(chosen) == _ids(each.node for each in known.values())):
             return self.madeEditable(node, known)
         inputs = self._inputs() if context.ready() else None
         if not inputs or not self._mayMove(known, inputs) or not self.madeEditable(node, inputs):
             return False
-        return context.attempt(lambda: context.logic.actions.openSegment(inputs, node, segmentId)) is not None
+        return context.attempt(lambda: context.logic.openSegment(inputs, node, segmentId) or True) is True
 
     def _mayMove(self, known: dict[str, Input], inputs: dict[str, Input]) -> bool:
         """Asks before the clicks and steps of a segment are lost since the image it was made on is another one now."""

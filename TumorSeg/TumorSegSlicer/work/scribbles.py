@@ -1,4 +1,4 @@
-"""Strokes as voxels: through points of the world, or painted into a segment."""
+"""Scribbles: through points of the world, or painted into a segment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def scribbleFromRas(grid: Grid, points: Sequence[Sequence[float]], positive: boo
     from TumorSegLib import ArgumentError, Click, Scribble
 
     if len(points) == 0:
-        raise ArgumentError("a stroke needs at least one point in RAS mm, got none")
+        raise ArgumentError("a scribble needs at least one point in RAS mm, got none")
     corners = [np.array(Click.from_ras(grid, point).ijk) for point in points]
     voxels = np.unique(np.concatenate([corners[:1], *map(_between, corners, corners[1:])]), axis=0)
     low, high = voxels.min(axis=0), voxels.max(axis=0) + 1
@@ -35,14 +35,14 @@ def scribbleFromRas(grid: Grid, points: Sequence[Sequence[float]], positive: boo
     return Scribble.in_box(grid, (i, j, k), values, positive)
 
 
-def takeOver(session: Session, painted: Mask, guides: Collection[bool], cancel: Callable[[], bool]) -> Edit | None:
-    """Takes over a painted mask as one step: as a stroke that the model goes on from, or as it is.
+def importBrush(session: Session, painted: Mask, guides: Collection[bool], cancel: Callable[[], bool]) -> Edit | None:
+    """Makes a painted mask one step of a session: as a scribble that the model goes on from, or as it is.
 
     Args:
         session: its active segment is what was painted on; no other thread edits it meanwhile.
-        painted: on the session's grid; it holds afterwards, wherever it differs from the session's mask.
-        guides: True where added voxels are a positive stroke, False where removed ones are a negative one.
-        cancel: asked often; True stops the model, and then nothing is taken over.
+        painted: on the session's grid; voxels where it differs from the session's mask are kept as painted.
+        guides: True where added voxels are a positive scribble, False where removed ones are a negative one.
+        cancel: asked often; True stops the model, and then nothing is imported.
 
     Returns:
         What changed; None where nothing was painted.
