@@ -301,6 +301,7 @@ def _new_pool(count: int, threads: int) -> ThreadPoolExecutor:
     pool, ready = ThreadPoolExecutor(count, "TumorSeg worker"), threading.Barrier(count + 1)
 
     def begin() -> None:
+        torch.get_num_threads()  # a thread takes over the process's number when it first asks, and must not do so later
         torch.set_num_threads(threads // count)
         ready.wait()
 

@@ -14,3 +14,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def two_threads(one_thread: None) -> Iterator[None]:
+    """Two threads of torch, so that windows and slices are computed side by side."""
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(1)

@@ -243,9 +243,8 @@ def test_cancelling_stops_between_the_mirror_images_of_a_window():
     assert network.windows == 3  # of the eight images of the only window
 
 
-def test_an_interruption_stops_the_windows_that_other_threads_are_at(monkeypatch):
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+@pytest.mark.usefixtures("two_threads")
+def test_an_interruption_stops_the_windows_that_other_threads_compute():
     begun, go_on, seen = threading.Event(), threading.Event(), []
 
     def slow(images: torch.Tensor) -> torch.Tensor:
@@ -341,18 +340,3 @@ def test_a_few_noisy_voxels_are_not_tissue():
     assert run(Function(lambda x: x), channels, plan, tissue).skipped == 1
     tissue[8, 9, 0] = True
     assert run(Function(lambda x: x), channels, plan, tissue).skipped == 0
-
-
-def test_windows_computed_side_by_side_give_the_same_and_leave_the_threads_as_they_were():
-    channels, plan = torch.rand(1, 24, 40, 40), WindowPlan((16, 16, 16))
-    network = tiny_network(tiny_spec())
-    alone = run(network, channels, plan).probability
-    torch.set_num_threads(2)
-    try:
-        together = run(network, channels, plan).probability
-        assert torch.get_num_threads() == 2
-        with pytest.raises(Cancelled):
-            run(network, channels, plan, cancel=lambda: True)
-    finally:
-        torch.set_num_threads(1)
-    assert np.array_equal(together, alone)

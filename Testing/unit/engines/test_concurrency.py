@@ -1,0 +1,200 @@
+"""Engines used from several threads: the same bits as one after the other, and the torch threads as they were."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from Testing.fakes import noise_volume, tiny_network, tiny_spec
+from Testing.unit.engines.box.test_running import tiny_sam
+from TumorSegLib.engines.auto.engine import AutoEngine
+from TumorSegLib.engines.clicks.engine import ClickEngine
+from TumorSegLib.engines.runtime import Runtime, Workers
+from TumorSegLib.errors import Cancelled
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Images
+from TumorSegLib.prompts.types import BoxPrompt, Click
+from TumorSegLib.session.session import Session
+
+pytestmark = pytest.mark.usefixtures("two_threads")
+
+CPU = torch.device("cpu")
+FLOAT32 = Runtime(CPU, torch.float32)
+GRID = Grid.from_spacing((32, 32, 32), (1, 1, 1))
+CASES = [{"ct": noise_volume(GRID, seed=seed)} for seed in (1, 2)]
+BOX = BoxPrompt(((9, 24), (9, 24), (9, 24)))
+CLICKS = Click((12, 20, 20)), Click((25, 18, 22), False)
+
+Run = Callable[[Any, Images], np.ndarray]
+
+
+def auto_engine(seed: int = 0) -> AutoEngine:
+    spec = tiny_spec(patch=(16, 16, 16))
+    return AutoEngine(spec, tiny_network(spec, seed), FLOAT32)
+
+
+def click_engine(seed: int = 0) -> ClickEngine:
+    spec = tiny_spec(kind="clicks", spacing_mm=(2.0, 2.0, 2.0), patch=(16, 16, 16))
+    return ClickEngine(spec, tiny_network(spec, seed), FLOAT32)
+
+
+def segmented(engine: AutoEngine, images: Images) -> np.ndarray:
+    return Session(images, auto=engine).segment().after
+
+
+def clicked(engine: ClickEngine, images: Images) -> np.ndarray:
+    session = Session(images, clicks=engine)
+    for click in CLICKS:
+        session.add_click(click)
+    return session.probability.array
+
+
+def boxed(engine: Any, images: Images) -> np.ndarray:
+    return engine.segment(engine.prepare(images), BOX).probability
+
+
+KINDS = pytest.mark.parametrize(
+    ("make", "run"),
+    [(auto_engine, segmented), (click_engine, clicked), (lambda _=0: tiny_sam()[0], boxed)],
+    ids=["automatic", "clicks", "box"],
+)
+
+
+def at_once(work: Sequence[Callable[[], np.ndarray]]) -> list[np.ndarray]:
+    """Runs in as many threads, all begun together."""
+    ready = threading.Barrier(len(work))
+
+    def run(one: Callable[[], np.ndarray]) -> np.ndarray:
+        torch.set_num_threads(2)
+        ready.wait(30)
+        return one()
+
+    with ThreadPoolExecutor(len(work)) as pool:
+        return list(pool.map(run, work))
+
+
+def threads_of_a_new_thread() -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(torch.get_num_threads).result()
+
+
+@KINDS
+@pytest.mark.parametrize("engines", [1, 2], ids=["one engine", "two engines"])
+def test_two_sessions_in_two_threads_get_the_bits_of_one_after_the_other(
+    make: Callable[..., Any], run: Run, engines: int
+) -> None:
+    made = [make(seed) for seed in range(engines)]
+    pairs = [(made[number % engines], CASES[number % 2]) for number in range(2)]
+    expected = [run(engine, images) for engine, images in pairs]
+    answers = at_once([lambda engine=engine, images=images: run(engine, images) for engine, images in pairs])
+    assert not np.array_equal(expected[0], expected[1])
+    assert all(np.array_equal(one, other) for one, other in zip(answers, expected))
+    assert torch.get_num_threads() == threads_of_a_new_thread() == 2
+
+
+def test_a_click_while_the_automatic_model_runs_gets_the_same_bits_before_it_ends() -> None:
+    auto, clicks, begun, go_on = auto_engine(), click_engine(), threading.Event(), threading.Event()
+    expected = segmented(auto, CASES[0]), clicked(clicks, CASES[1])
+
+    def pause(done: int, _: int) -> None:
+        if done == 3:
+            begun.set()
+            assert go_on.wait(60), "the click waited for the automatic model"
+
+    with ThreadPoolExecutor(1) as pool:
+        segmenting = pool.submit(lambda: Session(CASES[0], auto=auto).segment(progress=pause).after)
+        assert begun.wait(60)
+        corrected = clicked(clicks, CASES[1])
+        go_on.set()
+        assert np.array_equal(corrected, expected[1])
+        assert np.array_equal(segmenting.result(), expected[0])
+
+
+class Counting(nn.Module):
+    """Counts the calls that overlap in time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+
+    def __deepcopy__(self, _: object) -> Counting:
+        return self
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        threading.Event().wait(0.05)
+        self.now -= 1
+        return images[:, :1]
+
+
+def test_one_case_at_a_time_computes_with_a_network() -> None:
+    network = Counting()
+    engine = ClickEngine(tiny_spec(kind="clicks", spacing_mm=(2.0, 2.0, 2.0), patch=(16, 16, 16)), network, FLOAT32)
+    at_once([lambda images=images: clicked(engine, images) for images in CASES])
+    assert network.most == 1
+
+
+def test_a_case_that_waits_for_another_can_be_cancelled() -> None:
+    engine, begun, go_on, asked = auto_engine(), threading.Event(), threading.Event(), []
+
+    def pause(*_: int) -> None:
+        begun.set()
+        go_on.wait(60)
+
+    def cancel() -> bool:
+        asked.append(True)
+        return len(asked) > 1  # the first question comes before the wait
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(engine.segment, CASES[0], progress=pause)
+        assert begun.wait(60)
+        with pytest.raises(Cancelled, match="while it waited for another case"):
+            engine.segment(CASES[1], cancel=cancel)
+        go_on.set()
+        first.result()
+
+
+def test_workers_keep_the_order_and_are_the_same_threads_every_time() -> None:
+    names: set[str] = set()
+
+    def square(number: int) -> int:
+        names.add(threading.current_thread().name)
+        assert torch.get_num_threads() == 1
+        threading.Event().wait(0.01)
+        return number**2
+
+    for _ in range(3):
+        with Workers(CPU, 20) as workers:
+            assert list(workers.map(square, range(20))) == [n**2 for n in range(20)]
+    assert len(names) == 2
+    assert torch.get_num_threads() == threads_of_a_new_thread() == 2
+
+
+def test_workers_stop_where_the_caller_fails() -> None:
+    done: list[int] = []
+
+    def fail() -> None:
+        with Workers(CPU, 1000) as workers:
+            for number in workers.map(lambda n: done.append(n) or n, range(1000)):
+                raise KeyError(number)
+
+    with pytest.raises(KeyError):
+        fail()
+    before = len(done)
+    threading.Event().wait(0.05)
+    assert len(done) == before < 10
+
+
+def test_a_single_piece_is_computed_in_the_callers_thread_with_all_threads() -> None:
+    with Workers(CPU, 1) as workers:
+        assert list(workers.map(lambda _: (threading.current_thread(), torch.get_num_threads()), [0])) == [
+            (threading.current_thread(), 2)
+        ]
