@@ -6,13 +6,17 @@
     >>> ts.write_mask(result.mask, "tumour.seg.nrrd")
 
 Arrays are ``[k, j, i]``, voxel coordinates ``(i, j, k)``, world coordinates RAS millimetres. Names are loaded when
-first used, so importing the package costs little and never imports torch. Research software, not a medical device.
+first used, so importing the package costs little and never imports torch. The logger ``TumorSegLib`` is told of models,
+devices and times, never of patients. Research software, not a medical device.
 """
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if TYPE_CHECKING:
     from TumorSegLib.engines.load import load_engine as load_engine

@@ -96,6 +96,7 @@ class Placement:
         self._cases: WeakKeyDictionary[object, CaseDevice] = WeakKeyDictionary()
         with memory_errors(f"to put {spec.name!r} on {runtime.name}"):
             self._network = _moved(network, runtime.device) if mixed else _converted(network, runtime)
+        _log.info("%s %s is loaded on %s in %s", spec.name, spec.version, runtime.name, runtime.precision)
 
     def case(self, prepared: object) -> CaseDevice:
         """Where a case is computed, by its prepared images; the same for as long as those exist."""
