@@ -11,6 +11,7 @@ from TumorSegLib import __version__
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.evaluation.metrics import evaluate
 from TumorSegLib.files import make_folder, write_text
+from TumorSegLib.geometry.boxes import EMPTY_BOX, grown
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import write_mask, write_volume
 from TumorSegLib.jobs import Progress
@@ -77,14 +78,11 @@ def run_demo(
 
 def _box(images: Images, tumour: Mask, target: Path) -> dict[str, Any]:
     """The tumour from a box around it, written, and what came out."""
-    ranges = []
-    for (low, high), step, n in zip(tumour.bounding_box() or (), tumour.grid.spacing, tumour.grid.size):
-        margin = round(MARGIN_MM / step)
-        ranges.append((max(low - margin, 0), min(high + margin, n)))
-    i, j, k = ranges
+    margin = [round(MARGIN_MM / step) for step in tumour.grid.spacing]
+    box = grown(tumour.bounding_box() or EMPTY_BOX, margin, tumour.grid.shape)
     session = Session(images, box=load_engine(BOX_MODEL, kind="box"), clicks=load_engine(REFINER, kind="clicks"))
     started = time.perf_counter()
-    session.add_box(BoxPrompt((i, j, k)), options=BoxOptions(BOX_ROLE), refine=True)
+    session.add_box(BoxPrompt(box), options=BoxOptions(BOX_ROLE), refine=True)
     seconds = round(time.perf_counter() - started, 1)
     write_mask(session.mask, target / "box.nii.gz")
     write_preview(images, session.mask, target / "box_preview.png", session.probability)

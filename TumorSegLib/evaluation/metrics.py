@@ -30,9 +30,10 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry.boxes import EMPTY_BOX, slices, union
 
 if TYPE_CHECKING:
-    from TumorSegLib.geometry.grid import Box, FloatArray
+    from TumorSegLib.geometry.grid import FloatArray
     from TumorSegLib.images.volume import Mask
 
 BoolArray = npt.NDArray[np.bool_]
@@ -108,20 +109,12 @@ def evaluate(prediction: Mask, reference: Mask, *, nsd_tolerance_mm: float = 3.0
     if not (math.isfinite(nsd_tolerance_mm) and nsd_tolerance_mm >= 0):
         raise ArgumentError(f"nsd_tolerance_mm must be a finite distance of at least 0 mm, got {nsd_tolerance_mm}")
     # Nothing outside the box round both masks takes part in any metric.
-    window = _common_window(prediction, reference)
+    boxes = [box for box in (prediction.bounding_box(), reference.bounding_box()) if box is not None]
+    window = slices(union(boxes) if boxes else EMPTY_BOX)
     found, wanted = prediction.array[window] != 0, reference.array[window] != 0
     surface = _surface_scores(found, wanted, prediction.grid.spacing[::-1], nsd_tolerance_mm)
     overlap = _overlap_scores(found, wanted)
     return Metrics(**surface._asdict(), **overlap, **_volume_scores(prediction.volume_ml, reference.volume_ml))
-
-
-def _common_window(first: Mask, second: Mask) -> tuple[slice, slice, slice]:
-    """Slices ``[k, j, i]`` of the smallest box that holds the foreground of both masks; empty slices without any."""
-    boxes: list[Box] = [box for box in (first.bounding_box(), second.bounding_box()) if box is not None]
-    if not boxes:
-        return slice(0, 0), slice(0, 0), slice(0, 0)
-    i, j, k = (slice(min(box[n][0] for box in boxes), max(box[n][1] for box in boxes)) for n in range(3))
-    return k, j, i
 
 
 def _overlap_scores(found: BoolArray, wanted: BoolArray) -> dict[str, Any]:

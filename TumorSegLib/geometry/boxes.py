@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from TumorSegLib.geometry.grid import Box
+from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 
+# Points that lie between two voxels but for rounding belong to neither side, voxels.
+ROUNDING = 1e-3
 #: The box without a voxel.
 EMPTY_BOX: Box = ((0, 0), (0, 0), (0, 0))
 
@@ -35,6 +37,41 @@ def bounding_box(array: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Box | 
         ranges.append((low, high))
         array = array[(*[slice(None)] * axis, slice(low, high))]
     return ranges[2], ranges[1], ranges[0]
+
+
+def from_corners(low: npt.NDArray[np.int_], high: npt.NDArray[np.int_]) -> Box:
+    """The box from a first voxel ``(i, j, k)`` to, but without, another one."""
+    i, j, k = ((int(first), int(end)) for first, end in zip(low, high))
+    return i, j, k
+
+
+def around_points(ijk: FloatArray, grid: Grid) -> Box:
+    """The smallest box of whole voxels of a grid round points.
+
+    Args:
+        ijk: voxel coordinates ``[n, 3]``; a voxel reaches half a voxel to either side of its centre.
+        grid: the box is cut to it; some range is empty where all points lie outside.
+    """
+    first = np.floor(ijk.min(axis=0) + 0.5 + ROUNDING)
+    last = np.maximum(np.ceil(ijk.max(axis=0) + 0.5 - ROUNDING), first + 1)
+    return from_corners(np.maximum(first, 0).astype(int), np.minimum(last, grid.size).astype(int))
+
+
+def intersection(first: Box, second: Box) -> Box:
+    """What two boxes have in common; some range is empty where they do not meet."""
+    i, j, k = ((max(a, c), min(b, d)) for (a, b), (c, d) in zip(first, second))
+    return i, j, k
+
+
+def grown(box: Box, margin: Sequence[int], shape: tuple[int, int, int]) -> Box:
+    """The box larger by so many voxels ``(i, j, k)`` on either side, cut to an array of shape ``(k, j, i)``."""
+    i, j, k = ((low - n, high + n) for (low, high), n in zip(box, margin))
+    return intersection((i, j, k), full_box(shape))
+
+
+def within(box: Box, outer: Box) -> Box:
+    """The box in the voxels of another one that holds it."""
+    return translate(box, [-n for n in origin(outer)])
 
 
 def union(boxes: Sequence[Box]) -> Box:

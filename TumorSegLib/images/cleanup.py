@@ -1,97 +1,29 @@
-"""Tidying result masks, and describing what is in them.
+"""Cleaning masks: small connected regions, all but the largest, holes.
 
-Two voxels belong together when they share a face, an edge or a corner (26 neighbours), so that a thin oblique strand
+Two voxels are connected when they share a face, an edge or a corner (26 neighbours), so that a thin oblique strand
 does not fall apart; a hole is background that cannot reach the border of the image through shared faces (6 neighbours),
-its topological counterpart. Masks are never changed in place.
-
-In a label map with several labels, :func:`connected_components` and :func:`shape_measures` look at what they are
-given, label by label and as a whole; :func:`remove_small`, :func:`largest_component` and :func:`fill_holes` see all
-labels as one foreground and leave labels as they are, so a small necrotic core stays inside its tumour.
+its topological counterpart. Masks are never changed in place. All labels count as one foreground and stay as they are,
+so a small necrotic core stays inside its tumour.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.boxes import EMPTY_BOX, slices
 from TumorSegLib.images.volume import Mask
 
 if TYPE_CHECKING:
-    from TumorSegLib.geometry.grid import Box, FloatArray
+    from TumorSegLib.geometry.grid import Box
 
 _NEIGHBOURS_26 = 3  # scikit-image counts connectivity in axis steps
 # Summing voxel volumes must not lose a component that is exactly as large as the limit.
 _ROUNDING_ML = 1e-9
-
-
-@dataclass(frozen=True)
-class Component:
-    """One connected region of one label.
-
-    Attributes:
-        label: the mask's value in it, 1 to 255.
-        volume_ml: volume of its voxels.
-        box: smallest half-open voxel box ``((i0, i1), (j0, j1), (k0, k1))`` that holds it.
-        centroid_ras: mean of its voxel centres, RAS mm; may lie outside a bent region.
-    """
-
-    label: int
-    volume_ml: float
-    box: Box
-    centroid_ras: tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class ShapeMeasures:
-    """Shape of a mask in the terms of IBSI (Zwanenburg et al. 2020, doi:10.1148/radiol.2020191145; its codes).
-
-    Attributes:
-        volume_ml: number of voxels times their volume (YEKZ).
-        mesh_volume_ml: volume inside the marching-cubes surface (RNU0).
-        surface_area_mm2: area of that surface (C0JK). A surface round whole voxels is stepped: 7 % too large for a
-            ball of 24 cubic voxels across, 15 % where voxels are three times as thick as wide.
-        sphericity: (36 pi V^2)^(1/3) / A from mesh volume and area (QCFX); 1 for a ball, less for anything else and,
-            through the area, 0.87 to 0.93 for a ball of voxels.
-        major_axis_length_mm: 4 sqrt(largest eigenvalue of the covariance of the voxel centres) (TDIC); 1.79 times the
-            long semi-axis of an ellipsoid. The covariance is that of a sample, divided by one less than the number
-            of voxels, as IBSI's reference values are.
-        minor_axis_length_mm: the same of the middle eigenvalue (P9VJ).
-        least_axis_length_mm: the same of the smallest eigenvalue (7J51).
-        elongation: minor by major axis (Q3CK), 1 is round, near 0 a line.
-        flatness: least by major axis (N17B), near 0 a plane.
-        extent: mesh volume by the volume of the bounding box along the voxel axes (PBX1).
-    """
-
-    volume_ml: float
-    mesh_volume_ml: float
-    surface_area_mm2: float
-    sphericity: float
-    major_axis_length_mm: float
-    minor_axis_length_mm: float
-    least_axis_length_mm: float
-    elongation: float
-    flatness: float
-    extent: float
-
-
-def connected_components(mask: Mask) -> list[Component]:
-    """The connected regions of every label, largest first; an empty list for an empty mask.
-
-    Args:
-        mask: uint8 ``[k, j, i]``; touching regions of different labels are different components.
-    """
-    from skimage.measure import regionprops
-
-    labels, corner = _crop(mask)
-    if not labels.size:
-        return []
-    components = [_component(region, labels, corner, mask) for region in regionprops(_numbered(labels))]
-    return sorted(components, key=lambda component: -component.volume_ml)
 
 
 def remove_small(mask: Mask, min_volume_ml: float) -> Mask:
@@ -106,11 +38,12 @@ def remove_small(mask: Mask, min_volume_ml: float) -> Mask:
     """
     if not (math.isfinite(min_volume_ml) and min_volume_ml >= 0):
         raise ArgumentError(f"min_volume_ml must be a finite volume of at least 0 ml, got {min_volume_ml}")
-    labels, corner = _crop(mask)
-    numbers = _numbered(labels != 0)
+    box = mask.bounding_box() or EMPTY_BOX
+    labels = mask.array[slices(box)]
+    numbers = number_regions(labels != 0)
     keep = np.bincount(numbers.ravel()) * mask.grid.voxel_volume_ml >= min_volume_ml - _ROUNDING_ML
     keep[:1] = False  # the background
-    return _with_crop(mask, np.where(keep[numbers], labels, 0), corner)
+    return _with_crop(mask, np.where(keep[numbers], labels, 0), box)
 
 
 def largest_component(mask: Mask) -> Mask:
@@ -118,11 +51,12 @@ def largest_component(mask: Mask) -> Mask:
 
     Of several regions of the same size, the one that comes first in ``[k, j, i]`` order stays.
     """
-    labels, corner = _crop(mask)
-    numbers = _numbered(labels != 0)
+    box = mask.bounding_box() or EMPTY_BOX
+    labels = mask.array[slices(box)]
+    numbers = number_regions(labels != 0)
     counts = np.bincount(numbers.ravel(), minlength=2)
     counts[0] = 0  # the background
-    return _with_crop(mask, np.where(numbers == counts.argmax(), labels, 0), corner)
+    return _with_crop(mask, np.where(numbers == counts.argmax(), labels, 0), box)
 
 
 def fill_holes(mask: Mask) -> Mask:
@@ -132,101 +66,28 @@ def fill_holes(mask: Mask) -> Mask:
     """
     from scipy.ndimage import binary_fill_holes, distance_transform_edt
 
-    labels, corner = _crop(mask)
+    box = mask.bounding_box() or EMPTY_BOX
+    labels = mask.array[slices(box)]
     foreground = labels != 0
     holes = binary_fill_holes(foreground) & ~foreground
     if not holes.any():
         return mask
     spacing = mask.grid.spacing[::-1]
     nearest = distance_transform_edt(~foreground, spacing, return_distances=False, return_indices=True)
-    return _with_crop(mask, np.where(holes, labels[tuple(nearest)], labels), corner)
+    return _with_crop(mask, np.where(holes, labels[tuple(nearest)], labels), box)
 
 
-def shape_measures(mask: Mask) -> ShapeMeasures:
-    """Shape of the whole foreground, all labels together; see :class:`ShapeMeasures` for the definitions.
-
-    Args:
-        mask: uint8 ``[k, j, i]``, on a grid of any spacing and direction.
-
-    Raises:
-        ArgumentError: the mask is empty.
-    """
-    labels, _ = _crop(mask)
-    if not labels.size:
-        raise ArgumentError("an empty mask has no shape; at least one voxel must not be 0")
-    foreground, spacing = labels != 0, np.asarray(mask.grid.spacing[::-1])
-    mesh_volume, area = _mesh_volume_and_area(foreground, spacing)
-    major, minor, least = _axis_lengths(foreground, spacing)
-    return ShapeMeasures(
-        volume_ml=mask.volume_ml,
-        mesh_volume_ml=mesh_volume / 1000,
-        surface_area_mm2=area,
-        sphericity=(36 * math.pi * mesh_volume**2) ** (1 / 3) / area,
-        major_axis_length_mm=major,
-        minor_axis_length_mm=minor,
-        least_axis_length_mm=least,
-        # A single voxel has no longest direction.
-        elongation=minor / major if major else 1.0,
-        flatness=least / major if major else 1.0,
-        extent=mesh_volume / float(np.prod(foreground.shape * spacing)),
-    )
-
-
-def _crop(mask: Mask) -> tuple[npt.NDArray[np.uint8], tuple[int, int, int]]:
-    """Labels ``[k, j, i]`` inside the bounding box and the box's first voxel ``(i, j, k)``; no voxels if empty."""
-    box = mask.bounding_box()
-    if box is None:
-        return mask.array[:0, :0, :0], (0, 0, 0)
-    (i0, i1), (j0, j1), (k0, k1) = box
-    return mask.array[k0:k1, j0:j1, i0:i1], (i0, j0, k0)
-
-
-def _with_crop(mask: Mask, labels: npt.NDArray[np.uint8], corner: tuple[int, int, int]) -> Mask:
-    """A copy of the mask with the labels of its bounding box replaced."""
+def _with_crop(mask: Mask, labels: npt.NDArray[np.uint8], box: Box) -> Mask:
+    """A copy of the mask with the labels of a box replaced."""
     array = mask.array.copy()
-    window = tuple(slice(low, low + size) for low, size in zip(corner[::-1], labels.shape))
-    array[window] = labels
+    array[slices(box)] = labels
     return Mask(mask.grid, array)
 
 
-def _numbered(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+def number_regions(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Connected regions of equal value numbered from 1 in ``[k, j, i]`` order; 0 is background."""
     from skimage.measure import label
 
     if not labels.size:
         return np.zeros(labels.shape, np.int64)
     return np.asarray(label(labels, background=0, connectivity=_NEIGHBOURS_26), np.int64)
-
-
-def _component(region: Any, labels: npt.NDArray[np.uint8], corner: tuple[int, int, int], mask: Mask) -> Component:
-    """Translates one of scikit-image's region properties, ``(k, j, i)`` from the corner of the crop."""
-    box = tuple((corner[n] + region.bbox[2 - n], corner[n] + region.bbox[5 - n]) for n in range(3))
-    i, j, k = (corner[n] + region.centroid[2 - n] for n in range(3))
-    ras = mask.grid.to_ras((i, j, k))
-    return Component(
-        label=int(labels[tuple(region.coords[0])]),
-        volume_ml=int(region.num_pixels) * mask.grid.voxel_volume_ml,
-        box=((int(box[0][0]), int(box[0][1])), (int(box[1][0]), int(box[1][1])), (int(box[2][0]), int(box[2][1]))),
-        centroid_ras=(float(ras[0]), float(ras[1]), float(ras[2])),
-    )
-
-
-def _mesh_volume_and_area(foreground: npt.NDArray[np.bool_], spacing_kji: FloatArray) -> tuple[float, float]:
-    """Volume (mm3) and area (mm2) of the marching-cubes surface at 0.5, closed by a layer of background."""
-    from skimage.measure import marching_cubes, mesh_surface_area
-
-    padded = np.pad(foreground, 1).astype(np.float32)
-    vertices, faces, _, _ = marching_cubes(padded, 0.5, spacing=tuple(spacing_kji))
-    triangles = vertices.astype(np.float64)[faces]
-    # Sum of the signed tetrahedra between each triangle and the origin.
-    six_volumes = np.einsum("nc,nc->n", triangles[:, 0], np.cross(triangles[:, 1], triangles[:, 2]))
-    return abs(float(six_volumes.sum())) / 6, float(mesh_surface_area(vertices, faces))
-
-
-def _axis_lengths(foreground: npt.NDArray[np.bool_], spacing_kji: FloatArray) -> tuple[float, float, float]:
-    """Major, minor and least axis length in mm: 4 sqrt(eigenvalue), largest first."""
-    points = np.argwhere(foreground) * spacing_kji
-    centred = points - points.mean(axis=0)
-    eigenvalues = np.linalg.eigvalsh(centred.T @ centred / max(len(points) - 1, 1))
-    least, minor, major = 4 * np.sqrt(np.clip(eigenvalues, 0, None))  # rounding can leave -1e-17 for a plane
-    return float(major), float(minor), float(least)

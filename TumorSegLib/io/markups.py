@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from TumorSegLib.errors import ArgumentError, ReadError
-from TumorSegLib.geometry.grid import LPS_TO_RAS, ORTHONORMAL_TOLERANCE, Box, FloatArray, Grid
+from TumorSegLib.geometry.boxes import around_points
+from TumorSegLib.geometry.grid import LPS_TO_RAS, ORTHONORMAL_TOLERANCE, FloatArray, Grid
 from TumorSegLib.parsing import check_spelling, load_json
 from TumorSegLib.prompts.types import FARTHEST_MM, BoxPrompt, Click, Prompt, Prompts
 
@@ -34,8 +35,6 @@ MARKUP_KEYS = (
     *("center", "size", "orientation"),
 )
 POINT_KEYS = ("label", "description", "position", "positionStatus")
-# A box drawn along voxel edges must not gain a voxel by rounding; in voxels.
-ROUNDING = 1e-3
 
 
 def read_prompts(path: str | os.PathLike[str], grid: Grid) -> Prompts:
@@ -144,19 +143,11 @@ def _box(markup: Mapping[str, Any], grid: Grid, to_ras: FloatArray, origin: str)
             f"{origin}: orientation {axes.tolist()} is no rotation; its axes must be perpendicular, of length 1"
         )
     corners = center + (np.array(list(product((-0.5, 0.5), repeat=3))) * size) @ axes.T
-    box = _voxel_box(grid.to_ijk(corners @ to_ras.T), grid)
+    box = around_points(grid.to_ijk(corners @ to_ras.T), grid)
     if any(low >= high for low, high in box):
         where = ", ".join(f"{x:.1f}" for x in to_ras @ center)
         raise ArgumentError(f"{origin}: the ROI around RAS ({where}) mm lies outside the image, {grid}")
     return BoxPrompt(box)
-
-
-def _voxel_box(ijk: FloatArray, grid: Grid) -> Box:
-    """The smallest box of whole voxels, each half a voxel to either side of its centre, round points ``[n, 3]``."""
-    first = np.floor(ijk.min(axis=0) + 0.5 + ROUNDING)
-    last = np.maximum(np.ceil(ijk.max(axis=0) + 0.5 - ROUNDING), first + 1)
-    low, high = np.maximum(first, 0).astype(int).tolist(), np.minimum(last, grid.size).astype(int).tolist()
-    return (low[0], high[0]), (low[1], high[1]), (low[2], high[2])
 
 
 def _numbers(item: Mapping[str, Any], key: str, count: int, origin: str) -> FloatArray:

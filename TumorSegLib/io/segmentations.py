@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ReadError
+from TumorSegLib.geometry.boxes import EMPTY_BOX
 from TumorSegLib.images.labels import TUMOUR_TERMINOLOGY, label_colour
 from TumorSegLib.images.volume import Mask
 
@@ -24,7 +25,7 @@ def segmentation_fields(mask: Mask) -> dict[str, str]:
     }
     labels = [int(label) for label in np.unique(mask.array) if label] or [1]
     for n, label in enumerate(labels):
-        box = Mask(mask.grid, mask.array == label).bounding_box() or ((0, 0), (0, 0), (0, 0))
+        box = Mask(mask.grid, mask.array == label).bounding_box() or EMPTY_BOX
         segment = {
             "ID": f"Segment_{label}",
             "Name": "Tumour" if len(labels) == 1 else f"Tumour {label}",

@@ -10,7 +10,7 @@ import numpy as np
 
 from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.cleanup import connected_components, shape_measures
+from TumorSegLib.measurements.shape import connected_components, shape_measures
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import Result
 

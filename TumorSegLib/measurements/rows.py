@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from TumorSegLib.images.roles import is_ct, role_in_words
-from TumorSegLib.measurements.tumour import Intensities, Measurements, Uptake
+from TumorSegLib.measurements.tumour import Measurements
+from TumorSegLib.measurements.uptake import Intensities, Uptake
 
 # Column, name, heading of a narrow table, unit, decimals that are meaningful.
 _SHAPE = (

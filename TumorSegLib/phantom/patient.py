@@ -1,8 +1,8 @@
 """Procedural FDG-PET/CT and T1 MR of a trunk or a thigh, with tumours whose extent is known exactly.
 
-A map of tissues (:mod:`TumorSegLib.phantom.anatomy`) gets values of low-dose CT, of FDG uptake one hour after injection
-and of a T1 image normalised to subcutaneous fat, then the point spread, noise and bias field of each modality. For
-tests, demonstrations and training; not for dosimetry or for judging accuracy on patients.
+Tumours grow in a map of tissues (:mod:`TumorSegLib.phantom.anatomy`), which becomes images in
+:mod:`TumorSegLib.phantom.acquisition`. For tests, demonstrations and training; not for dosimetry or for judging
+accuracy on patients.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
+from TumorSegLib.phantom.acquisition import Growth, acquire, space_of
 from TumorSegLib.phantom.anatomy import REGIONS, Bools, Floats, Labels, Point, Space, Tissue, paint
 
 MAX_TUMOURS = 5
@@ -33,19 +33,7 @@ LARGEST_SPACING_MM = 8.0
 _SALT = 35
 # Lattice on which places for tumours are looked for; fixed in mm so that they do not depend on the voxel size.
 _COARSE_MM = 6.0
-_FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
-# HU, SUV, T1 (a.u.) per tissue, in the order of Tissue; CT and MR as in the public sarcoma cases (muscle 50 HU and 330
-# a.u., fat -98 HU and 900 a.u.), SUV typical means of normal organs one hour after injection.
-_VALUES = np.array(
-    [
-        (-1000, 0.0, 0), (0, 0.4, 420), (-102, 0.28, 950), (54, 0.6, 330), (1150, 0.5, 75), (-30, 0.45, 820),
-        (190, 1.1, 480), (85, 0.7, 290), (25, 0.8, 220), (44, 1.6, 170), (58, 2.2, 430), (50, 1.9, 300),
-        (33, 4.0, 320), (12, 12.0, 200), (6, 18.0, 190), (35, 1.1, 340), (-850, 0.4, 15), (-830, 0.45, 50),
-        (45, 3.0, 330), (-150, 0.0, 0), (42, 7.0, 330),
-    ],
-    dtype=np.float32,
-)  # fmt: skip
 
 # Tumours displace or go round these; everything else can be infiltrated.
 _SPARED = (
@@ -82,15 +70,6 @@ class _Lesion:
     radius: float
 
 
-@dataclass(frozen=True)
-class _Growth:
-    """A grown tumour: the part ``box`` of the lattice, the voxels ``inside`` it, their HU, SUV and T1 ``(n, 3)``."""
-
-    box: tuple[slice, slice, slice]
-    inside: Bools
-    values: Floats
-
-
 def make_phantom(
     seed: int,
     *,
@@ -123,10 +102,10 @@ def make_phantom(
     grid = _grid(shape, spacing, region, streams[0])
     body = int(streams[0].integers(2**62))
     lesions = _place(grid, region, body, tumours, streams[1])
-    labels = paint(region, body, _pushed(_space(grid), lesions))
+    labels = paint(region, body, _pushed(space_of(grid), lesions))
     growths = [_grow(labels, grid, lesion, streams[2]) for lesion in lesions]
     tumour = Mask(grid, (labels == Tissue.TUMOUR).astype(np.uint8))
-    return Phantom(_acquire(labels, grid, growths, streams[3]), tumour, Mask(grid, labels), seed)
+    return Phantom(acquire(labels, grid, growths, streams[3]), tumour, Mask(grid, labels), seed)
 
 
 def _checked(seed: int, region: str | None, tumours: int) -> tuple[int, int]:
@@ -172,15 +151,9 @@ def _grid(shape: tuple[int, int, int], spacing: Point, region: str, rng: np.rand
     return Grid.from_spacing(shape, spacing, (direction @ (centre - half)).tolist(), direction)
 
 
-def _space(grid: Grid) -> Space:
-    first = grid.origin * (-1, -1, 1)
-    left, back, head = ((first[a] + grid.spacing[a] * np.arange(grid.size[a])).astype(np.float32) for a in range(3))
-    return Space.of_axes(left, back, head)
-
-
 def _place(grid: Grid, region: str, body: int, tumours: int, rng: np.random.Generator) -> list[_Lesion]:
     """Draws volumes and finds a host tissue with room for each, shrinking those that fit nowhere."""
-    coarse = _space(grid.with_spacing((_COARSE_MM,) * 3))
+    coarse = space_of(grid.with_spacing((_COARSE_MM,) * 3))
     labels = paint(region, body, coarse)
     # Outside the lattice counts as spared, so depth also keeps off the border.
     free = np.pad(~np.isin(labels, _SPARED), 1)
@@ -225,14 +198,14 @@ def _pushed(space: Space, lesions: Sequence[_Lesion]) -> Space:
     return Space(space.axes, *pulled)
 
 
-def _grow(labels: Labels, grid: Grid, lesion: _Lesion, rng: np.random.Generator) -> _Growth:
+def _grow(labels: Labels, grid: Grid, lesion: _Lesion, rng: np.random.Generator) -> Growth:
     """Adds a tumour to the labels: a rough ellipsoid of the lesion's volume that follows the tissue it started in."""
     first = np.asarray(lesion.centre) * (-1, -1, 1)
     centre = np.round(grid.to_ijk(first)).astype(int)
     reach = np.ceil(2.3 * lesion.radius / np.asarray(grid.spacing)).astype(int)
     i, j, k = (slice(max(c - r, 0), c + r + 1) for c, r in zip(centre, reach))
     part, box = labels[k, j, i], (k, j, i)
-    left, back, head = _space(grid).axes
+    left, back, head = space_of(grid).axes
     space = Space.of_axes(left[i], back[j], head[k])
     distance = _rough_distance(space, lesion, rng)
     foreign = (part != labels[centre[2], centre[1], centre[0]]).astype(np.float32)
@@ -249,7 +222,7 @@ def _grow(labels: Labels, grid: Grid, lesion: _Lesion, rng: np.random.Generator)
     pieces, _ = ndimage.label(distance < level)
     inside = pieces == 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
     part[inside] = Tissue.TUMOUR
-    return _Growth(box, inside, _tumour_values(space, distance[inside] / level, inside, lesion.radius, rng))
+    return Growth(box, inside, _tumour_values(space, distance[inside] / level, inside, lesion.radius, rng))
 
 
 def _rough_distance(space: Space, lesion: _Lesion, rng: np.random.Generator) -> Floats:
@@ -282,84 +255,3 @@ def _tumour_values(space: Space, depth: Floats, inside: Bools, radius: float, rn
         hounsfield -= dead * np.float32(rng.uniform(5, 20))
         signal *= 1.0 + dead * np.float32(rng.uniform(-0.15, 0.1))
     return np.stack([hounsfield, suv, signal], axis=1).astype(np.float32)
-
-
-def _acquire(labels: Labels, grid: Grid, growths: Sequence[_Growth], rng: np.random.Generator) -> dict[str, Volume]:
-    """The three images of a map of tissues; ``pet`` and ``mr_t1`` float32, ``ct`` int16."""
-    values = _VALUES.copy()
-    organs = slice(Tissue.FAT, Tissue.TABLE)
-    values[organs, 0] += rng.normal(0.0, 3.0, Tissue.TABLE - Tissue.FAT)
-    values[organs, 1] *= rng.lognormal(0.0, 0.18, Tissue.TABLE - Tissue.FAT)
-    values[organs, 2] *= rng.lognormal(0.0, 0.06, Tissue.TABLE - Tissue.FAT)
-    values[Tissue.BLADDER, 1] = rng.uniform(10.0, 30.0)
-    values[Tissue.MYOCARDIUM, 1] = rng.uniform(1.5, 8.0)
-    space = _space(grid)
-    texture = space.smooth(rng, 14.0)
-    activity = space.smooth(rng, 22.0)
-    body = labels > Tissue.SKIN
-    ct = values[:, 0][labels] + np.float32(3.0) * texture * body
-    pet = values[:, 1][labels] * np.exp(np.where(labels == Tissue.BOWEL, 0.55, 0.12).astype(np.float32) * activity)
-    mr = values[:, 2][labels] * (1.0 + np.float32(0.05) * texture)
-    for growth in growths:
-        for channel, image in enumerate((ct, pet, mr)):
-            image[growth.box][growth.inside] = growth.values[:, channel]
-    seen = _mr_field_of_view(labels, grid, rng)
-    return {
-        "ct": Volume(grid, _ct(ct, grid, rng), "ct"),
-        "pet": Volume(grid, _pet(pet, grid, rng), "pet"),
-        "mr_t1": Volume(grid, _mr(mr, space, grid, rng) * seen, "mr_t1"),
-    }
-
-
-def _blurred(image: Floats, grid: Grid, fwhm_mm: Point) -> Floats:
-    """Gaussian point spread of the given widths along (i, j, k)."""
-    sigma = [width / _FWHM / spacing for width, spacing in zip(fwhm_mm, grid.spacing)]
-    return np.asarray(ndimage.gaussian_filter(image, sigma[::-1], truncate=3.0))
-
-
-def _noise(grid: Grid, fwhm_mm: Point, rng: np.random.Generator) -> Floats:
-    """Gaussian noise of deviation 1, correlated over the given widths along (i, j, k)."""
-    noise = _blurred(rng.standard_normal(grid.shape, dtype=np.float32), grid, fwhm_mm)
-    return np.asarray(noise / noise.std())
-
-
-def _ct(ct: Floats, grid: Grid, rng: np.random.Generator) -> npt.NDArray[np.int16]:
-    """Low-dose CT: quantum noise, and streaks from left to right where the pelvis or two thighs attenuate most.
-
-    Widths and deviations reproduce those of the public sarcoma cases: muscle varies by 9 to 20 HU from voxel to voxel,
-    with correlation 0.4, -0.2 and 0.3 between neighbours along i, j and k after a 3 mm high-pass.
-    """
-    streaks = np.float32(rng.uniform(0.2, 0.7)) * _noise(grid, (14.0, 1.0, 4.2), rng)
-    noise = np.float32(rng.uniform(10, 19)) * (_noise(grid, (2.5, 1.5, 4.2), rng) + streaks)
-    image = _blurred(ct, grid, (1.5, 1.5, 2.0)) + noise
-    return np.asarray(np.round(np.clip(image, -1000, 3071)).astype(np.int16))
-
-
-def _pet(pet: Floats, grid: Grid, rng: np.random.Generator) -> Floats:
-    """Uptake through the scanner's point spread, with noise that grows as the root of the uptake (counts)."""
-    width = rng.uniform(5.0, 7.0)
-    image = _blurred(pet, grid, (width, width, width))
-    noise = _noise(grid, (5.5, 5.5, 4.5), rng) * np.float32(rng.uniform(0.06, 0.14))
-    return np.asarray(np.maximum(image + noise * np.sqrt(image + np.float32(0.03)), 0.0))
-
-
-def _mr(mr: Floats, space: Space, grid: Grid, rng: np.random.Generator) -> Floats:
-    """T1 magnitude image: what bias field correction left, and Rician noise (Gudbjartsson and Patz, 1995)."""
-    bias = np.exp(np.float32(rng.uniform(0.02, 0.08)) * space.smooth(rng, 90.0))
-    image = _blurred(mr, grid, (2.0, 2.0, 3.0)) * bias
-    deviation = np.float32(rng.uniform(6, 16))
-    real, imaginary = (deviation * rng.standard_normal(grid.shape, dtype=np.float32) for _ in range(2))
-    return np.asarray(np.hypot(image + real, imaginary))
-
-
-def _mr_field_of_view(labels: Labels, grid: Grid, rng: np.random.Generator) -> Bools:
-    """In half of the patients MR covers only a window round the tumours, at least 10 mm wider than these."""
-    partial, margins = rng.random() < 0.5, rng.uniform(10.0, 70.0, 6)
-    seen = np.ones(grid.shape, bool)
-    box = Mask(grid, (labels == Tissue.TUMOUR).astype(np.uint8)).bounding_box()
-    if partial and box is not None:
-        seen[:] = False
-        low = [max(b[0] - round(m / s), 0) for b, m, s in zip(box, margins[:3], grid.spacing)]
-        high = [b[1] + round(m / s) for b, m, s in zip(box, margins[3:], grid.spacing)]
-        seen[low[2] : high[2], low[1] : high[1], low[0] : high[0]] = True
-    return seen

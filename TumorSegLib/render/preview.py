@@ -26,6 +26,7 @@ from scipy.ndimage import binary_fill_holes, binary_opening, gaussian_filter, ge
 from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.errors import GeometryError, ResourceError, WriteError
 from TumorSegLib.files import replacing
+from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.cleanup import largest_component
 from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
@@ -33,13 +34,8 @@ from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.labels import label_colour
 from TumorSegLib.images.roles import is_ct, is_pet, role_in_words
 from TumorSegLib.images.volume import Images, Mask, Volume
-from TumorSegLib.render.surface import (
-    RenderedSurface,
-    render,
-    surface_from_probability,
-    view_directions,
-    without_border_faces,
-)
+from TumorSegLib.render.scene import RenderedSurface, render, view_directions
+from TumorSegLib.render.surface import surface_from_probability, without_border_faces
 
 FloatImage: TypeAlias = npt.NDArray[np.floating[Any]]
 Window: TypeAlias = tuple[float, float, str]  # lowest and highest value shown, and their unit
@@ -148,13 +144,13 @@ def _make_figure(images: Images, mask: Mask, probability: Volume | None) -> Figu
 def _outline_fields(mask: Mask, probability: Volume | None) -> tuple[dict[int, FloatImage], Grid, Box]:
     """For each label a field ``[k, j, i]`` above 0.5 exactly inside it, on the shown box; that box's grid; the box."""
     box = _shown_box(mask)
-    labels = _cropped(mask.array, box)
+    labels = mask.array[slices(box)]
     present = [int(label) for label in np.unique(labels) if label]
     fields = {}
     for label in present:
         inside = labels == label
         if probability is not None and len(present) == 1:
-            smooth = _cropped(probability.array, box).astype(np.float32)
+            smooth = probability.array[slices(box)].astype(np.float32)
         else:
             smooth = gaussian_filter(inside.astype(np.float32), 0.8)
         fields[label] = np.where(inside, np.maximum(smooth, 0.52), np.minimum(smooth, 0.48))
@@ -165,7 +161,7 @@ def _shown_box(mask: Mask) -> Box:
     """The mask with its margin, equally long along all axes where the image allows; all of it for an empty mask."""
     found = mask.bounding_box()
     if found is None:
-        return (0, mask.grid.size[0]), (0, mask.grid.size[1]), (0, mask.grid.size[2])
+        return full_box(mask.grid.shape)
     length_mm = max((high - low) * s for (low, high), s in zip(found, mask.grid.spacing)) + 2 * MARGIN_MM
     ranges = []
     for (low, high), s, size in zip(found, mask.grid.spacing, mask.grid.size):
@@ -173,11 +169,6 @@ def _shown_box(mask: Mask) -> Box:
         start = min(max((low + high - count) // 2, 0), size - count)
         ranges.append((start, start + count))
     return ranges[0], ranges[1], ranges[2]
-
-
-def _cropped(array: npt.NDArray[Any], box: Box) -> npt.NDArray[Any]:
-    (i0, i1), (j0, j1), (k0, k1) = box
-    return array[k0:k1, j0:j1, i0:i1]
 
 
 def _turned_scene(images: Images, fields: Mapping[int, FloatImage], grid: Grid, box: Box) -> _Scene:
@@ -199,7 +190,7 @@ def _turned_scene(images: Images, fields: Mapping[int, FloatImage], grid: Grid, 
     areas = [inside.sum(axis=tuple(a for a in range(3) if a != n)) for n in range(3)]
     centre = [int(area.argmax()) if area.any() else len(area) // 2 for area in areas]
     return _Scene(
-        images={role: turned(_cropped(volume.array, box)) for role, volume in images.items()},
+        images={role: turned(volume.array[slices(box)]) for role, volume in images.items()},
         fields=turned_fields,
         inside=inside,
         spacing=(spacing[0], spacing[1], spacing[2]),
@@ -225,7 +216,7 @@ def _skin(ct: Volume, centre_ras: npt.NDArray[np.float64]) -> RenderedSurface | 
         reach = SKIN_REACH_MM / s
         ranges.append((max(math.floor(centre - reach), 0), min(math.ceil(centre + reach) + 1, size)))
     box = (ranges[0], ranges[1], ranges[2])
-    coarse = _cropped(ct.array, box)[:: step[2], :: step[1], :: step[0]]
+    coarse = ct.array[slices(box)][:: step[2], :: step[1], :: step[0]]
     affine = ct.grid.crop(box).affine.copy()
     affine[:3, :3] *= step
     # Opening takes off the table, where it touches the body, and clothes; padded, since it must not wear down a body at

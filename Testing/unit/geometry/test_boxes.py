@@ -10,15 +10,19 @@ from hypothesis.extra import numpy as hnp
 
 from TumorSegLib.geometry.boxes import (
     EMPTY_BOX,
+    around_points,
     bounding_box,
     clip_additions,
     full_box,
+    grown,
+    intersection,
     origin,
     slices,
     translate,
     union,
+    within,
 )
-from TumorSegLib.geometry.grid import Box
+from TumorSegLib.geometry.grid import Box, Grid
 
 fast = settings(max_examples=100, deadline=None)
 ranges = st.tuples(st.integers(-9, 9), st.integers(1, 9)).map(lambda pair: (pair[0], pair[0] + pair[1]))
@@ -97,3 +101,26 @@ def test_a_fence_lets_nothing_grow_outside_it() -> None:
     assert np.array_equal(kept[~inside], np.minimum(before, after)[~inside])
     far: Box = ((0, 5), (0, 5), (0, 5))
     assert np.array_equal(clip_additions(before, after, box, far), np.minimum(before, after))
+
+
+@fast
+@given(boxes, boxes)
+def test_intersection_holds_the_voxels_of_both(first: Box, second: Box) -> None:
+    def voxels(box: Box) -> set[tuple[int, ...]]:
+        return {(i, j, k) for i in range(*box[0]) for j in range(*box[1]) for k in range(*box[2])}
+
+    assert voxels(intersection(first, second)) == voxels(first) & voxels(second)
+
+
+def test_grown_stops_at_the_border_and_within_counts_from_the_outer_box() -> None:
+    outer = grown(((3, 5), (0, 4), (6, 9)), (2, 1, 3), (10, 8, 6))
+    assert outer == ((1, 6), (0, 5), (3, 10))
+    assert within(((3, 5), (0, 4), (6, 9)), outer) == ((2, 4), (0, 4), (3, 6))
+
+
+def test_box_around_points_takes_whole_voxels_and_forgives_rounding() -> None:
+    grid = Grid.from_spacing((10, 10, 10), (1, 1, 1))
+    corners = np.array([(1.5, 2.2, -3), (4.5 + 1e-4, 2.3, 4)])
+    assert around_points(corners, grid) == ((2, 5), (2, 3), (0, 5))
+    low, high = around_points(corners + np.array([20, 0, 0]), grid)[0]
+    assert low >= high

@@ -20,7 +20,8 @@ from TumorSegLib.errors import GeometryError
 from TumorSegLib.geometry.grid import FloatArray, Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.measurements.diameters import axial_diameters, maximum_diameter
-from TumorSegLib.measurements.tumour import PEAK_RADIUS_MM, Uptake, measure
+from TumorSegLib.measurements.tumour import measure
+from TumorSegLib.measurements.uptake import PEAK_RADIUS_MM, Uptake
 
 GRID = Grid.from_spacing((16, 20, 24), (2.0, 2.5, 3.0), (-10, 5, 7), rotation((0.2, -0.1, 0.4)))
 

@@ -21,7 +21,6 @@ from TumorSegSlicer.mrml.labelmaps import BINARY, isKeptAsVoxels, readVoxels, wr
 
 if TYPE_CHECKING:
     from TumorSegLib import BoxPrompt, Click, Edit, Grid, Volume
-    from TumorSegLib.geometry.grid import Box
 
 #: UCUM codes, in small letters, of the SUV of body weight.
 SUV_UNITS = ("{suvbw}g/ml", "g/ml{suvbw}", "g/ml")
@@ -108,6 +107,7 @@ def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
         GeometryError: a parent transform of the ROI is not linear.
     """
     from TumorSegLib import BoxPrompt
+    from TumorSegLib.geometry.boxes import around_points
     from TumorSegSlicer.slips import Slip
 
     name, size = roiNode.GetName(), np.array(roiNode.GetSize())
@@ -116,7 +116,7 @@ def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
     toWorld(roiNode)
     corners = np.array(list(product((-0.5, 0.5), repeat=3))) * size
     matrix = _array(roiNode.GetObjectToWorldMatrix())
-    box = _voxelBox(grid.to_ijk(corners @ matrix[:3, :3].T + matrix[:3, 3]), grid)
+    box = around_points(grid.to_ijk(corners @ matrix[:3, :3].T + matrix[:3, 3]), grid)
     if any(low >= high for low, high in box):
         raise Slip(f"ROI '{name}' lies outside the image that the segment is corrected in")
     return BoxPrompt(box)
@@ -312,16 +312,6 @@ def _checkPlausible(node: slicer.vtkMRMLScalarVolumeNode, role: str) -> None:
         check_plausible(slicer.util.arrayFromVolume(node), role)
     except TumorSegError as error:
         raise type(error)(f"volume '{node.GetName()}': {error}") from error
-
-
-def _voxelBox(ijk: np.ndarray, grid: Grid) -> Box:
-    """The smallest box of whole voxels round points ``[n, 3]``, by the rule that markup files are read with."""
-    from TumorSegLib.io.markups import ROUNDING
-
-    first = np.floor(ijk.min(axis=0) + 0.5 + ROUNDING)
-    last = np.maximum(np.ceil(ijk.max(axis=0) + 0.5 - ROUNDING), first + 1)
-    low, high = np.maximum(first, 0).astype(int).tolist(), np.minimum(last, grid.size).astype(int).tolist()
-    return (low[0], high[0]), (low[1], high[1]), (low[2], high[2])
 
 
 def _numbered(name: str, number: int) -> str:

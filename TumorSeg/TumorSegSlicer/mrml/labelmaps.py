@@ -13,6 +13,8 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from TumorSegLib.geometry.boxes import intersection, slices, within
+
 if TYPE_CHECKING:
     from TumorSegLib.geometry.grid import Box
 
@@ -39,9 +41,9 @@ def readVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np
         resampled, resampler = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageDataResample
         resampler.ResampleOrientedImageToReferenceOrientedImage(labelmap, reference, resampled, False)
         labelmap = resampled
-    inner = _common(_extent(labelmap), box)
+    inner = intersection(_extent(labelmap), box)
     if all(low < high for low, high in inner):
-        target = mask[_slices(inner, box)].view(bool)
+        target = mask[slices(within(inner, box))].view(bool)
         np.equal(_view(labelmap, inner), value, out=target)
     return mask
 
@@ -105,7 +107,7 @@ def writeVoxels(
     labelmap, value = segment.GetRepresentation(BINARY), segment.GetLabelValue()
     onLattice = _onLattice(labelmap, _image(lattice, box))
     # Slicer's own way copies whole label maps: 100 ms where a shared one spans 512 x 512 x 200 voxels.
-    if onLattice and _common(_extent(labelmap), box) == box and _hasOnlyLabelmaps(node):
+    if onLattice and intersection(_extent(labelmap), box) == box and _hasOnlyLabelmaps(node):
         voxels = _view(labelmap, box)
         if not ((values > 0) & (voxels != 0) & (voxels != value)).any():
             voxels[values > 0] = value
@@ -197,19 +199,8 @@ def _extent(image: slicer.vtkOrientedImageData) -> Box:
     return (i0, i1 + 1), (j0, j1 + 1), (k0, k1 + 1)
 
 
-def _common(first: Box, second: Box) -> Box:
-    i, j, k = ((max(a[0], b[0]), min(a[1], b[1])) for a, b in zip(first, second))
-    return i, j, k
-
-
 def _view(image: slicer.vtkOrientedImageData, box: Box) -> np.ndarray:
     """The live voxels of a box within an image, ``[k, j, i]``."""
     voxels = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
-    part: np.ndarray = voxels[_slices(box, _extent(image))]
+    part: np.ndarray = voxels[slices(within(box, _extent(image)))]
     return part
-
-
-def _slices(box: Box, within: Box) -> tuple[slice, slice, slice]:
-    """A box as an index ``[k, j, i]`` into the array of a box around it."""
-    i, j, k = (slice(low - first, high - first) for (low, high), (first, _) in zip(box, within))
-    return k, j, i

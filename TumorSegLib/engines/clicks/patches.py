@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.engines.inputs import Channels, prepare
-from TumorSegLib.geometry.boxes import bounding_box, origin, slices, translate
+from TumorSegLib.geometry.boxes import bounding_box, grown, slices, translate, within
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.normalisation import Normalisation
@@ -199,7 +199,7 @@ def sample_probability(
     covering = covering_box(patch, grid)
     if covering is None:
         return np.zeros(patch.shape, dtype=np.float32)
-    part = probability[slices(_within(covering, box))]
+    part = probability[slices(within(covering, box))]
     if not part.any():
         return np.zeros(patch.shape, dtype=np.float32)
     volume = _with_border(Volume(grid.crop(covering), to_float(part)), covering, grid, patch)
@@ -226,13 +226,12 @@ def add_change(
     tight = bounding_box(np.abs(change) >= WRITTEN_CHANGE)
     if tight is None:
         return
-    i, j, k = ((max(low - 1, 0), min(high + 1, size)) for (low, high), size in zip(tight, patch.size))
-    part = (i, j, k)
+    part = grown(tight, (1, 1, 1), patch.shape)
     source = patch.crop(part)
     covering = covering_box(source, grid)
     if covering is None:
         return
-    target, view = grid.crop(covering), probability[slices(_within(covering, box))]
+    target, view = grid.crop(covering), probability[slices(within(covering, box))]
     values = np.where(np.abs(change) < WRITTEN_CHANGE, 0, change)[slices(part)]
     added = resample_probability(np.ascontiguousarray(values, dtype=np.float32), source, target)
     shown = resample_probability(sample_probability(probability, box, grid, source), source, target)
@@ -267,11 +266,6 @@ def _with_border(part: Volume, box: Box, grid: Grid, patch: Grid) -> Volume:
     affine[:3, 3] = part.grid.to_ras([-before for before, _ in sides])
     array = np.pad(part.array, sides[::-1], mode="edge")
     return Volume(Grid((array.shape[0], array.shape[1], array.shape[2]), affine), array)
-
-
-def _within(box: Box, outer: Box) -> Box:
-    """A box in the voxels of another one that holds it."""
-    return translate(box, [-n for n in origin(outer)])
 
 
 def _cut(level: Channels, starts: Sequence[int], inner: Box, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
