@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
-import re
 import shutil
-import struct
 import subprocess
 import sys
 from importlib import metadata
@@ -106,20 +104,6 @@ def test_pictures_exist_in_the_repository_that_is_named(description: dict[str, s
         assert (REPOSITORY / url.removeprefix(start)).is_file(), url
 
 
-def test_the_repository_has_the_one_name_that_the_catalogue_takes(entry: Any) -> None:
-    """Its check ``check_git_repository_name`` wants a name that begins with Slicer."""
-    repository = entry["scm_url"].removeprefix("https://github.com/").removesuffix(".git")
-    assert repository.rpartition("/")[2].startswith("Slicer")
-    owner = repository.partition("/")[0]
-    named: dict[str, set[str]] = {}
-    for file in ("*", "docs/*", "Resources/*.json", "TumorSeg/**/*.py", "TumorSegLib/**/*.py"):
-        for path in (each for each in REPOSITORY.glob(file) if each.suffix in {".py", ".md", ".txt", ".toml", ".json"}):
-            for name in re.findall(rf"github(?:usercontent)?\.com/({owner}/\w+)", path.read_text(encoding="utf-8")):
-                named.setdefault(name, set()).add(path.name)
-    assert set(named) == {repository}
-    assert {"CMakeLists.txt", "TumorSeg.json", "README.md", "pyproject.toml", "packages.py"} <= named[repository]
-
-
 def test_catalogue_entry_follows_its_schema(entry: Any) -> None:
     types = {
         "$schema": str,
@@ -134,13 +118,6 @@ def test_catalogue_entry_follows_its_schema(entry: Any) -> None:
     assert entry["$schema"].endswith("/slicer-extension-catalog-entry-schema-v1.0.2.json#")
     assert entry["build_subdirectory"] == "."
     assert 1 <= entry["tier"] <= 5
-
-
-@pytest.mark.parametrize("icon", ["Resources/TumorSeg.png", "TumorSeg/Resources/Icons/TumorSeg.png"])
-def test_icons_have_the_size_slicer_wants(icon: str) -> None:
-    head = (REPOSITORY / icon).read_bytes()[:24]
-    assert head[:8] == b"\x89PNG\r\n\x1a\n"
-    assert struct.unpack(">II", head[16:]) == (128, 128)
 
 
 def requirements() -> list[Requirement]:

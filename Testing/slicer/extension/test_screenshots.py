@@ -1,4 +1,4 @@
-"""The pictures of the module: they show something, and the documents name those that are there."""
+"""The pictures of the module: they show something, and those that ship are small."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 
 from Testing.documents import PAGES, text_of
 from Testing.slicer import screenshots
@@ -69,21 +68,3 @@ def test_the_pictures_that_ship_are_there_and_small() -> None:
         file = REPOSITORY / "Resources" / name
         assert 20_000 < file.stat().st_size < LARGEST_BYTES
         assert f"Resources/{name}" in "".join(map(text_of, PAGES))
-
-
-def test_help_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        screenshots.main(["--help"])
-    said = capsys.readouterr().out
-    assert "python -m Testing.slicer.screenshots" in said
-    assert "--output" in said
-
-
-def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_done(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").touch()
-    folder = tmp_path / "file" / "pictures"
-    with pytest.raises(SystemExit, match="2"):
-        screenshots.main(["--output", str(folder)])
-    assert f"--output {folder}: the folder cannot be made: Not a directory" in capsys.readouterr().err

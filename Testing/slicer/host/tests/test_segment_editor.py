@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 
-from Testing.slicer.tiny import cube, segmented, volume_ras
+from Testing.slicer.tiny import cube, segmented
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -48,42 +47,6 @@ def press(editor: Any, name: str) -> None:
     button = slicer.util.findChild(editor, name)
     assert button.enabled
     button.click()
-
-
-def test_it_paints_and_undoes(host: Host, tiny_panel: Any) -> None:
-    import slicer
-
-    from Testing.slicer.host.segment_editor import paint
-
-    volume, node, segment = segmented()
-    editor, got = slicer.qMRMLSegmentEditorWidget(), []
-    editor.connect("currentSegmentIDChanged(QString)", got.append)
-    editor.setMRMLScene(slicer.mrmlScene)
-    with pytest.raises(RuntimeError, match="setMRMLSegmentEditorNode comes first"):
-        editor.setSegmentationNode(node)
-    editor.setMRMLSegmentEditorNode(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode"))
-    editor.setSegmentationNode(node)
-    editor.setSourceVolumeNode(volume)
-    editor.setCurrentSegmentID(segment)
-    assert got[-1] == segment
-    editor.setActiveEffectByName("Paint")
-    editor.activeEffect().setParameter("BrushSphere", 1)
-    assert editor.mrmlSegmentEditorNode().GetAttribute("Paint.BrushSphere") == "1"
-    assert (editor.effectByName("Pain"), editor.activeEffect().name) == (None, "Paint")
-
-    def voxels() -> np.ndarray:
-        return slicer.util.arrayFromSegmentBinaryLabelmap(node, segment, volume).copy()
-
-    before = voxels()
-    paint(editor, volume_ras(volume, (2, 2, 2)), radius_mm=2.5)
-    added = np.argwhere(voxels() > before)[:, ::-1].tolist()
-    assert sorted(added) == [[1, 2, 2], [2, 1, 2], [2, 2, 2], [2, 3, 2], [3, 2, 2]]
-    editor.undo()
-    np.testing.assert_array_equal(voxels(), before)
-    editor.redo()
-    assert voxels().sum() == before.sum() + 5
-    paint(editor, volume_ras(volume, (2, 2, 2)), radius_mm=2.5, erase=True)
-    np.testing.assert_array_equal(voxels(), before)
 
 
 def test_a_segment_that_is_added_is_selected_and_nobody_is_told(editor: Any, told: list[str]) -> None:
@@ -170,41 +133,3 @@ def test_label_layers_go_when_a_segmentation_comes(editor: Any) -> None:
     segmentation("a")
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     assert [composite.GetLabelVolumeID() for composite in composites] == [None] * 3
-
-
-def test_its_parts_are_shown_and_hidden(editor: Any) -> None:
-    import slicer
-
-    for name, part in {
-        "addRemoveSegmentButtonsVisible": "RemoveSegmentButton",
-        "show3DButtonVisible": "Show3DButton",
-        "maskingSectionVisible": "MaskingGroupBox",
-        "undoEnabled": "UndoRedoGroupBox",
-    }.items():
-        assert getattr(editor, name)
-        setattr(editor, name, False)
-        assert not getattr(editor, name)
-        assert slicer.util.findChild(editor, part).isHidden()
-
-
-@pytest.mark.parametrize(
-    ("held", "moves"), [("ShiftModifier", True), ("NoModifier", False), ("ControlModifier", False)]
-)
-def test_the_mouse_scrolls_the_other_views_with_shift(host: Host, tiny_panel: Any, held: str, moves: bool) -> None:
-    before = offsets_after_moving(host, held)
-    assert (before[0] != before[1]) is moves
-
-
-def offsets_after_moving(host: Host, held: str) -> tuple[list[float], list[float]]:
-    """Of Green and Yellow, before and after the mouse went over Red with a key held down."""
-    import slicer
-
-    host.show(cube())
-
-    def offsets() -> list[float]:
-        widgets = (slicer.app.layoutManager().sliceWidget(name) for name in ("Green", "Yellow"))
-        return [round(widget.mrmlSliceNode().GetSliceOffset(), 3) for widget in widgets]
-
-    before = offsets()
-    host.move_mouse("Red", (0.4, 0.4), held)
-    return before, offsets()

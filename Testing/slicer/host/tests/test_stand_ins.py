@@ -1,8 +1,8 @@
-"""The widgets that stand in for Slicer's, and its slice views."""
+"""Where a stand-in of the test host could hide a defect of the module it behaves as Slicer does."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +12,6 @@ from Testing.slicer.tiny import cube, segmented, volume_ras
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
-
-OUTPUT = Path(__file__).resolve().parents[3] / "output"
-
-
-# Selectors
 
 
 def test_a_node_selector_waits_for_a_choice(host: Host, qt: Any) -> None:
@@ -75,49 +70,55 @@ def test_a_node_selector_without_none_takes_a_node_by_itself(host: Host, qt: Any
     assert later.currentNode() is second is not third
 
 
-def test_segment_lists_follow_the_segmentation(host: Host, qt: Any) -> None:
-    import slicer
+def test_parameters_are_kept_as_slicer_keeps_them(host: Host, tiny_panel: Any) -> None:
+    from Tiny import Speed, TinyParameters
 
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-    segmentation, got = node.GetSegmentation(), []
-    segmentation.AddEmptySegment("a", "A")
-    selector, table = slicer.qMRMLSegmentSelectorWidget(), slicer.qMRMLSegmentsTableView()
-    for widget in (selector, table):
-        widget.setMRMLScene(slicer.mrmlScene)
-    selector.connect("currentSegmentChanged(QString)", got.append)
-    table.connect("selectionChanged(QItemSelection,QItemSelection)", lambda: got.append("table"))
-    selector.setCurrentNode(node)
-    table.setSegmentationNode(node)
-    assert (selector.currentSegmentID(), table.selectedSegmentIDs()) == ("", [])
-    segmentation.AddEmptySegment("b", "B")
-    selector.setCurrentSegmentID("b")
-    table.setSelectedSegmentIDs(["a"])
-    segmentation.GetSegment("b").SetName("Renamed")
-    assert (selector.currentSegmentID(), table.selectedSegmentIDs(), got) == ("b", ["a"], ["b", "table"])
-    segmentation.RemoveSegment("b")
-    assert (selector.currentSegmentID(), got[-1]) == ("", "")
-    slicer.mrmlScene.RemoveNode(node)
-    assert (selector.currentNode(), table.selectedSegmentIDs()) == (None, [])
+    node = tiny_panel.parameters.parameterNode
+    kept = {name: node.GetParameter(name) for name in node.GetParameterNames()}
+    assert kept == {
+        "volume": "",
+        "threshold": "40.0",
+        "speed": "SLOW",
+        "count": "3",
+        "label": "lesion",
+        "enabled": "True",
+    }
+    tiny_panel.parameters.speed, tiny_panel.parameters.enabled, tiny_panel.parameters.volume = Speed.FAST, False, cube()
+    again = TinyParameters(node)
+    assert (again.speed, again.enabled, again.volume.GetName()) == (Speed.FAST, False, "Cube")
+    assert node.GetNodeReferenceID("volume") == again.volume.GetID()
+    host.scene.RemoveNode(again.volume)
+    assert again.volume is None
 
 
-def test_a_slider_keeps_its_range(host: Host, qt: Any) -> None:
-    import ctk
+def test_widgets_and_parameters_follow_each_other(host: Host, tiny_panel: Any) -> None:
+    import qt
+    from Tiny import Speed
 
-    slider, got = ctk.ctkSliderWidget(), []
-    slider.connect("valueChanged(double)", got.append)
-    slider.minimum, slider.maximum, slider.singleStep, slider.decimals = -1, 1, 0.1, 1
-    slider.value = 3
-    assert (slider.value, got) == (1, [1.0])
-    button = ctk.ctkCollapsibleButton()
-    child = qt.QLabel("inside", button)
-    button.text, button.collapsed = "Advanced", True
-    button.show()
-    assert not child.visible
-    button.collapsed = False
-    assert child.visible
-
-
-# The views
+    parameters, ui, volume = tiny_panel.parameters, tiny_panel.ui, cube()
+    ui.volumeSelector.setCurrentNode(volume)
+    ui.thresholdSlider.value = 60
+    assert (parameters.volume, parameters.threshold) == (volume, 60)
+    parameters.volume, parameters.threshold = None, 70.0
+    assert (ui.volumeSelector.currentNode(), ui.thresholdSlider.value) == (None, 70)
+    with pytest.raises(ValueError, match="within"):
+        parameters.threshold = 3000.0
+    box, speeds = qt.QCheckBox(), qt.QComboBox()
+    box.setProperty("SlicerParameterName", "enabled")
+    parameters.connectGui(SimpleNamespace(box=box, other=speeds))
+    tag = parameters.connectParametersToGui({"speed": speeds})
+    assert (box.checked, speeds.currentText) == (True, "SLOW")
+    speeds.setCurrentIndex(1)
+    box.checked = False
+    assert (parameters.enabled, parameters.speed) == (False, Speed.FAST)
+    parameters.disconnectGui(tag)
+    speeds.setCurrentIndex(0)
+    assert parameters.speed is Speed.FAST
+    with pytest.raises(RuntimeError, match="Unable to create GUI connector"):
+        parameters.connectParametersToGui({"count": qt.QSpinBox()})
+    with pytest.raises(ValueError, match="given name: absent"):
+        parameters.connectParametersToGui({"absent": box})
+    host.scene.RemoveNode(parameters.parameterNode)  # connectGui cannot be ended, and the box goes now
 
 
 @pytest.mark.parametrize("view", ["Red", "Green", "Yellow"])
@@ -142,60 +143,6 @@ def test_a_click_in_a_view_places_a_point(host: Host, tiny_panel: Any, view: str
     np.testing.assert_allclose(found, [ras], atol=0.2)
 
 
-def test_a_click_beside_the_view_is_refused(host: Host, tiny_panel: Any) -> None:
-    host.show(cube())
-    with pytest.raises(ValueError, match="outside what the view Red shows"):
-        host.click("Red", (400.0, 0.0, 0.0))
-
-
-def test_the_views_draw_image_and_contour(host: Host, tiny_panel: Any) -> None:
-    import slicer
-
-    volume, node, segment = segmented()
-    node.GetSegmentation().GetSegment(segment).SetColor(1.0, 0.0, 0.0)
-    node.GetDisplayNode().SetVisibility(False)
-    host.show(volume)
-    slice_widget = slicer.app.layoutManager().sliceWidget("Red")
-    slice_widget.mrmlSliceNode().JumpSliceByCentering(*volume_ras(volume, (8, 7, 6)))
-    host.process_events()
-
-    def red() -> int:
-        picture = slice_widget.sliceView().picture().astype(int)
-        return int((picture[..., 0] > picture[..., 1] + 60).sum())
-
-    grey = slice_widget.sliceView().picture()
-    assert red() == 0
-    assert grey[..., 0].max() > 200
-    node.GetDisplayNode().SetVisibility(True)
-    host.process_events()
-    assert red() > 200
-    host.screenshot(OUTPUT / "host.png")
-    assert (OUTPUT / "host.png").stat().st_size > 5000
-
-
-def test_a_colour_legend_is_drawn(host: Host, tiny_panel: Any) -> None:
-    import slicer
-
-    volume = cube()
-    host.show(volume)
-    view = slicer.app.layoutManager().sliceWidget("Red").sliceView()
-    before = view.picture()
-    legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(volume)
-    legend.SetTitleText("SUV")
-    host.process_events()
-    assert (view.picture() != before).any(axis=-1).sum() > 500
-
-
-def test_the_layout_manager_has_three_views(host: Host) -> None:
-    import slicer
-
-    manager = slicer.app.layoutManager()
-    assert manager.sliceViewNames() == ["Red", "Green", "Yellow"]
-    orientations = [manager.sliceWidget(n).mrmlSliceNode().GetOrientation() for n in manager.sliceViewNames()]
-    assert orientations == ["Axial", "Coronal", "Sagittal"]
-    assert manager.sliceWidget("Slice4") is None
-
-
 @pytest.mark.parametrize("held", ["ShiftModifier", "NoModifier", "ControlModifier"])
 def test_the_mouse_scrolls_the_other_views_with_shift(host: Host, tiny_panel: Any, held: str) -> None:
     host.show(cube())
@@ -205,3 +152,15 @@ def test_the_mouse_scrolls_the_other_views_with_shift(host: Host, tiny_panel: An
     assert before["Red"] == after["Red"]
     scrolled = {view for view in before if before[view] != after[view]}
     assert scrolled == ({"Green", "Yellow"} if held == "ShiftModifier" else set())
+
+
+def test_dialogs_are_answered_and_never_wait(host: Host, qt: Any) -> None:
+    import slicer
+
+    assert not slicer.util.confirmOkCancelDisplay("Download 12 MB?")
+    host.dialogs.answer(qt.QMessageBox.Ok, "/models/new")
+    assert slicer.util.confirmOkCancelDisplay("Download 12 MB again?")
+    assert qt.QFileDialog.getExistingDirectory(None, "Models") == "/models/new"
+    assert qt.QFileDialog.getOpenFileName(None, "Model") == ""
+    assert qt.QMessageBox.question(None, "Delete", "Delete the model?") == qt.QMessageBox.No
+    assert len(host.dialogs.shown) == 5

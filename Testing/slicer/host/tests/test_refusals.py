@@ -1,4 +1,4 @@
-"""PythonQt's idiom in the test host, ``.ui`` files and dialogs: what Slicer refuses is refused."""
+"""What Slicer refuses the test host refuses, and what is raised where Qt and VTK drop it fails the test."""
 
 from __future__ import annotations
 
@@ -8,33 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from Testing.slicer.tiny import TINY
+from Testing.slicer.tiny import TINY, cube
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
-
-
-# PythonQt
-
-
-def test_properties_are_attributes(qt: Any) -> None:
-    button = qt.QPushButton("Start")
-    button.enabled, button.toolTip, button.name = False, "help", "start"
-    assert (button.enabled, button.text, button.objectName, button.className()) == (
-        False,
-        "Start",
-        "start",
-        "QPushButton",
-    )
-    box = qt.QSpinBox()
-    box.maximum, box.value = 8.0, 7
-    assert box.value == 7
-    combo = qt.QComboBox()
-    combo.addItem("one", {"model": 1})
-    assert (combo.count, combo.currentText, combo.currentData) == (1, "one", {"model": 1})
-    layout = qt.QHBoxLayout()
-    layout.spacing = 3
-    assert layout.spacing == 3
 
 
 def refused_by_pythonqt() -> list[tuple[str, type[Exception], str, Callable[[Any, Any], Any]]]:
@@ -80,53 +57,6 @@ def test_signals_hand_over_what_the_function_takes(qt: Any) -> None:
     assert sorted(got) == ["none", "trimmed"]
 
 
-def test_classes_of_the_module_may_have_attributes(qt: Any) -> None:
-    class Mine(qt.QWidget):
-        def __init__(self) -> None:
-            super().__init__()
-            self.count = 0
-
-    mine = Mine()
-    mine.count += 1
-    mine.enabled = False
-    assert (mine.count, mine.enabled) == (1, False)
-
-
-def test_timers(host: Host, qt: Any) -> None:
-    beats: list[str] = []
-    timer = qt.QTimer()
-    timer.interval, timer.singleShot = 1, False
-    timer.connect("timeout()", lambda: beats.append("beat"))
-    timer.start()
-    qt.QTimer.singleShot(1, lambda: beats.append("once"))
-    host.wait_until(lambda: beats.count("beat") > 3, "the timer")
-    timer.stop()
-    assert beats.count("once") == 1
-
-
-def test_settings_last_for_a_test(host: Host, qt: Any) -> None:
-    import slicer
-
-    assert slicer.util.settingsValue("Tiny/device", "auto") == "auto"
-    qt.QSettings().setValue("Tiny/device", "cpu")
-    assert slicer.util.settingsValue("Tiny/device", "auto") == "cpu"
-    host.clear()
-    assert slicer.util.settingsValue("Tiny/device", "auto") == "auto"
-
-
-def test_a_shortcut_lives_while_the_module_is_open(host: Host, tiny_panel: Any, qt: Any) -> None:
-    import slicer
-    from PySide6.QtTest import QTest
-
-    host.window.show()
-    host.window.activateWindow()
-    host.process_events()
-    QTest.keyClick(host.window, qt.Qt.Key_Z, qt.Qt.ControlModifier)
-    slicer.util.selectModule("Markups")
-    QTest.keyClick(host.window, qt.Qt.Key_Z, qt.Qt.ControlModifier)
-    assert tiny_panel.calls == ["enter", "undo", "exit"]
-
-
 def test_what_is_raised_in_a_slot_a_timer_or_an_observer_is_kept(host: Host, qt: Any) -> None:
     import vtk
 
@@ -147,9 +77,6 @@ def test_what_is_raised_in_a_slot_a_timer_or_an_observer_is_kept(host: Host, qt:
         host.wait_until(lambda: False, "an error")
     with pytest.raises(TimeoutError, match="the moon"):
         host.wait_until(lambda: False, "the moon", seconds=0.01)
-
-
-# .ui files
 
 
 @pytest.mark.parametrize(
@@ -173,48 +100,42 @@ def test_a_ui_file_with_a_mistake_is_refused(host: Host, tmp_path: Path, right: 
         slicer.util.loadUI(str(path))
 
 
-# Dialogs and the status bar
+@pytest.mark.parametrize(("name", "value"), [("count", 2.5), ("label", None), ("enabled", "yes"), ("volume", "Cube")])
+def test_parameters_of_the_wrong_type_are_refused(host: Host, tiny_panel: Any, name: str, value: Any) -> None:
+    before = getattr(tiny_panel.parameters, name)
+    with pytest.raises(TypeError, match=f"{name} must be"):
+        setattr(tiny_panel.parameters, name, value)
+    assert getattr(tiny_panel.parameters, name) == before
 
 
-def test_dialogs_are_answered_and_never_wait(host: Host, qt: Any) -> None:
+def test_slicer_has_what_the_application_has_and_no_more(host: Host) -> None:
     import slicer
 
-    assert not slicer.util.confirmOkCancelDisplay("Download 12 MB?")
-    host.dialogs.answer(qt.QMessageBox.Ok, "/models/new", lambda box: box.buttons()[1].text)
-    assert slicer.util.confirmOkCancelDisplay("Download 12 MB again?")
-    assert qt.QFileDialog.getExistingDirectory(None, "Models") == "/models/new"
-    box = qt.QMessageBox()
-    box.addButton("Treat as SUV", qt.QMessageBox.AcceptRole)
-    box.addButton("Stop", qt.QMessageBox.RejectRole)
-    assert box.exec_() in ("Stop", "Treat as SUV")
-    assert qt.QFileDialog.getOpenFileName(None, "Model") == ""
-    assert qt.QMessageBox.question(None, "Delete", "Delete the model?") == qt.QMessageBox.No
-    slicer.util.warningDisplay("PET has no unit")
-    assert host.dialogs.texts[-1] == "PET has no unit"
-    assert host.dialogs.unused_answers == 0
-    assert slicer.util.showStatusMessage("Ready", 1000)
-    assert host.window.status_messages == ["Ready"]
+    assert not hasattr(slicer, "arrayFromVolume")
+    assert slicer.mrmlScene is slicer.app.mrmlScene() is host.scene
+    assert slicer.modules.segmentations.logic().IsA("vtkSlicerSegmentationsModuleLogic")
+    assert slicer.app.moduleManager().module("Markups") is slicer.modules.markups
+    with pytest.raises(AttributeError):
+        _ = slicer.modules.totalsegmentator
+    with pytest.raises(AttributeError):
+        _ = slicer.app.noSuchThing
+    with pytest.raises(ValueError, match=r"no signal startup\(\)"):
+        slicer.app.connect("startup()", print)
 
 
-def test_a_dialog_of_the_module_is_worked_by_the_test(host: Host, qt: Any) -> None:
-    dialog = qt.QDialog()
-    field = qt.QLineEdit(dialog)
+def test_packages_are_checked_but_not_installed(host: Host, tmp_path: Path) -> None:
+    import slicer.packaging
 
-    def fill(shown: Any) -> int:
-        field.text = "typed"
-        return 1
+    path = tmp_path / "requirements.txt"
+    path.write_text("# comment\nnumpy>=1\nno-such-package>=3; python_version >= '3'\nother; python_version < '3'\n")
+    requirements = slicer.packaging.load_requirements(str(path))
+    slicer.packaging.pip_ensure(requirements, requester="Tiny")
+    assert [text.partition(">")[0] for text in host.packaging.installed[0]] == ["no-such-package"]
+    with pytest.raises(TypeError):
+        slicer.packaging.pip_ensure(requirements, requestor="misspelt")
 
-    host.dialogs.answer(fill)
-    assert dialog.exec_() == 1
-    assert (field.text, dialog.visible) == ("typed", False)
 
-
-def test_the_heart_beats_unless_the_gui_stands_still(host: Host) -> None:
-    import time
-
-    with host.heartbeat() as gaps:
-        host.wait_until(lambda: len(gaps) >= 5, "five beats")
-        beats = len(gaps)
-        time.sleep(0.15)
-        host.wait_until(lambda: len(gaps) > beats, "another beat")
-    assert gaps[beats] >= 145
+def test_a_click_beside_the_view_is_refused(host: Host, tiny_panel: Any) -> None:
+    host.show(cube())
+    with pytest.raises(ValueError, match="outside what the view Red shows"):
+        host.click("Red", (400.0, 0.0, 0.0))
