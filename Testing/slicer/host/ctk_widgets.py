@@ -144,14 +144,6 @@ class ctkSliderWidget(QtWidgets.QWidget):
 
 
 @stand_in
-class ctkComboBox(QtWidgets.QComboBox):
-    """A combo box that shows a text while nothing is chosen."""
-
-    defaultText = kept(str, "")
-    defaultIcon = kept(QtGui.QIcon, None)
-
-
-@stand_in
 class ctkMessageBox(QtWidgets.QMessageBox):
     """The message box of ``slicer.util.messageBox``."""
 

@@ -14,7 +14,7 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
 
-from Testing.slicer.host.ctk_widgets import ctkSliderWidget, kept
+from Testing.slicer.host.ctk_widgets import kept
 from Testing.slicer.host.pythonqt import stand_in
 
 Property, Signal = QtCore.Property, QtCore.Signal
@@ -49,18 +49,6 @@ class qMRMLWidget(QtWidgets.QWidget):
 @stand_in
 class qSlicerWidget(qMRMLWidget):
     """The base of module panels."""
-
-
-@stand_in
-class qMRMLSliderWidget(ctkSliderWidget):
-    """A slider whose number has a unit; units are not shown here."""
-
-    SIGNATURES: ClassVar = {**ctkSliderWidget.SIGNATURES, **SCENE_SIGNATURES}
-    mrmlSceneChanged = Signal(object)
-    quantity = kept(str, "")
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self.mrmlSceneChanged.emit(scene)
 
 
 class Observing(qMRMLWidget):
@@ -123,15 +111,11 @@ class qMRMLNodeComboBox(Observing):
         "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
         "currentNodeChanged(bool)": "_currentNodeValid",
         "currentNodeIDChanged(QString)": "currentNodeIDChanged",
-        "nodeActivated(vtkMRMLNode*)": "nodeActivated",
-        "nodeAddedByUser(vtkMRMLNode*)": "nodeAddedByUser",
         **SCENE_SIGNATURES,
     }
     currentNodeChanged = Signal(object)
     _currentNodeValid = Signal(bool)
     currentNodeIDChanged = Signal(str)
-    nodeActivated = Signal(object)
-    nodeAddedByUser = Signal(object)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -140,13 +124,12 @@ class qMRMLNodeComboBox(Observing):
         self._combo = QtWidgets.QComboBox()
         layout.addWidget(self._combo)
         self._types: list[str] = []
-        self._attributes: list[tuple[str, str, Any]] = []
         self._none_enabled = self._show_hidden = False
         self._show_children, self._none_text = True, "None"
         self._announced = ""
         self._offered: list[str] = []
         self._filter = _NodeFilter(self)
-        self._combo.activated.connect(self._activated)
+        self._combo.activated.connect(lambda _index: self._announce())
 
     # Nodes
 
@@ -155,10 +138,6 @@ class qMRMLNodeComboBox(Observing):
         self._observe(*((scene, event) for event in NODES_CHANGED))
         self._update()
         self.mrmlSceneChanged.emit(scene)
-
-    def addAttribute(self, nodeType: str, name: str, value: Any = None) -> None:
-        self._attributes.append((nodeType, name, value))
-        self._update()
 
     def _nodes(self) -> Iterator[Any]:
         nodes = self._scene.GetNodes() if self._scene else []
@@ -171,13 +150,7 @@ class qMRMLNodeComboBox(Observing):
             return False
         # A label map is a scalar volume too: it is offered as one unless child types are hidden.
         fits = node.GetClassName() in self._types
-        fits = fits or (self._show_children and any(node.IsA(kind) for kind in self._types))
-        return fits and self._has_attributes(node)
-
-    def _has_attributes(self, node: Any) -> bool:
-        wanted = [(name, value) for kind, name, value in self._attributes if node.IsA(kind)]
-        found = [(node.GetAttribute(name), value) for name, value in wanted]
-        return all(have is not None and value in (None, have) for have, value in found)
+        return fits or (self._show_children and any(node.IsA(kind) for kind in self._types))
 
     def _update(self) -> None:
         current, before = self.currentNodeID, self._offered
@@ -213,10 +186,6 @@ class qMRMLNodeComboBox(Observing):
         self._combo.setCurrentIndex(self._combo.findData(node_id or ""))
         self._announce()
 
-    def _activated(self, index: int) -> None:
-        self._announce()
-        self.nodeActivated.emit(self.currentNode())
-
     def _announce(self) -> None:
         now = self.currentNodeID
         if now != self._announced:
@@ -231,7 +200,6 @@ class qMRMLNodeComboBox(Observing):
         node = self._scene.AddNewNodeByClass(nodeType or self._types[0], self.baseName)
         if self.selectNodeUponCreation:
             self.setCurrentNode(node)
-        self.nodeAddedByUser.emit(node)
         return node
 
     # Properties
@@ -263,8 +231,12 @@ class qMRMLNodeComboBox(Observing):
     interactionNodeSingletonTag = kept(str, "")
 
 
-class _SegmentList(Observing):
-    """What the two lists of segments share: a segmentation, its segments in a list, the selected ones."""
+@stand_in
+class qMRMLSegmentsTableView(Observing):
+    """The table of a segmentation's segments."""
+
+    SIGNATURES: ClassVar = {"selectionChanged(QItemSelection,QItemSelection)": "_selectionChanged", **SCENE_SIGNATURES}
+    _selectionChanged = Signal(object, object)
 
     def __init__(self, parent: QtWidgets.QWidget | None = None) -> None:
         super().__init__(parent)
@@ -276,9 +248,9 @@ class _SegmentList(Observing):
         self._list.itemSelectionChanged.connect(self._selected)
 
     def _selected(self) -> None:
-        raise NotImplementedError
+        self._selectionChanged.emit(QtCore.QItemSelection(), QtCore.QItemSelection())
 
-    def _set_node(self, node: Any) -> None:
+    def setSegmentationNode(self, node: Any) -> None:
         self._node = node
         segmentation = node.GetSegmentation() if node else None
         self._observe((segmentation, vtk.vtkCommand.AnyEvent), (self._scene, slicer.vtkMRMLScene.NodeRemovedEvent))
@@ -286,7 +258,7 @@ class _SegmentList(Observing):
 
     def _update(self) -> None:
         if self._node and self._scene and not self._scene.IsNodePresent(self._node):
-            self._set_node(None)
+            self.setSegmentationNode(None)
             return
         segmentation = self._node.GetSegmentation() if self._node else None
         ids = list(segmentation.GetSegmentIDs()) if segmentation else []
@@ -319,20 +291,6 @@ class _SegmentList(Observing):
         if before != self.selectedSegmentIDs():
             self._selected()
 
-
-@stand_in
-class qMRMLSegmentsTableView(_SegmentList):
-    """The table of a segmentation's segments."""
-
-    SIGNATURES: ClassVar = {"selectionChanged(QItemSelection,QItemSelection)": "_selectionChanged", **SCENE_SIGNATURES}
-    _selectionChanged = Signal(object, object)
-
-    def _selected(self) -> None:
-        self._selectionChanged.emit(QtCore.QItemSelection(), QtCore.QItemSelection())
-
-    def setSegmentationNode(self, node: Any) -> None:
-        self._set_node(node)
-
     def segmentationNode(self) -> Any:
         return self._node
 
@@ -352,48 +310,3 @@ class qMRMLSegmentsTableView(_SegmentList):
     statusColumnVisible = kept(bool, False)
     filterBarVisible = kept(bool, False)
     readOnly = kept(bool, False)
-
-
-@stand_in
-class qMRMLSegmentSelectorWidget(_SegmentList):
-    """Chooses a segmentation and one of its segments."""
-
-    SIGNATURES: ClassVar = {
-        "currentNodeChanged(vtkMRMLNode*)": "currentNodeChanged",
-        "currentSegmentChanged(QString)": "currentSegmentChanged",
-        "segmentSelectionChanged(QStringList)": "segmentSelectionChanged",
-        **SCENE_SIGNATURES,
-    }
-    currentNodeChanged = Signal(object)
-    currentSegmentChanged = Signal(str)
-    segmentSelectionChanged = Signal(list)
-
-    def _selected(self) -> None:
-        self.currentSegmentChanged.emit(self.currentSegmentID())
-        self.segmentSelectionChanged.emit(self.selectedSegmentIDs())
-
-    def currentNode(self) -> Any:
-        return self._node
-
-    def setCurrentNode(self, node: Any) -> None:
-        if node is not self._node:
-            self._set_node(node)
-            self.currentNodeChanged.emit(node)
-
-    def currentNodeID(self) -> str:
-        return self._node.GetID() if self._node else ""
-
-    def setCurrentNodeID(self, node_id: str) -> None:
-        self.setCurrentNode(self._scene.GetNodeByID(node_id) if node_id else None)
-
-    def currentSegmentID(self) -> str:
-        return next(iter(self.selectedSegmentIDs()), "")
-
-    def setCurrentSegmentID(self, segment_id: str) -> None:
-        self.setSelectedSegmentIDs([segment_id])
-
-    noneEnabled = kept(bool, False)
-    editEnabled = kept(bool, False)
-    multiSelection = kept(bool, False)
-    segmentationNodeSelectorVisible = kept(bool, True)
-    selectNodeUponCreation = kept(bool, True)
