@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
-from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, sha256_of
-from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
+from TumorSegLib.models.folder import CARD_FILE, write_description, write_model_folder
+from TumorSegLib.models.formats import PIXELS
+from TumorSegLib.models.spec import ModelSpec, PromptedVolumeInput, SliceInput, VolumeInput
 from TumorSegLib.prompts.types import BoxPrompt, Prompt, Prompts
 from TumorSegLib.protocols import BoxOptions, Refinement, Result, RunInfo
 
@@ -39,22 +40,26 @@ def tiny_spec(
     roles: Sequence[str] = ("ct",),
     optional: Sequence[str] = (),
     *,
+    kind: str = "auto",
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0),
     patch: tuple[int, int, int] = (16, 16, 16),
+    pixels: str = "unit",
     **changes: Any,
 ) -> ModelSpec:
-    """A valid description of a tiny residual U-Net with one label; ``changes`` replaces any other attribute."""
+    """A valid description of a tiny residual U-Net with one label; ``changes`` replaces any other attribute.
+
+    Of kind ``box`` it has the pixel statistics named, and no roles, spacing and patch.
+    """
+    rules = {role: RULES[role] for role in roles}
+    volume = PromptedVolumeInput if kind == "clicks" else VolumeInput
     spec = ModelSpec(
         name=name,
-        kind="auto",
         version="1.2.3",
         licence="CC-BY-4.0",
         description="A tiny network for tests",
-        roles=tuple(roles),
-        optional=tuple(optional),
-        spacing_mm=spacing_mm,
-        patch=patch,
-        normalisation={role: RULES[role] for role in roles},
+        input=SliceInput(**PIXELS[pixels])
+        if kind == "box"
+        else volume(tuple(roles), tuple(optional), spacing_mm, patch, rules),
         labels={"tumour": 1},
         network="ResidualDynUNet",
         arguments={"filters": [4, 8, 8]},
@@ -75,20 +80,18 @@ def tiny_network(spec: ModelSpec, seed: int = 0) -> nn.Module:
         return build_network(spec).eval()
 
 
-def write_model_folder(root: Path, spec: ModelSpec, network: nn.Module | None = None) -> Path:
+def write_model(root: Path, spec: ModelSpec, network: nn.Module | None = None) -> Path:
     """Writes a valid model folder ``root/<name>`` and returns it; random weights unless a network is given."""
-    from TumorSegLib.engines.load import write_weights
+    from TumorSegLib.engines.weights import write_weights
 
-    folder = root / spec.name
-    folder.mkdir(parents=True)
-    write_weights(tiny_network(spec) if network is None else network, folder / WEIGHTS_FILE)
-    return write_spec(folder, replace(spec, weights_sha256=sha256_of(folder / WEIGHTS_FILE)))
+    save = partial(write_weights, tiny_network(spec) if network is None else network)
+    return write_model_folder(root / spec.name, spec, save, f"# {spec.name}\n").path
 
 
 def write_spec(folder: Path, spec: ModelSpec) -> Path:
     """Writes ``model.json`` and the card, but no weights, into a folder and returns the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / SPEC_FILE).write_text(json.dumps(spec.to_dict()), encoding="utf-8")
+    write_description(folder, spec)
     (folder / CARD_FILE).write_text(f"# {spec.name}\n", encoding="utf-8")
     return folder
 

@@ -138,7 +138,7 @@ def _needed(hint: Any) -> str:
     """A field's type in words."""
     parts = [part for part in get_args(hint) if part not in (NoneType, Ellipsis)]
     if get_origin(hint) in (Union, UnionType):
-        return " or ".join(map(_needed, parts))
+        return " or ".join(dict.fromkeys(map(_needed, parts)))
     if get_origin(hint) is tuple:
         return "a list" if Ellipsis in get_args(hint) else f"a list of {len(parts)}"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}

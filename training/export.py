@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,10 @@ from torch import nn
 
 from training.config.train import parse_configuration
 from training.loop.checkpoint import CHECKPOINT, load_checkpoint
-from TumorSegLib.engines.load import write_weights
-from TumorSegLib.engines.networks.unets import build_network
-from TumorSegLib.errors import ModelError, WriteError
-from TumorSegLib.files import make_folder, replacing, write_text
-from TumorSegLib.models.folder import WEIGHTS_FILE, ModelFolder, sha256_of
-from TumorSegLib.models.spec import SPEC_FILE
+from TumorSegLib.engines.networks.unets import build_network, check_patch
+from TumorSegLib.engines.weights import write_weights
+from TumorSegLib.errors import ModelError
+from TumorSegLib.models.folder import ModelFolder, write_description, write_model_folder
 
 RECORDED = ("dice", "hd95_mm", "nsd")
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -41,23 +38,12 @@ def export(run: Path, output: Path, dtype: str = "float16") -> Path:
     """
     state = load_checkpoint(run)
     spec = parse_configuration(state["configuration"], str(run / CHECKPOINT)).model
+    check_patch(spec)
     network = build_network(spec)
     network.load_state_dict(state["average"])
     network.to(DTYPES[dtype])
     _check_finite(network, run, dtype)
-    make_folder(output.parent)
-    with replacing(output) as folder:
-        if output.is_dir():
-            shutil.copytree(output, folder)
-        else:
-            folder.mkdir()
-        try:
-            write_weights(network, folder / WEIGHTS_FILE)
-        except WriteError as error:  # names the temporary folder, which is gone by now
-            raise WriteError(f"{output}: the weights cannot be written: {error.__cause__ or error}") from error
-        spec = replace(spec, weights_sha256=sha256_of(folder / WEIGHTS_FILE))
-        (folder / SPEC_FILE).write_text(json.dumps(spec.to_dict(), indent=2) + "\n", encoding="utf-8")
-    return output
+    return write_model_folder(output, spec, partial(write_weights, network)).path
 
 
 def record_results(model: ModelFolder, command: str, report: Mapping[str, Any]) -> None:
@@ -91,8 +77,7 @@ def record_clicks(model: ModelFolder, command: str, report: Mapping[str, Any]) -
 
 
 def _record(model: ModelFolder, command: str, figures: Mapping[str, Any]) -> None:
-    spec = replace(model.spec, results={**model.spec.results, command: figures})
-    write_text(model.path / SPEC_FILE, json.dumps(spec.to_dict(), indent=2) + "\n")
+    write_description(model.path, replace(model.spec, results={**model.spec.results, command: figures}))
 
 
 def _rounded(value: Any) -> Any:

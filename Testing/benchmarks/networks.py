@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from Testing.benchmarks.sliding_window import timed
-from TumorSegLib.engines.load import load_network
 from TumorSegLib.engines.networks.sam import Sam
+from TumorSegLib.engines.networks.unets import channel_count
 from TumorSegLib.engines.runtime import Runtime, choose_runtime
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.models.registry import find_model, list_models
 
 MODELS, RUNS = ("sts-auto", "sts-clicks", "lite-medsam"), 7
@@ -60,11 +61,13 @@ def _layer(
 
 
 def _passes(name: str) -> dict[str, Work]:
-    network, spec = load_network(name), find_model(name).spec
+    model = find_model(name)
+    network = load_network(model)
     if isinstance(network, Sam):
         return {"encode a slice": lambda at: _encode(network, at), "decode a slice": lambda at: _decode(network, at)}
-    shape = (1, next(weight.shape[1] for weight in network.parameters() if weight.ndim == 5), *spec.patch)
-    return {f"window of {' x '.join(map(str, spec.patch))}": lambda at: _window(network, shape, at)}
+    patch = model.spec.volume_input.patch
+    shape = (1, channel_count(model.spec), *patch)
+    return {f"window of {' x '.join(map(str, patch))}": lambda at: _window(network, shape, at)}
 
 
 def _window(network: nn.Module, shape: tuple[int, ...], at: Runtime) -> Callable[[], object]:

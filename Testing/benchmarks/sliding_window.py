@@ -27,9 +27,9 @@ from Testing.benchmarks.cases import clinical_case
 from TumorSegLib.engines.auto.engine import BATCH
 from TumorSegLib.engines.auto.sliding_window import WindowPlan, predict
 from TumorSegLib.engines.inputs import Channels, prepare
-from TumorSegLib.engines.load import load_engine, read_weights
-from TumorSegLib.engines.networks.unets import build_network
+from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.runtime import Runtime, choose_runtime
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.models.folder import ModelFolder
@@ -85,7 +85,7 @@ def peak_memory_gib() -> float:
 
 def make_channels(model: ModelFolder, shape: tuple[int, int, int], body: str) -> Channels:
     """Network input of the shape asked for, with a body in half of it or all of it."""
-    spacing, rng = model.spec.spacing_mm, np.random.default_rng(0)
+    spacing, rng = model.spec.volume_input.spacing_mm, np.random.default_rng(0)
     phantom = make_phantom(0, spacing_mm=spacing, shape=(72, 96, 96))
     (i0, i1), (j0, j1), (k0, k1) = phantom.tumour.bounding_box() or ((0, 1),) * 3
     block = tuple(slice(max(a - 8, 0), b + 8) for a, b in ((k0, k1), (j0, j1), (i0, i1)))
@@ -113,9 +113,7 @@ def half_of(shape: tuple[int, int, int]) -> np.ndarray:
 
 def network_of(model: ModelFolder, runtime: Runtime) -> nn.Module:
     """The model's network as the engine holds it."""
-    network = build_network(model.spec)
-    read_weights(network, model.weights, model.spec)
-    return network.eval().to(device=runtime.device, dtype=runtime.dtype).to(memory_format=runtime.layout)
+    return load_network(model).to(device=runtime.device, dtype=runtime.dtype).to(memory_format=runtime.layout)
 
 
 def time_engine(
@@ -123,8 +121,8 @@ def time_engine(
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Figures of our engine and its mask."""
     network = network_of(model, runtime)
-    plan = WindowPlan(model.spec.patch, OVERLAP, BATCH[runtime.device.type])
-    flops = window_flops(network, (1, len(model.spec.roles), *model.spec.patch), runtime)
+    plan = WindowPlan(model.spec.volume_input.patch, OVERLAP, BATCH[runtime.device.type])
+    flops = window_flops(network, (1, len(model.spec.roles), *model.spec.volume_input.patch), runtime)
     array = torch.from_numpy(channels.array)
     predict(network, array[:, :48, :128, :128], channels.tissue[:48, :128, :128], plan, runtime)  # warm up
     seconds, maps = timed(lambda: predict(network, array, channels.tissue, plan, runtime), runtime)
@@ -153,7 +151,7 @@ def time_monai(
         with torch.inference_mode():
             result = sliding_window_inference(
                 array,
-                model.spec.patch,
+                model.spec.volume_input.patch,
                 BATCH[runtime.device.type],
                 lambda windows: torch.sigmoid(network(windows)),
                 overlap=OVERLAP,

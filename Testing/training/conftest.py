@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from Testing.fakes import tiny_network, write_model_folder
+from Testing.fakes import tiny_network, write_model
 from training.config.train import Configuration, parse_configuration
 from training.data.batches import Pools
 from training.data.cases import Case, coarsened, read_case
@@ -25,19 +24,21 @@ WINDOW = [[2, 20], [3, 21], [1, 19]]
 CONFIGURATION = """
 [model]
 name = "tiny"
-kind = "auto"
 version = "1.0.0"
 licence = "Apache-2.0"
 description = "for tests"
-roles = ["ct", "pet"]
-optional = ["ct", "pet"]
-spacing_mm = [2.0, 2.0, 2.0]
-patch = [16, 16, 16]
 network = "ResidualDynUNet"
 arguments = { filters = [4, 8, 8] }
 labels = { tumour = 1 }
 
-[model.normalisation]
+[model.input]
+type = "volume"
+roles = ["ct", "pet"]
+optional = ["ct", "pet"]
+spacing_mm = [2.0, 2.0, 2.0]
+patch = [16, 16, 16]
+
+[model.input.normalisation]
 ct = { method = "linear", low = -160.0, high = 240.0, offset = -20.0, scale = 100.0, outside = -1000.0 }
 pet = { method = "log1p", low = 0.0, high = 30.0 }
 
@@ -116,7 +117,7 @@ def configured() -> Callable[..., Configuration]:
 def model(configured: Callable[..., Configuration], tmp_path: Path) -> Path:
     """A model folder with random weights."""
     spec = configured().model
-    return write_model_folder(tmp_path / "models", spec, tiny_network(spec))
+    return write_model(tmp_path / "models", spec, tiny_network(spec))
 
 
 @pytest.fixture(scope="session")
@@ -140,15 +141,16 @@ def clicking(configured: Callable[..., Configuration]) -> Callable[..., Configur
     def make(settings: str = "", *changes: str) -> Configuration:
         context = "" if "context" in settings else "context = 0"
         sections = f"[augmentation]\ntumour_share = 1.0\n\n[clicks]\n{context}\n{settings}\n\n[data]"
-        return configured('kind = "auto"', 'kind = "clicks"', "[data]", sections, *changes)
+        return configured('type = "volume"', 'type = "prompted volume"', "[data]", sections, *changes)
 
     return make
 
 
 @pytest.fixture
 def refiner_folder(configured: Callable[..., Configuration], tmp_path: Path) -> Path:
-    spec = replace(configured().model, name="tiny-clicks", kind="clicks")
-    return write_model_folder(tmp_path / "refiners", spec, tiny_network(spec))
+    changes = 'name = "tiny"', 'name = "tiny-clicks"', 'type = "volume"', 'type = "prompted volume"'
+    spec = configured(*changes, "[data]", "[clicks]\n[data]").model
+    return write_model(tmp_path / "refiners", spec, tiny_network(spec))
 
 
 @pytest.fixture(scope="session")

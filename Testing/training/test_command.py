@@ -14,7 +14,7 @@ import pytest
 
 import training.commands
 import training.loop.train
-from Testing.fakes import tiny_network, tiny_spec, write_model_folder
+from Testing.fakes import tiny_network, tiny_spec, write_model
 from training.__main__ import INTERRUPTED, main
 from training.config.train import Configuration
 from TumorSegLib.errors import ArgumentError
@@ -79,7 +79,7 @@ def test_undefined_distances_are_shown_and_written(
     network = tiny_network(spec)
     for parameter in network.parameters():
         parameter.data.fill_(-1.0 if parameter.ndim == 1 else 0.0)
-    model, report = write_model_folder(tmp_path, spec, network), tmp_path / "report.json"
+    model, report = write_model(tmp_path, spec, network), tmp_path / "report.json"
     arguments = ["evaluate-auto", "--model", str(model), "--data", str(data), "--roles", "ct", "--json", str(report)]
     assert main([*arguments, "--device", "cpu"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["ct", "4", "0.000", "0.000", "0.000", "inf", "0.000"]

@@ -13,14 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import training.export
 from training.data.cases import read_case
 from training.export import export
 from training.loop.checkpoint import CHECKPOINT, load_checkpoint
-from TumorSegLib.engines.load import load_engine, read_weights
-from TumorSegLib.engines.networks.unets import build_network
+from TumorSegLib.engines.load import load_engine
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ModelError, WriteError
 from TumorSegLib.evaluation.metrics import evaluate
+from TumorSegLib.models import folder
 from TumorSegLib.models.folder import read_model_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -44,9 +44,7 @@ def test_folder_verifies_and_loads(finished_run: Path, data: Path, tmp_path: Pat
 
 def test_weights_are_the_averaged_ones(finished_run: Path, tmp_path: Path) -> None:
     model = read_model_folder(export(finished_run, tmp_path / "tiny", "float32"))
-    network = build_network(model.spec)
-    read_weights(network, model.weights, model.spec)
-    weights, state = network.state_dict(), load_checkpoint(finished_run)
+    weights, state = load_network(model).state_dict(), load_checkpoint(finished_run)
     assert weights.keys() == state["average"].keys()
     assert all(torch.equal(value, state["average"][name]) for name, value in weights.items())
     assert any(not torch.equal(value, state["network"][name]) for name, value in weights.items())
@@ -87,7 +85,7 @@ def test_failing_export_leaves_the_old_folder_whole(
     def full_disk(path: Path) -> str:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(training.export, "sha256_of", full_disk)
+    monkeypatch.setattr(folder, "sha256_of", full_disk)
     with pytest.raises(WriteError, match="tiny: cannot be written: No space left on device"):
         export(finished_run, output, "float32")
     assert content(output) == before

@@ -14,7 +14,7 @@ from training.loop.checkpoint import LOG
 
 Configured = Callable[..., Configuration]
 CLICKS = (
-    *('kind = "auto"', 'kind = "clicks"', "steps = 6", "steps = 24", "every = 3", "every = 12"),
+    *('type = "volume"', 'type = "prompted volume"', "steps = 6", "steps = 24", "every = 3", "every = 12"),
     *(
         "[data]",
         "[clicks]\ncontext = 8\nstarts = { empty = 1, corrupted = 1, shifted = 1 }\nmean_rounds = 2.0\n\n[data]",

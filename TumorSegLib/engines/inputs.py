@@ -53,8 +53,8 @@ def check_roles(images: Images, spec: ModelSpec) -> None:
 
 def network_grid(grid: Grid, spec: ModelSpec) -> Grid:
     """The lattice a network works on for an image: the image's own where its spacing is within 1 % of the model's."""
-    ratio = np.asarray(grid.spacing) / spec.spacing_mm
-    return grid if np.abs(ratio - 1).max() < 0.01 else grid.with_spacing(spec.spacing_mm)
+    ratio = np.asarray(grid.spacing) / spec.volume_input.spacing_mm
+    return grid if np.abs(ratio - 1).max() < 0.01 else grid.with_spacing(spec.volume_input.spacing_mm)
 
 
 def prepare(images: Images, spec: ModelSpec) -> Channels:
@@ -74,7 +74,7 @@ def prepare(images: Images, spec: ModelSpec) -> Channels:
     tissue = np.zeros(grid.shape, dtype=bool)
     fill = []
     for number, role in enumerate(spec.roles):
-        rule = spec.normalisation[role]
+        rule = spec.volume_input.normalisation[role]
         fill.append(rule.fill if role in images else 0.0)
         if role in images:
             averaged = average_blocks(images[role], grid)  # in HU or SUV, before any logarithm

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-from dataclasses import dataclass
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
-from TumorSegLib.errors import ModelError
+from TumorSegLib.errors import ModelError, WriteError
+from TumorSegLib.files import make_folder, replacing, write_text
 from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
 from TumorSegLib.parsing import load_json
 
 WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "MODEL_CARD.md"
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,23 @@ class ModelFolder:
         Raises:
             ModelError: the weights are missing or not those the model was published with.
         """
-        if not self.weights.is_file():
-            raise ModelError(f"model {self.spec.name!r}: {self.weights} is missing")
+        self._compare(self._read(sha256_of))
+
+    def verified_weights(self) -> bytes:
+        """The content of the weights' file, compared with the checksum; raises as :meth:`verify`."""
+        content = self._read(Path.read_bytes)
+        self._compare(hashlib.sha256(content).hexdigest())
+        return content
+
+    def _read(self, read: Callable[[Path], Content]) -> Content:
         try:
-            digest = sha256_of(self.weights)
+            return read(self.weights)
+        except FileNotFoundError as error:
+            raise ModelError(f"model {self.spec.name!r}: {self.weights} is missing") from error
         except OSError as error:
             raise ModelError(f"model {self.spec.name!r}: {self.weights} cannot be read: {error.strerror}") from error
+
+    def _compare(self, digest: str) -> None:
         if digest != self.spec.weights_sha256:
             raise ModelError(
                 f"model {self.spec.name!r}: {self.weights} is corrupt or was changed: its sha256 is {digest}, "
@@ -56,6 +73,44 @@ def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
     if not isinstance(data, dict):
         raise ModelError(f"{file} does not hold a JSON object")
     return ModelFolder(folder, ModelSpec.from_dict(data, str(file)))
+
+
+def write_model_folder(
+    path: Path, spec: ModelSpec, save_weights: Callable[[Path], None], card: str | None = None
+) -> ModelFolder:
+    """Writes a model folder, all at once or not at all.
+
+    Files of an older model at ``path`` that are not written now are kept: its card, where none is given.
+
+    Args:
+        path: the folder; those above it are made.
+        spec: of the model; the checksum of the weights is filled in.
+        save_weights: writes the weights to the path it is given.
+        card: text of the model card, Markdown.
+
+    Raises:
+        WriteError: the folder cannot be written; what was there before is unchanged.
+    """
+    make_folder(path.parent)
+    with replacing(path) as temporary:
+        if path.is_dir():
+            shutil.copytree(path, temporary)
+        else:
+            temporary.mkdir()
+        try:
+            save_weights(temporary / WEIGHTS_FILE)
+        except WriteError as error:  # names the temporary folder, which no longer exists
+            raise WriteError(f"{path}: the weights cannot be written: {error.__cause__ or error}") from error
+        spec = replace(spec, weights_sha256=sha256_of(temporary / WEIGHTS_FILE))
+        write_description(temporary, spec)
+        if card is not None:
+            write_text(temporary / CARD_FILE, card)
+    return ModelFolder(path, spec)
+
+
+def write_description(folder: Path, spec: ModelSpec) -> None:
+    """Writes ``model.json`` in one step; raises :class:`WriteError`."""
+    write_text(folder / SPEC_FILE, json.dumps(spec.to_dict(), indent=2) + "\n")
 
 
 def sha256_of(path: Path) -> str:

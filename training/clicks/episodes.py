@@ -102,7 +102,7 @@ class Episodes:
 
     def _seen(self, episode: Episode, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Network input, labels and focus in the patch around the last prompt."""
-        shape, at = self._configuration.model.patch, self._patch(episode)
+        shape, at = self._configuration.model.volume_input.patch, self._patch(episode)
         corner = [edge.start for edge in reversed(at)]
         hints = [PointPrompt(hint.points - corner, hint.positive) for hint in episode.hints]
         previous = episode.probability[at]
@@ -115,7 +115,7 @@ class Episodes:
     def _patch(self, episode: Episode) -> tuple[slice, ...]:
         """Where the patch around the last prompt lies in the episode's images."""
         k, j, i = episode.truth.shape
-        patch = self._configuration.model.patch
+        patch = self._configuration.model.volume_input.patch
         starts = patch_origin(prompt_centre(episode.hints[-1].points), patch, (k, j, i))
         return tuple(slice(start, start + size) for start, size in zip(reversed(starts), patch))
 
@@ -139,13 +139,13 @@ class Episodes:
         zooms = [float(zoom) for zoom in settings.zooms]
         weights = np.array(list(settings.zooms.values()))
         zoom = zooms[int(rng.choice(len(zooms), p=weights / weights.sum()))]
-        i, j, k = (edge * zoom for edge in configuration.model.spacing_mm)
+        i, j, k = (edge * zoom for edge in configuration.model.volume_input.spacing_mm)
         augmentation = configuration.augmentation
         if rng.random() < settings.small_share:
             augmentation = replace(augmentation, scale=settings.small_scale)
         case = self._pools[zoom].draw(configuration.data, rng)
-        depth, height, width = (edge + settings.context for edge in configuration.model.patch)
-        spec = replace(configuration.model, spacing_mm=(i, j, k), patch=(depth, height, width))
+        depth, height, width = (edge + settings.context for edge in configuration.model.volume_input.patch)
+        spec = configuration.model.with_input(spacing_mm=(i, j, k), patch=(depth, height, width))
         images, labels = draw_sample(case, spec, augmentation, rng)
         truth = (labels > 0).numpy()
         if rng.random() < settings.warp_share and truth.any():
@@ -159,7 +159,8 @@ class Episodes:
         kinds = list(settings.starts)
         weights = np.array(list(settings.starts.values()))
         kind = kinds[int(rng.choice(len(kinds), p=weights / weights.sum()))]
-        if kind == "first_stage" and (self._first_stage is None or spacing != self._configuration.model.spacing_mm):
+        own = self._configuration.model.volume_input.spacing_mm
+        if kind == "first_stage" and (self._first_stage is None or spacing != own):
             kind = "corrupted"
         if kind == "first_stage" and self._first_stage is not None:
             with torch.inference_mode():

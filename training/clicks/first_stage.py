@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import nn
 
 from training.config.train import Configuration
-from TumorSegLib.engines.load import load_network
-from TumorSegLib.engines.networks.unets import build_network
+from TumorSegLib.engines.networks.unets import check_patch
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ModelError
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.prompts.encoding import GUIDANCE
@@ -29,18 +28,19 @@ def load_first_stage(configuration: Configuration) -> nn.Module | None:
     clicks, model = configuration.clicks, configuration.model
     if clicks is None or not clicks.first_stage:
         return None
-    spec = find_model(clicks.first_stage).spec
+    found = find_model(clicks.first_stage)
+    spec = found.spec
     if spec.kind != "auto":
         raise ModelError(f"first_stage {spec.name!r} is of kind {spec.kind!r}; an automatic model is needed")
     for name in SAME:
-        if getattr(spec, name) != getattr(model, name):
+        given, wanted = getattr(spec.volume_input, name), getattr(model.volume_input, name)
+        if given != wanted:
             raise ModelError(
-                f"first_stage {spec.name!r} has {name} {getattr(spec, name)}, {model.name!r} {getattr(model, name)}; "
-                "they must be the same"
+                f"first_stage {spec.name!r} has {name} {given}, {model.name!r} {wanted}; they must be the same"
             )
-    k, j, i = (edge + clicks.context for edge in model.patch)
-    build_network(replace(spec, patch=(k, j, i)))
-    return load_network(clicks.first_stage)
+    k, j, i = (edge + clicks.context for edge in model.volume_input.patch)
+    check_patch(spec.with_input(patch=(k, j, i)))
+    return load_network(found)
 
 
 def initialise(network: nn.Module, first_stage: nn.Module) -> None:

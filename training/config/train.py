@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from pathlib import Path
 
 from training.config.clicks import ClickSettings
@@ -21,6 +22,7 @@ MAY_CHANGE = frozenset(
         "checkpoint_every",
         "validate_every",
         "workers",
+        "input",  # its own values are compared
         "results",
         "version",
         "made_for",
@@ -111,12 +113,12 @@ def parse_configuration(text: str, origin: str) -> Configuration:
 def differences(first: Configuration, second: Configuration) -> list[str]:
     """The settings, as ``[section] name``, in which two configurations differ that cannot be of one run."""
     differ = []
-    for section in ("model", "data", "augmentation", "optimisation", "clicks"):
-        one, other = getattr(first, section), getattr(second, section)
-        if one is None or other is None:
-            differ += [f"[{section}]"] if one is not other else []
+    for section in ("model", "model.input", "data", "augmentation", "optimisation", "clicks"):
+        one, other = attrgetter(section)(first), attrgetter(section)(second)
+        if type(one) is not type(other):  # of another type of input, or a section that one has alone
+            differ.append(f"[{section}]")
             continue
-        names = [each.name for each in fields(one) if each.name not in MAY_CHANGE]
+        names = [each.name for each in fields(one) if each.name not in MAY_CHANGE] if one is not None else []
         differ += [f"[{section}] {name}" for name in names if getattr(one, name) != getattr(other, name)]
     return differ
 

@@ -97,10 +97,10 @@ def draw_sample(case: Case, spec: ModelSpec, settings: Augmentation, rng: np.ran
     channels = []
     for role in spec.roles:
         if role in shown:
-            rule = case.fitted(role, spec.normalisation[role])
+            rule = case.fitted(role, spec.volume_input.normalisation[role])
             channels.append(_channel(part.images[role].array, rule, settings, rng, lattice))
         else:
-            channels.append(torch.zeros(spec.patch))
+            channels.append(torch.zeros(spec.volume_input.patch))
     return torch.stack(channels), _labels(part, spec, lattice)
 
 
@@ -136,9 +136,9 @@ def choose_roles(available: Sequence[str], subsets: Mapping[str, float], rng: np
 
 def _lattice(part: Case, spec: ModelSpec, settings: Augmentation, rng: np.random.Generator) -> torch.Tensor:
     """Where each patch voxel comes from, in ``grid_sample``'s coordinates: ``[1, k, j, i, 3]`` as (i, j, k)."""
-    steps = [torch.arange(n) - (n - 1) / 2 for n in spec.patch]
+    steps = [torch.arange(n) - (n - 1) / 2 for n in spec.volume_input.patch]
     k, j, i = torch.meshgrid(*steps, indexing="ij")
-    offset_mm = torch.stack([i, j, k], dim=-1) * torch.tensor(spec.spacing_mm)
+    offset_mm = torch.stack([i, j, k], dim=-1) * torch.tensor(spec.volume_input.spacing_mm)
     angles = rng.uniform(-1, 1, 3) * settings.rotation_degrees
     matrix = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()
     matrix = matrix * rng.choice([-1.0, 1.0], 3) / rng.uniform(*settings.scale)
@@ -151,10 +151,10 @@ def _lattice(part: Case, spec: ModelSpec, settings: Augmentation, rng: np.random
 
 
 def _elastic(spec: ModelSpec, settings: Augmentation, rng: np.random.Generator) -> torch.Tensor:
-    extent = np.array(spec.patch) * spec.spacing_mm[::-1]
+    extent = np.array(spec.volume_input.patch) * spec.volume_input.spacing_mm[::-1]
     points = [3, *np.maximum(np.ceil(extent / settings.elastic_spacing_mm).astype(int) + 1, 2)]
     control = torch.tensor(rng.uniform(-1, 1, points) * settings.elastic_mm, dtype=torch.float32)
-    field_mm = F.interpolate(control[None], size=spec.patch, mode="trilinear", align_corners=True)[0]
+    field_mm = F.interpolate(control[None], size=spec.volume_input.patch, mode="trilinear", align_corners=True)[0]
     return field_mm.movedim(0, -1)
 
 

@@ -23,12 +23,13 @@ from training.evaluation.automatic import RUN_SETTINGS, check_subset, named_case
 from training.evaluation.baselines import grow_cut, pet_threshold
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
-from TumorSegLib.engines.load import load_network
 from TumorSegLib.engines.runtime import choose_runtime
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.jobs import progress_bar
+from TumorSegLib.models.registry import find_model
 from TumorSegLib.prompts.types import Click
 from TumorSegLib.session.session import Session
 
@@ -120,7 +121,7 @@ class Plan:
 
 def load_forgetful(name: str, device: str, precision: str, refiner: ClickEngine) -> ClickEngine:
     """The refiner without its memory, a baseline."""
-    network = WithoutMemory(load_network(name), len(refiner.spec.roles))
+    network = WithoutMemory(load_network(find_model(name)), len(refiner.spec.roles))
     return ClickEngine(refiner.spec, network, choose_runtime(device, precision))
 
 

@@ -22,7 +22,7 @@ from training.evaluation.automatic import validate
 from training.loop.checkpoint import State, begin, resume, save, write_row
 from training.loop.processes import joined_processes
 from training.losses.dice_ce import dice_and_cross_entropy
-from TumorSegLib.engines.networks.unets import build_network
+from TumorSegLib.engines.networks.unets import build_network, check_patch
 from TumorSegLib.engines.runtime import Runtime, choose_runtime
 from TumorSegLib.errors import ArgumentError, ModelError
 from TumorSegLib.jobs import progress_bar
@@ -131,6 +131,7 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, step: i
 
 def _new_state(configuration: Configuration, runtime: Runtime, first_stage: nn.Module | None) -> State:
     settings = configuration.optimisation
+    check_patch(configuration.model)
     network = build_network(configuration.model)
     if first_stage is not None:
         initialise(network, first_stage)
@@ -151,11 +152,12 @@ def _new_source(
     if not cases and not (phantoms and settings.phantom_share == 1):
         raise ArgumentError(f"{data}: no case is left to train on outside fold {settings.test_fold}")
     held_out = [read_case(data, name, roles) for name in folds[settings.test_fold]]
+    spacing_mm = configuration.model.volume_input.spacing_mm
     if configuration.clicks is None:
-        return Samples(configuration, _pools(cases, phantoms, configuration.model.spacing_mm), rank), held_out
+        return Samples(configuration, _pools(cases, phantoms, spacing_mm), rank), held_out
     pools = {}
     for zoom in map(float, configuration.clicks.zooms):
-        pools[zoom] = _pools(cases, phantoms, [zoom * edge for edge in configuration.model.spacing_mm])
+        pools[zoom] = _pools(cases, phantoms, [zoom * edge for edge in spacing_mm])
     if first_stage is not None:
         first_stage = first_stage.to(choose_runtime("cpu").dtype)
     return Episodes(configuration, pools, rank, first_stage), held_out

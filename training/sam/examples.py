@@ -98,7 +98,8 @@ class Encoder:
         #: Edge of the network's masks.
         self.edge = 4 * network.embedding_size
         self._folder = folder
-        self._origin = f"{engine.spec.weights_sha256} {engine.spec.arguments} {engine.info['precision']}"
+        spec = engine.spec
+        self._origin = f"{spec.weights_sha256} {spec.arguments} {spec.input} {engine.info['precision']}"
 
     def files(self, title: str, view: View, array: npt.NDArray[np.float32], numbers: Sequence[int]) -> list[Path]:
         """Where embeddings of slices go. Names tell weights, view and every pixel: what has changed is made anew."""

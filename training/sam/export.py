@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from training.config.finetune import FinetuneConfiguration
 from TumorSegLib.disclaimer import DISCLAIMER
-from TumorSegLib.engines.load import write_weights
 from TumorSegLib.engines.networks.sam import Sam
+from TumorSegLib.engines.weights import write_weights
 from TumorSegLib.errors import ArgumentError, ModelError
-from TumorSegLib.files import make_folder, replacing
 from TumorSegLib.models.catalogue import CATALOGUE
-from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, ModelFolder, read_model_folder, sha256_of
-from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
+from TumorSegLib.models.folder import CARD_FILE, ModelFolder, read_model_folder, write_model_folder
+from TumorSegLib.models.spec import ModelSpec
 
 
 def check_output(output: Path, name: str) -> None:
@@ -52,18 +51,12 @@ def write_tuned_model(
     Raises:
         WriteError: the folder cannot be written; what was there before is unchanged.
     """
-    make_folder(output.parent)
-    with replacing(output) as folder:
-        folder.mkdir()
-        write_weights(network, folder / WEIGHTS_FILE)
-        spec = _described(base, configuration, report, sha256_of(folder / WEIGHTS_FILE))
-        (folder / SPEC_FILE).write_text(json.dumps(spec.to_dict(), indent=1) + "\n", encoding="utf-8")
-        (folder / CARD_FILE).write_text(_card(base, spec, configuration, report), encoding="utf-8")
+    spec = _described(base, configuration, report)
+    card = _card(base, spec, configuration, report)
+    write_model_folder(output, spec, partial(write_weights, network), card)
 
 
-def _described(
-    base: ModelFolder, configuration: FinetuneConfiguration, report: Mapping[str, Any], checksum: str
-) -> ModelSpec:
+def _described(base: ModelFolder, configuration: FinetuneConfiguration, report: Mapping[str, Any]) -> ModelSpec:
     model, old = configuration.model, base.spec
     entry = CATALOGUE.get(old.name)
     origin = {
@@ -82,7 +75,6 @@ def _described(
         version=model.version,
         description=model.description,
         made_for=model.made_for,
-        weights_sha256=checksum,
         training_data=(*old.training_data, origin, *configuration.training_data),
         results={
             f"python -m training finetune-sam {configuration.origin}": {

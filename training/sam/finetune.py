@@ -28,9 +28,9 @@ from training.loop.train import schedule
 from training.sam.examples import AXIS, Encoder, Example, encode_examples, make_batch, read_tumour
 from training.sam.export import check_output, write_tuned_model
 from TumorSegLib.engines.box.engine import BoxEngine
-from TumorSegLib.engines.load import load_network
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import choose_runtime
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError, ModelError, RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.files import make_folder, write_text
@@ -79,7 +79,7 @@ def finetune(
     training, held_out = _split(configuration, data)
     _check_roles(configuration.roles, data, training, held_out)
     runtime = choose_runtime(device)
-    network = load_network(base.path)
+    network = load_network(base)
     if not isinstance(network, Sam):
         raise ModelError(f"model {base.spec.name!r}: its network {base.spec.network} has no mask decoder")
     engine = BoxEngine(base.spec, network, runtime)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from Testing.fakes import tiny_network, write_model_folder
+from Testing.fakes import tiny_network, write_model
 from training.clicks.first_stage import initialise, load_first_stage
 from training.config.train import Configuration
 from TumorSegLib.engines.networks.unets import build_network
@@ -89,7 +89,7 @@ def test_a_first_stage_that_sees_other_images_is_refused(
 
 def test_a_first_stage_of_another_kind_is_refused(clicking: Configured, tmp_path: Path) -> None:
     spec = clicking().model
-    folder = write_model_folder(tmp_path, spec, tiny_network(spec))
+    folder = write_model(tmp_path, spec, tiny_network(spec))
     with pytest.raises(ModelError, match="'tiny' is of kind 'clicks'; an automatic model is needed"):
         load_first_stage(clicking(f"first_stage = '{folder}'"))
 

@@ -10,9 +10,21 @@ import pytest
 
 from training.config.clicks import ClickSettings
 from training.config.train import Configuration, differences, parse_configuration, read_configuration
-from TumorSegLib.engines.networks.unets import build_network
+from TumorSegLib.engines.networks.unets import build_network, channel_count
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, TumorSegError
 
+# The input of the configuration, and one that cannot be trained.
+VOLUME = """type = "volume"
+roles = ["ct", "pet"]
+optional = ["ct", "pet"]
+spacing_mm = [2.0, 2.0, 2.0]
+patch = [16, 16, 16]
+
+[model.input.normalisation]
+ct = { method = "linear", low = -160.0, high = 240.0, offset = -20.0, scale = 100.0, outside = -1000.0 }
+pet = { method = "log1p", low = 0.0, high = 30.0 }
+"""
+SLICE = 'type = "slice"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n'
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "training" / "configs").glob("sts_*.toml"))
 
 
@@ -29,6 +41,14 @@ def test_shipped_configuration_is_complete(path: Path) -> None:
     assert sum(p.numel() for p in build_network(configuration.model).parameters()) < 6_000_000  # 12 MB in float16
 
 
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configuration_of_a_run_in_the_old_format_describes_the_same_model(path: Path) -> None:
+    old = path.parents[1] / "runs" / path.stem.replace("_", "-") / "config.toml"
+    assert "[model.input]" not in old.read_text(encoding="utf-8")
+    first, second = read_configuration(old).model, read_configuration(path).model
+    assert (first.input, first.network, first.arguments) == (second.input, second.network, second.arguments)
+
+
 def test_values_arrive_with_defaults_for_the_rest(configured: Callable[..., Configuration]) -> None:
     configuration = configured(
         "[data]", "[augmentation]\nscale = [1, 2]\nrole_subsets = { ct = 1, 'ct+pet' = 3 }\n\n[data]"
@@ -38,8 +58,8 @@ def test_values_arrive_with_defaults_for_the_rest(configured: Callable[..., Conf
     assert configuration.augmentation.tumour_share == 0.6
     assert (configuration.data.test_fold, configuration.data.phantoms) == (2, 0)
     assert (configuration.optimisation.steps, configuration.optimisation.gradient_clip) == (6, 5.0)
-    assert configuration.model.spacing_mm == (2.0, 2.0, 2.0)
-    assert configuration.model.normalisation["ct"].outside == -1000
+    assert configuration.model.volume_input.spacing_mm == (2.0, 2.0, 2.0)
+    assert configuration.model.volume_input.normalisation["ct"].outside == -1000
 
 
 def test_a_configuration_passes_between_processes(configured: Callable[..., Configuration]) -> None:
@@ -79,17 +99,17 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
         ("[data]", "[augmentation]\nsuv_factor = 0\n[data]", ArgumentError, "suv_factor = 0 must be at least 1"),
         ("[data]", "[augmentation.role_subsets]\nct = -1\n[data]", ArgumentError, "{'ct': -1} holds a frequency"),
         ("[data]", "[augmentation.role_subsets]\n'ct+mr' = 1\n[data]", ArgumentError, "'ct+mr' holds 'mr'; roles are"),
-        ('kind = "auto"', 'kind = "box"', ArgumentError, "[model]: kind 'box' cannot be trained; use 'auto' or 'cl"),
-        ('kind = "auto"', 'kind = "clicks"', ArgumentError, "tiny.toml: kind 'clicks' needs a section [clicks]"),
+        (VOLUME, SLICE, ArgumentError, "[model]: kind 'box' cannot be trained; use 'auto' or 'cl"),
+        ('"volume"', '"prompted volume"', ArgumentError, "tiny.toml: kind 'clicks' needs a section [clicks]"),
         (
             "[data]",
             "[clicks]\n[data]",
             ArgumentError,
             "section [clicks] goes with kind 'clicks', the model's is 'auto'",
         ),
-        ('kind = "auto"', 'kind = "automatic"', ModelError, "kind 'automatic' is not one of auto"),
-        ('kind = "auto"', "", ModelError, "tiny.toml [model]: missing 'kind'"),
-        ('kind = "auto"', 'kind = "auto"\ncolour = "red"', ModelError, "[model]: unknown key 'colour'; there are name"),
+        ('"volume"', '"automatic"', ModelError, "[model], input: type 'automatic' is not one of volume"),
+        ('type = "volume"', "", ModelError, "tiny.toml [model], input: type 'None' is not one of volume"),
+        ("labels =", 'colour = "red"\nlabels =', ModelError, "[model]: unknown key 'colour'; there are name"),
         ("\n[model]", "data = 3\n[model]", ReadError, "not valid TOML: Cannot"),
         ("[model]", "[model", ReadError, "tiny.toml: not valid TOML"),
     ],
@@ -159,7 +179,7 @@ def test_click_settings_arrive_with_defaults_for_the_rest(
     text += "zooms = { '0.5' = 1, '2' = 3 }\nsmall_scale = [0.5, 1]"
     expected = ClickSettings("sts-auto", {"empty": 1}, 8, zooms={"0.5": 1, "2": 3}, small_scale=(0.5, 1))
     assert clicking(text).clicks == expected
-    assert clicking().model.channels == configured().model.channels + 3
+    assert channel_count(clicking().model) == channel_count(configured().model) + 3
 
 
 def test_differences_of_click_settings(
@@ -169,7 +189,7 @@ def test_differences_of_click_settings(
     changed = clicking("mean_rounds = 2\nstarts = { empty = 1 }")
     assert differences(clicking(), changed) == ["[clicks] starts", "[clicks] mean_rounds"]
     for pair in ((clicking(), configured()), (configured(), clicking())):
-        assert differences(*pair) == ["[model] kind", "[augmentation] tumour_share", "[clicks]"]
+        assert differences(*pair) == ["[model.input]", "[augmentation] tumour_share", "[clicks]"]
 
 
 def test_differences_are_of_what_one_run_must_share(configured: Callable[..., Configuration]) -> None:
@@ -179,7 +199,7 @@ def test_differences_are_of_what_one_run_must_share(configured: Callable[..., Co
     changed = configured(
         "outside = -1000.0", "outside = -900.0", "[data]", "[augmentation]\ngain = { linear = 1 }\n[data]"
     )
-    assert differences(first, changed) == ["[model] normalisation", "[augmentation] gain"]
+    assert differences(first, changed) == ["[model.input] normalisation", "[augmentation] gain"]
 
 
 def test_top_level_value_is_refused() -> None:

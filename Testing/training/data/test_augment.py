@@ -122,7 +122,7 @@ def test_noise_of_fine_voxels_is_averaged_as_in_inference() -> None:
     centre[30:33, 30:33, 30:33] = 1
     images = {"ct": Volume(grid, 40 + noise, "ct"), "pet": Volume(grid, np.abs(noise / 10), "pet")}
     case, spec = Case("fine", images, Mask(grid, centre), full_box(grid.shape)), spec_of((15, 15, 15), 3.0)
-    sample, labels = draw_sample(coarsened(case, spec.spacing_mm), spec, PLAIN, np.random.default_rng(1))
+    sample, labels = draw_sample(coarsened(case, spec.volume_input.spacing_mm), spec, PLAIN, np.random.default_rng(1))
     seen = torch.from_numpy(prepare(images, spec).array[:, 3:18, 3:18, 3:18].copy())
     assert seen[0].std() == pytest.approx(0.3 / 27**0.5, rel=0.05)
     torch.testing.assert_close(sample.std(dim=(1, 2, 3)), seen.std(dim=(1, 2, 3)), rtol=1e-3, atol=1e-6)
@@ -135,7 +135,7 @@ def test_outside_the_image_is_what_inference_puts_there() -> None:
     case, spec = make_case((8, 8, 8), 2.0, (slice(4, 5),) * 3), spec_of((32, 32, 32), 2.0)
     images, labels = draw_sample(case, spec, PLAIN, np.random.default_rng(0))
     for role, channel in zip(spec.roles, images):
-        fill = spec.normalisation[role].fill
+        fill = spec.volume_input.normalisation[role].fill
         np.testing.assert_allclose(channel[:3].numpy(), fill, atol=1e-6)
         assert (channel - fill).abs().max() > 0.1
     assert labels[:3].sum() == 0

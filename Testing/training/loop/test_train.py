@@ -153,7 +153,7 @@ def test_phantoms_are_drawn(
         (("test_fold = 2", "test_fold = 1"), "[data] test_fold"),  # case c or d would be both trained and tested on
         (("[data]", "[augmentation]\nnoise = 0.2\n\n[data]"), "[augmentation] noise"),
         (("seed = 3", "seed = 4", "batch = 1", "batch = 2"), "[optimisation] batch, [optimisation] seed"),
-        (CLICKS, "[model] kind, [clicks]"),
+        (CLICKS, "[model.input], [clicks]"),
     ],
 )
 def test_a_run_goes_on_with_its_own_configuration_alone(

@@ -12,8 +12,9 @@ import training.loop.train
 from Testing.training.training_runs import CLICKS, SHORT, Configured, read_log, same
 from training.loop.checkpoint import CHECKPOINT, load_checkpoint
 from training.loop.train import train
-from TumorSegLib.engines.load import load_network
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ModelError
+from TumorSegLib.models.folder import read_model_folder
 
 
 def test_a_refinement_network_learns_to_correct(data: Path, configured: Configured, tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_a_refinement_network_begins_with_the_weights_of_its_first_stage(
     still = "learning_rate = 1e-2", "learning_rate = 0.0"
     settings = "mean_rounds = 2.0", f"first_stage = '{model}'"
     train(configured(*CLICKS, *SHORT, *still, *settings), data, tmp_path / "run", "cpu", "float32")
-    first_stage = load_network(model).state_dict()
+    first_stage = load_network(read_model_folder(model)).state_dict()
     for name, value in load_checkpoint(tmp_path / "run")["network"].items():
         given = first_stage[name]
         assert torch.equal(value[:, : given.shape[1]] if value.ndim > 1 else value, given)
@@ -83,6 +84,6 @@ def test_a_click_run_goes_on_with_its_own_settings_alone(data: Path, configured:
     other = configured(*CLICKS, "mean_rounds = 2.0", "mean_rounds = 3.0\nmost_rounds = 4")
     with pytest.raises(ModelError, match=r"differs in \[clicks\] mean_rounds, \[clicks\] most_rounds; choose another"):
         train(other, data, tmp_path, "cpu", "float32")
-    with pytest.raises(ModelError, match=r"differs in \[model\] kind, \[clicks\]; choose another"):
+    with pytest.raises(ModelError, match=r"differs in \[model.input\], \[clicks\]; choose another"):
         train(configured(), data, tmp_path, "cpu", "float32")
     assert (tmp_path / CHECKPOINT).read_bytes() == before

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from Testing.fakes import tiny_spec, write_model_folder
+from Testing.fakes import tiny_spec, write_model
 from training.config.finetune import FinetuneConfiguration, read_finetune_configuration
 from training.sam.examples import (
     Encoder,
@@ -18,9 +18,9 @@ from training.sam.examples import (
     encode_examples,
 )
 from TumorSegLib.engines.box.engine import BoxEngine
-from TumorSegLib.engines.load import load_network
 from TumorSegLib.engines.networks.sam import Sam, build_sam
 from TumorSegLib.engines.runtime import choose_runtime
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import write_mask, write_volume
@@ -63,8 +63,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = build_sam("SamViT", TINY, "tiny")
-    spec = tiny_spec("tiny-sam", kind="box", network="SamViT", arguments={**TINY, "pixels": "unit"}, patch=(1, 64, 64))
-    return write_model_folder(root, spec, network)
+    spec = tiny_spec("tiny-sam", kind="box", network="SamViT", arguments=TINY)
+    return write_model(root, spec, network)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def tuning(written: Callable[..., Path]) -> Callable[..., FinetuneConfiguration]
 def examples(base: Path, data: Path, tuning: Callable[..., FinetuneConfiguration], tmp_path: Path) -> list[Example]:
     """Slices of case a, CT then PET."""
     (tmp_path / "embeddings").mkdir()
-    network = load_network(base)
+    network = load_network(read_model_folder(base))
     assert isinstance(network, Sam)
     engine = BoxEngine(read_model_folder(base).spec, network, choose_runtime("cpu"))
     encoder = Encoder(engine, network, tmp_path / "embeddings")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model_folder
+from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model
 from TumorSegLib.cli.entry import main
 from TumorSegLib.engines.importers.sam import import_checkpoint
 from TumorSegLib.engines.load import load_engine
@@ -52,7 +52,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
         import_checkpoint(folder / "sam.pth", "sam", "unit")
     for kind in ("clicks", "auto"):
         spec = tiny_spec(kind, ("ct", "pet"), ("ct", "pet"), kind=kind, spacing_mm=(3.0, 3.0, 3.0))
-        write_model_folder(folder / "models", spec, tiny_network(spec, seed=3))
+        write_model(folder / "models", spec, tiny_network(spec, seed=3))
     save(folder / "roi.mrk.json", markups(roi(BOX)))
     return folder
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from Testing.fakes import PaintingEngine, tiny_spec, write_model_folder
+from Testing.fakes import PaintingEngine, tiny_spec, write_model
 from TumorSegLib import __version__
 from TumorSegLib.cli import demonstration
 from TumorSegLib.cli.demonstration import run_demo
@@ -52,7 +52,7 @@ def test_demo_finds_the_tumour_from_a_box_where_there_is_a_model_for_it(
     import_checkpoint(tmp_path / "tiny.pth", "tiny-sam", "unit")
     monkeypatch.setattr(demonstration, "BOX_MODEL", "tiny-sam")
     spec = tiny_spec("tiny", ("ct", "pet"), spacing_mm=(8.0, 8.0, 8.0))
-    report = run_demo(tmp_path / "demo", 0, str(write_model_folder(tmp_path, spec)))
+    report = run_demo(tmp_path / "demo", 0, str(write_model(tmp_path, spec)))
     assert {path.name for path in (tmp_path / "demo").iterdir()} - {"tumour.stl"} == FILES | BOX_FILES
     mask = read_mask(tmp_path / "demo" / "box.nii.gz")
     assert report["box"]["model"] == "tiny-sam"
@@ -63,9 +63,7 @@ def test_demo_finds_the_tumour_from_a_box_where_there_is_a_model_for_it(
 def test_demo_writes_every_file_and_they_agree(tmp_path: Path) -> None:
     spec = tiny_spec("tiny", ("ct", "pet"), spacing_mm=(8.0, 8.0, 8.0))
     seen: list[tuple[int, int]] = []
-    report = run_demo(
-        tmp_path / "demo", 0, str(write_model_folder(tmp_path, spec)), progress=lambda *at: seen.append(at)
-    )
+    report = run_demo(tmp_path / "demo", 0, str(write_model(tmp_path, spec)), progress=lambda *at: seen.append(at))
     assert {path.name for path in (tmp_path / "demo").iterdir()} - {"tumour.stl"} == FILES
     mask = read_mask(tmp_path / "demo" / "segmentation.nii.gz")
     assert (tmp_path / "demo" / "report.json").read_text() == to_json(report)

@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from Testing.fakes import PaintingEngine, tiny_spec, write_model_folder
+from Testing.fakes import PaintingEngine, tiny_spec, write_model
 from TumorSegLib import __version__
 from TumorSegLib.cli import segment as segment_command
 from TumorSegLib.cli.entry import main
@@ -38,7 +38,7 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_volume(Volume(GRID, rng.normal(40, 20, GRID.shape).astype(np.int16), "ct"), tmp_path / "ct.nii.gz")
     write_volume(Volume(GRID, rng.random(GRID.shape, dtype=np.float32) * 5, "pet"), tmp_path / "pet.nii.gz")
     spec = tiny_spec(name="tiny", roles=("ct", "pet"), optional=("pet",))
-    write_model_folder(tmp_path / "models", spec)
+    write_model(tmp_path / "models", spec)
     monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.fakes import tiny_spec, write_model_folder
+from Testing.fakes import tiny_spec, write_model
 from TumorSegLib.cli.entry import main
 from TumorSegLib.geometry.grid import Grid, NiftiForms
 from TumorSegLib.images.resample import resample, resample_mask
@@ -31,7 +31,7 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     block = np.zeros(PLACE.shape, np.uint8)
     block[2:5, 4:9, 4:9] = 1
     write_mask(Mask(TWOFOLD, block), tmp_path / "mask.nii.gz")
-    write_model_folder(tmp_path / "models", tiny_spec(name="tiny", roles=("ct", "pet"), optional=("pet",)))
+    write_model(tmp_path / "models", tiny_spec(name="tiny", roles=("ct", "pet"), optional=("pet",)))
     monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.fakes import tiny_network, tiny_spec, write_model_folder
+from Testing.fakes import tiny_network, tiny_spec, write_model
 from TumorSegLib.cli.entry import main
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.load import load_engine
@@ -37,9 +37,9 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     save(tmp_path / "clicks.json", Prompts(CLICKS).to_json())
     spacing = (3.0, 3.0, 3.0)
     clicks = tiny_spec("clicks", ("ct", "pet"), ("pet",), kind="clicks", spacing_mm=spacing)
-    write_model_folder(tmp_path / "models", clicks)
+    write_model(tmp_path / "models", clicks)
     auto = tiny_spec("auto", ("ct", "pet"), ("ct", "pet"), spacing_mm=spacing)
-    write_model_folder(tmp_path / "models", auto, tiny_network(auto, seed=3))
+    write_model(tmp_path / "models", auto, tiny_network(auto, seed=3))
     monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
     monkeypatch.chdir(tmp_path)
     return tmp_path

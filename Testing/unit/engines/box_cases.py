@@ -62,7 +62,7 @@ class BrightSam(nn.Module):
 
 
 def box_spec(pixels: str = "unit") -> ModelSpec:
-    return tiny_spec("bright", kind="box", network="SamViT", arguments={"pixels": pixels}, patch=(1, SIZE, SIZE))
+    return tiny_spec("bright", kind="box", network="SamViT", pixels=pixels)
 
 
 def bright_engine(network: Any = None, dtype: torch.dtype = torch.float32) -> BoxEngine:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model_folder
+from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model
 from Testing.unit.engines.box.test_running import tiny_sam
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.load import load_engine
@@ -30,7 +30,7 @@ def test_log_names_model_device_and_seconds_and_nothing_of_the_patient(
     write_volume(noise_volume(Grid.from_spacing((31, 33, 35), (1, 1, 1)), "mr_t1"), path)
     images = {"mr_t1": read_volume(path, "mr_t1")}
     spec = tiny_spec(roles=("mr_t1",), kind="clicks", spacing_mm=(2.0, 2.0, 2.0), patch=(16, 16, 16))
-    auto = load_engine(write_model_folder(tmp_path, tiny_spec(roles=("mr_t1",))), "cpu", "float32")
+    auto = load_engine(write_model(tmp_path, tiny_spec(roles=("mr_t1",))), "cpu", "float32")
     clicks = ClickEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), torch.float32))
     session = Session(images, auto=auto, clicks=clicks, box=tiny_sam()[0])
     session.segment()

@@ -95,7 +95,7 @@ def _predict(
     """The network's maps, and the plan that memory sufficed for."""
 
     def plans(runtime: Runtime) -> Iterator[WindowPlan]:
-        plan = WindowPlan(spec.patch, batch=BATCH.get(runtime.device.type, 1), mirror=mirror)
+        plan = WindowPlan(spec.volume_input.patch, batch=BATCH.get(runtime.device.type, 1), mirror=mirror)
         return _smaller(plan, spec.network in FIXED_SIZE)
 
     def compute(network: nn.Module, runtime: Runtime, plan: WindowPlan) -> tuple[Maps, WindowPlan]:

@@ -13,9 +13,8 @@ import torch
 
 from TumorSegLib.engines.box.embeddings import BATCH, Embeddings
 from TumorSegLib.engines.box.views import FloatStack, View
-from TumorSegLib.engines.networks.sam import PIXELS, Sam
+from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import CaseDevice, Placement, Runtime, Workers
-from TumorSegLib.errors import ModelError
 from TumorSegLib.geometry.grid import FloatArray, Grid
 from TumorSegLib.jobs import Job
 from TumorSegLib.models.spec import ModelSpec
@@ -52,10 +51,7 @@ class SliceModel:
     """
 
     def __init__(self, spec: ModelSpec, network: Sam, runtime: Runtime) -> None:
-        pixels = str(spec.arguments.get("pixels"))
-        if pixels not in PIXELS:
-            raise ModelError(f"model {spec.name!r}: pixels {pixels!r} is not one of {', '.join(PIXELS)}")
-        self._pixels = PIXELS[pixels]
+        self._input = spec.slice_input
         self.image_size = network.image_size
         self.placement = Placement(spec, network, runtime, mixed=True)
 
@@ -90,7 +86,7 @@ class SliceModel:
 
     @torch.inference_mode()
     def _encode(self, network: Sam, runtime: Runtime, view: View, stack: FloatStack) -> torch.Tensor:
-        mean, std = (torch.tensor(values)[:, None, None] for values in (self._pixels.mean, self._pixels.std))
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self._input.mean, self._input.std))
         images = (view.to_input(stack) - mean) / std
         # SAM fills a slice up with 0 after this normalisation.
         images[:, :, view.pixels[0] :] = 0

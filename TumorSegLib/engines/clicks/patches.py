@@ -8,7 +8,7 @@ asked for. Probabilities are uint8 on the user's grid, 255 for 1; a voxel is tum
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -79,10 +79,10 @@ class CaseImages:
             scale: ``FINE``, ``OWN`` or ``COARSE``.
         """
         lattice = self.levels[scale].grid if scale in self.levels else self._lattice(scale)
-        starts = patch_origin(lattice.to_ijk(ras), self.spec.patch, lattice.shape)
+        starts = patch_origin(lattice.to_ijk(ras), self.spec.volume_input.patch, lattice.shape)
         affine = lattice.affine.copy()
         affine[:3, 3] = lattice.to_ras(starts)
-        grid = Grid(self.spec.patch, affine)
+        grid = Grid(self.spec.volume_input.patch, affine)
         i, j, k = ((max(-start, 0), min(n - start, size)) for start, n, size in zip(starts, lattice.size, grid.size))
         level = self.levels.get(scale)
         images = self._sampled(grid) if level is None else _cut(level, starts, (i, j, k), grid.shape)
@@ -90,7 +90,7 @@ class CaseImages:
         return Patch(grid, images, (i, j, k), goes_on)
 
     def _lattice(self, scale: float) -> Grid:
-        i, j, k = (edge * scale for edge in self.spec.spacing_mm)
+        i, j, k = (edge * scale for edge in self.spec.volume_input.spacing_mm)
         return self.grid.with_spacing((i, j, k))
 
     def _sampled(self, grid: Grid) -> npt.NDArray[np.float32]:
@@ -120,9 +120,9 @@ def prepare_patches(images: Images, spec: ModelSpec) -> CaseImages:
     images = ImageSet.of(images)
     rules = {}
     for role, volume in images.items():
-        rules[role] = spec.normalisation[role].fitted(average_blocks(volume, own.grid).array)
-    i, j, k = (COARSE * edge for edge in spec.spacing_mm)
-    coarse = prepare(images, replace(spec, spacing_mm=(i, j, k)))
+        rules[role] = spec.volume_input.normalisation[role].fitted(average_blocks(volume, own.grid).array)
+    i, j, k = (COARSE * edge for edge in spec.volume_input.spacing_mm)
+    coarse = prepare(images, spec.with_input(spacing_mm=(i, j, k)))
     return CaseImages(images.grid, images, spec, {OWN: own, COARSE: coarse}, rules)
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 
 from TumorSegLib.disclaimer import DISCLAIMER
-from TumorSegLib.engines.load import write_weights
-from TumorSegLib.engines.networks.sam import PIXELS, architecture_of, build_sam, read_checkpoint
+from TumorSegLib.engines.networks.sam import architecture_of, build_sam, read_checkpoint
+from TumorSegLib.engines.weights import write_weights
 from TumorSegLib.errors import ArgumentError, ModelError
-from TumorSegLib.files import make_folder, replacing
-from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.catalogue import CATALOGUE, Entry, describe, download_checkpoint, find_entry
-from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, ModelFolder, read_model_folder, sha256_of
+from TumorSegLib.models.folder import ModelFolder, sha256_of, write_model_folder
+from TumorSegLib.models.formats import PIXELS
 from TumorSegLib.models.registry import model_roots, new_model_folder
-from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
+from TumorSegLib.models.spec import ModelSpec, SliceInput
 
 UNKNOWN = "unknown"
 #: Folder among the user's models for checkpoints on their way; what arrived of one is kept there until the next try.
@@ -54,7 +53,7 @@ def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
             neither name nor architecture tells.
 
     Raises:
-        ArgumentError: the name is none for a folder or is taken, or ``pixels`` is missing or unknown.
+        ArgumentError: the name is not a valid folder name or is taken, or ``pixels`` is missing or unknown.
         ModelError: the file is no such checkpoint, or not the one of that name.
         WriteError: the folder cannot be written.
     """
@@ -64,18 +63,11 @@ def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
     if entry is not None and sha256_of(path) != entry.sha256:
         raise ModelError(f"{path} is not the published {name} (sha256 {entry.sha256}); choose another name for it")
     network, arguments = architecture_of(tensors)
-    pixels = _pixels(name, network, pixels)
+    input_ = SliceInput(**PIXELS[_pixels(name, network, pixels)])
     sam = build_sam(network, arguments, name)
     sam.load_state_dict(tensors)
-    spec = _described(name, entry, network, {**arguments, "pixels": pixels}, sam.image_size)
-    make_folder(folder.parent)
-    with replacing(folder) as temporary:
-        temporary.mkdir()
-        write_weights(sam, temporary / WEIGHTS_FILE)
-        values = {**spec.to_dict(), "weights_sha256": sha256_of(temporary / WEIGHTS_FILE)}
-        (temporary / SPEC_FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-        (temporary / CARD_FILE).write_text(_card(spec, entry, path), encoding="utf-8")
-    return read_model_folder(folder)
+    spec = _described(name, entry, network, arguments, input_)
+    return write_model_folder(folder, spec, partial(write_weights, sam), _card(spec, entry, path))
 
 
 def _pixels(name: str, network: str, pixels: str) -> str:
@@ -96,18 +88,15 @@ def _pixels(name: str, network: str, pixels: str) -> str:
     )
 
 
-def _described(name: str, entry: Entry | None, network: str, arguments: dict[str, object], size: int) -> ModelSpec:
+def _described(
+    name: str, entry: Entry | None, network: str, arguments: dict[str, object], input_: SliceInput
+) -> ModelSpec:
     return ModelSpec(
         name=name,
-        kind="box",
         version="1.0.0",
         licence=entry.licence if entry else UNKNOWN,
         description=entry.description if entry else f"{network}: boxes on a slice, imported from a checkpoint",
-        roles=("image",),
-        optional=(),
-        spacing_mm=(1.0, 1.0, 1.0),
-        patch=(1, size, size),
-        normalisation={"image": Normalisation("linear", low=0.0, high=1.0)},
+        input=input_,
         labels={"tumour": 1},
         network=network,
         arguments=arguments,

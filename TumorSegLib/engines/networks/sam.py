@@ -16,7 +16,6 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from textwrap import shorten
@@ -35,22 +34,6 @@ PATCH, WINDOW = 16, 14
 #: Width of the embeddings, prompts and decoder of every published SAM.
 CHANNELS = 256
 _IMPORT_LOCK = threading.Lock()
-
-
-@dataclass(frozen=True)
-class Pixels:
-    """How a network wants its images: ``(value - mean) / std`` per channel (RGB), of values between 0 and 1."""
-
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-
-
-#: MedSAM and LiteMedSAM take values from 0 to 1 as they are.
-UNIT_PIXELS = Pixels((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-#: Meta's SAM takes ImageNet's statistics.
-IMAGENET_PIXELS = Pixels((123.675 / 255, 116.28 / 255, 103.53 / 255), (58.395 / 255, 57.12 / 255, 57.375 / 255))
-#: By the name that ``model.json`` gives.
-PIXELS: Mapping[str, Pixels] = {"unit": UNIT_PIXELS, "imagenet": IMAGENET_PIXELS}
 
 
 def import_segment_anything() -> ModuleType:
@@ -131,7 +114,7 @@ class Sam(nn.Module):
         """Embeds slices.
 
         Args:
-            images: float ``[n, 3, S, S]``, normalised as the network's :class:`Pixels` say.
+            images: float ``[n, 3, S, S]``, normalised as the model's :class:`~TumorSegLib.models.spec.SliceInput` says.
 
         Returns:
             ``[n, 256, s, s]`` in the network's own dtype.
@@ -271,7 +254,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     """Reads the tensors of a PyTorch checkpoint onto the CPU; nothing in the file is executed.
 
     Taken are a plain dictionary of tensors or one under ``model`` or ``state_dict``. The prefix ``module.`` of parallel
-    training is removed, and so are SAM's two constants for pixels, which :class:`Pixels` replace.
+    training is removed, and so are SAM's two constants for pixels, which the model's description has.
 
     Raises:
         ModelError: there is no such file, it is damaged, holds more than plain data, or no tensors.
@@ -301,7 +284,7 @@ def architecture_of(tensors: Mapping[str, torch.Tensor]) -> tuple[str, dict[str,
     """The network a checkpoint's tensors belong to, and its arguments, as :func:`build_sam` takes them.
 
     Names and shapes alone decide, and all of them are compared, so that the network built from the answer loads the
-    tensors strictly. How images are normalised (:class:`Pixels`) is not in them: Meta's ViT-B and MedSAM look the same.
+    tensors strictly. How images are normalised is not in them: Meta's ViT-B and MedSAM look the same.
 
     Raises:
         ModelError: names or shapes are not understood; the message names the first few.

@@ -7,9 +7,7 @@ with several a softmax over zero and the logits.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
-from itertools import chain
 from typing import Any
 
 import torch
@@ -17,7 +15,8 @@ from monai.networks import nets
 from torch import nn
 
 from TumorSegLib.errors import ModelError
-from TumorSegLib.models.spec import ModelSpec
+from TumorSegLib.models.spec import ModelSpec, PromptedVolumeInput
+from TumorSegLib.prompts.encoding import GUIDANCE
 
 Patch = tuple[int, int, int]
 Builder = Callable[[int, int, Patch, Mapping[str, Any]], nn.Module]
@@ -97,64 +96,51 @@ BUILDERS: Mapping[str, Builder] = {
 FIXED_SIZE = frozenset({"UNETR"})
 
 
-#: Networks that cannot run on an empty batch, which :func:`build_network` tries the patch with.
-NEEDS_A_PATCH = frozenset({"SwinUNETR"})
-
-
 def build_network(spec: ModelSpec) -> nn.Module:
     """Builds the network a model describes, with random weights.
 
     Raises:
-        ModelError: the name is unknown, its arguments do not fit, or it cannot take the model's patch.
+        ModelError: the name is unknown, its arguments do not fit, or the model takes no volumes.
     """
     if spec.network not in BUILDERS:
         raise ModelError(f"model {spec.name!r}: network {spec.network!r} is not one of {', '.join(BUILDERS)}")
+    patch = spec.volume_input.patch
     try:
-        network = BUILDERS[spec.network](spec.channels, len(spec.labels), spec.patch, spec.arguments)
+        return BUILDERS[spec.network](channel_count(spec), len(spec.labels), patch, spec.arguments)
     except Exception as error:  # the networks check their arguments in ways too many to list, down to torch itself
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(
             f"model {spec.name!r}: {spec.network} cannot be built from {dict(spec.arguments)}: {reason}"
         ) from error
-    _check_patch(spec, network)
-    return network
 
 
-def _check_patch(spec: ModelSpec, network: nn.Module) -> None:
-    """Raises :class:`ModelError` unless the network maps the model's patch to logits of the same size."""
-    refusal = f"model {spec.name!r}: {spec.network} cannot take a patch of {spec.patch} (k, j, i)"
-    try:
-        shape = _output_shape(spec, network)
-    except Exception as error:  # as above
-        raise ModelError(
-            f"{refusal}; multiples of 32, not all 32 itself, suit most networks: {type(error).__name__}: {error}"
-        ) from error
-    if shape != (len(spec.labels), *spec.patch):
-        raise ModelError(f"{refusal}: it gives {shape} instead of {(len(spec.labels), *spec.patch)}")
+def channel_count(spec: ModelSpec) -> int:
+    """Channels the network takes: one per role, and those of the guidance if it takes prompts."""
+    return len(spec.roles) + (len(GUIDANCE) if isinstance(spec.input, PromptedVolumeInput) else 0)
 
 
-def _output_shape(spec: ModelSpec, network: nn.Module) -> tuple[int, ...]:
-    """Shape of one patch's logits, found in milliseconds and without weights being copied or anything computed.
+def check_patch(spec: ModelSpec) -> None:
+    """Checks that the network maps the model's patch to logits of the same size; nothing is computed.
 
-    An empty batch does for all networks but those that divide by its size. These are tried on the meta device, which
-    would do for all, but costs more than a second once per process: it imports torch's compiler.
+    Torch's meta device, where tensors have shapes only, takes a second for the first call in a process, so models are
+    checked when they are trained and exported, not when they are loaded.
+
+    Raises:
+        ModelError: it does not, or the network cannot be built.
     """
-    device, batch = ("meta", 1) if spec.network in NEEDS_A_PATCH else ("cpu", 0)
-    stand_ins: dict[int, Any] = {id(t): t.detach().to(device) for t in chain(network.parameters(), network.buffers())}
-    stand_ins |= {id(m): _InstanceNormOfNothing() for m in network.modules() if isinstance(m, nn.InstanceNorm3d)}
-    twin = copy.deepcopy(network, stand_ins).eval()
+    patch, labels = spec.volume_input.patch, len(spec.labels)
+    refusal = f"model {spec.name!r}: {spec.network} cannot take a patch of {patch} (k, j, i)"
+    with torch.random.fork_rng(devices=[]):
+        network = build_network(spec).eval().to("meta")
     with torch.inference_mode():
-        logits: torch.Tensor = twin(torch.zeros(batch, spec.channels, *spec.patch, device=device))
-    return tuple(logits.shape[1:])
-
-
-class _InstanceNormOfNothing(nn.Module):
-    """Torch's own instance norm refuses an empty batch; like that, this refuses a single voxel."""
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        if images.shape[2:].numel() == 1:
-            raise ValueError("it leaves a single voxel to normalise over")
-        return images
+        try:
+            shape = tuple(network(torch.zeros(1, channel_count(spec), *patch, device="meta")).shape[1:])
+        except Exception as error:  # as above
+            raise ModelError(
+                f"{refusal}; multiples of 32, not all 32 itself, suit most networks: {type(error).__name__}: {error}"
+            ) from error
+    if shape != (labels, *patch):
+        raise ModelError(f"{refusal}: it gives {shape} instead of {(labels, *patch)}")
 
 
 def probabilities(logits: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from Testing.fakes import noise_volume
+from Testing.fakes import noise_volume, tiny_spec
 from Testing.unit.engines.box_cases import (
     CUBE,
     BrightSam,
@@ -246,9 +246,9 @@ def test_axes_of_a_list_serve_as_a_key() -> None:
     assert {BoxOptions(axes=[0, 1]): 1}[BoxOptions(axes=(0, 1))] == 1  # type: ignore[arg-type]
 
 
-def test_pixels_that_a_model_must_say() -> None:
-    with pytest.raises(ModelError, match="'bright': pixels 'raw' is not one of unit, imagenet"):
-        BoxEngine(box_spec("raw"), BrightSam(), Runtime(CPU, torch.float32))  # type: ignore[arg-type]
+def test_a_model_of_volumes_is_refused() -> None:
+    with pytest.raises(ModelError, match="'tiny' takes volumes, one that takes slices is needed here"):
+        BoxEngine(tiny_spec(), BrightSam(), Runtime(CPU, torch.float32))
 
 
 # --- what is told, and the same twice --------------------------------------------------------------------------------
@@ -304,7 +304,7 @@ def test_a_tiny_sam_gives_what_a_plain_loop_over_slices_gives() -> None:
     """Batches, the cache and its float16 change nothing that matters; ImageNet's statistics are applied."""
     from TumorSegLib.engines.box.rectangles import SCALES
     from TumorSegLib.engines.box.views import View
-    from TumorSegLib.engines.networks.sam import IMAGENET_PIXELS
+    from TumorSegLib.models.formats import PIXELS
 
     engine, network = tiny_sam()
     volume = noise_volume(CUBE)
@@ -314,7 +314,7 @@ def test_a_tiny_sam_gives_what_a_plain_loop_over_slices_gives() -> None:
     view = View.of(CUBE, ((0, 40), (2, 40), (0, 40)), 2, 64)
     assert prepared.embeddings.views() == [view]
     shown = view.to_input(view.stack(np.clip((volume.array + 160) / 400, 0, 1).astype(np.float32)))
-    mean, std = (torch.tensor(values)[:, None, None] for values in (IMAGENET_PIXELS.mean, IMAGENET_PIXELS.std))
+    mean, std = (torch.tensor(values)[:, None, None] for values in PIXELS["imagenet"].values())
     loop = []
     for n in range(7):
         share = np.sqrt(1 - ((n + 0.5) / 7 * 2 - 1) ** 2)

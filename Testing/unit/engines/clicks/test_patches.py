@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -129,7 +128,7 @@ def test_coarse_patch_shows_what_a_model_of_twice_the_spacing_would(spacing: flo
     """In training blocks of HU and SUV are averaged too, before any logarithm."""
     grid, spec = Grid.from_spacing((32, 36, 40), (spacing,) * 3), spec_of(*ROLES, patch=(3, 4, 5))
     images = images_of(*ROLES, grid=grid)
-    wanted = prepare(images, replace(spec, spacing_mm=(4.0, 4.0, 4.0)))
+    wanted = prepare(images, spec.with_input(spacing_mm=(4.0, 4.0, 4.0)))
     patch = prepare_patches(images, spec).patch(grid.to_ras((20, 18, 16)), COARSE)
     assert patch.inner == ((0, 5), (0, 4), (0, 3))
     i, j, k = np.rint(wanted.grid.to_ijk(patch.grid.origin)).astype(int)
@@ -142,7 +141,7 @@ def test_fine_patch_shows_detail_as_a_model_of_half_the_spacing_would(spacing: f
     grid, spec = grid_of(spacing=spacing), spec_of(*ROLES)
     images = images_of(*ROLES, grid=grid)
     prepared = prepare_patches(images, spec)
-    wanted = prepare(images, replace(spec, spacing_mm=(1.0, 1.0, 1.0)))
+    wanted = prepare(images, spec.with_input(spacing_mm=(1.0, 1.0, 1.0)))
     rule = RULES["mr_t1"].fitted(images["mr_t1"].array)
     for ijk in ((0, 0, 0), (19, 17, 15), (37, 33, 29)):
         patch = prepared.patch(grid.to_ras(ijk), FINE)
@@ -152,7 +151,7 @@ def test_fine_patch_shows_detail_as_a_model_of_half_the_spacing_would(spacing: f
         assert np.allclose(patch.images[:2], here[:2], atol=1e-4)
         if spacing > 1.0:  # finer images are averaged before the model's spacing fits the z-score
             assert np.allclose(patch.images[2], here[2], atol=1e-3)
-        assert prepared.rules["ct"] is spec.normalisation["ct"]
+        assert prepared.rules["ct"] is spec.volume_input.normalisation["ct"]
     if spacing > 1.0:
         assert prepared.rules["mr_t1"] == rule
 

@@ -22,9 +22,12 @@ from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, WriteError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.models import catalogue
 from TumorSegLib.models.folder import CARD_FILE, read_model_folder, sha256_of
+from TumorSegLib.models.formats import PIXELS
 from TumorSegLib.models.registry import list_models
+from TumorSegLib.models.spec import SliceInput
 from TumorSegLib.prompts.types import BoxPrompt
 
+UNIT = SliceInput(**PIXELS["unit"])
 TINY = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
 
 
@@ -48,8 +51,8 @@ def test_a_checkpoint_becomes_a_model_with_its_weights(checkpoint: Path) -> None
     assert read_model_folder(model.path).spec == model.spec
     assert (model.spec.name, model.spec.kind, model.spec.network) == ("tiny-sam", "box", "SamViT")
     assert (model.spec.made_for, model.spec.plausible_volume_ml) == ("", None)  # nobody says
-    assert model.spec.arguments == {**TINY, "pixels": "imagenet"}
-    assert model.spec.patch == (1, 64, 64)
+    assert model.spec.arguments == TINY
+    assert model.spec.input == SliceInput(**PIXELS["imagenet"])
     saved, given = load_file(model.weights), torch.load(checkpoint, weights_only=True)
     assert saved.keys() == given.keys()
     assert all(torch.equal(saved[name], value) for name, value in given.items())
@@ -78,7 +81,7 @@ def test_a_name_that_is_taken_keeps_its_model(checkpoint: Path, taken: str) -> N
     import_checkpoint(checkpoint, "tiny", "unit")
     with pytest.raises(ArgumentError, match=f"there is a model '{taken}' already"):
         import_checkpoint(checkpoint, taken, "imagenet")
-    assert [m.spec.arguments["pixels"] for m in list_models() if m.spec.kind == "box"] == ["unit"]
+    assert [m.spec.input for m in list_models() if m.spec.kind == "box"] == [UNIT]
 
 
 def test_the_name_of_a_published_model_is_for_its_own_checkpoint(
@@ -91,7 +94,7 @@ def test_the_name_of_a_published_model_is_for_its_own_checkpoint(
     with pytest.raises(ArgumentError, match="'medsam-vit-b' was trained with pixels 'unit'; 'imagenet' would"):
         import_checkpoint(checkpoint, "medsam-vit-b", "imagenet")
     model = import_checkpoint(checkpoint, "medsam-vit-b")
-    assert (model.spec.licence, model.spec.arguments["pixels"]) == ("Apache-2.0", "unit")
+    assert (model.spec.licence, model.spec.input) == ("Apache-2.0", UNIT)
     assert "Nature Communications" in (model.path / CARD_FILE).read_text(encoding="utf-8")
 
 

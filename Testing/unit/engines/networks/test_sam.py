@@ -13,18 +13,16 @@ from types import ModuleType
 import pytest
 import torch
 
-from TumorSegLib.engines.load import load_network
 from TumorSegLib.engines.networks import sam as sam_module
 from TumorSegLib.engines.networks.sam import (
-    IMAGENET_PIXELS,
-    UNIT_PIXELS,
     architecture_of,
     build_sam,
     import_segment_anything,
     read_checkpoint,
 )
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError, ModelError
-from TumorSegLib.models.registry import list_models
+from TumorSegLib.models.registry import find_model, list_models
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("segment_anything") is None, reason="segment-anything is not installed"
@@ -239,18 +237,12 @@ def test_networks_build_where_torchvision_is_missing(forgotten, monkeypatch):
     assert build_sam("SamViT", TINY, "tiny").image_size == 64
 
 
-def test_pixels():
-    assert IMAGENET_PIXELS.mean == pytest.approx((0.485, 0.456, 0.406))
-    assert IMAGENET_PIXELS.std == pytest.approx((0.229, 0.224, 0.225))
-    assert (UNIT_PIXELS.mean, UNIT_PIXELS.std) == ((0, 0, 0), (1, 1, 1))
-
-
 @pytest.mark.slow
 @torch.inference_mode()
 def test_published_lite_med_sam_finds_a_disc():
     if all(model.spec.name != "lite-medsam" for model in list_models()):
         pytest.skip("needs the published model: tumorseg models download lite-medsam")
-    network = load_network("lite-medsam")
+    network = load_network(find_model("lite-medsam"))
     row, column = torch.meshgrid(torch.arange(256.0), torch.arange(256.0), indexing="ij")
     disc = (row - 120).square() + (column - 140).square() < 40**2
     image = 0.3 + 0.4 * disc + 0.02 * torch.randn(256, 256, generator=torch.Generator().manual_seed(0))

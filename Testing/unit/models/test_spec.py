@@ -1,0 +1,194 @@
+"""Descriptions of models: what each kind of input holds, what is refused and in which words, and older formats."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from Testing.fakes import RULES, tiny_spec
+from TumorSegLib.errors import ModelError
+from TumorSegLib.images.normalisation import Normalisation
+from TumorSegLib.models.formats import PIXELS
+from TumorSegLib.models.registry import find_model
+from TumorSegLib.models.spec import ModelSpec, PromptedVolumeInput, SliceInput, VolumeInput
+
+SPEC = tiny_spec("three", ["ct", "pet", "mr_t1"], optional=["pet"], labels={"core": 2, "rim": 1})
+KINDS = {"auto": VolumeInput, "clicks": PromptedVolumeInput, "box": SliceInput}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_description_of_each_kind_survives_json(kind):
+    spec = tiny_spec(kind, ["ct", "pet"], kind=kind, plausible_volume_ml=(0.5, 900.0), made_for="lymphoma")
+    again = ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict(), allow_nan=False)))
+    assert again == spec
+    assert (again.kind, type(again.input)) == (kind, KINDS[kind])
+
+
+def test_only_a_model_of_volumes_has_roles_spacing_and_patch():
+    assert (SPEC.roles, SPEC.optional) == (("ct", "pet", "mr_t1"), ("pet",))
+    assert SPEC.volume_input.normalisation == RULES
+    box = tiny_spec("box", kind="box", pixels="imagenet")
+    assert (box.roles, box.optional) == ((), ())
+    assert box.slice_input.mean == pytest.approx((0.485, 0.456, 0.406))
+    assert box.slice_input.std == pytest.approx((0.229, 0.224, 0.225))
+    with pytest.raises(ModelError, match="'box' takes slices, one that takes volumes is needed"):
+        _ = box.volume_input
+    with pytest.raises(ModelError, match="'three' takes volumes, one that takes slices is needed"):
+        _ = SPEC.slice_input
+
+
+def test_optional_entries_may_be_left_out():
+    optional = ("weights_sha256", "training_data", "results", "made_for", "plausible_volume_ml", "trained_length_mm")
+    spec = ModelSpec.from_dict({k: v for k, v in SPEC.to_dict().items() if k not in optional})
+    assert (spec.weights_sha256, spec.training_data, spec.results) == ("", (), {})
+    assert (spec.made_for, spec.plausible_volume_ml) == ("", None)
+
+
+@pytest.mark.parametrize("name", ["sts-auto", "sts-clicks"])
+def test_the_bundled_models_say_what_they_were_made_for_and_on_which_volumes(name):
+    spec = find_model(name).spec
+    assert spec.made_for == "soft-tissue sarcoma of the limbs and trunk wall"
+    assert spec.plausible_volume_ml == (27.8, 2330.8)
+    assert spec.trained_length_mm == 372.8
+
+
+def changed(changes):
+    """The JSON with values changed; keys ``input.KEY`` are those of the input, None removes a key."""
+    data = SPEC.to_dict()
+    for key, value in changes.items():
+        part, _, name = key.rpartition(".")
+        target = data[part] if part else data
+        target[name] = value
+        if value is None:
+            del target[name]
+    return data
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"colour": "red"}, "unknown key 'colour'; there are name, version"),
+        ({"input.patch": None, "input.roles": None}, "input: missing 'roles', 'patch'"),
+        ({"input": None}, "missing 'input'"),
+        ({"licnce": "MIT"}, r"unknown key 'licnce' \('licence' may be meant\)"),
+        ({"format": 3}, "format 3 is unknown, 1 and 2 can be read; a newer TumorSeg may read it"),
+        ({"input.type": "magic"}, "input: type 'magic' is not one of volume, prompted volume, slice"),
+        ({"input.roles": []}, r"input: roles \[\] are empty or repeat"),
+        ({"input.roles": ["ct", "pet", "mr_t1", "ct"]}, r"roles \['ct', 'pet', 'mr_t1', 'ct'\] are empty or repeat"),
+        ({"input.optional": ["dose"]}, r"optional roles \['dose'\] are not all among \['ct', 'pet', 'mr_t1'\]"),
+        ({"input.normalisation": {}}, r"normalisation is given for \[\], roles are \['ct', 'mr_t1', 'pet'\]"),
+        ({"input.normalisation": {"ct": {"method": "magic"}}}, "normalisation of 'ct': .*'magic' is not one of"),
+        ({"input.normalisation": {"ct": {"method": "linear", "hihg": 1}}}, "of 'ct': unknown key 'hihg' .*'high' may"),
+        ({"input.spacing_mm": [1, 0, 1]}, r"spacing_mm \(1, 0, 1\) is not three positive numbers"),
+        ({"input.spacing_mm": [1, 1]}, r"spacing_mm = \[1, 1\] does not fit, a list of 3 is needed"),
+        ({"input.spacing_mm": ["a", "b", "c"]}, "spacing_mm = .* a list of 3 is needed"),
+        ({"input.spacing_mm": [1, 1, float("nan")]}, r"spacing_mm \(1, 1, nan\)"),
+        ({"input.spacing_mm": [1, 1, float("inf")]}, r"spacing_mm \(1, 1, inf\)"),
+        ({"input.patch": [16, 0, 16]}, r"patch \(16, 0, 16\) is not three positive whole numbers"),
+        ({"input.patch": [16, 16, 16.5]}, "patch = .* a list of 3 is needed"),
+        ({"labels": {}}, r"labels \{\} do not count up from 1"),
+        ({"labels": {"a": 1, "b": 3}}, r"labels \{'a': 1, 'b': 3\} do not count up from 1"),
+        ({"labels": {"a": 0}}, r"labels \{'a': 0\} do not count up from 1"),
+        ({"labels": ["tumour"]}, r"labels = \['tumour'\] does not fit, a table is needed"),
+        ({"arguments": [4, 8]}, r"arguments = \[4, 8\] does not fit, a table is needed"),
+        ({"training_data": ["noise"]}, r"training_data = \['noise'\] does not fit, a list is needed"),
+        ({"training_data": [{"licence": "CC0-1.0"}]}, "training_data .* has an entry without a name"),
+        ({"training_data": [{"name": "a", "licenses": "b"}]}, r"training_data: unknown key 'licenses' .*licence, attr"),
+        ({"name": ["three"]}, r"name = \['three'\] does not fit, text is needed"),
+        ({"plausible_volume_ml": [28]}, r"plausible_volume_ml = \[28\] does not fit, a list of 2 is needed"),
+        ({"plausible_volume_ml": [30, 20]}, r"plausible_volume_ml \(30, 20\) is not two volumes"),
+        ({"plausible_volume_ml": [0, float("inf")]}, r"plausible_volume_ml \(0, inf\) is not two volumes"),
+        ({"trained_length_mm": 0}, "trained_length_mm 0 is not a length above 0 mm"),
+        ({"trained_length_mm": "long"}, "trained_length_mm = 'long' does not fit, a number is needed"),
+    ],
+)
+def test_every_contradiction_is_named_with_the_file(changes, named):
+    with pytest.raises(ModelError, match=f"(?s)^here/model.json.*{named}"):
+        ModelSpec.from_dict(changed(changes), "here/model.json")
+
+
+def test_all_contradictions_of_the_input_are_named_at_once():
+    with pytest.raises(ModelError, match=r"spacing_mm .* is not three .*; patch \(0, 1, 1\) is not"):
+        SPEC.with_input(spacing_mm=(1, 1, -1), patch=(0, 1, 1))
+
+
+def test_a_slice_input_with_a_deviation_of_zero_is_refused():
+    with pytest.raises(ModelError, match=r"std .* is not three positive numbers"):
+        SliceInput((0, 0, 0), (1, 0, 1))
+
+
+# model.json as written before it had a format; shortened.
+FORMAT_1 = {
+    "name": "old",
+    "version": "1.0.0",
+    "licence": "Apache-2.0",
+    "description": "An old model",
+    "labels": {"tumour": 1},
+    "weights_sha256": "ab" * 32,
+    "training_data": [{"name": "noise", "licence": "CC0-1.0", "attribution": "nobody"}],
+    "results": {"dice": 0.5},
+}
+VOLUME_1 = {
+    "roles": ["ct", "mr_t1"],
+    "optional": ["ct"],
+    "spacing_mm": [3.0, 3.0, 3.0],
+    "patch": [48, 64, 64],
+    "normalisation": {
+        "ct": {"method": "linear", "low": -160.0, "high": 240.0, "offset": -20.0, "scale": 100.0, "outside": -1000.0},
+        "mr_t1": {"method": "zscore", "offset": 0.0, "scale": 1.0, "outside": 0.0},
+    },
+    "network": "ResidualDynUNet",
+    "arguments": {"filters": [16, 32]},
+    "made_for": "sarcoma",
+    "plausible_volume_ml": [27.8, 2330.8],
+    "trained_length_mm": 372.8,
+}
+SLICE_1 = {
+    "roles": ["image"],
+    "optional": [],
+    "spacing_mm": [1.0, 1.0, 1.0],
+    "patch": [1, 256, 256],
+    "normalisation": {"image": {"method": "linear", "low": 0.0, "high": 1.0}},
+    "network": "SamViT",
+}
+HEAD = {**FORMAT_1, "training_data": tuple(FORMAT_1["training_data"])}
+
+
+@pytest.mark.parametrize(("kind", "of"), [("auto", VolumeInput), ("clicks", PromptedVolumeInput)])
+def test_format_1_of_a_model_of_volumes_is_read(kind, of):
+    ct = Normalisation("linear", -160, 240, -20, 100, -1000)
+    expected = ModelSpec(
+        **HEAD,
+        input=of(("ct", "mr_t1"), ("ct",), (3, 3, 3), (48, 64, 64), {"ct": ct, "mr_t1": Normalisation("zscore")}),
+        network="ResidualDynUNet",
+        arguments={"filters": [16, 32]},
+        made_for="sarcoma",
+        plausible_volume_ml=(27.8, 2330.8),
+        trained_length_mm=372.8,
+    )
+    assert ModelSpec.from_dict({**FORMAT_1, **VOLUME_1, "kind": kind}) == expected
+
+
+@pytest.mark.parametrize("pixels", PIXELS)
+def test_format_1_of_a_box_model_is_read_with_its_pixel_statistics(pixels):
+    spec = ModelSpec.from_dict({**FORMAT_1, **SLICE_1, "kind": "box", "arguments": {"depth": 12, "pixels": pixels}})
+    assert spec == ModelSpec(**HEAD, input=SliceInput(**PIXELS[pixels]), network="SamViT", arguments={"depth": 12})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "magic"}, "kind 'magic' is not one of auto, clicks, box"),
+        ({"kind": "box", "arguments": {"pixels": "raw"}}, "pixels 'raw' is not one of unit, imagenet"),
+        ({"kind": "auto", "patch": [0, 1, 1]}, r"input: patch \(0, 1, 1\) is not"),
+    ],
+)
+def test_what_is_wrong_in_format_1_is_named(changes, message):
+    with pytest.raises(ModelError, match=f"^here.*{message}"):
+        ModelSpec.from_dict({**FORMAT_1, **VOLUME_1, **changes}, "here")
+
+
+def test_changing_the_input_leaves_the_rest():
+    assert replace(SPEC.with_input(patch=(8, 8, 8)), input=SPEC.input) == SPEC

@@ -1,0 +1,75 @@
+"""Networks from model folders, and weights into files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import shorten
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save_model
+from torch import nn
+
+from TumorSegLib.engines.networks.sam import build_sam
+from TumorSegLib.engines.networks.unets import build_network
+from TumorSegLib.errors import ModelError, ResourceError, WriteError
+from TumorSegLib.memory import is_out_of_memory
+from TumorSegLib.models.folder import ModelFolder
+from TumorSegLib.models.spec import ModelSpec, SliceInput
+
+
+def load_network(model: ModelFolder) -> nn.Module:
+    """The network of a model with its weights, in evaluation mode, float32 on the CPU.
+
+    Raises:
+        ModelError: the weights are missing, corrupt or those of another network, or the network is unknown.
+        ResourceError: memory does not suffice.
+    """
+    spec = model.spec
+    try:
+        tensors = load(model.verified_weights())
+        network = _build(spec)
+        _fill(network, tensors)
+    except (SafetensorError, RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise ResourceError(f"not enough memory to load {spec.name!r}: {error}") from error
+        # torch lists every tensor; the first few say what kind of mismatch it is.
+        reason = shorten(str(error), 300)
+        raise ModelError(
+            f"model {spec.name!r}: {model.weights} does not hold weights for {spec.network}: {reason}"
+        ) from error
+    return network.eval()
+
+
+def _build(spec: ModelSpec) -> nn.Module:
+    if isinstance(spec.input, SliceInput):
+        return build_sam(spec.network, spec.arguments, spec.name)
+    return build_network(spec)
+
+
+def write_weights(network: nn.Module, path: Path) -> None:
+    """Writes the weights of a network as safetensors, each tensor once even where modules share it.
+
+    Raises:
+        WriteError: the folder does not exist or is not writable, or the disk is full.
+    """
+    try:
+        save_model(network, str(path))
+        path.chmod(0o644)  # safetensors makes it readable by nobody else, and models are there to be shared
+    except (SafetensorError, OSError) as error:
+        raise WriteError(f"{path}: weights cannot be written: {error}") from error
+
+
+def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Fills a network with tensors by name; one that modules share needs one of its names only.
+
+    Raises:
+        RuntimeError: names or shapes are not the network's.
+    """
+    missing, unexpected = network.load_state_dict(tensors, strict=False)
+    own = network.state_dict(keep_vars=True)
+    filled = {id(own[name]) for name in own.keys() & tensors.keys()}
+    missing = [name for name in missing if id(own[name]) not in filled]
+    if missing or unexpected:
+        raise RuntimeError(f"missing {missing}, unexpected {unexpected}")
