@@ -56,7 +56,7 @@ def run_evaluate_clicks(options: argparse.Namespace) -> None:
     """Measures a refinement model by simulated clicks."""
     from training.evaluation.automatic import role_subsets
     from training.evaluation.baselines import check_installed
-    from training.evaluation.clicks import Plan, evaluate_clicks, format_clicks, load_forgetful
+    from training.evaluation.clicks import ClickPlan, evaluate_clicks, format_clicks, load_forgetful
     from training.evaluation.plot import write_curve
     from training.export import record_clicks
     from TumorSegLib.engines.load import load_engine
@@ -71,7 +71,7 @@ def run_evaluate_clicks(options: argparse.Namespace) -> None:
         check_installed()
         forgetful = load_forgetful(options.model, options.device, options.precision, refiner)
     subsets = _role_list(options) or role_subsets(refiner.spec)
-    report = evaluate_clicks(Plan(options.clicks, refiner, auto, forgetful), _data(options), options.fold, subsets)
+    report = evaluate_clicks(ClickPlan(options.clicks, refiner, auto, forgetful), _data(options), options.fold, subsets)
     print(format_clicks(report))
     _write_report(options, report)
     if options.plot:
@@ -83,7 +83,7 @@ def run_evaluate_clicks(options: argparse.Namespace) -> None:
 
 def run_evaluate_boxes(options: argparse.Namespace) -> None:
     """Measures a box model."""
-    from training.evaluation.boxes import ROLES, Plan, evaluate_boxes, format_boxes
+    from training.evaluation.boxes import ROLES, BoxPlan, evaluate_boxes, format_boxes
     from TumorSegLib.engines.load import load_engine
 
     _check_outputs(json=options.json)
@@ -91,7 +91,7 @@ def run_evaluate_boxes(options: argparse.Namespace) -> None:
     if options.refiner:
         refiner = load_engine(options.refiner, options.device, options.precision, kind="clicks")
     roles = options.roles.split(",") if options.roles is not None else ROLES
-    report = evaluate_boxes(Plan(engine, refiner), _data(options), options.fold, roles)
+    report = evaluate_boxes(BoxPlan(engine, refiner), _data(options), options.fold, roles)
     print(format_boxes(report))
     _write_report(options, report)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from Testing.fakes import PaintingEngine, tiny_spec
 from training.evaluation.clicks import (
-    Plan,
+    ClickPlan,
 )
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.runtime import Runtime
@@ -59,8 +59,8 @@ def finding(found: bool) -> PaintingEngine:
     return engine
 
 
-def plan_of(refiner: ClickEngine, auto: Any = None, clicks: int = 2, forgetful: ClickEngine | None = None) -> Plan:
-    return Plan(clicks, refiner, auto, forgetful)
+def plan_of(refiner: ClickEngine, auto: Any = None, clicks: int = 2, forgetful: ClickEngine | None = None) -> ClickPlan:
+    return ClickPlan(clicks, refiner, auto, forgetful)
 
 
 def row_of(dice: list[float], seconds: list[float], hd95: float | None = 2.0, nsd: float = 0.5) -> dict[str, Any]:

@@ -117,6 +117,13 @@ def evaluate(prediction: Mask, reference: Mask, *, nsd_tolerance_mm: float = 3.0
     return Metrics(**surface._asdict(), **overlap, **_volume_scores(prediction.volume_ml, reference.volume_ml))
 
 
+def dice(prediction: npt.NDArray[Any], reference: npt.NDArray[Any]) -> float:
+    """The Dice coefficient of two arrays of one shape, alone; what is not 0 is foreground. 1 where both are empty."""
+    found, wanted = prediction != 0, reference != 0
+    total = int(np.count_nonzero(found)) + int(np.count_nonzero(wanted))
+    return 2 * int(np.count_nonzero(found & wanted)) / total if total else 1.0
+
+
 def _overlap_scores(found: BoolArray, wanted: BoolArray) -> dict[str, Any]:
     """Dice, IoU, sensitivity and precision of two arrays of one shape."""
     both = int(np.count_nonzero(found & wanted))
@@ -124,7 +131,7 @@ def _overlap_scores(found: BoolArray, wanted: BoolArray) -> dict[str, Any]:
     if in_prediction + in_reference == 0:
         return {"dice": 1.0, "iou": 1.0, "sensitivity": 1.0, "precision": 1.0}
     return {
-        "dice": 2 * both / (in_prediction + in_reference),
+        "dice": dice(found, wanted),
         "iou": both / (in_prediction + in_reference - both),
         "sensitivity": both / in_reference if in_reference else 0.0,
         "precision": both / in_prediction if in_prediction else 0.0,

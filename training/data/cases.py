@@ -41,13 +41,13 @@ class Case:
         name: as in the file names.
         images: role to image.
         reference: label map.
-        window: half-open voxel box automatic results are judged in; the whole image where none is given.
+        jitter_window: half-open voxel box automatic results are judged in; the whole image where none is given.
     """
 
     name: str
     images: dict[str, Volume]
     reference: Mask
-    window: Box
+    jitter_window: Box
     _fitted: dict[tuple[str, Normalisation], Normalisation] = field(default_factory=dict, repr=False)
 
     def fitted(self, role: str, rule: Normalisation) -> Normalisation:
@@ -55,6 +55,23 @@ class Case:
         if (role, rule) not in self._fitted:
             self._fitted[role, rule] = rule.fitted(self.images[role].array)
         return self._fitted[role, rule]
+
+    @property
+    def tumour(self) -> Mask:
+        """The reference contour with 1 for every label."""
+        return Mask(self.reference.grid, (self.reference.array > 0).astype(np.uint8))
+
+    @property
+    def tumour_box(self) -> Box:
+        """The half-open voxel box of the tumour; raises :class:`ReadError` where the case has none."""
+        box = self.reference.bounding_box()
+        if box is None:
+            raise ReadError(f"case {self.name!r} has no tumour, so no box; remove it from splits.json")
+        return box
+
+    def in_jitter_window(self) -> Case:
+        """The case as automatic results are judged: as if nothing outside its window had been acquired."""
+        return self.cropped(self.jitter_window)
 
     def cropped(self, box: Box) -> Case:
         """The case as if only the voxels of a box had been acquired."""
@@ -118,6 +135,20 @@ def read_case(folder: Path, name: str, roles: Sequence[str]) -> Case:
     return Case(name, images, reference, _window(folder, name, reference))
 
 
+def read_cases(folder: Path, fold: int | None, roles: Sequence[str]) -> list[Case]:
+    """The cases of one fold of a data folder, or all, with those of the roles they have.
+
+    Raises:
+        ArgumentError: there is no such fold.
+        ReadError: the data folder or a case cannot be read.
+    """
+    folds = read_folds(folder)
+    if fold is not None and not 0 <= fold < len(folds):
+        raise ArgumentError(f"fold {fold} does not exist; {folder} has folds 0 to {len(folds) - 1}")
+    names = folds[fold] if fold is not None else [name for one in folds for name in one]
+    return [read_case(folder, name, roles) for name in names]
+
+
 def _window(folder: Path, name: str, reference: Mask) -> Box:
     path = folder / "patients.json"
     patients = _read_json(path) if path.is_file() else {}
@@ -146,7 +177,7 @@ def coarsened(case: Case, spacing_mm: Sequence[float]) -> Case:
 
     Returns:
         The case on the grid of :func:`TumorSegLib.images.resample.average_blocks`. A block's label is the one most of
-        its voxels have, the lower of two that tie; its window holds every block that the window touched. The same
+        its voxels have, the lower of two that tie; its window has every block that the window touched. The same
         object where no voxel is at least twice as fine as the spacing.
     """
     fine = case.reference.grid
@@ -160,7 +191,7 @@ def coarsened(case: Case, spacing_mm: Sequence[float]) -> Case:
     shares = [average_blocks(volume, target).array for volume in maps]
     reference = Mask(grid, labels[np.argmax(shares, axis=0)])
     blocks = np.rint(np.divide(grid.spacing, fine.spacing)).astype(int)
-    i, j, k = ((int(low // n), int(-(-high // n))) for (low, high), n in zip(case.window, blocks))
+    i, j, k = ((int(low // n), int(-(-high // n))) for (low, high), n in zip(case.jitter_window, blocks))
     return Case(case.name, images, reference, (i, j, k))
 
 

@@ -13,19 +13,17 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from training.data.cases import Case, read_case, read_folds
-from TumorSegLib import __version__
+from training.data.cases import Case, read_cases
+from training.evaluation.summary import provenance, run_settings, summarise
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
-from TumorSegLib.errors import ArgumentError, RoleError
+from TumorSegLib.errors import RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
-from TumorSegLib.images.volume import Mask
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import AutoSegmenter
 
 MEASURES = ("dice", "iou", "hd95_mm", "assd_mm", "nsd", "balanced_average_hausdorff_mm", "sensitivity", "precision")
-RUN_SETTINGS = ("device", "precision", "overlap")
 
 
 def role_subsets(spec: ModelSpec) -> list[tuple[str, ...]]:
@@ -40,30 +38,14 @@ def evaluate_case(engine: AutoSegmenter, case: Case, roles: Sequence[str], mirro
 
     Returns:
         All metrics of :func:`TumorSegLib.evaluation.metrics.evaluate`, with ``case``, ``seconds`` (of the segmentation)
-        and ``run``: what the engine tells of ``RUN_SETTINGS``.
+        and ``run``, see :func:`training.evaluation.summary.run_settings`.
     """
-    part = case.cropped(case.window)
+    part = case.in_jitter_window()
     started = time.perf_counter()
     result = engine.segment({role: part.images[role] for role in roles}, mirror=mirror)
     seconds = round(time.perf_counter() - started, 3)
-    reference = Mask(part.reference.grid, (part.reference.array > 0).astype(np.uint8))
-    run = {name: result.info[name] for name in RUN_SETTINGS if name in result.info}
-    return {"case": case.name, "seconds": seconds, "run": run, **compare(result.mask, reference).to_dict()}
-
-
-def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float | None]]:
-    """Mean, median and worst of every measure over cases.
-
-    An undefined distance (None) counts as infinite; figures that are infinite become None, as JSON has no infinity.
-    """
-    summary: dict[str, dict[str, float | None]] = {}
-    for measure in MEASURES:
-        values = [math.inf if row[measure] is None else float(row[measure]) for row in rows]
-        lower_is_worse = not measure.endswith("_mm")
-        worst = min(values) if lower_is_worse else max(values)
-        figures = {"mean": float(np.mean(values)), "median": float(np.median(values)), "worst": worst}
-        summary[measure] = {name: value if math.isfinite(value) else None for name, value in figures.items()}
-    return summary
+    metrics = compare(result.mask, part.tumour).to_dict()
+    return {"case": case.name, "seconds": seconds, "run": run_settings(result.info), **metrics}
 
 
 def evaluate_folder(
@@ -75,8 +57,7 @@ def evaluate_folder(
 
     Returns:
         JSON-ready: ``subsets``, which has per subset of roles (names joined with ``+``) the summary and the row of
-        every case, and what the figures hold for: model, its version and weights, TumorSeg's version, fold, mirror,
-        and ``RUN_SETTINGS`` (a list where cases differ, since an engine short of memory goes to the CPU).
+        every case, and what the figures hold for: fold, mirror and :func:`training.evaluation.summary.provenance`.
 
     Raises:
         ArgumentError: there is no such fold.
@@ -85,7 +66,7 @@ def evaluate_folder(
     """
     for roles in subsets:
         check_subset(engine.spec, roles)
-    cases = named_cases(data, fold, engine.spec.roles)
+    cases = read_cases(data, fold, engine.spec.roles)
     able = [(roles, case) for roles in subsets for case in cases if set(roles) <= set(case.images)]
     if not able:
         wanted = " nor ".join("+".join(roles) for roles in subsets)
@@ -96,37 +77,11 @@ def evaluate_folder(
             row = evaluate_case(engine, case, roles, mirror)
             rows.setdefault("+".join(roles), []).append(row)
             progress(done, len(able), f"{case.name} {'+'.join(roles)}: Dice {row['dice']:.3f}")
-    report = {name: {"summary": summarise(some), "cases": some} for name, some in rows.items()}
-    return {**origin(engine.spec, list(chain(*rows.values()))), "fold": fold, "mirror": mirror, "subsets": report}
-
-
-def named_cases(data: Path, fold: int | None, roles: Sequence[str]) -> list[Case]:
-    """The cases of one fold of a data folder, or all, with those of the roles they have.
-
-    Raises:
-        ArgumentError: there is no such fold.
-        ReadError: the data folder or a case cannot be read.
-    """
-    folds = read_folds(data)
-    if fold is not None and not 0 <= fold < len(folds):
-        raise ArgumentError(f"fold {fold} does not exist; {data} has folds 0 to {len(folds) - 1}")
-    names = folds[fold] if fold is not None else [name for one in folds for name in one]
-    return [read_case(data, name, roles) for name in names]
-
-
-def origin(spec: ModelSpec, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What made the figures: model, program and the settings the rows share."""
-    shared: dict[str, Any] = {
-        "model": spec.name,
-        "version": spec.version,
-        "weights_sha256": spec.weights_sha256,
-        "tumorseg_version": __version__,
+    report = {
+        name: {"summary": {measure: summarise(some, measure) for measure in MEASURES}, "cases": some}
+        for name, some in rows.items()
     }
-    for name in RUN_SETTINGS:
-        values = list(dict.fromkeys(row["run"][name] for row in rows if name in row["run"]))
-        if values:
-            shared[name] = values[0] if len(values) == 1 else values
-    return shared
+    return {**provenance(engine.spec, list(chain(*rows.values()))), "fold": fold, "mirror": mirror, "subsets": report}
 
 
 def check_subset(spec: ModelSpec, roles: Sequence[str]) -> None:

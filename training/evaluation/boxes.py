@@ -12,21 +12,23 @@ from __future__ import annotations
 
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from training.data.cases import Case
-from training.evaluation.automatic import RUN_SETTINGS, named_cases, origin
+from training.data.cases import Case, read_case, read_cases
+from training.evaluation.summary import provenance, run_settings, summarise
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.errors import RoleError
+from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Box, Grid
+from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.jobs import Job, progress_bar
 from TumorSegLib.prompts.types import BoxPrompt
@@ -34,28 +36,30 @@ from TumorSegLib.protocols import BoxOptions
 from TumorSegLib.session.session import Session
 
 MARGIN_MM, JITTER_MM, SEED = 5.0, 5.0, 0
-#: Images looked at unless others are asked for.
+#: Slices run along k, as contours are drawn.
+AXIS = 2
+#: Images that are read unless others are asked for.
 ROLES = ("ct", "pet", "mr_t1")
 ELLIPSOID, EXACT, VOLUME, ALL_AXES, SLICE = "ellipsoid", "exact boxes", "box", "box, three axes", "middle slice"
 REFINED, SLICE_REFINED = "three axes, refined", "middle slice, refined"
 
 
 @dataclass(frozen=True)
-class Plan:
+class BoxPlan:
     """What to measure."""
 
     boxes: BoxEngine
     refiner: ClickEngine | None = None
 
     def methods(self) -> list[str]:
-        """Their names."""
+        """Names of the methods."""
         return [ELLIPSOID, EXACT, VOLUME, ALL_AXES, SLICE, *([REFINED, SLICE_REFINED] if self.refiner else [])]
 
 
-def loose_box(reference: Mask, case: str) -> BoxPrompt:
-    """The reference's box as a user would draw it; the name of the case seeds the jitter."""
-    rng = np.random.default_rng([SEED, zlib.crc32(case.encode())])
-    return BoxPrompt(grown_box(_box_of(reference), reference.grid, (MARGIN_MM, JITTER_MM), rng))
+def loose_box(case: Case) -> BoxPrompt:
+    """The tumour's box as a user would draw it; the name of the case seeds the jitter."""
+    rng = np.random.default_rng([SEED, zlib.crc32(case.name.encode())])
+    return BoxPrompt(grown_box(case.tumour_box, case.reference.grid, (MARGIN_MM, JITTER_MM), rng))
 
 
 def grown_box(box: Box, grid: Grid, margins_mm: tuple[float, float], rng: np.random.Generator) -> Box:
@@ -68,17 +72,17 @@ def grown_box(box: Box, grid: Grid, margins_mm: tuple[float, float], rng: np.ran
     return ranges[0], ranges[1], ranges[2]
 
 
-def middle_slice(box: BoxPrompt, reference: Mask) -> BoxPrompt:
-    """The box of the reference on the slice half way up, with the same margins: a user boxes what shows there."""
-    (i0, i1), (j0, j1), (k0, k1) = _box_of(reference)
-    shown = np.flatnonzero(reference.array.any(axis=(1, 2)))  # not every slice between two parts of a tumour
-    middle = int(shown[np.abs(shown - (k0 + k1) // 2).argmin()])
-    outer = box.box
-    part = reference.array[middle] > 0
+def middle_slice(box: BoxPrompt, case: Case) -> BoxPrompt:
+    """The box of the tumour on the slice half way up, with the margins of the box in 3D."""
+    (i0, i1), (j0, j1), (k0, k1) = case.tumour_box
+    array = case.reference.array
+    sampled = np.flatnonzero(array.any(axis=(1, 2)))  # not every slice between two parts of a tumour
+    middle = int(sampled[np.abs(sampled - (k0 + k1) // 2).argmin()])
+    part, outer = array[middle] > 0, box.box
     rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
     i = (max(int(columns[0]) - (i0 - outer[0][0]), 0), int(columns[-1]) + 1 + (outer[0][1] - i1))
     j = (max(int(rows[0]) - (j0 - outer[1][0]), 0), int(rows[-1]) + 1 + (outer[1][1] - j1))
-    size = reference.grid.size
+    size = case.reference.grid.size
     return BoxPrompt(((i[0], min(i[1], size[0])), (j[0], min(j[1], size[1])), (middle, middle + 1)))
 
 
@@ -90,10 +94,10 @@ def inscribed_ellipsoid(box: BoxPrompt, grid: Grid) -> Mask:
     return Mask(grid, array)
 
 
-def exact_boxes(engine: BoxEngine, case: Case, truth: Mask, role: str) -> Mask:
+def exact_boxes(engine: BoxEngine, case: Case, role: str) -> Mask:
     """What the model makes of every slice along k, given the box of the reference on that slice."""
-    prepared = engine.prepare(case.images, BoxOptions(role))
-    view = engine.view(prepared, _box_of(truth), 2)
+    prepared, truth = engine.prepare(case.images, BoxOptions(role)), case.tumour
+    view = engine.view(prepared, case.tumour_box, AXIS)
     numbers = [int(number) for number in np.flatnonzero(truth.array.any(axis=(1, 2)))]
     rectangles = []
     for part in view.stack(truth.array)[numbers]:
@@ -107,14 +111,14 @@ def exact_boxes(engine: BoxEngine, case: Case, truth: Mask, role: str) -> Mask:
     return Mask(truth.grid, array)
 
 
-def evaluate_boxes(plan: Plan, data: Path, fold: int | None, roles: Sequence[str]) -> dict[str, Any]:
+def evaluate_boxes(plan: BoxPlan, data: Path, fold: int | None, roles: Sequence[str]) -> dict[str, Any]:
     """Evaluates a box model on one fold of a data folder, or all its cases.
 
     Args:
         plan: what to measure.
         data: data folder, see :mod:`training.data.cases`.
         fold: number of the fold; all if None.
-        roles: images looked at, one after the other; the refiner is shown all that a case has of those it takes.
+        roles: images to segment, one after the other; the refiner reads all that a case has of those it takes.
 
     Returns:
         JSON-ready: ``roles``: per role and method the median, mean and worst Dice and the row of every case; and what
@@ -126,7 +130,7 @@ def evaluate_boxes(plan: Plan, data: Path, fold: int | None, roles: Sequence[str
         ReadError: the data folder or a case cannot be read.
     """
     wanted = list(dict.fromkeys([*roles, *(plan.refiner.spec.roles if plan.refiner else ())]))
-    cases = named_cases(data, fold, wanted)
+    cases = read_cases(data, fold, wanted)
     able = [(role, number) for role in roles for number, case in enumerate(cases) if role in case.images]
     if not able:
         raise RoleError(f"{data}: none of the {len(cases)} cases has {' or '.join(roles)}")
@@ -138,20 +142,19 @@ def evaluate_boxes(plan: Plan, data: Path, fold: int | None, roles: Sequence[str
             progress(done, len(able), f"{cases[number].name} {role}")
     runs = [row for methods in rows.values() for row in methods[VOLUME]]
     return {
-        **origin(plan.boxes.spec, runs),
+        **provenance(plan.boxes.spec, runs),
         "refiner": plan.refiner.spec.name if plan.refiner else None,
         "fold": fold,
         "roles": {
-            role: {method: {**_summary(some), "cases": some} for method, some in methods.items()}
+            role: {method: {**summarise(some), "cases": some} for method, some in methods.items()}
             for role, methods in rows.items()
         },
     }
 
 
-def _evaluate_case(plan: Plan, case: Case, role: str) -> dict[str, dict[str, Any]]:
-    truth = Mask(case.reference.grid, (case.reference.array > 0).astype(np.uint8))
-    box = loose_box(truth, case.name)
-    whole, slice_, every = box, middle_slice(box, truth), BoxOptions(role, axes=(0, 1, 2))
+def _evaluate_case(plan: BoxPlan, case: Case, role: str) -> dict[str, dict[str, Any]]:
+    truth, whole, every = case.tumour, loose_box(case), BoxOptions(role, axes=(0, 1, 2))
+    slice_ = middle_slice(whole, case)
     session = Session(case.images, box=plan.boxes, clicks=plan.refiner)
 
     def found(prompt: BoxPrompt, options: BoxOptions, refine: bool = False) -> Mask:
@@ -162,33 +165,66 @@ def _evaluate_case(plan: Plan, case: Case, role: str) -> dict[str, dict[str, Any
 
     answers: dict[str, Callable[[], Mask]] = {
         ELLIPSOID: lambda: inscribed_ellipsoid(whole, truth.grid),
-        EXACT: lambda: exact_boxes(plan.boxes, case, truth, role),
+        EXACT: lambda: exact_boxes(plan.boxes, case, role),
         VOLUME: lambda: found(whole, BoxOptions(role)),
         ALL_AXES: lambda: found(whole, every),
         SLICE: lambda: found(slice_, BoxOptions(role)),
         REFINED: lambda: found(whole, every, refine=True),
         SLICE_REFINED: lambda: found(slice_, BoxOptions(role), refine=True),
     }
-    run = {name: plan.boxes.info[name] for name in RUN_SETTINGS if name in plan.boxes.info}
     rows = {}
     for method in plan.methods():
         started = time.perf_counter()
         mask = answers[method]()
         seconds = round(time.perf_counter() - started, 2)
-        rows[method] = {"case": case.name, "run": run, "seconds": seconds, **compare(mask, truth).to_dict()}
+        metrics = compare(mask, truth).to_dict()
+        rows[method] = {"case": case.name, "run": run_settings(plan.boxes.info), "seconds": seconds, **metrics}
     return rows
 
 
-def _box_of(reference: Mask) -> Box:
-    box = reference.bounding_box()
-    if box is None:
-        raise RoleError("a case without tumour has no box")
-    return box
+def measure_loose_boxes(
+    engines: Mapping[str, BoxEngine], data: Path, names: Sequence[str], roles: Sequence[str], ct_window: str
+) -> dict[str, Any]:
+    """Dice from loose boxes of engines that share an image encoder, so that slices are encoded once for all.
+
+    Args:
+        engines: by name of the method.
+        data: data folder, see :mod:`training.data.cases`.
+        names: of the cases.
+        roles: images to segment, one after the other.
+        ct_window: name of the window a CT is shown through.
+
+    Returns:
+        Per role and method, the ellipsoid inscribed in the box among them: ``median``, ``mean``, ``worst``, and
+        ``cases``: the Dice of every case.
+    """
+    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    with progress_bar("Evaluating") as progress:
+        for done, name in enumerate(names, start=1):
+            case = read_case(data, name, roles)
+            for role in case.images:
+                for method, mask in _loose_box_masks(engines, case, BoxOptions(role, (AXIS,), ct_window)):
+                    row = {"case": name, "dice": dice(mask.array, case.tumour.array)}
+                    rows.setdefault(role, {}).setdefault(method, []).append(row)
+            progress(done, len(names), name)
+    return {
+        role: {
+            method: {**summarise(some), "cases": {row["case"]: row["dice"] for row in some}}
+            for method, some in methods.items()
+        }
+        for role, methods in rows.items()
+    }
 
 
-def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    dice = np.array([row["dice"] or 0.0 for row in rows])
-    return {"median": float(np.median(dice)), "mean": float(dice.mean()), "worst": float(dice.min())}
+def _loose_box_masks(engines: Mapping[str, BoxEngine], case: Case, options: BoxOptions) -> Iterator[tuple[str, Mask]]:
+    box, grid = loose_box(case), case.reference.grid
+    yield ELLIPSOID, inscribed_ellipsoid(box, grid)
+    prepared = next(iter(engines.values())).prepare(case.images, options)
+    for method, engine in engines.items():
+        refinement = engine.segment(prepared, box, options)
+        array = np.zeros(grid.shape, dtype=np.uint8)
+        array[slices(refinement.box)] = refinement.probability >= TUMOUR
+        yield method, Mask(grid, array)
 
 
 def format_boxes(report: Mapping[str, Any]) -> str:

@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
 from training.clicks.simulate import next_click
-from training.data.cases import Case
-from training.evaluation.automatic import RUN_SETTINGS, check_subset, named_cases, origin
+from training.data.cases import Case, read_cases
+from training.evaluation.automatic import check_subset
 from training.evaluation.baselines import grow_cut, pet_threshold
+from training.evaluation.summary import provenance, run_settings
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.runtime import choose_runtime
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError, RoleError
+from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.jobs import progress_bar
@@ -92,7 +93,7 @@ class WithoutMemory(nn.Module):
 
 
 @dataclass(frozen=True)
-class Plan:
+class ClickPlan:
     """What to measure: how many clicks, whether baselines too, and the engines."""
 
     clicks: int
@@ -133,7 +134,7 @@ def click_through(method: Method, mask: Mask, truth: Mask, clicks: int) -> dict[
         ``first`` and ``last``: all metrics before and after; ``clicks``: the clicks, ``[i, j, k, positive]``.
     """
     first = compare(mask, truth).to_dict()
-    dice, seconds, prompts = [first["dice"] or 0.0], [], []
+    curve, seconds, prompts = [dice(mask.array, truth.array)], [], []
     for _ in range(clicks):
         hint = next_click(mask.array > 0, truth.array > 0, truth.grid.spacing)
         if hint is None:
@@ -143,14 +144,10 @@ def click_through(method: Method, mask: Mask, truth: Mask, clicks: int) -> dict[
         mask = method.click(Click((i, j, k), hint.positive))
         seconds.append(round(time.perf_counter() - started, 4))
         prompts.append([i, j, k, hint.positive])
-        dice.append(_dice(mask.array, truth.array))
-    dice += dice[-1:] * (clicks + 1 - len(dice))
-    return {"dice": dice, "seconds": seconds, "first": first, "last": compare(mask, truth).to_dict(), "clicks": prompts}
-
-
-def _dice(first: npt.NDArray[np.uint8], second: npt.NDArray[np.uint8]) -> float:
-    total = int(np.count_nonzero(first)) + int(np.count_nonzero(second))
-    return 2 * int(np.count_nonzero(first & second)) / total if total else 1.0
+        curve.append(dice(mask.array, truth.array))
+    curve += curve[-1:] * (clicks + 1 - len(curve))
+    last = compare(mask, truth).to_dict()
+    return {"dice": curve, "seconds": seconds, "first": first, "last": last, "clicks": prompts}
 
 
 def summarise_clicks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -159,16 +156,16 @@ def summarise_clicks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     Dice after 0, 1, ... clicks (mean, median, worst); median clicks to reach each goal and how many cases did, a case
     that never did counting as one click more than were given; area under the mean curve, 1 at best; seconds per click.
     """
-    dice = np.array([row["dice"] for row in rows])
-    given = dice.shape[1] - 1
+    curves = np.array([row["dice"] for row in rows])
+    given = curves.shape[1] - 1
     summary: dict[str, Any] = {
-        "mean": dice.mean(axis=0).tolist(),
-        "median": np.median(dice, axis=0).tolist(),
-        "worst": dice.min(axis=0).tolist(),
-        "area_under_curve": float(np.mean(dice[:, 1:] + dice[:, :-1]) / 2),
+        "mean": curves.mean(axis=0).tolist(),
+        "median": np.median(curves, axis=0).tolist(),
+        "worst": curves.min(axis=0).tolist(),
+        "area_under_curve": float(np.mean(curves[:, 1:] + curves[:, :-1]) / 2),
     }
     for goal in GOALS:
-        reached = [int(np.argmax(curve >= goal)) if (curve >= goal).any() else given + 1 for curve in dice]
+        reached = [int(np.argmax(curve >= goal)) if (curve >= goal).any() else given + 1 for curve in curves]
         within = sum(n <= given for n in reached)
         summary[f"clicks_to_{goal:.2f}"] = {"median": float(np.median(reached)), "cases": within}
     seconds = [second for row in rows for second in row["seconds"]]
@@ -180,7 +177,7 @@ def summarise_clicks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def evaluate_clicks(plan: Plan, data: Path, fold: int | None, subsets: Sequence[Sequence[str]]) -> dict[str, Any]:
+def evaluate_clicks(plan: ClickPlan, data: Path, fold: int | None, subsets: Sequence[Sequence[str]]) -> dict[str, Any]:
     """Evaluates a refinement model, in the windows that hide the crop, on one fold of a data folder or all its cases.
 
     Returns:
@@ -197,7 +194,7 @@ def evaluate_clicks(plan: Plan, data: Path, fold: int | None, subsets: Sequence[
     for engine in (plan.refiner, plan.auto):
         for roles in subsets if engine is not None else ():
             check_subset(engine.spec, roles)  # type: ignore[union-attr]
-    cases = named_cases(data, fold, plan.refiner.spec.roles)
+    cases = read_cases(data, fold, plan.refiner.spec.roles)
     able = [(roles, case) for roles in subsets for case in cases if set(roles) <= set(case.images)]
     if not able:
         raise RoleError(f"{data}: no case has {' or '.join('+'.join(roles) for roles in subsets)}")
@@ -218,7 +215,7 @@ def evaluate_clicks(plan: Plan, data: Path, fold: int | None, subsets: Sequence[
     }
     runs = [row for starts in rows.values() for methods in starts.values() for row in methods[OWN]]
     return {
-        **origin(plan.refiner.spec, runs),
+        **provenance(plan.refiner.spec, runs),
         "first_stage": plan.auto.spec.name if plan.auto else None,
         "fold": fold,
         "clicks": plan.clicks,
@@ -226,24 +223,23 @@ def evaluate_clicks(plan: Plan, data: Path, fold: int | None, subsets: Sequence[
     }
 
 
-def _evaluate_case(plan: Plan, case: Case, roles: Sequence[str], start: str) -> dict[str, dict[str, Any]]:
-    part = case.cropped(case.window)
+def _evaluate_case(plan: ClickPlan, case: Case, roles: Sequence[str], start: str) -> dict[str, dict[str, Any]]:
+    part = case.in_jitter_window()
     images = {role: part.images[role] for role in roles}
-    truth = Mask(part.reference.grid, (part.reference.array > 0).astype(np.uint8))
+    truth = part.tumour
     rows = {}
     for name, make in plan.methods(start, images).items():
         method = make()
         mask = method.session.mask if isinstance(method, BySession) else Mask(truth.grid, np.zeros_like(truth.array))
         row = click_through(method, mask, truth, plan.clicks)
-        info = {setting: plan.refiner.info[setting] for setting in RUN_SETTINGS if setting in plan.refiner.info}
-        rows[name] = {"case": case.name, "run": info, **row}
+        rows[name] = {"case": case.name, "run": run_settings(plan.refiner.info), **row}
     return rows
 
 
 def format_clicks(report: Mapping[str, Any]) -> str:
     """The report of :func:`evaluate_clicks` as lines of text: median Dice after clicks, and the worst at the end."""
     clicks = report["clicks"]
-    shown = sorted({0, 1, 2, 3, 5, 7, 10, clicks} & set(range(clicks + 1)))
+    columns = sorted({0, 1, 2, 3, 5, 7, 10, clicks} & set(range(clicks + 1)))
     rows = {
         f"{roles}, from {start}: {name}": entry["summary"]
         for roles, starts in report["subsets"].items()
@@ -252,13 +248,13 @@ def format_clicks(report: Mapping[str, Any]) -> str:
     }
     title = "Median Dice after clicks"
     width = max(len(text) for text in (title, *rows))
-    head = "".join(f"{n:>7}" for n in shown)
+    head = "".join(f"{n:>7}" for n in columns)
     lines = [f"{title:<{width}}{head}{'worst':>8}{'AUC':>7}{'to .85':>8}{'to .90':>8}{'s/click':>9}"]
     for text, figures in rows.items():
-        dice = "".join(f"{figures['median'][n]:>7.3f}" for n in shown)
+        medians = "".join(f"{figures['median'][n]:>7.3f}" for n in columns)
         to = "".join(f"{figures[f'clicks_to_{goal:.2f}']['median']:>8.1f}" for goal in GOALS)
         lines.append(
-            f"{text:<{width}}{dice}{figures['worst'][-1]:>8.3f}"
+            f"{text:<{width}}{medians}{figures['worst'][-1]:>8.3f}"
             f"{figures['area_under_curve']:>7.3f}{to}{figures['seconds_per_click'] or 0:>9.2f}"
         )
     return "\n".join(lines)

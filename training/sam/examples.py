@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from training.config.finetune import FinetuneConfiguration, FinetuneData
 from training.data.cases import Case, read_case
-from training.evaluation.boxes import grown_box
+from training.evaluation.boxes import AXIS, grown_box
 from TumorSegLib.engines.box.embeddings import BATCH, Embeddings
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.box.rectangles import SCALES, scaled, sections
@@ -23,13 +23,9 @@ from TumorSegLib.engines.box.views import View
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.errors import ReadError
 from TumorSegLib.files import replacing
-from TumorSegLib.geometry.boxes import bounding_box
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.jobs import Job, progress_bar
 from TumorSegLib.protocols import BoxOptions
-
-#: Slices run along k, as contours are drawn.
-AXIS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +48,7 @@ class Example:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class BoxedImage:
     """One image of a case, the box of its tumour, and the loose one that decides what the network sees around it."""
 
     case: Case
@@ -132,10 +128,11 @@ def encode_examples(
     examples, encoded = [], 0
     with progress_bar("Encoding") as progress:
         for done, name in enumerate(names, start=1):
-            case, tumour = read_tumour(data, name, configuration.roles)
+            case = read_case(data, name, configuration.roles)
+            tumour = case.tumour_box
             box = draw_box(tumour, case.reference.grid, configuration.data, _seeded(configuration, name))
             for role in case.images:
-                some, new = _encode_case(encoder, configuration, Shown(case, role, tumour, box))
+                some, new = _encode_case(encoder, configuration, BoxedImage(case, role, tumour, box))
                 examples += some
                 encoded += new
             progress(done, len(names), name)
@@ -143,18 +140,20 @@ def encode_examples(
     return examples, encoded
 
 
-def _encode_case(encoder: Encoder, configuration: FinetuneConfiguration, shown: Shown) -> tuple[list[Example], int]:
-    settings, case = configuration.data, shown.case
-    prepared = encoder.engine.prepare(case.images, BoxOptions(shown.role, ct_window=settings.ct_window))
-    view = encoder.engine.view(prepared, shown.box, AXIS)
-    rng = _seeded(configuration, case.name, shown.role)
-    numbers = choose_slices(shown.tumour[AXIS], case.reference.grid, settings, rng)
-    files = encoder.files(f"{case.name}_{shown.role}", view, prepared.array, numbers)
+def _encode_case(
+    encoder: Encoder, configuration: FinetuneConfiguration, image: BoxedImage
+) -> tuple[list[Example], int]:
+    settings, case = configuration.data, image.case
+    prepared = encoder.engine.prepare(case.images, BoxOptions(image.role, ct_window=settings.ct_window))
+    view = encoder.engine.view(prepared, image.box, AXIS)
+    rng = _seeded(configuration, case.name, image.role)
+    numbers = choose_slices(image.tumour[AXIS], case.reference.grid, settings, rng)
+    files = encoder.files(f"{case.name}_{image.role}", view, prepared.array, numbers)
     missing = [(number, file) for number, file in zip(numbers, files) if not file.is_file()]
     encoder.encode(prepared, view, missing)
     targets = _targets(view, case.reference.array > 0, numbers, encoder.edge)
     return [
-        Example(file, target, view, number, case.reference.grid, shown.tumour)
+        Example(file, target, view, number, case.reference.grid, image.tumour)
         for file, target, number in zip(files, targets, numbers)
     ], len(missing)
 
@@ -190,12 +189,3 @@ def _targets(view: View, truth: npt.NDArray[np.bool_], numbers: Sequence[int], e
     shares = view.to_input(view.stack(truth.astype(np.float32))[list(numbers)])
     found: npt.NDArray[np.bool_] = (F.adaptive_avg_pool2d(shares, edge)[:, 0] >= 0.5).numpy()
     return found
-
-
-def read_tumour(data: Path, name: str, roles: Sequence[str]) -> tuple[Case, Box]:
-    """A case and the box of its tumour; raises :class:`ReadError`, where there is none as well."""
-    case = read_case(data, name, roles)
-    tumour = bounding_box(case.reference.array)
-    if tumour is None:
-        raise ReadError(f"{data}: case {name!r} has no tumour, so no box; take it out of splits.json")
-    return case, tumour

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,26 +22,21 @@ from torch import nn
 from torch.nn import functional as F
 
 from training.config.finetune import FinetuneConfiguration
-from training.data.cases import Case, read_folds, training_names
-from training.evaluation.boxes import ELLIPSOID, inscribed_ellipsoid, loose_box
+from training.data.cases import read_folds, training_names
+from training.evaluation.boxes import ELLIPSOID, measure_loose_boxes
 from training.loop.train import schedule
-from training.sam.examples import AXIS, Encoder, Example, encode_examples, make_batch, read_tumour
+from training.sam.examples import Encoder, Example, encode_examples, make_batch
 from training.sam.export import check_output, write_tuned_model
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import choose_runtime
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError, ModelError, RoleError
-from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.files import make_folder, write_text
-from TumorSegLib.geometry.boxes import slices
-from TumorSegLib.images.probability import TUMOUR
-from TumorSegLib.images.volume import Mask
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.models.folder import ModelFolder
 from TumorSegLib.models.registry import find_model
-from TumorSegLib.protocols import BoxOptions
 
 LOG, EMBEDDINGS = "log.csv", "embeddings"
 BEFORE, AFTER = "before", "after"
@@ -64,7 +59,8 @@ def finetune(
 
     Returns:
         JSON-ready: ``settings``, ``cases`` trained on, ``slices``, ``encoded`` (those not found in ``run``), ``loss``
-        (mean of the first and of the last tenth of the steps), ``fold``, and what :func:`measure` gives as ``roles``.
+        (mean of the first and of the last tenth of the steps), ``fold``, and as ``roles`` the figures of
+        :func:`training.evaluation.boxes.measure_loose_boxes`.
 
     Raises:
         ReadError, GeometryError: data cannot be read.
@@ -98,7 +94,7 @@ def finetune(
         "encoded": encoded,
         "loss": {"first": float(np.mean(losses[:tenth])), "last": float(np.mean(losses[-tenth:]))},
         "fold": configuration.data.test_fold,
-        "roles": measure(engines, configuration, data, held_out),
+        "roles": measure_loose_boxes(engines, data, held_out, configuration.roles, configuration.data.ct_window),
     }
     write_tuned_model(base, tuned, configuration, report, output)
     return report
@@ -163,43 +159,6 @@ def decoder_loss(logits: torch.Tensor, scores: torch.Tensor, targets: torch.Tens
     union = (found | targets).sum((1, 2))
     overlap = torch.where(union > 0, (found & targets).sum((1, 2)) / union.clamp(min=1), 1.0)  # nothing, rightly
     return 1 - dice.mean() + F.binary_cross_entropy_with_logits(logits, truth) + F.mse_loss(scores, overlap)
-
-
-def measure(
-    engines: Mapping[str, BoxEngine], configuration: FinetuneConfiguration, data: Path, names: Sequence[str]
-) -> dict[str, Any]:
-    """Dice of engines that share an image encoder, from the loose boxes of :mod:`training.evaluation.boxes`.
-
-    Returns:
-        Per role and method, the ellipsoid inscribed in the box among them: ``median``, ``mean``, ``worst``, ``cases``.
-    """
-    rows: dict[str, dict[str, dict[str, float]]] = {}
-    with progress_bar("Evaluating") as progress:
-        for done, name in enumerate(names, start=1):
-            case, _ = read_tumour(data, name, configuration.roles)
-            for role in case.images:
-                options = BoxOptions(role, (AXIS,), configuration.data.ct_window)
-                for method, dice in _measure_case(engines, case, options):
-                    rows.setdefault(role, {}).setdefault(method, {})[name] = dice
-            progress(done, len(names), name)
-    return {role: {method: _summary(cases) for method, cases in methods.items()} for role, methods in rows.items()}
-
-
-def _measure_case(engines: Mapping[str, BoxEngine], case: Case, options: BoxOptions) -> Iterator[tuple[str, float]]:
-    truth = Mask(case.reference.grid, (case.reference.array > 0).astype(np.uint8))
-    box = loose_box(truth, case.name)
-    yield ELLIPSOID, compare(inscribed_ellipsoid(box, truth.grid), truth).dice
-    prepared = next(iter(engines.values())).prepare(case.images, options)  # so that slices are encoded once
-    for method, engine in engines.items():
-        refinement = engine.segment(prepared, box, options)
-        array = np.zeros(truth.grid.shape, dtype=np.uint8)
-        array[slices(refinement.box)] = refinement.probability >= TUMOUR
-        yield method, compare(Mask(truth.grid, array), truth).dice
-
-
-def _summary(cases: Mapping[str, float]) -> dict[str, Any]:
-    dice = list(cases.values())
-    return {"median": float(np.median(dice)), "mean": float(np.mean(dice)), "worst": min(dice), "cases": dict(cases)}
 
 
 def format_report(report: Mapping[str, Any]) -> str:

@@ -216,7 +216,7 @@ def test_hidden_roles_are_zero(case: Case) -> None:
 
 def test_role_the_case_lacks_is_zero(case: Case) -> None:
     spec = spec_of((8, 8, 8), 3.0)
-    without = Case("b", {"ct": case.images["ct"]}, case.reference, case.window)
+    without = Case("b", {"ct": case.images["ct"]}, case.reference, case.jitter_window)
     images, _ = draw_sample(without, spec, Augmentation(), np.random.default_rng(0))
     assert (images[1:] == 0).all()
     assert images[0].abs().max() > 0
@@ -226,7 +226,7 @@ def test_several_labels() -> None:
     case = make_case((31, 31, 31), 2.0, (slice(14, 17),) * 3)
     labels = case.reference.array.copy()
     labels[16] *= 2
-    case = Case("two", case.images, Mask(case.reference.grid, labels), case.window)
+    case = Case("two", case.images, Mask(case.reference.grid, labels), case.jitter_window)
     _, drawn = draw_sample(
         case, spec_of((21, 21, 21), 2.0, labels={"core": 1, "rim": 2}), PLAIN, np.random.default_rng(0)
     )

@@ -97,13 +97,13 @@ def test_image_on_another_grid_comes_to_the_contours(new_data: Path) -> None:
 
 
 def test_window_comes_from_the_patients_file(data: Path) -> None:
-    assert read_case(data, "c", ROLES).window == ((2, 20), (3, 21), (1, 19))
-    assert read_case(data, "a", ROLES).window == ((0, 22), (0, 24), (0, 20)) == full_box((20, 24, 22))
+    assert read_case(data, "c", ROLES).jitter_window == ((2, 20), (3, 21), (1, 19))
+    assert read_case(data, "a", ROLES).jitter_window == ((0, 22), (0, 24), (0, 20)) == full_box((20, 24, 22))
 
 
 def test_window_is_the_image_without_a_patients_file(new_data: Path) -> None:
     (new_data / "patients.json").unlink()
-    assert read_case(new_data, "c", ROLES).window == full_box((20, 24, 22))
+    assert read_case(new_data, "c", ROLES).jitter_window == full_box((20, 24, 22))
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_cropped_voxels_stay_where_they_are(data: Path) -> None:
     case = read_case(data, "c", ROLES)
     part = case.cropped(((2, 20), (3, 21), (1, 19)))
     assert part.reference.array.shape == (18, 18, 18)
-    assert part.window == full_box((18, 18, 18))
+    assert part.jitter_window == full_box((18, 18, 18))
     assert list(part.images) == list(case.images)
     for whole_image, image in zip(case.images.values(), part.images.values()):
         assert image.grid == part.reference.grid
@@ -174,7 +174,7 @@ def test_coarsened_case_averages_images_and_takes_the_majority_of_labels() -> No
     expected = np.zeros((4, 4, 3), np.uint8)
     expected[0, 0, 0], expected[2, 0, 0], expected[3, 3, 2] = 2, 5, 5
     np.testing.assert_array_equal(part.reference.array, expected)
-    assert part.window == ((0, 2), (1, 3), (1, 3))
+    assert part.jitter_window == ((0, 2), (1, 3), (1, 3))
     assert (part.name, list(part.images), part.images["ct"].role) == ("a", ["ct"], "ct")
 
 
@@ -190,7 +190,7 @@ def test_phantoms_have_the_roles_asked_for() -> None:
     assert sorted(case.images) == ["ct", "pet"]
     assert case.name == "phantom_001"
     assert case.reference.array.any()
-    assert case.window == full_box(case.reference.grid.shape)
+    assert case.jitter_window == full_box(case.reference.grid.shape)
 
 
 @pytest.mark.usefixtures("_coarse_phantoms")
@@ -213,10 +213,10 @@ def test_public_patients(data_root: Path) -> None:
     assert [len(fold) for fold in folds] == [8] * 5
     case = read_case(folder, folds[0][0], ("ct", "pet", "mr_t1"))
     assert sorted(case.images) == ["ct", "mr_t1", "pet"]
-    (i0, i1), (j0, j1), (k0, k1) = case.window
+    (i0, i1), (j0, j1), (k0, k1) = case.jitter_window
     outside = case.reference.array.copy()
     outside[k0:k1, j0:j1, i0:i1] = 0
-    assert case.window != full_box(case.reference.grid.shape)
+    assert case.jitter_window != full_box(case.reference.grid.shape)
     assert case.reference.array.any()
     assert not outside.any()
     assert coarsened(case, (3.0, 3.0, 3.0)) is case  # 1.95 x 1.95 x 3.27 mm

@@ -16,7 +16,8 @@ import TumorSegLib
 from Testing.fakes import PaintingEngine, tiny_network, tiny_spec
 from training.config.train import Configuration
 from training.data.cases import read_case
-from training.evaluation.automatic import MEASURES, evaluate_case, evaluate_folder, role_subsets, summarise, validate
+from training.evaluation.automatic import evaluate_case, evaluate_folder, role_subsets, validate
+from training.evaluation.summary import summarise
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, ReadError, RoleError
@@ -60,13 +61,13 @@ def test_case_is_judged_inside_its_window_alone(data: Path) -> None:
     (shown,) = engine.shown
     assert list(shown) == ["pet"]
     assert shown["pet"].array.shape == (18, 18, 18)
-    assert shown["pet"].grid == case.reference.grid.crop(case.window)
+    assert shown["pet"].grid == case.reference.grid.crop(case.jitter_window)
 
 
 def test_every_label_of_the_contour_counts(data: Path) -> None:
     case = read_case(data, "a", ROLES)
     double = case.reference.array * 2
-    case = type(case)("a", case.images, type(case.reference)(case.reference.grid, double), case.window)
+    case = type(case)("a", case.images, type(case.reference)(case.reference.grid, double), case.jitter_window)
     assert evaluate_case(engine_with(find_ball), case, ROLES)["dice"] == 1
 
 
@@ -137,14 +138,11 @@ def test_report_tells_when_cases_were_computed_differently(data: Path) -> None:
 
 
 def test_summary_with_an_undefined_distance() -> None:
-    rows = [dict.fromkeys(MEASURES, value) for value in (0.5, 1.0, 4.0)]
-    rows.append({name: None if name.endswith("_mm") else 0.0 for name in MEASURES})
-    rows.append(dict(rows[-1]))
-    summary = summarise(rows)
-    assert set(summary) == set(MEASURES)
-    assert summary["dice"] == {"mean": pytest.approx(1.1), "median": 0.5, "worst": 0.0}
-    assert summary["hd95_mm"] == {"mean": None, "median": 4.0, "worst": None}
-    assert summarise(rows[:2])["hd95_mm"] == {"mean": 0.75, "median": 0.75, "worst": 1.0}
+    rows = [{"dice": value, "hd95_mm": value} for value in (0.5, 1.0, 4.0)]
+    rows += [{"dice": 0.0, "hd95_mm": None}] * 2
+    assert summarise(rows) == {"mean": pytest.approx(1.1), "median": 0.5, "worst": 0.0}
+    assert summarise(rows, "hd95_mm") == {"mean": None, "median": 4.0, "worst": None}
+    assert summarise(rows[:2], "hd95_mm") == {"mean": 0.75, "median": 0.75, "worst": 1.0}
 
 
 @pytest.mark.parametrize("fold", [-1, 3, 9])

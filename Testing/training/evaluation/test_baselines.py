@@ -270,7 +270,7 @@ def test_threshold_checks_its_arguments() -> None:
 def test_one_click_finds_a_real_tumour(baseline: Baseline, data_root: Path) -> None:
     folder = data_root / "sts"
     case = read_case(folder, "STS_010", ("ct", "pet"))
-    case = case.cropped(case.window)
+    case = case.in_jitter_window()
     truth = case.reference.array > 0
     hint = next_click(np.zeros_like(truth), truth, case.reference.grid.spacing)
     assert hint is not None

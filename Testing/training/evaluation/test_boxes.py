@@ -11,13 +11,14 @@ import torch
 
 from Testing.unit.engines.box_cases import BrightSam, bright_engine
 from training.__main__ import main
+from training.data.cases import Case
 from training.evaluation.boxes import (
     ALL_AXES,
     ELLIPSOID,
     EXACT,
     SLICE,
     VOLUME,
-    Plan,
+    BoxPlan,
     evaluate_boxes,
     format_boxes,
     inscribed_ellipsoid,
@@ -26,7 +27,8 @@ from training.evaluation.boxes import (
 )
 from TumorSegLib.engines.importers.sam import import_checkpoint
 from TumorSegLib.engines.networks.sam import build_sam
-from TumorSegLib.errors import ArgumentError, ReadError, RoleError
+from TumorSegLib.errors import ArgumentError, ReadError
+from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import BoxPrompt
@@ -37,11 +39,14 @@ TRUTH[15:25, 20:30, 20:40] = 1
 TRUTH[20, 24:26, 25:30] = 1
 
 
+def case_of(array: np.ndarray, name: str = "c") -> Case:
+    return Case(name, {}, Mask(GRID, array), full_box(GRID.shape))
+
+
 def test_a_loose_box_leaves_5_to_10_mm_on_every_side() -> None:
-    truth = Mask(GRID, TRUTH)
     margins = []
     for number in range(200):
-        box = loose_box(truth, str(number)).box
+        box = loose_box(case_of(TRUTH, str(number))).box
         sides = [(low - a, b - high) for (low, high), (a, b) in zip(((20, 40), (20, 30), (15, 25)), box)]
         margins += [(-before * step, behind * step) for (before, behind), step in zip(sides, GRID.spacing)]
     values = np.abs(np.array(margins))
@@ -51,25 +56,23 @@ def test_a_loose_box_leaves_5_to_10_mm_on_every_side() -> None:
 
 
 def test_the_jitter_of_a_box_depends_on_the_name_of_the_case_anagrams_too() -> None:
-    truth = Mask(GRID, TRUTH)
-    assert loose_box(truth, "STS_009") == loose_box(truth, "STS_009")
-    boxes = {loose_box(truth, name).box for name in ("STS_009", "STS_036", "STS_090", "STS_015", "STS_042")}
+    assert loose_box(case_of(TRUTH, "STS_009")) == loose_box(case_of(TRUTH, "STS_009"))
+    boxes = {loose_box(case_of(TRUTH, name)).box for name in ("STS_009", "STS_036", "STS_090", "STS_015", "STS_042")}
     assert len(boxes) == 5
 
 
 def test_a_loose_box_stays_in_the_image() -> None:
     corner = np.zeros(GRID.shape, dtype=np.uint8)
     corner[0, 0, 0] = corner[-1, -1, -1] = 1
-    assert loose_box(Mask(GRID, corner), "c").box == ((0, 60), (0, 50), (0, 40))
+    assert loose_box(case_of(corner)).box == ((0, 60), (0, 50), (0, 40))
 
 
 def test_the_box_of_the_middle_slice_is_of_what_shows_there() -> None:
     array = TRUTH.copy()
     array[20] = 0
     array[20, 22:26, 25:30] = 1
-    truth = Mask(GRID, array)
     box = BoxPrompt(((15, 47), (18, 33), (12, 27)))  # margins of 5 and 7, 2 and 3, 3 and 2 voxels
-    assert middle_slice(box, truth).box == ((20, 37), (20, 29), (20, 21))
+    assert middle_slice(box, case_of(array)).box == ((20, 37), (20, 29), (20, 21))
 
 
 def test_the_inscribed_ellipsoid_fills_pi_sixths_of_its_box() -> None:
@@ -80,7 +83,7 @@ def test_the_inscribed_ellipsoid_fills_pi_sixths_of_its_box() -> None:
 
 
 def test_report_and_table(data: Path) -> None:
-    plan = Plan(bright_engine(BrightSam()))
+    plan = BoxPlan(bright_engine(BrightSam()))
     report = evaluate_boxes(plan, data, 2, ["ct", "pet"])
     assert (report["fold"], report["refiner"]) == (2, None)
     assert [row["case"] for row in report["roles"]["ct"][VOLUME]["cases"]] == ["c", "d"]
@@ -95,13 +98,13 @@ def test_report_and_table(data: Path) -> None:
 
 
 def test_what_cannot_be_evaluated(data: Path) -> None:
-    plan = Plan(bright_engine(BrightSam()))
+    plan = BoxPlan(bright_engine(BrightSam()))
     with pytest.raises(ReadError, match="none of the roles mr_t2"):
         evaluate_boxes(plan, data, 2, ["mr_t2"])
     with pytest.raises(ArgumentError, match="fold 9"):
         evaluate_boxes(plan, data, 9, ["ct"])
-    with pytest.raises(RoleError, match="without tumour has no box"):
-        loose_box(Mask(GRID, np.zeros_like(TRUTH)), "c")
+    with pytest.raises(ReadError, match="case 'c' has no tumour, so no box; remove it from splits"):
+        loose_box(case_of(np.zeros_like(TRUTH)))
 
 
 TINY = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}

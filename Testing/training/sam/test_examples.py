@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from training.config.finetune import FinetuneConfiguration
+from training.data.cases import read_case
 from training.sam.examples import (
     AXIS,
     Example,
@@ -20,7 +21,6 @@ from training.sam.examples import (
     draw_box,
     draw_prompt,
     make_batch,
-    read_tumour,
 )
 from training.sam.finetune import finetune
 from TumorSegLib.engines.box.rectangles import SCALES, sampled_slices
@@ -49,7 +49,8 @@ def test_prompts_are_those_of_the_engine(
     tuning: Callable[..., FinetuneConfiguration],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    case, tumour = read_tumour(data, "a", ["ct"])
+    case = read_case(data, "a", ["ct"])
+    tumour = case.tumour_box
     settings, grid, decode, asked = tuning().data, case.reference.grid, Sam.decode, []
 
     def noted(self: Sam, embeddings: torch.Tensor, boxes: torch.Tensor, *others: Any, **more: Any) -> Any:
@@ -80,7 +81,8 @@ def test_prompts_are_those_of_the_engine(
 
 
 def test_targets_lie_where_the_tumour_is(data: Path, examples: list[Example]) -> None:
-    case, tumour = read_tumour(data, "a", ["ct"])
+    case = read_case(data, "a", ["ct"])
+    tumour = case.tumour_box
     empty = 0
     for example in examples:
         (r0, r1), (c0, c1) = example.view.region[1], example.view.region[0]

@@ -55,7 +55,7 @@ def test_it_learns_and_changes_the_decoder_alone(
     # The figures are those of the model as users run it.
     case = read_case(balls, "c", ["ct"])
     session = Session(case.images, box=load_engine(output, "cpu"))
-    session.add_box(loose_box(case.reference, "c"))
+    session.add_box(loose_box(case))
     dice = compare(session.mask, case.reference).dice
     assert dice == pytest.approx(report["roles"]["ct"][AFTER]["cases"]["c"], abs=1e-9)
 
@@ -187,7 +187,7 @@ def test_a_failure_leaves_no_model_and_the_old_one_as_it_was(
     def stopped(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.sam.finetune, "measure", stopped)
+    monkeypatch.setattr(training.sam.finetune, "measure_loose_boxes", stopped)
     with pytest.raises(KeyboardInterrupt):
         finetune(tuning(), data, tmp_path / "run", tmp_path / "models" / "other", "cpu")
     assert [path.name for path in output.parent.iterdir()] == ["tuned"]
@@ -277,5 +277,5 @@ def test_a_case_without_tumour_is_named(
 ) -> None:
     mask = read_mask(new_data / "b_gtv.nii.gz")
     write_mask(Mask(mask.grid, np.zeros(mask.grid.shape, np.uint8)), new_data / "b_gtv.nii.gz")
-    with pytest.raises(ReadError, match="case 'b' has no tumour, so no box; take it out of splits"):
+    with pytest.raises(ReadError, match="case 'b' has no tumour, so no box; remove it from splits"):
         finetune(tuning(), new_data, tmp_path / "run", tmp_path / "tuned", "cpu")
