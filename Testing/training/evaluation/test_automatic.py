@@ -105,7 +105,7 @@ def test_report_has_numbers_that_differ_between_cases(data: Path) -> None:
 
 def test_report_tells_what_made_it(data: Path) -> None:
     spec = tiny_spec(roles=ROLES, optional=ROLES, weights_sha256="ab" * 32)
-    engine = AutoEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), torch.bfloat16), overlap=0.25)
+    engine = AutoEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), torch.bfloat16))
     report = evaluate_folder(engine, data, 2, [ROLES, ("ct",)], mirror=True)
     subsets = report.pop("subsets")
     assert report == {
@@ -115,7 +115,7 @@ def test_report_tells_what_made_it(data: Path) -> None:
         "tumorseg_version": TumorSegLib.__version__,
         "device": "cpu",
         "precision": "bfloat16",
-        "overlap": 0.25,
+        "overlap": 0.5,
         "fold": 2,
         "mirror": True,
     }

@@ -13,6 +13,7 @@ from torch import nn
 
 from Testing.training.click_methods import GRID, ROLES, bright, finding, plan_of, refiner_of, row_of
 from training.clicks.simulate import next_click
+from training.data.cases import Case
 from training.evaluation.clicks import (
     BySession,
     FromClicks,
@@ -21,9 +22,10 @@ from training.evaluation.clicks import (
     load_forgetful,
     summarise_clicks,
 )
+from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.images.volume import Images, Mask
-from TumorSegLib.prompts.types import Click
+from TumorSegLib.prompts.types import Click, Prompts
 
 
 def mask_of(*boxes: tuple[slice, slice, slice]) -> Mask:
@@ -177,17 +179,18 @@ def test_without_memory_the_previous_map_is_blank_and_the_rest_is_shown() -> Non
     assert torch.equal(shown[0][:, [0, 1, 3, 4]], original[:, [0, 1, 3, 4]])
 
 
-def test_forgetful_is_the_same_network_without_its_memory(refiner_folder: Path) -> None:
+def test_forgetful_is_the_same_network_without_its_memory(case: Case, refiner_folder: Path) -> None:
     refiner = load_engine(refiner_folder, "cpu", "float32", kind="clicks")
     forgetful = load_forgetful(str(refiner_folder), "cpu", "float32", refiner)
     assert forgetful.spec is refiner.spec
-    channels = torch.rand(1, 5, 16, 16, 16)
-    blanked = channels.clone()
-    blanked[:, 2] = 0
-    with torch.inference_mode():
-        answer = forgetful._network(channels)
-        assert torch.equal(answer, refiner._network(blanked))
-        assert not torch.equal(answer, refiner._network(channels))
+
+    def answer(engine: ClickEngine, before: int) -> np.ndarray:
+        probability = np.full(case.reference.grid.shape, before, np.uint8)
+        prompts = Prompts((Click(ijk=(11, 12, 10), positive=True),))
+        return np.asarray(engine.refine(engine.prepare(case.images), probability, prompts).probability)
+
+    assert np.array_equal(answer(forgetful, 0), answer(refiner, 0))
+    assert not np.array_equal(answer(forgetful, 200), answer(refiner, 200))
 
 
 def test_by_session_begins_with_the_automatic_mask_or_nothing(data: Path) -> None:
