@@ -18,9 +18,11 @@ class ModelsDesk(Desk):
 
     def __init__(self, host: Host) -> None:
         super().__init__(host)
-        from TumorSegSlicer.work.engines import EngineCache
+        from TumorSegSlicer.install.torch_libraries import loadEngine
 
-        self.widget.logic.bench.engineSource = EngineCache()
+        from TumorSegLib.engines.lazy import EngineCache
+
+        self.widget.logic.bench.engineSource = EngineCache(loadEngine)
 
     def lines(self) -> list[str]:
         return [self.ui.modelsList.item(row).text() for row in range(self.ui.modelsList.count)]

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from TumorSegSlicer.install import packages
+from TumorSegLib.engines.lazy import EngineCache, EngineSource
+from TumorSegSlicer.install import packages, torch_libraries
 from TumorSegSlicer.mrml import arguments, bridge, dicom_pet, labelmaps
 from TumorSegSlicer.mrml.arguments import asInputs, asModel, asRoi
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import Input, Saved
 from TumorSegSlicer.work import edits, views
-from TumorSegSlicer.work.engines import EngineCache, EngineSource
 from TumorSegSlicer.work.new_segments import NewSegment
 from TumorSegSlicer.work.runner import Action, Run, complete
 from TumorSegSlicer.work.sessions import Sessions
@@ -73,7 +73,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         self._listener = Listener()
         scene = slicer.mrmlScene
         self._listener.listen((scene, scene.EndCloseEvent, self._onScene), (scene, scene.EndImportEvent, self._onScene))
-        source = engineSource or EngineCache()
+        source = engineSource or EngineCache(torch_libraries.loadEngine)
         self.bench = edits.Workbench(self._sessions, lambda: self.parameters, source, lambda _words: None)
 
     @property

@@ -198,7 +198,7 @@ def test_what_needs_a_model_says_which_is_missing_and_what_to_do(case: Case) -> 
 
 
 def test_a_model_that_is_no_text_is_named(case: Case) -> None:
-    from TumorSegSlicer.work.engines import EngineCache
+    from TumorSegLib.engines.lazy import EngineCache
 
     case.logic.bench.engineSource = EngineCache()
     refused(lambda: case.logic.segment(case.inputs, model=5), "^model: the name .* got 5$")
@@ -239,9 +239,10 @@ def test_measuring_without_scikit_image_says_how_to_get_it(
 def test_engines_without_their_packages_say_how_to_get_them(
     case: Case, host: Host, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
-    from TumorSegSlicer.work.engines import EngineCache
+    from TumorSegSlicer.install.torch_libraries import loadEngine
 
     import TumorSegLib
+    from TumorSegLib.engines.lazy import EngineCache
 
     def load(*_key: str) -> Any:
         """As the library fails: of its own, or as it says of SAM's package."""
@@ -250,7 +251,7 @@ def test_engines_without_their_packages_say_how_to_get_them(
         raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
 
     monkeypatch.setitem(vars(TumorSegLib), "load_engine", load)  # reading it would import torch
-    case.logic.bench.engineSource = EngineCache()
+    case.logic.bench.engineSource = EngineCache(loadEngine)
     host.packaging.missing = {missing}
     case.node, case.segment = case.logic.addSegment(case.inputs)
     for act in (lambda: case.logic.segment(case.inputs), lambda: case.click((5, 6, 7))):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer.desk import Case, bounds_of, paint_box
-from Testing.slicer.module import FakeEngines, load_phantom, segment_ids
+from Testing.slicer.module import load_phantom, segment_ids
 from TumorSegLib import ArgumentError, Cancelled, ModelError, RoleError, SuvError, TumorSegError
 
 if TYPE_CHECKING:
@@ -115,13 +115,11 @@ def test_a_model_chosen_for_one_call_is_not_that_of_the_next(case: Case) -> None
 
 
 def test_a_click_reads_no_model_folders(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    from TumorSegSlicer.work import engines
-
+    from TumorSegLib.engines.lazy import EngineCache
     from TumorSegLib.models import registry
 
     case.find()
-    case.logic.bench.engineSource = engines.EngineCache()
-    monkeypatch.setattr(engines, "_loaded", lambda *_key: case.engines.engines["clicks"])
+    case.logic.bench.engineSource = EngineCache(lambda *_key: case.engines.engines["clicks"])
     case.click((5, 6, 7))
     monkeypatch.setattr(registry, "find_model", lambda *_: pytest.fail("the folders of models were read"))
     case.click((8, 8, 8))
@@ -191,40 +189,6 @@ def test_deleted_segments_and_a_closed_scene_are_forgotten(case: Case) -> None:
 
 
 # Engines and models
-
-
-def test_engines_are_loaded_when_first_used_and_then_kept(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    from TumorSegSlicer.work.engines import EngineCache
-
-    import TumorSegLib
-
-    loaded: list[tuple[str, ...]] = []
-
-    def load(*key: str) -> Any:
-        loaded.append(key)
-        return FakeEngines()("auto", *key)
-
-    monkeypatch.setitem(vars(TumorSegLib), "load_engine", load)  # reading it would import torch
-    cache = EngineCache()
-    engine = cache("auto", "sts-auto", "cpu", "float32")
-    assert (engine.spec.name, loaded) == ("sts-auto", [])
-    assert cache("auto", "sts-auto", "cpu", "float32") is engine
-    assert cache("auto", "sts-auto", "cpu", "bfloat16") is not engine
-    images = {"pet": noise()}
-    assert engine.segment(images).mask.array.shape == (8, 8, 8)
-    engine.segment(images)
-    assert loaded == [("sts-auto", "cpu", "float32")]
-    with pytest.raises(ModelError, match="of kind 'auto'; one of kind 'clicks'"):
-        cache("clicks", "sts-auto", "cpu", "float32")
-    cache.forget("sts-auto")
-    assert cache("auto", "sts-auto", "cpu", "float32") is not engine
-
-
-def noise() -> Any:
-    from Testing.fakes import noise_volume
-    from TumorSegLib import Grid
-
-    return noise_volume(Grid.from_spacing((8, 8, 8), (1, 1, 1)), "pet")
 
 
 def test_what_was_painted_is_compared_by_the_worker(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,11 +217,10 @@ def test_a_box_that_was_let_go_is_not_heard_of_any_more(drawer: Drawer) -> None:
 
 
 def test_an_engine_that_loads_when_needed_looks_ahead_too() -> None:
-    from TumorSegSlicer.work.engines import LazyEngine
-
     from Testing.fakes import EllipsoidEngine
     from Testing.slicer.scene import PLAIN
     from TumorSegLib import BoxPrompt
+    from TumorSegLib.engines.lazy import LazyEngine
 
     engine = EllipsoidEngine()
     lazy = LazyEngine(engine.spec, lambda: engine)

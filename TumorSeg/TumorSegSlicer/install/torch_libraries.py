@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 #: In the order in which importing torch loads them; the second brings all others along.
 NAMES = {"linux": ("libtorch_global_deps.so", "libtorch.so"), "darwin": ("libtorch.dylib",)}
@@ -27,3 +28,24 @@ def load() -> list[str]:
     dlopen.argtypes, dlopen.restype = [ctypes.c_char_p, ctypes.c_int], ctypes.c_void_p
     folder, how = Path(spec.origin).parent / "lib", os.RTLD_NOW | os.RTLD_LOCAL
     return [name for name in NAMES[sys.platform] if dlopen(os.fsencode(folder / name), how)]
+
+
+def loadEngine(name: str, device: str, precision: str) -> Any:
+    """Loads an engine, PyTorch's libraries first.
+
+    Args:
+        name, device, precision: as for :func:`TumorSegLib.load_engine`.
+
+    Raises:
+        TumorSegError: as :func:`TumorSegLib.load_engine`; where packages are missing, how to get them.
+    """
+    load()
+    from TumorSegLib import ModelError, load_engine
+    from TumorSegSlicer.install import packages
+
+    try:
+        return load_engine(name, device, precision)
+    except ModelError as error:
+        if packages.missingPackages():  # perhaps one that the model needs
+            raise packages.lacking(error) from error
+        raise

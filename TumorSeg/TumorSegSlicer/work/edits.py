@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
+from TumorSegLib.engines.lazy import EngineSource, LazyEngine
 from TumorSegSlicer.mrml import automatic, bridge
 from TumorSegSlicer.mrml.arguments import checkSegment
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.work import scribbles
-from TumorSegSlicer.work.engines import EngineSource, LazyEngine
 from TumorSegSlicer.work.new_segments import NewSegment
 from TumorSegSlicer.work.runner import Action, Cancel, Progress
 from TumorSegSlicer.work.sessions import Sessions

@@ -1,0 +1,89 @@
+"""Engines loaded on first use: once, in a thread of their own, with a wait that can be cancelled."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from Testing.fakes import BallEngine, noise_volume
+from Testing.unit.sessions import GRID
+from TumorSegLib.engines.lazy import EngineCache, LazyEngine
+from TumorSegLib.errors import Cancelled, ModelError, TumorSegError
+
+
+class Loader:
+    """Loads an engine once it is let go; fails as often as it is told to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.engine, self.go, self.begun = BallEngine(), threading.Event(), threading.Event()
+        self.loads, self.failures = 0, failures
+
+    def __call__(self) -> Any:
+        self.loads += 1
+        self.begun.set()
+        assert self.go.wait(60)
+        if self.loads <= self.failures:
+            raise TumorSegError("the weights cannot be read")
+        return self.engine
+
+
+def lazy(loader: Loader) -> LazyEngine:
+    return LazyEngine(loader.engine.spec, loader)
+
+
+def test_cancelling_the_wait_lets_loading_go_on_for_the_next_use() -> None:
+    loader = Loader()
+    engine = lazy(loader)
+    with pytest.raises(Cancelled):
+        engine.loaded(loader.begun.is_set)  # the loader still waits to be let go
+    loader.go.set()
+    assert engine.loaded() is loader.engine
+    assert loader.loads == 1
+
+
+def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:
+    loader = Loader(failures=1)
+    loader.go.set()
+    engine = lazy(loader)
+    with pytest.raises(TumorSegError, match="cannot be read"):
+        engine.loaded()
+    assert engine.loaded() is loader.engine
+    assert loader.loads == 2
+
+
+def test_methods_of_the_engine_load_it_and_its_spec_does_not() -> None:
+    loader = Loader()
+    loader.go.set()
+    engine = lazy(loader)
+    assert (engine.spec.name, loader.loads) == ("balls", 0)
+    assert not hasattr(engine, "__deepcopy__")
+    assert loader.loads == 0
+    assert engine.prepare({"ct": noise_volume(GRID)}) == GRID
+    assert loader.loads == 1
+    with pytest.raises(AttributeError):
+        engine.nonsense  # noqa: B018
+
+
+def test_cache_gives_the_same_engine_for_the_same_arguments_until_the_model_is_forgotten() -> None:
+    loaded: list[tuple[str, ...]] = []
+    cache = EngineCache(lambda *key: loaded.append(key) or BallEngine())
+    engine = cache("auto", "sts-auto", "cpu", "float32")
+    assert (engine.spec.name, loaded) == ("sts-auto", [])
+    assert cache("auto", "sts-auto", "cpu", "float32") is engine
+    assert cache("auto", "sts-auto", "cpu", "bfloat16") is not engine
+    for _ in range(2):
+        assert engine.prepare({"ct": noise_volume(GRID)}) == GRID
+    assert loaded == [("sts-auto", "cpu", "float32")]
+    with pytest.raises(ModelError, match="of kind 'auto'; one of kind 'clicks'"):
+        cache("clicks", "sts-auto", "cpu", "float32")
+    cache.forget("sts-auto")
+    assert cache("auto", "sts-auto", "cpu", "float32") is not engine
+
+
+def test_importing_it_imports_no_torch() -> None:
+    code = "import sys, TumorSegLib.engines.lazy; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
