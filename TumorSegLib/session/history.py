@@ -1,16 +1,18 @@
 """Undo and redo without a limit in bounded memory.
 
-Of a change only the bits that differ are kept, compressed, and of long histories only the latest in memory: the
-exclusive or of before and after turns either into the other, so one copy serves undo and redo.
+A change stores the exclusive or of before and after, compressed: one array that turns either into the other, for undo
+and redo. Steps beyond a memory budget are moved to a temporary file, the oldest first.
 """
 
 from __future__ import annotations
 
 import tempfile
+import threading
 import weakref
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import IO
 
 import numpy as np
@@ -55,11 +57,11 @@ class Change:
 
 @dataclass(frozen=True)
 class PromptChange:
-    """What happened to the prompts of one segment.
+    """How the prompts of one segment changed.
 
     Attributes:
         segment: its name.
-        kept: how many of its first prompts stayed.
+        kept: number of its first prompts that stayed.
         removed, added: its prompts after those, before and after.
     """
 
@@ -78,7 +80,9 @@ class PromptChange:
         return cls(segment, kept, before.items[kept:], after.items[kept:])
 
     def applied(self, now: Prompts, undo: bool) -> Prompts:
-        """The segment's prompts after the change was undone or done again."""
+        """The segment's prompts after the change was undone or done again; raises ValueError if these do not fit."""
+        if not 0 <= self.kept <= len(now) or now.items[self.kept :] != (self.added if undo else self.removed):
+            raise ValueError(f"an undo step of segment {self.segment!r} does not fit its prompts")
         return Prompts((*now.items[: self.kept], *(self.removed if undo else self.added)))
 
 
@@ -98,19 +102,37 @@ class Step:
 
 
 class History:
-    """Steps done, and those undone that may be done again. Old steps move to a temporary file."""
+    """Steps done, and steps undone that may be done again, each with a number that no other step ever has.
 
-    def __init__(self, steps: Iterable[Step] = (), position: int | None = None) -> None:
-        """Begins with steps of an earlier session, of which the first ``position`` are done (default all)."""
-        self._steps: list[Step | _Stored] = []
+    Changed by one thread at a time. :meth:`load` may be called by any thread.
+
+    Attributes:
+        position: number of steps done.
+        last: largest number given to a step so far; 0 before the first.
+    """
+
+    def __init__(
+        self, steps: Mapping[int, Step] = MappingProxyType({}), position: int | None = None, last: int = 0
+    ) -> None:
+        """Begins with numbered steps of a saved session.
+
+        Args:
+            steps: by number, in ascending order.
+            position: how many of them are done; None for all.
+            last: see the class; at least the largest number of the steps is taken.
+        """
+        self._steps: list[Step | StoredStep] = []
         self._numbers: list[int] = []
-        self._next_number = 0
+        self.last = 0
+        self._file_lock = threading.Lock()
         self._file: IO[bytes] | None = None
         self._in_memory = 0
         self._oldest_in_memory = 0
         self.position = 0
-        for step in steps:
+        for number, step in steps.items():
+            self.last = number - 1
             self.push(step)
+        self.last = max(self.last, last)
         if position is not None:
             self.position = position
 
@@ -119,59 +141,62 @@ class History:
 
     def steps(self) -> list[Step]:
         """All steps in order, the undone ones last."""
-        return [self._loaded(step) for step in self._steps]
+        return [self.load(step) for step in self._steps]
+
+    def numbered(self) -> dict[int, Step | StoredStep]:
+        """All steps in order by number, as they are stored; :meth:`load` reads those in the file."""
+        return dict(zip(self._numbers, self._steps))
+
+    def load(self, step: Step | StoredStep) -> Step:
+        """The step, read from the file if it is there; raises :class:`ResourceError` if the file is damaged."""
+        if isinstance(step, Step):
+            return step
+        pairs = zip(step.step.changes, step.positions)
+        return replace(step.step, changes=tuple(replace(c, difference=self._read(*place)) for c, place in pairs))
 
     @property
     def newest(self) -> int | None:
-        """The number of the newest step done, which no other step ever has; None at the beginning."""
+        """The number of the newest step done; None at the beginning."""
         return self._numbers[self.position - 1] if self.position else None
 
     def push(self, step: Step) -> None:
-        """Adds a step; what was undone can no longer be done again.
+        """Adds a step and drops the undone ones.
 
         Raises:
-            ResourceError: older steps cannot be moved to the temporary folder; the step was not added, and what was
-                undone can still be done again.
+            ResourceError: older steps cannot be moved to the temporary folder; nothing was added or dropped.
         """
         dropped = sum(_size(old) for old in self._steps[self.position :] if isinstance(old, Step))
         self._make_room(_size(step) - dropped)
         self._steps[self.position :] = [step]
-        self._numbers[self.position :] = [self._number()]
+        self._numbers[self.position :] = [self.last + 1]
+        self.last += 1
         self._in_memory += _size(step) - dropped
         self._oldest_in_memory = min(self._oldest_in_memory, self.position)
         self.position = len(self._steps)
 
     def replace_newest(self, step: Step) -> None:
-        """Puts another step, with a number of its own, in place of the newest one done.
-
-        Raises:
-            ResourceError: as :meth:`push`; nothing was replaced.
-        """
-        place = self.position - 1
-        self._make_room(_size(step))
-        old = self._steps[place]
-        self._in_memory += _size(step) - (_size(old) if isinstance(old, Step) else 0)
-        self._steps[place], self._numbers[place] = step, self._number()
-        self._oldest_in_memory = min(self._oldest_in_memory, place)
+        """Replaces the newest step done by another one with its own number; else as :meth:`push`."""
+        self.position -= 1
+        try:
+            self.push(step)
+        except ResourceError:
+            self.position += 1
+            raise
 
     def back(self) -> Step | None:
-        """The step to undo, None at the beginning; :meth:`moved` says that it was."""
-        return self._loaded(self._steps[self.position - 1]) if self.position else None
+        """The step to undo, None at the beginning; :meth:`moved` notes that it was undone."""
+        return self.load(self._steps[self.position - 1]) if self.position else None
 
     def forward(self) -> Step | None:
         """The step to do again, None at the end."""
-        return self._loaded(self._steps[self.position]) if self.position < len(self._steps) else None
+        return self.load(self._steps[self.position]) if self.position < len(self._steps) else None
 
     def moved(self, by: int) -> None:
         """Notes that a step was undone (-1) or done again (1)."""
         self.position += by
 
-    def _number(self) -> int:
-        self._next_number += 1
-        return self._next_number
-
     def _make_room(self, growth: int) -> None:
-        """Moves the oldest of the steps done to the file until memory may grow by so many bytes."""
+        """Moves steps done to the file, the oldest first, until memory may grow by so many bytes."""
         try:
             while self._in_memory + growth > MEMORY_BUDGET and self._oldest_in_memory < self.position:
                 self._store(self._oldest_in_memory)
@@ -181,32 +206,28 @@ class History:
 
     def _store(self, number: int) -> None:
         step = self._steps[number]
-        if isinstance(step, _Stored):
+        if isinstance(step, StoredStep):
             return
         if self._file is None:
-            # Without a buffer: what a full disk refused must not stay in one, where it would fail the next reading.
+            # Unbuffered: data that a full disk refused would stay in a buffer and fail the next read.
             self._file = tempfile.TemporaryFile(prefix="tumorseg-undo-", buffering=0)  # noqa: SIM115 - lives on
             weakref.finalize(self, self._file.close)
-        places = []
+        positions = []
         for change in step.changes:
-            places.append((self._file.seek(0, 2), len(change.difference)))
-            _write_all(self._file, change.difference)
+            with self._file_lock:
+                positions.append((self._file.seek(0, 2), len(change.difference)))
+                _write_all(self._file, change.difference)
         self._in_memory -= _size(step)
         bare = tuple(replace(change, difference=b"") for change in step.changes)
-        self._steps[number] = _Stored(replace(step, changes=bare), tuple(places))
-
-    def _loaded(self, step: Step | _Stored) -> Step:
-        if isinstance(step, Step):
-            return step
-        pairs = zip(step.step.changes, step.places)
-        return replace(step.step, changes=tuple(replace(c, difference=self._read(*place)) for c, place in pairs))
+        self._steps[number] = StoredStep(replace(step, changes=bare), tuple(positions))
 
     def _read(self, start: int, length: int) -> bytes:
         if self._file is None:
             raise ResourceError("the temporary file of undo steps is gone")
         try:
-            self._file.seek(start)
-            data = self._file.read(length)
+            with self._file_lock:
+                self._file.seek(start)
+                data = self._file.read(length)
         except OSError as error:
             raise ResourceError(
                 f"the temporary file of undo steps cannot be read: {error.strerror or error}"
@@ -217,11 +238,11 @@ class History:
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """A step whose differences lie in the temporary file, as (start, length)."""
+class StoredStep:
+    """A step whose differences lie in the temporary file, at ``positions`` as (start, length)."""
 
     step: Step
-    places: Sequence[tuple[int, int]]
+    positions: Sequence[tuple[int, int]]
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:

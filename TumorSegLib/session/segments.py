@@ -82,8 +82,9 @@ class Segments:
             raise ArgumentError(f"overlap {overlap!r} is not one of {', '.join(o.value for o in Overlap)}") from error
         self.grid = grid
         self.history = History()
+        #: Held while voxels, prompts or steps change.
+        self.lock = threading.Lock()
         self._segments: dict[str, _Segment] = {}
-        self._lock = threading.Lock()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -102,7 +103,8 @@ class Segments:
             raise ArgumentError(f"segment name {name!r} is empty or taken; there are {', '.join(self._segments)}")
         segment = _Segment(np.zeros(self.grid.shape, dtype=np.uint8))
         segment.write(box, probability)
-        self._segments[name] = segment
+        with self.lock:
+            self._segments[name] = segment
 
     def probability(self, name: str) -> UInt8Array:
         """The live probability of a segment, for engines to read; raises :class:`ArgumentError` for another name."""
@@ -113,7 +115,7 @@ class Segments:
     def mask(self, name: str) -> UInt8Array:
         """The mask of a segment as it is now, uint8 0 or 1 ``[k, j, i]``, which no later edit changes."""
         segment = self._known(name)
-        with self._lock:
+        with self.lock:
             if segment.shown is None:
                 segment.shown = _mask(segment.probability)
                 segment.shown.setflags(write=False)
@@ -126,7 +128,7 @@ class Segments:
     def scaled_probability(self, name: str) -> npt.NDArray[np.float32]:
         """A copy of the probability of a segment as it is now, float32 from 0 to 1."""
         segment = self._known(name)
-        with self._lock:
+        with self.lock:
             now = segment.probability.copy()
         return to_float(now)
 
@@ -185,9 +187,9 @@ class Segments:
         losses, step = list(losses), self.history.back()
         if not losses:
             return edit
-        if step is None or edit.step != self.history.newest:
+        if step is None or edit.step != self.history.newest or self.history.position < len(self.history):
             raise ArgumentError(
-                f"the edit of segment {edit.segment!r} (step {edit.step}) is not the newest step done "
+                f"the edit of segment {edit.segment!r} (step {edit.step}) is not the newest step "
                 f"({self.history.newest}): record losses before anything else is edited or undone"
             )
         lost = {loss.segment: _loss(loss, self.grid) for loss in losses}
@@ -196,7 +198,8 @@ class Segments:
             raise ArgumentError(f"what segment {min(known & set(lost))!r} lost is recorded already")
         outside = (Change.between(name, loss.box, loss.before, loss.after) for name, loss in lost.items())
         changes = (*step.changes, *(replace(change, outside=True) for change in outside))
-        self.history.replace_newest(replace(step, changes=changes))
+        with self.lock:
+            self.history.replace_newest(replace(step, changes=changes))
         return replace(edit, others={**edit.others, **lost}, step=self.history.newest)
 
     def undo(self) -> Edit | None:
@@ -213,9 +216,15 @@ class Segments:
         edit = self._apply(step, False, lambda: self.history.moved(1))
         return replace(edit, step=self.history.newest)
 
-    def restore(self, name: str, prompts: Prompts) -> None:
-        """Sets the prompts of a segment of a session that is being read."""
-        self._known(name).prompts = prompts
+    def replay(self, step: Step) -> None:
+        """Does a step of a saved session, without history; raises ValueError if it does not fit its prompts."""
+        for change in step.changes:
+            if not change.outside:
+                segment = self._segments[change.segment]
+                segment.write(change.box, segment.probability[slices(change.box)] ^ change.unpacked())
+        for each in step.prompts:
+            segment = self._segments[each.segment]
+            segment.prompts = each.applied(segment.prompts, undo=False)
 
     def _apply(self, step: Step, undo: bool, note: Callable[[], None]) -> Edit:
         """Does a step or undoes it; all that may fail comes before the first write."""
@@ -236,7 +245,7 @@ class Segments:
             else:
                 others[change.segment] = edit
         prompts = [(self._segments[c.segment], c.applied(self.prompts(c.segment), undo)) for c in step.prompts]
-        with self._lock:
+        with self.lock:
             note()
             for segment, box, after in writes:
                 segment.write(box, after)
@@ -275,6 +284,10 @@ class Segments:
                 held = segment.prompts.without_conflicts(MaskEdit(box, lost, np.zeros_like(lost), self.grid.spacing))
                 taken[other] = (np.where(lost, 0, values).astype(np.uint8), held)
         return taken
+
+    def check_known(self, name: str) -> None:
+        """Raises :class:`ArgumentError` if there is no segment of this name."""
+        self._known(name)
 
     def _known(self, name: str) -> _Segment:
         if name not in self._segments:

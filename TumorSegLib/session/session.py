@@ -22,7 +22,7 @@ from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribbl
 from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter, check_kinds
 from TumorSegLib.session.refinements import obeyed_in, with_correction
 from TumorSegLib.session.segments import Edit, Overlap, Segments
-from TumorSegLib.session.storage import segments_from_json, segments_to_json
+from TumorSegLib.session.storage import Snapshot, segments_from_json, take_snapshot
 
 FIRST_SEGMENT = "tumour"
 # Probabilities below 2 % are noise; without them an undo step is as large as what was found, not as the body.
@@ -148,7 +148,7 @@ class Session:
     def activate(self, name: str) -> None:
         """Makes a segment the one that edits go to; raises :class:`ArgumentError` if there is none of that name."""
         with self._editing():
-            self._segments.prompts(name)
+            self._segments.check_known(name)
             self._active = name
 
     def use_engines(
@@ -326,14 +326,13 @@ class Session:
         with self._editing():
             return self._segments.redo()
 
+    def snapshot(self) -> Snapshot:
+        """The session as it is now, for saving it step by step in another thread; does not wait for edits."""
+        return take_snapshot(self._segments, self._initial, list(self.images), self._active)
+
     def to_json(self) -> dict[str, Any]:
         """All segments, prompts and undo steps, JSON-ready; images and engines are not in it."""
-        with self._editing():
-            return {
-                "roles": list(self.images),
-                "active": self._active,
-                **segments_to_json(self._segments, self._initial),
-            }
+        return self.snapshot().to_json()
 
     @classmethod
     def from_json(
@@ -345,14 +344,14 @@ class Session:
         clicks: ClickSegmenter[Any] | None = None,
         box: BoxSegmenter[Any] | None = None,
     ) -> Session:
-        """The session that :meth:`to_json` described, with its undo steps.
+        """The session that :meth:`to_json` saved, with its undo steps.
 
         Args:
-            data: parsed JSON.
+            data: parsed JSON, also of earlier versions.
             images, auto, clicks, box: as for a new session; the first image must be the one it had.
 
         Raises:
-            ReadError: the data are no session.
+            ReadError: the data are not a session, or damaged.
             GeometryError: the first image lies on another grid than the session's.
             RoleError: the first image has another role than the session's.
         """

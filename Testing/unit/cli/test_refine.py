@@ -190,7 +190,7 @@ WRONG: Mapping[str, tuple[list[str], str]] = {
     "suffix of session": (["--session", "kept.txt"], "kept.txt: cannot be written"),
     "session no JSON": (["--session", "broken.json"], "broken.json: no session could be read from it"),
     "session a list": (["--session", "list.json"], "list.json: holds no session but list"),
-    "session of another kind": (["--session", "other.json"], "other.json: no session"),
+    "session of another kind": (["--session", "other.json"], "other.json: not a session"),
     "session of another image": (["--session", "foreign.json"], "foreign.json: the session was made on another image"),
     "session of another role": (["--session", "pet.json"], "pet.json: the session's first image is 'pet'"),
     "session and initial": (
@@ -251,7 +251,7 @@ def test_a_session_that_could_not_be_continued_stays_as_it_was(case: Path, capsy
     Path("out.nii.gz").unlink()
     kept = Path("kept.json").read_bytes()
     damaged = json.loads(kept)
-    damaged["segments"][0]["probability"]["values"] = "AAAA"
+    damaged["records"]["0"] = "AAAA"
     save("damaged.json", damaged)
     before = content(case)
     assert refine("--session", "damaged.json") == 2

@@ -7,6 +7,7 @@ import gc
 import io
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,11 @@ def noise_step(number: int, size: int = 300) -> Step:
     noise = np.random.default_rng(number).integers(0, 256, (1, 1, size), dtype=np.uint8)
     change = Change.between("tumour", ((0, size), (0, 1), (0, 1)), np.zeros_like(noise), noise)
     return Step("tumour", (change,), (PromptChange("tumour", 0, (), (Click((number, 0, 0)),)),))
+
+
+def history_of(steps: Iterable[Step], position: int | None = None) -> History:
+    """A history of steps that are numbered from 1."""
+    return History(dict(enumerate(steps, start=1)), position)
 
 
 def bytes_in_memory(history: History) -> int:
@@ -169,17 +175,17 @@ def test_any_walk_gives_the_steps_of_a_plain_list(moves: list[int | str]) -> Non
 @pytest.mark.usefixtures("small_budget")
 def test_a_history_goes_on_from_the_steps_of_an_earlier_one() -> None:
     steps = [noise_step(n) for n in range(20)]
-    history = History(steps, 12)
+    history = history_of(steps, 12)
     assert history.steps() == steps
     assert history.back() == steps[11]
     assert history.forward() == steps[12]
     assert bytes_in_memory(history) <= BUDGET
-    assert History(steps).position == 20
+    assert history_of(steps).position == 20
 
 
 @pytest.mark.usefixtures("small_budget")
 def test_the_latest_step_stays_in_memory_however_large_it_is() -> None:
-    history = History([noise_step(0, 50)])
+    history = history_of([noise_step(0, 50)])
     history.push(noise_step(1, 10 * BUDGET))
     assert isinstance(history._steps[1], Step)
     history.push(noise_step(2, 50))
@@ -189,13 +195,13 @@ def test_the_latest_step_stays_in_memory_however_large_it_is() -> None:
 
 def test_no_file_is_made_while_memory_suffices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(history_module, "tempfile", None)  # any use of it would fail
-    history = History(noise_step(n) for n in range(50))
+    history = history_of(noise_step(n) for n in range(50))
     assert len(history.steps()) == 50
 
 
 @pytest.mark.usefixtures("small_budget")
 def test_the_file_is_closed_with_the_history() -> None:
-    history = History(noise_step(n) for n in range(20))
+    history = history_of(noise_step(n) for n in range(20))
     file = history._file
     assert file is not None
     assert not file.closed
@@ -210,7 +216,7 @@ def test_the_file_is_closed_with_the_history() -> None:
 def undone_history() -> tuple[History, list[Step]]:
     """Eight steps, of which two lie on disk and the last three are undone."""
     steps = [noise_step(n) for n in range(8)]
-    return History(steps, 5), steps
+    return history_of(steps, 5), steps
 
 
 @pytest.mark.parametrize("room", [0, 100, 700, 900])
@@ -233,7 +239,7 @@ def test_a_full_disk_loses_no_step(monkeypatch: pytest.MonkeyPatch, room: int) -
 @pytest.mark.usefixtures("small_budget")
 def test_a_temporary_folder_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(Path(tempfile.gettempdir()) / "not there"))
-    history = History([noise_step(n) for n in range(6)])
+    history = history_of([noise_step(n) for n in range(6)])
     with pytest.raises(ResourceError, match="temporary folder for undo steps"):
         history.push(noise_step(6))
     assert history.steps() == [noise_step(n) for n in range(6)]
@@ -241,7 +247,7 @@ def test_a_temporary_folder_that_is_missing_is_named(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("small_budget")
 def test_a_file_cut_short_or_unreadable_is_an_error_of_the_undo_step_only() -> None:
-    history = History([noise_step(n) for n in range(10)], 1)
+    history = history_of([noise_step(n) for n in range(10)], 1)
     assert history._file is not None
     history._file.truncate(10)
     with pytest.raises(ResourceError, match="cut short"):
@@ -257,7 +263,7 @@ def test_a_file_cut_short_or_unreadable_is_an_error_of_the_undo_step_only() -> N
 
 @pytest.mark.usefixtures("small_budget")
 def test_steps_pushed_after_going_back_to_the_disk_replace_those_after_them() -> None:
-    history = History([noise_step(n) for n in range(20)], 3)
+    history = history_of([noise_step(n) for n in range(20)], 3)
     for n in range(100, 110):
         history.push(noise_step(n))
     assert history.steps() == [noise_step(n) for n in [0, 1, 2, *range(100, 110)]]

@@ -1,15 +1,16 @@
-"""Sessions as text: back bit for bit with their undo steps, and any damage found."""
+"""Saving sessions: restored bit for bit with their undo steps, step by step beside clicks; damage is found."""
 
 from __future__ import annotations
 
 import base64
-import copy
 import json
+import threading
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from Testing.fakes import BallEngine, noise_volume, tiny_spec
-from TumorSegLib.errors import GeometryError, ReadError, ResourceError, RoleError, TumorSegError
+from TumorSegLib.errors import Cancelled, GeometryError, ReadError, ResourceError, RoleError, TumorSegError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import Click, Scribble
 from TumorSegLib.session import history as history_module
-from TumorSegLib.session.segments import Overlap
+from TumorSegLib.session import storage
+from TumorSegLib.session.history import Step
+from TumorSegLib.session.segments import Edit, Overlap
 from TumorSegLib.session.session import Session
 
 # Affines of real images: numbers without a short decimal form.
@@ -37,10 +40,12 @@ def cube(at: int, edge: int = 2) -> np.ndarray:
     return array
 
 
-def worked_on(overlap: Overlap = Overlap.OVERWRITE) -> Session:
-    """Two segments, each with steps; clicks, a stroke and a brush edit; one step undone."""
+def worked_on(overlap: Overlap = Overlap.OVERWRITE, losses: bool = True) -> Session:
+    """Two segments with steps, one outside that lost a voxel; clicks, a scribble, a brush edit; one step undone."""
     session = Session(IMAGES, clicks=BallEngine(), initial=Mask(GRID, cube(1)), overlap=overlap)
-    session.add_click(Click((1, 2, 3)))
+    edit, voxel = session.add_click(Click((1, 2, 3))), np.ones((1, 1, 1), np.uint8)
+    if losses:
+        session.record_losses(edit, [Edit("organ", ((1, 2), (2, 3), (3, 4)), voxel, 0 * voxel)])
     session.add_scribble(Scribble.from_mask(Mask(GRID, cube(3)), positive=False))
     session.add_segment("node")
     session.add_click(Click((2, 2, 2), positive=False))
@@ -79,11 +84,11 @@ def walked(session: Session) -> list[list]:
     return states
 
 
-# There and back
+# Restoring
 
 
 @pytest.mark.parametrize("overlap", list(Overlap))
-def test_a_session_comes_back_with_every_step(overlap: Overlap) -> None:
+def test_a_session_is_restored_with_every_step(overlap: Overlap) -> None:
     session = worked_on(overlap)
     restored = through_text(session)
     assert state(restored) == state(session)
@@ -95,6 +100,7 @@ def test_a_session_comes_back_with_every_step(overlap: Overlap) -> None:
         each.add_click(Click((7, 6, 5)))
         each.reset()
         each.undo()
+    assert restored.to_json() == session.to_json()
     assert state(restored) == state(session)
     assert walked(restored) == walked(session)
 
@@ -105,13 +111,13 @@ def test_a_restored_session_resets_to_what_the_first_one_began_with() -> None:
     assert np.array_equal(restored.mask.array, cube(1))
 
 
-def test_a_session_nobody_worked_on_comes_back() -> None:
+def test_a_session_without_steps_is_restored() -> None:
     for session in (Session(IMAGES), Session(IMAGES, initial=Mask(GRID, cube(2)), overlap="allow")):
         assert state(through_text(session)) == state(session)
         assert through_text(session).to_json() == session.to_json()
 
 
-def test_steps_that_lie_on_disk_are_saved_and_read_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_steps_in_the_temporary_file_are_saved_too(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = saved()
     monkeypatch.setattr(history_module, "MEMORY_BUDGET", 0)
     session = worked_on()
@@ -139,6 +145,124 @@ def test_other_channels_may_come_and_go() -> None:
     more = {**IMAGES, "ct": noise_volume(GRID, "ct")}
     restored = Session.from_json(json.loads(saved()), more)
     assert restored.to_json()["roles"] == ["pet", "ct"]
+
+
+def test_a_session_of_version_2_is_restored() -> None:
+    """The file was written by the program that wrote version 2, from the steps of worked_on."""
+    data = json.loads((Path(__file__).parent / "session_v2.json").read_text())
+    session = worked_on(losses=False)
+    restored = Session.from_json(data, IMAGES, clicks=BallEngine())
+    assert state(restored) == state(session)
+    for each in (session, restored):
+        each.add_click(Click((0, 6, 1)))
+    assert walked(through_text(restored)) == walked(session)
+    data["segments"][0]["probability"]["values"] = data["segments"][0]["initial"]["values"]
+    with pytest.raises(ReadError, match=r"do not fill|do not lead to its voxels"):
+        Session.from_json(data, IMAGES)
+
+
+# Saving beside clicks
+
+
+class Saver:
+    """Saves a session by its new records only."""
+
+    def __init__(self) -> None:
+        self.head: Any = {}
+        self.records: dict[int, str] = {}
+
+    def save(self, session: Session, cancel: Callable[[], bool] | None = None) -> list[int]:
+        """The numbers of the records added."""
+        snapshot = session.snapshot()
+        new = dict(snapshot.records(max(self.records, default=-1), cancel))
+        self.head, self.records = snapshot.head, self.records | new
+        listed = {0, *self.head["history"]["steps"]}
+        self.records = {number: text for number, text in self.records.items() if number in listed}
+        return list(new)
+
+    def restored(self) -> Session:
+        records = {str(number): text for number, text in self.records.items()}
+        text = json.dumps({**self.head, "records": records}, allow_nan=False)
+        return Session.from_json(json.loads(text), IMAGES, clicks=BallEngine())
+
+
+def test_saving_after_every_edit_encodes_every_step_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded, session, saver = [], Session(IMAGES, clicks=BallEngine()), Saver()
+    to_json = storage.step_to_json
+    monkeypatch.setattr(storage, "step_to_json", lambda step: encoded.append(step) or to_json(step))
+    for n in range(5):
+        session.add_click(Click((n, n, n)))
+        assert saver.save(session) == ([0, 1] if n == 0 else [n + 1])
+    assert saver.save(session) == []
+    assert len(encoded) == 5
+    assert len(json.dumps(saver.head)) < 600
+    assert state(saver.restored()) == state(session)
+
+
+def test_undone_steps_that_a_new_edit_drops_are_gone_from_the_saved_session() -> None:
+    session, saver = Session(IMAGES, clicks=BallEngine()), Saver()
+    for n in range(4):
+        session.add_click(Click((n, n, n)))
+    saver.save(session)
+    for _ in range(3):
+        session.undo()
+    assert saver.save(session) == []
+    assert state(saver.restored()) == state(session)
+    session.add_click(Click((5, 5, 5)))
+    assert saver.save(session) == [5]
+    assert list(saver.records) == [0, 1, 5]
+    reopened = saver.restored()
+    assert walked(reopened) == walked(session)
+    reopened.undo()
+    reopened.add_click(Click((0, 1, 2)))
+    assert saver.save(reopened) == [6]  # no number is given twice, although step 5 is dropped
+
+
+def test_clicks_are_added_while_a_session_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every record is encoded while another thread clicks; what is saved is the session before these clicks."""
+    session, to_json = worked_on(), storage.step_to_json
+    expected, prompts = session.to_json(), len(session.prompts)
+
+    def slow(step: Step) -> dict:
+        thread = threading.Thread(target=session.add_click, args=(Click((5, 4, 4), positive=False),))
+        thread.start()
+        thread.join(timeout=20)
+        assert not thread.is_alive()
+        return to_json(step)
+
+    monkeypatch.setattr(storage, "step_to_json", slow)
+    monkeypatch.setattr(history_module, "MEMORY_BUDGET", 0)  # so that steps move to the file meanwhile
+    assert session.to_json() == expected
+    assert len(session.prompts) == prompts + len(expected["history"]["steps"])
+
+
+def test_a_session_is_saved_while_a_click_is_being_answered() -> None:
+    session = worked_on()
+    before, saved_meanwhile = session.to_json(), []
+    session.add_click(Click((0, 0, 0)), cancel=lambda: bool(saved_meanwhile.append(session.to_json())))
+    assert saved_meanwhile == [before] * len(saved_meanwhile) != []
+
+
+def test_saving_is_cancelled_between_steps_and_goes_on_later() -> None:
+    session, saver, asked = worked_on(), Saver(), iter([False, False, True])
+    with pytest.raises(Cancelled, match="saving the session was cancelled"):
+        saver.save(session, lambda: next(asked))
+    assert next(asked, None) is None
+    saver.save(session)
+    assert walked(saver.restored()) == walked(session)
+
+
+def test_steps_in_the_temporary_file_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_module, "MEMORY_BUDGET", 0)
+    grid = Grid.from_spacing((40, 50, 50), (1, 1, 1))
+    session, random = Session({"ct": noise_volume(grid)}), np.random.default_rng(0)
+    for _ in range(60):
+        session.replace_mask(Mask(grid, random.integers(0, 2, grid.shape, dtype=np.uint8)))
+    tracemalloc.start()
+    sizes = [len(text) for _, text in session.snapshot().records()]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20 * max(sizes) < sum(sizes)
 
 
 # Other images
@@ -170,18 +294,40 @@ def parent(data: Any, path: tuple) -> Any:
     return data
 
 
-def of_use(data: dict) -> dict:
-    """The session without what was undone, which nothing in it could contradict."""
+def opened(data: dict) -> dict:
+    """A saved session with its records as parsed JSON."""
+    texts = data["records"].items()
+    return {**data, "records": {n: json.loads(zlib.decompress(base64.b64decode(text))) for n, text in texts}}
+
+
+def closed(data: dict) -> dict:
+    """The reverse; what is no object stays as it is."""
+    records = data.get("records")
+    if not isinstance(records, dict):
+        return data
+    texts = {n: base64.b64encode(zlib.compress(json.dumps(record).encode())).decode() for n, record in records.items()}
+    return {**data, "records": texts}
+
+
+def without_undone(session: Session) -> dict:
+    """A session without its undone steps, which nothing in it could contradict."""
+    data = opened(session.to_json())
     history = data["history"]
-    return {**data, "history": {**history, "steps": history["steps"][: history["position"]]}}
+    steps = history["steps"][: history["position"]]
+    records = {n: record for n, record in data["records"].items() if int(n) in (0, *steps)}
+    return {**data, "history": {**history, "steps": steps}, "records": records}
 
 
-def harmless(data: Any) -> bool:
-    """Whether damaged data say the same as the undamaged; raises what reading them raises."""
-    return of_use(Session.from_json(data, IMAGES).to_json()) == of_use(json.loads(saved()))
+def is_harmless(data: dict) -> bool:
+    """Whether damaged data are read as the undamaged session; raises what reading them raises."""
+    return without_undone(Session.from_json(closed(data), IMAGES)) == without_undone(worked_on())
 
 
-PATHS = list(paths(json.loads(saved())))
+def intact() -> dict:
+    return opened(json.loads(saved()))
+
+
+PATHS = list(paths(intact()))
 nonsense = st.recursive(
     st.one_of(
         st.none(),
@@ -199,45 +345,36 @@ nonsense = st.recursive(
 
 def test_the_saved_session_has_all_kinds_of_fields() -> None:
     keys = {key for path in PATHS for key in path if isinstance(key, str)}
-    assert keys >= {"roles", "active", "grid", "affine", "overlap", "segments", "probability", "initial", "values"}
+    assert keys >= {"roles", "active", "grid", "affine", "overlap", "segments", "voxels", "values", "last", "number"}
     assert keys >= {"history", "position", "steps", "kept", "removed", "added", "changes", "difference", "scribble"}
-
-
-def without(path: tuple) -> dict:
-    data = json.loads(saved())
-    del parent(data, path)[path[-1]]
-    return data
+    assert any(parent(intact(), path)[path[-1]] is True for path in PATHS if path[-1] == "outside")
 
 
 def is_refused(data: dict) -> bool:
     try:
-        Session.from_json(data, IMAGES)
+        Session.from_json(closed(data), IMAGES)
     except TumorSegError:
         return True
     return False
 
 
-def test_whatever_is_gone_is_missed() -> None:
-    """All but what is true when left out, and parts of the step that was undone."""
-    undone = {(), ("changes", 0), ("changes", 1), ("prompts", 0), ("prompts", 1), ("prompts", 0, "added", "prompts", 0)}
-    optional = {path for path in PATHS if path[-1] == "positive" and parent(json.loads(saved()), path)["positive"]}
-    optional |= {path for path in PATHS if path[:3] == ("history", "steps", 5) and path[3:] in undone}
-    assert len(optional) > len(undone)
+def test_anything_missing_is_noticed() -> None:
+    """All but signs, which default to positive, and items of lists in records, which have a checksum of their own."""
     for path in PATHS:
-        if path in optional:
-            assert harmless(without(path)), path
-        else:
-            assert is_refused(without(path)), path
+        if path[-1] != "positive" and not (path[0] == "records" and isinstance(path[-1], int)):
+            data = intact()
+            del parent(data, path)[path[-1]]
+            assert is_refused(data), path
 
 
-def test_a_key_that_no_session_has_is_refused_wherever_it_is() -> None:
-    objects = [(), *(path for path in PATHS if isinstance(parent(json.loads(saved()), (*path, 0)), dict))]
+def test_an_unknown_key_is_refused_wherever_it_is() -> None:
+    objects = [(), *(path for path in PATHS if isinstance(parent(intact(), (*path, 0)), dict))]
     assert len(objects) > 20
     for path in objects:
-        data = json.loads(saved())
+        data = intact()
         parent(data, (*path, 0))["postive"] = False
-        with pytest.raises(ReadError, match="unknown key 'postive'"):
-            Session.from_json(data, IMAGES)
+        with pytest.raises(ReadError, match=r"unknown key 'postive'|records .* are not those of the steps"):
+            Session.from_json(closed(data), IMAGES)
 
 
 @settings(max_examples=600, deadline=None)
@@ -251,31 +388,43 @@ def test_a_key_that_no_session_has_is_refused_wherever_it_is() -> None:
 @example(path=("grid", "affine", 0, 3), value=1e308)
 @example(path=("history", "position"), value=float("inf"))
 @example(path=("history", "position"), value=4)
-@example(path=("history", "steps", 0, "kept"), value=-1)
-@example(path=("history", "steps", 0, "kept"), value=9)
-@example(path=("segments", 0, "probability", "box", 0), value=[0, float("inf")])
+@example(path=("history", "last"), value=3)
+@example(path=("history", "steps", 0), value=9)
+@example(path=("records", "2", "kept"), value=-1)
+@example(path=("records", "0", "box", 0), value=[0, float("inf")])
+@example(path=("records", "0"), value={"number": 0, "box": [[0, 0]] * 3, "values": "eJwDAAAAAAE="})
 @example(path=("segments", 0, "name"), value=None)
 @example(path=("segments", 0, "prompts"), value=[])
-@example(path=("segments", 0, "initial"), value={"box": [[0, 0]] * 3, "values": "eJwDAAAAAAE="})
 def test_nonsense_is_found_or_does_no_harm(path: tuple, value: Any) -> None:
-    """The only errors are the library's; what is read in spite of the damage is the very session."""
-    assume(path != ("active",) or value not in ("tumour", "node"))  # another session, but one without a flaw
+    """The only errors are the library's; what is read in spite of a damaged head is the same session."""
+    assume(path != ("active",) or value not in ("tumour", "node"))  # another session, but a valid one
     assume(path != ("overlap",) or value not in tuple(Overlap))
-    data = json.loads(saved())
+    assume(path != ("history", "last") or not isinstance(value, int))
+    data = intact()
     parent(data, path)[path[-1]] = value
     with suppress(TumorSegError):
-        assert harmless(data)
+        assert is_harmless(data) or path[0] == "records"
+
+
+def test_a_record_with_any_character_changed_is_refused() -> None:
+    for number in ("0", "3"):
+        text = json.loads(saved())["records"][number]
+        for n in range(0, len(text), 5):
+            data = json.loads(saved())
+            data["records"][number] = f"{text[:n]}{'B' if text[n] == 'A' else 'A'}{text[n + 1 :]}"
+            with pytest.raises(ReadError, match="damaged"):
+                Session.from_json(data, IMAGES)
 
 
 @pytest.mark.parametrize("data", [None, [], "session", 5, {}, {"version": 2}], ids=str)
-def test_what_is_no_session_is_said_to_be_none(data: Any) -> None:
-    with pytest.raises(ReadError, match='no session: it must be a JSON object with "format": "tumorseg-session"'):
+def test_data_that_are_not_a_session_are_refused(data: Any) -> None:
+    with pytest.raises(ReadError, match='not a session: it must be a JSON object with "format": "tumorseg-session"'):
         Session.from_json(data, IMAGES)
 
 
-@pytest.mark.parametrize("version", [1, 3, None])
+@pytest.mark.parametrize("version", [1, 4, None])
 def test_a_session_of_another_version_is_refused(version: int | None) -> None:
-    with pytest.raises(ReadError, match=f"a session of version {version} cannot be read; this program reads 2"):
+    with pytest.raises(ReadError, match=f"a session of version {version} cannot be read; this program reads 2 and 3"):
         Session.from_json({**json.loads(saved()), "version": version}, IMAGES)
 
 
@@ -285,69 +434,65 @@ def packed(values: np.ndarray, cut: int = 0) -> str:
     return base64.b64encode(compressed[: len(compressed) - cut]).decode()
 
 
-def edited(change: Callable[[dict], None]) -> dict:
-    data = copy.deepcopy(json.loads(saved()))
+def edited(change: Callable[[dict], object]) -> dict:
+    data = intact()
     change(data)
-    return data
+    return closed(data)
 
 
 @pytest.mark.parametrize(
     ("message", "change"),
     [
         ("position 9 is not within 6 steps", lambda d: d["history"].update(position=9)),
-        ("do not fit its prompts|do not lead back", lambda d: d["history"].update(position=4)),
+        ("'tumour' lead to", lambda d: d["history"].update(position=4)),
         ("KeyError: 'overlap'", lambda d: d.pop("overlap")),
         ("overlap 'mix' is not one of", lambda d: d.update(overlap="mix")),
         ("no segment 'lung'", lambda d: d.update(active="lung")),
         ("segment's name is text, not 5", lambda d: d["segments"][0].update(name=5)),
-        ("'node' is empty or taken", lambda d: d["segments"][0].update(name="node")),
-        ("segments that are not there: lung", lambda d: d["history"]["steps"][0].update(segment="lung")),
+        ("two segments have one name: node, node", lambda d: d["segments"][0].update(name="node")),
+        ("records .* are not those", lambda d: d["history"]["steps"].reverse()),
+        ("records .* are not those", lambda d: d["records"].pop("4")),
+        ("record 3 belongs to another step", lambda d: d["records"].update({"3": d["records"]["4"]})),
+        ("last step is 7, not 6", lambda d: d["history"].update(last=6)),
+        ("segments that are not there: lung", lambda d: d["records"]["2"].update(segment="lung")),
+        ("a segment twice", lambda d: d["records"]["3"].update(changes=2 * d["records"]["3"]["changes"])),
+        ("segments that are not there: lung", lambda d: d["records"]["2"]["prompts"][0].update(segment="lung")),
+        ("not of 0 and 1", lambda d: d["records"]["3"]["changes"][0].update(outside=True)),
+        ("box .* is not within the grid", lambda d: d["records"]["0"]["box"][0].reverse()),
+        ("box .* is not within the grid", lambda d: d["records"]["0"].update(box=[[0, 9], [0, 1], [0, 1]])),
+        ("voxels do not fill", lambda d: d["records"]["0"].update(values=packed(np.zeros(3)))),
+        ("voxels do not fill", lambda d: d["records"]["0"].update(values=packed(np.full(8, 255, np.uint8), cut=3))),
         (
-            "an undo step changes a segment twice",
-            lambda d: d["history"]["steps"][0].update(changes=2 * d["history"]["steps"][0]["changes"]),
+            "does not fit its prompts",
+            lambda d: d["records"]["2"]["prompts"][0]["removed"]["prompts"].append({"click": [0, 0, 0]}),
         ),
+        ("does not fit its prompts", lambda d: d["records"]["7"]["prompts"][0].update(kept=-2)),
         (
-            "segments that are not there: lung",
-            lambda d: d["history"]["steps"][0]["prompts"][0].update(segment="lung"),
+            "prompt 1.*outside",
+            lambda d: d["records"]["5"]["prompts"][0]["added"]["prompts"][0].update(click=[99, 0, 0]),
         ),
-        ("box .* is not within the grid", lambda d: d["segments"][0]["initial"]["box"][0].reverse()),
-        ("box .* is not within the grid", lambda d: d["segments"][0]["initial"].update(box=[[0, 9], [0, 1], [0, 1]])),
-        ("voxels do not fill", lambda d: d["segments"][0]["initial"].update(values=packed(np.zeros(3)))),
-        (
-            "voxels do not fill",
-            lambda d: d["segments"][0]["initial"].update(values=packed(np.full(8, 255, np.uint8), cut=3)),
-        ),
-        (
-            "do not fit its prompts",
-            lambda d: d["history"]["steps"][0]["prompts"][0]["removed"]["prompts"].append({"click": [0, 0, 0]}),
-        ),
-        ("prompts of|do not fit its prompts", lambda d: d["segments"][1]["prompts"].pop()),
-        ("do not fit its prompts", lambda d: d["history"]["steps"][-1]["prompts"][0].update(kept=-2)),
-        ("do not fit its prompts", lambda d: d["segments"][0]["prompts"][0].update(positive=False)),
-        ("segment 'node': prompt 1.*outside", lambda d: d["segments"][1]["prompts"][0].update(click=[99, 0, 0])),
-        (
-            "segment 'tumour' do not lead back",
-            lambda d: d["segments"][0]["initial"].update(values=packed(np.full(8, 3, np.uint8))),
-        ),
+        ("'tumour' lead to", lambda d: d["records"]["0"].update(values=packed(np.full(8, 3, np.uint8)))),
     ],
 )
-def test_damage_is_named(message: str, change: Callable[[dict], None]) -> None:
+def test_damage_is_named(message: str, change: Callable[[dict], object]) -> None:
     with pytest.raises(ReadError, match=f"the session is damaged: .*({message})"):
         Session.from_json(edited(change), IMAGES)
 
 
-def test_few_bytes_that_claim_to_be_gigabytes_are_not_unpacked() -> None:
+def test_few_bytes_that_expand_to_gigabytes_are_refused() -> None:
     bomb = base64.b64encode(zlib.compress(bytes(50_000_000))).decode()
-    data = edited(lambda d: d["history"]["steps"][0]["changes"][0].update(difference=bomb))
+    data = json.loads(saved())
+    record = {**data, "records": {**data["records"], "2": bomb}}
     tracemalloc.start()
-    with pytest.raises(ReadError, match="do not fill"):
-        Session.from_json(data, IMAGES)
+    for damaged in (record, edited(lambda d: d["records"]["2"]["changes"][0].update(difference=bomb))):
+        with pytest.raises(ReadError, match=r"do not fill|expands to more than"):
+            Session.from_json(damaged, IMAGES)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 5_000_000
+    assert peak < 25_000_000
 
 
-def test_a_full_disk_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     data = json.loads(saved())
 
     def full(**_: Any) -> None:

@@ -94,6 +94,7 @@ class Walk:
         self.session = new_session(overlap, clicks=self.engine, auto=self.auto, initial=initial)
         self.reference = Reference(overlap)
         self.reference.add("tumour", None if initial is None else initial.array)
+        self.records: dict[int, str] = {}
         self.kept: list[tuple[np.ndarray, np.ndarray]] = []
 
     def step(self) -> None:
@@ -271,9 +272,14 @@ class Walk:
         self.compare()
 
     def save(self) -> None:
-        text = json.dumps(self.session.to_json(), allow_nan=False)
-        self.session = Session.from_json(json.loads(text), IMAGES, auto=self.auto, clicks=self.engine)
-        assert json.dumps(self.session.to_json(), allow_nan=False) == text
+        """Saves the records that are new since the last time, and goes on with the session that these restore."""
+        snapshot = self.session.snapshot()
+        self.records |= snapshot.records(max(self.records, default=-1))
+        self.records = {n: text for n, text in self.records.items() if n in (0, *snapshot.head["history"]["steps"])}
+        data = {**snapshot.head, "records": {str(number): text for number, text in self.records.items()}}
+        assert data == snapshot.to_json()
+        self.session = Session.from_json(json.loads(json.dumps(data)), IMAGES, auto=self.auto, clicks=self.engine)
+        assert self.session.to_json() == data
         self.compare()
 
     def keep_masks(self) -> None:
