@@ -20,6 +20,10 @@ WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "MODEL_CARD.md"
 Content = TypeVar("Content")
 
 
+# By folder: the state of its description when that was read last, and the model.
+_known: dict[Path, tuple[tuple[int, ...], ModelFolder]] = {}
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """A model on disk."""
@@ -63,16 +67,30 @@ class ModelFolder:
 
 
 def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
-    """Reads the description of the model in a folder; raises :class:`ModelError`."""
+    """Reads the description of the model in a folder; raises :class:`ModelError`.
+
+    A file that has not changed since it was read last is not read again: models are looked up at every click.
+    """
     folder = Path(path)
     file = folder / SPEC_FILE
     try:
+        state = _state(file)
+        if (known := _known.get(folder)) is not None and known[0] == state:
+            return known[1]
         data = load_json(file)
     except (OSError, ValueError) as error:
         raise ModelError(f"{folder} is not a model folder: {file.name} cannot be read ({error})") from error
     if not isinstance(data, dict):
         raise ModelError(f"{file} does not hold a JSON object")
-    return ModelFolder(folder, ModelSpec.from_dict(data, str(file)))
+    model = ModelFolder(folder, ModelSpec.from_dict(data, str(file)))
+    _known[folder] = (state, model)
+    return model
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    """What changes when a file is written or replaced."""
+    found = file.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def write_model_folder(

@@ -21,7 +21,7 @@ BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 
 @dataclass(frozen=True)
 class BrokenFolder:
-    """A folder among the models that is none, and why."""
+    """A folder among the models whose description cannot be used, and why."""
 
     path: Path
     error: ModelError
@@ -36,10 +36,12 @@ def new_model_folder(name: str) -> Path:
     """The folder among the user's models that a new model of this name gets; it is not made.
 
     Raises:
-        ArgumentError: the name is none for a folder, or is taken.
+        ArgumentError: the name is not a valid folder name, or is taken.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise ArgumentError(f"{name!r} is no name for a model: letters, digits, dots, dashes and underscores are taken")
+        raise ArgumentError(
+            f"model name {name!r} is not a valid folder name; letters, digits, dots, dashes and underscores are allowed"
+        )
     taken = next((root / name for root in model_roots() if (root / name).exists()), None)
     taken = taken or next((model.path for model in _scan()[0] if model.spec.name == name), None)
     if taken is not None:
@@ -89,7 +91,7 @@ def find_model(name_or_path: str | os.PathLike[str]) -> ModelFolder:
 
 
 def _scan() -> tuple[list[ModelFolder], list[BrokenFolder]]:
-    """The models under all roots, by name, and what is wrong with the folders that are none."""
+    """The models under all roots, by name, and the folders whose description cannot be used."""
     found: dict[str, ModelFolder] = {}
     broken = []
     for folder in (folder for root in model_roots() for folder in _folders(root)):
@@ -103,6 +105,6 @@ def _scan() -> tuple[list[ModelFolder], list[BrokenFolder]]:
 
 
 def _folders(root: Path) -> list[Path]:
-    """The folders that have a file of a model, by name; not those just being written, see files.replacing."""
+    """The folders that have a file of a model, by name; not those that are being written, see files.replacing."""
     files = (file for name in (SPEC_FILE, WEIGHTS_FILE) for file in root.glob(f"*/{name}"))
     return sorted({file.parent for file in files if not file.parent.name.startswith(".")})

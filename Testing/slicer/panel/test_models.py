@@ -185,7 +185,7 @@ def test_models_come_and_go_without_the_panel(module: Any, tmp_path: Path, model
     (source / WEIGHTS_FILE).write_bytes(b"tampered")
     with pytest.raises(ModelError, match="corrupt"):
         module.importModel(source)
-    with pytest.raises(ArgumentError, match=r"'\.\./mine' is no name for a model"):
+    with pytest.raises(ArgumentError, match=r"'\.\./mine' is not a valid folder name"):
         module.importModel(model_folder(tmp_path / "escaping", "../mine"))
     with pytest.raises(ModelError, match="not among the user's models"):
         module.deleteModel(source)

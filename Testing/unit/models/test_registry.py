@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from Testing.fakes import tiny_spec, write_spec
 from TumorSegLib.errors import ArgumentError, ModelError
+from TumorSegLib.models import folder as folders
 from TumorSegLib.models import registry
 from TumorSegLib.models.folder import WEIGHTS_FILE
 from TumorSegLib.models.registry import broken_folders, find_model, list_models, model_roots, new_model_folder
@@ -74,7 +76,7 @@ def test_a_new_model_gets_a_folder_that_nothing_else_has(roots):
     for name, folder in (("empty", "empty"), ("named", "elsewhere")):
         with pytest.raises(ArgumentError, match=f"there is a model '{name}' already, in .*user.{folder};"):
             new_model_folder(name)
-    with pytest.raises(ArgumentError, match=r"'\.\./m' is no name for a model"):
+    with pytest.raises(ArgumentError, match=r"'\.\./m' is not a valid folder name"):
         new_model_folder("../m")
 
 
@@ -100,6 +102,28 @@ def test_a_folder_in_the_working_directory_does_not_hide_the_model_of_that_name(
     for path in (f".{os.sep}named", Path("named")):
         assert find_model(path).spec.version == "9.9.9"
     assert find_model("unnamed").spec.version == "8.8.8"
+
+
+def test_descriptions_are_read_once_until_they_change(roots, monkeypatch):
+    user, read = roots[1], []
+    load = folders.load_json
+    monkeypatch.setattr(folders, "load_json", lambda path: read.append(path.parent.name) or load(path))
+    for name in ("a", "b"):
+        write_spec(user / name, tiny_spec(name))
+    for _ in range(3):
+        assert find_model("b").path == user / "b"
+        assert find_model(user / "b").path == user / "b"
+        assert [model.spec.name for model in list_models()] == ["a", "b"]
+    assert read == ["a", "b"]
+
+    write_spec(user / "b", tiny_spec("b", version="2.0.0"))
+    write_spec(user / "c", tiny_spec("c"))
+    assert find_model("b").spec.version == "2.0.0"
+    assert find_model("c").path == user / "c"
+    shutil.rmtree(user / "a")
+    with pytest.raises(ModelError, match=r"known \(b, c\)"):
+        find_model("a")
+    assert read == ["a", "b", "b", "c"]
 
 
 def test_an_unknown_model_is_refused_with_those_known(roots):

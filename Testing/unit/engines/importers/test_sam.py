@@ -72,7 +72,7 @@ def test_what_the_weights_do_not_tell_must_be_said(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", "../tiny", "a b", ".hidden", "sub/tiny"])
 def test_names_that_are_no_folder(checkpoint: Path, name: str) -> None:
-    with pytest.raises(ArgumentError, match="is no name for a model"):
+    with pytest.raises(ArgumentError, match="is not a valid folder name"):
         import_checkpoint(checkpoint, name, "unit")
 
 
