@@ -9,7 +9,6 @@ columns); points and boxes are in their pixels, x along columns, with whole numb
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.util
 import os
 import re
@@ -28,7 +27,8 @@ from torch import nn
 from TumorSegLib.engines.networks.tiny_vit import TinyViT
 from TumorSegLib.errors import ArgumentError, ModelError
 
-PACKAGE = "segment_anything"
+#: The package, and the name that its modules get here.
+PACKAGE, OWN_NAME = "segment_anything", "TumorSegLib.engines.networks.segment_anything_modeling"
 #: Edge of a patch and of an attention window (in patches) of every published SAM.
 PATCH, WINDOW = 16, 14
 #: Width of the embeddings, prompts and decoder of every published SAM.
@@ -37,10 +37,10 @@ _IMPORT_LOCK = threading.Lock()
 
 
 def import_segment_anything() -> ModuleType:
-    """The module ``segment_anything.modeling``, which needs torch only, without the package around it.
+    """The modules of ``segment_anything.modeling``, which need torch only, without the package around them.
 
-    The package itself imports torchvision. Whoever has imported it keeps it, and it is used; whoever imports it later
-    gets it whole, since nothing stays behind in ``sys.modules``.
+    The package itself imports torchvision. Its modules import each other relatively, so they are imported under a
+    name of their own: ``segment_anything`` in ``sys.modules`` is untouched, for all threads.
 
     Raises:
         ModelError: the package is not installed, or its modules do not import.
@@ -51,28 +51,25 @@ def import_segment_anything() -> ModuleType:
 
 @functools.cache
 def _modeling() -> ModuleType:
+    package = importlib.util.find_spec(PACKAGE)
+    if package is None or not package.submodule_search_locations:
+        raise ModelError("SAM's networks need the package segment-anything; pip install segment-anything")
+    folder = Path(package.submodule_search_locations[0]) / "modeling"
+    spec = importlib.util.spec_from_file_location(
+        OWN_NAME, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
     try:
-        if sys.modules.get(PACKAGE) is not None:
-            return importlib.import_module(f"{PACKAGE}.modeling")
-        spec = importlib.util.find_spec(PACKAGE)
-        if spec is None or not spec.submodule_search_locations:
-            raise ModelError("SAM's networks need the package segment-anything; pip install segment-anything")
-        return _import_bare(list(spec.submodule_search_locations))
-    except ImportError as error:
+        if spec is None or spec.loader is None:
+            raise ImportError(f"{folder} is no package")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[OWN_NAME] = module
+        spec.loader.exec_module(module)
+    except (ImportError, OSError) as error:
+        sys.modules.pop(OWN_NAME, None)
         raise ModelError(
             f"the package segment-anything does not import ({error}); pip install --force-reinstall segment-anything"
         ) from error
-
-
-def _import_bare(folders: list[str]) -> ModuleType:
-    bare = ModuleType(PACKAGE)
-    bare.__path__ = folders
-    sys.modules[PACKAGE] = bare
-    try:
-        return importlib.import_module(f"{PACKAGE}.modeling")
-    finally:
-        for name in [name for name in sys.modules if name == PACKAGE or name.startswith(f"{PACKAGE}.")]:
-            del sys.modules[name]
+    return module
 
 
 class Sam(nn.Module):

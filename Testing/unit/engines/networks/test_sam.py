@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import pickle
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 import pytest
@@ -198,29 +201,44 @@ def test_bad_checkpoints_are_refused(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def forgotten():
+def forgotten(monkeypatch):
     """As if nothing had been imported; afterwards as before."""
+    for name in [name for name in sys.modules if "segment_anything" in name]:
+        monkeypatch.delitem(sys.modules, name)
     sam_module._modeling.cache_clear()
-    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "segment_anything"}
     yield
-    for name in [name for name in sys.modules if name.split(".")[0] == "segment_anything"]:
-        del sys.modules[name]
-    sys.modules.update(before)
     sam_module._modeling.cache_clear()
 
 
-def test_import_leaves_the_package_to_others(forgotten):
-    modeling = import_segment_anything()
-    assert modeling.MaskDecoder.__module__ == "segment_anything.modeling.mask_decoder"
-    assert import_segment_anything() is modeling
-    assert not [name for name in sys.modules if name.split(".")[0] == "segment_anything"]
+def test_threads_that_import_the_networks_leave_the_package_to_others_at_every_moment(forgotten, monkeypatch):
+    """Another thread looks at ``sys.modules`` all the while, as its own import of segment_anything would."""
+    stop, seen = threading.Event(), set()
+
+    def watch():
+        while not stop.is_set():
+            seen.update(name for name in list(sys.modules) if name.split(".")[0] == "segment_anything")
+
+    watcher = threading.Thread(target=watch)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    watcher.start()
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: import_segment_anything(), range(4)))
+    finally:
+        stop.set()
+        watcher.join()
+        sys.setswitchinterval(interval)
+    assert len({id(module) for module in found}) == 1
+    assert found[0].MaskDecoder.__module__.endswith(".mask_decoder")
+    assert seen == set()
 
 
-def test_package_that_is_already_imported_is_used(forgotten, monkeypatch):
-    package, modeling = ModuleType("segment_anything"), ModuleType("segment_anything.modeling")
+def test_package_that_is_already_imported_stays(forgotten, monkeypatch):
+    package = ModuleType("segment_anything")
+    package.__spec__ = importlib.machinery.PathFinder.find_spec("segment_anything")
     monkeypatch.setitem(sys.modules, "segment_anything", package)
-    monkeypatch.setitem(sys.modules, "segment_anything.modeling", modeling)
-    assert import_segment_anything() is modeling
+    assert import_segment_anything().MaskDecoder
     assert sys.modules["segment_anything"] is package
 
 
