@@ -25,6 +25,11 @@ from Testing.web import Site
 from TumorSegLib.cli.entry import main as tumorseg
 from TumorSegLib.cli.parser import make_parser
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 #: Commands that are not executed here, by how they begin, and why not.
 NOT_EXECUTED = {
     "pip install": "it would install into the environment of the tests",
@@ -306,6 +311,14 @@ def test_paths_in_the_text_exist(page: str) -> None:
     for span in SPAN.findall(prose_of(page)):
         if re.fullmatch(r"[\w./*-]+", span) and "/" in span and span.partition("/")[0] in roots - {"demo"}:
             assert next(REPOSITORY.glob(span.rstrip("/")), None), f"{page}: {span}"
+
+
+def test_the_layers_in_the_page_on_architecture_are_those_that_are_checked() -> None:
+    contracts = tomllib.loads(text_of("pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    layers = [re.split(r" \| ", layer) for each in contracts if each["type"] == "layers" for layer in each["layers"]]
+    (block,) = (block for block in blocks_of("docs/architecture.md") if block.language == "text")
+    lines = [line.split() for line in block.text.splitlines() if line]
+    assert [[word for word in line if word not in ("library", "module")] for line in lines] == layers
 
 
 def test_the_readme_is_short_and_leads_each_kind_of_user_to_one_page() -> None:
