@@ -400,5 +400,8 @@ def test_each_setting_and_option_is_in_the_page_on_training() -> None:
 
 
 def test_each_key_of_a_model_is_in_the_page_on_models() -> None:
+    from TumorSegLib.models.spec import INPUTS
+
     spans = set(SPAN.findall(prose_of("docs/models.md")))
-    assert {field.name for field in dataclasses.fields(ts.ModelSpec)} <= spans
+    assert {field.name for kind in (ts.ModelSpec, *INPUTS.values()) for field in dataclasses.fields(kind)} <= spans
+    assert set(INPUTS) <= spans
