@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from Testing.fakes import BallEngine, EllipsoidEngine, PaintingEngine, tiny_spec
-from Testing.slicer.scene import PLAIN, RIGID, add_volume, bridge, session_nodes, sessions
+from Testing.slicer.scene import PLAIN, RIGID, add_volume, segments, session_nodes, sessions
 from TumorSegLib import Click
 
 Input, Sessions = session_nodes.Input, sessions.Sessions
@@ -25,7 +25,7 @@ class Case:
         self.scene, self.store = scene, store
         self.volume = add_volume(scene, grid, transform=RIGID)
         self.node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Segmentation")
-        self.segment = bridge.addTumourSegment(self.node, self.volume, name)
+        self.segment = segments.addTumourSegment(self.node, self.volume, name)
         self.engines = engines()
         self.open()
 
@@ -42,4 +42,4 @@ class Case:
         self.store.apply(self.session.add_click(Click(ijk, positive)), self.node, self.segment)
 
     def mask(self) -> np.ndarray:
-        return bridge.maskFromSegment(self.node, self.segment, self.session.grid)
+        return segments.maskFromSegment(self.node, self.segment, self.session.grid)

@@ -124,6 +124,6 @@ def bounds_of(case: Case, low: tuple[int, int, int], high: tuple[int, int, int])
 
 def paint_box(case: Case, low: tuple[int, int, int], size: tuple[int, int, int], segment: str = "") -> None:
     """Paints by Slicer's own means."""
-    from Testing.slicer.scene import bridge, paint
+    from Testing.slicer.scene import paint, volumes
 
-    paint(case.node, segment or case.segment, bridge.gridFromVolume(case.volumes["ct"]), low, size)
+    paint(case.node, segment or case.segment, volumes.gridFromVolume(case.volumes["ct"]), low, size)

@@ -50,9 +50,9 @@ def voxels(node: Any, segment_id: str, volume: Any) -> np.ndarray:
 
 def ras_of(volume: Any, ijk: tuple[int, int, int]) -> tuple[float, float, float]:
     """RAS mm, in the world, of a voxel."""
-    from TumorSegSlicer.mrml import bridge
+    from TumorSegSlicer.mrml import volumes
 
-    r, a, s = bridge.gridFromVolume(volume).to_ras(ijk).tolist()
+    r, a, s = volumes.gridFromVolume(volume).to_ras(ijk).tolist()
     return r, a, s
 
 

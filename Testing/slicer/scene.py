@@ -21,7 +21,7 @@ MODULE = Path(__file__).resolve().parents[2] / "TumorSeg"
 if str(MODULE) not in sys.path:
     sys.path.insert(0, str(MODULE))
 
-from TumorSegSlicer.mrml import bridge, session_nodes  # noqa: E402, F401 - for the tests, which must not be first
+from TumorSegSlicer.mrml import prompts, segments, session_nodes, volumes  # noqa: E402, F401 - for the tests, which must not be first
 from TumorSegSlicer.work import failures, runner, sessions  # noqa: E402, F401 - for the tests, which must not be first
 
 from Testing.fakes import rotation  # noqa: E402

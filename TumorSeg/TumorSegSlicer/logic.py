@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from TumorSegLib.engines.lazy import EngineCache, EngineSource
 from TumorSegSlicer.install import packages, torch_libraries
-from TumorSegSlicer.mrml import arguments, bridge, dicom_pet, labelmaps
+from TumorSegSlicer.mrml import arguments, dicom_pet, labelmaps, volumes
 from TumorSegSlicer.mrml.arguments import asInputs, asModel, asRoi
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import Input, Saved
@@ -32,6 +31,7 @@ from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit, Session
+    from TumorSegLib.engines.lazy import EngineSource
     from TumorSegLib.jobs import Cancel, Progress
     from TumorSegSlicer.parameters import TumorSegParameters
 
@@ -66,6 +66,8 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         Args:
             engineSource: where engines come from; by default models by name, loaded when they are first used.
         """
+        from TumorSegLib.engines.lazy import EngineCache
+
         ScriptedLoadableModuleLogic.__init__(self)
         self.onDropped: Callable[[str, str], None] | None = None
         self._sessions = Sessions(slicer.mrmlScene, self._onDropped)
@@ -316,6 +318,8 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
 
     def forgetModel(self, name: str) -> None:
         """Looks a model up again that came, went or changed."""
+        from TumorSegLib.engines.lazy import EngineCache
+
         if isinstance(self.bench.engineSource, EngineCache):
             self.bench.engineSource.forget(name)
 
@@ -341,16 +345,16 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
 
         arguments.checkNode(pet, arguments.VOLUME, "pet")
         try:
-            bridge.volumeFromNode(pet, "pet")
+            volumes.volumeFromNode(pet, "pet")
         except SuvError as error:
-            bridge.volumeFromNode(pet, "pet", assumeSuv=True)
+            volumes.volumeFromNode(pet, "pet", assumeSuv=True)
             return str(error)
         return ""
 
     def isSuv(self, pet: VolumeNode) -> bool:
         """Whether a volume says that it is in SUV (body weight)."""
         arguments.checkNode(pet, arguments.VOLUME, "pet")
-        return bridge.unitOf(pet).lower() in bridge.SUV_UNITS
+        return volumes.unitOf(pet).lower() in volumes.SUV_UNITS
 
     def hasDicom(self, volume: VolumeNode) -> bool:
         """Whether the DICOM files that a volume was loaded from are in Slicer's DICOM database."""

@@ -65,7 +65,7 @@ def test_everything_ships_and_nothing_else(build: Path) -> None:
     library = files_below(REPOSITORY / "TumorSegLib") - {"CMakeLists.txt"}
     module = files_below(MODULE) - {"CMakeLists.txt"}
     assert {"TumorSeg.py", "Resources/UI/TumorSeg.ui", "Resources/Icons/TumorSeg.png"} <= module
-    assert {"TumorSegSlicer/mrml/bridge.py", "TumorSegSlicer/panel/editing/brush.py"} <= module
+    assert {"TumorSegSlicer/mrml/segments.py", "TumorSegSlicer/panel/editing/brush.py"} <= module
     assert {"py.typed", "bundled/sts-auto/weights.safetensors", "engines/auto/engine.py"} <= library
     shipped = files_below(build / "qt-scripted-modules")
     assert shipped == module | {f"TumorSegLib/{file}" for file in library}

@@ -32,9 +32,9 @@ def draw(volume: Any) -> Any:
     """A segmentation as the Segment Editor makes it, which holds a box within the tumour of the phantom."""
     import slicer
 
-    from Testing.slicer.scene import add_segment, add_segmentation, bridge, paint
+    from Testing.slicer.scene import add_segment, add_segmentation, paint, volumes
 
-    node, grid = add_segmentation(slicer.mrmlScene), bridge.gridFromVolume(volume)
+    node, grid = add_segmentation(slicer.mrmlScene), volumes.gridFromVolume(volume)
     low = np.rint(grid.to_ijk((-25.0, -31.0, -60.0))).astype(int).tolist()
     paint(node, add_segment(node, "GTV"), grid, low, (4, 4, 4))
     return node

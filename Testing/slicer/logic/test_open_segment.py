@@ -15,11 +15,11 @@ def draw(case: Case, low: tuple[int, int, int] = (20, 22, 10), grid: Grid | None
     """A segment of 8 x 7 x 6 voxels of a lattice, the CT's by default, as another module leaves it; on the CT."""
     import slicer
 
-    from Testing.slicer.scene import add_segment, add_segmentation, bridge, paint
+    from Testing.slicer.scene import add_segment, add_segmentation, paint, volumes
 
     case.node = add_segmentation(slicer.mrmlScene)
     case.segment = add_segment(case.node, "GTV")
-    paint(case.node, case.segment, grid or bridge.gridFromVolume(case.volumes["ct"]), low, (8, 7, 6))
+    paint(case.node, case.segment, grid or volumes.gridFromVolume(case.volumes["ct"]), low, (8, 7, 6))
     return case.mask()
 
 
@@ -29,9 +29,9 @@ def open_segment(case: Case) -> None:
 
 def beside(case: Case) -> Grid:
     """A lattice of other voxels than the CT's, turned against it, that reaches beyond it."""
-    from Testing.slicer.scene import bridge, rotation
+    from Testing.slicer.scene import rotation, volumes
 
-    middle = bridge.gridFromVolume(case.volumes["ct"]).to_ras((10, 12, 8))
+    middle = volumes.gridFromVolume(case.volumes["ct"]).to_ras((10, 12, 8))
     return Grid.from_spacing((20, 30, 30), (3.0, 5.0, 4.0), tuple(middle), rotation((0.2, -0.1, 0.3)))
 
 
@@ -62,7 +62,7 @@ def test_a_click_on_a_segment_from_elsewhere_keeps_the_rest(case: Case) -> None:
 
 @pytest.mark.parametrize("low", [(2, 3, 4), (22, 23, 14)], ids=["inside the image", "outside the image"])
 def test_a_segment_on_another_lattice_keeps_its_place(case: Case, low: tuple[int, int, int]) -> None:
-    from Testing.slicer.scene import bridge, world_points
+    from Testing.slicer.scene import volumes, world_points
 
     grid = beside(case)
     drawn = draw(case, low, grid)
@@ -79,7 +79,9 @@ def test_a_segment_on_another_lattice_keeps_its_place(case: Case, low: tuple[int
     case.logic.undo(case.node, case.segment)
     np.testing.assert_array_equal(case.mask(), drawn)
     left = world_points(case.node, case.segment)  # on the CT's voxels now, beyond its edge, too
-    assert len(left) * bridge.gridFromVolume(case.volumes["ct"]).voxel_volume_ml == pytest.approx(millilitres, rel=0.06)
+    assert len(left) * volumes.gridFromVolume(case.volumes["ct"]).voxel_volume_ml == pytest.approx(
+        millilitres, rel=0.06
+    )
     np.testing.assert_allclose(left.mean(axis=0), place, atol=1.0)
 
 

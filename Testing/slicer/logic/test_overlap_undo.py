@@ -36,10 +36,10 @@ class Two(Case):
         """Paints the box, or erases it, by Slicer's own means, and imports that; which voxels of it were tumour."""
         import slicer
 
-        from Testing.slicer.scene import box_image, bridge
+        from Testing.slicer.scene import box_image, volumes
 
         if erase:
-            logic, grid = slicer.vtkSlicerSegmentationsModuleLogic, bridge.gridFromVolume(self.volumes["ct"])
+            logic, grid = slicer.vtkSlicerSegmentationsModuleLogic, volumes.gridFromVolume(self.volumes["ct"])
             image = box_image(grid, LOW, SIZE, 0)
             mode = logic.MODE_MERGE_MIN
             assert logic.SetBinaryLabelmapToSegment(image, self.node, self.segment, mode, image.GetExtent())

@@ -15,7 +15,7 @@ from TumorSegLib.disclaimer import DISCLAIMER
 
 def test_measurements_are_those_of_the_library(case: Case) -> None:
     import slicer
-    from TumorSegSlicer.mrml import bridge
+    from TumorSegSlicer.mrml import volumes
 
     from TumorSegLib import Mask, measure
 
@@ -23,7 +23,7 @@ def test_measurements_are_those_of_the_library(case: Case) -> None:
     case.node.GetSegmentation().GetSegment(case.segment).SetName("Thigh")
     table = case.logic.measure(case.node, case.segment, diameterLines=True)
     rows = {table.GetCellText(row, 0): table.GetCellText(row, 1) for row in range(table.GetNumberOfRows())}
-    images = {role: bridge.volumeFromNode(case.inputs[role], role) for role in ("ct", "pet")}
+    images = {role: volumes.volumeFromNode(case.inputs[role], role) for role in ("ct", "pet")}
     found = measure(Mask(images["ct"].grid, mask), images)
     assert float(rows["Volume"]) == pytest.approx(mask.sum() * 0.08, abs=0.006)
     assert rows["Longest axial diameter (RECIST 1.1)"] == f"{found.axial.longest.length_mm:.1f}"

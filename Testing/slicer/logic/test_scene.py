@@ -127,8 +127,8 @@ def test_a_click_reads_no_model_folders(case: Case, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_pet_without_unit_is_taken_as_suv_only_when_told(case: Case) -> None:
-    from TumorSegSlicer.mrml.bridge import UNIT_ATTRIBUTE
     from TumorSegSlicer.mrml.session_nodes import Input
+    from TumorSegSlicer.mrml.volumes import UNIT_ATTRIBUTE
 
     pet = case.volumes["pet"]
     assert case.logic.suvProblem(pet) == ""

@@ -45,9 +45,9 @@ class Case:
 
     def measured(self) -> Measurements:
         """What the library says, with all decimals."""
-        from TumorSegSlicer.mrml import bridge, tables
+        from TumorSegSlicer.mrml import tables, volumes
 
-        images = {role: bridge.volumeFromNode(node, role) for role, node in self.volumes.items()}
+        images = {role: volumes.volumeFromNode(node, role) for role, node in self.volumes.items()}
         grid = images["ct"].grid
         return measure(tables.ownMask(self.node, self.segment, lambda: grid), images)
 

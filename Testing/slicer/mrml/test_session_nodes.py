@@ -11,15 +11,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer.cases import Case, Input, Sessions, engines
-from Testing.slicer.scene import (
-    OBLIQUE,
-    PLAIN,
-    add_volume,
-    bridge,
-    empty_scene,
-    paint,
-    session_nodes,
-)
+from Testing.slicer.scene import OBLIQUE, PLAIN, add_volume, empty_scene, paint, segments, session_nodes
 from TumorSegLib import Click
 
 
@@ -90,7 +82,7 @@ def test_a_session_goes_on_in_another_scene(
             store.apply(session.add_click(Click((2, 12, 3))), node, case.segment)
         np.testing.assert_array_equal(opened.session.mask.array, case.session.mask.array)
         np.testing.assert_array_equal(
-            bridge.maskFromSegment(saved.segmentationNode, case.segment, opened.session.grid), case.mask()
+            segments.maskFromSegment(saved.segmentationNode, case.segment, opened.session.grid), case.mask()
         )
         for _ in range(4):
             opened.session.undo()
@@ -98,7 +90,7 @@ def test_a_session_goes_on_in_another_scene(
 
 
 def test_several_sessions_of_several_segmentations_are_saved(scene: Any, store: Any, case: Case) -> None:
-    other = bridge.addTumourSegment(case.node, case.volume)
+    other = segments.addTumourSegment(case.node, case.volume)
     case.open(other)
     elsewhere = Case(scene, store, OBLIQUE)
     case.click()

@@ -106,7 +106,7 @@ def test_a_click_passes_few_modules_and_two_threads(trace: Trace) -> None:
     modules = list(dict.fromkeys(module for stretch in trace.stretches for module in stretch))
     print(trace.words())
     assert len(modules) <= MOST_MODULES, trace.words()
-    for needed in ("panel/correct.py", "logic.py", "mrml/bridge.py", "work/runner.py", "session/segments.py"):
+    for needed in ("panel/correct.py", "logic.py", "mrml/segments.py", "work/runner.py", "session/segments.py"):
         assert any(module.endswith(needed) for module in modules), trace.words()
     # To the worker and back, and no other queue: what was passed before the work is not passed again after it, but for
     # the runner, the action, and what these ask of the scene.

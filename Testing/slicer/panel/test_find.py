@@ -25,12 +25,12 @@ def organs(desk: Desk) -> tuple[Any, np.ndarray]:
     """A segmentation from elsewhere with a liver, chosen in the panel, and what the liver holds."""
     import slicer
 
-    from Testing.slicer.scene import bridge, paint
+    from Testing.slicer.scene import paint, volumes
 
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "organs")
     node.SetReferenceImageGeometryParameterFromVolumeNode(desk.volumes["ct"])
     liver = node.GetSegmentation().AddEmptySegment("liver", "liver")
-    paint(node, liver, bridge.gridFromVolume(desk.volumes["ct"]), (10, 10, 5), (20, 20, 10))
+    paint(node, liver, volumes.gridFromVolume(desk.volumes["ct"]), (10, 10, 5), (20, 20, 10))
     desk.ui.segmentationSelector.setCurrentNode(node)
     desk.ui.segmentsTable.setSelectedSegmentIDs([liver])
     assert desk.context.target() == (node, liver)
@@ -114,13 +114,13 @@ def test_a_completed_segment_gets_another_beside_it(desk: Desk) -> None:
 
 
 def corrected_by(desk: Desk, tool: str) -> None:
-    from Testing.slicer.scene import bridge, paint
+    from Testing.slicer.scene import paint, volumes
 
     if tool == "click":
         desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(5, 5, 5))
         desk.context.edited(desk.context.target())
     else:
-        paint(desk.node, desk.segment, bridge.gridFromVolume(desk.volumes["ct"]), (2, 2, 2), (6, 6, 4))
+        paint(desk.node, desk.segment, volumes.gridFromVolume(desk.volumes["ct"]), (2, 2, 2), (6, 6, 4))
 
 
 @pytest.mark.parametrize("tool", ["click", "brush"])

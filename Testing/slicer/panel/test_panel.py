@@ -128,7 +128,7 @@ def test_no_memory_is_said_in_words(desk: Desk) -> None:
 
 @pytest.mark.parametrize("agreed", [True, False])
 def test_a_pet_without_unit_needs_the_users_word(desk: Desk, qt: Any, agreed: bool) -> None:
-    from TumorSegSlicer.mrml.bridge import UNIT_ATTRIBUTE
+    from TumorSegSlicer.mrml.volumes import UNIT_ATTRIBUTE
 
     desk.volumes["pet"].RemoveAttribute(UNIT_ATTRIBUTE)
     desk.host.dialogs.answer(qt.QMessageBox.Yes if agreed else qt.QMessageBox.No)
@@ -148,7 +148,7 @@ def test_a_pet_without_unit_needs_the_users_word(desk: Desk, qt: Any, agreed: bo
 
 
 def test_a_pet_in_another_unit_is_refused(desk: Desk) -> None:
-    from TumorSegSlicer.mrml.bridge import UNIT_ATTRIBUTE
+    from TumorSegSlicer.mrml.volumes import UNIT_ATTRIBUTE
 
     desk.volumes["pet"].SetAttribute(UNIT_ATTRIBUTE, "Bq/ml")
     desk.press("segmentButton")

@@ -286,9 +286,9 @@ def test_without_the_first_image_a_reopened_segment_waits_for_it(desk: Desk, tmp
 
 
 def ct_affine(volume: Any) -> np.ndarray:
-    from TumorSegSlicer.mrml import bridge
+    from TumorSegSlicer.mrml import volumes
 
-    return bridge.gridFromVolume(volume).affine
+    return volumes.gridFromVolume(volume).affine
 
 
 # Images

@@ -15,10 +15,11 @@ from Testing.slicer.scene import (
     RIGID,
     add_transform,
     add_volume,
-    bridge,
     paint,
+    segments,
     sessions,
     slicer,
+    volumes,
 )
 from TumorSegLib import ArgumentError, BoxPrompt, Click, SuvError
 
@@ -54,14 +55,14 @@ def test_an_open_session_is_given_again(case: Case) -> None:
 
 
 def test_segments_have_sessions_of_their_own(scene: Any, store: Any, case: Case) -> None:
-    other = bridge.addTumourSegment(case.node, case.volume)
+    other = segments.addTumourSegment(case.node, case.volume)
     second = case.open(other).session
     elsewhere = Case(scene, store, OBLIQUE)
     case.click((4, 4, 4))
     elsewhere.click((9, 9, 9))
     store.apply(second.add_click(Click((12, 12, 10))), case.node, other)
     assert [len(s.prompts) for s in (case.session, second, elsewhere.session)] == [1, 1, 1]
-    np.testing.assert_array_equal(bridge.maskFromSegment(case.node, other, second.grid), second.mask.array)
+    np.testing.assert_array_equal(segments.maskFromSegment(case.node, other, second.grid), second.mask.array)
     np.testing.assert_array_equal(case.mask(), case.session.mask.array)
     np.testing.assert_array_equal(elsewhere.mask(), elsewhere.session.mask.array)
 
@@ -69,7 +70,7 @@ def test_segments_have_sessions_of_their_own(scene: Any, store: Any, case: Case)
 def test_a_new_session_begins_with_the_segment(scene: Any, store: Any) -> None:
     volume = add_volume(scene, PLAIN)
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode")
-    segment = bridge.addTumourSegment(node, volume)
+    segment = segments.addTumourSegment(node, volume)
     paint(node, segment, PLAIN, (2, 2, 2), (4, 4, 4))
     opened = store.open(node, segment, {"ct": Input(volume)})
     assert opened.problem == ""
@@ -154,7 +155,7 @@ def test_a_session_goes_along_where_image_and_segmentation_are_moved_by_one_tran
     opened = case.open()
     assert opened.problem == ""
     assert len(opened.session.prompts) == 2
-    assert opened.session.grid == bridge.gridFromVolume(case.volume)
+    assert opened.session.grid == volumes.gridFromVolume(case.volume)
     assert case.store.changedMask(case.node, case.segment) is None
     np.testing.assert_array_equal(case.mask(), before)
     case.store.apply(opened.session.undo(), case.node, case.segment)
@@ -203,7 +204,7 @@ def test_segments_are_not_read_while_only_the_session_writes_them(monkeypatch: p
     """Reading one of 512 x 512 x 200 voxels takes 20 ms; a click must not pay for that."""
     case.node.GetBinaryLabelmapInternalRepresentation(case.segment).Modified()
     assert case.store.changedMask(case.node, case.segment) is None  # read once, as it might have changed
-    monkeypatch.setattr(bridge, "readVoxels", lambda *_: pytest.fail("the segment was read"))
+    monkeypatch.setattr(segments, "readVoxels", lambda *_: pytest.fail("the segment was read"))
     for click in ((8, 8, 8), (3, 3, 3)):
         assert case.store.changedMask(case.node, case.segment) is None
         case.click(click)
@@ -214,7 +215,7 @@ def test_segments_are_not_read_while_only_the_session_writes_them(monkeypatch: p
 
 
 def test_a_deleted_segment_takes_its_session_along(case: Case, dropped: list[tuple[str, str]]) -> None:
-    other = bridge.addTumourSegment(case.node, case.volume)
+    other = segments.addTumourSegment(case.node, case.volume)
     case.open(other)
     edit = case.session.add_click(Click((8, 8, 8)))
     case.store.save()

@@ -14,7 +14,7 @@ import numpy as np
 import slicer
 import vtk
 
-from TumorSegSlicer.mrml.hierarchy import placeBeside
+from TumorSegSlicer.mrml.nodes import placeBeside
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset

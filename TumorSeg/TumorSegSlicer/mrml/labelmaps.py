@@ -13,8 +13,6 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
-from TumorSegLib.geometry.boxes import intersection, slices, within
-
 if TYPE_CHECKING:
     from TumorSegLib.geometry.grid import Box
 
@@ -30,6 +28,8 @@ def readVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np
     Raises:
         TumorSegError: Slicer cannot turn its surface into voxels.
     """
+    from TumorSegLib.geometry.boxes import intersection, slices, within
+
     segment, reference = node.GetSegmentation().GetSegment(segmentId), _image(lattice, box)
     labelmap, value = segment.GetRepresentation(BINARY), segment.GetLabelValue()
     if labelmap is None:
@@ -103,6 +103,8 @@ def writeVoxels(
     Raises:
         TumorSegError: Slicer cannot write the segment.
     """
+    from TumorSegLib.geometry.boxes import intersection
+
     segment = node.GetSegmentation().GetSegment(segmentId)
     labelmap, value = segment.GetRepresentation(BINARY), segment.GetLabelValue()
     onLattice = _onLattice(labelmap, _image(lattice, box))
@@ -201,6 +203,8 @@ def _extent(image: slicer.vtkOrientedImageData) -> Box:
 
 def _view(image: slicer.vtkOrientedImageData, box: Box) -> np.ndarray:
     """The live voxels of a box within an image, ``[k, j, i]``."""
+    from TumorSegLib.geometry.boxes import slices, within
+
     voxels = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
     part: np.ndarray = voxels[slices(within(box, _extent(image)))]
     return part

@@ -1,10 +1,12 @@
-"""Probability and uncertainty of a segment as volumes to be laid over the images, and the positions to look at first.
+"""What the slice views show: the images, and over them the probability or the uncertainty of a segment.
 
 Uncertainty is the entropy of the probability in bits: 0 where it is 0 or 1, 1 where it is a half.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +16,8 @@ import vtk
 if TYPE_CHECKING:
     from TumorSegLib import Grid, Volume
 
+#: Opacity of a PET over a CT or MR.
+PET_OPACITY = 0.4
 #: Kind of overlay to its name.
 NAMES = {"probability": "Tumour probability (%)", "uncertainty": "Uncertainty (%)"}
 #: References from a segmentation to its overlays begin so; an attribute of the volume has the segment's id.
@@ -117,3 +121,85 @@ def _entropy(probability: np.ndarray) -> np.ndarray:
     inside = np.clip(probability, 1e-6, 1 - 1e-6)
     bits: np.ndarray = -(inside * np.log2(inside) + (1 - inside) * np.log2(1 - inside))
     return bits
+
+
+def showImages(
+    ct: slicer.vtkMRMLScalarVolumeNode | None,
+    mr: slicer.vtkMRMLScalarVolumeNode | None,
+    pet: slicer.vtkMRMLScalarVolumeNode | None,
+) -> None:
+    """Shows the first of CT, MR and PET in all slice views, and the PET over the others.
+
+    A view that shows an image already keeps how it does so; one in which a probability is laid over keeps that.
+    """
+    below = ct or mr or pet
+    over = pet if pet is not below else None
+    fit = False
+    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        if below is not None and composite.GetBackgroundVolumeID() != below.GetID():
+            composite.SetBackgroundVolumeID(below.GetID())
+            fit = True
+        overId = composite.GetForegroundVolumeID()
+        laid = slicer.mrmlScene.GetNodeByID(overId) if overId else None
+        if over is not None and laid is not over and not isOverlay(laid):
+            composite.SetForegroundVolumeID(over.GetID())
+            composite.SetForegroundOpacity(PET_OPACITY)
+        elif laid is below and laid is not None:
+            composite.SetForegroundVolumeID(None)
+    if fit and slicer.app.layoutManager() is not None:
+        slicer.util.setSliceViewerLayers(fit=True)
+
+
+class Foreground:
+    """Lays overlays over the images in all slice views; what lay there before, a PET over a CT, comes back after.
+
+    Whether a view shows an overlay is read from the view: a scene that was saved with one shows it when it is opened.
+    """
+
+    def __init__(self) -> None:
+        """Begins with nothing to give back."""
+        self._former: dict[str, tuple[slicer.vtkMRMLVolumeNode | None, float]] = {}  # of composite nodes by id
+
+    def show(self, overlay: slicer.vtkMRMLVolumeNode, opacity: float) -> None:
+        """Lays an overlay over the images, or takes it instead of the one laid over so far."""
+        showing = _showing()
+        for composite in [each for each in _composites() if each not in showing]:
+            self._former[composite.GetID()] = _foreground(composite), composite.GetForegroundOpacity()
+        slicer.util.setSliceViewerLayers(foreground=overlay, foregroundOpacity=opacity)
+
+    def setOpacity(self, opacity: float) -> None:
+        """How much of the images overlays hide, 0 to 1; of no effect where nothing is laid over."""
+        for composite in _showing():
+            composite.SetForegroundOpacity(opacity)
+
+    def hide(self) -> None:
+        """Gives back what lay there before, save in views where the user has chosen something else since."""
+        for composite in _showing():
+            volume, opacity = self._former.get(composite.GetID(), (None, composite.GetForegroundOpacity()))
+            there = volume is not None and slicer.mrmlScene.IsNodePresent(volume)
+            composite.SetForegroundVolumeID(volume.GetID() if there else None)
+            composite.SetForegroundOpacity(opacity)
+        self._former = {}
+
+
+@contextmanager
+def labelLayersKept() -> Iterator[None]:
+    """Gives the views back the label maps that are taken out of them meanwhile, as Slicer's Segment Editor does."""
+    shown = {composite: composite.GetLabelVolumeID() for composite in _composites()}
+    yield
+    for composite, volumeId in shown.items():
+        if volumeId and not composite.GetLabelVolumeID():
+            composite.SetLabelVolumeID(volumeId)
+
+
+def _composites() -> list[slicer.vtkMRMLSliceCompositeNode]:
+    return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
+
+
+def _showing() -> list[slicer.vtkMRMLSliceCompositeNode]:
+    return [each for each in _composites() if isOverlay(_foreground(each))]
+
+
+def _foreground(composite: slicer.vtkMRMLSliceCompositeNode) -> slicer.vtkMRMLVolumeNode | None:
+    volumeId = composite.GetForegroundVolumeID()
+    return slicer.mrmlScene.GetNodeByID(volumeId) if volumeId else None

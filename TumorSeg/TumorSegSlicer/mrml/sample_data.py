@@ -7,8 +7,8 @@ import slicer
 import vtk
 from slicer.i18n import tr as _
 
-from TumorSegSlicer.mrml.bridge import UNIT_ATTRIBUTE
-from TumorSegSlicer.mrml.views import showImages
+from TumorSegSlicer.mrml.overlays import showImages
+from TumorSegSlicer.mrml.volumes import UNIT_ATTRIBUTE
 
 CATEGORY = "TumorSeg"
 NAMES = {"ct": "Phantom CT", "pet": "Phantom PET", "mr_t1": "Phantom T1 MR"}

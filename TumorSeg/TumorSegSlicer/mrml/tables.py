@@ -11,9 +11,8 @@ import numpy as np
 import slicer
 import vtk
 
-from TumorSegSlicer.mrml import bridge
-from TumorSegSlicer.mrml.hierarchy import placeBeside
-from TumorSegSlicer.mrml.markups import addMarkups
+from TumorSegSlicer.mrml import segments, volumes
+from TumorSegSlicer.mrml.nodes import addMarkups, placeBeside
 
 if TYPE_CHECKING:
     from TumorSegLib import Grid, Mask, Measurements
@@ -42,11 +41,11 @@ def ownMask(node: slicer.vtkMRMLSegmentationNode, segmentId: str, fallback: Call
     else:
         matrix, extent = vtk.vtkMatrix4x4(), labelmap.GetExtent()
         labelmap.GetImageToWorldMatrix(matrix)
-        affine = bridge.toWorld(node) @ slicer.util.arrayFromVTKMatrix(matrix)
+        affine = volumes.toWorld(node) @ slicer.util.arrayFromVTKMatrix(matrix)
         affine[:3, 3] += affine[:3, :3] @ np.array(extent[::2])
         i, j, k = labelmap.GetDimensions()
         grid = Grid((k, j, i), affine)
-    return Mask(grid, bridge.maskFromSegment(node, segmentId, grid))
+    return Mask(grid, segments.maskFromSegment(node, segmentId, grid))
 
 
 def rows(found: Measurements, segmentName: str) -> Iterator[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from TumorSegSlicer.mrml import automatic, bridge
+from TumorSegSlicer.mrml import segments
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
@@ -65,9 +65,9 @@ class FindPanel:
         context, node, target = self._context, self._context.parameters.segmentation, self._context.target()
         if node is None or not _liesOn(node, inputs):  # a follow-up has a segmentation of its own
             return None, None
-        if target is None or bridge.isLocked(*target):
+        if target is None or segments.isLocked(*target):
             return node, None
-        if automatic.isReplaceable(*target) and not context.logic.clickPoints(*target):
+        if segments.isReplaceable(*target) and not context.logic.clickPoints(*target):
             return target
         name = node.GetSegmentation().GetSegment(target[1]).GetName()
         question = _(

@@ -8,8 +8,8 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from TumorSegSlicer.mrml.overlays import showImages
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.mrml.views import showImages
 from TumorSegSlicer.panel.context import Context
 
 #: Kinds of images in the panel: parameter and first part of the role.

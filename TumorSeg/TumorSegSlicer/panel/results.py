@@ -10,7 +10,7 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from TumorSegSlicer.mrml.layers import Foreground
+from TumorSegSlicer.mrml.overlays import Foreground
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.mrml.tables import HEADINGS, drawDiameters, tableText
 from TumorSegSlicer.panel.context import Context

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from TumorSegLib.engines.lazy import EngineSource, LazyEngine
-from TumorSegSlicer.mrml import automatic, bridge
+from TumorSegSlicer.mrml import prompts, segments
 from TumorSegSlicer.mrml.arguments import checkSegment
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.work import scribbles
@@ -21,6 +20,7 @@ from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
     from TumorSegLib import BoxOptions, BoxPrompt, Click, Edit, Scribble, Session
+    from TumorSegLib.engines.lazy import EngineSource
     from TumorSegSlicer.parameters import TumorSegParameters
 
 
@@ -73,8 +73,8 @@ class Workbench:
 
     def write(self, session: Session, edit: Edit, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         """Writes a new edit into its segment; what other segments lose by it becomes part of the session's step."""
-        others = bridge.overwritableSegments(node, segmentId, self.parameters().overlap.value)
-        losses = bridge.lossesOf(edit, node, others, self.sessions.gridNow(node, segmentId))
+        others = segments.overwritableSegments(node, segmentId, self.parameters().overlap.value)
+        losses = segments.lossesOf(edit, node, others, self.sessions.gridNow(node, segmentId))
         if losses:
             session.record_losses(edit, losses)
         with self.writingVoxels():
@@ -83,7 +83,7 @@ class Workbench:
     def restore(self, edit: Edit, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         """Writes an edit that was undone or done again, and exactly what its step holds of other segments."""
         ids = [other for other in edit.others if node.GetSegmentation().GetSegment(other) is not None]
-        others = [edit.others[other] for other in ids if not bridge.isLocked(node, other)]
+        others = [edit.others[other] for other in ids if not segments.isLocked(node, other)]
         with self.writingVoxels():
             self.sessions.apply(edit, node, segmentId, others)
 
@@ -136,7 +136,7 @@ class SegmentAction(Action):
         self.session = self.bench.open(self.node, self.segmentId, self.inputs)
         self.useEngine()
         if self.edits:
-            bridge.checkEditable(self.node, self.segmentId)
+            segments.checkEditable(self.node, self.segmentId)
         self.prepare()
         painted = self.bench.sessions.read(self.node, self.segmentId) is not None
         return ImportBrush(self.bench, self.node, self.segmentId) if painted else None
@@ -146,6 +146,8 @@ class SegmentAction(Action):
 
     def work(self, progress: Progress, cancel: Cancel) -> Any:
         """Waits until the model is loaded, which takes seconds the first time, and computes."""
+        from TumorSegLib.engines.lazy import LazyEngine
+
         if isinstance(self.engine, LazyEngine):
             self.engine.loaded(cancel)
         return self.compute(progress, cancel)
@@ -211,7 +213,7 @@ class ClickEdit(EditAction):
 
     def prepare(self) -> None:
         """Turns the point into a click on the session's grid."""
-        self.prompt: Click | Scribble = bridge.clickFromRas(self.session.grid, self.ras, self.positive)
+        self.prompt: Click | Scribble = prompts.clickFromRas(self.session.grid, self.ras, self.positive)
 
     def compute(self, _progress: Progress, cancel: Cancel) -> Edit:
         """Lets the model answer the click."""
@@ -223,7 +225,7 @@ class ScribbleEdit(ClickEdit):
 
     def prepare(self) -> None:
         """Turns the points into a scribble on the session's grid."""
-        self.prompt = scribbles.scribbleFromRas(self.session.grid, self.ras, self.positive)
+        self.prompt = prompts.scribbleFromRas(self.session.grid, self.ras, self.positive)
 
 
 class BoxEdit(EditAction):
@@ -288,7 +290,7 @@ class Segment(EditAction):
         """As any action, and notes that the segment has not been corrected since."""
         super().finish(result)
         with self.bench.writingVoxels():
-            automatic.note(self.node, self.segmentId)
+            segments.noteAutomatic(self.node, self.segmentId)
         return self.node, self.segmentId
 
     def fail(self) -> None:
@@ -362,11 +364,11 @@ class ImportBrush(EditAction):
         sessions, target = self.bench.sessions, (self.node, self.segmentId)
         self.session = self.bench.open(*target)
         self.reading = sessions.read(*target)
-        if self.reading is not None and bridge.isLocked(*target) and sessions.changedMask(*target) is None:
+        if self.reading is not None and segments.isLocked(*target) and sessions.changedMask(*target) is None:
             self.reading = None
         if self.reading is not None:
             self.useEngine()
-            bridge.checkEditable(*target)
+            segments.checkEditable(*target)
         return None
 
     def compute(self, _progress: Progress, cancel: Cancel) -> Edit | None:
@@ -387,4 +389,4 @@ def boxOf(session: Session, roi: slicer.vtkMRMLMarkupsROINode, role: str) -> tup
     """A ROI as a box of a session, and the image that is looked at."""
     from TumorSegLib import BoxOptions
 
-    return bridge.boxFromRoi(roi, session.grid), BoxOptions(role=role)
+    return prompts.boxFromRoi(roi, session.grid), BoxOptions(role=role)

@@ -8,9 +8,9 @@ from typing import Any
 
 import slicer
 
-from TumorSegSlicer.mrml import bridge
+from TumorSegSlicer.mrml import segments, volumes
 from TumorSegSlicer.mrml.arguments import SEGMENTATION, checkNode
-from TumorSegSlicer.mrml.hierarchy import placeBeside
+from TumorSegSlicer.mrml.nodes import placeBeside
 from TumorSegSlicer.mrml.session_nodes import Input
 
 
@@ -32,13 +32,13 @@ class NewSegment:
             checkNode(node, SEGMENTATION, "segmentation")
         if not inputs:
             raise ArgumentError("no volume was chosen; choose at least one")
-        images = tuple(bridge.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items())
+        images = tuple(volumes.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items())
         first, isNewNode = next(iter(inputs.values())).node, node is None
         if node is None:
             name = f"{first.GetName()} tumour segmentation"
             node = slicer.mrmlScene.AddNewNodeByClass(SEGMENTATION, name)
             placeBeside(node, first)
-        return cls(node, bridge.addTumourSegment(node, first), isNewNode, images)
+        return cls(node, segments.addTumourSegment(node, first), isNewNode, images)
 
     def remove(self) -> None:
         """Removes what was made, as far as it is still there."""

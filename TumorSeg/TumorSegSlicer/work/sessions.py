@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 import vtk
 
-from TumorSegSlicer.mrml import bridge
+from TumorSegSlicer.mrml import segments, volumes
 from TumorSegSlicer.mrml.labelmaps import BINARY
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import (
@@ -112,7 +112,7 @@ class Sessions:
 
         Raises:
             ArgumentError: no volume was given, or is known.
-            TumorSegError: as :func:`bridge.volumeFromNode` and :func:`bridge.maskFromSegment`; nothing was changed.
+            TumorSegError: as :func:`volumes.volumeFromNode` and :func:`segments.maskFromSegment`; nothing was changed.
         """
         from TumorSegLib import ArgumentError
 
@@ -181,12 +181,12 @@ class Sessions:
         from TumorSegLib import Mask
 
         entry = self._entry(node, segmentId)
-        entry.seen = bridge.toWorld(node)
+        entry.seen = volumes.toWorld(node)
         stamp = _segmentStamp(node, segmentId)
         if stamp == entry.segment:
             return None
         grid = entry.session.grid
-        return Reading(Mask(grid, bridge.maskFromSegment(node, segmentId, grid)), stamp)
+        return Reading(Mask(grid, segments.maskFromSegment(node, segmentId, grid)), stamp)
 
     def noteUpToDate(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, reading: Reading) -> None:
         """Notes that a segment, when it was read, had the mask of its session."""
@@ -199,22 +199,22 @@ class Sessions:
             ArgumentError: the segment has no session any more.
         """
         entry = self._entry(node, segmentId)
-        now, grid = bridge.toWorld(node), entry.session.grid
+        now, grid = volumes.toWorld(node), entry.session.grid
         return grid if np.array_equal(now, entry.seen) else _moved(grid, entry.seen, now)
 
     def apply(
         self, edit: Edit, node: slicer.vtkMRMLSegmentationNode, segmentId: str, others: Collection[Edit] = ()
     ) -> None:
-        """Writes an edit of the session into its segment, and edits of other segments, see :func:`bridge.applyEdit`.
+        """Writes an edit of the session into its segment, and edits of other segments, see :func:`segments.applyEdit`.
 
         Raises:
-            ArgumentError: the segment has no session any more, or as :func:`bridge.applyEdit`.
+            ArgumentError: the segment has no session any more, or as :func:`segments.applyEdit`.
         """
         entry, grid = self._entry(node, segmentId), self.gridNow(node, segmentId)
         unseen = entry.segment != _segmentStamp(node, segmentId)
         # Voxels are lost before others gain them, or Slicer would make a layer for segments that do not overlap.
         for each in sorted((edit, *others), key=lambda each: bool(each.after.any())):
-            bridge.applyEdit(each, node, segmentId if each is edit else each.segment, grid)
+            segments.applyEdit(each, node, segmentId if each is edit else each.segment, grid)
         # What others did while the session worked must still be found by changedMask.
         entry.segment = None if unseen else _segmentStamp(node, segmentId)
 
@@ -265,9 +265,9 @@ class Sessions:
         from TumorSegLib.images import ImageSet
 
         images = ImageSet(
-            {role: bridge.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items()}
+            {role: volumes.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items()}
         )
-        grid, place = images.grid, bridge.toWorld(node)
+        grid, place = images.grid, volumes.toWorld(node)
         problem, data, known, session, models = "", None, None, None, {}
         if earlier is not None:
             data, known, models = earlier.session.to_json(), earlier.segment, earlier.models
@@ -282,21 +282,22 @@ class Sessions:
             except TumorSegError as error:
                 problem = str(error)
         if session is None:
-            initial = Mask(grid, bridge.maskFromSegment(node, segmentId, grid))
+            initial = Mask(grid, segments.maskFromSegment(node, segmentId, grid))
             session, known = Session(images, initial=initial), _segmentStamp(node, segmentId)
         return _Entry(node, session, inputs, _imageStamp(inputs), known, place, place, models), problem
 
     def _observeSegments(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         """Observes what is removed from a segmentation, which may have other segments than before."""
-        segments, (observed, listener) = node.GetSegmentation(), self._segments.get(node.GetID(), (None, Listener()))
-        if segments is not observed:
+        segmentation = node.GetSegmentation()
+        observed, listener = self._segments.get(node.GetID(), (None, Listener()))
+        if segmentation is not observed:
             event = slicer.vtkSegmentation.SegmentRemoved
-            listener.listen((segments, event, self._onSegmentRemoved, vtk.VTK_STRING))
-            self._segments[node.GetID()] = (segments, listener)
+            listener.listen((segmentation, event, self._onSegmentRemoved, vtk.VTK_STRING))
+            self._segments[node.GetID()] = (segmentation, listener)
 
-    def _onSegmentRemoved(self, segments: vtk.vtkObject, segmentId: str) -> None:
+    def _onSegmentRemoved(self, segmentation: vtk.vtkObject, segmentId: str) -> None:
         """A segment that gets the same id later must not inherit the prompts."""
-        nodeId = next(nodeId for nodeId, (observed, _listener) in self._segments.items() if observed is segments)
+        nodeId = next(nodeId for nodeId, (observed, _listener) in self._segments.items() if observed is segmentation)
         text = textNode(self._scene.GetNodeByID(nodeId), segmentId)
         if text is not None:
             self._scene.RemoveNode(text)
@@ -359,7 +360,7 @@ def _imageStamp(inputs: Mapping[str, Input]) -> tuple[Any, ...]:
     """Differs once a volume, its voxels or its place in the world do; takes no time."""
     stamps: list[Any] = []
     for role, each in inputs.items():
-        grid = bridge.gridFromVolume(each.node)
+        grid = volumes.gridFromVolume(each.node)
         voxels = each.node.GetImageData().GetMTime()
         stamps.append((role, each.node.GetID(), each.assumeSuv, voxels, grid.affine.tobytes()))
     return tuple(stamps)
@@ -369,4 +370,4 @@ def _segmentStamp(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple
     """Differs once the label map of a segment, or its place in the world, does."""
     segment = node.GetSegmentation().GetSegment(segmentId)
     labelmap = segment.GetRepresentation(BINARY) if segment is not None else None
-    return labelmap.GetMTime() if labelmap is not None else 0, bridge.toWorld(node).tobytes()
+    return labelmap.GetMTime() if labelmap is not None else 0, volumes.toWorld(node).tobytes()

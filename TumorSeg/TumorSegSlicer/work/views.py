@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from TumorSegSlicer.mrml import bridge, overlays, tables
+from TumorSegSlicer.mrml import overlays, tables, volumes
 from TumorSegSlicer.mrml.arguments import checkSegment
-from TumorSegSlicer.mrml.hierarchy import placeBeside
+from TumorSegSlicer.mrml.nodes import placeBeside
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.work.edits import BoxEdit, SegmentAction, Workbench
 from TumorSegSlicer.work.runner import Action, Cancel, Progress
@@ -64,7 +64,7 @@ class Measure(Action):
         checkSegment(self.node, self.segmentId)
         inputs = {**self.sessions.inputs(self.node, self.segmentId), **self.pet}
         self.images = {
-            role: bridge.volumeFromNode(each.node, role, each.assumeSuv)
+            role: volumes.volumeFromNode(each.node, role, each.assumeSuv)
             for role, each in inputs.items()
             if slicer.mrmlScene.IsNodePresent(each.node)
         }
@@ -136,4 +136,4 @@ def gridOf(node: slicer.vtkMRMLSegmentationNode, images: Mapping[str, Volume]) -
     reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
     if reference is None:
         raise ArgumentError(f"segmentation '{node.GetName()}' has no voxels and no volume to measure it on")
-    return bridge.gridFromVolume(reference)
+    return volumes.gridFromVolume(reference)

@@ -9,8 +9,8 @@ from typing import Any
 import slicer
 import vtk
 
-from TumorSegSlicer.mrml.layers import labelLayersKept
 from TumorSegSlicer.mrml.observers import Listener
+from TumorSegSlicer.mrml.overlays import labelLayersKept
 from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 

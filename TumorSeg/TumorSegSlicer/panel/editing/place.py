@@ -8,8 +8,7 @@ import qt
 import slicer
 import vtk
 
-from TumorSegSlicer.mrml.hierarchy import placeBeside
-from TumorSegSlicer.mrml.markups import addMarkups
+from TumorSegSlicer.mrml.nodes import addMarkups, placeBeside
 from TumorSegSlicer.mrml.observers import Listener
 
 #: Colours of positive and negative clicks, red, green and blue from 0 to 1.

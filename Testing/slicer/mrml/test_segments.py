@@ -17,10 +17,11 @@ from Testing.slicer.scene import (
     add_segmentation,
     add_volume,
     box_edit,
-    bridge,
     layers,
     paint,
+    segments,
     slicer,
+    volumes,
     vtk,
 )
 from TumorSegLib import ArgumentError, Edit, GeometryError, Grid
@@ -41,16 +42,16 @@ def shared(scene: Any) -> tuple[Any, str, str]:
 
 
 def mask(node: Any, segment: str) -> np.ndarray:
-    return bridge.maskFromSegment(node, segment, PLAIN)
+    return segments.maskFromSegment(node, segment, PLAIN)
 
 
 def test_other_segments_never_change_by_themselves(shared: tuple[Any, str, str]) -> None:
     node, first, second = shared
     other = mask(node, second)
-    bridge.applyEdit(box_edit(PLAIN, (6, 3, 3), (5, 4, 4)), node, first, PLAIN)
+    segments.applyEdit(box_edit(PLAIN, (6, 3, 3), (5, 4, 4)), node, first, PLAIN)
     assert mask(node, first)[3:7, 3:7, 6:11].all()
     np.testing.assert_array_equal(mask(node, second), other)
-    bridge.applyEdit(box_edit(PLAIN, (3, 3, 3), (10, 5, 5), erase=True), node, first, PLAIN)
+    segments.applyEdit(box_edit(PLAIN, (3, 3, 3), (10, 5, 5), erase=True), node, first, PLAIN)
     assert not mask(node, first).any()
     np.testing.assert_array_equal(mask(node, second), other)
 
@@ -61,7 +62,7 @@ def test_erasing_beside_a_neighbour_needs_no_layer(shared: tuple[Any, str, str],
     other = mask(node, second)
     edit = box_edit(PLAIN, low, (7, 4, 4), erase=True)
     edit.before[:, :, 2:] = 0  # the neighbour's voxels are in the box, but nothing happens there
-    bridge.applyEdit(edit, node, first, PLAIN)
+    segments.applyEdit(edit, node, first, PLAIN)
     expected = np.zeros(PLAIN.shape, np.uint8)
     expected[3:8, 3:8, 3:8] = 1
     i, j, k = low
@@ -80,14 +81,14 @@ def test_segments_that_may_be_overwritten_lose_just_what_is_gained(
         node.GetSegmentation().SeparateSegmentLabelmap(second)
     before = mask(node, second)
     edit = box_edit(PLAIN, (6, 3, 3), (5, 4, 4))
-    (lost,) = bridge.lossesOf(edit, node, bridge.overwritableSegments(node, first, "overwrite all"), PLAIN)
-    bridge.applyEdit(lost, node, second, PLAIN)
-    bridge.applyEdit(edit, node, first, PLAIN)
+    (lost,) = segments.lossesOf(edit, node, segments.overwritableSegments(node, first, "overwrite all"), PLAIN)
+    segments.applyEdit(lost, node, second, PLAIN)
+    segments.applyEdit(edit, node, first, PLAIN)
     assert mask(node, first)[3:7, 3:7, 6:11].all()
     assert not (mask(node, first) & mask(node, second)).any()
     assert before.sum() - mask(node, second).sum() == 3 * 4 * 4
     assert layers(node) == 1 + separate
-    bridge.applyEdit(Edit(lost.segment, lost.box, lost.after, lost.before), node, lost.segment, PLAIN)
+    segments.applyEdit(Edit(lost.segment, lost.box, lost.after, lost.before), node, lost.segment, PLAIN)
     np.testing.assert_array_equal(mask(node, second), before)
 
 
@@ -95,14 +96,14 @@ def test_locked_segments_stay_as_they_are(shared: tuple[Any, str, str]) -> None:
     node, first, second = shared
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetSegmentStatus(node.GetSegmentation().GetSegment(second), logic.Completed)
-    assert (bridge.isLocked(node, first), bridge.isLocked(node, second)) == (False, True)
+    assert (segments.isLocked(node, first), segments.isLocked(node, second)) == (False, True)
     before = mask(node, second)
     edit = box_edit(PLAIN, (6, 3, 3), (5, 4, 4))
-    assert bridge.overwritableSegments(node, first, "overwrite all") == []
-    bridge.applyEdit(edit, node, first, PLAIN)
+    assert segments.overwritableSegments(node, first, "overwrite all") == []
+    segments.applyEdit(edit, node, first, PLAIN)
     assert mask(node, first)[3:7, 3:7, 6:11].all()
     with pytest.raises(ArgumentError, match="'b' is marked as completed; set its status"):
-        bridge.applyEdit(edit, node, second, PLAIN)
+        segments.applyEdit(edit, node, second, PLAIN)
     np.testing.assert_array_equal(mask(node, second), before)
 
 
@@ -110,14 +111,14 @@ def test_bad_edits_are_refused(shared: tuple[Any, str, str]) -> None:
     node, first, _ = shared
     before = mask(node, first)
     with pytest.raises(ArgumentError, match="'Segmentation' has no segment with the id 'gone'"):
-        bridge.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), node, "gone", PLAIN)
+        segments.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), node, "gone", PLAIN)
     with pytest.raises(GeometryError, match="leaves the grid"):
-        bridge.applyEdit(box_edit(PLAIN, (17, 0, 0), (2, 2, 2)), node, first, PLAIN)
+        segments.applyEdit(box_edit(PLAIN, (17, 0, 0), (2, 2, 2)), node, first, PLAIN)
     wrong = box_edit(PLAIN, (0, 0, 0), (2, 2, 2))
     with pytest.raises(GeometryError, match="do not fill the box"):
-        bridge.applyEdit(Edit("tumour", ((0, 3), (0, 2), (0, 2)), wrong.before, wrong.after), node, first, PLAIN)
+        segments.applyEdit(Edit("tumour", ((0, 3), (0, 2), (0, 2)), wrong.before, wrong.after), node, first, PLAIN)
     nothing = np.zeros((0, 0, 0), np.uint8)
-    bridge.applyEdit(Edit("tumour", EMPTY_BOX, nothing, nothing), node, first, PLAIN)
+    segments.applyEdit(Edit("tumour", EMPTY_BOX, nothing, nothing), node, first, PLAIN)
     np.testing.assert_array_equal(mask(node, first), before)
 
 
@@ -127,7 +128,7 @@ def test_only_voxels_that_changed_are_written(shared: tuple[Any, str, str]) -> N
     edit = box_edit(PLAIN, (1, 1, 1), (3, 3, 3))
     edit.after[0, 0, 0] = 0
     paint(node, first, PLAIN, (1, 1, 1), (1, 1, 1))
-    bridge.applyEdit(edit, node, first, PLAIN)
+    segments.applyEdit(edit, node, first, PLAIN)
     assert mask(node, first)[1:4, 1:4, 1:4].all()
 
 
@@ -146,7 +147,7 @@ def test_views_hear_of_the_segment_that_changed(shared: tuple[Any, str, str], lo
     segmentation = node.GetSegmentation()
     segmentation.AddObserver(segmentation.SourceRepresentationModified, hear)
     time_before = segmentation.GetSegment(first).GetRepresentation("Binary labelmap").GetMTime()
-    bridge.applyEdit(box_edit(PLAIN, low, (2, 2, 2), erase=low == (4, 4, 4)), node, first, PLAIN)
+    segments.applyEdit(box_edit(PLAIN, low, (2, 2, 2), erase=low == (4, 4, 4)), node, first, PLAIN)
     assert heard == [first]
     assert segmentation.GetSegment(first).GetRepresentation("Binary labelmap").GetMTime() > time_before
 
@@ -160,7 +161,7 @@ def test_the_3d_surface_follows_and_others_stay(shared: tuple[Any, str, str]) ->
 
     before = bounds(first), bounds(second)
     edit = box_edit(PLAIN, (3, 3, 3), (2, 5, 5), erase=True)
-    bridge.applyEdit(edit, node, first, PLAIN)
+    segments.applyEdit(edit, node, first, PLAIN)
     assert bounds(first)[0] == pytest.approx(before[0][0] + 2, abs=0.3)
     np.testing.assert_array_equal(bounds(second), before[1])
 
@@ -170,7 +171,7 @@ def test_an_edit_marks_the_segmentation_as_to_be_saved(shared: tuple[Any, str, s
     node.AddDefaultStorageNode(str(tmp_path / "s.seg.nrrd"))
     assert node.GetStorageNode().WriteData(node)
     assert not node.GetModifiedSinceRead()
-    bridge.applyEdit(box_edit(PLAIN, (4, 4, 4), (2, 2, 2), erase=True), node, first, PLAIN)
+    segments.applyEdit(box_edit(PLAIN, (4, 4, 4), (2, 2, 2), erase=True), node, first, PLAIN)
     assert node.GetModifiedSinceRead()
 
 
@@ -181,7 +182,7 @@ def test_each_action_is_one_state_of_undo(shared: tuple[Any, str, str]) -> None:
     # Within the label map, beyond it, and into the neighbour's voxels.
     for low in ((4, 4, 4), (0, 0, 0), (7, 3, 3)):
         assert history.SaveState()
-        bridge.applyEdit(box_edit(PLAIN, low, (3, 3, 3), erase=low == (4, 4, 4)), node, first, PLAIN)
+        segments.applyEdit(box_edit(PLAIN, low, (3, 3, 3), erase=low == (4, 4, 4)), node, first, PLAIN)
         states.append(mask(node, first))
     assert len({state.tobytes() for state in states}) == 4
     for _ in range(2):  # what was restored once must not change what is restored again
@@ -195,7 +196,7 @@ def test_each_action_is_one_state_of_undo(shared: tuple[Any, str, str]) -> None:
     np.testing.assert_array_equal(mask(node, second), other)
     history.RestorePreviousState()
     history.SaveState()
-    bridge.applyEdit(box_edit(PLAIN, (4, 4, 4), (3, 3, 3)), node, first, PLAIN)
+    segments.applyEdit(box_edit(PLAIN, (4, 4, 4), (3, 3, 3)), node, first, PLAIN)
     history.RestorePreviousState()
     np.testing.assert_array_equal(mask(node, first), states[2])
 
@@ -203,18 +204,18 @@ def test_each_action_is_one_state_of_undo(shared: tuple[Any, str, str]) -> None:
 def test_a_new_segment_has_terminology_colour_and_the_images_voxels(scene: Any) -> None:
     volume = add_volume(scene, OBLIQUE, transform=RIGID)
     node = add_segmentation(scene)
-    ids = [bridge.addTumourSegment(node, volume) for _ in range(2)]
-    segments = [node.GetSegmentation().GetSegment(each) for each in ids]
-    assert [segment.GetName() for segment in segments] == ["Tumour", "Tumour 2"]
-    assert segments[0].GetColor() != segments[1].GetColor()
+    ids = [segments.addTumourSegment(node, volume) for _ in range(2)]
+    first, second = (node.GetSegmentation().GetSegment(each) for each in ids)
+    assert (first.GetName(), second.GetName()) == ("Tumour", "Tumour 2")
+    assert first.GetColor() != second.GetColor()
     entry = slicer.vtkSlicerTerminologyEntry()
     logic = slicer.vtkSlicerTerminologiesModuleLogic()
-    assert logic.DeserializeTerminologyEntry(segments[0].GetTerminology(), entry)
+    assert logic.DeserializeTerminologyEntry(first.GetTerminology(), entry)
     assert entry.GetCategoryObject().GetCodeMeaning() == "Morphologically Altered Structure"
     assert entry.GetTypeObject().GetCodeValue() == "108369006"
-    grid = bridge.gridFromVolume(volume)
-    bridge.applyEdit(box_edit(grid, (1, 2, 3), (4, 4, 4)), node, ids[1], grid)
-    assert bridge.maskFromSegment(node, ids[1], grid)[3:7, 2:6, 1:5].all()
+    grid = volumes.gridFromVolume(volume)
+    segments.applyEdit(box_edit(grid, (1, 2, 3), (4, 4, 4)), node, ids[1], grid)
+    assert segments.maskFromSegment(node, ids[1], grid)[3:7, 2:6, 1:5].all()
     labelmap = node.GetBinaryLabelmapInternalRepresentation(ids[1])
     spacing = labelmap.GetSpacing()
     np.testing.assert_allclose(spacing, OBLIQUE.spacing)
@@ -227,16 +228,16 @@ def test_a_small_edit_of_a_large_segmentation_is_quick(scene: Any, kind: str) ->
     node = add_segmentation(scene)
     body = add_segment(node, "body")
     paint(node, body, grid, (0, 0, 0), (512, 512, 200))
-    segment = add_segment(node, "a") if kind == "shared" else bridge.addTumourSegment(node, add_volume(scene, PLAIN))
+    segment = add_segment(node, "a") if kind == "shared" else segments.addTumourSegment(node, add_volume(scene, PLAIN))
     if kind == "shared":  # the body leaves a gap for it
-        bridge.applyEdit(box_edit(grid, (150, 150, 80), (150, 150, 60), erase=True), node, body, grid)
+        segments.applyEdit(box_edit(grid, (150, 150, 80), (150, 150, 60), erase=True), node, body, grid)
     seconds = []
     for n in range(7):
         low = (200 + 3 * n, 220, 100 + n)
         edit = box_edit(grid, low, (30, 30, 15))
         start = time.process_time()  # other programs on the machine do not count
-        bridge.applyEdit(edit, node, segment, grid)
+        segments.applyEdit(edit, node, segment, grid)
         seconds.append(time.process_time() - start)
     assert layers(node) == (1 if kind == "shared" else 2)
-    assert bridge.maskFromSegment(node, segment, grid).sum() > 30 * 30 * 15
+    assert segments.maskFromSegment(node, segment, grid).sum() > 30 * 30 * 15
     assert max(seconds) < 0.05

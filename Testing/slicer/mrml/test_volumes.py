@@ -20,11 +20,13 @@ from Testing.slicer.scene import (
     add_transform,
     add_volume,
     box_edit,
-    bridge,
     layers,
     moved,
     paint,
+    prompts,
+    segments,
     slicer,
+    volumes,
     vtk,
     vtk_matrix,
     world_points,
@@ -41,7 +43,7 @@ BODY = "{SUVbw}g/ml"
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_volume_lies_where_slicer_shows_it(scene: Any, grid: str, transform: str) -> None:
     node = add_volume(scene, GRIDS[grid], transform=TRANSFORMS[transform])
-    volume = bridge.volumeFromNode(node, "ct")
+    volume = volumes.volumeFromNode(node, "ct")
     ijk_to_world = vtk.vtkGeneralTransform()
     slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(node.GetParentTransformNode(), None, ijk_to_world)
     for ijk in product((0, 17), (0, 15), (0, 13)):
@@ -55,7 +57,7 @@ def test_a_volume_lies_where_slicer_shows_it(scene: Any, grid: str, transform: s
 
 def test_voxels_are_not_copied_and_cannot_be_written(scene: Any) -> None:
     node = add_volume(scene, PLAIN)
-    volume = bridge.volumeFromNode(node, "ct")
+    volume = volumes.volumeFromNode(node, "ct")
     assert np.shares_memory(volume.array, slicer.util.arrayFromVolume(node))
     assert volume.array.dtype == np.int16
     with pytest.raises(ValueError, match="read-only"):
@@ -65,7 +67,7 @@ def test_voxels_are_not_copied_and_cannot_be_written(scene: Any) -> None:
 def test_voxels_outlive_their_node(scene: Any) -> None:
     node = add_volume(scene, PLAIN)
     expected = slicer.util.arrayFromVolume(node).copy()
-    volume = bridge.volumeFromNode(node, "ct")
+    volume = volumes.volumeFromNode(node, "ct")
     scene.RemoveNode(node)
     del node
     np.testing.assert_array_equal(volume.array, expected)
@@ -87,10 +89,10 @@ def test_what_bends_is_refused_with_what_to_do(scene: Any) -> None:
     for node in (volume, segmentation, roi):
         bend(scene, node)
     calls = [
-        lambda: bridge.volumeFromNode(volume, "ct"),
-        lambda: bridge.maskFromSegment(segmentation, segment, PLAIN),
-        lambda: bridge.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), segmentation, segment, PLAIN),
-        lambda: bridge.boxFromRoi(roi, PLAIN),
+        lambda: volumes.volumeFromNode(volume, "ct"),
+        lambda: segments.maskFromSegment(segmentation, segment, PLAIN),
+        lambda: segments.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), segmentation, segment, PLAIN),
+        lambda: prompts.boxFromRoi(roi, PLAIN),
     ]
     for call in calls:
         with pytest.raises(GeometryError, match=r"'motion', which is not linear: harden it"):
@@ -101,7 +103,7 @@ def test_a_shearing_transform_is_refused_by_the_name_of_the_volume(scene: Any) -
     shear = np.eye(4)
     shear[0, 1] = 0.3
     with pytest.raises(GeometryError, match="volume 'CT': direction is not orthonormal"):
-        bridge.volumeFromNode(add_volume(scene, PLAIN, transform=shear), "ct")
+        volumes.volumeFromNode(add_volume(scene, PLAIN, transform=shear), "ct")
 
 
 def test_nodes_that_are_no_images_are_refused(scene: Any) -> None:
@@ -121,14 +123,14 @@ def test_nodes_that_are_no_images_are_refused(scene: Any) -> None:
     }
     for node, message in expected.items():
         with pytest.raises(ArgumentError, match=message):
-            bridge.volumeFromNode(node, "ct")
+            volumes.volumeFromNode(node, "ct")
 
 
 def test_nan_is_refused_by_the_name_of_the_volume(scene: Any) -> None:
     array = np.zeros(PLAIN.shape, np.float32)
     array[3, 2, 1] = np.nan
     with pytest.raises(ArgumentError, match=r"volume 'CT': ct image has 1 voxels .* \(1, 2, 3\)"):
-        bridge.volumeFromNode(add_volume(scene, PLAIN, array), "ct")
+        volumes.volumeFromNode(add_volume(scene, PLAIN, array), "ct")
 
 
 # Units of PET
@@ -145,18 +147,18 @@ def add_pet(scene: Any, unit: str | None = None, scale: float = 1.0) -> Any:
 
 
 def test_a_pet_in_suv_is_taken(scene: Any) -> None:
-    assert bridge.volumeFromNode(add_pet(scene, BODY), "pet").role == "pet"
+    assert volumes.volumeFromNode(add_pet(scene, BODY), "pet").role == "pet"
     by_attribute = add_pet(scene)
-    by_attribute.SetAttribute(bridge.UNIT_ATTRIBUTE, BODY)
-    assert bridge.volumeFromNode(by_attribute, "pet").array.max() > 19
+    by_attribute.SetAttribute(volumes.UNIT_ATTRIBUTE, BODY)
+    assert volumes.volumeFromNode(by_attribute, "pet").array.max() > 19
 
 
 def test_a_pet_without_unit_needs_the_users_word(scene: Any) -> None:
     node = add_pet(scene)
     with pytest.raises(SuvError, match=r"'PET' does not say the unit of its voxels.*confirm that the values are SUV"):
-        bridge.volumeFromNode(node, "pet")
-    assert bridge.volumeFromNode(node, "pet", assumeSuv=True).role == "pet"
-    assert bridge.volumeFromNode(node, "image").role == "image"
+        volumes.volumeFromNode(node, "pet")
+    assert volumes.volumeFromNode(node, "pet", assumeSuv=True).role == "pet"
+    assert volumes.volumeFromNode(node, "image").role == "image"
 
 
 @pytest.mark.parametrize("unit", ["Bq/ml", "{SUVlbm}g/ml"])
@@ -166,40 +168,40 @@ def test_a_pet_in_another_unit_is_refused_whatever_the_user_says(scene: Any, uni
         with pytest.raises(
             SuvError, match=f"'PET' is in {unit.replace('{', '.').replace('}', '.')}; SUV of body weight"
         ):
-            bridge.volumeFromNode(node, "pet", assumeSuv=assume)
+            volumes.volumeFromNode(node, "pet", assumeSuv=assume)
 
 
 def test_values_far_above_any_suv_are_not_assumed_to_be_one(scene: Any) -> None:
     with pytest.raises(SuvError, match=r"volume 'PET': PET must be in SUV.*probably Bq/ml"):
-        bridge.volumeFromNode(add_pet(scene, scale=1000), "pet", assumeSuv=True)
+        volumes.volumeFromNode(add_pet(scene, scale=1000), "pet", assumeSuv=True)
 
 
 def test_values_far_above_any_suv_are_none_whatever_the_unit_says(scene: Any) -> None:
     node = add_pet(scene, BODY, scale=1000)
     with pytest.raises(SuvError, match=r"volume 'PET': PET must be in SUV.*probably Bq/ml"):
-        bridge.volumeFromNode(node, "pet")
+        volumes.volumeFromNode(node, "pet")
     slicer.util.arrayFromVolume(node)[:] /= 1000
     slicer.util.arrayFromVolumeModified(node)
-    assert bridge.volumeFromNode(node, "pet").array.max() < 21
+    assert volumes.volumeFromNode(node, "pet").array.max() < 21
 
 
 def test_a_volume_that_somebody_holds_is_looked_through_once(scene: Any) -> None:
     node = add_volume(scene, PLAIN)
-    held = bridge.volumeFromNode(node, "ct")
-    assert bridge.volumeFromNode(node, "ct") is held
-    assert bridge.volumeFromNode(node, "image") is not held
+    held = volumes.volumeFromNode(node, "ct")
+    assert volumes.volumeFromNode(node, "ct") is held
+    assert volumes.volumeFromNode(node, "image") is not held
     slicer.util.arrayFromVolumeModified(node)
-    assert bridge.volumeFromNode(node, "ct") is not held
-    held = bridge.volumeFromNode(node, "ct")
+    assert volumes.volumeFromNode(node, "ct") is not held
+    held = volumes.volumeFromNode(node, "ct")
     node.SetOrigin(1, 2, 3)
-    assert bridge.volumeFromNode(node, "ct").grid == bridge.gridFromVolume(node) != held.grid
+    assert volumes.volumeFromNode(node, "ct").grid == volumes.gridFromVolume(node) != held.grid
 
 
 def test_a_ct_that_cannot_be_in_hu_is_refused(scene: Any) -> None:
     node = add_volume(scene, PLAIN, np.random.default_rng(2).uniform(0, 1, PLAIN.shape).astype(np.float32))
     with pytest.raises(ArgumentError, match=r"volume 'CT': CT must be in HU.*scaled to a range such as 0 to 1"):
-        bridge.volumeFromNode(node, "ct")
-    assert bridge.volumeFromNode(node, "mr_t1").role == "mr_t1"
+        volumes.volumeFromNode(node, "ct")
+    assert volumes.volumeFromNode(node, "mr_t1").role == "mr_t1"
 
 
 # Boxes
@@ -224,12 +226,12 @@ def test_a_roi_along_the_voxels_is_their_box(scene: Any, transform: str) -> None
     center = np.array([(low + high - 1) / 2 for low, high in box])
     size = [(high - low) * edge for (low, high), edge in zip(box, OBLIQUE.spacing)]
     roi = add_roi(scene, OBLIQUE.to_ras(center), size, OBLIQUE.direction, matrix)
-    assert bridge.boxFromRoi(roi, moved(OBLIQUE, matrix)) == BoxPrompt(box)
+    assert prompts.boxFromRoi(roi, moved(OBLIQUE, matrix)) == BoxPrompt(box)
 
 
 def test_a_turned_roi_lies_within_its_box_and_touches_it(scene: Any) -> None:
     roi = add_roi(scene, (9, 8, 7), (6, 4, 3), OBLIQUE.direction)
-    box = bridge.boxFromRoi(roi, PLAIN).box
+    box = prompts.boxFromRoi(roi, PLAIN).box
     corners = np.array(
         [(9, 8, 7) + OBLIQUE.direction @ (np.array(s) * (3, 2, 1.5)) for s in product((-1, 1), repeat=3)]
     )
@@ -239,13 +241,13 @@ def test_a_turned_roi_lies_within_its_box_and_touches_it(scene: Any) -> None:
 
 
 def test_a_roi_is_cut_to_the_image_and_refused_outside(scene: Any) -> None:
-    assert bridge.boxFromRoi(add_roi(scene, (0, 8, 20), (10, 4, 30)), PLAIN).box == ((0, 6), (6, 11), (5, 14))
+    assert prompts.boxFromRoi(add_roi(scene, (0, 8, 20), (10, 4, 30)), PLAIN).box == ((0, 6), (6, 11), (5, 14))
     with pytest.raises(ArgumentError, match="'ROI' lies outside the image"):
-        bridge.boxFromRoi(add_roi(scene, (0, 8, 200), (10, 4, 30)), PLAIN)
+        prompts.boxFromRoi(add_roi(scene, (0, 8, 200), (10, 4, 30)), PLAIN)
     with pytest.raises(ArgumentError, match="draw a box"):
-        bridge.boxFromRoi(add_roi(scene, (5, 5, 5), (10, 0, 10)), PLAIN)
+        prompts.boxFromRoi(add_roi(scene, (5, 5, 5), (10, 0, 10)), PLAIN)
     with pytest.raises(ArgumentError, match="draw a box"):
-        bridge.boxFromRoi(scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "new"), PLAIN)
+        prompts.boxFromRoi(scene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "new"), PLAIN)
 
 
 # From a click to voxels
@@ -260,10 +262,12 @@ def test_a_click_at_a_point_changes_voxels_at_that_point(
     volume_node = add_volume(scene, GRIDS[grid], transform=TRANSFORMS[volume_transform])
     segmentation = add_segmentation(scene, TRANSFORMS[segmentation_transform])
     segment = add_segment(segmentation, "a")
-    session = Session({"ct": bridge.volumeFromNode(volume_node, "ct")}, clicks=BallEngine())
+    session = Session({"ct": volumes.volumeFromNode(volume_node, "ct")}, clicks=BallEngine())
     target = session.grid.to_ras((8, 9, 6)) + 0.2 * session.grid.direction @ session.grid.spacing
 
-    bridge.applyEdit(session.add_click(bridge.clickFromRas(session.grid, target)), segmentation, segment, session.grid)
+    segments.applyEdit(
+        session.add_click(prompts.clickFromRas(session.grid, target)), segmentation, segment, session.grid
+    )
 
     found = world_points(segmentation, segment)
     k, j, i = np.nonzero(session.mask.array)
@@ -271,10 +275,10 @@ def test_a_click_at_a_point_changes_voxels_at_that_point(
     assert len(found) > 5
     np.testing.assert_allclose(found, expected[np.lexsort(np.round(expected, 3).T)], atol=1e-3)
     assert np.linalg.norm(found - target, axis=1).min() <= np.linalg.norm(session.grid.spacing) / 2
-    np.testing.assert_array_equal(bridge.maskFromSegment(segmentation, segment, session.grid), session.mask.array)
+    np.testing.assert_array_equal(segments.maskFromSegment(segmentation, segment, session.grid), session.mask.array)
 
-    bridge.applyEdit(session.undo(), segmentation, segment, session.grid)
-    assert not bridge.maskFromSegment(segmentation, segment, session.grid).any()
+    segments.applyEdit(session.undo(), segmentation, segment, session.grid)
+    assert not segments.maskFromSegment(segmentation, segment, session.grid).any()
 
 
 def test_a_segment_on_another_lattice_comes_to_the_image_alone(scene: Any) -> None:
@@ -287,7 +291,7 @@ def test_a_segment_on_another_lattice_comes_to_the_image_alone(scene: Any) -> No
     paint(segmentation, second, fine, (30, 10, 10), (8, 8, 8))
     assert layers(segmentation) == 1
     other = world_points(segmentation, second)
-    before = bridge.maskFromSegment(segmentation, first, PLAIN)
+    before = segments.maskFromSegment(segmentation, first, PLAIN)
     k, j, i = np.indices(PLAIN.shape).reshape(3, -1)
     nearest = np.floor(fine.to_ijk(PLAIN.to_ras(np.stack([i, j, k], axis=1))) + 0.5)
     inside = ((nearest >= (10, 10, 10)) & (nearest < (30, 20, 20))).all(axis=1)
@@ -295,11 +299,11 @@ def test_a_segment_on_another_lattice_comes_to_the_image_alone(scene: Any) -> No
     assert before.sum() > 300
 
     edit = box_edit(PLAIN, (1, 1, 1), (2, 2, 2))
-    bridge.applyEdit(edit, segmentation, first, PLAIN)
+    segments.applyEdit(edit, segmentation, first, PLAIN)
 
     expected = before.copy()
     expected[1:3, 1:3, 1:3] = 1
-    np.testing.assert_array_equal(bridge.maskFromSegment(segmentation, first, PLAIN), expected)
+    np.testing.assert_array_equal(segments.maskFromSegment(segmentation, first, PLAIN), expected)
     np.testing.assert_array_equal(world_points(segmentation, second), other)
 
 
@@ -308,10 +312,10 @@ def test_voxels_outside_the_image_stay(scene: Any) -> None:
     segmentation = add_segmentation(scene)
     segment = add_segment(segmentation, "a")
     paint(segmentation, segment, PLAIN, (15, 14, 12), (10, 10, 10))
-    bridge.applyEdit(box_edit(PLAIN, (16, 15, 13), (2, 1, 1), erase=True), segmentation, segment, PLAIN)
-    bridge.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), segmentation, segment, PLAIN)
+    segments.applyEdit(box_edit(PLAIN, (16, 15, 13), (2, 1, 1), erase=True), segmentation, segment, PLAIN)
+    segments.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), segmentation, segment, PLAIN)
     assert len(world_points(segmentation, segment)) == 1000 - 2 + 8
-    mask = bridge.maskFromSegment(segmentation, segment, PLAIN)
+    mask = segments.maskFromSegment(segmentation, segment, PLAIN)
     assert mask.sum() == 3 * 2 * 2 - 2 + 8
 
 
@@ -325,9 +329,9 @@ def test_a_surface_is_read_but_not_edited(scene: Any) -> None:
     sphere.Update()
     segmentation.GetSegmentation().SetSourceRepresentationName("Closed surface")
     segment = segmentation.AddSegmentFromClosedSurfaceRepresentation(sphere.GetOutput(), "ball", [1, 0, 0])
-    mask = bridge.maskFromSegment(segmentation, segment, PLAIN)
+    mask = segments.maskFromSegment(segmentation, segment, PLAIN)
     assert mask.sum() == pytest.approx(4 / 3 * np.pi * 125, rel=0.1)
     np.testing.assert_allclose(np.argwhere(mask).mean(axis=0), (6, 7, 8), atol=0.1)
     assert segmentation.GetSegmentation().GetSegment(segment).GetRepresentation("Binary labelmap") is None
     with pytest.raises(TumorSegError, match=r"is kept as 'Closed surface'; make 'Binary labelmap'"):
-        bridge.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), segmentation, segment, PLAIN)
+        segments.applyEdit(box_edit(PLAIN, (0, 0, 0), (2, 2, 2)), segmentation, segment, PLAIN)

@@ -1,0 +1,84 @@
+"""Points, boxes and lines of the world as prompts of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+import slicer
+
+from TumorSegSlicer.mrml.arguments import numbers
+from TumorSegSlicer.mrml.volumes import arrayFromMatrix, toWorld
+
+if TYPE_CHECKING:
+    from TumorSegLib import BoxPrompt, Click, Grid, Scribble
+
+
+def clickFromRas(grid: Grid, ras: Sequence[float], positive: bool = True) -> Click:
+    """The click on the voxel at a point of the world, RAS mm; raises ``ArgumentError``, outside the grid ``Slip``."""
+    from TumorSegLib import ArgumentError, Click
+    from TumorSegSlicer.slips import Slip
+
+    try:
+        return Click.from_ras(grid, ras, positive)
+    except ArgumentError as error:
+        point = numbers(ras)
+        if len(point) != 3 or not np.isfinite(point).all():
+            raise
+        place = ", ".join(f"{name} {x:.1f}" for name, x in zip("RAS", point))
+        raise Slip(f"the place clicked ({place} mm) lies outside the image that the segment is corrected in") from error
+
+
+def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
+    """The smallest box of voxels that holds a ROI, rotated ones and parent transforms included, cut to the grid.
+
+    Raises:
+        ArgumentError: the ROI was not drawn yet, has no extent along an axis, or lies outside the grid.
+        GeometryError: a parent transform of the ROI is not linear.
+    """
+    from TumorSegLib import BoxPrompt
+    from TumorSegLib.geometry.boxes import around_points
+    from TumorSegSlicer.slips import Slip
+
+    name, size = roiNode.GetName(), np.array(roiNode.GetSize())
+    if roiNode.GetNumberOfControlPoints() == 0 or size.min() <= 0:
+        raise Slip(f"ROI '{name}' is {size.tolist()} mm large; draw a box with an extent along every axis")
+    toWorld(roiNode)
+    corners = np.array(list(product((-0.5, 0.5), repeat=3))) * size
+    matrix = arrayFromMatrix(roiNode.GetObjectToWorldMatrix())
+    box = around_points(grid.to_ijk(corners @ matrix[:3, :3].T + matrix[:3, 3]), grid)
+    if any(low >= high for low, high in box):
+        raise Slip(f"ROI '{name}' lies outside the image that the segment is corrected in")
+    return BoxPrompt(box)
+
+
+def scribbleFromRas(grid: Grid, points: Sequence[Sequence[float]], positive: bool = True) -> Scribble:
+    """The voxels that a line through points of the world passes.
+
+    Args:
+        grid: of the session, in the world.
+        points: RAS mm, one at least.
+        positive: whether the voxels are tumour.
+
+    Raises:
+        ArgumentError: there is no point, a point is not three finite numbers, or one lies outside the grid.
+    """
+    from TumorSegLib import ArgumentError, Click, Scribble
+
+    if len(points) == 0:
+        raise ArgumentError("a scribble needs at least one point in RAS mm, got none")
+    corners = [np.array(Click.from_ras(grid, point).ijk) for point in points]
+    voxels = np.unique(np.concatenate([corners[:1], *map(_between, corners, corners[1:])]), axis=0)
+    low, high = voxels.min(axis=0), voxels.max(axis=0) + 1
+    values = np.zeros((high - low)[::-1], np.uint8)
+    values[tuple((voxels - low).T[::-1])] = 1
+    i, j, k = zip(low.tolist(), high.tolist())
+    return Scribble.in_box(grid, (i, j, k), values, positive)
+
+
+def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Voxels ``[n, 3]`` from one to another, without a gap."""
+    count = int(np.abs(end - start).max()) + 1
+    return np.rint(np.linspace(start, end, count)).astype(int)

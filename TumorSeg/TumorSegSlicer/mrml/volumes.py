@@ -1,0 +1,148 @@
+"""Volumes of the scene as images of the library: their grids in the world, their voxels and their units.
+
+World coordinates are RAS millimetres with all parent transforms applied. Errors name nodes, and names may hold patient
+data: show them, but keep them out of the log.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+
+if TYPE_CHECKING:
+    from TumorSegLib import Grid, Volume
+
+#: UCUM codes, in small letters, of the SUV of body weight.
+SUV_UNITS = ("{suvbw}g/ml", "g/ml{suvbw}", "g/ml")
+#: Where Slicer's reader of DICOM real world value maps notes the unit.
+UNIT_ATTRIBUTE = "DICOM.MeasurementUnitsCodeValue"
+#: Volumes that somebody works with: looking through all voxels of another one for NaN takes a tenth of a second.
+_known: weakref.WeakValueDictionary[tuple[Any, ...], Volume] = weakref.WeakValueDictionary()
+
+
+def gridFromVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Grid:
+    """The grid of a volume in the world: its IJKToRAS and all linear parent transforms.
+
+    Raises:
+        ArgumentError: no scalar volume with voxels.
+        GeometryError: a parent transform is not linear, or shears the volume.
+    """
+    from TumorSegLib import GeometryError, Grid
+
+    _checkVolume(volumeNode)
+    matrix = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(matrix)
+    size = volumeNode.GetImageData().GetDimensions()
+    try:
+        return Grid((size[2], size[1], size[0]), toWorld(volumeNode) @ arrayFromMatrix(matrix))
+    except GeometryError as error:
+        raise GeometryError(f"volume '{volumeNode.GetName()}': {error}") from error
+
+
+def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assumeSuv: bool = False) -> Volume:
+    """A volume of the scene for the library; its array is a read-only view of the node's voxels, not a copy.
+
+    As long as somebody holds it and the node does not change, it is the same one.
+
+    Args:
+        volumeNode: a scalar volume; linear parent transforms count.
+        role: what the channel is, e.g. ``ct``, ``pet``, ``mr_t1``.
+        assumeSuv: take the values of a PET without a unit as SUV (body weight, g/ml), since the user said so.
+
+    Raises:
+        ArgumentError: no volume, a label map, several values per voxel, no voxels, or NaN and infinity among them.
+        GeometryError: as :func:`gridFromVolume`.
+        SuvError: a PET in another unit than SUV, or without any, or with values far above any SUV.
+        ArgumentError: a CT with values that cannot be HU.
+    """
+    from TumorSegLib import ArgumentError, Volume
+    from TumorSegLib.images.roles import is_pet
+
+    grid = gridFromVolume(volumeNode)
+    if is_pet(role):
+        _checkSuv(volumeNode, assumeSuv)
+    key = (volumeNode.GetID(), role, volumeNode.GetImageData().GetMTime(), grid.shape, grid.affine.tobytes())
+    known = _known.get(key)
+    if known is not None:
+        return known
+    try:
+        volume = Volume(grid, slicer.util.arrayFromVolume(volumeNode), role)
+    except ArgumentError as error:
+        raise ArgumentError(f"volume '{volumeNode.GetName()}': {error}") from error
+    _checkPlausible(volumeNode, role)
+    _known[key] = volume
+    return volume
+
+
+def unitOf(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """The UCUM code of the unit that a volume says its voxels have; empty where it says none."""
+    entry = node.GetVoxelValueUnits()
+    return (entry.GetCodeValue() if entry is not None else None) or node.GetAttribute(UNIT_ATTRIBUTE) or ""
+
+
+def toWorld(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
+    """The parent transforms of a node as one matrix, float64 ``(4, 4)``, from its own coordinates to the world.
+
+    Raises:
+        GeometryError: one of them is not linear.
+    """
+    from TumorSegLib import GeometryError
+
+    parent, matrix = node.GetParentTransformNode(), vtk.vtkMatrix4x4()
+    if parent is None:
+        return np.eye(4)
+    if not parent.IsTransformToWorldLinear():
+        raise GeometryError(
+            f"'{node.GetName()}' lies under the transform '{parent.GetName()}', which is not linear: "
+            "harden it (Transforms module) or take the node out from under it"
+        )
+    parent.GetMatrixTransformToWorld(matrix)
+    return arrayFromMatrix(matrix)
+
+
+def _checkVolume(node: slicer.vtkMRMLNode | None) -> None:
+    from TumorSegLib import ArgumentError
+
+    if node is None:
+        raise ArgumentError("no volume was chosen")
+    what = f"'{node.GetName()}' ({node.GetClassName()})"
+    if not node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise ArgumentError(f"{what} is no image; a scalar volume is needed (of a sequence, the volume of one frame)")
+    if node.GetImageData() is None or node.GetImageData().GetPointData().GetScalars() is None:
+        raise ArgumentError(f"{what} holds no voxels; load the image first")
+    components = node.GetImageData().GetNumberOfScalarComponents()
+    if components != 1:
+        raise ArgumentError(f"{what} has {components} values per voxel; a scalar volume with one is needed")
+
+
+def _checkSuv(node: slicer.vtkMRMLScalarVolumeNode, assumeSuv: bool) -> None:
+    from TumorSegLib import SuvError
+
+    unit = unitOf(node)
+    if unit and unit.lower() not in SUV_UNITS:
+        raise SuvError(f"PET '{node.GetName()}' is in {unit}; SUV of body weight ({{SUVbw}}g/ml) is needed")
+    if not unit and not assumeSuv:
+        raise SuvError(
+            f"PET '{node.GetName()}' does not say the unit of its voxels, which must be SUV (body weight, g/ml): "
+            "load it from DICOM, which TumorSeg converts (in a script: suvVolume), or confirm that the values are SUV"
+        )
+
+
+def _checkPlausible(node: slicer.vtkMRMLScalarVolumeNode, role: str) -> None:
+    """Checks the values of a volume even where it states its unit: the unit may be wrong."""
+    from TumorSegLib import TumorSegError
+    from TumorSegLib.images.plausibility import check_plausible
+
+    try:
+        check_plausible(slicer.util.arrayFromVolume(node), role)
+    except TumorSegError as error:
+        raise type(error)(f"volume '{node.GetName()}': {error}") from error
+
+
+def arrayFromMatrix(matrix: vtk.vtkMatrix4x4) -> np.ndarray:
+    """A matrix of VTK as float64 ``(4, 4)``."""
+    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
