@@ -138,9 +138,9 @@ HEAD = session_nodes.HEAD_ATTRIBUTE
         ("", lambda text: text[:-20]),
         ("", lambda text: "[" * 100_000),
         ("", lambda text: "{}"),
-        ("", lambda text: re.sub(r'"values": "[^"]+"', '"values": "AAAA"', text, count=1)),
+        ("", lambda text: re.sub(r'"0": "[^"]+"', '"0": "AAAA"', text, count=1)),
     ],
-    ids=["head cut", "head newer", "no number", "empty", "cut", "deep", "no session", "tampered voxels"],
+    ids=["head cut", "head newer", "no number", "empty", "cut", "deep", "no session", "tampered record"],
 )
 def test_damaged_sessions_are_told_and_the_segment_is_begun_with(
     scene: Any, case: Case, attribute: str, spoil: Any
@@ -158,7 +158,7 @@ def test_damaged_sessions_are_told_and_the_segment_is_begun_with(
     (saved,) = case.store.saved()
     assert ("damaged" in saved.problem) == bool(attribute)
     opened = case.open()
-    assert re.search("damaged|no session", opened.problem)
+    assert re.search("damaged|not a session", opened.problem)
     assert len(opened.session.prompts) == 0
     np.testing.assert_array_equal(opened.session.mask.array, before)
     case.store.close()
