@@ -17,11 +17,17 @@ LONGEST_SUFFIX = 12  # of those in use, .safetensors is
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], durable: bool = False) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that takes its place on success and is removed on any failure.
 
     The temporary name is short and of ASCII, so that it can be used where the name just fits; it keeps the last
     suffixes, since writers choose the format by them. A folder is replaced as a whole.
+
+    Args:
+        path: of the file or folder.
+        durable: what was written is on the disk before it takes its place, so that after a power failure the old or
+            the new is there, never an empty file: for model folders, sessions and manifests. Takes 10 to 15 ms more for
+            a small file on a solid-state disk, so not for images, which can be computed again.
 
     Raises:
         WriteError: the folder does not exist or is not writable, the disk is full, or there is a device or a pipe.
@@ -35,10 +41,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         if target.exists() and not (target.is_file() or target.is_dir()):
             raise WriteError(f"{target}: cannot be written, it is a device or a pipe and no file to be replaced")
         yield temporary
+        if durable:
+            _flush(temporary)
         if temporary.is_dir() and target.is_dir() and not target.is_symlink():
             _replace_folder(temporary, target)
         else:
             os.replace(temporary, target)
+        if durable:
+            _flush_folder(target.parent)
     except OSError as error:
         raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from error
     finally:
@@ -55,9 +65,31 @@ def make_folder(path: str | os.PathLike[str]) -> None:
 
 
 def remove_unfinished() -> None:
-    """Removes what is only half written; for a process that is about to end without tidying up."""
+    """Removes temporary files and folders that are being written, for a process that ends at once."""
     for temporary in list(_unfinished):
         _remove(temporary)
+
+
+def _flush(path: Path) -> None:
+    """Has the system write a file, or all in a folder, to the disk."""
+    if not path.is_dir():
+        with path.open("rb+") as file:  # Windows flushes only what is open for writing
+            os.fsync(file.fileno())
+        return
+    for entry in path.iterdir():
+        _flush(entry)
+    _flush_folder(path)
+
+
+def _flush_folder(path: Path) -> None:
+    """Has the system write the names in a folder to the disk; Windows does so itself and opens no folders."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _remove(temporary: Path) -> None:
@@ -78,7 +110,7 @@ def _suffixes(path: Path) -> str:
 
 
 def _replace_folder(new: Path, target: Path) -> None:
-    """No system moves a folder over a full one, so the old one steps aside, and back if the new one cannot move in."""
+    """Renames the old folder first, as no system moves a folder over a full one, and restores it on failure."""
     old = new.with_name(f".old{new.name}")
     os.replace(target, old)
     try:
@@ -89,9 +121,13 @@ def _replace_folder(new: Path, target: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)  # the new folder is in place: what cannot be deleted is no failure
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes UTF-8 text in one step, with file names in it made :func:`readable`; raises :class:`WriteError`."""
-    with replacing(path) as temporary:
+def write_text(path: str | os.PathLike[str], text: str, durable: bool = False) -> None:
+    """Writes UTF-8 text in one step, with file names in it made :func:`readable`; ``durable`` as :func:`replacing`.
+
+    Raises:
+        WriteError: the file cannot be written; what was there before is unchanged.
+    """
+    with replacing(path, durable) as temporary:
         temporary.write_bytes(readable(text).encode("utf-8"))
 
 

@@ -153,3 +153,36 @@ def test_an_operating_system_error_becomes_a_write_error(tmp_path: Path) -> None
         write_text(tmp_path / "taken", "text")  # a folder is there
     assert isinstance(caught.value.__cause__, OSError)
     assert (tmp_path / "taken" / "file").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows opens no folders")
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_durable_writing_flushes_every_file_and_folder_before_the_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def flushed(descriptor: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def renamed(source: Path, target: Path) -> None:
+        done.append("renamed")
+        replace(source, target)
+
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("no names of open files here")
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    with replacing(tmp_path / "model", durable=True) as temporary:
+        if kind == "folder":
+            temporary.mkdir()
+            (temporary / "weights").write_text("w")
+        else:
+            temporary.write_text("w")
+    inner = ["weights", temporary.name] if kind == "folder" else [temporary.name]
+    assert done == [*inner, "renamed", tmp_path.name]
+    done.clear()
+    write_text(tmp_path / "image.json", "{}")
+    assert done == ["renamed"]

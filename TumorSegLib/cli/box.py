@@ -86,7 +86,7 @@ def run_box(options: argparse.Namespace) -> None:
     for path in options.output:
         write_mask(session.mask, path)
     if options.session:
-        write_text(options.session, json.dumps(session.to_json()) + "\n")
+        write_text(options.session, json.dumps(session.to_json()) + "\n", durable=True)
     if edit.info["role"] in images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {edit.info['role']}")
     tell_notes([edit.info], images)

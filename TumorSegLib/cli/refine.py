@@ -81,7 +81,7 @@ def run_refine(options: argparse.Namespace) -> None:
     for path in options.output:
         write_mask(session.mask, path)
     if options.session:
-        write_text(options.session, json.dumps(session.to_json()) + "\n")
+        write_text(options.session, json.dumps(session.to_json()) + "\n", durable=True)
     if images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {', '.join(images.on_other_grids)}")
     tell_notes([*infos, *corrections], images)

@@ -110,7 +110,7 @@ def write_model_folder(
         WriteError: the folder cannot be written; what was there before is unchanged.
     """
     make_folder(path.parent)
-    with replacing(path) as temporary:
+    with replacing(path, durable=True) as temporary:
         if path.is_dir():
             shutil.copytree(path, temporary)
         else:

@@ -79,7 +79,7 @@ def save(run: Path, configuration: Configuration, step: int, state: State, sourc
 
 
 def _write_checkpoint(run: Path, values: dict[str, Any]) -> None:
-    with replacing(run / CHECKPOINT) as temporary:
+    with replacing(run / CHECKPOINT, durable=True) as temporary:
         torch.save(values, temporary)
 
 

@@ -228,7 +228,7 @@ def importModel(folder: str | Path) -> str:
     model.verify()
     target = new_model_folder(model.spec.name)
     make_folder(target.parent)
-    with replacing(target) as temporary:
+    with replacing(target, durable=True) as temporary:
         shutil.copytree(model.path, temporary)
     return str(model.spec.name)
 

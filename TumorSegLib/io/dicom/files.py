@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -82,14 +80,6 @@ class Series:
 
     def __str__(self) -> str:
         return f'{self.uid}  {self.modality}  "{self.description}"  {len(self.slices)} slices'
-
-
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
-    """Keeps pydicom from warning of every value that breaks the standard, on reading and on first use."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        yield
 
 
 def is_dicom(path: Path) -> bool:

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate
 
 from TumorSegLib.errors import ReadError
 from TumorSegLib.io.dicom.files import Series, Slice
+from TumorSegLib.io.dicom.quiet import quiet_itk
 from TumorSegLib.memory import is_out_of_memory
 
 # What GDCM chooses the number type of a slice by.
@@ -35,17 +34,6 @@ COPIED = (
     *("SOPClassUID", "SOPInstanceUID", "Modality", "SamplesPerPixel", "PhotometricInterpretation", "Rows", "Columns"),
     *("HighBit", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "PixelData"),
 )
-
-
-@contextmanager
-def quiet_itk() -> Iterator[None]:
-    """Keeps ITK's warnings from standard error; what matters in them is checked here and raised."""
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    try:
-        yield
-    finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
 
 
 def check_pixels(series: Series) -> None:

@@ -22,17 +22,17 @@ from TumorSegLib.io.dicom.files import (
     Series,
     image_slice,
     is_dicom,
-    quiet_pydicom,
     scan,
     series_of,
     series_uid,
 )
-from TumorSegLib.io.dicom.pixels import check_pixels, quiet_itk, read_pixels
+from TumorSegLib.io.dicom.pixels import check_pixels, read_pixels
+from TumorSegLib.io.dicom.quiet import quiet_pydicom
 from TumorSegLib.io.dicom.stack import check_stack
 from TumorSegLib.io.dicom.suv.factor import suv_conversion
 from TumorSegLib.memory import is_out_of_memory
 
-__all__ = ["Series", "checked_series", "is_dicom", "list_series", "quiet_itk", "read_series", "read_series_and_notes"]
+__all__ = ["Series", "checked_series", "is_dicom", "list_series", "read_series", "read_series_and_notes"]
 
 #: DICOM modality of each family of roles.
 MODALITIES = {CT: "CT", PET: "PT", MR: "MR"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from Testing.unit.dicom_series import pet_tags, voxels, write_slice
@@ -89,3 +90,45 @@ def test_a_pet_with_fewer_slices_than_it_states_is_told(tmp_path: Path) -> None:
         write_slice(tmp_path / f"{n}.dcm", voxels(1)[0], (0, 0, 3 * n), **pet_tags(RescaleSlope=0.1, NumberOfSlices=9))
     notes = read_series_and_notes(tmp_path, role="pet")[1]
     assert notes == ("the series has 9 slices by its NumberOfSlices (0054,0081), 4 of them are here",)
+
+
+def positions(folder: Path, heights: Any, **tags: Any) -> tuple[str, ...]:
+    """Writes slices at some heights (mm), and returns the notes of reading them."""
+    folder.mkdir(exist_ok=True)
+    for n, height in enumerate(heights):
+        write_slice(folder / f"{n:02d}.dcm", voxels(1)[0], (0, 0, float(height)), "CT", **tags)
+    return read_series_and_notes(folder, role="image")[1]
+
+
+EVEN = 0.123457 + 3.0 * np.arange(9)
+
+
+def test_unevenly_spaced_slices_are_refused_from_5_percent_of_their_distance_and_told_from_1(tmp_path: Path) -> None:
+    for share, folder in ((0.005, "quiet"), (0.03, "told"), (0.06, "refused")):
+        heights = EVEN.copy()
+        heights[4] += share * 3.0
+        if folder == "refused":
+            with pytest.raises(ReadError, match=r"unevenly spaced, up to 0\.18 mm from where .* 3 mm apart .* 5% of"):
+                positions(tmp_path / folder, heights)
+        else:
+            told = [note.partition(" from")[0] for note in positions(tmp_path / folder, heights)]
+            assert told == (["slices are unevenly spaced, up to 0.09 mm"] if folder == "told" else [])
+
+
+def test_gaps_that_drift_are_refused_though_each_is_near_the_usual_one(tmp_path: Path) -> None:
+    heights = 0.123457 + np.cumsum([2.8] * 10 + [3.2] * 10)
+    with pytest.raises(ReadError, match=r"unevenly spaced, up to 1\.9 mm from where"):
+        positions(tmp_path, heights)
+
+
+def test_rounding_of_positions_is_no_unevenness(tmp_path: Path) -> None:
+    thin = 0.625 * np.arange(20)
+    assert positions(tmp_path / "rounded", np.round(thin, 1)) == ()
+    noisy = thin + 0.05 * (np.arange(20) % 2) + 0.00037
+    with pytest.raises(ReadError, match="unevenly spaced"):
+        positions(tmp_path / "noisy", noisy)
+
+
+def test_missing_slice_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"missing or unevenly spaced, 6\.00 mm instead of 3\.00 mm between 03.dcm and"):
+        positions(tmp_path, np.delete(EVEN, 4))
