@@ -9,28 +9,27 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import queue
 import shutil
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.message import Message
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
-from TumorSegLib.errors import ArgumentError, Cancelled, DownloadError, ResourceError, TumorSegError, WriteError
-from TumorSegLib.jobs import Cancel, Progress
+from TumorSegLib.errors import ArgumentError, DownloadError, ResourceError, WriteError
+from TumorSegLib.files import make_folder
+from TumorSegLib.jobs import Cancel, Job, Progress
 
 BLOCK = 1 << 18
 #: Seconds a server may stay silent, and between two looks at ``cancel``.
 TIMEOUT_S, POLL_S = 30.0, 0.1
 NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota error
 OK, PARTIAL, BEYOND_THE_END = 200, 206, 416
-
-Check: TypeAlias = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -76,8 +75,9 @@ def download(source: Source, target: Path, progress: Progress | None = None, can
     target = Path(target)
     if not source.url.lower().startswith(("https://", "http://")):
         raise ArgumentError(f"{source.url!r} cannot be downloaded: an address starts with https:// or http://")
+    job = Job(progress, cancel, name=f"{target}: the download")
     with writing(target):
-        transfer = _Transfer(source, target, progress or no_progress, cancel or _never)
+        transfer = _Transfer(source, target, job)
         if not (target.is_file() and target.stat().st_size == source.size_bytes and transfer.is_in(target)):
             transfer.run()
     return target
@@ -99,24 +99,16 @@ def require_space(folder: Path, size_bytes: int) -> None:
         )
 
 
-def no_progress(_done: int, _total: int) -> None:
-    """Progress nobody asked for."""
-
-
-def _never() -> bool:
-    return False
-
-
 @contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Creates the folder of a target; errors of the file system become the library's.
+    """Makes the folder of a target; errors of the file system become the library's.
 
     Raises:
         ResourceError: the disk is full.
         WriteError: anything else went wrong with the files.
     """
+    make_folder(target.parent)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
         if error.errno in NO_SPACE:
@@ -124,7 +116,7 @@ def writing(target: Path) -> Iterator[None]:
         raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from error
 
 
-def digest_of(path: Path, check: Check) -> hashlib._Hash:
+def digest_of(path: Path, check: Callable[[], None]) -> hashlib._Hash:
     """SHA-256 of a file; ``check`` is called between blocks and may raise."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
@@ -134,21 +126,16 @@ def digest_of(path: Path, check: Check) -> hashlib._Hash:
     return digest
 
 
-class _Head(NamedTuple):
-    status: int
-    headers: Message
-
-
 @dataclass
 class _Transfer:
     """The state of a download: how much has arrived, and its checksum so far."""
 
     source: Source
     target: Path
-    progress: Progress
-    cancel: Cancel
+    job: Job
     done: int = 0
     digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+    response: Any = None
 
     @property
     def part(self) -> Path:
@@ -181,7 +168,7 @@ class _Transfer:
         else:
             self._forget()
         self.part.touch()  # a folder that cannot be written is found out before anything is sent
-        self.progress(self.done, self.source.size_bytes)
+        self.job.step(self.done, self.source.size_bytes)
         return self.done
 
     def _receive(self) -> None:
@@ -190,17 +177,46 @@ class _Transfer:
         if not missing:
             return
         require_space(self.part.parent, missing)
-        with _answer(self._request(), self._check, self._broken) as items:
-            head: _Head = next(items)
-            if head.status not in ((OK, PARTIAL, BEYOND_THE_END) if self.done else (OK,)):
-                raise self._refused(head.status)
-            if self.done and not self._continues(head):
+        self.response = response = self._in_background(self._open)
+        try:
+            if response.status not in ((OK, PARTIAL, BEYOND_THE_END) if self.done else (OK,)):
+                raise self._refused(response.status)
+            if self.done and not self._continues(response):
                 self._forget()
-            usable = head.status == (PARTIAL if self.done else OK)
+            usable = response.status == (PARTIAL if self.done else OK)
             if usable:
-                self._write(head, items)
+                self._write(response)
+        finally:
+            if self.response is not None:
+                self.response.close()
         if not usable:
             self._receive()
+
+    def _open(self) -> Any:
+        """The server's response; one that refuses is closed."""
+        opener = urllib.request.build_opener()  # urlopen would keep the proxies that were set when it was first called
+        try:
+            return opener.open(self._request(), timeout=TIMEOUT_S)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error
+
+    def _in_background(self, call: Callable[[], Any]) -> Any:
+        """The result of a call that may wait for the server; cancelling does not wait for it."""
+        future: Future[Any] = Future()
+        threading.Thread(target=_resolve, args=(future, call), daemon=True).start()
+        try:
+            while not future.done():
+                self._check()
+                wait([future], POLL_S)
+        except BaseException:  # the thread may wait for a long time yet, and closing waits for it
+            future.add_done_callback(partial(_close, self.response))
+            self.response = None
+            raise
+        error = future.exception()
+        if error is not None:
+            raise self._broken(error) from error
+        return future.result()
 
     def _request(self) -> urllib.request.Request:
         headers = {"User-Agent": "TumorSeg", "Accept-Encoding": "identity"}
@@ -208,25 +224,25 @@ class _Transfer:
             headers["Range"] = f"bytes={self.done}-"
         return urllib.request.Request(self.source.url, headers=headers)
 
-    def _continues(self, head: _Head) -> bool:
+    def _continues(self, response: Any) -> bool:
         """Whether an answer holds just the bytes that are missing, of a file of the right length."""
         size = self.source.size_bytes
         wanted = f"bytes {self.done}-{size - 1}/{size}"
-        return head.status == PARTIAL and head.headers.get("Content-Range", "").strip() == wanted
+        return bool(response.status == PARTIAL and response.headers.get("Content-Range", "").strip() == wanted)
 
-    def _write(self, head: _Head, blocks: Iterator[bytes]) -> None:
+    def _write(self, response: Any) -> None:
         size = self.source.size_bytes
-        length = head.headers.get("Content-Length", "")
+        length = response.headers.get("Content-Length", "")
         if length.isdecimal() and self.done + int(length) != size:
             raise self._failure(f"it has {self.done + int(length)} bytes, it should have {size}")
         with self.part.open("ab") as file:
-            for block in blocks:
+            while block := self._in_background(partial(response.read1, BLOCK)):
                 if self.done + len(block) > size:
                     break
                 file.write(block)
                 self.digest.update(block)
                 self.done += len(block)
-                self.progress(self.done, size)
+                self.job.step(self.done, size)
             else:
                 if self.done < size:
                     raise self._failure(f"the connection ended after {self.done} of {size} bytes")
@@ -242,8 +258,7 @@ class _Transfer:
         return self.digest.hexdigest() == self.source.sha256
 
     def _check(self) -> None:
-        if self.cancel():
-            raise Cancelled(f"{self.target}: the download was cancelled{self._kept()}")
+        self.job.check(f"after {self.done} bytes, which are kept for the next try" if self.done else "")
 
     def _kept(self) -> str:
         return f"; the {self.done} bytes that arrived are kept, the next try goes on from there" if self.done else ""
@@ -255,7 +270,7 @@ class _Transfer:
         hint = ", there is no such file" if status in (404, 410) else ""
         return self._failure(f"the server answered {status}{hint}")
 
-    def _broken(self, error: Exception) -> DownloadError:
+    def _broken(self, error: BaseException) -> DownloadError:
         reason = getattr(error, "reason", None) or error
         if isinstance(reason, TimeoutError):
             return self._failure(f"the server sent nothing for {TIMEOUT_S:g} s")
@@ -264,59 +279,16 @@ class _Transfer:
         return self._failure(f"the connection broke ({reason or type(reason).__name__})")
 
 
-@contextmanager
-def _answer(
-    request: urllib.request.Request, check: Check, explain: Callable[[Exception], TumorSegError]
-) -> Iterator[Iterator[Any]]:
-    """The head and then the blocks of a response, read in a thread so that a silent server delays no cancelling."""
-    items: queue.Queue[Any] = queue.Queue(maxsize=8)
-    stop = threading.Event()
-    threading.Thread(target=_read, args=(request, items, stop), daemon=True).start()
+def _resolve(future: Future[Any], call: Callable[[], Any]) -> None:
     try:
-        yield _taken(items, check, explain)
-    finally:
-        stop.set()
-
-
-def _taken(items: queue.Queue[Any], check: Check, explain: Callable[[Exception], TumorSegError]) -> Iterator[Any]:
-    while True:
-        check()
-        try:
-            item = items.get(timeout=POLL_S)
-        except queue.Empty:
-            continue
-        if isinstance(item, Exception):
-            raise explain(item) from item
-        if not item:
-            return
-        yield item
-
-
-def _fits(items: queue.Queue[Any], item: Any) -> bool:
-    """Puts an item, waiting a little for room."""
-    try:
-        items.put(item, timeout=POLL_S)
-    except queue.Full:
-        return False
-    return True
-
-
-def _read(request: urllib.request.Request, items: queue.Queue[Any], stop: threading.Event) -> None:
-    """Puts head, blocks and an empty block, or the error that came instead, until told to stop."""
-
-    def put(item: Any) -> None:
-        while not stop.is_set() and not _fits(items, item):
-            pass
-
-    try:
-        opener = urllib.request.build_opener()  # urlopen would keep the proxies that were set when it was first called
-        with opener.open(request, timeout=TIMEOUT_S) as response:
-            put(_Head(response.status, response.headers))
-            while not stop.is_set() and (block := response.read1(BLOCK)):
-                put(block)
-            put(b"")
-    except urllib.error.HTTPError as error:
-        put(_Head(error.code, error.headers))
-        error.close()
+        future.set_result(call())
     except Exception as error:  # whatever it is, the caller's thread waits for it
-        put(error)
+        future.set_exception(error)
+
+
+def _close(response: Any, ended: Future[Any]) -> None:
+    """Closes a response that a thread was reading, or the one that it has just got."""
+    if response is None and ended.exception() is None:
+        response = ended.result()
+    if response is not None:
+        response.close()

