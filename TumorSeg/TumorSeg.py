@@ -1,6 +1,9 @@
 """TumorSeg: segments tumours on CT, PET and MR. Research software, not a medical device."""
 
+from __future__ import annotations
+
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -17,15 +20,18 @@ from TumorSegSlicer.install import packages
 from TumorSegSlicer.logic import TumorSegLogic  # Slicer looks for it here
 from TumorSegSlicer.mrml import sample_data
 
+if TYPE_CHECKING:
+    from TumorSegSlicer.panel.panel import Panel
+
 RESOURCES = Path(__file__).parent / "Resources"
 #: Of observers of the scene: Slicer's own widgets have 0, the models of its selectors -10.
 AFTER_WIDGETS = -100.0
 
 
 class TumorSeg(ScriptedLoadableModule):
-    """What Slicer shows of the module."""
+    """Title, category, dependencies and help of the module."""
 
-    def __init__(self, parent):
+    def __init__(self, parent: Any) -> None:
         ScriptedLoadableModule.__init__(self, parent)
         parent.title = _("TumorSeg")
         parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
@@ -44,21 +50,23 @@ class TumorSeg(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", registerSampleData)
 
 
-def registerSampleData():
+def registerSampleData() -> None:
     """Offers the phantom in the Sample Data module."""
     sample_data.register(RESOURCES / "Icons" / "TumorSeg.png")
 
 
 class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
-    """The panel's life in the application; what it does is in ``TumorSegSlicer/panel``."""
+    """Makes the panel (``TumorSegSlicer/panel``) and passes on what happens to the module and the scene."""
 
-    def __init__(self, parent=None):
+    def __init__(self, parent: Any = None) -> None:
         ScriptedLoadableModuleWidget.__init__(self, parent)
         VTKObservationMixin.__init__(self)
-        self.logic = self.panel = self.uiWidget = None
-        self.outdated = False  # the panel shows the settings of a scene that is no more
+        self.logic: TumorSegLogic | None = None
+        self.panel: Panel | None = None
+        self.uiWidget: Any = None
+        self.outdated = False  # the scene was closed or read since the panel showed its settings
 
-    def setup(self):
+    def setup(self) -> None:
         """Called when the user opens the module for the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         problem = packages.libraryProblem()
@@ -74,6 +82,10 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = TumorSegLogic()
         self.panel = Panel(Context(self.ui, self.logic))
+        self.observeScene()
+
+    def observeScene(self) -> None:
+        """Follows the scene as long as there is a panel."""
         scene = slicer.mrmlScene
         self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
@@ -82,10 +94,10 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndBatchProcessEvent, self.onBatchEnded, priority=AFTER_WIDGETS)
         self.addObserver(scene, scene.NodeRemovedEvent, self.onNodeRemoved)
 
-    def cleanup(self):
+    def cleanup(self) -> None:
         """Called before the module is unloaded."""
         self.removeObservers()
-        if self.panel is None:
+        if self.panel is None or self.logic is None:
             return
         self.panel.close()
         self.logic.close()
@@ -94,17 +106,17 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             widget.blockSignals(True)  # reloading only hides them: they would go on telling of the scene
         self.uiWidget.deleteLater()
 
-    def enter(self):
+    def enter(self) -> None:
         """Called when the user opens the module."""
         if self.panel is not None:
             self.panel.enter(slicer.util.mainWindow())
 
-    def exit(self):
+    def exit(self) -> None:
         """Called when the user opens another module."""
         if self.panel is not None:
             self.panel.exit()
 
-    def onReload(self):
+    def onReload(self) -> None:
         """Called in developer mode; the module stays open, so that its keys go on working."""
         ScriptedLoadableModuleWidget.onReload(self)
         reloaded = slicer.modules.TumorSegWidget
@@ -112,37 +124,41 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             reloaded.enter()
 
     @staticmethod
-    def complaint(problem):
-        """What is shown in place of the panel where it cannot work."""
+    def complaint(problem: str) -> qt.QLabel:
+        """A label with the reason why there is no panel."""
         label = qt.QLabel(problem)
         label.setObjectName("complaint")
         label.setWordWrap(True)
         return label
 
-    def onSceneStartClose(self, _caller, _event):
-        """What is being done would have nowhere to go."""
-        self.panel.context.abandon()
-        self.panel.context.disconnectGui()
-        self.panel.correct.stopTools()
+    def onSceneStartClose(self, _caller: Any, _event: str) -> None:
+        """The running action is stopped, since its segment is about to be removed."""
+        if self.panel is not None:
+            self.panel.context.abandon()
+            self.panel.context.disconnectGui()
+            self.panel.correct.stopTools()
 
-    def onSceneStartImport(self, _caller, _event):
+    def onSceneStartImport(self, _caller: Any, _event: str) -> None:
         """Settings may come with the scene: what selectors show meanwhile is not the user's choice."""
-        self.panel.context.disconnectGui()
+        if self.panel is not None:
+            self.panel.context.disconnectGui()
 
-    def onSceneChanged(self, _caller, _event):
-        """Settings are kept in the scene, which is another one now; the end of the batch follows."""
+    def onSceneChanged(self, _caller: Any, _event: str) -> None:
+        """The panel is updated at the end of the batch process, which follows."""
         self.outdated = True
 
     @vtk.calldata_type(vtk.VTK_OBJECT)
-    def onNodeRemoved(self, caller, event, node):
-        """Somebody removed the settings."""
-        if node is self.panel.context.parameters.parameterNode:
+    def onNodeRemoved(self, caller: Any, event: str, node: Any) -> None:
+        """Makes the settings anew where their node was removed."""
+        if self.panel is not None and node is self.panel.context.parameters.parameterNode:
             self.outdated = True
             if not slicer.mrmlScene.IsBatchProcessing():
                 self.onBatchEnded(caller, event)
 
-    def onBatchEnded(self, _caller, _event):
-        """Slicer's own widgets have taken everything to heart by now, and not before."""
+    def onBatchEnded(self, _caller: Any, _event: str) -> None:
+        """Slicer's own widgets ignore updates during batch processing; they are up to date by now."""
+        if self.panel is None:
+            return
         if self.outdated:
             self.outdated = False
             self.panel.sceneChanged()
@@ -153,12 +169,12 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 class TumorSegTest(ScriptedLoadableModuleTest):
     """Run by "Reload and Test": the phantom, from nothing to measurements, with the models that came with TumorSeg."""
 
-    def runTest(self, **_named):
-        """Does everything once."""
+    def runTest(self, **_named: Any) -> None:
+        """Runs all tests."""
         self.test_phantom()
 
-    def test_phantom(self):
-        """The tumour is found, a click is obeyed, undo takes it back, and there are measurements."""
+    def test_phantom(self) -> None:
+        """The tumour is found, a click changes the segment, undo reverts it, and there are measurements."""
         missing = packages.missingPackages()
         if missing:
             self.skipTest("needs packages that the module installs when it is first used: " + ", ".join(missing))

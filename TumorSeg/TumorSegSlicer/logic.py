@@ -14,7 +14,7 @@ its runner, and then they return at once, without a value. Points are RAS mm of 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from TumorSegSlicer.parameters import TumorSegParameters
 
     # Not at run time: when Slicer imports this file, modules that bring such classes need not be loaded yet.
-    SegmentationNode = slicer.vtkMRMLSegmentationNode
-    VolumeNode = slicer.vtkMRMLScalarVolumeNode
+    SegmentationNode: TypeAlias = slicer.vtkMRMLSegmentationNode
+    VolumeNode: TypeAlias = slicer.vtkMRMLScalarVolumeNode
 
 
 def done(action: Action, progress: Progress | None = None, cancel: Cancel | None = None) -> Any:
@@ -302,7 +302,9 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         from TumorSegLib import Click
 
         session = self._session(segmentation, segmentId)
-        clicks = session.prompts.of(Click) if session is not None else ()
+        if session is None:
+            return []
+        clicks = session.prompts.of(Click)
         points = [session.grid.to_ras(click.ijk).tolist() for click in clicks]
         return [((r, a, s), click.positive) for (r, a, s), click in zip(points, clicks)]
 

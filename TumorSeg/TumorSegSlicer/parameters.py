@@ -1,11 +1,27 @@
 """The settings of the module, kept in the scene: the one place where the panel and actions read them."""
 
 import enum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import slicer
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    class _Wrapped:
+        """What Slicer's decorator adds to the class."""
+
+        def __init__(self, parameterNode: slicer.vtkMRMLScriptedModuleNode) -> None:
+            self.parameterNode = parameterNode
+            self.allParameters: Mapping[str, Any] = {}
+
+        def connectParametersToGui(self, mapping: Mapping[str, Any]) -> int: ...
+        def disconnectGui(self, tag: int) -> None: ...
+
+else:
+    _Wrapped = object
 
 #: Kind of model to the parameter with the name of the chosen one.
 MODEL_PARAMETERS = {"auto": "autoModel", "clicks": "clicksModel", "box": "boxModel"}
@@ -58,7 +74,7 @@ class Precision(enum.Enum):
 
 
 @parameterNodeWrapper
-class TumorSegParameters:
+class TumorSegParameters(_Wrapped):
     """The settings; each is saved with the scene as soon as it is set."""
 
     ct: slicer.vtkMRMLScalarVolumeNode

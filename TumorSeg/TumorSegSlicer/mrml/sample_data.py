@@ -1,6 +1,7 @@
 """The phantom as sample data: a synthetic CT, PET and MR with a tumour, made on this computer."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import slicer
@@ -39,7 +40,7 @@ def _download(_source: object) -> list[slicer.vtkMRMLScalarVolumeNode]:
     return list(volumes.values())
 
 
-def loadPhantom(seed: int = SEED, **arguments: object) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
+def loadPhantom(seed: int = SEED, **arguments: Any) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
     """Makes a phantom and adds its images to the scene; role to volume, the PET in SUV.
 
     Args:

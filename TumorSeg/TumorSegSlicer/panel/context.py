@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import qt
 import slicer
@@ -26,7 +26,7 @@ INTERVAL_MS, PAUSE_SECONDS = 5, 0.01
 # nothing tells of the saving of a scene before it is done.
 SAVE_AFTER_MS = 500
 
-SegmentationNode = slicer.vtkMRMLSegmentationNode
+SegmentationNode: TypeAlias = slicer.vtkMRMLSegmentationNode
 
 
 class Signal:
@@ -311,6 +311,10 @@ class Context:
         answer = box.exec_()
         box.deleteLater()
         return next((number for number, button in enumerate((kinds.Yes, kinds.No)) if answer == button), None)
+
+    def succeeds(self, function: Callable[[], Any]) -> bool:
+        """Calls a function that is quick; says why, and returns False, where it fails."""
+        return self.attempt(lambda: (function(),)) is not None
 
     def attempt(self, function: Callable[[], Any]) -> Any:
         """Calls a function that is quick and returns what it does; says why, and returns None, where it fails."""

@@ -213,10 +213,10 @@ class CorrectPanel:
             self._context.setTarget(node, ids[(ids.index(now) + 1) % len(ids)] if now in ids else ids[0])
 
     def _toggleVisibility(self) -> None:
-        target = self._context.target()
-        display = target[0].GetDisplayNode() if target is not None else None
+        node, segmentId = self._context.target() or (None, "")
+        display = node.GetDisplayNode() if node is not None else None
         if display is not None:
-            display.SetSegmentVisibility(target[1], not display.GetSegmentVisibility(target[1]))
+            display.SetSegmentVisibility(segmentId, not display.GetSegmentVisibility(segmentId))
 
     # Tools
 

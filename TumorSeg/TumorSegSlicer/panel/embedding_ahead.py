@@ -36,9 +36,8 @@ class EmbeddingAhead:
 
     def watch(self, roi: slicer.vtkMRMLMarkupsROINode | None) -> None:
         """Looks into this box from now on, and into no other."""
-        self._roi, events = roi, ()
-        if roi is not None:
-            events = (vtk.vtkCommand.ModifiedEvent, roi.PointModifiedEvent, roi.TransformModifiedEvent)
+        self._roi = roi
+        events = (vtk.vtkCommand.ModifiedEvent, roi.PointModifiedEvent, roi.TransformModifiedEvent) if roi else ()
         self._listener.listen(*((roi, event, self._onMoved) for event in events))
         self._onMoved(roi)
 

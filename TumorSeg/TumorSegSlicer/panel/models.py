@@ -124,7 +124,10 @@ class ModelsPanel:
     def _fill(self) -> None:
         ui = self._context.ui
         selected = self._listed[ui.modelsList.currentRow].name if ui.modelsList.currentRow >= 0 else ""
-        self._listed = [replace(each, problem=self._problems.get(each.path, each.problem)) for each in models.listed()]
+        self._listed = [
+            replace(each, problem=self._problems[each.path]) if each.path in self._problems else each
+            for each in models.listed()
+        ]
         ui.modelsList.clear()
         for row, each in enumerate(self._listed):
             ui.modelsList.addItem(each.line)  # the list makes the item: one made here older PythonQts delete again
@@ -227,7 +230,7 @@ class ModelsPanel:
             return
         name, path = selected
         question = _("Delete the model '{name}' from this computer?\n\n{path}").format(name=name, path=path)
-        if self._context.agrees(question) and self._context.attempt(lambda: models.deleteModel(path) or True):
+        if self._context.agrees(question) and self._context.succeeds(lambda: models.deleteModel(path)):
             self._changed(name, _("Model '{name}' was deleted."))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import qt
 import slicer
@@ -167,13 +166,13 @@ class ResultsPanel:
         shown.setColumnCount(len(HEADINGS))
         shown.setHorizontalHeaderLabels([_(heading) for heading in HEADINGS])
         shown.setRowCount(0)
-        shown.setRowCount(0 if table is None else table.GetNumberOfRows())
-        for row in range(shown.rowCount):
-            for column in range(len(HEADINGS)):
-                shown.setItem(row, column, qt.QTableWidgetItem(table.GetCellText(row, column)))
-            shown.setRowHeight(row, shown.fontMetrics().height() + 8)
-        if shown.rowCount:
-            shown.setRowHidden(shown.rowCount - 1, True)  # the note, which the panel says at its top
+        if table is not None:
+            shown.setRowCount(table.GetNumberOfRows())
+            for row in range(shown.rowCount):
+                for column in range(len(HEADINGS)):
+                    shown.setItem(row, column, qt.QTableWidgetItem(table.GetCellText(row, column)))
+                shown.setRowHeight(row, shown.fontMetrics().height() + 8)
+            shown.setRowHidden(shown.rowCount - 1, True)  # the note, which the panel shows at its top
         shown.resizeColumnsToContents()
 
     def _onCopy(self, _checked: bool) -> None:
@@ -183,12 +182,11 @@ class ResultsPanel:
     def _onCsv(self, _checked: bool) -> None:
         title, kind = _("Write measurements"), _("CSV (*.csv)")
         path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, "measurements.csv", kind)
-        if path and self._context.attempt(lambda: _writeCsv(path, tableText(self._table))):
+        if path and self._context.succeeds(lambda: _writeCsv(path, tableText(self._table))):
             self._context.say(_("The measurements were written to {path}.").format(path=Path(path).name))
 
 
-def _writeCsv(path: str, text: str) -> Any:
+def _writeCsv(path: str, text: str) -> None:
     from TumorSegLib.files import write_text
 
     write_text(path, "\ufeff" + text)  # without this mark Excel takes UTF-8 for the system's own encoding
-    return True

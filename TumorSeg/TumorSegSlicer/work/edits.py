@@ -223,9 +223,20 @@ class ClickEdit(EditAction):
 class ScribbleEdit(ClickEdit):
     """Corrects a segment from a scribble through points of the world, a list of RAS mm."""
 
+    def __init__(
+        self,
+        bench: Workbench,
+        node: slicer.vtkMRMLSegmentationNode,
+        segmentId: str,
+        points: Sequence[Sequence[float]],
+        positive: bool,
+    ) -> None:
+        super().__init__(bench, node, segmentId, (), positive)
+        self.points = points
+
     def prepare(self) -> None:
         """Turns the points into a scribble on the session's grid."""
-        self.prompt = prompts.scribbleFromRas(self.session.grid, self.ras, self.positive)
+        self.prompt = prompts.scribbleFromRas(self.session.grid, self.points, self.positive)
 
 
 class BoxEdit(EditAction):
@@ -249,7 +260,7 @@ class BoxEdit(EditAction):
         """Turns the ROI into a box on the session's grid."""
         self.prompt, self.options = boxOf(self.session, self.roi, self.role)
 
-    def compute(self, progress: Progress, cancel: Cancel) -> Edit:
+    def compute(self, progress: Progress, cancel: Cancel) -> Any:
         """Lets the model segment in the box."""
         return self.session.add_box(self.prompt, options=self.options, progress=progress, cancel=cancel)
 

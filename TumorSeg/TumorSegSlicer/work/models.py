@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from slicer.i18n import tr as _
 
 if TYPE_CHECKING:
+    from TumorSegLib.jobs import Cancel, Progress
     from TumorSegLib.models.catalogue import Entry
     from TumorSegLib.models.folder import ModelFolder
     from TumorSegLib.models.spec import ModelSpec
-    from TumorSegSlicer.work.worker import Cancel, Progress
 
 
 #: In a model's results: figures of patients that no data folder holds, so that no command repeats them.

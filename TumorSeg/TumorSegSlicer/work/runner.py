@@ -50,7 +50,11 @@ class Task(Action):
 
     def __init__(self, function: Callable[[Progress, Cancel], Any]) -> None:
         """Keeps the function that is the slow part."""
-        self.work = function  # type: ignore[method-assign]
+        self._function = function
+
+    def work(self, progress: Progress, cancel: Cancel) -> Any:
+        """Calls the function."""
+        return self._function(progress, cancel)
 
 
 #: How an action is done: here and now, which returns its outcome, or by a runner.

@@ -33,7 +33,7 @@ class SegmentOpening:
         inputs = self._inputs() if context.ready() else None
         if not inputs or not self._mayMove(known, inputs) or not self.madeEditable(node, inputs):
             return False
-        return context.attempt(lambda: context.logic.openSegment(inputs, node, segmentId) or True) is True
+        return context.succeeds(lambda: context.logic.openSegment(inputs, node, segmentId))
 
     def _mayMove(self, known: dict[str, Input], inputs: dict[str, Input]) -> bool:
         """Asks before the clicks and steps of a segment are lost since the image it was made on is another one now."""
@@ -60,7 +60,7 @@ class SegmentOpening:
             self._context.say(_("Nothing was done: the segmentation stays as it is."))
             return False
         volume = next(iter(inputs.values())).node
-        return self._context.attempt(lambda: self._context.logic.keepAsVoxels(node, volume) or True) is True
+        return self._context.succeeds(lambda: self._context.logic.keepAsVoxels(node, volume))
 
 
 def _ids(nodes: Iterable[slicer.vtkMRMLNode]) -> set[str]:
