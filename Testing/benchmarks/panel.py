@@ -1,5 +1,8 @@
 """What the panel adds to the library's own time, on the test host: PET/CT of 512 x 512 x 200 voxels, models that ship.
 
+Last, a session of 200 ragged edits is saved again and again while clicks are placed: how much later their work begins
+than with nothing to save.
+
 A gap is how long the GUI's event loop stood still. The first segmentation loads PyTorch and the model; the second is
 inference alone. Of a click, the overhead is the time from the point placed to the voxels in the segment, less what the
 library took for it on the worker's thread.
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from TumorSegLib import Mask
 
 PATIENCE_SECONDS, CLICKS = 600.0, 10
+# Steps of the session that is saved, and clicks placed while all of them are being saved.
+STEPS, CLICKS_WHILE_SAVING = 200, 20
 # Cancel is pressed so long after Segment: while packages are imported, and while the network computes.
 LOADING_SECONDS, WORKING_SECONDS = 0.3, 3.0
 
@@ -40,6 +45,7 @@ def run(shape: tuple[int, int, int]) -> None:
             _print(name, _gaps(*desk.press("segmentButton")))
         _print("cancel", desk.cancel(WORKING_SECONDS))
         _print("clicks", desk.click(truth))
+        _print("saving", desk.save(truth))
 
 
 class _Desk:
@@ -105,6 +111,62 @@ class _Desk:
             "gap_largest_ms": max(gaps),
         }
 
+    def save(self, truth: Mask) -> dict[str, Any]:
+        """Makes many edits without a model, and places points while all of them are being saved."""
+        from TumorSegSlicer.mrml.session_nodes import textNode
+
+        target, engine = self.context.target(), _Ragged()
+        self.context.logic.bench.engineSource = lambda *_key: engine
+        inside = np.argwhere(truth.array)[:, ::-1]
+        for ijk in np.random.default_rng(1).choice(inside, STEPS):
+            self.context.logic.addClick(*target, truth.grid.to_ras(ijk).tolist())
+        every, one = self._seconds_to_save(all_steps=True), self._seconds_to_save(all_steps=False)
+        text = textNode(*target)
+        waits: dict[bool, list[float]] = {False: [], True: []}
+        with self.host.heartbeat() as gaps:
+            for number, ijk in enumerate(inside[: 2 * CLICKS_WHILE_SAVING]):
+                saving = number % 2 == 1
+                if saving:
+                    self._begin_saving(every * number / (2 * CLICKS_WHILE_SAVING))
+                r, a, s = truth.grid.to_ras(ijk).tolist()
+                waits[saving].append(self._time_to_begin((r, a, s), engine))
+        return {
+            "steps": STEPS,
+            "saved_MB": sum(len(text.GetAttribute(name)) for name in text.GetAttributeNames()) / 2**20,
+            "all_seconds": every,
+            "one_more_ms": 1000 * one,
+            "click_begins_median_ms": 1000 * float(np.median(waits[False])),
+            "click_begins_while_saving_median_ms": 1000 * float(np.median(waits[True])),
+            "click_begins_while_saving_largest_ms": 1000 * max(waits[True]),
+            "gap_largest_ms": max(gaps),
+        }
+
+    def _seconds_to_save(self, all_steps: bool) -> float:
+        if all_steps:
+            self._forget_saved()
+        started = time.perf_counter()
+        self.context.logic.save()
+        return time.perf_counter() - started
+
+    def _forget_saved(self) -> None:
+        """Has all steps encoded again the next time."""
+        node, segment = self.context.target()
+        self.context.logic._sessions._entries[node.GetID(), segment].savedUpTo = -1
+
+    def _begin_saving(self, seconds: float) -> None:
+        """Saves all steps as the panel does, and goes on after some seconds, before it ends."""
+        context = self.context
+        self._forget_saved()
+        context.logic.saveSession(*context.target(), run=context.startingQuietly(lambda _: None, lambda _: None))
+        wanted = time.perf_counter() + seconds
+        self._wait(lambda: time.perf_counter() > wanted)
+
+    def _time_to_begin(self, ras: tuple[float, float, float], engine: _Ragged) -> float:
+        """Seconds from a point placed to the engine asked; waits until the session is saved."""
+        started = self._place(ras, True)
+        self._wait(lambda: engine.begun > started and not self.context.unsaved)
+        return engine.begun - started
+
     def _place(self, ras: tuple[float, float, float], positive: bool) -> float:
         """Places a point as a view does, and returns when."""
         import slicer
@@ -119,6 +181,37 @@ class _Desk:
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         self.host.wait_until(condition, "the panel", PATIENCE_SECONDS)
+
+
+class _Ragged:
+    """A click engine that needs no time: a ball of 24 voxels with a ragged rim; notes when it began last."""
+
+    def __init__(self) -> None:
+        from Testing.fakes import tiny_spec
+
+        self.spec = tiny_spec("ragged", kind="clicks")
+        self.begun, self._random = 0.0, np.random.default_rng(2)
+
+    def prepare(self, images: Any) -> Any:
+        """The grid."""
+        return images.grid
+
+    def refine(self, prepared: Any, probability: Any, prompts: Any, _cancel: Any = None) -> Any:
+        """Paints about the last click."""
+        from TumorSegLib.geometry.boxes import slices
+        from TumorSegLib.protocols import Refinement
+
+        self.begun = time.perf_counter()
+        centre = np.array(prompts.items[-1].ijk)
+        low, high = np.maximum(centre - 16, 0), np.minimum(centre + 16, prepared.size)
+        i, j, k = zip(low.tolist(), high.tolist())
+        lattice = np.stack(np.meshgrid(*map(np.arange, (high - low)[::-1]), indexing="ij"), axis=-1)[..., ::-1] + low
+        distance = np.linalg.norm(lattice - centre, axis=-1) + self._random.normal(0, 1.5, lattice.shape[:3])
+        values = probability[slices((i, j, k))].copy()
+        rim = np.clip(255 * (14 - distance) / 4, 0, 255).astype(np.uint8)
+        return Refinement(
+            (i, j, k), np.maximum(values, rim) if self._random.random() < 0.5 else np.minimum(values, rim)
+        )
 
 
 def _clocked_clicks() -> list[float]:

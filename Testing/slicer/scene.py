@@ -180,8 +180,10 @@ def layers(node: Any) -> int:
     return int(node.GetSegmentation().GetNumberOfLayers())
 
 
-def saved_steps(node: Any, segment_id: str) -> list[Any]:
-    """The steps of the saved session of a segment."""
+def saved_steps(node: Any, segment_id: str) -> list[int]:
+    """The numbers of the steps in the saved session of a segment."""
     data, problem = session_nodes.readSession(session_nodes.textNode(node, segment_id))
     assert problem == ""
-    return data["history"]["steps"]
+    steps: list[int] = data["history"]["steps"]
+    assert set(data["records"]) == {str(number) for number in (0, *steps)}
+    return steps

@@ -27,6 +27,7 @@ from TumorSegSlicer.mrml.session_nodes import Input, Saved
 from TumorSegSlicer.work import edits, views
 from TumorSegSlicer.work.new_segments import NewSegment
 from TumorSegSlicer.work.runner import Action, Run, complete
+from TumorSegSlicer.work.saving import SaveSession
 from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -331,7 +332,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
 
     def saveSession(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> None:
         """As :meth:`save`, of one segment; does nothing where it has no open session."""
-        run(views.SaveSession(self._sessions, segmentation, segmentId))
+        run(SaveSession(self._sessions, segmentation, segmentId))
 
     def saved(self) -> list[Saved]:
         """The sessions that the scene holds; the first action on their segments resumes them."""

@@ -11,8 +11,17 @@ import numpy as np
 import pytest
 
 from Testing.slicer.cases import Case, Input, Sessions, engines
-from Testing.slicer.scene import OBLIQUE, PLAIN, add_volume, empty_scene, paint, segments, session_nodes
-from TumorSegLib import Click
+from Testing.slicer.scene import (
+    OBLIQUE,
+    PLAIN,
+    add_volume,
+    empty_scene,
+    paint,
+    saved_steps,
+    segments,
+    session_nodes,
+)
+from TumorSegLib import Cancelled, Click
 
 
 @pytest.fixture
@@ -125,57 +134,66 @@ def test_the_users_word_on_suv_is_kept(scene: Any, store: Any, case: Case) -> No
     assert list(store.saved()[0].inputs) == ["ct"]
 
 
-HEAD = session_nodes.HEAD_ATTRIBUTE
+HEAD, RECORD = session_nodes.HEAD_ATTRIBUTE, session_nodes.RECORD_ATTRIBUTE
+
+
+def reopen(case: Case) -> None:
+    """Reads the sessions of the scene anew."""
+    case.store.close()
+    case.store = Sessions(case.scene)
+
+
+def damaged_head(text: Any, spoil: Any) -> None:
+    text.SetAttribute(HEAD, spoil(text.GetAttribute(HEAD)))
 
 
 @pytest.mark.parametrize(
-    ("attribute", "spoil"),
+    ("spoil", "is_head"),
     [
-        (HEAD, lambda text: text[:-20]),
-        (HEAD, lambda text: text.replace('"version": 2', '"version": 99', 1)),
-        (HEAD, lambda text: json.dumps({**json.loads(text), "inputs": {"ct": {"reference": "x", "assumeSuv": 0}}})),
-        ("", lambda text: ""),
-        ("", lambda text: text[:-20]),
-        ("", lambda text: "[" * 100_000),
-        ("", lambda text: "{}"),
-        ("", lambda text: re.sub(r'"0": "[^"]+"', '"0": "AAAA"', text, count=1)),
+        (lambda text: damaged_head(text, lambda head: head[:-20]), True),
+        (lambda text: damaged_head(text, lambda head: head.replace('"version": 2', '"version": 99', 1)), True),
+        (lambda text: damaged_head(text, lambda head: head.replace('"reference": 0', '"reference": "x"')), True),
+        (lambda text: damaged_head(text, lambda head: head.replace("tumorseg-session", "session")), False),
+        (lambda text: text.RemoveAttribute(f"{RECORD}1"), False),
+        (lambda text: text.SetAttribute(f"{RECORD}1", text.GetAttribute(f"{RECORD}0")), False),
+        (lambda text: text.SetAttribute(f"{RECORD}1", text.GetAttribute(f"{RECORD}1")[:-20]), False),
     ],
-    ids=["head cut", "head newer", "no number", "empty", "cut", "deep", "no session", "tampered record"],
+    ids=["head cut", "head newer", "no number", "no session", "step missing", "another step", "step cut"],
 )
-def test_damaged_sessions_are_told_and_the_segment_is_begun_with(
-    scene: Any, case: Case, attribute: str, spoil: Any
-) -> None:
+def test_damaged_sessions_are_told_and_the_segment_is_begun_with(case: Case, spoil: Any, is_head: bool) -> None:
     case.click()
     before = case.mask()
     case.store.save()
-    text = session_nodes.textNode(case.node, case.segment)
-    if attribute:
-        text.SetAttribute(attribute, spoil(text.GetAttribute(attribute)))
-    else:
-        text.SetText(spoil(text.GetText()))
-    case.store.close()
-    case.store = Sessions(scene)
+    spoil(session_nodes.textNode(case.node, case.segment))
+    reopen(case)
     (saved,) = case.store.saved()
-    assert ("damaged" in saved.problem) == bool(attribute)
+    assert ("damaged" in saved.problem) == is_head
     opened = case.open()
     assert re.search("damaged|not a session", opened.problem)
     assert len(opened.session.prompts) == 0
     np.testing.assert_array_equal(opened.session.mask.array, before)
+    case.click((3, 3, 3))
+    case.store.save()  # nothing of the damaged one is left
+    assert len(saved_steps(case.node, case.segment)) == 1
+    reopen(case)
+    assert case.open().problem == ""
     case.store.close()
 
 
-def test_scenes_of_the_first_version_are_opened(scene: Any, case: Case) -> None:
+def test_scenes_of_the_first_version_are_opened(case: Case) -> None:
     case.click()
     case.click((3, 3, 3))
     case.store.save()
     text = session_nodes.textNode(case.node, case.segment)
+    head = json.loads(text.GetAttribute(HEAD))
+    for name in text.GetAttributeNames():
+        if name != session_nodes.SEGMENT_ATTRIBUTE:
+            text.RemoveAttribute(name)
     # As version 1 wrote it: head and session in one text.
-    head = {**json.loads(text.GetAttribute(HEAD)), "version": 1, "settings": {"device": "auto", "precision": "auto"}}
-    session = json.dumps(case.session.to_json())
-    text.SetText(f'{json.dumps(head)[:-1]}, "session": {session}}}')
-    text.RemoveAttribute(HEAD)
-    case.store.close()
-    case.store = Sessions(scene)
+    head = {**head, "version": 1, "settings": {"device": "auto", "precision": "auto"}}
+    del head["session"]
+    text.SetText(f'{json.dumps(head)[:-1]}, "session": {json.dumps(case.session.to_json())}}}')
+    reopen(case)
     (saved,) = case.store.saved()
     assert (saved.problem, list(saved.inputs), saved.roles) == ("", ["ct"], ("ct",))
     assert case.open().problem == ""
@@ -183,18 +201,70 @@ def test_scenes_of_the_first_version_are_opened(scene: Any, case: Case) -> None:
     case.store.apply(case.session.undo(), case.node, case.segment)
     assert case.mask()[8, 8, 8] == 1
     case.store.save()
+    assert (text.GetText(), saved_steps(case.node, case.segment)) == ("", [1, 2])
     assert json.loads(text.GetAttribute(HEAD))["version"] == 2
     case.store.close()
 
 
-def test_the_head_is_known_without_reading_the_session(case: Case) -> None:
+def test_the_head_is_known_without_reading_any_step(case: Case) -> None:
     case.click()
     case.store.save()
     text = session_nodes.textNode(case.node, case.segment)
-    text.SetText("no session")
+    for number in (0, 1):
+        text.SetAttribute(f"{RECORD}{number}", "no step")
     assert session_nodes.readHead(case.node, text).problem == ""
+    reopen(case)
+    assert list(case.store.inputs(case.node, case.segment)) == ["ct"]
+
+
+def test_saving_encodes_only_new_steps_and_drops_those_that_cannot_be_done_again(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from TumorSegLib.session import storage
+
+    encoded: list[int] = []
+    plain = storage._record
+    monkeypatch.setattr(storage, "_record", lambda number, entry: encoded.append(number) or plain(number, entry))
+    for ijk in ((8, 8, 8), (11, 8, 8)):
+        case.click(ijk)
+        case.store.save()
+    assert encoded == [0, 1, 2]
+    case.store.apply(case.session.undo(), case.node, case.segment)
+    case.store.save()
+    assert (encoded, saved_steps(case.node, case.segment)) == ([0, 1, 2], [1, 2])
+    case.click((3, 3, 3))  # the step that was undone cannot be done again
+    case.store.save()
+    assert (encoded, saved_steps(case.node, case.segment)) == ([0, 1, 2, 3], [1, 3])
+    reopen(case)
+    case.open()
+    case.click((12, 12, 4))
+    case.store.save()
+    assert (encoded, saved_steps(case.node, case.segment)) == ([0, 1, 2, 3, 4], [1, 3, 4])
+    case.scene.RemoveNode(session_nodes.textNode(case.node, case.segment))  # by whomever
+    case.store.save()
+    assert saved_steps(case.node, case.segment) == [1, 3, 4]
+    before = case.mask()
+    reopen(case)
+    assert case.open().problem == ""
+    np.testing.assert_array_equal(case.session.mask.array, before)
     case.store.close()
-    assert list(Sessions(case.scene).inputs(case.node, case.segment)) == ["ct"]
+
+
+def test_saving_that_is_stopped_goes_on_from_the_last_step_encoded(case: Case) -> None:
+    from TumorSegSlicer.work.runner import complete
+    from TumorSegSlicer.work.saving import SaveSession
+
+    for ijk in ((8, 8, 8), (11, 8, 8), (3, 3, 3)):
+        case.click(ijk)
+    action, asked = SaveSession(case.store, case.node, case.segment), iter([False, False, True])
+    with pytest.raises(Cancelled):
+        complete(action, cancel=lambda: next(asked))
+    assert sorted(action.records) == [0, 1]
+    assert session_nodes.textNode(case.node, case.segment) is None
+    action = SaveSession(case.store, case.node, case.segment)
+    complete(action)
+    assert sorted(action.records) == [2, 3]
+    assert saved_steps(case.node, case.segment) == [1, 2, 3]
 
 
 def test_state_nodes_are_hidden_and_saved_with_the_scene(case: Case) -> None:

@@ -1,8 +1,9 @@
 """Sessions as hidden text nodes of the scene, which segmentations refer to.
 
-The head (models, images, place) is an attribute of the text node, so that it is known without reading the session,
-which is the node's text. Both are part of the scene file itself, so they survive .mrb, .mrml and the import into
-another scene, where ids of nodes change but references follow.
+All is kept in attributes of the text node: the head (models, images, place, list of steps), and a record for every
+step, which never changes once written. So the head is known without reading any step, and saving only adds the steps
+that are new. Attributes are part of the scene file itself, so they survive .mrb, .mrml and the import into another
+scene, where ids of nodes change but references follow.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ FORMAT, VERSION = "tumorseg-slicer-session", 2
 STATE_ROLE = "TumorSegSession"
 #: Attributes of a text node: the id of the segment, and the head as JSON.
 SEGMENT_ATTRIBUTE, HEAD_ATTRIBUTE = "TumorSeg.SegmentID", "TumorSeg.SessionHead"
+#: Attributes with the records of steps begin so; the number of the step follows.
+RECORD_ATTRIBUTE = "TumorSeg.SessionRecord."
 #: Roles of the references from a text node to the volumes, with a number added.
 INPUT_ROLE = "TumorSegInput"
-#: In scenes of version 1 the head is the beginning of the text, and the session follows here.
+#: In scenes of version 1 all is in the node's text: the head is its beginning, and the session follows here.
 SESSION_KEY = ', "session": '
 
 
@@ -43,6 +46,7 @@ class Saved:
         inputs: role to volume, in the session's order; those whose volume is no longer in the scene are left out.
         roles: all of them, in that order.
         place: of the segmentation then, a matrix ``(4, 4)`` to RAS mm of the world, as rows; empty if not known.
+        last: number of the last record; -1 in scenes of version 1, which have none.
         problem: why the session cannot be resumed, in words; empty if it can.
     """
 
@@ -52,6 +56,7 @@ class Saved:
     inputs: Mapping[str, Input] = field(default_factory=dict)
     roles: tuple[str, ...] = ()
     place: Sequence[Sequence[float]] = ()
+    last: int = -1
     problem: str = ""
 
 
@@ -69,27 +74,35 @@ def textNode(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtk
 def writeSession(
     node: slicer.vtkMRMLSegmentationNode,
     segmentId: str,
+    about: Mapping[str, Any],
     inputs: Mapping[str, Input],
-    models: Mapping[str, Mapping[str, str]],
-    place: Sequence[Sequence[float]],
-    session: str,
+    session: Mapping[str, Any],
+    records: Mapping[int, str],
 ) -> None:
-    """Writes, or replaces, the saved session of a segment.
+    """Writes, or brings up to date, the saved session of a segment.
 
     Args:
         node, segmentId: the segment.
+        about: ``models`` and ``place``, see :class:`Saved`.
         inputs: role to volume, in the session's order.
-        models, place: see :class:`Saved`.
-        session: JSON text of the library's session.
+        session: head of a snapshot of the library's session.
+        records: those of the snapshot that are not in the scene yet, by number; others that its head does not list are
+            removed.
     """
     text = textNode(node, segmentId) or _newTextNode(node, segmentId)
     entries = {}
     for number, (role, each) in enumerate(inputs.items()):
         text.SetNodeReferenceID(f"{INPUT_ROLE}{number}", each.node.GetID())
         entries[role] = {"reference": number, "assumeSuv": each.assumeSuv}
-    head = {"format": FORMAT, "version": VERSION, "models": models, "inputs": entries, "place": place}
+    for number, record in records.items():
+        text.SetAttribute(f"{RECORD_ATTRIBUTE}{number}", record)
+    wanted = _recordNames(session)
+    for name in text.GetAttributeNames():
+        if name.startswith(RECORD_ATTRIBUTE) and name not in wanted:
+            text.RemoveAttribute(name)
+    head = {"format": FORMAT, "version": VERSION, **about, "inputs": entries, "session": session}
     text.SetAttribute(HEAD_ATTRIBUTE, json.dumps(head))
-    text.SetText(session)
+    text.SetText("")
 
 
 def readHead(node: slicer.vtkMRMLSegmentationNode, text: slicer.vtkMRMLTextNode) -> Saved:
@@ -104,10 +117,19 @@ def readHead(node: slicer.vtkMRMLSegmentationNode, text: slicer.vtkMRMLTextNode)
 def readSession(text: slicer.vtkMRMLTextNode) -> tuple[Any, str]:
     """The data of the library's session in a text node and an empty text; or None, and what is wrong, in words."""
     try:
-        data = json.loads(text.GetText() or "")
-        return (data if text.GetAttribute(HEAD_ATTRIBUTE) else data["session"]), ""
+        head = text.GetAttribute(HEAD_ATTRIBUTE)
+        if not head:
+            return json.loads(text.GetText() or "")["session"], ""
+        session = json.loads(head)["session"]
+        records = {number: text.GetAttribute(name) for name, number in _recordNames(session).items()}
+        return {**session, "records": {number: record for number, record in records.items() if record is not None}}, ""
     except (LookupError, TypeError, ValueError, RecursionError) as error:
         return None, _damaged(error)
+
+
+def _recordNames(session: Mapping[str, Any]) -> dict[str, str]:
+    """The attributes with the records that the head of a session lists, and their numbers as text."""
+    return {f"{RECORD_ATTRIBUTE}{number}": str(number) for number in (0, *session["history"]["steps"])}
 
 
 def _headText(text: slicer.vtkMRMLTextNode) -> str:
@@ -150,4 +172,5 @@ def _understood(
         inputs={role: Input(volume, assume) for role, (volume, assume) in volumes.items() if volume is not None},
         roles=tuple(volumes),
         place=data.get("place", ()),
+        last=-1 if data["version"] == 1 else int(data["session"]["history"]["last"]),
     )

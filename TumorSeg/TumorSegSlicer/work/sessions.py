@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from TumorSegSlicer.mrml.session_nodes import (
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit, Grid, Mask, ModelSpec, Session
+    from TumorSegLib.session.storage import Snapshot
 
 SEGMENTATION = "vtkMRMLSegmentationNode"
 
@@ -56,6 +56,8 @@ class _Entry:
     place: np.ndarray  # of the segmentation, in the world, when the session was made
     seen: np.ndarray  # its place when the segment was last compared with the session
     models: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    savedUpTo: int = -1  # the last record that is in the scene
+    records: dict[int, str] = field(default_factory=dict)  # encoded, and not yet in the scene
 
 
 class Sessions:
@@ -219,22 +221,48 @@ class Sessions:
         entry.segment = None if unseen else _segmentStamp(node, segmentId)
 
     def save(self) -> None:
-        """Writes all open sessions into the scene; waits for edits that are being made."""
+        """Writes all open sessions into the scene."""
         for (_nodeId, segmentId), entry in self._entries.items():
-            self.write(entry.node, segmentId, sessionText(entry.session))
+            snapshot, since = entry.session.snapshot(), self._encodedUpTo(entry, segmentId)
+            entry.records.update(snapshot.records(since))
+            self.write(snapshot.head, entry.node, segmentId)
 
-    def write(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, text: str) -> None:
+    def unsaved(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[Session, Snapshot, int] | None:
+        """A session, a snapshot of it, and the last of its records that is encoded; None if it is not open."""
+        entry = self._entries.get((node.GetID(), segmentId))
+        if entry is None:
+            return None
+        return entry.session, entry.session.snapshot(), self._encodedUpTo(entry, segmentId)
+
+    def keepRecords(
+        self, session: Session, node: slicer.vtkMRMLSegmentationNode, segmentId: str, records: Mapping[int, str]
+    ) -> None:
+        """Keeps records that were encoded until they are written, unless the segment has another session now."""
+        entry = self._entries.get((node.GetID(), segmentId))
+        if entry is not None and entry.session is session:
+            entry.records.update(records)
+
+    def write(self, head: Mapping[str, Any], node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         """Writes one session into the scene, quickly.
 
         Args:
+            head: of a snapshot, all records of which were kept or are in the scene.
             node, segmentId: the segment.
-            text: of the session, from :func:`sessionText`, which the worker can call after each action.
 
         Raises:
             ArgumentError: the segment has no session any more.
         """
-        entry = self._entry(node, segmentId)
-        writeSession(node, segmentId, entry.inputs, entry.models, entry.place.tolist(), text)
+        entry, listed = self._entry(node, segmentId), {0, *head["history"]["steps"]}
+        records = {number: record for number, record in entry.records.items() if number in listed}
+        about = {"models": entry.models, "place": entry.place.tolist()}
+        writeSession(node, segmentId, about, entry.inputs, head, records)
+        entry.savedUpTo, entry.records = head["history"]["last"], {}
+
+    def _encodedUpTo(self, entry: _Entry, segmentId: str) -> int:
+        """The last record that is in the scene or was kept; -1 for none, as where the text node was removed."""
+        if entry.savedUpTo >= 0 and textNode(entry.node, segmentId) is None:
+            entry.savedUpTo, entry.records = -1, {}
+        return max(entry.records, default=entry.savedUpTo)
 
     def saved(self) -> list[Saved]:
         """The heads of the sessions that the scene holds, of segments that are there; :meth:`open` resumes them."""
@@ -268,14 +296,14 @@ class Sessions:
             {role: volumes.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items()}
         )
         grid, place = images.grid, volumes.toWorld(node)
-        problem, data, known, session, models = "", None, None, None, {}
+        problem, data, known, session, models, savedUpTo = "", None, None, None, {}, -1
         if earlier is not None:
-            data, known, models = earlier.session.to_json(), earlier.segment, earlier.models
-            data = _carriedAlong(data, earlier.place, place, grid)
+            data = _carriedAlong(earlier.session.to_json(), earlier.place, place, grid)
+            known, models, savedUpTo = earlier.segment, earlier.models, earlier.savedUpTo
         elif (text := textNode(node, segmentId)) is not None:
             head = readHead(node, text)
             data, problem = readSession(text) if not head.problem else (None, head.problem)
-            data, models = _carriedAlong(data, head.place, place, grid), dict(head.models)
+            data, models, savedUpTo = _carriedAlong(data, head.place, place, grid), dict(head.models), head.last
         if data is not None:
             try:
                 session = Session.from_json(data, images)
@@ -283,8 +311,8 @@ class Sessions:
                 problem = str(error)
         if session is None:
             initial = Mask(grid, segments.maskFromSegment(node, segmentId, grid))
-            session, known = Session(images, initial=initial), _segmentStamp(node, segmentId)
-        return _Entry(node, session, inputs, _imageStamp(inputs), known, place, place, models), problem
+            session, known, savedUpTo = Session(images, initial=initial), _segmentStamp(node, segmentId), -1
+        return _Entry(node, session, inputs, _imageStamp(inputs), known, place, place, models, savedUpTo), problem
 
     def _observeSegments(self, node: slicer.vtkMRMLSegmentationNode) -> None:
         """Observes what is removed from a segmentation, which may have other segments than before."""
@@ -324,11 +352,6 @@ class Sessions:
     def _onSceneClosed(self, _scene: vtk.vtkObject) -> None:
         for nodeId, segmentId in list(self._entries):
             self._forget(nodeId, segmentId)
-
-
-def sessionText(session: Session) -> str:
-    """A session as JSON text: prompts, voxels and undo steps. Slow for large ones, so made on the worker's thread."""
-    return json.dumps(session.to_json())
 
 
 def _carriedAlong(data: Any, then: Sequence[Sequence[float]] | np.ndarray, now: np.ndarray, grid: Grid) -> Any:

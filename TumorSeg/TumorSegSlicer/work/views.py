@@ -1,4 +1,4 @@
-"""Actions that show or save a segment without changing it."""
+"""Actions that show or measure a segment without changing it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from TumorSegSlicer.mrml.nodes import placeBeside
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.work.edits import BoxEdit, SegmentAction, Workbench
 from TumorSegSlicer.work.runner import Action, Cancel, Progress
-from TumorSegSlicer.work.sessions import Sessions, sessionText
+from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
     from TumorSegLib import Grid, Volume
@@ -100,27 +100,6 @@ class EmbedBox(BoxEdit):
     def finish(self, result: int) -> int:  # type: ignore[override]
         """Writes nothing."""
         return result
-
-
-class SaveSession(Action):
-    """Writes the session of a segment into the scene, to be saved with it; nothing where none is open."""
-
-    def __init__(self, sessions: Sessions, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        self.sessions, self.node, self.segmentId = sessions, node, segmentId
-
-    def begin(self) -> Action | None:
-        """Takes the session."""
-        self.session = self.sessions.get(self.node, self.segmentId)
-        return None
-
-    def work(self, _progress: Progress, _cancel: Cancel) -> str:
-        """Encodes the session."""
-        return sessionText(self.session) if self.session is not None else ""
-
-    def finish(self, result: str) -> None:
-        """Writes it, unless it was dropped meanwhile."""
-        if self.session is not None and self.sessions.get(self.node, self.segmentId) is self.session:
-            self.sessions.write(self.node, self.segmentId, result)
 
 
 def gridOf(node: slicer.vtkMRMLSegmentationNode, images: Mapping[str, Volume]) -> Grid:
