@@ -62,9 +62,9 @@ def read_prompts(path: str | os.PathLike[str], grid: Grid) -> Prompts:
         prompts = Prompts.from_json(data, grid, str(path))
     else:
         kinds = 'prompts ({"prompts": [...]}) nor 3D Slicer markups ({"@schema": "...", "markups": [...]})'
-        raise ReadError(f"{path}: holds neither {kinds}")
+        raise ReadError(f"{path}: contains neither {kinds}")
     if len(prompts) == 0:
-        raise ReadError(f"{path}: holds no prompts; place at least one point or box before saving")
+        raise ReadError(f"{path}: contains no prompts; place at least one point or box before saving")
     return prompts
 
 

@@ -42,7 +42,10 @@ class Contents:
 
 def voxels_to_json(box: Box, values: UInt8Array) -> dict[str, Any]:
     """The entry of voxels ``[k, j, i]`` in a box."""
-    return {"box": [list(limits) for limits in box], "values": encoded(zlib.compress(values.tobytes(), 1))}
+    return {
+        "box": [list(limits) for limits in box],
+        "values": encoded(zlib.compress(np.ascontiguousarray(values).data, 1)),
+    }
 
 
 def voxels_from_json(entry: Mapping[str, Any], grid: Grid) -> tuple[Box, UInt8Array]:

@@ -1,4 +1,4 @@
-"""Named segments of one case and the one door through which their voxels change, with undo wrapped round it."""
+"""Named segments of one case; every change of their voxels is a step that can be undone."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError, GeometryError
-from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate, union
 from TumorSegLib.geometry.grid import Box, Grid
-from TumorSegLib.images.probability import EMPTY, TUMOUR, UInt8Array, to_float
-from TumorSegLib.prompts.constraints import MaskEdit
+from TumorSegLib.images.probability import CERTAIN, EMPTY, TUMOUR, UInt8Array, to_float
+from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, MaskEdit, apply_constraints
+from TumorSegLib.prompts.encoding import PointPrompt
 from TumorSegLib.prompts.types import Prompt, Prompts
+from TumorSegLib.protocols import Refinement
 from TumorSegLib.session.history import Change, History, PromptChange, Step
 
 BoolArray = npt.NDArray[np.bool_]
@@ -56,23 +58,33 @@ class Edit:
 
 @dataclass(eq=False)
 class _Segment:
-    """One segment: probability, prompts, how many voxels it has, and the mask as last read, None once outdated."""
+    """One segment: probability, prompts, number of voxels, and the mask as last read, None once outdated."""
 
     probability: UInt8Array
     prompts: Prompts = field(default_factory=Prompts)
     voxels: int = 0
-    shown: UInt8Array | None = None
+    last_mask: UInt8Array | None = None
 
     def write(self, box: Box, probability: UInt8Array) -> None:
-        """Replaces a part; masks that were read stay as they are."""
+        """Replaces a part; masks read before do not change."""
         at = slices(box)
         self.voxels += int(np.count_nonzero(probability >= TUMOUR) - np.count_nonzero(self.probability[at] >= TUMOUR))
         self.probability[at] = probability
-        self.shown = None
+        self.last_mask = None
 
 
 class Segments:
-    """Segments by name, in the order they were added, with their history. Reading is safe from any thread."""
+    """Segments by name, in the order they were added, with their history.
+
+    One thread edits at a time. Masks, copies of probabilities, numbers of voxels and prompts may be read from any
+    thread; :meth:`probability` is the array that edits write to, for the editing thread only.
+
+    Attributes:
+        grid: of all segments.
+        overlap: what happens where an edit of one segment meets another.
+        history: steps done and undone.
+        lock: held while voxels, prompts or steps change.
+    """
 
     def __init__(self, grid: Grid, overlap: Overlap | str) -> None:
         """Begins without any segment; raises :class:`ArgumentError` for an unknown way of overlapping."""
@@ -82,7 +94,6 @@ class Segments:
             raise ArgumentError(f"overlap {overlap!r} is not one of {', '.join(o.value for o in Overlap)}") from error
         self.grid = grid
         self.history = History()
-        #: Held while voxels, prompts or steps change.
         self.lock = threading.Lock()
         self._segments: dict[str, _Segment] = {}
 
@@ -107,33 +118,37 @@ class Segments:
             self._segments[name] = segment
 
     def probability(self, name: str) -> UInt8Array:
-        """The live probability of a segment, for engines to read; raises :class:`ArgumentError` for another name."""
+        """A read-only view of a segment's probability, uint8 ``[k, j, i]``; later edits change it.
+
+        Raises:
+            ArgumentError: there is no segment of this name.
+        """
         view = self._known(name).probability.view()
         view.setflags(write=False)
         return view
 
     def mask(self, name: str) -> UInt8Array:
-        """The mask of a segment as it is now, uint8 0 or 1 ``[k, j, i]``, which no later edit changes."""
+        """The mask of a segment, uint8 0 or 1 ``[k, j, i]``, read-only; later edits do not change it."""
         segment = self._known(name)
         with self.lock:
-            if segment.shown is None:
-                segment.shown = _mask(segment.probability)
-                segment.shown.setflags(write=False)
-            return segment.shown
+            if segment.last_mask is None:
+                segment.last_mask = _mask(segment.probability)
+                segment.last_mask.setflags(write=False)
+            return segment.last_mask
 
     def voxels(self, name: str) -> int:
-        """How many voxels a segment has now, known without counting."""
+        """The number of voxels of a segment, which is kept and not counted."""
         return self._known(name).voxels
 
     def scaled_probability(self, name: str) -> npt.NDArray[np.float32]:
-        """A copy of the probability of a segment as it is now, float32 from 0 to 1."""
+        """A copy of the probability of a segment, float32 from 0 to 1 ``[k, j, i]``."""
         segment = self._known(name)
         with self.lock:
-            now = segment.probability.copy()
-        return to_float(now)
+            current = segment.probability.copy()
+        return to_float(current)
 
     def prompts(self, name: str) -> Prompts:
-        """Prompts of a segment that hold."""
+        """The prompts of a segment that no later edit contradicts."""
         return self._known(name).prompts
 
     def check_free(self, name: str, prompt: Prompt) -> None:
@@ -151,12 +166,36 @@ class Segments:
                 'a session with overlap="overwrite" would take them'
             )
 
+    def constrained(self, name: str, answer: Refinement, prompts: Prompts, add: bool) -> Refinement:
+        """An engine's answer combined with a segment, with the constraints of the prompts applied.
+
+        Args:
+            name: the segment.
+            answer: replaces the segment in its box.
+            prompts: voxels within 3 mm of clicks and scribbles get their value, also outside the answer's box.
+            add: the answer is added to the segment instead.
+        """
+        points, reach = prompts.point_prompts(), np.ceil(CONSTRAINT_RADIUS_MM / np.array(self.grid.spacing)) + 1
+        boxes = [answer.box]
+        for each in points:
+            low = np.maximum(each.points.min(axis=0) - reach, 0).astype(int).tolist()
+            high = np.minimum(each.points.max(axis=0) + reach + 1, self.grid.size).astype(int).tolist()
+            boxes.append(((low[0], high[0]), (low[1], high[1]), (low[2], high[2])))
+        box = union(boxes)
+        first = origin(box)
+        values = self._known(name).probability[slices(box)].copy()
+        at = slices(translate(answer.box, [-n for n in first]))
+        values[at] = np.maximum(values[at], answer.probability) if add else answer.probability
+        shifted = [PointPrompt(each.points - first, each.positive) for each in points]
+        apply_constraints(values, shifted, self.grid.spacing, certain=CERTAIN)
+        return Refinement(box, values, answer.info)
+
     def commit(
         self, name: str, box: Box, probability: UInt8Array, prompts: Prompts, info: Mapping[str, Any] | None = None
     ) -> Edit:
-        """Writes a part of a segment, as far as other segments let it, as one step that can be undone.
+        """Writes a part of a segment, as far as the overlap policy allows, as one step that can be undone.
 
-        Where neither voxels nor prompts change there is no step, so what was undone can still be done again.
+        If neither voxels nor prompts change, no step is added and undone steps can still be done again.
 
         Args:
             name: the segment.
@@ -171,12 +210,12 @@ class Segments:
         at = slices(box)
         before = self._known(name).probability[at]
         after = self._allowed(name, at, before, probability)
-        wanted = {name: (after, prompts)}
+        results = {name: (after, prompts)}
         if self.overlap is Overlap.OVERWRITE:
-            wanted |= self._taken(name, box, (after >= TUMOUR) & (before < TUMOUR))
-        changes = [self._change(other, box, values) for other, (values, _) in wanted.items()]
-        reworded = [PromptChange.between(other, self.prompts(other), held) for other, (_, held) in wanted.items()]
-        step = Step(name, tuple(c for c in changes if c is not None), tuple(r for r in reworded if r is not None))
+            results |= self._overwritten(name, box, (after >= TUMOUR) & (before < TUMOUR))
+        changes = [self._change(each, box, values) for each, (values, _) in results.items()]
+        prompt_changes = [PromptChange.between(each, self.prompts(each), kept) for each, (_, kept) in results.items()]
+        step = Step(name, tuple(c for c in changes if c), tuple(c for c in prompt_changes if c))
         if not (step.changes or step.prompts):
             return Edit(name, EMPTY_BOX, EMPTY, EMPTY, info=info or {})
         edit = self._apply(step, False, lambda: self.history.push(step))
@@ -203,13 +242,12 @@ class Segments:
         return replace(edit, others={**edit.others, **lost}, step=self.history.newest)
 
     def undo(self) -> Edit | None:
-        """Takes the last step back; None at the beginning."""
-        step = self.history.back()
-        number = self.history.newest
+        """Undoes the newest step done; None at the beginning."""
+        step, number = self.history.back(), self.history.newest
         return None if step is None else replace(self._apply(step, True, lambda: self.history.moved(-1)), step=number)
 
     def redo(self) -> Edit | None:
-        """Does again the step undone last; None where there is none."""
+        """Does the step undone last again; None if there is none."""
         step = self.history.forward()
         if step is None:
             return None
@@ -227,7 +265,13 @@ class Segments:
             segment.prompts = each.applied(segment.prompts, undo=False)
 
     def _apply(self, step: Step, undo: bool, note: Callable[[], None]) -> Edit:
-        """Does a step or undoes it; all that may fail comes before the first write."""
+        """Does a step or undoes it; everything that may fail comes before the first write.
+
+        Args:
+            step: the step.
+            undo: whether it is undone.
+            note: notes the step in the history; called before the first write, which it prevents by raising.
+        """
         writes, own, others = [], Edit(step.segment, EMPTY_BOX, EMPTY, EMPTY), {}
         for change in step.changes:
             if change.outside:
@@ -249,12 +293,12 @@ class Segments:
             note()
             for segment, box, after in writes:
                 segment.write(box, after)
-            for segment, held in prompts:
-                segment.prompts = held
+            for segment, kept in prompts:
+                segment.prompts = kept
         return replace(own, others=others)
 
     def _change(self, name: str, box: Box, values: UInt8Array) -> Change | None:
-        """What new values in a box change; None if nothing."""
+        """The change to new values in a box, cut to the voxels that differ; None if none does."""
         old = self._segments[name].probability[slices(box)]
         inner = bounding_box(old != values)
         if inner is None:
@@ -263,7 +307,7 @@ class Segments:
         return Change.between(name, translate(inner, origin(box)), old[at], values[at])
 
     def _allowed(self, name: str, at: tuple[slice, ...], before: UInt8Array, after: UInt8Array) -> UInt8Array:
-        """The new values, but for those that would enter a segment that keeps its voxels."""
+        """The new values, but the old ones where a segment that keeps its voxels would be entered."""
         others = [segment for other, segment in self._segments.items() if other != name]
         if self.overlap is not Overlap.KEEP or not others:
             return after
@@ -271,19 +315,19 @@ class Segments:
         blocked = np.any([segment.probability[at] >= TUMOUR for segment in others], axis=0) & entered
         return np.where(blocked, before, after)
 
-    def _taken(self, name: str, box: Box, entered: BoolArray) -> dict[str, tuple[UInt8Array, Prompts]]:
-        """What other segments are left with in a box that voxels of theirs move out of, by their names.
+    def _overwritten(self, name: str, box: Box, entered: BoolArray) -> dict[str, tuple[UInt8Array, Prompts]]:
+        """By name, the new values in a box and prompts of other segments that lose voxels to this one.
 
-        Their prompts there no longer hold, or their next click would take the voxels back.
+        Prompts that the loss contradicts are dropped, or the next click there would take the voxels back.
         """
-        taken = {}
+        results = {}
         for other, segment in self._segments.items():
             values = segment.probability[slices(box)]
             lost = (values >= TUMOUR) & entered
             if other != name and lost.any():
-                held = segment.prompts.without_conflicts(MaskEdit(box, lost, np.zeros_like(lost), self.grid.spacing))
-                taken[other] = (np.where(lost, 0, values).astype(np.uint8), held)
-        return taken
+                kept = segment.prompts.without_conflicts(MaskEdit(box, lost, np.zeros_like(lost), self.grid.spacing))
+                results[other] = (np.where(lost, 0, values).astype(np.uint8), kept)
+        return results
 
     def check_known(self, name: str) -> None:
         """Raises :class:`ArgumentError` if there is no segment of this name."""

@@ -1,4 +1,4 @@
-"""A session: one case being contoured, every edit of which can be undone."""
+"""A session: one case being contoured with undo and redo."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from TumorSegLib.errors import ArgumentError, GeometryError
-from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, slices
+from TumorSegLib.errors import GeometryError
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, clip_additions, full_box, slices, union
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.probability import EMPTY, TUMOUR, UInt8Array, from_mask, to_uint8
@@ -19,21 +19,21 @@ from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.prompts.constraints import MaskEdit
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribble
-from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter, check_kinds
-from TumorSegLib.session.refinements import obeyed_in, with_correction
+from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter, Refinement
+from TumorSegLib.session.engine_set import EngineSet
 from TumorSegLib.session.segments import Edit, Overlap, Segments
 from TumorSegLib.session.storage import Snapshot, segments_from_json, take_snapshot
 
 FIRST_SEGMENT = "tumour"
-# Probabilities below 2 % are noise; without them an undo step is as large as what was found, not as the body.
+# Probabilities below 2 % are set to 0, so that an undo step has the size of the tumour, not of the body.
 FAINT = 5
 
 
 class Session:
-    """One case: images, engines and named segments, which are found, corrected, undone and redone.
+    """One case: images, engines, and named segments with undo and redo.
 
-    One thread edits at a time; others that try wait for it. ``mask`` and ``probability`` may be read from any thread
-    and do not change once read. An edit that fails or is cancelled changes nothing.
+    May be used from several threads: an edit waits until the one before it is done; properties and :meth:`snapshot` do
+    not wait. Arrays read from a session do not change later. An edit that fails or is cancelled changes nothing.
     """
 
     def __init__(
@@ -56,17 +56,14 @@ class Session:
                 ``overwrite`` (they move to the edited one) or ``allow`` (both have them).
 
         Raises:
-            ArgumentError: there is no image, or no such way of overlapping.
+            ArgumentError: there is no image, or no such overlap policy.
             RoleError: an image was read for another role than it is given as.
             ModelError: an engine is of another kind.
             GeometryError: the mask lies on another grid.
         """
-        check_kinds(auto=auto, clicks=clicks, box=box)
         self.images = ImageSet.of(images)
         self.grid = self.images.grid
-        self._auto, self._clicks, self._box = auto, clicks, box
-        self._prepared: Any = None
-        self._slices: dict[tuple[str, str], Any] = {}
+        self._engines = EngineSet(self.images, auto, clicks, box)
         self._writing = threading.Lock()
         self._segments = Segments(self.grid, overlap)
         self._initial: dict[str, tuple[Box, UInt8Array]] = {}
@@ -98,7 +95,7 @@ class Session:
 
     @property
     def volume_ml(self) -> float:
-        """Volume of the active segment in millilitres; unlike that of :attr:`mask` known at once, however large."""
+        """Volume of the active segment in millilitres; takes no time, unlike ``mask.volume_ml``."""
         return self._segments.voxels(self._active) * self.grid.voxel_volume_ml
 
     @property
@@ -108,7 +105,7 @@ class Session:
 
     @property
     def prompts(self) -> Prompts:
-        """Prompts of the active segment that hold."""
+        """Prompts of the active segment that no later edit contradicts."""
         return self._segments.prompts(self._active)
 
     @property
@@ -123,17 +120,21 @@ class Session:
 
     @property
     def can_reset(self) -> bool:
-        """Whether the active segment has prompts, or is another one than it began with."""
-        (box, initial), now = self._initial[self._active], self._segments.probability(self._active)
-        same = np.count_nonzero(now) == np.count_nonzero(initial) and np.array_equal(now[slices(box)], initial)
-        return bool(self.prompts.items) or not same
+        """Whether the active segment has prompts, or other voxels than it began with."""
+        (box, initial), current = self._initial[self._active], self._segments.probability(self._active)
+        if self.prompts.items:
+            return True
+        with self._segments.lock:
+            if np.count_nonzero(current) != np.count_nonzero(initial):
+                return True
+            return not np.array_equal(current[slices(box)], initial)
 
     def add_segment(self, name: str, initial: Mask | None = None) -> Edit:
         """Adds an empty segment, which undo does not remove, and makes it the active one.
 
         Args:
             name: not taken yet.
-            initial: mask to give it, as :meth:`replace_mask` does: an edit that heeds the other segments.
+            initial: its mask, an edit under the overlap policy as :meth:`replace_mask`.
 
         Raises:
             ArgumentError: the name is empty or taken.
@@ -158,20 +159,14 @@ class Session:
         clicks: ClickSegmenter[Any] | None = None,
         box: BoxSegmenter[Any] | None = None,
     ) -> None:
-        """Works with other engines from now on; those not given stay, as do images prepared for an engine that stays.
+        """Replaces engines; those not given stay, as do images prepared for an engine that stays.
 
         Raises:
             ModelError: an engine is of another kind.
         """
-        if (auto or self._auto, clicks or self._clicks, box or self._box) == (self._auto, self._clicks, self._box):
-            return
-        check_kinds(auto=auto, clicks=clicks, box=box)
-        with self._editing():
-            if clicks is not None and clicks is not self._clicks:
-                self._clicks, self._prepared = clicks, None
-            if box is not None and box is not self._box:
-                self._box, self._slices = box, {}
-            self._auto = auto or self._auto
+        if not self._engines.has(auto, clicks, box):
+            with self._editing():
+                self._engines.replace(auto, clicks, box)
 
     def prepare(self) -> None:
         """Prepares the images for clicks now, so that the first click is as fast as the others.
@@ -181,7 +176,7 @@ class Session:
             RoleError: the images are not what its model takes.
         """
         with self._editing():
-            self._prepare()
+            self._engines.clicks()
 
     def segment(self, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Edit:
         """Finds the tumour with the automatic engine; the answer replaces the active segment and its prompts.
@@ -190,10 +185,8 @@ class Session:
             ArgumentError: the session has no automatic engine.
             TumorSegError: as :meth:`TumorSegLib.engines.auto.engine.AutoEngine.segment`.
         """
-        if self._auto is None:
-            raise ArgumentError("this session has no automatic engine; give one as Session(..., auto=...)")
         with self._editing():
-            result = self._auto.segment(self.images, progress=progress, cancel=cancel)
+            result = self._engines.auto().segment(self.images, progress=progress, cancel=cancel)
             found = to_uint8(result.probability.array)
             found[found < FAINT] = 0
             return self._segments.commit(self._active, full_box(self.grid.shape), found, Prompts(), result.info)
@@ -213,10 +206,10 @@ class Session:
             return self.add_box(BoxPrompt(prompt.box), cancel=cancel)
         prompt.check_on(self.grid)
         with self._editing():
-            engine = self._prepare()
+            engine, prepared = self._engines.clicks()
             self._segments.check_free(self._active, prompt)
             prompts = self.prompts.with_prompt(prompt)
-            answer = engine.refine(self._prepared, self._segments.probability(self._active), prompts, cancel)
+            answer = engine.refine(prepared, self._segments.probability(self._active), prompts, cancel)
             return self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)
 
     def add_click(self, click: Click, *, cancel: Cancel | None = None) -> Edit:
@@ -233,9 +226,10 @@ class Session:
         Returns:
             Number of slices embedded; 0 if all were embedded before.
         """
-        engine, options = self._box_engine(), options or BoxOptions()
+        options = options or BoxOptions()
         with self._editing():
-            return engine.embed(self._sliced(engine, options), box, options, cancel)
+            engine, prepared = self._engines.box(options)
+            return engine.embed(prepared, box, options, cancel)
 
     def add_box(
         self,
@@ -249,40 +243,35 @@ class Session:
     ) -> Edit:
         """Finds the tumour in a box, as the active segment.
 
-        What the segment had in the box is replaced. A box one slice thick is the beginning of a tumour that is followed
-        along that axis and added to the segment. Clicks and strokes given before stay law.
+        The answer replaces the segment in the box. From a box one slice thick, the tumour is propagated along that axis
+        and added to the segment. Constraints of earlier clicks and scribbles still apply.
 
         Args:
             box: in voxels of the first image.
-            within: region that a tumour followed from slice to slice does not leave.
+            within: region that limits the propagation.
             options: image, slice axes and display window.
             refine: let the click engine correct the answer; nothing is added outside a 3D box or ``within``.
             progress, cancel: as for :meth:`segment`.
 
         Raises:
-            ArgumentError: the session has no box engine, or none for clicks where one is to refine; or the box leaves
-                the image.
+            ArgumentError: the session has no box engine, or no click engine to refine with; the box leaves the image.
             TumorSegError: as :meth:`TumorSegLib.engines.box.engine.BoxEngine.segment`.
         """
-        engine, options = self._box_engine(), options or BoxOptions()
+        options = options or BoxOptions()
         with self._editing():
-            clicks = self._prepare() if refine else None
-            held, ready = self._segments.probability(self._active), self._sliced(engine, options)
-            answer = engine.segment(ready, box, options, within=within, progress=progress, cancel=cancel)
-            prompts = self.prompts.with_prompt(box)
-            part = obeyed_in(
-                held, answer, prompts.point_prompts(), self.grid, added=box.thin_axis(self.grid) is not None
-            )
-            if clicks is not None:
-                start = held.copy()
-                start[slices(part.box)] = part.probability
-                part = with_correction(start, part, clicks.refine(self._prepared, start, prompts, cancel), within)
+            refiner = self._engines.clicks() if refine else None
+            engine, prepared = self._engines.box(options)
+            answer = engine.segment(prepared, box, options, within=within, progress=progress, cancel=cancel)
+            prompts, on_slice = self.prompts.with_prompt(box), box.thin_axis(self.grid) is not None
+            part = self._segments.constrained(self._active, answer, prompts, add=on_slice)
+            if refiner is not None:
+                part = self._corrected(part, *refiner, prompts, within, cancel)
             return self._segments.commit(self._active, part.box, part.probability, prompts, part.info)
 
     def replace_mask(self, mask: Mask) -> Edit:
-        """Takes over a mask edited with other tools as the active segment; what is not background is tumour.
+        """Replaces the active segment by a mask edited with other tools; every label but background is tumour.
 
-        Clicks and strokes within 3 mm of which it says otherwise than they do no longer hold: the later word counts.
+        Clicks and scribbles that the edit contradicts within 3 mm are dropped.
 
         Raises:
             GeometryError: the mask is not on the first image's grid.
@@ -375,34 +364,32 @@ class Session:
         self._active = name
 
     def _replace(self, mask: Mask) -> Edit:
-        now = self._segments.probability(self._active)
-        box = bounding_box((mask.array > 0) != (now >= TUMOUR)) or EMPTY_BOX
-        new, values = mask.array[slices(box)] > 0, now[slices(box)].copy()
+        current = self._segments.probability(self._active)
+        box = bounding_box((mask.array > 0) != (current >= TUMOUR)) or EMPTY_BOX
+        new, values = mask.array[slices(box)] > 0, current[slices(box)].copy()
         changed = new != (values >= TUMOUR)
         values[changed] = from_mask(new[changed])
-        held = self.prompts.without_conflicts(MaskEdit(box, changed & ~new, changed & new, self.grid.spacing))
-        return self._segments.commit(self._active, box, values, held)
+        kept = self.prompts.without_conflicts(MaskEdit(box, changed & ~new, changed & new, self.grid.spacing))
+        return self._segments.commit(self._active, box, values, kept)
+
+    def _corrected(
+        self,
+        part: Refinement,
+        engine: ClickSegmenter[Any],
+        prepared: Any,
+        prompts: Prompts,
+        within: BoxPrompt | None,
+        cancel: Cancel | None,
+    ) -> Refinement:
+        """A part as the click engine corrects it; nothing is added outside a region."""
+        start = self._segments.probability(self._active).copy()
+        start[slices(part.box)] = part.probability
+        answer = engine.refine(prepared, start, prompts, cancel)
+        at, box, values = slices(answer.box), union([part.box, answer.box]), answer.probability
+        start[at] = clip_additions(start[at], values, answer.box, within.box) if within else values
+        return Refinement(box, start[slices(box)], part.info.with_details(refined=dict(answer.info)))
 
     def _check_grid(self, mask: Mask) -> None:
         if mask.grid != self.grid:
             difference = self.grid.difference(mask.grid)
             raise GeometryError(f"the mask is not on the grid of the first image ({self.grid}): {difference}")
-
-    def _prepare(self) -> ClickSegmenter[Any]:
-        if self._clicks is None:
-            raise ArgumentError("this session has no click engine; give one as Session(..., clicks=...)")
-        if self._prepared is None:
-            self._prepared = self._clicks.prepare(self.images)
-        return self._clicks
-
-    def _box_engine(self) -> BoxSegmenter[Any]:
-        if self._box is None:
-            raise ArgumentError("this session has no box engine; give one as Session(..., box=...)")
-        return self._box
-
-    def _sliced(self, engine: BoxSegmenter[Any], options: BoxOptions) -> Any:
-        """The image prepared for boxes with these options; another one is forgotten."""
-        shown = options.role or self.images.reference, options.ct_window
-        if shown not in self._slices:
-            self._slices = {shown: engine.prepare(self.images, options)}
-        return self._slices[shown]

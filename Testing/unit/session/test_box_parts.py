@@ -38,13 +38,13 @@ class WholeSession(Session):
     def add_box(self, box: BoxPrompt, *, within: Any = None, refine: bool = False, **_: Any) -> Edit:
         with self._editing():
             start = self._segments.probability(self._active).copy()
-            answer = self._box.segment((GRID, BoxOptions()), box, within=within)
+            answer = self._engines.box(BoxOptions())[0].segment((GRID, BoxOptions()), box, within=within)
             prompts, info, at = self.prompts.with_box(box), answer.info, slices(answer.box)
             added = box.thin_axis(GRID) is not None
             start[at] = np.maximum(start[at], answer.probability) if added else answer.probability
             apply_constraints(start, prompts.point_prompts(), GRID.spacing, certain=255)
             if refine:
-                refined = self._clicks.refine(GRID, start, prompts)
+                refined = self._engines.clicks()[0].refine(GRID, start, prompts)
                 info, at = info.with_details(refined=dict(refined.info)), slices(refined.box)
                 free = full_box(GRID.shape) if within is None else within.box
                 start[at] = clip_additions(start[at], refined.probability, refined.box, free)

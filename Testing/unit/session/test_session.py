@@ -347,8 +347,9 @@ def test_what_undo_brings_back_never_meets_a_segment_added_since(overlap: str) -
 
 def test_faint_probabilities_of_the_automatic_engine_are_nothing() -> None:
     """Else every undo of it would be as large as the body."""
-    session = new_session()
-    session._auto.low = 0.015  # type: ignore[union-attr]
+    engine = TwoLevels()
+    engine.low = 0.015
+    session = new_session(auto=engine)
     session.segment()
     (step,) = session._segments.history.steps()
     assert step.changes[0].box == ((0, 4), (0, 4), (0, 4))
