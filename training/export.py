@@ -81,7 +81,7 @@ def _record(model: ModelFolder, command: str, figures: Mapping[str, Any]) -> Non
 
 
 def _rounded(value: Any) -> Any:
-    """Four digits are more than eight cases can tell, and lists of eleven of them fill a page."""
+    """Four digits: eight cases do not support more."""
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, list):

@@ -56,7 +56,7 @@ def write_weights(network: nn.Module, path: Path) -> None:
     """
     try:
         save_model(network, str(path))
-        path.chmod(0o644)  # safetensors makes it readable by nobody else, and models are there to be shared
+        path.chmod(0o644)  # safetensors makes it readable by its owner only, but models are shared
     except (SafetensorError, OSError) as error:
         raise WriteError(f"{path}: weights cannot be written: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Model folders: what stands in them, where they are, how they are downloaded."""
+"""Model folders: their content, where they are found, and how published models are downloaded."""
 
 from TumorSegLib.models.folder import ModelFolder, read_model_folder
 from TumorSegLib.models.registry import find_model, list_models

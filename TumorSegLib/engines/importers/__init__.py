@@ -1,1 +1,1 @@
-"""Foreign checkpoints made model folders."""
+"""Converters from other projects' checkpoints to model folders."""

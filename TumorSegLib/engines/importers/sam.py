@@ -17,7 +17,7 @@ from TumorSegLib.models.registry import model_roots, new_model_folder
 from TumorSegLib.models.spec import ModelSpec, SliceInput
 
 UNKNOWN = "unknown"
-#: Folder among the user's models for checkpoints on their way; what arrived of one is kept there until the next try.
+#: Folder among the user's models for checkpoints being downloaded; an interrupted download is resumed from there.
 DOWNLOADS = ".downloads"
 
 
@@ -27,7 +27,7 @@ def download_model(name: str, progress: Progress | None = None, cancel: Cancel |
     Args:
         name: of one in :data:`TumorSegLib.models.catalogue.CATALOGUE`.
         progress: called with (bytes done, bytes in all) of the download.
-        cancel: True stops the download; once the checkpoint is there, making the model takes seconds and is finished.
+        cancel: True stops the download; the conversion after it takes seconds and is not cancelled.
 
     Raises:
         ArgumentError: there is a model, or a folder, of that name already.
@@ -36,7 +36,7 @@ def download_model(name: str, progress: Progress | None = None, cancel: Cancel |
         :func:`TumorSegLib.models.catalogue.download_checkpoint`.
     """
     entry = find_entry(name)
-    new_model_folder(name)  # what stands in the way is found out before the download
+    new_model_folder(name)  # a name that is taken is noticed before the download
     checkpoint = download_checkpoint(entry, model_roots()[1] / DOWNLOADS, progress, cancel)
     model = import_checkpoint(checkpoint, name)
     checkpoint.unlink()
@@ -49,12 +49,12 @@ def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
     Args:
         path: PyTorch checkpoint of LiteMedSAM, MedSAM or SAM with a ViT, of any size; read without executing anything.
         name: of the model. Where it is that of a published one, the file must be that one.
-        pixels: ``unit`` (values from 0 to 1, MedSAM) or ``imagenet`` (ImageNet's statistics, Meta's SAM); needed where
-            neither name nor architecture tells.
+        pixels: ``unit`` (values from 0 to 1, MedSAM) or ``imagenet`` (ImageNet's statistics, Meta's SAM); needed if
+            neither name nor architecture decides it.
 
     Raises:
         ArgumentError: the name is not a valid folder name or is taken, or ``pixels`` is missing or unknown.
-        ModelError: the file is no such checkpoint, or not the one of that name.
+        ModelError: the file is not such a checkpoint, or not the published one of that name.
         WriteError: the folder cannot be written.
     """
     folder = new_model_folder(name)

@@ -101,7 +101,7 @@ class Sam(nn.Module):
         return isinstance(self.image_encoder, TinyViT)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Sam:
-        """Torch's one door for ``to``, ``cuda``, ``half``, ...; through it the prompt encoder changes device only."""
+        """Called by ``to``, ``cuda``, ``half``, ...; the prompt encoder changes its device, not its number type."""
         self.image_encoder._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.mask_decoder._apply(fn, recurse)
         self.prompt_encoder._apply(partial(_keeping_float32, fn), recurse)
@@ -190,7 +190,7 @@ def build_sam(network: str, arguments: Mapping[str, Any], name: str) -> Sam:
     import_segment_anything()
     try:
         return BUILDERS[network](**arguments)
-    except Exception as error:  # torch refuses wrong arguments in ways too many to list
+    except Exception as error:  # torch raises errors of many types for wrong arguments
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(f"model {name!r}: {network} cannot be built from {dict(arguments)}: {reason}") from error
 
@@ -254,14 +254,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     training is removed, and so are SAM's two constants for pixels, which the model's description has.
 
     Raises:
-        ModelError: there is no such file, it is damaged, holds more than plain data, or no tensors.
+        ModelError: the file is missing, damaged, has Python objects other than plain data, or has no tensors.
     """
     file = Path(path)
     if not file.is_file():
         raise ModelError(f"{file}: there is no such file; the path of a SAM, MedSAM or LiteMedSAM checkpoint is needed")
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # damage shows in whatever way the first wrong byte is misread
+    except Exception as error:  # a damaged file may raise errors of any type
         reason = shorten(f"{type(error).__name__}: {error}", 200)
         raise ModelError(
             f"{file}: is no checkpoint, is damaged, or holds Python objects beside tensors, which are refused: {reason}"
@@ -280,8 +280,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 def architecture_of(tensors: Mapping[str, torch.Tensor]) -> tuple[str, dict[str, Any]]:
     """The network a checkpoint's tensors belong to, and its arguments, as :func:`build_sam` takes them.
 
-    Names and shapes alone decide, and all of them are compared, so that the network built from the answer loads the
-    tensors strictly. How images are normalised is not in them: Meta's ViT-B and MedSAM look the same.
+    It is decided by names and shapes, all of which are compared, so that the network built from it loads the tensors
+    strictly. How images are normalised is not in them: Meta's ViT-B and MedSAM look the same.
 
     Raises:
         ModelError: names or shapes are not understood; the message names the first few.

@@ -68,7 +68,7 @@ def _unetr(channels: int, labels: int, patch: Patch, arguments: Mapping[str, Any
 
 
 class _FirstOutput(nn.Module):
-    """UNet++ returns one map per nesting depth; the deepest, its last without supervision, is the answer."""
+    """UNet++ returns one map per nesting depth; without deep supervision there is one, of the deepest."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ def build_network(spec: ModelSpec) -> nn.Module:
     patch = spec.volume_input.patch
     try:
         return BUILDERS[spec.network](channel_count(spec), len(spec.labels), patch, spec.arguments)
-    except Exception as error:  # the networks check their arguments in ways too many to list, down to torch itself
+    except Exception as error:  # networks and torch raise errors of many types for wrong arguments
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(
             f"model {spec.name!r}: {spec.network} cannot be built from {dict(spec.arguments)}: {reason}"
