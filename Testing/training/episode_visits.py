@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from training.clicks.episodes import TURN, Episodes
+from training.clicks.episodes import POOL, Episodes
 from training.config.train import Configuration
 from training.data.batches import Batch, Pools
 from TumorSegLib.prompts.encoding import PointPrompt
@@ -52,12 +52,12 @@ def visits(
         for step in range(first, first + count):
             batch = next(batches)  # type: ignore[call-overload]
             size = len(batch.labels)
-            start = step * size % (TURN * size)
+            start = step * size % (POOL * size)
             yield batch, source.state_dict()["episodes"][start : start + size]
             source.observe(answer(batch))
 
 
-def hints_of(state: dict[str, Any]) -> list[PointPrompt]:
+def prompts_of(state: dict[str, Any]) -> list[PointPrompt]:
     return [PointPrompt(points.numpy(), positive) for points, positive in state["hints"]]
 
 

@@ -1,8 +1,8 @@
-"""Training by clicking: episodes in which a simulated user corrects the network's own, evolving answers.
+"""Interactive training: episodes in which a simulated user corrects the network's current predictions.
 
-A pool of episodes is visited in turn. Each visit is one training step on one more click; while the network works on
-the others, the episode's user looks at the answer and clicks again. So every forward pass also trains, and the errors
-clicked at are always those of the network as it is now (iterative training: Sofiiuk et al., ICIP 2022, "RITM").
+A pool of episodes is visited in turn. Each visit is one training step with one more click; while the network trains on
+the others, the simulated user of the episode adds the next prompt. So every forward pass also trains, and prompts
+always correct errors of the current network (iterative training: Sofiiuk et al., ICIP 2022, "RITM").
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from training.clicks.simulate import click_in, largest_error, shifted, stroke, warped
+from training.clicks.simulate import click_on, draw_scribble, largest_error, shifted, warped
 from training.config.clicks import ClickSettings
 from training.config.train import Configuration
 from training.data.augment import draw_sample
@@ -27,8 +27,8 @@ from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.prompts.constraints import apply_constraints
 from TumorSegLib.prompts.encoding import PointPrompt, distance_map
 
-# Visits of other episodes between two of one: time for its user to think, and distance between steps on one image.
-TURN = 8
+# Episodes per sample of a batch: steps between two visits of one, in which its next prompt is computed.
+POOL = 8
 
 
 @dataclass(eq=False)
@@ -41,7 +41,7 @@ class Episode:
     spacing_mm: tuple[float, float, float]
     rounds: int
     probability: npt.NDArray[np.float32]
-    hints: list[PointPrompt] = field(default_factory=list)
+    prompts: list[PointPrompt] = field(default_factory=list)
 
 
 class Episodes:
@@ -64,7 +64,7 @@ class Episodes:
         """
         self._configuration, self._pools, self._rank, self._first_stage = configuration, pools, rank, first_stage
         self._settings = configuration.clicks or ClickSettings()
-        self._count = TURN * configuration.optimisation.batch
+        self._count = POOL * configuration.optimisation.batch
         self._restored: list[dict[str, Any]] = []
         self._last: list[int] = []
         self._slots: list[Future[Episode]] = []
@@ -81,13 +81,13 @@ class Episodes:
                 start = step * settings.batch % self._count
                 self._last = list(range(start, start + settings.batch))
                 rng = np.random.default_rng([settings.seed, step, self._rank])
-                seen = [self._seen(self._slots[slot].result(), rng) for slot in self._last]
-                inputs, labels, focus = zip(*seen)
+                samples = [self._sample(self._slots[slot].result(), rng) for slot in self._last]
+                inputs, labels, focus = zip(*samples)
                 yield Batch(torch.stack(inputs), torch.stack(labels), torch.stack(focus))
 
     def observe(self, logits: torch.Tensor) -> None:
-        """Lets the users of the episodes just visited look at the answers and click again."""
-        answers = torch.sigmoid(logits[:, 0].detach().float()).cpu().numpy()
+        """Adds the next prompt to the episodes just visited; threads fetch the answers, so that a GPU need not wait."""
+        answers = torch.sigmoid(logits[:, 0].detach().float())
         for slot, answer in zip(self._last, answers):
             self._slots[slot] = self._users.submit(self._advanced, self._slots[slot].result(), answer)
 
@@ -96,41 +96,41 @@ class Episodes:
         return {"episodes": [_to_state(slot.result()) for slot in self._slots]}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """The reverse, for the first process, whose episodes are saved; further processes begin new ones."""
+        """Restores the episodes of the first process, which alone are saved; further processes begin new ones."""
         if self._rank == 0:
             self._restored = values["episodes"]
 
-    def _seen(self, episode: Episode, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _sample(self, episode: Episode, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Network input, labels and focus in the patch around the last prompt."""
         shape, at = self._configuration.model.volume_input.patch, self._patch(episode)
         corner = [edge.start for edge in reversed(at)]
-        hints = [PointPrompt(hint.points - corner, hint.positive) for hint in episode.hints]
+        prompts = [PointPrompt(prompt.points - corner, prompt.positive) for prompt in episode.prompts]
         previous = episode.probability[at]
         if rng.random() < self._settings.previous_dropout:
             previous = np.zeros_like(previous)
-        inputs = network_input(episode.images.numpy()[(slice(None), *at)], previous, hints, episode.spacing_mm)
-        focus = torch.from_numpy(distance_map(hints[-1].points, shape, episode.spacing_mm))
+        inputs = network_input(episode.images.numpy()[(slice(None), *at)], previous, prompts, episode.spacing_mm)
+        focus = torch.from_numpy(distance_map(prompts[-1].points, shape, episode.spacing_mm))
         return torch.from_numpy(inputs), torch.from_numpy(episode.truth[at].astype(np.int64)), focus
 
     def _patch(self, episode: Episode) -> tuple[slice, ...]:
         """Where the patch around the last prompt lies in the episode's images."""
         k, j, i = episode.truth.shape
         patch = self._configuration.model.volume_input.patch
-        starts = patch_origin(prompt_centre(episode.hints[-1].points), patch, (k, j, i))
+        starts = patch_origin(prompt_centre(episode.prompts[-1].points), patch, (k, j, i))
         return tuple(slice(start, start + size) for start, size in zip(reversed(starts), patch))
 
     def _begun(self, number: tuple[int, int]) -> Episode:
         episode, rng = self._drawn(number)
         episode.probability = self._start(episode, rng)
-        return self._clicked(episode)
+        return self._with_prompt(episode)
 
     def _resumed(self, values: dict[str, Any]) -> Episode:
         episode, _ = self._drawn((int(values["number"][0]), int(values["number"][1])))
         episode.rounds = int(values["rounds"])
         episode.probability = values["probability"].numpy()
-        hints = [PointPrompt(points.numpy(), bool(positive)) for points, positive in values["hints"]]
-        episode.hints = hints[:-1]
-        return self._clicked(episode)
+        prompts = [PointPrompt(points.numpy(), bool(positive)) for points, positive in values["hints"]]
+        episode.prompts = prompts[:-1]
+        return self._with_prompt(episode)
 
     def _drawn(self, number: tuple[int, int]) -> tuple[Episode, np.random.Generator]:
         """Image, target and number of rounds of an episode, and the generator as it stands after drawing them."""
@@ -154,7 +154,7 @@ class Episodes:
         return Episode(number, images, truth, (i, j, k), rounds, np.zeros(truth.shape, np.float32)), rng
 
     def _start(self, episode: Episode, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        """The probability an episode begins with: another program's, the first stage's, or none."""
+        """The probability an episode begins with: the first stage's, a corrupted or shifted mask, or none."""
         settings, spacing = self._settings, episode.spacing_mm
         kinds = list(settings.starts)
         weights = np.array(list(settings.starts.values()))
@@ -177,30 +177,32 @@ class Episodes:
         result: npt.NDArray[np.float32] = 1 / (1 + np.exp(np.clip(-distance / np.float32(softness), -30, 30)))
         return result
 
-    def _advanced(self, episode: Episode, answer: npt.NDArray[np.float32]) -> Episode:
-        episode.probability[self._patch(episode)] = answer
-        apply_constraints(episode.probability, episode.hints, episode.spacing_mm)
-        if len(episode.hints) >= episode.rounds:
+    def _advanced(self, episode: Episode, answer: torch.Tensor) -> Episode:
+        """The episode with an answer pasted and the next prompt, or the next episode of its slot."""
+        episode.probability[self._patch(episode)] = answer.cpu().numpy()
+        apply_constraints(episode.probability, episode.prompts, episode.spacing_mm)
+        if len(episode.prompts) >= episode.rounds:
             return self._begun((episode.number[0], episode.number[1] + 1))
-        return self._clicked(episode)
+        return self._with_prompt(episode)
 
-    def _clicked(self, episode: Episode) -> Episode:
+    def _with_prompt(self, episode: Episode) -> Episode:
         """The episode with one more prompt; the next one where nothing is left to correct."""
-        number, prediction = len(episode.hints), episode.probability > 0.5
+        number, prediction = len(episode.prompts), episode.probability > 0.5
         seed = self._configuration.optimisation.seed
         rng = np.random.default_rng([seed, self._rank, *episode.number, number + 1])
         error = largest_error(prediction, episode.truth)
         if error is None:
             if number:
                 return self._begun((episode.number[0], episode.number[1] + 1))
-            # Nothing to correct from the start: the user says so of any voxel, and the answer should stay.
+            # Nothing to correct from the start: the prompt confirms a random voxel, and the answer should stay.
             point = rng.integers(0, episode.truth.shape[::-1])
-            hint = PointPrompt(point[None].astype(float), bool(episode.truth[tuple(point[::-1])]))
+            prompt = PointPrompt(point[None].astype(float), bool(episode.truth[tuple(point[::-1])]))
         else:
-            hint = click_in(error, episode.spacing_mm, rng if rng.random() < self._settings.off_centre_share else None)
+            off_centre = rng.random() < self._settings.off_centre_share
+            prompt = click_on(error, episode.spacing_mm, rng if off_centre else None)
             if rng.random() < self._settings.stroke_share:
-                hint = stroke(error, hint, rng)
-        episode.hints.append(hint)
+                prompt = draw_scribble(error, prompt, rng)
+        episode.prompts.append(prompt)
         return episode
 
 
@@ -209,5 +211,5 @@ def _to_state(episode: Episode) -> dict[str, Any]:
         "number": list(episode.number),
         "rounds": episode.rounds,
         "probability": torch.from_numpy(episode.probability),
-        "hints": [(torch.from_numpy(hint.points), hint.positive) for hint in episode.hints],
+        "hints": [(torch.from_numpy(prompt.points), prompt.positive) for prompt in episode.prompts],
     }

@@ -14,8 +14,8 @@ from TumorSegLib.errors import ModelError
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.prompts.encoding import GUIDANCE
 
-# What the images a network is shown depend on: both networks are shown the same.
-SAME = ("roles", "spacing_mm", "normalisation")
+# Settings that decide what a network reads: both networks must read the same channels.
+SHARED = ("roles", "spacing_mm", "normalisation")
 
 
 def load_first_stage(configuration: Configuration) -> nn.Module | None:
@@ -32,7 +32,7 @@ def load_first_stage(configuration: Configuration) -> nn.Module | None:
     spec = found.spec
     if spec.kind != "auto":
         raise ModelError(f"first_stage {spec.name!r} is of kind {spec.kind!r}; an automatic model is needed")
-    for name in SAME:
+    for name in SHARED:
         given, wanted = getattr(spec.volume_input, name), getattr(model.volume_input, name)
         if given != wanted:
             raise ModelError(

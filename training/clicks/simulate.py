@@ -1,4 +1,4 @@
-"""Simulated users: where the next click goes, and what a first mask from elsewhere may look like.
+"""Simulated users: their clicks and scribbles, and the wrong masks they start from.
 
 Arrays are ``[k, j, i]``, points ``(i, j, k)``, spacings ``(i, j, k)`` mm.
 """
@@ -18,13 +18,13 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Error:
+class ErrorRegion:
     """A connected region where a prediction is wrong.
 
     Attributes:
         region: bool, cut to its bounding box.
         corner: first voxel ``(i, j, k)`` of the cut.
-        missed: tumour that was missed; else what was wrongly included.
+        missed: whether it is tumour that was missed; else it was wrongly included.
     """
 
     region: BoolArray
@@ -50,13 +50,13 @@ def next_click(prediction: BoolArray, truth: BoolArray, spacing_mm: Sequence[flo
         spacing_mm: of both.
     """
     error = largest_error(prediction, truth)
-    return None if error is None else click_in(error, spacing_mm)
+    return None if error is None else click_on(error, spacing_mm)
 
 
-def click_in(error: Error, spacing_mm: Sequence[float], rng: np.random.Generator | None = None) -> PointPrompt:
-    """A click on an error: at its middle as in :func:`next_click`, or, with ``rng``, where users aim less well.
+def click_on(error: ErrorRegion, spacing_mm: Sequence[float], rng: np.random.Generator | None = None) -> PointPrompt:
+    """A click on an error region: at its deepest voxel as in :func:`next_click`, or, with ``rng``, off centre.
 
-    With ``rng`` the voxel is random, drawn with its distance from the boundary as weight.
+    With ``rng`` the voxel is drawn at random, weighted by its distance from the boundary.
     """
     depth = distance_transform_edt(np.pad(error.region, 1), tuple(spacing_mm)[::-1])[1:-1, 1:-1, 1:-1]
     flat = int(depth.argmax()) if rng is None else int(rng.choice(depth.size, p=depth.ravel() / depth.sum()))
@@ -64,7 +64,7 @@ def click_in(error: Error, spacing_mm: Sequence[float], rng: np.random.Generator
     return PointPrompt(np.array([[i, j, k]], dtype=float) + error.corner, error.missed)
 
 
-def largest_error(prediction: BoolArray, truth: BoolArray) -> Error | None:
+def largest_error(prediction: BoolArray, truth: BoolArray) -> ErrorRegion | None:
     """The largest connected error (voxels that share a face); missed and wrongly included voxels are not connected.
 
     Of two of equal size the missed one is taken. None where prediction and truth agree.
@@ -78,12 +78,12 @@ def largest_error(prediction: BoolArray, truth: BoolArray) -> Error | None:
         largest = int(sizes.argmax())
         if sizes[largest] > most:
             most, at = int(sizes[largest]), find_objects(numbers)[largest]
-            best = Error(numbers[at] == largest + 1, np.array([s.start for s in reversed(at)]), missed)
+            best = ErrorRegion(numbers[at] == largest + 1, np.array([s.start for s in reversed(at)]), missed)
     return best
 
 
-def stroke(error: Error, click: PointPrompt, rng: np.random.Generator) -> PointPrompt:
-    """A straight stroke from a click to a random voxel of the error it lies in, without its parts outside the error."""
+def draw_scribble(error: ErrorRegion, click: PointPrompt, rng: np.random.Generator) -> PointPrompt:
+    """A straight scribble from a click to a random voxel of its error region, without the parts outside the region."""
     voxels = np.argwhere(error.region)
     start, end = (click.points[0] - error.corner)[::-1], voxels[int(rng.integers(len(voxels)))]
     steps = np.linspace(0, 1, int(np.abs(end - start).max()) + 1)[:, None]
@@ -95,7 +95,7 @@ def stroke(error: Error, click: PointPrompt, rng: np.random.Generator) -> PointP
 def warped(
     mask: BoolArray, spacing_mm: Sequence[float], rng: np.random.Generator, most_mm: float, length_mm: float
 ) -> npt.NDArray[np.float32]:
-    """The mask with its boundary moved by a smooth random distance: the mistakes of another program or person.
+    """The mask with its boundary moved by a smooth random distance, as another program or person might draw it.
 
     Args:
         mask: bool.

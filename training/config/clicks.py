@@ -1,4 +1,4 @@
-"""The section ``[clicks]``: how simulated users teach a refinement network."""
+"""The section ``[clicks]``: how simulated users prompt a refinement network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from training.config.loader import check_range
 from TumorSegLib.errors import ArgumentError
 
-#: What an episode may begin with.
+#: Kinds of first mask of an episode.
 STARTS = ("first_stage", "empty", "corrupted", "shifted")
 
 
 @dataclass(frozen=True)
 class ClickSettings:
-    """How a simulated user teaches a refinement network; each random number is uniform unless said otherwise.
+    """How simulated users prompt a refinement network; each random number is uniform unless said otherwise.
 
     Attributes:
         first_stage: automatic model whose weights the network starts from and whose answers episodes may start from;
@@ -25,12 +25,12 @@ class ClickSettings:
             clicks.
         mean_rounds, most_rounds: clicks per episode: 1 plus an exponential number of this mean, at most so many.
         off_centre_share: how often a click goes to a random voxel of the error instead of its centre.
-        stroke_share: how often it is a brush stroke.
-        previous_dropout: how often the network is not shown its previous answer.
+        stroke_share: how often the prompt is a scribble instead of a click.
+        previous_dropout: how often the channel of the previous answer is empty.
         zooms: relative frequency of multiples of the model's spacing.
         small_share, small_scale: how often, and by which magnifications, tumours become small.
         warp_share, warp_mm, warp_length_mm: how often the target's boundary is moved by a smooth random distance, so
-            that it is the clicks that say where it lies; its largest displacement and correlation length.
+            that only the clicks tell where it lies; its largest displacement and correlation length.
         corruption_mm, corruption_length_mm: the same of a corrupted first mask.
         shift_mm: largest displacement of a shifted first mask along each axis.
     """

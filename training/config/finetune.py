@@ -48,11 +48,11 @@ class FinetuneData:
     """Which slices the network learns from, and how its boxes are drawn.
 
     Attributes:
-        test_fold: of the data folder; never trained on, and what the figures are of. Left out, every fifth case is held
-            out at random.
-        evaluation_cases: the first so many of those held out give the figures; all if 0.
+        test_fold: of the data folder; never trained on; the figures are of its cases. Without it, every fifth case is
+            held out at random.
+        evaluation_cases: so many held-out cases, the first ones, give the figures; all if 0.
         slices_per_case: of every case and role, along k; half of them from the middle half of the tumour.
-        ct_window: name of the window a CT is shown through.
+        ct_window: name of the display window of a CT.
         margin_mm, jitter_mm: a box leaves that margin on every side, and up to so much more at random.
     """
 

@@ -11,11 +11,11 @@ from training.config.clicks import ClickSettings
 from training.config.loader import check_range, parse_section, parse_sections, read_text
 from training.config.optimiser import Optimiser
 from training.data.augment import Augmentation
+from training.losses.by_name import LOSSES
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.models.spec import ModelSpec
 
-# How long a run lasts, how often it saves, how fast it draws its samples, which version comes of it and what is said of
-# it may change when it is resumed.
+# A resumed run may have other lengths, intervals, threads, versions and descriptions.
 MAY_CHANGE = frozenset(
     {
         "steps",
@@ -50,11 +50,13 @@ class Optimisation(Optimiser):
     """The optimiser of a training run.
 
     Attributes:
+        loss: name of the loss, see :data:`training.losses.by_name.LOSSES`.
         ema_decay: of the averaged weights, which are those exported.
         checkpoint_every, validate_every: steps; both happen after the last step too, validation not at all if 0.
         workers: threads that draw samples ahead; any number draws the same. One makes about 28 patches per second.
     """
 
+    loss: str = "dice_ce"
     ema_decay: float = 0.999
     checkpoint_every: int = 250
     validate_every: int = 0
@@ -65,6 +67,8 @@ class Optimisation(Optimiser):
         check_range(self, 1, math.inf, "checkpoint_every", "workers")
         check_range(self, 0, math.inf, "validate_every")
         check_range(self, 0, 1, "ema_decay")
+        if self.loss not in LOSSES:
+            raise ArgumentError(f"loss = {self.loss!r} is not one of {', '.join(LOSSES)}")
         if self.validate_every % self.checkpoint_every:
             raise ArgumentError(
                 f"validate_every = {self.validate_every} must be a multiple of "

@@ -44,7 +44,7 @@ class Augmentation:
         noise: largest standard deviation of added noise, network units.
         suv_factor: PET is multiplied by exp(+-log(this)).
         gain, offset: multiplied with and added to CT and MR, network units, by normalisation method.
-        role_subsets: relative frequency of the sets of roles shown, names joined with ``+``; empty: always all.
+        role_subsets: relative frequency of the sets of roles given to the network, names joined with ``+``; empty: all.
     """
 
     tumour_share: float = 0.6
@@ -89,14 +89,14 @@ def draw_sample(case: Case, spec: ModelSpec, settings: Augmentation, rng: np.ran
         rng: the only source of randomness.
 
     Returns:
-        Images float32 ``[roles, k, j, i]`` (0 for a role not shown) and labels int64 ``[k, j, i]``.
+        Images float32 ``[roles, k, j, i]`` (0 for a role left out) and labels int64 ``[k, j, i]``.
     """
     part = case.cropped(random_window(case, settings, rng))
     lattice = _lattice(part, spec, settings, rng)
-    shown = choose_roles(sorted(part.images), settings.role_subsets, rng)
+    chosen = choose_roles(sorted(part.images), settings.role_subsets, rng)
     channels = []
     for role in spec.roles:
-        if role in shown:
+        if role in chosen:
             rule = case.fitted(role, spec.volume_input.normalisation[role])
             channels.append(_channel(part.images[role].array, rule, settings, rng, lattice))
         else:
@@ -105,9 +105,9 @@ def draw_sample(case: Case, spec: ModelSpec, settings: Augmentation, rng: np.ran
 
 
 def random_window(case: Case, settings: Augmentation, rng: np.random.Generator) -> Box:
-    """A window with a random margin on each side of the tumour, so that its place in the image says nothing.
+    """A window with a random margin on each side of the tumour, so that its position in the image is no cue.
 
-    Images cropped around their tumour give its position away, and a network would learn the crop, not the tumour.
+    Images cropped around their tumour reveal its position, and a network would learn the crop, not the tumour.
     """
     size, spacing = case.reference.grid.size, case.reference.grid.spacing
     tumour = case.reference.bounding_box() or tuple((n // 2, n // 2 + 1) for n in size)
@@ -124,7 +124,7 @@ def random_window(case: Case, settings: Augmentation, rng: np.random.Generator) 
 
 
 def choose_roles(available: Sequence[str], subsets: Mapping[str, float], rng: np.random.Generator) -> set[str]:
-    """Draws the roles to show; subsets that ask for a role the case lacks count only with what it has."""
+    """Draws the roles given to the network; of a subset, roles that the case lacks are left out."""
     if not subsets:
         return set(available)
     options = [set(name.split("+")) & set(available) for name in subsets]

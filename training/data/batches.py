@@ -1,4 +1,4 @@
-"""Where the training loop gets its batches, and whom it tells what the network made of them."""
+"""Sources of batches for the training loop."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from training.data.cases import Case
 
 
 class Batch(NamedTuple):
-    """What one step learns from.
+    """The samples of one step.
 
     Attributes:
         inputs: float32 ``[batch, channels, k, j, i]``.
         labels: int64 ``[batch, k, j, i]``.
-        focus: float32 ``[batch, k, j, i]`` from 0 to 1, 1 for the voxels that matter most; None where all do alike.
+        focus: float32 ``[batch, k, j, i]`` from 0 to 1, the weight of each voxel; None where all weigh the same.
     """
 
     inputs: torch.Tensor
@@ -31,19 +31,19 @@ class Batch(NamedTuple):
 
 
 class Source(Protocol):
-    """Gives batches; what it gives next may depend on what the network answered."""
+    """A source of batches; later batches may depend on the answers of the network."""
 
     def batches(self, first: int) -> Iterator[Batch]:
         """The batches from a step on."""
 
     def observe(self, logits: torch.Tensor) -> None:
-        """Told the logits ``[batch, labels, k, j, i]`` for the batch given last, after the step."""
+        """Receives the logits ``[batch, labels, k, j, i]`` of the last batch, after the step."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint must hold so that the batches after it are the same."""
+        """What a checkpoint saves so that the batches after it are the same."""
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """The reverse."""
+        """Restores what :meth:`state_dict` gave."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Samples:
         self._configuration, self._pools, self._rank = configuration, pools, rank
 
     def batches(self, first: int) -> Iterator[Batch]:
-        """As :class:`Source`; the next are made in threads while the network works on the last."""
+        """As :class:`Source`; threads draw the next batches while the network trains on the last."""
         settings = self._configuration.optimisation
         ahead = 2 * settings.workers
         with ThreadPoolExecutor(settings.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:

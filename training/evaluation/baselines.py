@@ -1,4 +1,4 @@
-"""Baselines for interactive refinement: what established tools make of the same clicks.
+"""Baselines for interactive refinement: established tools, given the same clicks.
 
 Each answers from all clicks given so far and from nothing else; without a positive click the answer is empty.
 """
@@ -38,8 +38,8 @@ def grow_cut(images: Images, clicks: Sequence[Click]) -> Mask:
 
     Fast GrowCut: Zhu et al., "An effective interactive medical image segmentation method using fast GrowCut", MICCAI
     workshop on interactive medical image computing 2014. Seeds are balls of 3 mm round the clicks; where they overlap,
-    the last has its way. The effect needs background, which a user would paint: the outermost layer of voxels is
-    background except where a positive ball lies.
+    later clicks override earlier ones. The effect needs background, which a user would paint: the outermost layer of
+    voxels is background except where a positive ball lies.
 
     Args:
         images: role to image. The effect grows on one volume: the PET where there is one, else the CT, else the first.
@@ -73,7 +73,7 @@ def check_installed() -> None:
 
 
 def pet_threshold(images: Images, clicks: Sequence[Click], share: float = 0.41) -> Mask:
-    """The uptake at 41 % or more of SUVmax round every positive click, then all clicks as the law they are.
+    """The uptake at 41 % or more of SUVmax round every positive click, then all clicks as hard constraints.
 
     Boellaard et al., "FDG PET/CT: EANM procedure guidelines for tumour imaging: version 2.0", Eur J Nucl Med Mol
     Imaging 2015, doi:10.1007/s00259-014-2961-x. SUVmax here is the largest SUV within 20 mm of the click, and the

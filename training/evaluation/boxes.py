@@ -192,7 +192,7 @@ def measure_loose_boxes(
         data: data folder, see :mod:`training.data.cases`.
         names: of the cases.
         roles: images to segment, one after the other.
-        ct_window: name of the window a CT is shown through.
+        ct_window: name of the display window of a CT.
 
     Returns:
         Per role and method, the ellipsoid inscribed in the box among them: ``median``, ``mean``, ``worst``, and

@@ -1,6 +1,6 @@
 """Measuring a refinement model by the evaluation protocol: simulated clicks, with Dice after each.
 
-Every method is shown the same case in the same window and is clicked at by the same simulated user, who looks at that
+Every method reads the same case in the same window and gets the clicks of the same simulated user, who corrects that
 method's own last answer (see :func:`training.clicks.simulate.next_click`).
 """
 
@@ -78,7 +78,7 @@ class FromClicks:
 
 
 class WithoutMemory(nn.Module):
-    """A refinement network that is never shown its previous answer."""
+    """A refinement network whose channel of the previous answer is always empty."""
 
     def __init__(self, network: nn.Module, roles: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class ClickPlan:
         return [NOTHING] if self.auto is None else [AUTOMATIC, NOTHING]
 
     def methods(self, start: str, images: Images) -> dict[str, Callable[[], Method]]:
-        """The methods by name; baselines that know nothing but clicks begin with nothing."""
+        """The methods by name; baselines that use clicks alone begin with nothing."""
         auto = self.auto if start == AUTOMATIC else None
         methods: dict[str, Callable[[], Method]] = {OWN: lambda: BySession(images, self.refiner, auto)}
         forgetful = self.forgetful
@@ -134,20 +134,20 @@ def click_through(method: Method, mask: Mask, truth: Mask, clicks: int) -> dict[
         ``first`` and ``last``: all metrics before and after; ``clicks``: the clicks, ``[i, j, k, positive]``.
     """
     first = compare(mask, truth).to_dict()
-    curve, seconds, prompts = [dice(mask.array, truth.array)], [], []
+    curve, seconds, clicked = [dice(mask.array, truth.array)], [], []
     for _ in range(clicks):
-        hint = next_click(mask.array > 0, truth.array > 0, truth.grid.spacing)
-        if hint is None:
+        prompt = next_click(mask.array > 0, truth.array > 0, truth.grid.spacing)
+        if prompt is None:
             break
-        i, j, k = (int(n) for n in hint.points[0])
+        i, j, k = (int(n) for n in prompt.points[0])
         started = time.perf_counter()
-        mask = method.click(Click((i, j, k), hint.positive))
+        mask = method.click(Click((i, j, k), prompt.positive))
         seconds.append(round(time.perf_counter() - started, 4))
-        prompts.append([i, j, k, hint.positive])
+        clicked.append([i, j, k, prompt.positive])
         curve.append(dice(mask.array, truth.array))
     curve += curve[-1:] * (clicks + 1 - len(curve))
     last = compare(mask, truth).to_dict()
-    return {"dice": curve, "seconds": seconds, "first": first, "last": last, "clicks": prompts}
+    return {"dice": curve, "seconds": seconds, "first": first, "last": last, "clicks": clicked}
 
 
 def summarise_clicks(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

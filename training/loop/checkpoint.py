@@ -21,7 +21,7 @@ CHECKPOINT, LOG, CONFIGURATION = "last.pt", "log.csv", "config.toml"
 
 @dataclass(frozen=True)
 class State:
-    """What changes while a network learns, and is saved; ``average`` has the averaged weights."""
+    """The state of a training run that is saved; ``average`` has the averaged weights."""
 
     network: nn.Module
     optimiser: torch.optim.Optimizer
@@ -33,7 +33,7 @@ class State:
         return {field.name: getattr(self, field.name).state_dict() for field in fields(self)}
 
     def load_state_dict(self, values: dict[str, Any]) -> None:
-        """The reverse."""
+        """Restores what :meth:`state_dict` gave."""
         for field in fields(self):
             getattr(self, field.name).load_state_dict(values[field.name])
 

@@ -15,13 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from training.clicks.episodes import Episodes
 from training.clicks.first_stage import initialise, load_first_stage
-from training.config.train import Configuration
+from training.config.train import Configuration, Optimisation
 from training.data.batches import Batch, Pools, Samples, Source
 from training.data.cases import Case, coarsened, phantom_case, read_case, read_folds, training_names
 from training.evaluation.automatic import validate
 from training.loop.checkpoint import State, begin, resume, save, write_row
 from training.loop.processes import joined_processes
-from training.losses.dice_ce import dice_and_cross_entropy
+from training.losses.by_name import LOSSES
 from TumorSegLib.engines.networks.unets import build_network, check_patch
 from TumorSegLib.engines.runtime import Runtime, choose_runtime
 from TumorSegLib.errors import ArgumentError, ModelError
@@ -29,10 +29,10 @@ from TumorSegLib.jobs import progress_bar
 
 
 def train(configuration: Configuration, data: Path, run: Path, device: str = "auto", precision: str = "auto") -> None:
-    """Trains a model, or goes on where the checkpoint in ``run`` stopped: bit for bit, as if never interrupted.
+    """Trains a model, or resumes from the checkpoint in ``run``, with the same bits as an uninterrupted run.
 
-    Samples depend on (seed, step, process) alone, so a checkpoint needs no random state. Of click training it holds the
-    episodes of the first process; further processes begin new ones when a run goes on.
+    Samples depend on (seed, step, process) alone, so a checkpoint needs no random state. Of click training it has the
+    episodes of the first process; further processes begin new ones when a run is resumed.
 
     Args:
         configuration: what to train, on what, how long.
@@ -65,7 +65,7 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
         for step, batch in enumerate(source.batches(first), start=first):
             torch.manual_seed(settings.seed + step * world + rank)  # of dropout, where the network has any
             rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
-            logits, loss = _learn(state, model, batch, rate, settings.gradient_clip, runtime)
+            logits, loss = _learn(state, model, batch, rate, settings, runtime)
             update_average(state.average, network, settings.ema_decay, step)
             source.observe(logits)
             losses.append(loss)
@@ -94,7 +94,7 @@ def _mean_loss(run: Path, done: int, losses: Sequence[torch.Tensor], state: Stat
 
 
 def _learn(
-    state: State, model: nn.Module, batch: Batch, rate: float, gradient_clip: float, runtime: Runtime
+    state: State, model: nn.Module, batch: Batch, rate: float, settings: Optimisation, runtime: Runtime
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One optimiser step; the logits before it, and their loss, a scalar on the device: reading it makes a GPU wait."""
     for group in state.optimiser.param_groups:
@@ -103,11 +103,11 @@ def _learn(
     focus = None if batch.focus is None else batch.focus.to(runtime.device)
     with torch.autocast(runtime.device.type, runtime.dtype, enabled=runtime.dtype is not torch.float32):
         logits: torch.Tensor = model(inputs)
-    loss = dice_and_cross_entropy(logits, labels, focus)
+    loss = LOSSES[settings.loss](logits, labels, focus)
     state.optimiser.zero_grad(set_to_none=True)
     state.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     state.scaler.unscale_(state.optimiser)
-    nn.utils.clip_grad_norm_(state.network.parameters(), gradient_clip)
+    nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip)
     state.scaler.step(state.optimiser)
     state.scaler.update()
     return logits, loss.detach()
@@ -144,7 +144,7 @@ def _new_state(configuration: Configuration, runtime: Runtime, first_stage: nn.M
 def _new_source(
     configuration: Configuration, data: Path, rank: int, first_stage: nn.Module | None
 ) -> tuple[Source, list[Case]]:
-    """Where batches come from, and the cases held out; these as they are, since engines coarsen them themselves."""
+    """The source of batches, and the held-out cases at full resolution, since engines coarsen them themselves."""
     settings, roles = configuration.data, configuration.model.roles
     folds = read_folds(data)
     cases = [read_case(data, name, roles) for name in training_names(folds, settings.test_fold)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-# Weight of the cross-entropy near where the user has just pointed.
+# Weight of the cross-entropy near the last prompt.
 FOCUS = 0.5
 
 
@@ -19,9 +19,9 @@ def dice_and_cross_entropy(
     Args:
         logits: ``[batch, labels, k, j, i]``, background's logit being fixed at 0.
         labels: int64 ``[batch, k, j, i]``, 0 is background.
-        focus: float32 ``[batch, k, j, i]`` from 0 to 1: half the cross-entropy averaged with these weights comes on
-            top. A refinement network is shown its last answer, which is right nearly everywhere, and would learn to
-            repeat it, so what lies near the last click counts more, right and wrong alike: weighting the error alone
+        focus: float32 ``[batch, k, j, i]`` from 0 to 1: half the cross-entropy averaged with these weights is
+            added. A refinement network reads its previous answer, which is right nearly everywhere, and would learn to
+            repeat it, so voxels near the last click weigh more, right and wrong alike: weighting the error alone
             taught it to overshoot.
 
     Returns:

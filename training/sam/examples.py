@@ -30,12 +30,12 @@ from TumorSegLib.protocols import BoxOptions
 
 @dataclass(frozen=True, eq=False)
 class Example:
-    """One slice to learn from.
+    """One training slice.
 
     Attributes:
         embedding: file of its embedding, float16 ``[channels, s, s]``.
         target: the tumour in the network's masks, bool ``[4 s, 4 s]``.
-        view, number: how the slice is shown, and which it is.
+        view, number: how the slice is presented to the network, and its index.
         grid, tumour: of the case, and the box of its tumour.
     """
 
@@ -98,7 +98,7 @@ class Encoder:
         self._origin = f"{spec.weights_sha256} {spec.arguments} {spec.input} {engine.info['precision']}"
 
     def files(self, title: str, view: View, array: npt.NDArray[np.float32], numbers: Sequence[int]) -> list[Path]:
-        """Where embeddings of slices go. Names tell weights, view and every pixel: what has changed is made anew."""
+        """Where embeddings of slices go. Names tell weights, view and every pixel: changed slices are encoded again."""
         stack, files = view.stack(array), []
         for number in numbers:
             digest = hashlib.sha256(f"{self._origin} {view}".encode())

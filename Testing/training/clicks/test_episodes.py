@@ -17,13 +17,13 @@ from Testing.training.episode_visits import (
     Clicking,
     blind,
     first_visit,
-    hints_of,
     moody,
     perfect,
+    prompts_of,
     same,
     visits,
 )
-from training.clicks.episodes import TURN, Episodes
+from training.clicks.episodes import POOL, Episodes
 from training.clicks.simulate import largest_error, next_click
 from training.data.batches import Batch, Pools
 from training.data.cases import Case
@@ -45,10 +45,10 @@ def test_a_batch_shows_images_last_answer_and_prompts(clicking: Clicking, pools:
         assert (batch.inputs[:, :2].std(dim=(2, 3, 4)) > 0.05).all()
         for inputs, focus, state in zip(batch.inputs, batch.focus, states):
             assert torch.equal(inputs[2], state["probability"])
-            hints = hints_of(state)
-            assert np.array_equal(inputs[3:].numpy(), guidance_maps(hints, PATCH, SPACING_MM))
-            assert np.array_equal(focus.numpy(), distance_map(hints[-1].points, PATCH, SPACING_MM))
-            most = max(most, len(hints))
+            prompts = prompts_of(state)
+            assert np.array_equal(inputs[3:].numpy(), guidance_maps(prompts, PATCH, SPACING_MM))
+            assert np.array_equal(focus.numpy(), distance_map(prompts[-1].points, PATCH, SPACING_MM))
+            most = max(most, len(prompts))
     assert most == 2
 
 
@@ -57,27 +57,27 @@ def test_the_first_click_is_the_protocols(clicking: Clicking, pools: dict[float,
         truth = batch.labels[0].numpy() > 0
         assert (batch.inputs[:, 2] == 0).all()
         expected = next_click(np.zeros_like(truth), truth, SPACING_MM)
-        (hint,) = hints_of(states[0])
+        (prompt,) = prompts_of(states[0])
         assert expected is not None
-        assert hint.points.tolist() == expected.points.tolist()
-        assert hint.positive
+        assert prompt.points.tolist() == expected.points.tolist()
+        assert prompt.positive
         i, j, k = expected.points[0].astype(int)
         assert batch.inputs[0, 3, k, j, i] == 1  # positive map
         assert (batch.inputs[0, 4] == 0).all()  # no negative prompt
         assert batch.focus[0, k, j, i] == 1  # type: ignore[index]
 
 
-def lawful(probability: torch.Tensor, hints: list[PointPrompt]) -> np.ndarray:
+def constrained(probability: torch.Tensor, prompts: list[PointPrompt]) -> np.ndarray:
     """Probability with every voxel whose centre is within 3 mm of a point set, voxels being 2 mm."""
     result = probability.numpy().copy()
     place = np.stack(np.meshgrid(*map(np.arange, result.shape), indexing="ij"), axis=-1)[..., ::-1]
-    for hint in hints:
-        for point in hint.points:
-            result[np.linalg.norm((place - point) * 2.0, axis=-1) <= CONSTRAINT_RADIUS_MM] = hint.positive
+    for prompt in prompts:
+        for point in prompt.points:
+            result[np.linalg.norm((place - point) * 2.0, axis=-1) <= CONSTRAINT_RADIUS_MM] = prompt.positive
     return result
 
 
-def test_the_next_visit_shows_the_answer_made_lawful_and_clicks_at_its_error(
+def test_the_next_visit_has_the_constrained_answer_and_a_click_on_its_error(
     clicking: Clicking, pools: dict[float, Pools]
 ) -> None:
     source = Episodes(clicking(LONG, "batch = 1", "batch = 2", "steps = 6", "steps = 24"), pools, 0)
@@ -85,28 +85,28 @@ def test_the_next_visit_shows_the_answer_made_lawful_and_clicks_at_its_error(
     compared = 0
     for batch, states in visits(source, moody, 24):
         for inputs, labels, answer, state in zip(batch.inputs, batch.labels, moody(batch), states):
-            hints, images = hints_of(state), torch.cat([inputs[:2], labels[None]])
+            prompts, images = prompts_of(state), torch.cat([inputs[:2], labels[None]])
             slot = state["number"][0]
             if slot in before:
                 last_answer, count, same_images = before[slot]
                 assert torch.equal(images, same_images)
-                assert len(hints) == count + 1
+                assert len(prompts) == count + 1
                 previous = inputs[2].numpy()
-                np.testing.assert_array_equal(previous, lawful(torch.sigmoid(last_answer[0]), hints[:-1]))
+                np.testing.assert_array_equal(previous, constrained(torch.sigmoid(last_answer[0]), prompts[:-1]))
                 error = largest_error(previous > 0.5, labels.numpy() > 0)
                 assert error is not None
-                i, j, k = hints[-1].points[0].astype(int)
+                i, j, k = prompts[-1].points[0].astype(int)
                 assert error.on(PATCH)[k, j, i]
-                assert hints[-1].positive == error.missed
+                assert prompts[-1].positive == error.missed
                 compared += 1
-            before[slot] = answer, len(hints), images
+            before[slot] = answer, len(prompts), images
     assert compared == 32
 
 
-def around(hint: PointPrompt) -> tuple[slice, ...]:
+def around(prompt: PointPrompt) -> tuple[slice, ...]:
     """The patch of 16 voxels about a prompt in images of 24: from 0 to 8, as far in the middle as that allows."""
-    middle = (hint.points.min(axis=0) + hint.points.max(axis=0)) / 2
-    nearest = min(hint.points.tolist(), key=lambda point: float(np.linalg.norm(point - middle)))
+    middle = (prompt.points.min(axis=0) + prompt.points.max(axis=0)) / 2
+    nearest = min(prompt.points.tolist(), key=lambda point: float(np.linalg.norm(point - middle)))
     return tuple(slice(int(low), int(low) + 16) for low in np.clip(np.array(nearest) - 8, 0, 8)[::-1])
 
 
@@ -118,7 +118,7 @@ def test_a_patch_lies_around_the_last_prompt(clicking: Clicking, case: Case) -> 
     corners = set()
     for (part, (state,)), (all_of_it, (same_state,)) in zip(visits(small, blind, 8), visits(large, blind, 8)):
         assert state["number"] == same_state["number"]
-        at = around(hints_of(state)[-1])
+        at = around(prompts_of(state)[-1])
         torch.testing.assert_close(part.inputs, all_of_it.inputs[(..., *at)])
         assert torch.equal(part.labels, all_of_it.labels[(..., *at)])
         torch.testing.assert_close(part.focus, all_of_it.focus[(..., *at)])  # type: ignore[index]
@@ -128,19 +128,19 @@ def test_a_patch_lies_around_the_last_prompt(clicking: Clicking, case: Case) -> 
 
 
 def test_an_answer_replaces_the_probability_of_its_patch(clicking: Clicking, case: Case) -> None:
-    """And prompts are law in all of the images."""
+    """And prompts constrain all of the images."""
     settings = "context = 8\nstarts = { corrupted = 1 }\nmean_rounds = 1000\nstroke_share = 0.3\n"
     source = Episodes(clicking(settings, "steps = 6", "steps = 24"), {1.0: Pools([case], [])}, 0)
     before: dict[int, tuple[list[int], np.ndarray]] = {}
     compared = 0
     for step, (batch, (state,)) in enumerate(visits(source, moody, 24)):
-        number, expected = before.get(step % TURN, (None, None))
+        number, expected = before.get(step % POOL, (None, None))
         if number == state["number"]:
             np.testing.assert_array_equal(state["probability"].numpy(), expected)
             compared += 1
-        probability, hints = state["probability"].clone(), hints_of(state)
-        probability[around(hints[-1])] = torch.sigmoid(moody(batch)[0, 0])
-        before[step % TURN] = state["number"], lawful(probability, hints)
+        probability, prompts = state["probability"].clone(), prompts_of(state)
+        probability[around(prompts[-1])] = torch.sigmoid(moody(batch)[0, 0])
+        before[step % POOL] = state["number"], constrained(probability, prompts)
     assert compared == 16
 
 
@@ -152,14 +152,14 @@ def test_an_episode_ends_after_its_rounds(
 ) -> None:
     source = Episodes(clicking(EMPTY + settings, "steps = 6", "steps = 40"), pools, 0)
     seen = [(len(state["hints"]), state["number"]) for _, (state,) in visits(source, blind, 40)]
-    for slot in range(TURN):
-        counts, numbers = zip(*seen[slot::TURN])
+    for slot in range(POOL):
+        counts, numbers = zip(*seen[slot::POOL])
         assert list(counts) == expected
         began = [n for n, count in enumerate(counts) if count == 1]
         assert [numbers[n] for n in began] == [[slot, number] for number in range(len(began))]
 
 
-def test_rounds_follow_an_exponential_law(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_rounds_follow_an_exponential_distribution(clicking: Clicking, pools: dict[float, Pools]) -> None:
     """1 + the whole part of an exponential number of mean 2 is 1 / (1 - exp(-1 / 2)) = 2.54 on average."""
     source = Episodes(clicking(EMPTY + "mean_rounds = 2.0", "batch = 1", "batch = 25"), pools, 0)
     next(visits(source, blind, 1))
@@ -172,7 +172,7 @@ def test_rounds_follow_an_exponential_law(clicking: Clicking, pools: dict[float,
 def test_a_satisfied_user_goes_on_to_the_next_image(clicking: Clicking, pools: dict[float, Pools]) -> None:
     source = Episodes(clicking(LONG, "steps = 6", "steps = 16"), pools, 0)
     seen = list(visits(source, perfect, 16))
-    for (before, (old,)), (after, (new,)) in zip(seen[:TURN], seen[TURN:]):
+    for (before, (old,)), (after, (new,)) in zip(seen[:POOL], seen[POOL:]):
         assert (old["number"][1], new["number"][1]) == (0, 1)
         assert (old["number"][0], len(new["hints"])) == (new["number"][0], 1)
         assert not torch.equal(before.labels, after.labels)
@@ -188,12 +188,12 @@ def test_where_nothing_is_wrong_from_the_start_a_click_says_so(clicking: Clickin
     points = set()
     for step, (batch, (state,)) in enumerate(visits(source, blind, 16)):
         assert not batch.labels.any()
-        (hint,) = hints_of(state)
-        i, j, k = hint.points[0].astype(int)
-        assert not hint.positive
+        (prompt,) = prompts_of(state)
+        i, j, k = prompt.points[0].astype(int)
+        assert not prompt.positive
         assert batch.inputs[0, 4, k, j, i] == 1
         assert batch.focus[0, k, j, i] == 1  # type: ignore[index]
-        assert state["number"] == [step % TURN, step // TURN]
+        assert state["number"] == [step % POOL, step // POOL]
         points.add((i, j, k))
     assert len(points) > 12
 

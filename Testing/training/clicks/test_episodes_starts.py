@@ -17,11 +17,11 @@ from Testing.training.episode_visits import (
     Clicking,
     blind,
     first_visit,
-    hints_of,
+    prompts_of,
     same,
     visits,
 )
-from training.clicks.episodes import TURN, Episodes
+from training.clicks.episodes import POOL, Episodes
 from training.clicks.simulate import largest_error, next_click
 from training.data.batches import Pools
 from TumorSegLib.engines.networks.unets import probabilities
@@ -33,7 +33,7 @@ def starts(
     """What eight episodes begin with, and their truth."""
     text = f"starts = {{ {kind} = 1 }}\nprevious_dropout = 0\n{settings}"
     source = Episodes(clicking(text, "steps = 6", "steps = 8"), pools, 0)
-    return [(batch.inputs[0, 2].numpy(), batch.labels[0].numpy() > 0) for batch, _ in visits(source, blind, TURN)]
+    return [(batch.inputs[0, 2].numpy(), batch.labels[0].numpy() > 0) for batch, _ in visits(source, blind, POOL)]
 
 
 def dice(one: np.ndarray, other: np.ndarray) -> float:
@@ -104,7 +104,7 @@ def test_a_zoom_is_a_multiple_of_the_spacing(
     batch, state = first_visit(clicking(EMPTY + f'zooms = {{ "{zoom}" = 1 }}', *PLAIN), pools)
     # Labels averaged over 4 mm voxels lose a rim; an eighth or eight times the volume it would be without the zoom.
     assert 0.3 < batch.labels.sum().item() * spacing_mm**3 / BALL_MM3 < 1.3
-    i, j, k = hints_of(state)[0].points[0].astype(int)
+    i, j, k = prompts_of(state)[0].points[0].astype(int)
     assert batch.inputs[0, 3, k, j, i + 1].item() == pytest.approx(np.exp(-spacing_mm / 10))
 
 
@@ -142,12 +142,12 @@ def test_users_who_aim_less_well_stay_in_the_error(
         error, centre = largest_error(prediction, truth), next_click(prediction, truth, SPACING_MM)
         assert error is not None
         assert centre is not None
-        hint = hints_of(state)[-1]
-        i, j, k = hint.points.astype(int).T
+        prompt = prompts_of(state)[-1]
+        i, j, k = prompt.points.astype(int).T
         assert error.on(PATCH)[k, j, i].all()
-        different += hint.points.tolist() != centre.points.tolist()
-        longest = max(longest, len(hint.points))
+        different += prompt.points.tolist() != centre.points.tolist()
+        longest = max(longest, len(prompt.points))
         if name == "stroke_share":
-            assert (hint.points == centre.points).all(axis=1).any()
+            assert (prompt.points == centre.points).all(axis=1).any()
     assert different > 8
     assert (longest > 1) == (name == "stroke_share")

@@ -53,7 +53,7 @@ def test_a_bent_scribble_and_an_mr_reach_the_network_in_training_as_in_inference
     clicking: Clicking, one_voxel: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = half_circle()
-    monkeypatch.setattr(training.clicks.episodes, "stroke", lambda *_: PointPrompt(points, True))
+    monkeypatch.setattr(training.clicks.episodes, "draw_scribble", lambda *_: PointPrompt(points, True))
     settings = EMPTY.replace("stroke_share = 0", "stroke_share = 1") + "context = 8"
     source = Episodes(clicking(settings, *CHANGES), {1.0: Pools([one_voxel], [])}, 0)
     i, j, k = points.astype(int).T

@@ -10,13 +10,13 @@ import pytest
 from scipy.ndimage import binary_dilation
 
 from training.clicks.simulate import (
-    Error,
-    click_in,
+    ErrorRegion,
+    click_on,
+    draw_scribble,
     largest_error,
     next_click,
     shifted,
     signed_distance,
-    stroke,
     warped,
 )
 from TumorSegLib.prompts.encoding import PointPrompt
@@ -143,14 +143,14 @@ def test_an_error_does_not_hold_another_that_it_surrounds() -> None:
     assert np.array_equal(error.on(truth.shape), truth)
 
 
-def ring() -> Error:
+def ring() -> ErrorRegion:
     """A frame of 7 x 5 voxels with a hole of 3 x 1, at (10, 20, 30)."""
     region = np.ones((1, 5, 7), dtype=bool)
     region[0, 2, 2:5] = False
-    return Error(region, np.array([10, 20, 30]), missed=False)
+    return ErrorRegion(region, np.array([10, 20, 30]), missed=False)
 
 
-def in_region(error: Error, points: np.ndarray) -> np.ndarray:
+def in_region(error: ErrorRegion, points: np.ndarray) -> np.ndarray:
     i, j, k = (points - error.corner).astype(int).T
     assert np.array_equal(points, np.round(points))
     return np.asarray(error.region[k, j, i])
@@ -158,19 +158,19 @@ def in_region(error: Error, points: np.ndarray) -> np.ndarray:
 
 def test_a_random_click_is_likelier_the_deeper() -> None:
     """Three voxels in a row are 1, 2 and 1 mm deep."""
-    error = Error(np.ones((1, 1, 3), dtype=bool), np.array([5, 0, 2]), missed=True)
+    error = ErrorRegion(np.ones((1, 1, 3), dtype=bool), np.array([5, 0, 2]), missed=True)
     rng = np.random.default_rng(0)
-    clicks = [click_in(error, (1.0, 100.0, 100.0), rng) for _ in range(2000)]
+    clicks = [click_on(error, (1.0, 100.0, 100.0), rng) for _ in range(2000)]
     assert all(click.positive for click in clicks)
     places, counts = np.unique([click.points[0] for click in clicks], axis=0, return_counts=True)
     assert places.tolist() == [[5, 0, 2], [6, 0, 2], [7, 0, 2]]
     np.testing.assert_allclose(counts / 2000, [0.25, 0.5, 0.25], atol=0.04)
-    assert click_in(error, (1.0, 100.0, 100.0)).points.tolist() == [[6, 0, 2]]
+    assert click_on(error, (1.0, 100.0, 100.0)).points.tolist() == [[6, 0, 2]]
 
 
 def test_random_clicks_reach_all_of_the_error_and_nothing_else() -> None:
     error, rng = ring(), np.random.default_rng(1)
-    clicks = [click_in(error, FLAT, rng) for _ in range(600)]
+    clicks = [click_on(error, FLAT, rng) for _ in range(600)]
     assert all(in_region(error, click.points).all() and not click.positive for click in clicks)
     assert len({tuple(click.points[0]) for click in clicks}) == error.region.sum()
 
@@ -179,8 +179,8 @@ def test_a_stroke_holds_its_click_and_stays_in_the_error() -> None:
     error, rng = ring(), np.random.default_rng(2)
     lengths, gaps = [], 0
     for _ in range(60):
-        click = click_in(error, FLAT, rng)
-        drawn = stroke(error, click, rng)
+        click = click_on(error, FLAT, rng)
+        drawn = draw_scribble(error, click, rng)
         assert drawn.positive is False
         assert drawn.points.dtype == np.float64
         assert (drawn.points == click.points).all(axis=1).any()
@@ -194,9 +194,9 @@ def test_a_stroke_holds_its_click_and_stays_in_the_error() -> None:
 
 
 def test_a_stroke_is_straight_and_whole_where_the_error_is_convex() -> None:
-    error, rng = Error(np.ones((5, 6, 9), dtype=bool), np.array([1, 2, 3]), missed=True), np.random.default_rng(3)
+    error, rng = ErrorRegion(np.ones((5, 6, 9), dtype=bool), np.array([1, 2, 3]), missed=True), np.random.default_rng(3)
     for _ in range(40):
-        points = stroke(error, click_in(error, FLAT, rng), rng).points
+        points = draw_scribble(error, click_on(error, FLAT, rng), rng).points
         extent = np.ptp(points, axis=0)
         assert len(points) == extent.max() + 1  # one voxel for each step along the longest axis
         ends = points[[points[:, extent.argmax()].argmin(), points[:, extent.argmax()].argmax()]]

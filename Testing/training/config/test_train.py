@@ -90,6 +90,7 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
         ("learning_rate = 1e-2", "learning_rate = 'a'", ArgumentError, "learning_rate = 'a' does not fit, a number"),
         ("seed = 3", "seed = -3", ArgumentError, "seed = -3 must be at least 0"),
         ("every = 3", "every = 0", ArgumentError, "checkpoint_every = 0 must be at least 1"),
+        ("every = 3", "every = 3\nloss = 'l2'", ArgumentError, "[optimisation]: loss = 'l2' is not one of dice_ce"),
         ("every = 3", "every = 3\nworkers = 0", ArgumentError, "workers = 0 must be at least 1"),
         ("every = 3", "every = 3\nvalidate_every = 4", ArgumentError, "validate_every = 4 must be a multiple of"),
         ("[data]", "[augmentation]\nscale = [2.0]\n[data]", ArgumentError, "scale = [2.0] does not fit, a list of 2"),

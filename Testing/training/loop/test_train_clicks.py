@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-import training.data.batches
-import training.loop.train
 from Testing.training.training_runs import CLICKS, SHORT, Configured, read_log, same
 from training.loop.checkpoint import CHECKPOINT, load_checkpoint
 from training.loop.train import train
+from training.losses.by_name import LOSSES
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ModelError
 from TumorSegLib.models.folder import read_model_folder
@@ -27,17 +26,17 @@ def test_a_refinement_network_learns_to_correct(data: Path, configured: Configur
         assert 2 <= episode["number"][1] + len(episode["hints"]) <= 9
 
 
-def test_the_loss_is_told_where_the_last_click_lies(
+def test_the_loss_weighs_voxels_near_the_last_click(
     data: Path, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[torch.Tensor | None] = []
-    loss = training.loop.train.dice_and_cross_entropy
+    loss = LOSSES["dice_ce"]
 
     def note_focus(logits: torch.Tensor, labels: torch.Tensor, focus: torch.Tensor | None = None) -> torch.Tensor:
         seen.append(focus)
         return loss(logits, labels, focus)
 
-    monkeypatch.setattr(training.loop.train, "dice_and_cross_entropy", note_focus)
+    monkeypatch.setitem(LOSSES, "dice_ce", note_focus)
     train(configured("steps = 6", "steps = 1"), data, tmp_path / "auto", "cpu", "float32")
     train(configured(*CLICKS, *SHORT), data, tmp_path / "clicks", "cpu", "float32")
     automatic, clicks = seen
