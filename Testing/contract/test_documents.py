@@ -8,15 +8,18 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 import pytest
 
 import TumorSegLib as ts
-from Testing.documents import PAGES, REPOSITORY, Block, blocks_of, prose_of
+from Testing.documents import PAGES, REPOSITORY, Block, blocks_of, prose_of, text_of
 from Testing.unit.dicom_series import pet_tags, write_slice
 from Testing.web import Site
 from TumorSegLib.cli.entry import main as tumorseg
@@ -213,6 +216,44 @@ def checkout(files: None, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("TUMORSEG_DATA", str(folder / "data"))
     write_collection(folder / "data" / "sts")
     return folder
+
+
+def calls_of(run: Callable[[], object]) -> set[str]:
+    """The files of the repository whose functions are called in any thread, imports aside."""
+    called: set[str] = set()
+
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "call" and frame.f_code.co_name != "<module>":
+            called.add(frame.f_code.co_filename)
+
+    threading.setprofile(note)
+    sys.setprofile(note)
+    try:
+        run()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)
+    return {str(Path(file).relative_to(REPOSITORY)) for file in called if Path(file).is_relative_to(REPOSITORY)}
+
+
+def modules_in(heading: str) -> set[str]:
+    """The modules that a section of the page on architecture lists."""
+    section = text_of("docs/architecture.md").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return set(re.findall(r"`((?:TumorSegLib|training)/[\w/]+\.py)`", section))
+
+
+@pytest.mark.usefixtures("checkout", "one_thread")
+def test_the_modules_listed_in_the_page_on_architecture_are_those_that_work() -> None:
+    train = ["python", "-m", "training", "train", "training/configs/sts_auto.toml"]
+    listed, called = modules_in("A training step"), calls_of(lambda: status_of(train))
+    assert status_of(["python", "-m", "training", "export", "training/runs/sts-auto"]) == 0
+    called |= calls_of(lambda: status_of([*train[:-1], "training/configs/sts_clicks.toml"]))
+    assert len(listed) > 10
+    assert listed <= called
+    line = "tumorseg segment --input ct=CT_FOLDER --input pet=PET_FOLDER --output tumour.nii.gz"
+    listed = modules_in("A DICOM series, from the folder to the result")
+    assert len(listed) > 20
+    assert listed <= calls_of(lambda: status_of(line.split()))
 
 
 def write_collection(folder: Path) -> None:
