@@ -131,12 +131,12 @@ class AutoSegmenter(Engine, Protocol):
 
 @dataclass(frozen=True)
 class BoxOptions:
-    """How the image in a box is shown to a 2D model.
+    """How a 2D model gets the image in a box.
 
     Attributes:
-        role: of the image shown; the first one where empty.
+        role: of the image; the first one where empty.
         axes: 0, 1 or 2 for slices along i, j or k; answers along several are averaged.
-        ct_window: name of the window a CT is shown through, see :mod:`TumorSegLib.images.display_windows`.
+        ct_window: name of the display window for CT, see :mod:`TumorSegLib.images.display_windows`.
 
     Raises:
         ArgumentError: the axes are not such numbers, each at most once.

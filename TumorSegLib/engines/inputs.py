@@ -14,9 +14,9 @@ from TumorSegLib.images.resample import average_blocks, resample
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.models.spec import ModelSpec
 
-# A channel shows something where it differs from "outside" by more than this, in network units: for CT a few HU above
+# A channel has tissue where it differs from "outside" by more than this, in network units: for CT a few HU above
 # -160 (so lungs and air show nothing), for PET SUV 0.16 (above scatter in air).
-SHOWS_SOMETHING = {"linear": 0.05, "log1p": 0.15, "zscore": 0.05}
+LEAST_CONTRAST = {"linear": 0.05, "log1p": 0.15, "zscore": 0.05}
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Channels:
     Attributes:
         grid: the lattice at the model's spacing.
         array: float32 ``[roles, k, j, i]``, 0 for a role that is missing.
-        tissue: bool ``[k, j, i]``: where any channel shows something.
+        tissue: bool ``[k, j, i]``: where any channel has tissue, see ``LEAST_CONTRAST``.
         fill: value of each channel outside the image.
         resampled: roles whose image lay on another grid than the first.
     """
@@ -80,5 +80,5 @@ def prepare(images: Images, spec: ModelSpec) -> Channels:
             averaged = average_blocks(images[role], grid)  # in HU or SUV, before any logarithm
             normalised = Volume(averaged.grid, rule(averaged.array), role)
             array[number] = resample(normalised, grid, outside=rule.fill).array
-            tissue |= np.abs(array[number] - np.float32(rule.fill)) > SHOWS_SOMETHING[rule.method]
+            tissue |= np.abs(array[number] - np.float32(rule.fill)) > LEAST_CONTRAST[rule.method]
     return Channels(grid, array, tissue, tuple(fill), images.on_other_grids)

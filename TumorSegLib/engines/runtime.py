@@ -302,7 +302,7 @@ def _new_pool(count: int, threads: int) -> ThreadPoolExecutor:
     pool, ready = ThreadPoolExecutor(count, "TumorSeg worker"), threading.Barrier(count + 1)
 
     def begin() -> None:
-        torch.get_num_threads()  # a thread takes over the process's number when it first asks, and must not do so later
+        torch.get_num_threads()  # the first call in a thread copies the process's number, later ones do not
         torch.set_num_threads(threads // count)
         ready.wait()
 

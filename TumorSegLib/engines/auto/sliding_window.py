@@ -26,7 +26,7 @@ from TumorSegLib.jobs import Job
 Size = tuple[int, int, int]
 Position = tuple[int, int, int]
 # A window needs this share of tissue to be worth its time: at 3 mm and 48 x 64 x 64 voxels 5 ml, so that a few noisy
-# voxels in air do not count. Neighbours overlap, so what little it shows is mostly seen by another window, too.
+# voxels in air do not count. Windows overlap, so another one mostly covers the little tissue of a skipped one.
 LEAST_TISSUE = 0.001
 
 
@@ -107,12 +107,10 @@ def predict(
     Raises:
         Cancelled: the job was cancelled.
     """
-    job = job or Job(name="segmentation")
-    shape = tissue.shape
+    job, shape = job or Job(name="segmentation"), tissue.shape
     starts = [window_starts(n, size, plan.overlap) for n, size in zip(shape, plan.size)]
     total, done, skipped = math.prod(len(s) for s in starts), 0, 0
-    maps = _Accumulator(plan, shape, runtime)
-    stop = _Stop(job)
+    maps, stop = _Accumulator(plan, shape, runtime), _Stop(job)
 
     def compute(positions: Sequence[Position]) -> torch.Tensor:
         windows = torch.stack([channels[(slice(None), *_at(plan.size, *position))] for position in positions])

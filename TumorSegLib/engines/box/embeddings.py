@@ -33,7 +33,7 @@ class Embeddings:
         return sum((view, number) in self._kept for number in numbers)
 
     def keep(self, view: View, number: int, embedding: torch.Tensor) -> torch.Tensor:
-        """Keeps the embedding of a slice, in place of the one it had, and returns it."""
+        """Stores the embedding of a slice, replacing an older one, and returns it."""
         kept = embedding.clone()  # not a part of its batch, which would stay in memory with it
         before = self._kept.pop((view, number), None)
         self._bytes -= 0 if before is None else before.nbytes

@@ -37,7 +37,7 @@ from TumorSegLib.protocols import BoxOptions, Refinement, RunInfo
 
 # Slices along which answers are smoothed, standard deviation; fewer slices than that stay as they are.
 SMOOTHING, LEAST_SMOOTHED = 1.0, 3
-# Surroundings shown with a box: this share of its size on every side.
+# Context around a box in its view: this share of its size on every side.
 CONTEXT = 0.5
 # An encoded region is used for another box that lies in it with at least this margin and fills at least this share of
 # it.
@@ -254,9 +254,9 @@ def interpolated(view: View, stack: FloatStack, numbers: Sequence[int], box: Box
     (r0, r1), (c0, c1) = (
         (box[axis][0] - view.region[axis][0], box[axis][1] - view.region[axis][0]) for axis in (rows, columns)
     )
-    place = np.interp(np.arange(*box[view.axis]), numbers, np.arange(len(numbers)))
-    before = place.astype(int)
+    position = np.interp(np.arange(*box[view.axis]), numbers, np.arange(len(numbers)))
+    before = position.astype(int)
     behind = np.minimum(before + 1, len(numbers) - 1)
-    share = (place - before).astype(np.float32)[:, None, None]
+    share = (position - before).astype(np.float32)[:, None, None]
     part = stack[:, r0:r1, c0:c1]
     return view.unstack(part[before] * (1 - share) + part[behind] * share)

@@ -85,8 +85,8 @@ class View:
     def from_logits(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits ``[n, q, q]`` of the input, at any resolution, to those of slices, float32 ``[n, rows, columns]``."""
         whole = F.interpolate(logits[:, None].float(), (self.size, self.size), mode="bilinear")
-        shown = whole[:, :, : self.pixels[0], : self.pixels[1]]
-        return F.interpolate(shown, self.shape[1:], mode="bilinear", antialias=True)[:, 0]
+        inside = whole[:, :, : self.pixels[0], : self.pixels[1]]
+        return F.interpolate(inside, self.shape[1:], mode="bilinear", antialias=True)[:, 0]
 
 
 def _in_plane(axis: int) -> tuple[int, int]:

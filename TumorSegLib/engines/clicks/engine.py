@@ -321,7 +321,7 @@ def _shrunk(patch: Patch) -> Box:
 
 
 def _is_small(images: CaseImages, answer: FloatMap, patch: Patch, prompt: PointPrompt) -> bool:
-    """Whether the tumour the prompt lies in fits well into a patch at the fine spacing, and the image shows more."""
+    """Whether the tumour at the prompt fits well into a patch at the fine spacing, and the image has that detail."""
     if min(images.grid.spacing) > HAS_DETAIL * min(images.spec.volume_input.spacing_mm):
         return False
     inside = np.argwhere(_components(answer > 0.5, prompt.points))

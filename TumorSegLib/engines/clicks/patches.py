@@ -1,4 +1,4 @@
-"""Windows a refinement network looks through: cut from the images at several spacings, and pasted back.
+"""Patches for a refinement network: cut from the images at several spacings, and pasted back.
 
 A patch is a small lattice along the axes of the user's grid, at a multiple (the scale) of the model's spacing. The
 images are brought to the model's spacing and to twice that once; detail finer than that is read from the images when
@@ -53,7 +53,7 @@ class Patch:
 
 @dataclass(frozen=True, eq=False)
 class CaseImages:
-    """Images of one case, ready to be looked at through patches.
+    """Images of one case, prepared for patches at several scales.
 
     Attributes:
         grid: of the first image.
@@ -210,7 +210,7 @@ def sample_probability(
 def add_change(
     probability: npt.NDArray[np.uint8], box: Box, grid: Grid, change: npt.NDArray[np.float32], patch: Grid
 ) -> None:
-    """Adds the change of a probability seen in a patch to the probability on the user's grid, in place.
+    """Adds the change of a probability in a patch to the probability on the user's grid, in place.
 
     Adding the difference instead of pasting the answer leaves alone what the network agrees with: contours finer than
     its voxels stay as they were drawn. The more it changes, the less of such detail is kept; else crumbs of the old
@@ -234,9 +234,9 @@ def add_change(
     target, view = grid.crop(covering), probability[slices(within(covering, box))]
     values = np.where(np.abs(change) < WRITTEN_CHANGE, 0, change)[slices(part)]
     added = resample_probability(np.ascontiguousarray(values, dtype=np.float32), source, target)
-    shown = resample_probability(sample_probability(probability, box, grid, source), source, target)
+    coarse = resample_probability(sample_probability(probability, box, grid, source), source, target)
     faded = np.minimum(np.abs(added) / np.float32(FULL_CHANGE), 1)
-    view[...] = nearest_steps(view + CERTAIN * added + faded * (CERTAIN * shown - view))
+    view[...] = nearest_steps(view + CERTAIN * added + faded * (CERTAIN * coarse - view))
 
 
 def _meet(patch: Grid, part: Grid) -> bool:

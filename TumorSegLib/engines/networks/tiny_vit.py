@@ -3,7 +3,7 @@
 Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers", ECCV 2022: convolutional blocks, then
 attention in windows with a learned bias per offset, each followed by a depthwise convolution through which neighbouring
 windows see each other. LiteMedSAM changes three things: the stem keeps every pixel, the step to the last stage does not
-halve the map, and SAM's neck stands in place of the classifier. Names of parameters are those of its checkpoint.
+halve the map, and SAM's neck replaces the classifier. Names of parameters are those of its checkpoint.
 
 Feature maps are ``[n, channels, h, w]`` with channels last in memory, where a map is a list of tokens without a copy.
 Under autocast attention, perceptrons and neck are computed in its precision; the convolutions with batch normalisation,
@@ -301,8 +301,8 @@ class _WindowAttention(nn.Module):
 
 def _offsets(window: int) -> torch.Tensor:
     """int64 ``[tokens, tokens]``: number of the offset between two tokens of a window, by rows, then columns."""
-    place = torch.arange(window)
-    apart = (place[:, None] - place).abs()
+    position = torch.arange(window)
+    apart = (position[:, None] - position).abs()
     numbers = apart[:, None, :, None] * window + apart[None, :, None, :]
     return numbers.reshape(window**2, window**2)
 
