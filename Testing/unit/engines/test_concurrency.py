@@ -178,19 +178,23 @@ def test_workers_keep_the_order_and_are_the_same_threads_every_time() -> None:
     assert torch.get_num_threads() == threads_of_a_new_thread() == 2
 
 
-def test_workers_stop_where_the_caller_fails() -> None:
-    done: list[int] = []
+def test_no_piece_is_computed_after_the_caller_failed() -> None:
+    begun: list[int] = []
+    ended: list[int] = []
+
+    def compute(number: int) -> None:
+        begun.append(number)
+        threading.Event().wait(0.1 * (number > 0))
+        ended.append(number)
 
     def fail() -> None:
         with Workers(CPU, 1000) as workers:
-            for number in workers.map(lambda n: done.append(n) or n, range(1000)):
+            for number in workers.map(compute, range(1000)):
                 raise KeyError(number)
 
     with pytest.raises(KeyError):
         fail()
-    before = len(done)
-    threading.Event().wait(0.05)
-    assert len(done) == before < 10
+    assert len(begun) == len(ended) < 10
 
 
 def test_a_single_piece_is_computed_in_the_callers_thread_with_all_threads() -> None:
