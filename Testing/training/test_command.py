@@ -98,12 +98,8 @@ def one_error(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--fold", "9"], "fold 9 does not exist"),
-        (["--roles", "ct,xx"], "model 'tiny' cannot work from 'ct+xx'; it can from ct+pet, ct, pet"),
         (["--roles", ""], "cannot work from ''"),
-        (["--device", "gpu"], "device 'gpu' is not one of auto, cpu"),
         (["--precision", "int8"], "precision 'int8' is not one of auto"),
-        (["--data", "nowhere"], "nowhere/splits.json: cannot be read"),
         (["--model", "no-such"], "no model 'no-such'"),
         (["--model", "sts-clicks"], "is of kind 'clicks', evaluate-auto needs 'auto'; use evaluate-clicks"),
         (["--json", "nowhere/report.json"], "--json nowhere/report.json: the folder nowhere does not exist"),
@@ -117,23 +113,11 @@ def test_wrong_evaluation(
     assert words in one_error(capsys)
 
 
-def test_role_no_case_of_the_fold_has(data: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (data_of_d := model.parent / "d").mkdir()
-    for path in data.glob("d_*"):
-        (data_of_d / path.name).write_bytes(path.read_bytes())
-    (data_of_d / "splits.json").write_text('{"folds": [["d"]]}', encoding="utf-8")
-    arguments = ["evaluate-auto", "--model", str(model), "--data", str(data_of_d), "--roles", "pet", "--device", "cpu"]
-    assert main(arguments) == 2
-    assert "none of the 1 cases has pet" in one_error(capsys)
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         (["none.toml"], "none.toml: cannot be read: No such file"),
         (["CONFIGURATION", "--threads", "0"], "--threads 0 must be at least 1"),
-        (["CONFIGURATION", "--data", "nowhere"], "nowhere/splits.json: cannot be read"),
-        (["CONFIGURATION", "--device", "gpu"], "device 'gpu' is not one of"),
     ],
 )
 def test_wrong_training(
@@ -143,15 +127,6 @@ def test_wrong_training(
     assert main(["train", "--run", str(tmp_path / "run"), *named]) == 2
     assert words in one_error(capsys)
     assert not (tmp_path / "run").exists()
-
-
-def test_training_refuses_a_fold_that_does_not_exist(
-    configured: Callable[..., Configuration], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "fold.toml"
-    path.write_text(configured("test_fold = 2", "test_fold = 9").text, encoding="utf-8")
-    assert main(["train", str(path), "--data", str(data), "--run", str(tmp_path / "run"), "--device", "cpu"]) == 2
-    assert "fold 9 does not exist; there are folds 0 to 2" in one_error(capsys)
 
 
 def test_export_without_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,13 +176,10 @@ def test_command_with_baselines(command: list[str], tmp_path: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--clicks", "0"], "--clicks 0 must be at least 1"),
         (["--plot", "curve.pdf"], "--plot curve.pdf: the name must end in .png"),
         (["--plot", "nowhere/curve.png"], "--plot nowhere/curve.png: the folder nowhere does not exist"),
-        (["--roles", "ct,xx"], "model 'tiny-clicks' cannot work from 'ct+xx'"),
         (["--model", "MODEL"], "is of kind 'auto', evaluate-clicks needs 'clicks'; use evaluate-auto"),
         (["--first-stage", "REFINER"], "model 'tiny-clicks' is of kind 'clicks', one of kind 'auto' is needed here"),
-        (["--first-stage", "nobody"], "no model 'nobody'"),
     ],
 )
 def test_wrong_options(

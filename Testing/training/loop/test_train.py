@@ -16,15 +16,18 @@ from torch import nn
 
 import training.data.batches
 import training.loop.train
+from Testing.terminal import open_terminal
 from Testing.training.training_runs import CLICKS, Configured, read_log, same
 from training.clicks.episodes import Episodes
 from training.config.train import read_configuration
 from training.data.augment import Sample
 from training.data.batches import Samples
 from training.data.cases import Case, read_case
+from training.evaluation.automatic import evaluate_folder
 from training.export import export
 from training.loop.checkpoint import CHECKPOINT, CONFIGURATION, LOG, load_checkpoint
 from training.loop.train import schedule, train, update_average
+from TumorSegLib.engines.load import load_engine
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, ResourceError, WriteError
 from TumorSegLib.models.folder import read_model_folder
 
@@ -235,7 +238,6 @@ def test_loss_that_is_no_number_stops_before_it_is_saved(data: Path, configured:
         (("test_fold = 2", "test_fold = 9"), "cpu", "fold 9 does not exist; there are folds 0 to 2"),
         ((), "gpu", "device 'gpu' is not one of"),
         (("[4, 8, 8]", "[4, 8]"), "cpu", "ResidualDynUNet cannot be built"),
-        (('"ResidualDynUNet"', '"UNet9"'), "cpu", "network 'UNet9' is not one of"),
         (("[16, 16, 16]", "[18, 18, 18]"), "cpu", "ResidualDynUNet cannot take a patch of (18, 18, 18)"),
     ],
 )
@@ -290,6 +292,16 @@ def test_average_follows_the_weights() -> None:
     torch.testing.assert_close(average.weight, torch.full((2,), 2.8 + 0.001 * 0.2))
     update_average(average, network, 0.0, step=10**6)
     torch.testing.assert_close(average.weight, torch.full((2,), 3.0))
+
+
+def test_training_and_evaluation_show_progress(
+    data: Path, configured: Configured, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = open_terminal(monkeypatch)
+    train(configured("steps = 6", "steps = 2"), data, tmp_path / "run", "cpu", "float32")
+    assert terminal.shows("Training", "2/2", "loss ")
+    evaluate_folder(load_engine(model, "cpu", "float32"), data, 2, [("ct",), ("ct", "pet")])
+    assert terminal.shows("Evaluating", "3/3", "c ct+pet: Dice ")
 
 
 @pytest.mark.slow
