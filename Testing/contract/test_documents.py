@@ -152,7 +152,7 @@ def files(folder: Path, site: Site, checkpoint: bytes, monkeypatch: pytest.Monke
     write_dicom(folder / "PET_FOLDER", phantom.images["pet"])
     write_markups(folder, phantom)
     (folder / "sam.pth").write_bytes(checkpoint)
-    monkeypatch.setattr("TumorSegLib.cli.demonstration.make_phantom", small_phantom_of_demo)
+    monkeypatch.setattr("TumorSegLib.cli.demo.make_phantom", small_phantom_of_demo)
 
 
 def small_phantom_of_demo(seed: int, region: str) -> Any:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from Testing.slicer.logic.test_end_to_end import PATIENCE, Desk, missed
 from Testing.slicer.module import REPOSITORY, ras_of
 from TumorSegLib import make_phantom
-from TumorSegLib.cli.demonstration import REGION, SEED
+from TumorSegLib.cli.demo import REGION, SEED
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host

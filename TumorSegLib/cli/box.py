@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 from TumorSegLib.cli.common import (
-    INPUT_HELP,
     MASK_SUFFIXES,
+    add_device_arguments,
+    add_image_arguments,
     check_outputs,
     open_engine,
     parse_inputs,
@@ -33,7 +34,7 @@ AXES = {"i": (0,), "j": (1,), "k": (2,), "all": (0, 1, 2)}
 
 def add_box_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
-    parser.add_argument("--input", action="append", required=True, metavar="ROLE=PATH", help=INPUT_HELP)
+    add_image_arguments(parser)
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument(
         "--box",
@@ -55,12 +56,8 @@ def add_box_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", default="lite-medsam", help="box model, name or folder (default %(default)s)")
     parser.add_argument("--refine", metavar="MODEL", help="refinement model that corrects the result, e.g. sts-clicks")
-    parser.add_argument(
-        "--output", action="append", required=True, metavar="FILE", help=f"mask, {', '.join(MASK_SUFFIXES)}; repeatable"
-    )
     parser.add_argument("--session", metavar="FILE", help="keep mask, box and undo step here, .json")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
-    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 or float16 (default %(default)s)")
+    add_device_arguments(parser)
 
 
 def run_box(options: argparse.Namespace) -> None:
@@ -144,5 +141,5 @@ def _roi(path: str, grid: Grid) -> list[tuple[int, int]]:
 def _within(ranges: list[tuple[int, int]], grid: Grid) -> BoxPrompt:
     i, j, k = ranges
     box = BoxPrompt((i, j, k))
-    grid.crop(box.box)
+    grid.check_box(box.box)
     return box

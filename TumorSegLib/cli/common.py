@@ -34,6 +34,24 @@ def add_command(
     return parser
 
 
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--input`` and ``--output`` of the commands that segment."""
+    parser.add_argument("--input", action="append", required=True, metavar="ROLE=PATH", help=INPUT_HELP)
+    parser.add_argument(
+        "--output", action="append", required=True, metavar="FILE", help=f"mask, {', '.join(MASK_SUFFIXES)}; repeatable"
+    )
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device`` and ``--precision``, which :func:`open_engine` reads."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        help="auto, float32, bfloat16 or float16 (default %(default)s: the fastest that the device has)",
+    )
+
+
 def parse_inputs(inputs: Sequence[str]) -> dict[str, str]:
     """Role to path."""
     paths: dict[str, str] = {}

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from TumorSegLib.cli.common import (
-    INPUT_HELP,
     MASK_SUFFIXES,
+    add_device_arguments,
+    add_image_arguments,
     check_outputs,
     open_engine,
     parse_inputs,
@@ -36,7 +37,7 @@ from TumorSegLib.session.session import Session
 
 def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
-    parser.add_argument("--input", action="append", required=True, metavar="ROLE=PATH", help=INPUT_HELP)
+    add_image_arguments(parser)
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--initial", metavar="FILE", help="mask to correct, on the first image's grid (default: empty)")
     start.add_argument("--auto", metavar="MODEL", help="automatic model whose mask is corrected, e.g. sts-auto")
@@ -49,16 +50,12 @@ def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", default="sts-clicks", help="refinement model, name or folder (default %(default)s)")
     parser.add_argument(
-        "--output", action="append", required=True, metavar="FILE", help=f"mask, {', '.join(MASK_SUFFIXES)}; repeatable"
-    )
-    parser.add_argument(
         "--session",
         metavar="FILE",
         help="keep mask, prompts and undo steps here, .json; where it exists already, the prompts of --clicks come on "
         "top of those in it, so give new ones only",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
-    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 or float16 (default %(default)s)")
+    add_device_arguments(parser)
 
 
 def run_refine(options: argparse.Namespace) -> None:

@@ -13,8 +13,9 @@ import numpy as np
 
 from TumorSegLib import __version__
 from TumorSegLib.cli.common import (
-    INPUT_HELP,
     MASK_SUFFIXES,
+    add_device_arguments,
+    add_image_arguments,
     check_outputs,
     open_engine,
     parse_inputs,
@@ -34,21 +35,8 @@ from TumorSegLib.protocols import Result
 
 def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
-    parser.add_argument(
-        "--input",
-        action="append",
-        required=True,
-        metavar="ROLE=PATH",
-        help=INPUT_HELP,
-    )
+    add_image_arguments(parser)
     parser.add_argument("--model", default="sts-auto", help="name or folder; ./NAME is a folder (default %(default)s)")
-    parser.add_argument(
-        "--output",
-        action="append",
-        required=True,
-        metavar="FILE",
-        help=f"mask, {', '.join(MASK_SUFFIXES)}; may be repeated",
-    )
     parser.add_argument(
         "--min-volume",
         type=_millilitres,
@@ -64,12 +52,7 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preview", metavar="FILE", help="write a picture, .png")
     parser.add_argument("--info", metavar="FILE", help="write volume, shape, inputs, model and timings as JSON")
     parser.add_argument("--mirror", action="store_true", help="average over mirror images: 8 times the work")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
-    parser.add_argument(
-        "--precision",
-        default="auto",
-        help="auto, float32, bfloat16 or float16 (default %(default)s: the fastest native one)",
-    )
+    add_device_arguments(parser)
 
 
 def _millilitres(text: str) -> float:

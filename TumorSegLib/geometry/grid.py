@@ -153,11 +153,15 @@ class Grid:
             [[s - 0.5 if c else -0.5 for c, s in zip(choice, self.size)] for choice in product((0, 1), repeat=3)]
         )
 
-    def crop(self, box: Box) -> Grid:
-        """The grid of the voxels inside a half-open voxel box, which must lie within this grid."""
+    def check_box(self, box: Box) -> None:
+        """Raises :class:`GeometryError` where a half-open voxel box is empty or leaves this grid."""
         for name, (low, high), size in zip("ijk", box, self.size):
             if not 0 <= low < high <= size:
                 raise GeometryError(f"box range {name} = [{low}, {high}) is empty or leaves the grid's [0, {size})")
+
+    def crop(self, box: Box) -> Grid:
+        """The grid of the voxels inside a half-open voxel box; raises as :meth:`check_box`."""
+        self.check_box(box)
         (i0, i1), (j0, j1), (k0, k1) = box
         affine = self.affine.copy()
         affine[:3, 3] = self.to_ras((i0, j0, k0))

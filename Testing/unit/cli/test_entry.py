@@ -26,7 +26,7 @@ from TumorSegLib.errors import ReadError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.io.images import read_mask, read_volume, write_volume
-from TumorSegLib.protocols import Result
+from TumorSegLib.protocols import Result, RunInfo
 
 GRID = Grid.from_spacing((20, 24, 28), (2.0, 2.0, 3.0), (-10, 5, 7), np.diag([-1.0, -1.0, 1.0]))
 
@@ -56,7 +56,7 @@ def paint(case: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndarray],
     def mark(array: np.ndarray) -> None:
         def segment(images: Images, **_: object) -> Result:
             result = PaintingEngine(tiny_spec(), lambda images: array).segment(images)
-            return replace(result, info={"model": "tiny", "roles": list(images), "resampled_roles": []})
+            return replace(result, info=RunInfo("tiny", roles=tuple(images)))
 
         monkeypatch.setattr(load, "load_engine", lambda *_, **__: SimpleNamespace(segment=segment, spec=tiny_spec()))
 
@@ -251,7 +251,7 @@ def test_a_volume_unlike_those_of_training_is_said_on_standard_error(
 ) -> None:
     spec = tiny_spec("tiny", made_for="lymphoma", plausible_volume_ml=(1.0, largest))
     engine = PaintingEngine(spec, lambda images: two_parts())
-    info = {"model": "tiny", "roles": ["ct", "pet"], "resampled_roles": []}
+    info = RunInfo("tiny", roles=("ct", "pet"))
     painted = SimpleNamespace(spec=spec, segment=lambda images, **_: replace(engine.segment(images), info=info))
     monkeypatch.setattr(load, "load_engine", lambda *_, **__: painted)
     assert segment() == 0
@@ -267,7 +267,7 @@ def test_an_image_longer_than_those_of_training_is_said_on_standard_error(
 ) -> None:
     spec = tiny_spec("tiny", trained_length_mm=longest)
     engine = PaintingEngine(spec, lambda images: two_parts())
-    info = {"model": "tiny", "roles": ["ct", "pet"], "resampled_roles": []}
+    info = RunInfo("tiny", roles=("ct", "pet"))
     painted = SimpleNamespace(spec=spec, segment=lambda images, **_: replace(engine.segment(images), info=info))
     monkeypatch.setattr(load, "load_engine", lambda *_, **__: painted)
     assert segment() == 0

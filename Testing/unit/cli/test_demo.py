@@ -11,8 +11,9 @@ import torch
 
 from Testing.fakes import PaintingEngine, tiny_spec, write_model
 from TumorSegLib import __version__
-from TumorSegLib.cli import demonstration
-from TumorSegLib.cli.demonstration import run_demo
+from TumorSegLib.cli import demo
+from TumorSegLib.cli.demo import run_demo
+from TumorSegLib.engines import load
 from TumorSegLib.engines.importers.sam import import_checkpoint
 from TumorSegLib.engines.networks.sam import build_sam
 from TumorSegLib.errors import ModelError, WriteError
@@ -20,7 +21,7 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.io.images import read_mask, read_volume
 from TumorSegLib.measurements.report import doubt, make_report, marked, to_json
-from TumorSegLib.protocols import Result
+from TumorSegLib.protocols import Result, RunInfo
 
 FILES = {
     "phantom_ct.nii.gz",
@@ -50,7 +51,7 @@ def test_demo_finds_the_tumour_from_a_box_where_there_is_a_model_for_it(
 ) -> None:
     torch.save(build_sam("SamViT", TINY, "tiny").state_dict(), tmp_path / "tiny.pth")
     import_checkpoint(tmp_path / "tiny.pth", "tiny-sam", "unit")
-    monkeypatch.setattr(demonstration, "BOX_MODEL", "tiny-sam")
+    monkeypatch.setattr(demo, "BOX_MODEL", "tiny-sam")
     spec = tiny_spec("tiny", ("ct", "pet"), spacing_mm=(8.0, 8.0, 8.0))
     report = run_demo(tmp_path / "demo", 0, str(write_model(tmp_path, spec)))
     assert {path.name for path in (tmp_path / "demo").iterdir()} - {"tumour.stl"} == FILES | BOX_FILES
@@ -85,7 +86,7 @@ def test_demo_keeps_nothing_of_an_earlier_one_that_it_does_not_write(
         return np.zeros(images["ct"].grid.shape)
 
     monkeypatch.setattr(
-        demonstration, "load_engine", lambda model, kind: PaintingEngine(tiny_spec("tiny", ("ct", "pet")), nothing)
+        load, "load_engine", lambda model, kind: PaintingEngine(tiny_spec("tiny", ("ct", "pet")), nothing)
     )
     for name in ("tumour.stl", "uncertainty.nii.gz", *BOX_FILES, "notes.txt"):
         (tmp_path / name).write_text("of an earlier demonstration")
@@ -106,7 +107,7 @@ def test_demo_refuses_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 
 def result_of(array: np.ndarray) -> Result:
     grid = Grid.from_spacing(array.shape, (1.0, 2.0, 5.0), (10, 20, 30))
-    return Result(Mask(grid, array), Volume(grid, array.astype(np.float32), "probability"), info={"model": "tiny"})
+    return Result(Mask(grid, array), Volume(grid, array.astype(np.float32), "probability"), info=RunInfo("tiny"))
 
 
 def test_report_counts_components_and_volume() -> None:
