@@ -219,11 +219,3 @@ def test_probabilities_are_float32_whatever_the_precision(labels):
     result = probabilities(logits)
     assert result.dtype == torch.float32
     assert result[0] == pytest.approx(1 / labels, abs=1e-6)
-
-
-def test_networks_are_modules_without_a_final_activation():
-    for name in ("ResidualDynUNet", "SegResNet"):
-        network = tiny_network(spec_of(name))
-        assert isinstance(network, nn.Module)
-        with torch.inference_mode():
-            assert network(torch.randn(1, 2, 16, 16, 16)).min() < 0
