@@ -41,7 +41,7 @@ def test_auto_takes_the_fastest_there_is(hardware, present, device, dtype):
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
-def test_an_explicit_precision_is_obeyed(name):
+def test_an_explicit_precision_is_used(name):
     runtime = choose_runtime("cpu", name)
     assert runtime == Runtime(torch.device("cpu"), getattr(torch, name))
     assert (runtime.name, runtime.precision) == ("cpu", name)

@@ -293,7 +293,7 @@ def test_a_network_of_fixed_size_is_not_given_other_windows():
     assert network.sizes == [(64, 64, 64)]
 
 
-def test_a_device_without_memory_hands_this_case_to_the_cpu_and_gets_the_next():
+def test_out_of_memory_on_a_device_falls_back_to_the_cpu_for_this_case_only():
     class Elsewhere(nn.Module):
         """Stands for a graphics card: the meta device has no memory at all."""
 
@@ -367,7 +367,7 @@ def test_fallback_to_float32_does_not_keep_the_rounding_of_lower_precision():
     assert np.array_equal(fallen.probability.array, exact.probability.array)
 
 
-def test_cancel_is_heard_before_anything_is_done_and_where_nothing_is_shown():
+def test_cancel_is_checked_before_the_first_window_and_without_tissue():
     air = {"ct": Volume(OBLIQUE, np.full(OBLIQUE.shape, -1000, np.int16), "ct")}
     asked: list[int] = []
     with pytest.raises(Cancelled, match="before it began"):

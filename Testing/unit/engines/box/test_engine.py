@@ -141,7 +141,7 @@ def test_a_box_of_two_slices_is_not_lost() -> None:
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 @pytest.mark.parametrize("name", LARGE)
-def test_a_ball_boxed_on_one_slice_is_followed(name: str, axis: int) -> None:
+def test_a_ball_boxed_on_one_slice_is_propagated(name: str, axis: int) -> None:
     grid = GRIDS[name]
     radius = min(np.multiply(grid.size, grid.spacing)) * 0.35
     tumour = ball(grid, radius)
@@ -157,7 +157,7 @@ def test_a_ball_boxed_on_one_slice_is_followed(name: str, axis: int) -> None:
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
-def test_a_tumour_that_is_followed_does_not_leave_its_region(axis: int) -> None:
+def test_propagation_does_not_leave_the_region(axis: int) -> None:
     tumour = ball(CUBE, 12)
     ranges = [(6, 34)] * 3
     ranges[axis] = (16, 23)
@@ -178,7 +178,7 @@ def test_a_tumour_that_is_followed_does_not_leave_its_region(axis: int) -> None:
         assert not any(outside)
 
 
-def test_slices_outside_the_region_are_not_even_looked_at() -> None:
+def test_slices_outside_the_region_are_not_encoded() -> None:
     network = BrightSam()
     engine = bright_engine(network)
     prepared = engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 15))})

@@ -82,7 +82,7 @@ def plain(prompt: BoxPrompt) -> Refinement:
 
 
 @PROMPTS
-def test_a_card_without_memory_hands_the_case_to_the_cpu_and_gets_the_next(prompt: BoxPrompt) -> None:
+def test_out_of_memory_on_a_card_falls_back_to_the_cpu_for_this_case_only(prompt: BoxPrompt) -> None:
     network, wanted = Cramped(0, 0), plain(prompt)
     engine = on_card(network)
     for _ in range(2):
@@ -101,7 +101,7 @@ def test_a_card_without_memory_hands_the_case_to_the_cpu_and_gets_the_next(promp
     assert {where for _, where, _ in network.calls} == {"cpu"}
 
 
-def test_a_card_with_little_memory_looks_at_one_slice_at_a_time() -> None:
+def test_out_of_memory_on_a_card_encodes_one_slice_at_a_time() -> None:
     network = Cramped(1, BATCH)
     engine = on_card(network)
     for _ in range(2):  # the next case is tried as if nothing had been
@@ -113,7 +113,7 @@ def test_a_card_with_little_memory_looks_at_one_slice_at_a_time() -> None:
         assert (info["device"], info["slices"]) == ("meta", 22)
 
 
-def test_a_card_with_memory_looks_at_several_slices_at_a_time() -> None:
+def test_a_card_with_memory_encodes_several_slices_at_a_time() -> None:
     network = Cramped(BATCH, BATCH)
     engine = on_card(network)
     info = engine.segment(engine.prepare(IMAGES), VOLUME).info

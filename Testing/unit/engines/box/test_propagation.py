@@ -1,4 +1,4 @@
-"""Following a tumour from slice to slice, with a model whose every answer is scripted."""
+"""Propagating a tumour from slice to slice, with a model whose every answer is scripted."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def numbers(found: dict[int, np.ndarray]) -> list[int]:
 
 
 @pytest.mark.parametrize("cut", [False, True])
-def test_a_ball_is_followed_to_its_ends(cut: bool) -> None:
+def test_a_ball_is_propagated_to_its_ends(cut: bool) -> None:
     """Of 14 mm radius, in slices of 2 mm."""
 
     def ball(number: int) -> np.ndarray:
@@ -97,7 +97,7 @@ def test_prompts_are_sections_of_an_ellipsoid_as_long_as_the_reach() -> None:
             assert np.allclose(rectangle, wanted)
 
 
-def test_what_has_no_end_is_followed_as_far_as_the_reach() -> None:
+def test_propagation_ends_at_the_reach() -> None:
     """A vessel, say. Neither is the model asked about more slices."""
     script = Script(lambda number: disc(6))
     found = followed(script, steps=(1.0, 1.0, 0.5))

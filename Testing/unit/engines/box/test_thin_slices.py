@@ -26,7 +26,7 @@ THIN = Grid.from_spacing((80, 44, 40), (1.2, 1.1, 0.5))
         ((7, 8), 0.1, range(7, 8, 1)),
     ],
 )
-def test_slices_that_are_looked_at(ends: tuple[int, int], spacing: float, expected: range) -> None:
+def test_sampled_slices(ends: tuple[int, int], spacing: float, expected: range) -> None:
     assert sampled_slices(ends, spacing) == expected
 
 
@@ -56,7 +56,7 @@ def test_a_ball_is_found_between_the_slices_too(axes: tuple[int, ...]) -> None:
     assert dice(pasted(THIN, answer), tumour) > 0.93
 
 
-def test_another_box_looks_at_the_same_slices() -> None:
+def test_another_box_samples_the_same_slices() -> None:
     network, tumour = BrightSam(), ball(THIN, 11)
     engine = bright_engine(network)
     prepared = engine.prepare({"ct": ct_of(THIN, tumour)})

@@ -78,7 +78,7 @@ def test_a_box_from_nothing_finds_what_the_network_sees(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_the_voxel_shown_in_place_of_a_box_is_not_law(name: str) -> None:
+def test_the_voxel_that_stands_for_a_box_is_no_constraint(name: str) -> None:
     grid = GRIDS[name]
     box = middle_box(grid)
     assert (refined(engine_of(nothing), images_on(grid), blank(grid), box)[0] < 128).all()
@@ -124,14 +124,14 @@ def seen(grid: Grid, start: np.ndarray, *prompts: Prompt) -> tuple[np.ndarray, n
         (((26, 37), (3, 12), (3, 14)), (31, 7, 8)),  # nothing there: the middle of the box
     ],
 )
-def test_the_network_is_shown_the_voxel_deepest_in_the_mask(box: Box, wanted: tuple[int, int, int]) -> None:
+def test_the_network_sees_a_box_as_the_deepest_voxel_of_the_mask(box: Box, wanted: tuple[int, int, int]) -> None:
     cube = block(CUBE, (12, 21), (14, 23), (16, 25))
     plate = block(CUBE, (9, 30), (24, 39), (10, 13))
     positive, _ = seen(CUBE, mask_of(cube | plate), BoxPrompt(box))
     assert np.abs(positive - CUBE.to_ras(wanted)).max() <= 0.51
 
 
-def test_clicks_given_before_a_box_are_shown_and_stay_law() -> None:
+def test_clicks_before_a_box_reach_the_network_and_stay_constraints() -> None:
     box = box_of((10, 24), (11, 25), (12, 26))
     said = Click((14, 14, 14), False), Click((20, 20, 20))
     engine = engine_of(everything, spec_of(1.0, patch=32))
@@ -184,7 +184,9 @@ def test_a_negative_click_outside_the_boxes_opens_nothing() -> None:
     ("i", "positive", "opens"),
     [((12, 18), True, False), ((16, 20), True, False), ((16, 21), True, True), ((16, 21), False, False)],
 )
-def test_a_stroke_opens_the_image_where_any_voxel_lies_outside(i: tuple[int, int], positive: bool, opens: bool) -> None:
+def test_a_scribble_with_a_voxel_outside_the_boxes_may_add_anywhere(
+    i: tuple[int, int], positive: bool, opens: bool
+) -> None:
     box = box_of((10, 20), (10, 20), (10, 20))
     drawn = stroke(CUBE, (i, (15, 16), (15, 16)), positive)
     engine = engine_of(everything, spec_of(1.0))

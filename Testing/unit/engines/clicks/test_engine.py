@@ -38,7 +38,7 @@ from TumorSegLib.prompts.types import Click, Prompts, Scribble
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_positive_click_is_law_against_a_network_that_sees_nothing(name: str) -> None:
+def test_positive_click_constrains_a_network_that_finds_nothing(name: str) -> None:
     grid = GRIDS[name]
     for ijk in corners_and_middle(grid):
         after, _ = refined(engine_of(nothing), images_on(grid), blank(grid), Click(ijk))
@@ -49,7 +49,7 @@ def test_positive_click_is_law_against_a_network_that_sees_nothing(name: str) ->
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_negative_click_is_law_against_a_network_that_sees_tumour_everywhere(name: str) -> None:
+def test_negative_click_constrains_a_network_that_finds_tumour_everywhere(name: str) -> None:
     grid = GRIDS[name]
     for ijk in corners_and_middle(grid):
         after, _ = refined(engine_of(everything), images_on(grid), blank(grid, 255), Click(ijk, False))
@@ -81,7 +81,7 @@ def stroke(grid: Grid, voxels: np.ndarray, positive: bool) -> Scribble:
 
 @pytest.mark.parametrize("length", [5, 60])
 @pytest.mark.parametrize("positive", [True, False])
-def test_strokes_are_law_even_beyond_the_patch(length: int, positive: bool) -> None:
+def test_scribbles_are_constraints_even_beyond_the_patch(length: int, positive: bool) -> None:
     grid = Grid.from_spacing((20, 24, 70), (1.0, 1.4, 0.8), (3, 2, 1), rotation((0.2, 0.5, -0.4), mirror=True))
     voxels = np.stack([np.arange(length) + 5, 4 + np.arange(length) // 4, np.full(length, 9)], axis=1)
     engine, start = engine_of(nothing if positive else everything, spec_of(1.0)), blank(grid, 255 * (not positive))
@@ -93,7 +93,7 @@ def test_strokes_are_law_even_beyond_the_patch(length: int, positive: bool) -> N
 
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_law_and_locality_against_a_network_that_answers_noise(name: str, seed: int) -> None:
+def test_constraints_and_locality_with_a_network_that_answers_noise(name: str, seed: int) -> None:
     """After every click all clicks hold, and nothing changed but the component clicked at, within the widest patch."""
     grid, rng = GRIDS[name], np.random.default_rng(seed)
     engine, images = engine_of(wavering(seed)), images_on(grid)
@@ -218,7 +218,7 @@ def test_a_wrong_part_longer_than_the_patch_is_taken_out_from_farther_away() -> 
         (((12, 52), (30, 34), (30, 34)), (32, 32, 32), True),  # leaves the patch, but nothing changes there
     ],
 )
-def test_otherwise_one_look_is_enough(
+def test_otherwise_the_network_runs_once(
     ranges: tuple[tuple[int, int], ...], click: tuple[int, int, int], known: bool
 ) -> None:
     grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
@@ -230,7 +230,7 @@ def test_otherwise_one_look_is_enough(
     assert np.array_equal(after >= 128, tumour | ruled(grid, click))
 
 
-def test_coarse_look_leaves_a_fine_contour_far_from_the_click_alone() -> None:
+def test_coarse_patch_keeps_a_fine_contour_far_from_the_click() -> None:
     """Grown at one end: the contour at the other, outside the near patch, keeps its staircase of half voxels."""
     grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
     tumour = block(grid, (20, 46), (28, 36), (28, 36))
@@ -271,7 +271,9 @@ def small_tumour(grid: Grid, radius: float) -> np.ndarray:
         (1.0, 4.2, [1.0]),  # the image shows no more
     ],
 )
-def test_small_tumours_on_fine_images_are_looked_at_closely(edge: float, radius: float, looks: list[float]) -> None:
+def test_small_tumours_in_fine_images_are_predicted_at_the_fine_scale(
+    edge: float, radius: float, looks: list[float]
+) -> None:
     grid = Grid.from_spacing((int(40 / edge),) * 3, (edge,) * 3)
     tumour, shown = small_tumour(grid, radius), []
     click = tuple((n - 1) // 2 for n in grid.size)
@@ -282,7 +284,7 @@ def test_small_tumours_on_fine_images_are_looked_at_closely(edge: float, radius:
     assert exact == (min(looks) == edge)
 
 
-def test_the_closer_look_begins_with_what_the_user_said() -> None:
+def test_the_fine_scale_starts_from_the_constrained_probability() -> None:
     """What a click shows is a tumour, small at first, even where the network sees none."""
     grid, shown = Grid.from_spacing((80, 80, 80), (0.5, 0.5, 0.5)), []
     engine = engine_of(recorded(nothing, shown), spec_of(1.0, patch=32))

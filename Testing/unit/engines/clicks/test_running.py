@@ -71,7 +71,7 @@ def test_nearness_is_in_millimetres_at_every_spacing() -> None:
         assert not channels[-1].any()
 
 
-def test_a_missing_role_is_shown_as_zero_and_named() -> None:
+def test_the_channel_of_a_missing_role_is_zero() -> None:
     grid, shown = GRIDS["oblique"], []
     images = {"pet": noise_volume(grid, "pet")}
     _, refinement = refined(engine_of(recorded(nothing, shown)), images, blank(grid), Click((9, 9, 9)))
