@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -133,19 +132,6 @@ def test_weights_too_large_for_float16_are_refused(finished_run: Path, tmp_path:
     state["average"][name].view(-1)[-1] = 7e4
     torch.save(state, tmp_path / CHECKPOINT)
     read_model_folder(export(tmp_path, tmp_path / "tiny", "float32")).verify()
-
-
-def test_run_without_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"has no checkpoint last\.pt"):
-        export(tmp_path, tmp_path / "tiny")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_damaged_checkpoint(finished_run: Path, tmp_path: Path) -> None:
-    shutil.copytree(finished_run, tmp_path / "run")
-    (tmp_path / "run" / CHECKPOINT).write_bytes(b"damaged")
-    with pytest.raises(ModelError, match="damaged, or not a checkpoint"):
-        export(tmp_path / "run", tmp_path / "tiny")
 
 
 def test_output_that_cannot_be_a_folder(finished_run: Path, tmp_path: Path) -> None:

@@ -49,6 +49,12 @@ def test_the_configuration_of_a_run_in_the_old_format_describes_the_same_model(p
     assert (first.input, first.network, first.arguments) == (second.input, second.network, second.arguments)
 
 
+def test_configurations_of_runs_with_shipped_models_stay_readable() -> None:
+    runs = {path.parent.name: read_configuration(path) for path in CONFIGS[0].parents[1].glob("runs/*/config.toml")}
+    assert {"sts-auto", "sts-clicks"} <= set(runs)
+    assert all(configuration.optimisation.loss == "dice_ce" for configuration in runs.values())
+
+
 def test_values_arrive_with_defaults_for_the_rest(configured: Callable[..., Configuration]) -> None:
     configuration = configured(
         "[data]", "[augmentation]\nscale = [1, 2]\nrole_subsets = { ct = 1, 'ct+pet' = 3 }\n\n[data]"

@@ -201,30 +201,6 @@ def test_cases_come_to_the_spacing_of_the_model_unless_held_out(
     assert spacings(held_out) == {2.0}
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 truncated"])
-def test_damaged_checkpoint(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / CHECKPOINT).write_bytes(content)
-    with pytest.raises(ModelError, match=r"last\.pt: damaged, or not a checkpoint"):
-        load_checkpoint(tmp_path)
-
-
-def test_truncated_checkpoint(finished_run: Path, tmp_path: Path) -> None:
-    content = (finished_run / CHECKPOINT).read_bytes()
-    (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match=r"last\.pt: damaged, or not a checkpoint"):
-        load_checkpoint(tmp_path)
-
-
-def test_foreign_or_missing_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"has no checkpoint last\.pt"):
-        load_checkpoint(tmp_path)
-    torch.save({"state_dict": {}}, tmp_path / CHECKPOINT)
-    with pytest.raises(
-        ModelError, match="not the checkpoint of a training run; it must have average, configuration, netw"
-    ):
-        load_checkpoint(tmp_path)
-
-
 def test_loss_that_is_no_number_stops_before_it_is_saved(data: Path, configured: Configured, tmp_path: Path) -> None:
     hopeless = configured("learning_rate = 1e-2", "learning_rate = 1e38", "every = 3", "every = 2", "warm_up = 2", "")
     with pytest.raises(ModelError, match="the loss is nan at step 2; a lower learning_rate may help"):
