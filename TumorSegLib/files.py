@@ -1,4 +1,4 @@
-"""Writing files so that no half-written one ever exists."""
+"""Writing files and folders in one step, so that a reader never sees a partial one."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _replace_folder(new: Path, target: Path) -> None:
     except OSError:
         os.replace(old, target)
         raise
-    shutil.rmtree(old, ignore_errors=True)  # the new folder is in place: what cannot be deleted is no failure
+    shutil.rmtree(old, ignore_errors=True)  # a failure to delete it is not an error: the new folder is in place
 
 
 def write_text(path: str | os.PathLike[str], text: str, durable: bool = False) -> None:
@@ -132,5 +132,5 @@ def write_text(path: str | os.PathLike[str], text: str, durable: bool = False) -
 
 
 def readable(text: str) -> str:
-    """The text with each byte of a file name that is no UTF-8, which Python keeps as a lone surrogate, as ``\\xNN``."""
+    """The text with bytes of file names that are not UTF-8, which Python keeps as lone surrogates, as ``\\xNN``."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""Telling a lack of memory from other failures: numpy raises MemoryError, ITK and PyTorch RuntimeError."""
+"""Recognising lack of memory among errors of libraries: numpy raises MemoryError, ITK and PyTorch RuntimeError."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from TumorSegLib.errors import ResourceError
 
-#: What RuntimeErrors for a lack of memory say, in lower case: CUDA, PyTorch's allocators, cuDNN and cuBLAS, ITK, C++,
+#: Parts of messages for lack of memory, in lower case: CUDA, PyTorch's allocators, cuDNN and cuBLAS, ITK, C++,
 #: Linux, its loader, oneDNN and Python.
 OUT_OF_MEMORY = (
     "out of memory",
@@ -30,7 +30,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 @contextmanager
 def memory_errors(what: str) -> Iterator[None]:
-    """Translates what any library says when memory runs out; raises :class:`ResourceError`."""
+    """Raises :class:`ResourceError` in place of any library's error for lack of memory."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:

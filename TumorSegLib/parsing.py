@@ -53,7 +53,7 @@ def check_keys(
 ) -> None:
     """Raises an error, :class:`ReadError` by default, where an object has a key that is not among those known.
 
-    The error names the key, the known one that it resembles, and all that are known; ``origin`` says where it is.
+    The error names the key, the most similar known key and all known keys; ``origin`` is the prefix of the message.
     """
     unknown = [key for key in entry if key not in known]
     if unknown:
@@ -61,7 +61,7 @@ def check_keys(
 
 
 def check_spelling(entry: Mapping[str, Any], known: Collection[str], origin: str) -> None:
-    """Raises :class:`ReadError` where a key is nearly one that is known: for objects that others add keys to."""
+    """Raises :class:`ReadError` where a key is a misspelt known one, in objects that may have further keys."""
     for key in entry:
         if key not in known and (meant := _nearest(key, known, ALIKE)):
             raise ReadError(f"{origin}: unknown key {key!r}; {meant!r} may be meant")

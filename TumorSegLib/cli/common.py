@@ -66,7 +66,7 @@ def parse_inputs(inputs: Sequence[str]) -> dict[str, str]:
 
 
 def read_images(inputs: Mapping[str, str]) -> Images:
-    """Reads an image per role and says on standard error what its user must know of how it was read."""
+    """Reads an image per role; prints notes on how they were read to standard error."""
     images = {}
     for role, path in inputs.items():
         images[role] = read_volume(path, role)
@@ -75,7 +75,7 @@ def read_images(inputs: Mapping[str, str]) -> Images:
 
 
 def read_label_map(path: str) -> Mask:
-    """Reads a mask and says on standard error what its user must know of how it was read."""
+    """Reads a mask; prints notes on how it was read to standard error."""
     mask = read_mask(path)
     _say_notes(path, mask.notes)
     return mask
@@ -87,7 +87,7 @@ def _say_notes(path: str, notes: Iterable[str]) -> None:
 
 
 def check_outputs(wanted: Sequence[tuple[Sequence[str | None], tuple[str, ...]]], inputs: Iterable[str]) -> None:
-    """Finds out before the work, not after it, what could not be written or would overwrite another file.
+    """Checks before the work that all outputs can be written and that none overwrites an input or another output.
 
     Args:
         wanted: paths, None where nothing is to be written, each time with the suffixes they may have.

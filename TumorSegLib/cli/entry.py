@@ -1,6 +1,6 @@
 """The command ``tumorseg``.
 
-Exit status: 0 done, 2 bad input or a failure in words, 130 interrupted, 141 where nobody reads standard output.
+Exit status: 0 done, 2 bad input or another error with a message, 130 interrupted, 141 standard output closed.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def say(text: str, program: str = PROGRAM) -> None:
 
 
 def print_anything() -> None:
-    """Lets standard output and error take every character: what their encoding lacks is shown as ``\\xNN``."""
+    """Makes standard output and error accept every character: those outside their encoding are printed as ``\\xNN``."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 BoolArray = npt.NDArray[np.bool_]
 
-# A distance that equals the tolerance in exact arithmetic must count as within it whatever the rounding of the spacing.
+# Rounding of the spacing must not move a distance that equals the tolerance beyond it.
 _ROUNDING_MM = 1e-6
 
 

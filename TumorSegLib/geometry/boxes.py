@@ -27,9 +27,9 @@ def slices(box: Box) -> tuple[slice, slice, slice]:
 
 
 def bounding_box(array: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Box | None:
-    """The smallest box around all that is not 0; None where nothing is."""
+    """The smallest box that holds all non-zero voxels; None where all are 0."""
     ranges: list[tuple[int, int]] = []
-    for axis in (0, 1, 2):  # each range found makes the array that the next ones are looked for in smaller
+    for axis in (0, 1, 2):  # the array shrinks with each range, which speeds up the next
         hit = np.flatnonzero(array.any(axis=tuple(a for a in range(3) if a != axis)))
         if not hit.size:
             return None

@@ -192,7 +192,7 @@ class Grid:
         return self.shape == other.shape and self.corner_distance(other) <= self._tolerance(other)
 
     def difference(self, other: Grid) -> str:
-        """What makes another grid a different one, in words that go on after "the two grids differ: "."""
+        """How another grid differs, as text that completes "the two grids differ: "."""
         if self.shape != other.shape:
             one, two = (" x ".join(map(str, grid.size)) for grid in (self, other))
             return f"one has {one} voxels, the other {two}"
@@ -210,7 +210,7 @@ class Grid:
         return f"{', '.join(parts)}; {self._tolerance(other):.2g} mm are allowed"
 
     def corner_distance(self, other: Grid) -> float:
-        """How far the outer corner that lies farthest from its counterpart on another grid is from it, mm."""
+        """Largest distance, mm, between an outer corner and its counterpart on another grid."""
         return float(np.linalg.norm(self.corners_ras() - other.corners_ras(), axis=1).max())
 
     def _tolerance(self, other: Grid) -> float:

@@ -1,4 +1,4 @@
-"""Intensity windows: the range of an image that a 2D model is shown, as values from 0 to 1."""
+"""Display windows: the intensity range of an image that viewers show and 2D models get, as values from 0 to 1."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MR_PERCENTILES = (0.5, 99.5)
 
 
 def window_of(volume: Volume, ct_window: str = DEFAULT_CT_WINDOW) -> Normalisation:
-    """The rule that maps an image to values from 0 to 1.
+    """The normalisation that maps the display window of an image to 0..1.
 
     Args:
         volume: role ``ct`` in HU, ``pet`` in SUV; any other role is taken for MR, in arbitrary units.

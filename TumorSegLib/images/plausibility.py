@@ -32,7 +32,7 @@ BONE_HU = 200.0
 # Bone and contrast medium fill at most 0.51 of such a crop of 32^3 voxels; smaller ones can lie within a bone.
 LARGEST_BONE_SHARE = 0.6
 SMALL, LARGE = 30_000, 200_000
-# A phantom of so many tissues without noise is no picture.
+# A noise-free phantom of up to this many tissues also has few values, and is not an 8-bit picture.
 FEW_VALUES = 16
 # The largest value of 12-bit CT; metal alone goes beyond.
 DENSEST_HU = 3071.0

@@ -16,8 +16,8 @@ from TumorSegLib.errors import GeometryError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 
-# One stage of linear interpolation looks at two neighbours; going to voxels this many times larger skips pixels and
-# lets their noise through, so whole blocks are averaged first.
+# Linear interpolation uses two neighbours along an axis. From this ratio of voxel sizes on it would skip voxels and
+# keep their noise, so whole blocks are averaged first.
 AVERAGE_FROM = 2
 
 
@@ -99,7 +99,7 @@ def _blocks(source: Grid, target: Grid) -> list[int]:
 
 
 def _check_overlap(source: Grid, target: Grid, what: str) -> None:
-    # Each looks along its own axes only: oblique grids may share a bounding box and nothing else.
+    # Tested along the axes of both grids: bounding boxes of oblique grids may overlap where the grids do not.
     if not (target.overlaps(source) and source.overlaps(target)):
         raise GeometryError(f"{what} ({source}) does not overlap the target grid ({target})")
 

@@ -73,7 +73,7 @@ _TYPES = {
     1280: "u8",
 }
 _OTHER_TYPES = {32: "complex64", 1792: "complex128", 128: "RGB", 2304: "RGBA"}
-# Lowest three bits of xyzt_units: not told, metre, millimetre, micrometre.
+# Lowest three bits of xyzt_units: not stated, metre, millimetre, micrometre.
 _UNITS = {0: ("mm", 1.0), 1: ("metres", 1000.0), 2: ("mm", 1.0), 3: ("micrometres", 0.001)}
 # Largest relative difference of lengths that rounding to float32 and to decimal numbers explains.
 SPACING_TOLERANCE = 1e-3
@@ -103,14 +103,14 @@ class _Header:
 
 
 def read_nifti(path: Path) -> StoredImage:
-    """Reads a .nii or .nii.gz file, packed or not whatever it is called.
+    """Reads a .nii or .nii.gz file; whether it is packed is found from its content, not its name.
 
     Values are scaled by scl_slope and scl_inter, to float32, or float64 for numbers of more than 16 bits; not at all
     where scl_slope is 0. Lengths in metres and micrometres become mm.
 
     Raises:
         ReadError: truncated, damaged, no NIfTI file of one piece, or not one 3D image.
-        GeometryError: voxel edges (pixdim) that are not positive; a form that is no grid.
+        GeometryError: voxel edges (pixdim) that are not positive; a form that is not a valid grid.
         OSError: the file cannot be read.
         MemoryError: it does not fit.
     """
@@ -188,7 +188,7 @@ def _from_quaternion(qform: tuple[float, ...], pixdim: tuple[float, ...], millim
     a = math.sqrt(max(1.0 - (b * b + c * c + d * d), 0.0))
     try:
         turned = Rotation.from_quat([b, c, d, a]).as_matrix()
-    except ValueError:  # not finite; it is wanted only where its code is not 0, and is no grid then
+    except ValueError:  # not finite; used only where its code is not 0, where Grid refuses it
         turned = np.full((3, 3), np.nan)
     edges = np.array(pixdim[1:4]) * (1, 1, -1 if pixdim[0] < 0 else 1)
     return _matrix(np.column_stack([turned * edges, offset]) * millimetres)

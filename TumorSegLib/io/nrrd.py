@@ -169,7 +169,7 @@ def _encoding(fields: Mapping[str, str]) -> str:
 
 
 def _spatial_axes(fields: Mapping[str, str], axes: int) -> list[int]:
-    """The axes of space, by their kinds, or, where these are not told, by their directions."""
+    """The spatial axes, by their kinds, or, where these are not stated, by their directions."""
     kinds = fields["kinds"].split() if "kinds" in fields else []
     if kinds and len(kinds) != axes:
         raise ReadError(f"damaged header, kinds is {fields['kinds']!r}; {axes} are needed")

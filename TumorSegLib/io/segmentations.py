@@ -1,4 +1,4 @@
-"""What 3D Slicer writes into, and expects of, the header of a segmentation (.seg.nrrd)."""
+"""Header fields of 3D Slicer segmentations (.seg.nrrd), and merging of their layers."""
 
 from __future__ import annotations
 

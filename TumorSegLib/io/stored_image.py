@@ -65,7 +65,7 @@ def raw(file: BinaryIO) -> Iterator[bytes]:
 
 
 def inflated(file: BinaryIO, window_bits: int) -> Iterator[bytes]:
-    """The rest of a file unpacked, in pieces; its checksums are looked at only at the end, so it must be exhausted.
+    """The rest of a file unpacked, in pieces; checksums are checked at the end, so it must be exhausted.
 
     Raises:
         ReadError: it is truncated, damaged, or followed by something other than zeros or another stream.
@@ -108,7 +108,7 @@ def skipped(chunks: Iterator[bytes], count: int) -> Iterator[bytes]:
 
 
 def filled(chunks: Iterator[bytes], kind: np.dtype[Any], count: int, most: int) -> npt.NDArray[Any]:
-    """Exactly as many numbers as the header tells, in the byte order of this machine.
+    """Exactly as many numbers as the header states, in the byte order of this machine.
 
     Args:
         chunks: their bytes.
@@ -139,7 +139,7 @@ def parsed(text: bytes, kind: np.dtype[Any], count: int) -> npt.NDArray[Any]:
     """Exactly as many numbers from text, apart from each other by white space or commas.
 
     Raises:
-        ReadError: there are fewer or more, or what is no number of the type.
+        ReadError: there are fewer or more, or a word is not a number of the type.
     """
     words = text.replace(b",", b" ").split()
     if len(words) != count:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from TumorSegLib.errors import ReadError
 from TumorSegLib.io.stored_image import filled, joined, naming, raw
 
-#: A header that is longer is none.
+#: Longer text is not taken for a header, bytes.
 LONGEST_HEADER = 1 << 20
 # Millimetres in a unit, by its names.
 _UNITS = {
@@ -117,7 +117,7 @@ def read_raw(file: BinaryIO, kind: np.dtype[Any], count: int, skip: int) -> npt.
         file: at the first byte that belongs to them.
         kind: number type.
         count: of voxels.
-        skip: bytes to pass over; -1 where the voxels are the last of the file, whatever is before.
+        skip: bytes to pass over; -1 where the voxels are the last of the file, whatever comes before.
 
     Raises:
         ReadError: there are fewer or more.

@@ -1,4 +1,4 @@
-"""What a segmentation says in numbers: the content of ``--info`` and of the demo's ``report.json``."""
+"""Summary of a segmentation for ``--info`` and the demo's ``report.json``, and warnings on implausible results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from TumorSegLib.protocols import Result
 
 
 def make_report(result: Result) -> dict[str, Any]:
-    """Volume, components and shape of a result, with how it came about.
+    """Volume, components and shape of a result, with the model, device and timings that it comes from.
 
     Returns:
         JSON-ready. Volumes in ml, lengths in mm, centroids in RAS mm, boxes as half-open voxel ranges (i, j, k),
@@ -36,16 +36,16 @@ def make_report(result: Result) -> dict[str, Any]:
 
 
 def marked(spec: ModelSpec, volume_ml: float) -> str:
-    """What a model marked, in words that claim no more than is known: "marked 342.0 ml; it was made for ...: check it".
+    """The marked volume and the model's purpose: "marked 342.0 ml; it was made for soft-tissue sarcoma: check it".
 
-    Nobody knows whether a model was made for the part of the body that it was shown.
+    No model recognises whether an image shows the part of the body that it was trained on, so users are reminded.
     """
     purpose = f"it was made for {spec.made_for}" if spec.made_for else "nothing says what it was made for"
     return f"marked {f'{volume_ml:.1f} ml' if volume_ml else 'nothing'}; {purpose}: check it"
 
 
 def doubt(spec: ModelSpec, volume_ml: float) -> str:
-    """A sentence on a volume outside those that the model was trained on; empty where there is nothing to say."""
+    """A warning where the volume lies outside the range that the model was trained on, else an empty text."""
     if not volume_ml or spec.plausible_volume_ml is None:
         return ""
     low, high = spec.plausible_volume_ml
@@ -55,7 +55,7 @@ def doubt(spec: ModelSpec, volume_ml: float) -> str:
 
 
 def doubt_of_length(spec: ModelSpec, grid: Grid) -> str:
-    """A sentence on images longer, from head to foot, than those that the model was trained on; empty where not."""
+    """A warning where the image is longer, head to foot, than those of the model's training, else an empty text."""
     length = float(np.ptp(grid.corners_ras()[:, 2]))
     if spec.trained_length_mm is None or length <= spec.trained_length_mm:
         return ""

@@ -39,7 +39,7 @@ PLACES_PER_TRANSFORMED_VOXEL = 20
 
 @dataclass(frozen=True)
 class Uptake:
-    """What a PET in SUV (g/ml) says of a tumour; None where the PET holds nothing of it or the mask is empty.
+    """Uptake in a tumour by a PET in SUV (g/ml); None where the PET covers none of the tumour or the mask is empty.
 
     Attributes:
         suv_max: the highest voxel.
@@ -65,7 +65,7 @@ class Uptake:
 
 @dataclass(frozen=True)
 class Intensities:
-    """Values of an image in a tumour, in its unit (HU for a CT); None where the image holds nothing of the tumour.
+    """Values of an image in a tumour, in its unit (HU for a CT); None where the image covers none of the tumour.
 
     Attributes:
         mean: their mean.
@@ -126,7 +126,7 @@ def _covered(mask: Mask, grid: Grid) -> float:
 
 
 def grids_overlap(one: Grid, other: Grid) -> bool:
-    # Each looks along its own axes only.
+    # Tested along the axes of both grids: bounding boxes of oblique grids may overlap where the grids do not.
     return one.overlaps(other) and other.overlaps(one)
 
 

@@ -31,7 +31,7 @@ SMALLEST_EXTENT_MM = (60.0, 120.0, 120.0)
 LARGEST_SPACING_MM = 8.0
 # Mixed into every seed; chosen so that seed 0, the demonstration, shows a tumour of middling size beside hot organs.
 _SALT = 35
-# Lattice on which places for tumours are looked for; fixed in mm so that they do not depend on the voxel size.
+# Lattice on which positions for tumours are searched; fixed in mm so that they do not depend on the voxel size.
 _COARSE_MM = 6.0
 
 

@@ -187,7 +187,7 @@ def _to_lps(surface: vtkPolyData) -> vtkPolyData:
     return moved
 
 
-# Bytes, for Python to write: VTK's writers end the process where the name of a file is no UTF-8.
+# Encoded here and written by Python: VTK's writers end the process if a file name is not UTF-8.
 _STL_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attributes", "<u2")])
 
 
@@ -219,7 +219,11 @@ _FORMATS: dict[str, Callable[[vtkPolyData], bytes]] = {".stl": _as_stl, ".vtp": 
 
 @contextmanager
 def quiet_vtk() -> Iterator[None]:
-    """Keeps VTK off stderr: what went wrong is raised instead, and no display is no news on a cluster."""
+    """Suppresses VTK's messages on stderr: errors are raised, and a missing display is usual on a cluster.
+
+    The verbosity is of the whole process, as VTK has no other; of surfaces drawn at the same time in two threads some
+    messages may appear, results do not depend on it.
+    """
     before = vtkLogger.GetCurrentVerbosityCutoff()
     vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
     try:

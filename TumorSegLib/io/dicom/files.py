@@ -30,7 +30,7 @@ LISTED = ("SeriesInstanceUID", "Modality", "SeriesDescription")
 # Groups that a file without the preamble of PS3.10 begins with: the file's own, or the first of the data set.
 FIRST_GROUPS = (0x0002, 0x0008)
 VALUE_TYPES = frozenset(b"AE AS CS DA DS DT IS LO LT OB OW PN SH SQ ST TM UI UL UN US UT".split())
-# The first elements are short; text that looked like one would give millions.
+# The first elements are short; text taken for an element would state a length of millions.
 LONGEST_FIRST_ELEMENT = 1024
 
 
@@ -110,7 +110,7 @@ def is_bare(head: bytes) -> bool:
 def scan(root: Path) -> tuple[list[Series], dict[Path, ReadError]]:
     """The image series below a folder, and what is wrong with each file or folder that cannot be read.
 
-    Links are followed, and nothing is read twice. What is no regular file, or hidden, is left out.
+    Links are followed, and nothing is read twice. Hidden files and what is not a regular file are left out.
 
     Raises:
         ReadError: no such folder.

@@ -1,6 +1,6 @@
 """Whether the pixel data of a DICOM file are as long as its tags say (PS3.5 A.4, annex G for RLE).
 
-GDCM decodes what is too short without a word: the rest of the slice is whatever lay in memory.
+GDCM decodes pixel data that are too short without an error and leaves uninitialised memory in the rest of the slice.
 """
 
 from __future__ import annotations

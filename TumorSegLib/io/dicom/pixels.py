@@ -37,7 +37,7 @@ COPIED = (
 
 
 def check_pixels(series: Series) -> None:
-    """Checks that the pixel data are whole and that it is told how they become values.
+    """Checks that the pixel data are complete and that their rescaling is stated.
 
     Raises:
         ReadError: pixel data shorter than the tags say; a rescale slope that is missing (PET, or some slices), zero,

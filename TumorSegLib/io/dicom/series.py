@@ -49,7 +49,7 @@ def list_series(folder: str | os.PathLike[str]) -> list[Series]:
 
     Raises:
         ReadError: no such folder, one below it that cannot be read, or a DICOM file in it is so damaged that its series
-            cannot be told.
+            cannot be determined.
     """
     found, damaged = scan(Path(folder))
     if damaged:
@@ -82,7 +82,7 @@ def read_series_and_notes(
     Raises:
         ReadError: nothing to read, several series without ``uid``, slices missing, doubled or of two acquisitions, a
             truncated file, PET without a rescale slope. A truncated file of another series does no harm; one whose
-            series cannot be told does in the folder of the slices.
+            series cannot be determined does, in the folder of the slices.
         ResourceError: not enough memory.
         GeometryError: slices of different size or orientation, gantry tilt.
         RoleError: the modality is not that of the role.

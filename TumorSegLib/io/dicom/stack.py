@@ -1,4 +1,4 @@
-"""Whether the slices of a DICOM series are one regular stack of one acquisition."""
+"""Checks that the slices of a DICOM series form one regular stack of one acquisition."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GAP_TOLERANCE = 0.2
 # has gaps that are 2.4 % off, and slices 1.2 %, 0.04 mm, the others below 0.0002 %. Rounding of positions, by which
 # thin slices come to lie up to half a step off, is allowed beyond that.
 UNEVEN_TOLERANCE = 0.05
-# From this share on the user is told.
+# From this share on a note tells the user.
 TOLD_UNEVEN = 0.01
 # Steps, mm, that scanners and archives round positions to, the largest first, and how exactly a multiple must be met.
 ROUNDINGS_MM, MULTIPLE_MM = (0.1, 0.01, 0.001), 1e-5
@@ -54,8 +54,8 @@ def check_stack(series: Series, folder: Path) -> tuple[str, ...]:
         folder: what it was read from, for the messages.
 
     Returns:
-        Sentences on what speaks against it without proving it, and on slices that lie 1 % of their distance or more
-        from where the image has them.
+        Notes for the user: signs of several acquisitions that prove nothing, and slices that lie 1 % of their
+        distance or more from where the image has them.
 
     Raises:
         ReadError: slices missing, doubled or spaced so unevenly that one would lie more than 5 % of the slice distance,
