@@ -136,6 +136,7 @@ class _Desk:
             "all_seconds": every,
             "one_more_ms": 1000 * one,
             "click_begins_median_ms": 1000 * float(np.median(waits[False])),
+            "click_begins_largest_ms": 1000 * max(waits[False]),
             "click_begins_while_saving_median_ms": 1000 * float(np.median(waits[True])),
             "click_begins_while_saving_largest_ms": 1000 * max(waits[True]),
             "gap_largest_ms": max(gaps),

@@ -255,11 +255,11 @@ def test_cancelling_a_click_leaves_the_session_as_it_was(caller: Caller) -> None
 
 
 def test_abandoned_actions_are_told_and_never_finished(caller: Caller) -> None:
-    caller.start("embed", waiting_for(threading.Event()), quiet=True)
-    caller.start("click")
+    caller.start("box", waiting_for(threading.Event()))
+    caller.start("save", quiet=True)
     caller.runner.abandon()
     assert caller.runner.idle
-    assert caller.notes == ["embed begins", "busy", "embed stopped", "click stopped", "free"]
+    assert caller.notes == ["busy", "box begins", "box stopped", "save stopped", "free"]
     caller.start("later")  # though the work of the one before may still be ending
     caller.wait()
     assert caller.notes[5:] == ["busy", "later begins", "later finishes", "later done", "free"]

@@ -94,6 +94,7 @@ def writeSession(
     for number, (role, each) in enumerate(inputs.items()):
         text.SetNodeReferenceID(f"{INPUT_ROLE}{number}", each.node.GetID())
         entries[role] = {"reference": number, "assumeSuv": each.assumeSuv}
+    modified = text.StartModify()  # one event, not one for each attribute
     for number, record in records.items():
         text.SetAttribute(f"{RECORD_ATTRIBUTE}{number}", record)
     wanted = _recordNames(session)
@@ -103,6 +104,7 @@ def writeSession(
     head = {"format": FORMAT, "version": VERSION, **about, "inputs": entries, "session": session}
     text.SetAttribute(HEAD_ATTRIBUTE, json.dumps(head))
     text.SetText("")
+    text.EndModify(modified)
 
 
 def readHead(node: slicer.vtkMRMLSegmentationNode, text: slicer.vtkMRMLTextNode) -> Saved:

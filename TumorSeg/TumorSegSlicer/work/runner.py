@@ -16,6 +16,8 @@ from TumorSegSlicer.work.failures import Failure
 Progress = Callable[[int, int], None]
 #: Asked by the slow part of an action as often as it can; True means that it should raise ``TumorSegLib.Cancelled``.
 Cancel = Callable[[], bool]
+#: So long an action waits at once for a quiet one to stop, so that it need not wait for the next poll.
+STOPPING_SECONDS = 0.01
 
 
 class Action:
@@ -97,6 +99,7 @@ class _Started:
     quiet: bool
     stop: threading.Event = field(default_factory=threading.Event)
     working: bool = False
+    workEnded: threading.Event = field(default_factory=threading.Event)
     # Written by the thread: the latest progress, and (result, None) or (None, error) at the end.
     report: tuple[int, int] | None = None
     told: tuple[int, int] | None = None
@@ -112,6 +115,7 @@ class _Started:
             self.ended = (self.actions[-1].work(self.note, self.stop.is_set), None)
         except BaseException as error:  # a thread must report whatever ends its work
             self.ended = (None, error)
+        self.workEnded.set()
 
     def note(self, done: int, total: int) -> None:
         """Keeps the latest progress; earlier ones that were not passed on are forgotten."""
@@ -179,6 +183,9 @@ class Runner:
         self._tellBusy()
         if len(self._started) == 1:
             self._begin()
+        elif not quiet and self._started[0].quiet:
+            self._started[0].workEnded.wait(STOPPING_SECONDS)
+            self.poll()
 
     def poll(self, pauseSeconds: float = 0.0) -> None:
         """Passes on progress and, once the work of the first action has ended, finishes it; called by a timer.
@@ -250,6 +257,7 @@ class Runner:
             self._fail(started, error)
         else:
             started.report = started.told = started.ended = None
+            started.workEnded.clear()
             started.working = True
             self._handed.put(started)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +13,7 @@ import pytest
 
 from Testing.slicer.desk import Desk
 from Testing.slicer.module import OUTPUT, segment_ids, voxels
+from TumorSegLib import Cancelled
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -273,3 +277,36 @@ def test_saving_of_sessions_does_not_disturb(desk: Desk) -> None:
     assert (saved.segmentId, len(saved_steps(desk.node, desk.segment)), told) == (desk.segment, 1, [])
     desk.press("resetButton")
     assert told == [True, False]
+
+
+def test_a_click_while_saving_goes_first_and_is_saved_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from Testing.slicer.scene import saved_steps
+    from TumorSegLib.session.storage import Snapshot
+
+    desk.find()
+    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    begun, stopped = threading.Event(), threading.Event()
+    plain = Snapshot.records
+
+    def slow(snapshot: Any, since: int = -1, cancel: Any = None) -> Any:
+        """Encodes one step, and then takes until it is stopped, once."""
+        yield from itertools.islice(plain(snapshot, since, cancel), 1)
+        begun.set()
+        while not stopped.is_set() and not cancel():
+            time.sleep(0.002)
+        if not stopped.is_set():
+            stopped.set()
+            raise Cancelled("stopped")
+        yield from itertools.islice(plain(snapshot, since, cancel), 1, None)
+
+    monkeypatch.setattr(Snapshot, "records", slow)
+    desk.press("resetButton")
+    desk.host.wait_until(begun.is_set, "saving to begin", 60)
+    assert not desk.context.busy
+    desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(50, 50, 20), run=desk.context.editing(""))
+    desk.wait()
+    assert stopped.is_set()
+    assert desk.mask()[20, 50, 50] == 1
+    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    assert saved_steps(desk.node, desk.segment) == [1, 2, 3]
+    assert desk.host.dialogs.shown == []
