@@ -104,7 +104,8 @@ def train_decoder(
     network: Sam, examples: Sequence[Example], configuration: FinetuneConfiguration, run: Path
 ) -> list[float]:
     """Trains the mask decoder, nothing else; returns the loss of every step. Batches depend on (seed, step) alone."""
-    settings, rows, losses = configuration.optimisation, [], []
+    settings, rows = configuration.optimisation, list[str]()
+    losses, unread = list[float](), list[torch.Tensor]()  # reading a loss makes a GPU wait
     network.requires_grad_(False)
     decoder = network.mask_decoder.requires_grad_(True)
     device = next(decoder.parameters()).device
@@ -126,16 +127,23 @@ def train_decoder(
             nn.utils.clip_grad_norm_(decoder.parameters(), settings.gradient_clip)
             optimiser.step()
 
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise ModelError(f"the loss is {losses[-1]} at step {step + 1}; a lower learning_rate may help")
-            progress(step + 1, settings.steps, f"loss {losses[-1]:.3f}")
+            unread.append(loss.detach())
+            progress(step + 1, settings.steps, f"loss {losses[-1]:.3f}" if losses else "")
             if (step + 1) % LOG_EVERY == 0 or step + 1 == settings.steps:
+                losses += torch.stack(unread).tolist()
+                unread.clear()
+                _check_finite(losses)
                 recent = float(np.mean(losses[-LOG_EVERY:]))
                 rows.append(f"{step + 1},{recent:.6g},{rate:.6g},{time.monotonic() - started:.1f}")
                 write_text(run / LOG, "\n".join(["step,loss,rate,seconds", *rows]) + "\n")
                 print(f"step {step + 1} of {settings.steps}, loss {recent:.4f}", flush=True)
     return losses
+
+
+def _check_finite(losses: Sequence[float]) -> None:
+    for step, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss):
+            raise ModelError(f"the loss is {loss} at step {step}; a lower learning_rate may help")
 
 
 def decoder_loss(logits: torch.Tensor, scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
