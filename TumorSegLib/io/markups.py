@@ -1,4 +1,4 @@
-"""Prompts from files: TumorSeg's own JSON, and the points and boxes that 3D Slicer saves as markups (``.mrk.json``).
+"""Reading prompts from files: TumorSeg's own JSON, and points and boxes saved as markups by 3D Slicer (``.mrk.json``).
 
 The markups format is 3D Slicer's JSON schema, versions 1.x:
 https://github.com/Slicer/Slicer/tree/main/Modules/Loadable/Markups/Resources/Schema
@@ -38,10 +38,10 @@ POINT_KEYS = ("label", "description", "position", "positionStatus")
 
 
 def read_prompts(path: str | os.PathLike[str], grid: Grid) -> Prompts:
-    """Reads prompts: the JSON of :meth:`Prompts.to_json`, or 3D Slicer's markups; the content tells which.
+    """Reads prompts from the JSON of :meth:`Prompts.to_json` or from 3D Slicer's markups, whichever the file contains.
 
-    Of markups, the points of each point list become clicks and each ROI the smallest voxel box that holds it, cut to
-    the image, all in the order of the file. A click is negative where the point's label, its description or the name of
+    In markups, each point of a point list becomes a click and each ROI the smallest voxel box that contains it, cut to
+    the image, in the order of the file. A click is negative where the point's label, its description or the name of
     its list contains "negative" or "background" in any letter case, or the label begins with "-". Points that were not
     placed are left out. Transforms of the scene are not in the file: harden them before saving.
 
@@ -128,8 +128,8 @@ def _clicks(markup: Mapping[str, Any], grid: Grid, to_ras: FloatArray, origin: s
 def _is_negative(point: Mapping[str, Any], markup: Mapping[str, Any]) -> bool:
     label = str(point.get("label", ""))
     texts = (label, point.get("description", ""), markup.get("name", ""), markup.get("labelFormat", ""))
-    said = any(word in str(text).lower() for text in texts for word in NEGATIVE_WORDS)
-    return said or label.startswith("-")
+    named = any(word in str(text).lower() for text in texts for word in NEGATIVE_WORDS)
+    return named or label.startswith("-")
 
 
 def _box(markup: Mapping[str, Any], grid: Grid, to_ras: FloatArray, origin: str) -> BoxPrompt:
@@ -140,7 +140,7 @@ def _box(markup: Mapping[str, Any], grid: Grid, to_ras: FloatArray, origin: str)
         raise ReadError(f"{origin}: size is {size.tolist()} mm; it must be positive")
     if np.abs(axes.T @ axes - np.eye(3)).max() > ORTHONORMAL_TOLERANCE:
         raise ReadError(
-            f"{origin}: orientation {axes.tolist()} is no rotation; its axes must be perpendicular, of length 1"
+            f"{origin}: orientation {axes.tolist()} is not a rotation; its axes must be perpendicular, of length 1"
         )
     corners = center + (np.array(list(product((-0.5, 0.5), repeat=3))) * size) @ axes.T
     box = around_points(grid.to_ijk(corners @ to_ras.T), grid)

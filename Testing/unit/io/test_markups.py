@@ -286,7 +286,7 @@ def test_a_line_written_by_slicer(scene: Any, tmp_path: Path) -> None:
         ([roi([20, 30, 45], [1, 1, float("nan")])], "size is [1, 1, nan]"),
         ([roi([20, 30, 45], [0, 1, 1])], "size is [0.0, 1.0, 1.0] mm; it must be positive"),
         ([roi([20, 30, 45], [1, 1, 1], [1, 0, 0])], "orientation is [1, 0, 0]; 9 finite numbers"),
-        ([roi([20, 30, 45], [1, 1, 1], [0] * 9)], "is no rotation"),
+        ([roi([20, 30, 45], [1, 1, 1], [0] * 9)], "is not a rotation"),
         ([{"type": "ROI"}], "center is None"),
     ],
 )

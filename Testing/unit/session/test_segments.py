@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from TumorSegLib.errors import ArgumentError, ResourceError
-from TumorSegLib.geometry.boxes import EMPTY_BOX, slices
+from TumorSegLib.geometry.boxes import EMPTY_BOX
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.prompts.types import Click, Prompts
@@ -225,24 +225,3 @@ def test_no_room_for_the_undo_step_changes_nothing(monkeypatch: pytest.MonkeyPat
         segments.commit("a", ROW, NEW_A, PROMPTS)
     assert (state(segments), segments.history.position) == (before, position)
     assert segments.redo() is not None
-
-
-@pytest.mark.parametrize("seed", range(20))
-def test_keep_and_overwrite_never_make_segments_meet(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    segments = Segments(GRID, ["keep", "overwrite"][seed % 2])
-    for name in "abc":
-        segments.add(name)
-    for _ in range(50):
-        i = sorted(random.choice(7, 2, replace=False).tolist())
-        box: Box = ((i[0], i[1]), (0, 1), (0, 1))
-        values = random.integers(0, 256, (1, 1, i[1] - i[0]), dtype=np.uint8)
-        name, live = str(random.choice(list("abc"))), {n: segments.probability(n).copy() for n in "abc"}
-        segments.commit(name, box, values, Prompts())
-        assert sum(segments.mask(n) for n in "abc").max() <= 1
-        outside = np.ones(GRID.shape, dtype=bool)
-        outside[slices(box)] = False
-        for other in "abc":
-            np.testing.assert_array_equal(segments.probability(other)[outside], live[other][outside])
-            if segments.overlap is Overlap.KEEP and other != name:
-                np.testing.assert_array_equal(segments.probability(other), live[other])

@@ -204,26 +204,6 @@ def test_the_last_prompt_is_obeyed_and_the_edit_says_what_changed() -> None:
     assert [type(item) for item in session.prompts.items] == [Click, Click, Scribble]
 
 
-def test_undo_and_redo_return_the_edit_in_its_direction() -> None:
-    session = new_session()
-    done = session.replace_mask(painted(cube((2, 3, 4))))
-    undone, redone = session.undo(), session.redo()
-    assert undone is not None
-    assert redone is not None
-    assert done.box == undone.box == redone.box == ((2, 5), (3, 6), (4, 7))
-    assert (done.after.all(), undone.after.any(), redone.after.all()) == (True, False, True)
-    assert (done.before.any(), undone.before.all(), redone.before.any()) == (False, True, False)
-
-
-def test_a_new_edit_ends_what_could_be_done_again() -> None:
-    session = new_session()
-    session.add_click(Click((2, 2, 2)))
-    session.undo()
-    session.add_click(Click((7, 7, 7)))
-    assert session.redo() is None
-    assert session.prompts.items == (Click((7, 7, 7)),)
-
-
 def test_a_mask_from_elsewhere_keeps_the_probability_where_it_agrees() -> None:
     session = new_session()
     session.segment()
@@ -288,16 +268,6 @@ def test_reset_goes_back_to_the_initial_mask_of_that_segment_and_can_be_undone()
     assert state(session)[:3] == before[:3]
 
 
-def test_undo_takes_back_the_last_edit_of_any_segment_and_leaves_the_active_one() -> None:
-    session = new_session()
-    session.replace_mask(painted(cube((0, 0, 0))))
-    session.add_segment("node")
-    edit = session.undo()
-    assert edit is not None
-    assert (edit.segment, session.active, session.segments) == ("tumour", "node", ("tumour", "node"))
-    assert session.mask_of("tumour").array.max() == 0
-
-
 def test_a_click_into_a_segment_that_keeps_its_voxels_says_how_to_take_them() -> None:
     session = new_session(initial=painted(cube((1, 1, 1))))
     session.add_segment("node")
@@ -315,23 +285,6 @@ def test_a_stroke_needs_a_voxel_that_no_other_segment_keeps() -> None:
     session.add_scribble(scribble(cube((0, 0, 0), 2)))
     assert session.mask.array[0, 0, 0] == 1
     assert np.array_equal(session.mask_of("tumour").array, cube((1, 1, 1)))
-
-
-def test_a_mask_given_with_a_new_segment_is_an_edit_that_heeds_the_others() -> None:
-    given, old = cube((2, 2, 2)), cube((1, 1, 1))
-    for overlap, own, others in (
-        ("keep", given & ~old, old),
-        ("overwrite", given, old & ~given),
-        ("allow", given, old),
-    ):
-        session = new_session(Overlap(overlap), initial=painted(old))
-        edit = session.add_segment("node", painted(given))
-        assert np.array_equal(session.mask.array, own)
-        assert np.array_equal(session.mask_of("tumour").array, others)
-        assert np.array_equal(edit.after, own[slices(edit.box)])
-        session.undo()
-        assert (session.segments, session.mask.array.max()) == (("tumour", "node"), 0)
-        assert np.array_equal(session.mask_of("tumour").array, old)
 
 
 @pytest.mark.parametrize("overlap", ["keep", "overwrite"])
@@ -365,14 +318,3 @@ def test_a_segment_does_not_take_back_with_its_next_click_what_another_one_took(
     assert session.prompts.items == ()
     session.add_click(Click((8, 7, 6)))
     assert session.mask_of("node").array[2, 2, 2] == 1
-
-
-def test_a_click_takes_the_voxels_of_another_segment_where_it_may() -> None:
-    session = new_session(Overlap.OVERWRITE, initial=painted(cube((1, 1, 1))))
-    session.add_segment("node")
-    edit = session.add_click(Click((2, 2, 2)))
-    assert list(edit.others) == ["tumour"]
-    assert not (session.mask.array & session.mask_of("tumour").array).any()
-    assert session.mask.array[2, 2, 2] == 1
-    session.undo()
-    assert np.array_equal(session.mask_of("tumour").array, cube((1, 1, 1)))
