@@ -116,7 +116,7 @@ def test_whatever_the_user_does_goes_first(drawer: Drawer) -> None:
     drawer.press("resetButton")
     assert slow.stopped.is_set()
     assert drawer.told == [True, False]
-    assert drawer.status.startswith("Reset to how the segment began.")
+    assert drawer.status.startswith("Reset to the initial segment")
     slow.go.set()
     drawer.looked()  # afterwards it goes on
     assert drawer.told == [True, False]
@@ -183,7 +183,7 @@ def test_whatever_is_wrong_is_not_told(drawer: Drawer, monkeypatch: pytest.Monke
     assert (drawer.status, drawer.told, drawer.box.embedded) == (status, [], [])
     assert drawer.host.dialogs.shown == []
     drawer.press("resetButton")  # all else works as before, but for what is not installed
-    assert drawer.status.startswith("Reset to how the segment began.") or wrong == "packages"
+    assert drawer.status.startswith("Reset to the initial segment") or wrong == "packages"
 
 
 @pytest.mark.parametrize("what", ["scene", "box", "segment", "module"])

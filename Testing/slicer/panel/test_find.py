@@ -189,14 +189,14 @@ def test_what_the_model_was_made_for_stands_beside_the_button_and_the_result(des
     [
         (8, ""),  # 1311 ml
         (0, ""),  # what the PET shows, 27.4 ml
-        (32, "That is more than any tumour that it learnt from (28 to 2331 ml): probably organs."),
+        (32, "That is more than any tumour it was trained on (28 to 2331 ml): probably organs."),
     ],
 )
 def test_a_volume_that_the_model_never_learnt_is_doubted(desk: Desk, columns: int, words: str) -> None:
     if columns:
         desk.engines.engines["auto"].rule = lambda images: np.arange(64) < np.full((32, 64, 1), columns)
     else:
-        words = "That is less than any tumour that it learnt from (28 to 2331 ml)."
+        words = "That is less than any tumour it was trained on (28 to 2331 ml)."
     desk.find()
     assert ("That is" in desk.status) is bool(words)
     assert words in desk.status
@@ -206,7 +206,7 @@ def test_images_longer_than_those_of_the_training_are_doubted(desk: Desk) -> Non
     for volume in (desk.volumes["ct"], desk.volumes["pet"]):
         volume.SetSpacing(4.0, 4.0, 15.0)
     desk.find()
-    assert "480 mm long from head to foot, those that it learnt from at most 373 mm" in desk.status
+    assert "480 mm long from head to foot, those it was trained on at most 373 mm" in desk.status
 
 
 def test_images_as_long_as_those_of_the_training_are_not_doubted(desk: Desk) -> None:

@@ -36,7 +36,7 @@ def test_an_installation_is_shown_and_cannot_be_entered_twice(desk: Desk) -> Non
     desk.host.pytorch.during = during
     desk.press("segmentButton")
     status, *rest = seen[0]
-    assert "Installing torch>=2.6: several minutes" in status
+    assert "Installing torch>=2.6. This takes several minutes" in status
     assert rest[:3] == [0, True, True]  # the bar runs without an end, and the cursor waits
     assert len(seen) == 3
     assert len(desk.host.dialogs.shown) == 1  # the extension asked once
@@ -50,7 +50,7 @@ def test_whatever_else_needs_packages_waits(desk: Desk) -> None:
     ready: list[tuple[bool, str]] = []
     desk.host.pytorch.during = lambda: ready.append((desk.context.ready(), desk.status))
     desk.press("segmentButton")
-    assert ready == [(False, "Python packages are being installed; wait until that has ended.")] * 3
+    assert ready == [(False, "Python packages are being installed; please wait.")] * 3
     assert len(desk.host.dialogs.shown) == 1
 
 

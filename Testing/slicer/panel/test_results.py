@@ -166,7 +166,7 @@ def test_what_needs_a_segment_is_greyed_out_says_so_to_scripts_and_stays_off(des
     lay_over(desk)
     assert desk.status == "Select a segment first."
     assert desk.ui.overlaySelector.currentIndex == 0
-    desk.context.say("")
+    desk.context.messages.say("")
     desk.ui.surfaceCheckBox.checked = True
     assert desk.status == "Select a segment first."
     assert not desk.ui.surfaceCheckBox.checked

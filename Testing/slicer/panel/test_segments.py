@@ -76,15 +76,15 @@ def test_contours_become_voxels_if_the_user_agrees(desk: Desk, qt: Any) -> None:
         before = len(desk.host.dialogs.shown)
         act()
         desk.host.wait_until(lambda before=before: len(desk.host.dialogs.shown) > before, "the question")
-        assert desk.status == "Nothing was done: the segmentation stays as it is."
+        assert desk.status == "Nothing was changed: the segmentation stays as it is."
         assert not segmentation.ContainsRepresentation("Binary labelmap")
-    assert "'From elsewhere' is kept as 'Closed surface'" in desk.host.dialogs.texts[-1]
+    assert "'From elsewhere' is stored as 'Closed surface'" in desk.host.dialogs.texts[-1]
     desk.host.dialogs.answer(qt.QMessageBox.Yes)
     desk.place("Red", (50, 50, 20))
     found = voxels(node, segment, desk.volumes["ct"])
     assert found[20, 50, 50] == 1
     assert (found[10:14] != mask[10:14]).sum() < 0.2 * mask.sum()
-    assert sum("is kept as" in text for text in desk.host.dialogs.texts) == 4
+    assert sum("is stored as" in text for text in desk.host.dialogs.texts) == 4
 
 
 def test_a_segment_from_elsewhere_needs_an_image(desk: Desk) -> None:
@@ -144,7 +144,7 @@ def test_the_volume_told_is_that_of_the_segment_that_changed(desk: Desk) -> None
     first = desk.segment
     desk.press("newSegmentButton")
     second = desk.segment
-    desk.widget.logic.addClick(desk.node, second, desk.ras(50, 50, 20), run=desk.context.editing("Added to:"))
+    desk.widget.logic.addClick(desk.node, second, desk.ras(50, 50, 20), run=desk.context.editing("Added to: {volume}"))
     desk.context.setTarget(desk.node, first)
     desk.wait()
     volume = desk.widget.logic.volumeMl(desk.node, second)
@@ -347,7 +347,7 @@ def test_no_second_segmentation_is_made_while_one_is_being_found(desk: Desk) -> 
     desk.ui.segmentButton.click()
     desk.host.wait_until(slow.begun.is_set, "the engine to begin")
     desk.ui.positiveButton.click()
-    assert desk.status == "Wait for what is being done, or cancel it."
+    assert desk.status == "Wait for the current task, or cancel it."
     assert not desk.ui.positiveButton.checked
     slow.go.set()
     desk.wait()

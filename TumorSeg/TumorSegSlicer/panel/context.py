@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import qt
@@ -16,6 +15,7 @@ from slicer.parameterNodeWrapper import GuiConnector, SlicerParameterNamePropert
 from TumorSegSlicer.install import packages
 from TumorSegSlicer.logic import TumorSegLogic
 from TumorSegSlicer.mrml.observers import Listener
+from TumorSegSlicer.panel.messages import Messages
 from TumorSegSlicer.work.failures import Failure
 from TumorSegSlicer.work.runner import Action, Progress, Run, Runner
 
@@ -51,6 +51,7 @@ class Context:
     Attributes:
         ui: the widgets of the ``.ui`` file by name.
         logic: the module's logic.
+        messages: shows the user what is done, and asks.
         parameters: settings in the scene; another object after the scene was closed or read.
         connectors: name of a parameter to its widget, or to what connects the two where Slicer has no connector for it.
         onParameters: emitted with the names of the settings that were changed, by the user or by a script.
@@ -61,7 +62,7 @@ class Context:
     """
 
     def __init__(self, ui: Any, logic: TumorSegLogic) -> None:
-        self.ui, self.logic = ui, logic
+        self.ui, self.logic, self.messages = ui, logic, Messages(ui.statusLabel)
         self.parameters = logic.parameters
         # Once, as Slicer's editor makes and deletes widgets of its own later.
         named = {widget.property(SlicerParameterNamePropertyName): widget for widget in vars(ui).values()}
@@ -77,8 +78,6 @@ class Context:
         self._timer.setInterval(INTERVAL_MS)
         self._timer.connect("timeout()", self._poll)
         self._complete = self._closed = self._installing = False
-        self._notices: list[str] = []
-        self._foretold: list[str] = []
         self._unsaved: dict[tuple[str, str], tuple[SegmentationNode, str]] = {}
         self._saving = self.alarm(SAVE_AFTER_MS, self._save)
 
@@ -141,11 +140,11 @@ class Context:
         """Does an action after those started before, without waiting; says why where it fails."""
         if not self.ready():
             return
-        self._notices, self._foretold = self._foretold, []
+        self.messages.beginAction()
         if self.busy:
-            self.say(_("Queued: starts when the current task has finished."))
+            self.messages.say(_("Queued: starts when the current task has finished."))
         self._timer.start()
-        self._runner.start(action, onResult, onError or self.fail, onProgress)
+        self._runner.start(action, onResult, onError or self.messages.fail, onProgress)
 
     def starting(
         self,
@@ -171,7 +170,7 @@ class Context:
 
         def onResult(edit: Any) -> None:
             self.edited(target)
-            self.say(f"{words} {self.volumeInWords(target)}" if edit is not None else nothing)
+            self.messages.say(words.format(volume=self.volumeInWords(target)) if edit is not None else nothing)
 
         return self.starting(onResult)
 
@@ -193,10 +192,10 @@ class Context:
         Meanwhile pip has the events of the application handled from time to time: buttons could be pressed again.
         """
         if self._installing:
-            self.say(_("Python packages are being installed; wait until that has ended."))
+            self.messages.say(_("Python packages are being installed; please wait."))
             return False
         if not self.complete:
-            self._complete = self.attempt(self._install) is True
+            self._complete = self.messages.attempt(self._install) is True
         return self._complete and not self._closed
 
     def edited(self, target: tuple[SegmentationNode, str] | None) -> None:
@@ -209,7 +208,7 @@ class Context:
     def cancel(self) -> None:
         """Stops what is being done."""
         if self.busy:
-            self.say(_("Stopping..."))
+            self.messages.say(_("Stopping..."))
             self._runner.cancel()
 
     def abandon(self) -> None:
@@ -220,6 +219,7 @@ class Context:
     def close(self) -> None:
         """Ends the thread; nothing can be done afterwards."""
         self._closed = True
+        self.messages.close()
         self.disconnectGui()
         self.abandon()
         self._timer.stop()
@@ -256,88 +256,26 @@ class Context:
         volume = self.logic.volumeMl(*target) if target is not None else None
         if target is None or volume is None:
             return ""
-        words = _("{volume} ml").format(volume=f"{volume:.1f}")
         segment = target[0].GetSegmentation().GetSegment(target[1])
-        return words if segment is None or target == self.target() else f"{segment.GetName()}: {words}"
-
-    # Telling
-
-    def say(self, text: str) -> None:
-        """Shows a text in the panel's status line, after what :meth:`notice` was told since the last action began."""
-        if not self._closed:
-            self.ui.statusLabel.text = " ".join(words for words in (*self._notices, text) if words)
-
-    def notice(self, text: str) -> None:
-        """Shows what the user should know of the action being done, until the next one begins."""
-        self._notices.append(text)
-        self.say("")
-
-    def foretell(self, text: str) -> None:
-        """Shows what the user should know of the next action, until the one after it begins."""
-        self._foretold.append(text)
-        self.say(text)
-
-    def fail(self, failure: Failure) -> None:
-        """Says why something was not done; words in a dialog, unless it was a slip, kinds and places in the log."""
-        if failure.cancelled:
-            self.say(_("Stopped; nothing was changed."))
-            return
-        self.say(failure.message)
-        # Not slicer.util.errorDisplay: that logs the message, which may name a patient.
-        logging.error("TumorSeg: %s", failure.details)
-        if not failure.quiet:
-            slicer.util.messageBox(failure.message, windowTitle="TumorSeg", icon=qt.QMessageBox.Warning)
-
-    def agrees(self, question: str) -> bool:
-        """Asks the user."""
-        yes, no = qt.QMessageBox.Yes, qt.QMessageBox.No
-        icon = qt.QMessageBox.Question
-        answer = slicer.util.messageBox(question, windowTitle="TumorSeg", icon=icon, standardButtons=yes | no)
-        return bool(answer == yes)
-
-    def choice(self, question: str, choices: Sequence[str]) -> int | None:
-        """Asks the user which of two things to do, the harmless one first; None for neither."""
-        kinds = qt.QMessageBox
-        if slicer.app.testingEnabled():
-            return None
-        box = kinds(slicer.util.mainWindow())
-        box.setWindowTitle("TumorSeg")
-        box.setIcon(kinds.Question)
-        box.setText(question)
-        box.setStandardButtons(kinds.Yes | kinds.No | kinds.Cancel)
-        for button, text in zip((kinds.Yes, kinds.No), choices):
-            box.button(button).setText(text)
-        box.setDefaultButton(kinds.Yes)
-        answer = box.exec_()
-        box.deleteLater()
-        return next((number for number, button in enumerate((kinds.Yes, kinds.No)) if answer == button), None)
-
-    def succeeds(self, function: Callable[[], Any]) -> bool:
-        """Calls a function that is quick; says why, and returns False, where it fails."""
-        return self.attempt(lambda: (function(),)) is not None
-
-    def attempt(self, function: Callable[[], Any]) -> Any:
-        """Calls a function that is quick and returns what it does; says why, and returns None, where it fails."""
-        try:
-            return function()
-        except Exception as error:  # whatever it is must be told in words
-            self.fail(Failure.of(error))
-            return None
+        if segment is None or target == self.target():
+            return _("{volume} ml").format(volume=f"{volume:.1f}")
+        return _("{segment}: {volume} ml").format(segment=segment.GetName(), volume=f"{volume:.1f}")
 
     def _install(self) -> bool:
         from TumorSegLib import Cancelled
 
         names = ", ".join(packages.missingPackages())
-        self.say(_("Installing {names}: several minutes, in which Slicer answers slowly...").format(names=names))
+        words = _("Installing {names}. This takes several minutes, during which Slicer responds slowly...")
+        self.messages.say(words.format(names=names))
         self._tellInstalling(True)
         try:
             packages.ensurePackages()
         except Cancelled as declined:
-            self.say(str(declined))
+            self.messages.say(str(declined))
             return False
         finally:
             self._tellInstalling(False)
-        self.say(_("The packages were installed."))
+        self.messages.say(_("The packages were installed."))
         return True
 
     def _tellInstalling(self, installing: bool) -> None:
@@ -367,7 +305,7 @@ class Context:
             self._saving.start()
             return
         self._unsaved.pop(key, None)
-        self.fail(failure)
+        self.messages.fail(failure)
 
     def _poll(self) -> None:
         self._runner.poll(PAUSE_SECONDS)

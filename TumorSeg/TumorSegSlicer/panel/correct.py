@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -97,12 +98,13 @@ class CorrectPanel:
         try:
             upToDate = context.logic.resume(*target)
         except Exception as error:  # told in the status line, as nobody asked for anything yet
-            context.say(str(error))
+            context.messages.say(str(error))
             return
         self._showClicks()
         self._steps.update()
         if upToDate:
-            context.say(_("Saved work restored. Segment: {volume}").format(volume=context.volumeInWords(target)))
+            words = _("Saved work restored. Segment: {volume}")
+            context.messages.say(words.format(volume=context.volumeInWords(target)))
         else:  # saved before the last step was noted, or painted elsewhere since
             self._brush.wait()
 
@@ -122,9 +124,13 @@ class CorrectPanel:
         ui.negativeButton.connect("clicked(bool)", lambda on: self._onTool(False, on))
         ui.placeBoxButton.connect("clicked(bool)", self._onPlaceBox)
         ui.boxButton.connect("clicked(bool)", self._onBox)
-        ui.undoButton.connect("clicked(bool)", lambda _on: self._act("undo", _("Undone."), _("Nothing to undo.")))
-        ui.redoButton.connect("clicked(bool)", lambda _on: self._act("redo", _("Redone."), _("Nothing to redo.")))
-        ui.resetButton.connect("clicked(bool)", lambda _on: self._act("reset", _("Reset to how the segment began.")))
+        for name, words, nothing in (
+            ("undo", _("Undone. Segment now: {volume}"), _("Nothing to undo.")),
+            ("redo", _("Redone. Segment now: {volume}"), _("Nothing to redo.")),
+            ("reset", _("Reset to the initial segment: {volume}"), ""),
+        ):
+            act = functools.partial(self._act, name, words, nothing)
+            getattr(ui, f"{name}Button").connect("clicked(bool)", lambda _on, act=act: act())
 
     def _onParameters(self, changed: set[str]) -> None:
         parameters = self._context.parameters
@@ -162,11 +168,11 @@ class CorrectPanel:
         context, node = self._context, self._context.parameters.segmentation
         if node is not None and context.parameters.segmentId and context.target() is None:
             context.setTarget(node, self._firstSegment(node))
-            context.say(_("The segment was deleted."))
+            context.messages.say(_("The segment was deleted."))
 
     def _onNewSegment(self, _checked: bool = False) -> None:
         if self._context.busy:  # a segment that is being found may come with a segmentation of its own
-            self._context.say(_("Wait for what is being done, or cancel it."))
+            self._context.messages.say(_("Wait for the current task, or cancel it."))
         else:
             self._addSegment()
 
@@ -178,10 +184,10 @@ class CorrectPanel:
         node = context.parameters.segmentation
         if not self._opening.madeEditable(node, inputs):
             return
-        target = context.attempt(lambda: context.logic.addSegment(inputs, node))
+        target = context.messages.attempt(lambda: context.logic.addSegment(inputs, node))
         if target is not None:
             context.setTarget(*target)
-            context.say(_("New segment: click on the tumour, or draw a box around it."))
+            context.messages.say(_("New segment: click on the tumour, or draw a box around it."))
 
     def _onTarget(self) -> None:
         """Another segment is worked on: clicks are positive again."""
@@ -244,7 +250,7 @@ class CorrectPanel:
     def _onPlaced(self, ras: tuple[float, float, float], positive: bool) -> None:
         target = self._context.target()
         if target is not None and self._opened(target):
-            words = _("Added. Segment now:") if positive else _("Removed. Segment now:")
+            words = _("Added. Segment now: {volume}") if positive else _("Removed. Segment now: {volume}")
             self._context.logic.addClick(*target, ras, positive, run=self._context.editing(words))
 
     def _opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
@@ -266,18 +272,18 @@ class CorrectPanel:
         self._showTool()
         beside = next(iter(self._context.images()), self._context.parameters.segmentation)
         self._context.parameters.box = placeBox(self._context.parameters.box, beside)
-        self._context.say(
-            _("Draw a box around the tumour in a slice view, check it in the others, then segment in it.")
+        self._context.messages.say(
+            _("Draw a box around the tumour in a slice view, check it in the other views, then press Segment in box.")
         )
 
     def _onBox(self, _checked: bool) -> None:
         context = self._context
         roi = context.parameters.box
         if roi is None or min(roi.GetSize()) <= 0:
-            context.say(_("Draw a box around the tumour first."))
+            context.messages.say(_("Draw a box around the tumour first."))
             return
         if context.target() is None and context.busy:
-            context.say(_("Wait for what is being done, or cancel it."))
+            context.messages.say(_("Wait for the current task, or cancel it."))
             return
         interactionNode().SwitchToViewTransformMode()
         before = context.target()
@@ -294,9 +300,9 @@ class CorrectPanel:
             self._addSegment()
         target = context.target()
         if target is not None and self._opened(target):
-            context.logic.addBox(*target, roi, run=context.editing(_("Segmented in the box. Segment now:")))
+            context.logic.addBox(*target, roi, run=context.editing(_("Segmented in the box. Segment now: {volume}")))
 
-    def _act(self, name: str, words: str, nothing: str = "") -> None:
+    def _act(self, name: str, words: str, nothing: str) -> None:
         target = self._context.target()
         if target is not None and self._opened(target):
             getattr(self._context.logic, name)(*target, run=self._context.editing(words, nothing))

@@ -56,7 +56,7 @@ class FindPanel:
         place = self._place(inputs) if inputs is not None else None
         if inputs is None or place is None or not self._opening.madeEditable(place[0], inputs):
             return
-        context.say(_("The model is looking... The first time, it has to be loaded, too."))
+        context.messages.say(_("Segmenting... The model is loaded first (first use only)."))
         run = context.starting(lambda target: self._onFound(target, inputs), self._onProgress)
         context.logic.segment(inputs, segmentation=place[0], segmentId=place[1], run=run)
 
@@ -74,9 +74,9 @@ class FindPanel:
             "The selected segment '{name}' was drawn, corrected or loaded, not only marked by the model. Put the "
             "result into a new segment, or replace what '{name}' holds? Undo brings that back."
         ).format(name=name)
-        choice = context.choice(question, (_("New segment"), _("Replace '{name}'").format(name=name)))
+        choice = context.messages.choice(question, (_("New segment"), _("Replace '{name}'").format(name=name)))
         if choice is None:
-            context.say(_("Nothing was done."))
+            context.messages.say(_("Nothing was done."))
             return None
         return (node, None) if choice == 0 else target
 
@@ -87,23 +87,28 @@ class FindPanel:
         volumeMl = context.logic.volumeMl(*target)
         name = spec.name if spec is not None else context.parameters.autoModel
         if not volumeMl:
-            words = _("{model} marked nothing, which does not mean that there is no tumour. Press 'Tumour here'")
-            context.say(words.format(model=name) + " " + _("and click on it, or choose other images."))
+            words = _(
+                "{model} marked nothing, which does not mean that there is no tumour. Press 'Tumour here' and click on "
+                "it, or choose other images."
+            )
+            context.messages.say(words.format(model=name))
             return
         made = spec.made_for if spec is not None else ""
         words = _("Marked {volume} by {model}, which was made for {what}; check it.") if made else ""
-        words = words or _("Marked {volume} by {model}; nobody says what it was made for. Check it.")
+        words = words or _("Marked {volume} by {model}, whose description does not say what it was made for; check it.")
         volume = context.volumeInWords(context.target())
         doubts = doubtsOf(spec, volumeMl, inputs) if spec is not None else []
-        context.say(" ".join([words.format(volume=volume, model=name, what=made), *doubts]))
+        context.messages.say(" ".join([words.format(volume=volume, model=name, what=made), *doubts]))
 
 
 def madeFor(spec: ModelSpec) -> str:
     """What a model was made for, in words that do not promise more."""
     if not spec.made_for:
-        return _("Nobody says what {model} was made for: check its answers with care.").format(model=spec.name)
+        return _("The description of {model} does not say what it was made for: check its results with care.").format(
+            model=spec.name
+        )
     words = _(
-        "{model} was made for {what}. Elsewhere it marks what is no tumour, or nothing: there begin with a click "
+        "{model} was made for {what}. In other images it may mark healthy tissue or nothing: begin there with a click "
         "or a box."
     )
     return words.format(model=spec.name, what=spec.made_for)
@@ -114,14 +119,14 @@ def doubtsOf(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> l
     doubts, limits = [], spec.plausible_volume_ml
     if limits is not None and not limits[0] <= volumeMl <= limits[1]:
         more = volumeMl > limits[1]
-        words = _("That is more than any tumour that it learnt from ({low:.0f} to {high:.0f} ml): probably organs.")
-        less = _("That is less than any tumour that it learnt from ({low:.0f} to {high:.0f} ml).")
+        words = _("That is more than any tumour it was trained on ({low:.0f} to {high:.0f} ml): probably organs.")
+        less = _("That is less than any tumour it was trained on ({low:.0f} to {high:.0f} ml).")
         doubts.append((words if more else less).format(low=limits[0], high=limits[1]))
     longest, length = spec.trained_length_mm, _lengthMm(next(iter(inputs.values())).node)
     if longest is not None and length > longest:
         words = _(
-            "The images are {length:.0f} mm long from head to foot, those that it learnt from at most {longest:.0f} "
-            "mm: crop them to the tumour's region (module Crop Volume)."
+            "The images are {length:.0f} mm long from head to foot, those it was trained on at most {longest:.0f} mm: "
+            "crop them to the tumour's region (module Crop Volume)."
         )
         doubts.append(words.format(length=length, longest=longest))
     return doubts

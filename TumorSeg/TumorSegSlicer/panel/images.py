@@ -51,7 +51,7 @@ class ImagesPanel:
             if role is not None and node is not None:
                 found[role] = Input(node, name == "pet" and parameters.assumeSuv)
         if not found:
-            self._context.say(_("Choose at least one image first."))
+            self._context.messages.say(_("Choose at least one image first."))
             return None
         return found
 
@@ -62,25 +62,25 @@ class ImagesPanel:
             return True
         if context.logic.hasDicom(pet) and not context.logic.isSuv(pet):
             return self._converted(pet)
-        problem = context.attempt(lambda: context.logic.suvProblem(pet))
+        problem = context.messages.attempt(lambda: context.logic.suvProblem(pet))
         if problem is None:
             return False
         if problem:
             question = _("{problem}\n\nTreat its values as SUV (body weight, g/ml)?").format(problem=problem)
-            if not context.agrees(question):
-                context.say(_("Nothing was done. Confirm that the PET is in SUV, or choose no PET."))
+            if not context.messages.agrees(question):
+                context.messages.say(_("Nothing was done. Confirm that the PET is in SUV, or choose no PET."))
                 return False
             context.parameters.assumeSuv = True
         return True
 
     def _converted(self, pet: slicer.vtkMRMLScalarVolumeNode) -> bool:
-        made = self._context.attempt(lambda: self._context.logic.suvVolume(pet))
+        made = self._context.messages.attempt(lambda: self._context.logic.suvVolume(pet))
         if made is None:
             return False
         copy, note = made
         self._context.parameters.pet = copy
         words = _("'{name}' was converted from its DICOM files to SUV (body weight), as '{copy}'.")
-        self._context.foretell(" ".join([words.format(name=pet.GetName(), copy=copy.GetName()), note]).strip())
+        self._context.messages.foretell(" ".join([words.format(name=pet.GetName(), copy=copy.GetName()), note]).strip())
         return True
 
     def _onParameters(self, changed: set[str]) -> None:

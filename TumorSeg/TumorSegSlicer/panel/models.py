@@ -139,7 +139,7 @@ class ModelsPanel:
     def _selected(self) -> models.Listed | None:
         row = self._context.ui.modelsList.currentRow
         if row < 0:
-            self._context.say(_("Select a model in the list first."))
+            self._context.messages.say(_("Select a model in the list first."))
             return None
         return self._listed[row]
 
@@ -149,7 +149,7 @@ class ModelsPanel:
         if listed is None:
             return None
         if listed.path is None:
-            self._context.say(_("Model '{name}' is not on this computer.").format(name=listed.name))
+            self._context.messages.say(_("Model '{name}' is not on this computer.").format(name=listed.name))
             return None
         return listed.name, listed.path
 
@@ -158,7 +158,7 @@ class ModelsPanel:
         kept = {path: text for path, text in self._problems.items() if path.name != name and path.is_dir()}
         self._problems = kept
         self._refill()
-        self._context.say(text.format(name=name))
+        self._context.messages.say(text.format(name=name))
 
     def _refill(self) -> None:
         self.update()
@@ -171,22 +171,22 @@ class ModelsPanel:
         if listed is None:
             return
         if listed.entry is None:
-            self._context.say(_("Model '{name}' is on this computer already.").format(name=listed.name))
+            self._context.messages.say(_("Model '{name}' is on this computer already.").format(name=listed.name))
             return
         self._download(listed.entry, lambda: None)
 
     def _download(self, entry: Entry, then: Callable[[], None]) -> None:
         """Downloads a model if the user agrees, and then calls a function."""
         if entry.name in self._coming:
-            self._context.say(_("Model '{name}' is being downloaded already.").format(name=entry.name))
+            self._context.messages.say(_("Model '{name}' is being downloaded already.").format(name=entry.name))
             return
         if not _agreed(self._context, entry):
-            self._context.say(_("Nothing was downloaded."))
+            self._context.messages.say(_("Nothing was downloaded."))
             return
         if not self._context.ready():
             return
         self._coming.add(entry.name)
-        self._context.say(_("Downloading model '{name}'...").format(name=entry.name))
+        self._context.messages.say(_("Downloading model '{name}'...").format(name=entry.name))
 
         def onResult(_outcome: Any) -> None:
             self._coming.discard(entry.name)
@@ -220,9 +220,9 @@ class ModelsPanel:
             self._problems[path] = str(error)
         self._refill()
         if error is None:
-            self._context.say(_("Model '{name}' is intact: its weights match the checksum.").format(name=name))
+            self._context.messages.say(_("Model '{name}' is intact: its weights match the checksum.").format(name=name))
         else:
-            self._context.fail(Failure.of(error))
+            self._context.messages.fail(Failure.of(error))
 
     def _onDelete(self, _checked: bool) -> None:
         selected = self._selectedFolder()
@@ -230,7 +230,9 @@ class ModelsPanel:
             return
         name, path = selected
         question = _("Delete the model '{name}' from this computer?\n\n{path}").format(name=name, path=path)
-        if self._context.agrees(question) and self._context.succeeds(lambda: models.deleteModel(path)):
+        if self._context.messages.agrees(question) and self._context.messages.succeeds(
+            lambda: models.deleteModel(path)
+        ):
             self._changed(name, _("Model '{name}' was deleted."))
 
 
@@ -240,7 +242,7 @@ def _agreed(context: Context, entry: Entry) -> bool:
     from TumorSegLib.models.registry import model_roots
 
     question = _("Download this model from the internet to {folder}?\n\n{about}")
-    return context.agrees(question.format(folder=model_roots()[1], about=describe(entry)))
+    return context.messages.agrees(question.format(folder=model_roots()[1], about=describe(entry)))
 
 
 def _problemOf(path: Path) -> Exception | None:

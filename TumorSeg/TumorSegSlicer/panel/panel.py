@@ -69,7 +69,7 @@ class Panel:
         self.correct.update()
         self.results.update()
         if self.context.target() is None:
-            self.context.say(_("Choose images, then segment automatically or add a segment."))
+            self.context.messages.say(_("Choose images, then segment automatically or add a segment."))
 
     def _connect(self) -> None:
         ui, context = self.context.ui, self.context
@@ -77,7 +77,7 @@ class Panel:
         context.onParameters.connect(self._onParameters)
         context.onBusy.connect(self._onBusy)
         context.onInstalling.connect(self._onInstalling)
-        context.logic.bench.notice = context.notice
+        context.logic.bench.notice = context.messages.notice
         context.logic.onDropped = self._onDropped
 
     # Models

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
-from TumorSegSlicer.mrml.overlays import Foreground
+from TumorSegSlicer.mrml.observers import Listener
+from TumorSegSlicer.mrml.overlays import Foreground, isOverlay
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.mrml.tables import HEADINGS, drawDiameters, tableText
 from TumorSegSlicer.panel.context import Context
-from TumorSegSlicer.panel.overlay_filter import OverlayFilter
 
 Inputs = Callable[[], "dict[str, Input] | None"]
 
@@ -89,7 +91,7 @@ class ResultsPanel:
             self._foreground.hide()
         elif target is None:
             self._context.ui.overlaySelector.setCurrentIndex(0)
-            self._context.say(_("Select a segment first."))
+            self._context.messages.say(_("Select a segment first."))
         else:
             logic = self._context.logic
             show = logic.probabilityVolume if kind == "probability" else logic.uncertaintyVolume
@@ -109,7 +111,7 @@ class ResultsPanel:
     def _onNextPlace(self, _checked: bool) -> None:
         target = self._context.target()
         if target is None:
-            self._context.say(_("Select a segment first."))
+            self._context.messages.say(_("Select a segment first."))
         elif self._positions:
             self._jump()
         else:
@@ -120,19 +122,19 @@ class ResultsPanel:
         if positions:
             self._jump()
         else:
-            self._context.say(_("No uncertain place was found; the model can be wrong all the same."))
+            self._context.messages.say(_("No region above the uncertainty threshold. The model can still be wrong."))
 
     def _jump(self) -> None:
         ras = self._positions.pop(0)
         slicer.modules.markups.logic().JumpSlicesToLocation(*ras, True)
-        text = _("Uncertain place at RAS {ras} mm; {count} more.")
-        self._context.say(text.format(ras=", ".join(f"{x:.0f}" for x in ras), count=len(self._positions)))
+        text = _("Uncertain region at RAS {ras} mm; {count} more.")
+        self._context.messages.say(text.format(ras=", ".join(f"{x:.0f}" for x in ras), count=len(self._positions)))
 
     def _onSurface(self, shown: bool) -> None:
         target = self._context.target()
         if target is None:
             self._showSurface()
-            self._context.say(_("Select a segment first."))
+            self._context.messages.say(_("Select a segment first."))
         elif shown:
             target[0].CreateClosedSurfaceRepresentation()
         else:
@@ -144,7 +146,7 @@ class ResultsPanel:
         context = self._context
         target = context.target()
         if target is None:
-            context.say(_("Select a segment first."))
+            context.messages.say(_("Select a segment first."))
             return
         pet = None
         if context.parameters.pet is not None:
@@ -157,7 +159,7 @@ class ResultsPanel:
 
     def _onMeasured(self, table: slicer.vtkMRMLTableNode) -> None:
         self._fill(table)
-        self._context.say(_("Measured: {name}").format(name=table.GetCellText(0, 1)))
+        self._context.messages.say(_("Measured: {name}").format(name=table.GetCellText(0, 1)))
 
     def _fill(self, table: slicer.vtkMRMLTableNode | None) -> None:
         ui, self._table = self._context.ui, table
@@ -177,16 +179,52 @@ class ResultsPanel:
 
     def _onCopy(self, _checked: bool) -> None:
         qt.QApplication.clipboard().setText(tableText(self._table, "\t"))
-        self._context.say(_("The measurements were copied."))
+        self._context.messages.say(_("The measurements were copied."))
 
     def _onCsv(self, _checked: bool) -> None:
         title, kind = _("Write measurements"), _("CSV (*.csv)")
         path = qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), title, "measurements.csv", kind)
-        if path and self._context.succeeds(lambda: _writeCsv(path, tableText(self._table))):
-            self._context.say(_("The measurements were written to {path}.").format(path=Path(path).name))
+        if path and self._context.messages.succeeds(lambda: _writeCsv(path, tableText(self._table))):
+            self._context.messages.say(_("The measurements were written to {path}.").format(path=Path(path).name))
 
 
 def _writeCsv(path: str, text: str) -> None:
     from TumorSegLib.files import write_text
 
     write_text(path, "\ufeff" + text)  # without this mark Excel takes UTF-8 for the system's own encoding
+
+
+class OverlayFilter:
+    """Keeps overlays out of node selectors, whoever makes or loads them; elsewhere in Slicer they stay to be seen."""
+
+    def __init__(self, selectors: Sequence[Any]) -> None:
+        """Begins with the overlays that the scene has; ``selectors`` are of class ``qMRMLNodeComboBox``."""
+        self._selectors, scene = selectors, slicer.mrmlScene
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        self._overlays = [volume.GetID() for volume in volumes if isOverlay(volume)]
+        self._listener = Listener()
+        self._listener.listen(
+            (scene, scene.NodeAddedEvent, self._onAdded, vtk.VTK_OBJECT),
+            # Another node may get the id of one that was removed.
+            (scene, scene.NodeRemovedEvent, self._onRemoved, vtk.VTK_OBJECT),
+        )
+        self._hide()
+
+    def close(self) -> None:
+        """Removes the observers of the scene."""
+        self._listener.listen()
+
+    def _onAdded(self, _scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
+        """Looks at this node alone: scenes of thousands of volumes are read one node at a time."""
+        if isOverlay(node):
+            self._overlays.append(node.GetID())
+            self._hide()
+
+    def _onRemoved(self, _scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
+        if isOverlay(node) and node.GetID() in self._overlays:
+            self._overlays.remove(node.GetID())
+            self._hide()
+
+    def _hide(self) -> None:
+        for selector in self._selectors:
+            selector.sortFilterProxyModel().hiddenNodeIDs = self._overlays

@@ -202,12 +202,12 @@ def test_the_views_jump_to_uncertain_places(desk: Desk) -> None:
 
     desk.find()
     desk.press("nextPlaceButton")
-    assert desk.status == "No uncertain place was found; the model can be wrong all the same."
+    assert desk.status == "No region above the uncertainty threshold. The model can still be wrong."
     desk.engines.engines["clicks"].radius = 5
     desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(20, 20, 8), False, run=desk.context.editing(""))
     desk.wait()
     desk.press("nextPlaceButton")
-    assert desk.status.startswith("Uncertain place at RAS")
+    assert desk.status.startswith("Uncertain region at RAS")
     offset = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode().GetSliceOffset()
     assert abs(offset - desk.ras(20, 20, 8)[2]) < 30
 

@@ -87,14 +87,14 @@ class Brush:
         """Imports the stroke as it was drawn where the user stops the model."""
         if failure.cancelled:
             self._timer.start()
-        self._context.fail(failure)
+        self._context.messages.fail(failure)
 
     def _onNotImported(self, failure: Failure) -> None:
         """Tries again where a stroke had to make way; the action of the user that it made way for takes it over."""
         if failure.cancelled:
             self._timer.start()
         else:
-            self._context.say(failure.message)
+            self._context.messages.say(failure.message)
 
     def _isKnown(self, node: SegmentationNode, segmentId: str) -> bool:
         """Whether a segment is still there and has a session, open or saved."""
@@ -104,6 +104,7 @@ class Brush:
     def _onImported(self, target: tuple[SegmentationNode, str], edit: Any) -> None:
         if edit is None:
             return
-        words = _("The model followed your stroke. Segment now:") if edit.info else _("Stroke kept. Segment now:")
+        guided = _("The model followed your stroke. Segment now: {volume}")
+        words = guided if edit.info else _("Stroke kept. Segment now: {volume}")
         self._context.edited(target)
-        self._context.say(f"{words} {self._context.volumeInWords(target)}")
+        self._context.messages.say(words.format(volume=self._context.volumeInWords(target)))

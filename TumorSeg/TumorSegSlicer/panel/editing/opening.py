@@ -33,7 +33,7 @@ class SegmentOpening:
         inputs = self._inputs() if context.ready() else None
         if not inputs or not self._mayMove(known, inputs) or not self.madeEditable(node, inputs):
             return False
-        return context.succeeds(lambda: context.logic.openSegment(inputs, node, segmentId))
+        return context.messages.succeeds(lambda: context.logic.openSegment(inputs, node, segmentId))
 
     def _mayMove(self, known: dict[str, Input], inputs: dict[str, Input]) -> bool:
         """Asks before the clicks and steps of a segment are lost since the image it was made on is another one now."""
@@ -41,10 +41,10 @@ class SegmentOpening:
         if first is None or first in [each.node for each in inputs.values()]:
             return True
         question = _(
-            "This segment was made on '{former}', which is not among the images chosen. Go on in '{new}'? The segment "
-            "stays; its clicks and steps cannot be undone any more."
+            "This segment was made on '{former}', which is not among the chosen images. Continue on '{new}'? The "
+            "segment stays as it is; its clicks and edits can no longer be undone."
         )
-        return self._context.agrees(
+        return self._context.messages.agrees(
             question.format(former=first.GetName(), new=next(iter(inputs.values())).node.GetName())
         )
 
@@ -53,14 +53,14 @@ class SegmentOpening:
         if node is None or labelmaps.isKeptAsVoxels(node):
             return True
         question = _(
-            "'{name}' is kept as '{source}'. To be corrected its segments must become voxels of the first image, which "
-            "rounds their outlines to voxels. Turn them into voxels?"
+            "'{name}' is stored as '{source}'. To correct it, its segments must be converted to voxels of the first "
+            "image, which rounds their outlines to voxels. Convert them?"
         ).format(name=node.GetName(), source=node.GetSegmentation().GetSourceRepresentationName())
-        if not self._context.agrees(question):
-            self._context.say(_("Nothing was done: the segmentation stays as it is."))
+        if not self._context.messages.agrees(question):
+            self._context.messages.say(_("Nothing was changed: the segmentation stays as it is."))
             return False
         volume = next(iter(inputs.values())).node
-        return self._context.succeeds(lambda: self._context.logic.keepAsVoxels(node, volume))
+        return self._context.messages.succeeds(lambda: self._context.logic.keepAsVoxels(node, volume))
 
 
 def _ids(nodes: Iterable[slicer.vtkMRMLNode]) -> set[str]:
