@@ -94,7 +94,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         self._parameters = None
 
     def close(self) -> None:
-        """Observes the scene no more; the logic is of no use afterwards."""
+        """Removes the observers of the scene; the logic cannot be used afterwards."""
         self._sessions.close()
         self._listener.listen()
 
@@ -339,20 +339,13 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         return self._sessions.saved()
 
     def suvProblem(self, pet: VolumeNode) -> str:
-        """Why a volume is not known to be in SUV though it may be, in words; empty where it is.
+        """Why a volume is not known to be in SUV though it may be, in words; empty where its unit says so.
 
         Raises:
             SuvError: it cannot be SUV: its unit is another one, or its values are too large.
         """
-        from TumorSegLib import SuvError
-
         arguments.checkNode(pet, arguments.VOLUME, "pet")
-        try:
-            volumes.volumeFromNode(pet, "pet")
-        except SuvError as error:
-            volumes.volumeFromNode(pet, "pet", assumeSuv=True)
-            return str(error)
-        return ""
+        return volumes.suvProblem(pet)
 
     def isSuv(self, pet: VolumeNode) -> bool:
         """Whether a volume says that it is in SUV (body weight)."""

@@ -349,3 +349,13 @@ def test_a_segmentation_that_the_user_put_elsewhere_stays_there(desk: Desk) -> N
     desk.press("newSegmentButton")
     assert desk.node is node
     assert hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) == folder
+
+
+def test_voxels_of_a_pet_are_checked_once_at_a_press(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from TumorSegLib import Volume
+
+    checked: list[str] = []
+    check = Volume.__post_init__
+    monkeypatch.setattr(Volume, "__post_init__", lambda self: (checked.append(self.role), check(self))[1])
+    desk.find()
+    assert checked.count("pet") == 1

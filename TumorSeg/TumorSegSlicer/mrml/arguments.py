@@ -112,7 +112,7 @@ def asModel(model: Any) -> str | None:
 
 
 def checkPoints(points: Any) -> None:
-    """Raises ``ArgumentError`` where something is no list or array; of what is in it, whoever reads it complains."""
+    """Raises ``ArgumentError`` unless the points are a list or an array; elements are validated where they are used."""
     from TumorSegLib import ArgumentError
 
     if not hasattr(points, "__len__") or isinstance(points, (str, bytes, Mapping, Set)):

@@ -115,11 +115,11 @@ def _checkValues(node: slicer.vtkMRMLScalarVolumeNode, values: np.ndarray, slice
 
     for k in sorted({0, len(slices) // 2, len(slices) - 1}):
         try:
-            held = sitk.GetArrayFromImage(read_pixels(series_of([slices[k]])))[0].astype(np.float64)
+            stored = sitk.GetArrayFromImage(read_pixels(series_of([slices[k]])))[0].astype(np.float64)
         except TumorSegError as error:
             raise SuvError(f"PET '{node.GetName()}' cannot be compared with its DICOM files: {error}") from error
-        allowed = RELATIVE_TOLERANCE * np.abs(held).max() + (0.0 if values.dtype.kind == "f" else ROUNDING)
-        if held.shape != values[k].shape or np.abs(values[k] - held).max() > allowed:
+        allowed = RELATIVE_TOLERANCE * np.abs(stored).max() + (0.0 if values.dtype.kind == "f" else ROUNDING)
+        if stored.shape != values[k].shape or np.abs(values[k] - stored).max() > allowed:
             raise SuvError(
                 f"PET '{node.GetName()}' does not hold the values of its DICOM files; it was changed since it was "
                 "loaded, or is one that Slicer's reader inverts (MONOCHROME1): load it again, or confirm what its "

@@ -49,7 +49,7 @@ def readVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np
 
 
 def ownVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[np.ndarray, np.ndarray]:
-    """What a segment holds on the lattice of its own label map, cut to it, and where that is.
+    """The voxels of a segment on the lattice of its own label map, cropped to their box, and the place of that box.
 
     Returns:
         Bool ``[k, j, i]``, of no size where the segment holds nothing, and the local RAS mm of its first voxel.
@@ -61,13 +61,13 @@ def ownVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[np.
     nothing = np.zeros((0, 0, 0), dtype=bool), np.zeros(3)
     if labelmap is None or labelmap.IsEmpty():
         return nothing
-    held = _view(labelmap, _extent(labelmap)) == segment.GetLabelValue()
-    box, matrix = bounding_box(held), vtk.vtkMatrix4x4()
+    voxels = _view(labelmap, _extent(labelmap)) == segment.GetLabelValue()
+    box, matrix = bounding_box(voxels), vtk.vtkMatrix4x4()
     if box is None:
         return nothing
     labelmap.GetImageToWorldMatrix(matrix)
     first = origin(box) + np.array(labelmap.GetExtent()[::2])
-    return held[slices(box)], np.array(matrix.MultiplyPoint([*first.tolist(), 1.0])[:3])
+    return voxels[slices(box)], np.array(matrix.MultiplyPoint([*first.tolist(), 1.0])[:3])
 
 
 def isKeptAsVoxels(node: slicer.vtkMRMLSegmentationNode) -> bool:
@@ -76,7 +76,7 @@ def isKeptAsVoxels(node: slicer.vtkMRMLSegmentationNode) -> bool:
 
 
 def keepAsVoxels(node: slicer.vtkMRMLSegmentationNode, volumeNode: slicer.vtkMRMLScalarVolumeNode) -> None:
-    """Turns all segments of a segmentation, contours or surfaces, into voxels on the lattice of a volume, for good.
+    """Converts all segments, contours or surfaces, to voxels on the lattice of a volume; this cannot be undone.
 
     Raises:
         TumorSegError: Slicer cannot; the segmentation stays as it was.

@@ -30,7 +30,7 @@ class Listener:
 def observe(
     observed: vtk.vtkObject, event: int, method: Callable[..., None], calldata: str | None = None
 ) -> tuple[vtk.vtkObject, int]:
-    """Calls a method at an event; the method's own object stays free to go.
+    """Calls a method at an event, without a reference to the method's object.
 
     Args:
         observed, event: what is listened to.
@@ -42,14 +42,14 @@ def observe(
     """
     weak = weakref.WeakMethod(method)
 
-    def hear(caller: vtk.vtkObject, _event: str, *data: Any) -> None:
+    def call(caller: vtk.vtkObject, _event: str, *data: Any) -> None:
         alive = weak()
         if alive is not None:
             alive(caller, *data)
 
     if calldata is not None:
-        hear = vtk.calldata_type(calldata)(hear)
-    return observed, int(observed.AddObserver(event, hear))
+        call = vtk.calldata_type(calldata)(call)
+    return observed, int(observed.AddObserver(event, call))
 
 
 def _removeObservers(observed: list[tuple[vtk.vtkObject, int]]) -> None:

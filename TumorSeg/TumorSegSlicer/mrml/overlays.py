@@ -82,7 +82,7 @@ def isOverlay(node: slicer.vtkMRMLNode | None) -> bool:
 def _made(node: slicer.vtkMRMLSegmentationNode, kind: str) -> slicer.vtkMRMLScalarVolumeNode:
     volume = slicer.vtkMRMLScalarVolumeNode()
     volume.SetName(slicer.mrmlScene.GenerateUniqueName(NAMES[kind]))
-    volume.SetAttribute(SEGMENT_ATTRIBUTE, "")  # whoever hears of a new volume can tell that it is no image
+    volume.SetAttribute(SEGMENT_ATTRIBUTE, "")  # observers of new nodes can see that it is an overlay
     slicer.mrmlScene.AddNode(volume)
     volume.CreateDefaultDisplayNodes()
     node.SetNodeReferenceID(ROLE + kind, volume.GetID())

@@ -30,7 +30,7 @@ def addTumourSegment(
 ) -> str:
     """Adds an empty segment with the terminology of a neoplasm and a colour of its own, and returns its id.
 
-    A segmentation without segments takes over geometry and parent transform of the volume, so that voxels of both
+    An empty segmentation gets the geometry and the parent transform of the volume, so that voxels of both
     coincide. A name that is taken gets a number.
     """
     segmentation = segmentationNode.GetSegmentation()
@@ -177,12 +177,12 @@ def _lattice(node: slicer.vtkMRMLSegmentationNode, grid: Grid) -> np.ndarray:
 
 
 def noteAutomatic(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-    """Notes that a segment holds just now what the automatic model marked."""
+    """Marks the present voxels of a segment as the result of the automatic model."""
     node.GetSegmentation().GetSegment(segmentId).SetTag(AUTOMATIC_TAG, _checksum(node, segmentId))
 
 
 def isReplaceable(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
-    """Whether nobody's work is lost with what a segment holds: nothing, or what the automatic model marked."""
+    """Whether no manual work is lost if a segment is replaced: it is empty, or as the automatic model marked it."""
     segment = node.GetSegmentation().GetSegment(segmentId)
     if segment.GetRepresentation(BINARY) is None:
         return False  # a surface or contours, from elsewhere
@@ -191,7 +191,7 @@ def isReplaceable(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
 
 
 def _checksum(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> str:
-    """Tells apart what segments hold and where, whatever they share a label map with and however that is cut."""
+    """Checksum of the voxels of a segment and their place, whatever the extent of the label map."""
     voxels, corner = ownVoxels(node, segmentId)
     where = " ".join(f"{round(coordinate, 1) + 0.0:.1f}" for coordinate in corner)
     return f"{zlib.crc32(np.packbits(voxels)):08x} {voxels.shape} {where}" if voxels.size else _EMPTY

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SUV_UNITS = ("{suvbw}g/ml", "g/ml{suvbw}", "g/ml")
 #: Where Slicer's reader of DICOM real world value maps notes the unit.
 UNIT_ATTRIBUTE = "DICOM.MeasurementUnitsCodeValue"
-#: Volumes that somebody works with: looking through all voxels of another one for NaN takes a tenth of a second.
+#: Volumes in use: to search all voxels of a new one for NaN takes a tenth of a second.
 _known: weakref.WeakValueDictionary[tuple[Any, ...], Volume] = weakref.WeakValueDictionary()
 
 
@@ -46,7 +46,7 @@ def gridFromVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Grid:
 def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assumeSuv: bool = False) -> Volume:
     """A volume of the scene for the library; its array is a read-only view of the node's voxels, not a copy.
 
-    As long as somebody holds it and the node does not change, it is the same one.
+    The same object is returned as long as it is referenced and the node does not change.
 
     Args:
         volumeNode: a scalar volume; linear parent transforms count.
@@ -76,6 +76,27 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assume
     _checkPlausible(volumeNode, role)
     _known[key] = volume
     return volume
+
+
+def suvProblem(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """Why a PET is not known to be in SUV though it may be, in words; empty where its unit says so.
+
+    The voxels are read only if the unit is missing, since :func:`volumeFromNode` checks them anyway.
+
+    Raises:
+        ArgumentError: no scalar volume with voxels.
+        SuvError: it cannot be SUV: its unit is another one, or its values are too large.
+    """
+    from TumorSegLib import SuvError
+
+    _checkVolume(node)
+    try:
+        _checkSuv(node, assumeSuv=False)
+    except SuvError as error:
+        _checkSuv(node, assumeSuv=True)
+        _checkPlausible(node, "pet")
+        return str(error)
+    return ""
 
 
 def unitOf(node: slicer.vtkMRMLScalarVolumeNode) -> str:

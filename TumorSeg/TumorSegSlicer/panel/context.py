@@ -1,4 +1,4 @@
-"""What the parts of the panel share: widgets, logic, settings, the selected segment, how things are done and told."""
+"""What the parts of the panel share: widgets, logic, settings, the selected segment, running actions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from TumorSegSlicer.work.runner import Action, Progress, Run, Runner
 # loop holds the interpreter's lock otherwise. So Python code of the worker, as in imports, has two thirds of the time.
 INTERVAL_MS, PAUSE_SECONDS = 5, 0.01
 # A session is written into the scene when nothing was done for so long, since that takes a while where it is large, and
-# nothing tells of the saving of a scene before it is done.
+# there is no event before a scene is saved.
 SAVE_AFTER_MS = 500
 
 SegmentationNode: TypeAlias = slicer.vtkMRMLSegmentationNode
@@ -46,7 +46,7 @@ class Signal:
 
 
 class Context:
-    """The panel's common ground.
+    """What the parts of the panel share.
 
     Attributes:
         ui: the widgets of the ``.ui`` file by name.
@@ -103,7 +103,7 @@ class Context:
             self._guiTag = None
 
     def readParameters(self, _node: vtk.vtkObject = None) -> None:
-        """Tells of settings that were changed; while a scene is read, or many nodes come and go, not before the end."""
+        """Emits onParameters for settings that were changed; during batch processing not before its end."""
         if slicer.mrmlScene.IsBatchProcessing():
             return
         values = self.parameters.values()
@@ -179,7 +179,7 @@ class Context:
         self._runner.stopQuiet()
 
     def alarm(self, milliseconds: int, function: Callable[[], None]) -> qt.QTimer:
-        """A timer that calls a function so long after it was last started, once; no more when the panel is closed."""
+        """A single-shot timer that calls a function, unless the panel is closed; to be started by the caller."""
         timer = qt.QTimer()
         timer.setSingleShot(True)
         timer.setInterval(milliseconds)
@@ -233,26 +233,26 @@ class Context:
         return [node for node in chosen if node is not None]
 
     def target(self) -> tuple[SegmentationNode, str] | None:
-        """Segmentation and id of the segment that is worked on; None where none is selected."""
+        """Segmentation and id of the selected segment; None where there is none."""
         node, segmentId = self.parameters.segmentation, self.parameters.segmentId
         if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
             return None
         return node, segmentId
 
     def setTarget(self, node: SegmentationNode | None, segmentId: str) -> None:
-        """Works on another segment from now on; one that is not there means none."""
+        """Selects a segment; one that does not exist means none."""
         if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
             segmentId = ""
         if (node, segmentId) == self._selected:
             return
         self._selected = (node, segmentId)
-        self._values.update(segmentation=node, segmentId=segmentId)  # or onParameters would tell of it, too
+        self._values.update(segmentation=node, segmentId=segmentId)  # or onParameters would be emitted as well
         with slicer.util.NodeModify(self.parameters):
             self.parameters.segmentation, self.parameters.segmentId = node, segmentId
         self.onTarget.emit()
 
     def volumeInWords(self, target: tuple[SegmentationNode, str] | None) -> str:
-        """How large a segment is, with its name where it is not the selected one; empty where it has no session."""
+        """Volume of a segment, with its name if it is not the selected one; empty if it has no session."""
         volume = self.logic.volumeMl(*target) if target is not None else None
         if target is None or volume is None:
             return ""

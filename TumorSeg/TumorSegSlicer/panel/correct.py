@@ -36,7 +36,7 @@ class CorrectPanel:
         """Begins without a tool.
 
         Args:
-            context: the panel's common ground.
+            context: what the parts of the panel share.
             opening: opens segments before they are corrected.
             inputs: gives the images chosen.
             withModel: calls a function once the model of a kind is there, which may have to be downloaded.
@@ -71,13 +71,13 @@ class CorrectPanel:
         }
 
     def stopTools(self) -> None:
-        """Gives the mouse back, to whatever it did before."""
+        """Deactivates all tools."""
         self._tool.end()
         self._showTool()
         self._editor.stop()
 
     def batchEnded(self) -> None:
-        """A scene was read, or many nodes came and went: only now Slicer's tools can hear what is selected."""
+        """Shows the selection in Slicer's tools, which ignore updates during batch processing."""
         self._editor.show()
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class CorrectPanel:
             return
         try:
             upToDate = context.logic.resume(*target)
-        except Exception as error:  # told in the status line, as nobody asked for anything yet
+        except Exception as error:  # no dialog, since the user has not started anything
             context.messages.say(str(error))
             return
         self._showClicks()
@@ -190,7 +190,7 @@ class CorrectPanel:
             context.messages.say(_("New segment: click on the tumour, or draw a box around it."))
 
     def _onTarget(self) -> None:
-        """Another segment is worked on: clicks are positive again."""
+        """Another segment is selected: clicks are positive again."""
         self._showTarget()
         if self._context.target() is None:
             self._tool.end()
@@ -227,7 +227,7 @@ class CorrectPanel:
     # Tools
 
     def _toggleEffect(self, effect: str) -> None:
-        """Takes up Slicer's brush, or puts it down; a segment to paint on is made where there is none."""
+        """Activates one of Slicer's tools, or deactivates it; makes a segment to paint on where there is none."""
         if self._context.target() is None:
             self._onNewSegment()
         self._context.ui.brushSection.collapsed = False
@@ -254,7 +254,7 @@ class CorrectPanel:
             self._context.logic.addClick(*target, ras, positive, run=self._context.editing(words))
 
     def _opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
-        """Sees to it that a segment has a session, which Slicer's tools go on with, too; whether it has."""
+        """Opens the session of a segment where there is none, also for Slicer's tools; returns whether there is one."""
         before = self._context.logic.inputs(*target)
         opened = self._opening.opened(target)
         if self._context.logic.inputs(*target) != before:

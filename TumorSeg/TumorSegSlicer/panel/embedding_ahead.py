@@ -1,4 +1,4 @@
-"""What a box model needs of its slices, computed while the user still looks at the box."""
+"""Background embedding of the slices of a box, while the user still looks at it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ SETTLED_MS = 1000
 
 
 class EmbeddingAhead:
-    """Lets the model look into the chosen box before it is asked to, so that it answers at once.
+    """Embeds the slices of the chosen box in advance, so that segmenting in it is fast.
 
-    Nobody is told, whatever comes of it: where something is wrong, segmenting in the box says so. It begins when
+    Failures are logged, not shown; segmenting in the box shows them. It begins when
     nothing else is being done, and makes way for whatever the user does.
     """
 
@@ -35,7 +35,7 @@ class EmbeddingAhead:
         context.onEdited.connect(self._wait)
 
     def watch(self, roi: slicer.vtkMRMLMarkupsROINode | None) -> None:
-        """Looks into this box from now on, and into no other."""
+        """Embeds this box from now on, and no other."""
         self._roi = roi
         events = (vtk.vtkCommand.ModifiedEvent, roi.PointModifiedEvent, roi.TransformModifiedEvent) if roi else ()
         self._listener.listen(*((roi, event, self._onMoved) for event in events))

@@ -1,4 +1,4 @@
-"""The part of the panel that lets the model look for the tumour: where its answer goes, and what is said of it."""
+"""The part of the panel that segments automatically: where the result goes, and what is reported of it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FindPanel:
         """Begins idle.
 
         Args:
-            context: the panel's common ground.
+            context: what the parts of the panel share.
             opening: makes segmentations editable.
             inputs: gives the images chosen.
             spec: gives the model chosen; None where it is not on this computer.
@@ -61,7 +61,7 @@ class FindPanel:
         context.logic.segment(inputs, segmentation=place[0], segmentId=place[1], run=run)
 
     def _place(self, inputs: Mapping[str, Input]) -> Place | None:
-        """Where the answer goes, so that nobody's work is lost unasked; None where the user wants it nowhere."""
+        """Segmentation and segment for the result; asks before manual work is replaced. None if the user cancels."""
         context, node, target = self._context, self._context.parameters.segmentation, self._context.target()
         if node is None or not _liesOn(node, inputs):  # a follow-up has a segmentation of its own
             return None, None
@@ -102,7 +102,7 @@ class FindPanel:
 
 
 def madeFor(spec: ModelSpec) -> str:
-    """What a model was made for, in words that do not promise more."""
+    """What a model was made for, in words."""
     if not spec.made_for:
         return _("The description of {model} does not say what it was made for: check its results with care.").format(
             model=spec.name
@@ -115,7 +115,7 @@ def madeFor(spec: ModelSpec) -> str:
 
 
 def doubtsOf(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> list[str]:
-    """Why an answer of a model may be wrong that anybody could see: its volume, and the length of the images."""
+    """Reasons to doubt a result: an implausible volume, or images longer than those of training."""
     doubts, limits = [], spec.plausible_volume_ml
     if limits is not None and not limits[0] <= volumeMl <= limits[1]:
         more = volumeMl > limits[1]
@@ -139,6 +139,6 @@ def _lengthMm(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> float:
 
 
 def _liesOn(node: slicer.vtkMRMLSegmentationNode, inputs: Mapping[str, Input]) -> bool:
-    """Whether a segmentation may belong to the images chosen: it was made on one of them, or nobody says on which."""
+    """Whether a segmentation may belong to the images chosen: it was made on one of them, or its image is not known."""
     reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
     return reference is None or reference in [each.node for each in inputs.values()]

@@ -20,10 +20,10 @@ class ImagesPanel:
     """The selectors of CT, PET and MR."""
 
     def __init__(self, context: Context, spec: Callable[[], Any]) -> None:
-        """Begins with what the scene says.
+        """Connects the selectors.
 
         Args:
-            context: the panel's common ground.
+            context: what the parts of the panel share.
             spec: gives the model chosen, which says what roles there are; None where it is not on this computer.
         """
         self._context, self._spec = context, spec
@@ -92,7 +92,7 @@ class ImagesPanel:
             showImages(parameters.ct, parameters.mr, parameters.pet)
 
     def _chooseKnown(self) -> None:
-        """Chooses the images that the selected segment is worked on with."""
+        """Chooses the images of the selected segment's session."""
         target = self._context.target()
         known = self._context.logic.inputs(*target) if target is not None else {}
         there = {role: each for role, each in known.items() if slicer.mrmlScene.IsNodePresent(each.node)}

@@ -80,10 +80,10 @@ class ModelsPanel:
     """Chooses models and devices, and manages the models on this computer."""
 
     def __init__(self, context: Context, onModels: Callable[[], None], onProgress: Progress) -> None:
-        """Begins with what there is.
+        """Connects the lists and buttons.
 
         Args:
-            context: the panel's common ground.
+            context: what the parts of the panel share.
             onModels: called when models came or went.
             onProgress: called with the progress of a download.
         """
@@ -110,7 +110,7 @@ class ModelsPanel:
         """Calls a function that needs the chosen model of a kind.
 
         Where the model is not on this computer and can be downloaded, that is offered first; the function is called
-        once it is there. A model that is missing for good is left to the function to complain about.
+        once it is there. If the model is neither here nor published, the function reports that itself.
         """
         name = self._context.parameters.model(kind)
         entry = next((each.entry for each in models.listed() if each.entry and each.name == name), None)

@@ -1,4 +1,4 @@
-"""The parts of the panel that show: overlays, uncertain places, surface, measurements."""
+"""The parts of the panel that show results: overlays, uncertain regions, surface, measurements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Inputs = Callable[[], "dict[str, Input] | None"]
 
 
 class ResultsPanel:
-    """Shows what models are sure of, and measures."""
+    """Shows probability and uncertainty, and measures."""
 
     def __init__(self, context: Context, inputs: Inputs) -> None:
         """Begins without overlay and table; ``inputs`` gives the images chosen."""
@@ -57,7 +57,7 @@ class ResultsPanel:
     # See
 
     def _onTarget(self) -> None:
-        """Another segment is worked on: what was found out about the one before is not about it."""
+        """Another segment is selected: results of the former one are no longer shown."""
         self._positions = []
         self._fill(None)
         self._context.ui.overlaySelector.setCurrentIndex(0)
@@ -72,7 +72,7 @@ class ResultsPanel:
         box.blockSignals(blocked)
 
     def _onEdited(self) -> None:
-        """The segment is another one than was measured; lines that still lay on it would not be its diameters."""
+        """The segment has changed: measurements and diameter lines are out of date."""
         self._positions = []
         self._fill(None)
         target = self._context.target()
@@ -195,7 +195,7 @@ def _writeCsv(path: str, text: str) -> None:
 
 
 class OverlayFilter:
-    """Keeps overlays out of node selectors, whoever makes or loads them; elsewhere in Slicer they stay to be seen."""
+    """Keeps overlays out of the panel's node selectors; other modules of Slicer go on offering them."""
 
     def __init__(self, selectors: Sequence[Any]) -> None:
         """Begins with the overlays that the scene has; ``selectors`` are of class ``qMRMLNodeComboBox``."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import qt
 from slicer.i18n import tr as _
 
-#: Action to its keys. None with Shift alone: while it is held, a mouse that moves over a view scrolls all others. A
+#: Action to its keys. None with Shift alone: Shift with a mouse move over a view scrolls all others. A
 #: letter goes to a text field first, as Qt asks the widget that has the focus before it looks for shortcuts.
 KEYS = {
     "positive": ("T",),
@@ -49,7 +49,7 @@ class Shortcuts:
         self._made: list[qt.QShortcut] = []
 
     def install(self, window: qt.QWidget, actions: Mapping[str, Callable[[], None]]) -> None:
-        """Lets keys do what is said for each of :data:`KEYS`."""
+        """Installs a shortcut for each action, see :data:`KEYS`."""
         self.remove()
         for name, action in actions.items():
             for keys in KEYS[name]:

@@ -1,4 +1,4 @@
-"""What the user paints with Slicer's own tools: heard of, and taken over soon after."""
+"""Imports what the user paints with Slicer's own tools, shortly after each stroke."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ SETTLED_MS = 200
 GUIDING = {"Paint": True, "Erase": False}
 
 STROKE = slicer.vtkSegmentation.SourceRepresentationModified
-#: Slicer tells of its own undo and redo by this event alone, so these are known from strokes and never guide the model.
+#: Slicer's own undo and redo invoke this event alone, which tells them from strokes; they never guide the model.
 RESTORED = slicer.vtkSegmentation.SegmentModified
 
 
 class Brush:
-    """Takes over what is painted on the selected segment as one step that can be undone.
+    """Imports what is painted on the selected segment as one step that can be undone.
 
-    Where the user wants it so, the model goes on from a stroke in the same step. That holds for what the tool at work
+    If the user chose so, the model continues from a stroke in the same step. That applies to what the active tool
     does, Paint adds and Erase removes, and not for what Slicer's own undo and redo bring back.
     """
 
@@ -35,7 +35,7 @@ class Brush:
         """Begins without a segmentation.
 
         Args:
-            context: the panel's common ground.
+            context: what the parts of the panel share.
             tool: gives the name of the Segment Editor's active effect; empty where there is none.
         """
         self._context, self._tool = context, tool

@@ -35,13 +35,13 @@ class EmbeddedEditor:
         """Reduces the editor to its tools.
 
         Args:
-            context: the panel's common ground.
+            context: what the parts of the panel share.
             opening: opens the segment that a tool is taken up for, so that strokes can be undone.
         """
         self._context, self._opening = context, opening
         self._listener = Listener()
         self._telling = False  # the panel tells the editor, not the other way round
-        # Slicer may still be at work, in its own events, on the segment that it has just added and selected.
+        # Slicer's own events on the segment that it has just added and selected must end before.
         self._following, self._beginning = context.alarm(0, self._follow), context.alarm(0, self._begin)
         editor = context.ui.editor
         editor.setEffectNameOrder(list(EFFECTS))
@@ -49,9 +49,9 @@ class EmbeddedEditor:
             setattr(editor, name, False)
         context.onTarget.connect(self._beginning.start)
         editor.autoShowSourceVolumeNode = False  # or choosing a segment would change what the views show
-        editor.maximumNumberOfUndoStates = 0  # copies of the whole segmentation that nobody could ask for
+        editor.maximumNumberOfUndoStates = 0  # copies of the whole segmentation, for a button that is hidden
         slicer.util.findChild(editor, "SegmentsTableView").hide()
-        # Without None, Slicer's selector would begin to edit the first segmentation that anybody loads.
+        # Without None, Slicer's selector would edit the first segmentation that is loaded.
         slicer.util.findChild(editor, "SegmentationNodeComboBox").noneEnabled = True
 
     def update(self) -> None:
@@ -70,7 +70,7 @@ class EmbeddedEditor:
         """Lets the editor edit what the panel works on, and nothing else."""
         editor, target = self._context.ui.editor, self._context.target()
         if editor.mrmlSegmentEditorNode() is None or slicer.mrmlScene.IsBatchProcessing():
-            return  # it hears of nothing while a scene is read
+            return  # it ignores changes while a scene is read
         node = self._context.parameters.segmentation
         with self._tellingIt():
             editor.setSegmentationNode(node)
@@ -83,7 +83,7 @@ class EmbeddedEditor:
         editor.enabled = target is not None
 
     def effect(self) -> str:
-        """The tool that is at work; empty for none."""
+        """The active tool; empty for none."""
         node = self._context.ui.editor.mrmlSegmentEditorNode()
         return (node.GetActiveEffectName() or "") if node is not None else ""
 
@@ -128,7 +128,7 @@ class EmbeddedEditor:
             self._context.setTarget(parameters.segmentation, selected)
 
     def _begin(self) -> None:
-        """Opens a session for the segment that a tool is at work on: what it holds now can be gone back to."""
+        """Opens a session for the segment of the active tool, so that its present state can be restored."""
         context, target = self._context, self._context.target()
         if not self.effect() or target is None or not context.complete or context.logic.hasSession(*target):
             return

@@ -19,7 +19,7 @@ class SegmentOpening:
         """Keeps what it asks.
 
         Args:
-            context: the panel's common ground.
+            context: what the parts of the panel share.
             inputs: gives the images chosen.
         """
         self._context, self._inputs = context, inputs

@@ -69,7 +69,7 @@ class PlaceTool:
             slicer.mrmlScene.RemoveNode(node)
 
     def _onPoint(self, _caller: vtk.vtkObject) -> None:
-        # The node is still at work in its own event.
+        # The node must not change within its own event.
         qt.QTimer.singleShot(0, self._take)
 
     def _take(self) -> None:
@@ -135,7 +135,7 @@ class ShownClicks:
 def placeBox(
     node: slicer.vtkMRMLMarkupsROINode | None, beside: slicer.vtkMRMLNode | None
 ) -> slicer.vtkMRMLMarkupsROINode:
-    """Lets the user draw a box in a view, into a ROI that loses what it held, or a new one, which is returned.
+    """Lets the user draw a box in a view, into a ROI, whose former box is replaced, or a new one, which is returned.
 
     A new one lies in the study of the node beside it, if there is one.
     """
