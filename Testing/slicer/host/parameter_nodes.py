@@ -11,6 +11,7 @@ from __future__ import annotations
 import abc
 import enum
 import typing
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -169,6 +170,18 @@ def _connector(widget: Any, parameter: _Parameter) -> GuiConnector:
     return _PropertyConnector(widget, signal, get, put)
 
 
+def _weak(method: Callable[..., None]) -> Callable[..., None]:
+    """An observer that does not keep the method's object: while Python collects the two, the node may still call it."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Any) -> None:
+        alive = reference()
+        if alive is not None:
+            alive(*arguments)
+
+    return call
+
+
 class _Wrapper:
     """What the decorator adds to a class."""
 
@@ -181,7 +194,7 @@ class _Wrapper:
         self._updatingGui = False
         self._writing = ""
         self._cached = {name: parameter.read(parameterNode) for name, parameter in self.allParameters.items()}
-        parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, self._refresh)
+        parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, _weak(self._refresh))
 
     def _refresh(self, *_: Any) -> None:
         for name, parameter in self.allParameters.items():
@@ -219,7 +232,7 @@ class _Wrapper:
         for name, connector in connectors.items():
             connector.write(self.getValue(name))
             connector.onChanged(lambda name=name, connector=connector: self._take(name, connector))
-        self.AddObserver(vtk.vtkCommand.ModifiedEvent, self._updateGui)
+        self.AddObserver(vtk.vtkCommand.ModifiedEvent, _weak(self._updateGui))
         return tag
 
     def disconnectGui(self, tag: int | None) -> None:
