@@ -97,7 +97,3 @@ class TumorSegParameters(_Wrapped):
     def values(self) -> dict[str, Any]:
         """Name to value of all settings."""
         return {name: getattr(self, name) for name in self.allParameters}
-
-    def model(self, kind: str) -> str:
-        """Name of the chosen model of a kind, ``auto``, ``clicks`` or ``box``."""
-        return str(getattr(self, MODEL_PARAMETERS[kind]))

@@ -73,6 +73,7 @@ class Context:
         self._selected = (self.parameters.segmentation, self.parameters.segmentId)
         self._listener = Listener()
         self._guiTag: int | None = None
+        self.onBusy.connect(self.messages.onBusy)
         self._runner = Runner(self.onBusy.emit)
         self._timer = qt.QTimer()
         self._timer.setInterval(INTERVAL_MS)
@@ -140,7 +141,6 @@ class Context:
         """Does an action after those started before, without waiting; says why where it fails."""
         if not self.ready():
             return
-        self.messages.beginAction()
         if self.busy:
             self.messages.say(_("Queued: starts when the current task has finished."))
         self._timer.start()

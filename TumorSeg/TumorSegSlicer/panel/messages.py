@@ -23,9 +23,10 @@ class Messages:
         self._notices: list[str] = []
         self._foretold: list[str] = []
 
-    def beginAction(self) -> None:
-        """Drops the notices of the last action; those that were foretold of this one are shown with its messages."""
-        self._notices, self._foretold = self._foretold, []
+    def onBusy(self, busy: bool) -> None:
+        """Drops the notices of former actions when one begins; those that were foretold of it become its notices."""
+        if busy:
+            self._notices, self._foretold = self._foretold, []
 
     def close(self) -> None:
         """Shows nothing any more: the panel is going away."""

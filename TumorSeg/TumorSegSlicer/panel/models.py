@@ -112,7 +112,7 @@ class ModelsPanel:
         Where the model is not on this computer and can be downloaded, that is offered first; the function is called
         once it is there. If the model is neither here nor published, the function reports that itself.
         """
-        name = self._context.parameters.model(kind)
+        name = getattr(self._context.parameters, MODEL_PARAMETERS[kind])
         entry = next((each.entry for each in models.listed() if each.entry and each.name == name), None)
         if entry is None or self._context.logic.hasEngine(kind):
             function()

@@ -62,9 +62,10 @@ class Workbench:
             ModelError: the model is not on this computer, or of another kind; says what to do.
         """
         from TumorSegLib import ModelError
+        from TumorSegSlicer.parameters import MODEL_PARAMETERS
 
         parameters = self.parameters()
-        name = model or parameters.model(kind)
+        name = model or getattr(parameters, MODEL_PARAMETERS[kind])
         try:
             return self.engineSource(kind, name, parameters.device.value, parameters.precision.value)
         except ModelError as error:
