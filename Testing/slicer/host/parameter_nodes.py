@@ -73,8 +73,8 @@ class _Parameter:
             node.SetParameter(self.name, value.name if _is_enum(self.kind) else str(value))
 
     def read(self, node: Any) -> Any:
-        if not node.HasParameter(self.name):
-            self.write(node, self.default)
+        if not node.HasParameter(self.name):  # closing a scene has emptied the node
+            return self.default
         if _is_node(self.kind):
             return node.GetNodeReference(self.name)
         text = node.GetParameter(self.name)
@@ -171,7 +171,7 @@ def _connector(widget: Any, parameter: _Parameter) -> GuiConnector:
 
 
 def _weak(method: Callable[..., None]) -> Callable[..., None]:
-    """An observer that does not keep the method's object: while Python collects the two, the node may still call it."""
+    """An observer that does not keep the method's object."""
     reference = weakref.WeakMethod(method)
 
     def call(*arguments: Any) -> None:
@@ -180,6 +180,11 @@ def _weak(method: Callable[..., None]) -> Callable[..., None]:
             alive(*arguments)
 
     return call
+
+
+def _remove(node: Any, tags: list[int]) -> None:
+    for tag in tags:
+        node.RemoveObserver(tag)
 
 
 class _Wrapper:
@@ -193,8 +198,13 @@ class _Wrapper:
         self._nextTag = 0
         self._updatingGui = False
         self._writing = ""
+        for name, parameter in self.allParameters.items():
+            if not parameterNode.HasParameter(name):
+                parameter.write(parameterNode, parameter.default)
         self._cached = {name: parameter.read(parameterNode) for name, parameter in self.allParameters.items()}
-        parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, _weak(self._refresh))
+        self._tags = [parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, _weak(self._refresh))]
+        # As Slicer does: an observer that is called while Python collects it crashes.
+        weakref.finalize(self, _remove, parameterNode, self._tags).atexit = False
 
     def _refresh(self, *_: Any) -> None:
         for name, parameter in self.allParameters.items():
@@ -232,7 +242,7 @@ class _Wrapper:
         for name, connector in connectors.items():
             connector.write(self.getValue(name))
             connector.onChanged(lambda name=name, connector=connector: self._take(name, connector))
-        self.AddObserver(vtk.vtkCommand.ModifiedEvent, _weak(self._updateGui))
+        self._tags.append(self.AddObserver(vtk.vtkCommand.ModifiedEvent, _weak(self._updateGui)))
         return tag
 
     def disconnectGui(self, tag: int | None) -> None:
