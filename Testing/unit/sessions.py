@@ -10,14 +10,14 @@ from Testing.fakes import BallEngine, noise_volume, tiny_spec
 from TumorSegLib.errors import Cancelled
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
-from TumorSegLib.prompts.types import Scribble
+from TumorSegLib.prompts.types import BoxPrompt, Scribble
 from TumorSegLib.protocols import Result
 from TumorSegLib.session.segments import Overlap
 from TumorSegLib.session.session import Session
 
 GRID = Grid.from_spacing((9, 10, 11), (1.0, 1.5, 2.0), (5, -3, 40), np.eye(3)[[1, 2, 0]])
 IMAGES = {"ct": noise_volume(GRID)}
-ALL = Overlap.KEEP, Overlap.OVERWRITE, Overlap.ALLOW
+THIN = BoxPrompt(((2, 9), (1, 8), (4, 5)))  # a box on one slice
 
 
 def painted(array: np.ndarray) -> Mask:

@@ -9,105 +9,75 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.fakes import BallEngine
-from Testing.unit.sessions import cube, new_session, painted, scribble, state
+from Testing.fakes import BallEngine, EllipsoidEngine
+from Testing.unit.sessions import THIN, cube, new_session, painted, scribble, state
 from TumorSegLib.errors import Cancelled, ResourceError
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.volume import Images, Volume
-from TumorSegLib.prompts.types import Click
+from TumorSegLib.images.volume import Volume
+from TumorSegLib.prompts.types import BoxPrompt, Click
 from TumorSegLib.session import history as history_module
 from TumorSegLib.session.session import Session
 
 
-class Broken(Exception):
-    pass
+def fail(*_: Any) -> Any:
+    raise MemoryError
 
 
-def broken_cancel() -> bool:
-    raise Broken
+ACTS: dict[str, Callable[..., Any]] = {
+    "automatic": lambda session, cancel=None: session.segment(cancel=cancel),
+    "click": lambda session, cancel=None: session.add_click(Click((7, 7, 7)), cancel=cancel),
+    "scribble": lambda session, cancel=None: session.add_scribble(scribble(cube((6, 6, 6))), cancel=cancel),
+    "box": lambda session, cancel=None: session.add_box(BoxPrompt(((2, 9), (1, 8), (2, 8))), cancel=cancel),
+    "corrected box": lambda session, cancel=None: session.add_box(THIN, refine=True, cancel=cancel),
+}
 
 
 @pytest.mark.parametrize(
-    ("error", "cancel"),
-    [(Broken, lambda: broken_cancel), (Cancelled, lambda: lambda: True), (Cancelled, lambda: iter([0, 1]).__next__)],
-    ids=["error within the engine", "cancelled at once", "cancelled after the work"],
+    ("act", "error", "answers"),
+    [(act, error, answers) for act in ACTS for error, answers in [(Cancelled, [1]), (ResourceError, [fail])]]
+    + [(act, Cancelled, [0, 1]) for act in ("click", "scribble", "box")]
+    + [("corrected box", Cancelled, [0, 0, 0, 1]), ("corrected box", ResourceError, [0, 0, fail])],
 )
-@pytest.mark.parametrize("act", ["add_click", "add_scribble"])
-def test_an_edit_that_fails_leaves_everything_as_it_was(act: str, error: type, cancel: Callable) -> None:
-    session = new_session(initial=painted(cube((1, 1, 1))))
+def test_an_edit_that_fails_or_is_cancelled_changes_nothing(act: str, error: type, answers: list) -> None:
+    """The engines ask before and after their work whether they are cancelled; a box comes before its correction."""
+    session, asked = new_session(box=EllipsoidEngine(), initial=painted(cube((1, 1, 1)))), iter(answers)
     for n in (3, 5):
         session.add_click(Click((n, n, n)))
     session.undo()
     before, saved = state(session), session.to_json()
-    prompt = Click((7, 7, 7)) if act == "add_click" else scribble(cube((6, 6, 6)))
+
+    def cancel() -> bool:
+        answer = next(asked)
+        return answer() if callable(answer) else bool(answer)
+
     with pytest.raises(error):
-        getattr(session, act)(prompt, cancel=cancel())
+        ACTS[act](session, cancel)
     assert state(session) == before
     assert session.to_json() == saved
     session.redo()
-    getattr(session, act)(prompt)
-    assert session.mask.array[7, 7, 7] == 1
+    ACTS[act](session)
+    assert session.can_undo
 
 
-def test_a_cancelled_automatic_run_changes_nothing() -> None:
-    session = new_session()
-    session.add_click(Click((3, 3, 3)))
-    before = state(session)
-    with pytest.raises(Cancelled):
-        session.segment(cancel=lambda: True)
-    assert state(session) == before
-
-
-def test_images_that_cannot_be_prepared_are_tried_again() -> None:
-    engine = BallEngine()
-    session = new_session(clicks=engine)
-    good = engine.prepare
-
-    def bad(images: Images) -> Grid:
-        raise ResourceError("no memory")
-
-    engine.prepare = bad  # type: ignore[method-assign]
-    with pytest.raises(ResourceError):
-        session.add_click(Click((3, 3, 3)))
-    engine.prepare = good  # type: ignore[method-assign]
-    session.add_click(Click((3, 3, 3)))
+@pytest.mark.parametrize("act", ["click", "box"])
+def test_images_that_cannot_be_prepared_are_tried_again(monkeypatch: pytest.MonkeyPatch, act: str) -> None:
+    clicks, boxes = BallEngine(), EllipsoidEngine()
+    session = new_session(clicks=clicks, box=boxes)
+    with monkeypatch.context() as patch:
+        for engine in (clicks, boxes):
+            patch.setattr(engine, "prepare", fail)
+        with pytest.raises(ResourceError, match="not enough memory to edit the segmentation"):
+            ACTS[act](session)
+    ACTS[act](session)
     assert len(session.prompts) == 1
 
 
-def test_a_lack_of_memory_is_told_in_the_librarys_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_brush_edit_without_memory_for_its_undo_step_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     session = new_session()
-
-    def fail(*_: Any) -> None:
-        raise MemoryError
-
     monkeypatch.setattr(history_module.Change, "between", fail)
-    for act in (lambda: session.add_click(Click((3, 3, 3))), lambda: session.replace_mask(painted(cube((1, 1, 1))))):
-        with pytest.raises(ResourceError, match="not enough memory to edit the segmentation"):
-            act()
-    assert not session.can_undo
-
-
-def test_a_full_disk_is_told_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    session = new_session()
-    for n in (3, 5, 7):
-        session.add_click(Click((n, n, n)))
-    session.undo()
-    before = state(session)
-
-    def full(**_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(history_module, "MEMORY_BUDGET", 1)
-    monkeypatch.setattr(history_module.tempfile, "TemporaryFile", full)
-    with pytest.raises(ResourceError, match="No space left on device"):
-        session.add_click(Click((8, 8, 8)))
-    assert state(session) == before
-    monkeypatch.undo()
-    session.redo()
-    assert session.prompts.items == tuple(Click((n, n, n)) for n in (3, 5, 7))
-
-
-# Memory
+    with pytest.raises(ResourceError, match="not enough memory to edit the segmentation"):
+        session.replace_mask(painted(cube((1, 1, 1))))
+    assert (session.can_undo, session.mask.array.max()) == (False, 0)
 
 
 def test_a_hundred_clicks_in_a_large_image_take_the_memory_of_crops() -> None:
@@ -118,9 +88,9 @@ def test_a_hundred_clicks_in_a_large_image_take_the_memory_of_crops() -> None:
     tracemalloc.start()
     for i, j, k in voxels:
         session.add_click(Click((i, j, k)))
-    held = tracemalloc.get_traced_memory()[0]
+    used = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert held < 100 * 2000  # bytes; one copy of mask and probability would be 1.8 million
+    assert used < 100 * 2000  # bytes; one copy of mask and probability would be 1.8 million
     for _ in voxels:
         session.undo()
     assert len(session.prompts) == 1

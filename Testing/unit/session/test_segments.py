@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from TumorSegLib.errors import ArgumentError, ResourceError
-from TumorSegLib.geometry.boxes import EMPTY_BOX
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.prompts.types import Click, Prompts
 from TumorSegLib.session import history as history_module
 from TumorSegLib.session.history import Change
-from TumorSegLib.session.segments import Edit, Overlap, Segments
+from TumorSegLib.session.segments import Edit, Segments
 
 GRID = Grid.from_spacing((1, 1, 6), (1.0, 1.0, 1.0))
 ROW: Box = ((0, 6), (0, 1), (0, 1))
@@ -77,76 +76,19 @@ def test_where_segments_meet(overlap: str, new_a: list, new_b: list, edit: tuple
     assert (values_of(segments, "a"), values_of(segments, "b")) == (new_a, new_b)
 
 
-def test_all_segments_met_lose_their_voxels_under_overwrite() -> None:
-    segments = two("overwrite", row(0, 0, 0, 0, 0, 0), row(0, 255, 255, 0, 0, 0))
-    segments.add("c", ROW, row(0, 0, 0, 0, 200, 0))
-    edit = segments.commit("a", ROW, row(*[255] * 6), PROMPTS)
-    assert {name: other.box[0] for name, other in edit.others.items()} == {"b": (1, 3), "c": (4, 5)}
-    assert (values_of(segments, "b"), values_of(segments, "c")) == ([0] * 6, [0] * 6)
-
-
-def test_leaving_voxels_gives_them_to_nobody() -> None:
-    segments = two("overwrite", row(*[255] * 6), row(0, 0, 255, 0, 0, 0))
-    edit = segments.commit("a", ROW, row(*[0] * 6), PROMPTS)
-    assert edit.others == {}
-    assert values_of(segments, "b") == [0, 0, 255, 0, 0, 0]
-
-
-def test_an_edit_holds_the_smallest_box_of_the_mask_in_a_volume() -> None:
-    segments = Segments(Grid.from_spacing((4, 5, 6), (1, 1, 1)), "keep")
-    segments.add("a")
-    values = np.full((3, 3, 4), 50, dtype=np.uint8)
-    values[1, 2, 1:3] = (TUMOUR, 255)
-    edit = segments.commit("a", ((1, 5), (2, 5), (0, 3)), values, Prompts())
-    assert edit.box == ((2, 4), (4, 5), (1, 2))
-    assert (edit.before.tolist(), edit.after.tolist()) == ([[[0, 0]]], [[[1, 1]]])
-    assert segments.probability("a")[0, 2, 1] == 50
-    assert segments.probability("a")[3].max() == 0
-
-
-def test_an_edit_that_leaves_the_mask_alone_is_empty_but_a_step() -> None:
-    segments = two("keep", OLD_A, OLD_B)
-    edit = segments.commit("a", ROW, row(201, 202, 3, 4, 5, 6), PROMPTS)
-    assert (edit.box, edit.before.size, edit.after.size) == (EMPTY_BOX, 0, 0)
-    assert values_of(segments, "a") == [201, 202, 3, 4, 5, 6]
-    assert segments.prompts("a") == PROMPTS
-    undone = segments.undo()
-    assert undone is not None
-    assert (undone.segment, undone.box) == ("a", EMPTY_BOX)
-    assert values_of(segments, "a") == OLD_A.ravel().tolist()
-    assert segments.prompts("a") == Prompts()
-
-
-def test_what_was_shown_stays_and_what_is_live_cannot_be_written_to() -> None:
+def test_masks_and_edits_that_were_handed_out_are_read_only_or_copies() -> None:
     segments = two("overwrite", OLD_A, OLD_B)
-    shown = {name: (segments.mask(name), segments.scaled_probability(name)) for name in "ab"}
-    copies = {name: [array.copy() for array in arrays] for name, arrays in shown.items()}
-    segments.commit("a", ROW, NEW_A, PROMPTS)
-    segments.undo()
-    segments.redo()
-    for name in "ab":
-        for array, copy in zip(shown[name], copies[name]):
-            np.testing.assert_array_equal(array, copy)
-    with pytest.raises(ValueError, match="read-only"):
-        segments.probability("a")[0, 0, 0] = 1
-    with pytest.raises(ValueError, match="read-only"):
-        segments.mask("a")[0, 0, 0] = 1
-
-
-def test_edits_are_copies() -> None:
-    segments = two("keep", OLD_A, OLD_B)
+    mask, probability = segments.mask("a"), segments.scaled_probability("a")
+    assert segments.mask("a") is mask  # made once per edit
+    copies = mask.copy(), probability.copy()
     edit = segments.commit("a", ROW, NEW_A, PROMPTS)
+    assert segments.mask("a") is not mask
     edit.before[:], edit.after[:] = 7, 7
-    assert segments.mask("a").max() == 1
-    assert np.array_equal(segments.mask("a"), segments.probability("a") >= TUMOUR)
-
-
-def test_a_mask_is_made_once_per_edit() -> None:
-    segments = two("keep", OLD_A, OLD_B)
-    first = segments.mask("a")
-    assert segments.mask("a") is first
-    segments.commit("a", ROW, NEW_A, PROMPTS)
-    assert segments.mask("a") is not first
+    assert segments.mask("a").tolist() == (segments.probability("a") >= TUMOUR).tolist()
+    assert (mask.tolist(), probability.tolist()) == (copies[0].tolist(), copies[1].tolist())
+    for live in (segments.mask("a"), segments.probability("a")):
+        with pytest.raises(ValueError, match="read-only"):
+            live[0, 0, 0] = 1
 
 
 def test_prompts_of_another_segment_go_where_its_voxels_are_taken() -> None:
@@ -156,72 +98,58 @@ def test_prompts_of_another_segment_go_where_its_voxels_are_taken() -> None:
     given = Prompts((taken, far, outside))
     segments.commit("b", ROW, row(0, 255, 0, 0, 0, 255), given)
     segments.commit("a", ROW, row(255, 255, 0, 0, 0, 0), PROMPTS)
-    assert segments.prompts("b").items == (far, outside)
-    assert segments.prompts("a") == PROMPTS
+    assert (segments.prompts("b").items, segments.prompts("a")) == ((far, outside), PROMPTS)
     segments.undo()
     assert (segments.prompts("b"), segments.prompts("a")) == (given, Prompts())
-    segments.redo()
-    assert (segments.prompts("b").items, segments.prompts("a")) == ((far, outside), PROMPTS)
 
 
-def test_names() -> None:
+def test_names_that_are_taken_or_unknown_are_refused() -> None:
     segments = two("allow", OLD_A, OLD_B)
-    assert segments.names == ("a", "b")
-    assert segments.overlap is Overlap.ALLOW
-    for taken in ("a", ""):
-        with pytest.raises(ArgumentError, match=f"segment name '{taken}' is empty or taken; there are a, b"):
-            segments.add(taken)
-    for ask in (segments.probability, segments.mask, segments.scaled_probability, segments.prompts):
+    for name, message in {"a": "'a' is empty or taken; there are a, b", "": "'' is empty or taken", 5: "text"}.items():
+        with pytest.raises(ArgumentError, match=message):
+            segments.add(name)  # type: ignore[arg-type]
+    for ask in (segments.probability, segments.mask, segments.scaled_probability, segments.prompts, segments.voxels):
         with pytest.raises(ArgumentError, match="no segment 'c'; there are a, b"):
             ask("c")
     with pytest.raises(ArgumentError, match="no segment 'c'"):
         segments.commit("c", ROW, NEW_A, PROMPTS)
-    with pytest.raises(ArgumentError, match="'mix' is not one of keep, overwrite, allow"):
-        Segments(GRID, "mix")
+
+
+# Edits that fail
 
 
 def state(segments: Segments) -> tuple:
     everything = [(name, values_of(segments, name), segments.prompts(name)) for name in segments.names]
-    return everything, [segments.mask(n).tolist() for n in segments.names], segments.history.steps()
+    masks = [segments.mask(name).tolist() for name in segments.names]
+    return everything, masks, segments.history.steps(), segments.history.position
 
 
-def ready() -> Segments:
-    """Overwriting segments with one step done and one undone; the next commit of NEW_A changes both."""
+def no_memory(*_: object) -> None:
+    raise MemoryError
+
+
+def full_disk(**_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    ("at", "edit"),
+    [("between", "commit"), ("unpacked", "commit"), ("unpacked", "undo"), ("unpacked", "redo"), ("disk", "commit")],
+)
+def test_an_edit_without_room_changes_nothing(monkeypatch: pytest.MonkeyPatch, at: str, edit: str) -> None:
+    """One step is done and one undone; the edit would change both segments."""
     segments = two("overwrite", OLD_A, OLD_B)
     for value in (3, 4):
         segments.commit("b", ROW, row(0, 255, 255, 128, value, 0), PROMPTS)
     segments.undo()
-    return segments
-
-
-def fail(*_: object) -> None:
-    raise MemoryError
-
-
-@pytest.mark.parametrize(
-    ("at", "edit"), [("between", "commit"), ("unpacked", "commit"), ("unpacked", "undo"), ("unpacked", "redo")]
-)
-def test_no_memory_at_any_point_changes_nothing(monkeypatch: pytest.MonkeyPatch, at: str, edit: str) -> None:
-    segments = ready()
-    before, position = state(segments), segments.history.position
-    monkeypatch.setattr(Change, at, fail)
-    with pytest.raises(MemoryError):
+    before = state(segments)
+    if at == "disk":
+        monkeypatch.setattr(history_module, "MEMORY_BUDGET", 0)
+        monkeypatch.setattr(history_module.tempfile, "TemporaryFile", full_disk)
+    else:
+        monkeypatch.setattr(Change, at, no_memory)
+    with pytest.raises(ResourceError if at == "disk" else MemoryError):
         segments.commit("a", ROW, NEW_A, PROMPTS) if edit == "commit" else getattr(segments, edit)()
     monkeypatch.undo()
-    assert (state(segments), segments.history.position) == (before, position)
-    assert segments.redo() is not None
-
-
-def test_no_room_for_the_undo_step_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    segments = ready()
-    before, position = state(segments), segments.history.position
-
-    def full(**options: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(history_module, "MEMORY_BUDGET", 0)
-    monkeypatch.setattr(history_module.tempfile, "TemporaryFile", full)
-    with pytest.raises(ResourceError, match="No space left"):
-        segments.commit("a", ROW, NEW_A, PROMPTS)
-    assert (state(segments), segments.history.position) == (before, position)
+    assert state(segments) == before
     assert segments.redo() is not None
