@@ -1,4 +1,4 @@
-"""Errors that need no dialog of the panel: slips of the hand, and what the user was shown already.
+"""Errors that the panel shows without a dialog: slips of the hand, and what Slicer has shown already.
 
 To be imported where they are raised or looked for, since the library may be missing when the module is loaded.
 """
@@ -7,8 +7,8 @@ from TumorSegLib.errors import ArgumentError, TumorSegError
 
 
 class Slip(ArgumentError):
-    """A click that went astray or a segment that must not change: the status line says it, and work goes on."""
+    """A click outside the image, or a segment that must not change: the status line says so."""
 
 
 class Told(TumorSegError):
-    """What Slicer itself has shown in a dialog with all details."""
+    """An error that Slicer itself has shown in a dialog with all details."""

@@ -12,7 +12,7 @@ from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.work.failures import Failure
 
-#: A box is taken to be drawn once it was left alone for so long.
+#: Embedding begins this long after the last change of the box.
 SETTLED_MS = 1000
 
 
@@ -28,7 +28,7 @@ class EmbeddingAhead:
         self._context = context
         self._roi: slicer.vtkMRMLMarkupsROINode | None = None
         self._listener = Listener()
-        self._due = False  # the box has changed since it was looked into
+        self._due = False  # the box has changed since its slices were embedded
         self._looking = False
         self._timer = context.alarm(SETTLED_MS, self._look)
         context.onTarget.connect(self._wait)
@@ -71,4 +71,4 @@ class EmbeddingAhead:
             self._due = True
             self._wait()
         else:
-            logging.info("TumorSeg: the box was not looked into ahead: %s", failure.details)
+            logging.info("TumorSeg: the slices of the box were not embedded ahead: %s", failure.details)

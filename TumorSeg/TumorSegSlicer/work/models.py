@@ -96,7 +96,7 @@ def allModels() -> list[ModelFolder]:
     from TumorSegLib import list_models
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # one line on a terminal nobody sees; the list shows broken folders
+        warnings.simplefilter("ignore")  # the list shows broken folders; the terminal is not visible
         return list_models()
 
 
@@ -121,7 +121,7 @@ def source(spec: ModelSpec) -> str:
 
 
 def _attributions(spec: ModelSpec) -> list[str]:
-    """Whose work a model comes from, each of them once; phantoms, which a function of TumorSeg makes, are nobody's."""
+    """The attributions of the training data, each once; phantoms, which TumorSeg makes, have none."""
     found = (str(each.get("attribution") or "") for each in spec.training_data)
     return list(dict.fromkeys(each for each in found if each and not each.startswith("TumorSegLib.")))
 
@@ -144,7 +144,7 @@ def accuracy(spec: ModelSpec) -> str:
 
 
 def unseen(spec: ModelSpec) -> str:
-    """How a model did on patients with whom nobody trained, tuned or chose anything, who tell what users can expect."""
+    """The accuracy on patients not used for training, tuning or choosing: what users can expect."""
     try:
         return _unseenFigures(spec.results[UNSEEN])
     except (KeyError, TypeError, ValueError, AttributeError):  # not noted, or not as those of the models that ship

@@ -1,4 +1,4 @@
-"""What is painted with Slicer's own tools: taken over soon, or going on with the model; undone in one step."""
+"""Strokes of Slicer's own tools: imported as painted or refined by the model; undone in one step."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_strokes_in_a_row_are_one_step(painter: Painter) -> None:
     np.testing.assert_array_equal(painter.mask(), painter.found)
 
 
-def test_what_the_panel_does_is_no_stroke(guide: Painter) -> None:
+def test_edits_of_the_panel_are_not_imported_as_strokes(guide: Painter) -> None:
     told: list[bool] = []
     guide.context.onBusy.connect(told.append)
     guide.ui.editor.setActiveEffectByName("Erase")
@@ -155,7 +155,7 @@ def test_strokes_wait_for_what_is_being_done(guide: Painter) -> None:
     assert guide.host.dialogs.shown == []
 
 
-def test_what_a_script_does_to_a_segment_without_session_is_nobodys_business(painter: Painter) -> None:
+def test_changes_of_a_segment_without_session_are_not_imported(painter: Painter) -> None:
     segmentation = painter.node.GetSegmentation()
     painter.context.setTarget(painter.node, segmentation.AddEmptySegment("mine", "mine"))
     painted = painter.dab(FAR, "")
@@ -165,7 +165,7 @@ def test_what_a_script_does_to_a_segment_without_session_is_nobodys_business(pai
     assert painter.host.dialogs.shown == []
 
 
-def test_a_completed_segment_is_not_taken_over_and_said_so(painter: Painter) -> None:
+def test_strokes_on_a_completed_segment_are_refused_in_the_status_line(painter: Painter) -> None:
     import slicer
 
     logic = slicer.vtkSlicerSegmentationsModuleLogic
@@ -288,7 +288,9 @@ def test_a_stroke_that_cannot_be_refined_is_kept_by_the_next_action(guide: Paint
 
 @pytest.mark.parametrize("overlap", ["allow", "overwrite visible", "overwrite all"])
 @pytest.mark.parametrize("completed", [False, True])
-def test_a_plain_stroke_heeds_what_happens_to_other_segments(painter: Painter, overlap: str, completed: bool) -> None:
+def test_a_plain_stroke_overwrites_as_chosen_and_undo_gives_back(
+    painter: Painter, overlap: str, completed: bool
+) -> None:
     import slicer
     from TumorSegSlicer.parameters import Overlap
 
@@ -336,7 +338,7 @@ def test_a_stroke_that_the_model_was_stopped_at_stays_as_it_was_drawn(guide: Pai
     np.testing.assert_array_equal(guide.mask(), guide.found)
 
 
-def test_a_stroke_heeds_what_happens_to_other_segments(guide: Painter) -> None:
+def test_a_stroke_with_the_model_overwrites_other_segments_and_undo_gives_back(guide: Painter) -> None:
     from Testing.slicer.module import voxels
 
     other, taken = guide.segment, guide.found.astype(bool)

@@ -14,7 +14,7 @@ from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.panel.context import Context, SegmentationNode
 from TumorSegSlicer.work.failures import Failure
 
-#: So long after the last change a stroke is taken to be complete.
+#: A stroke is imported this long after its last change.
 SETTLED_MS = 200
 #: The tools whose strokes may guide the model, and whether they add voxels. What another one does stays as it is.
 GUIDING = {"Paint": True, "Erase": False}
@@ -62,7 +62,7 @@ class Brush:
             self.wait()
 
     def wait(self) -> None:
-        """Takes the selected segment over as it is, a moment from now."""
+        """Imports the selected segment as it is, a moment from now."""
         self._target = self._context.target()
         self._timer.start()
 
@@ -72,7 +72,7 @@ class Brush:
             self._timer.start()
             return
         tools, self._tools = self._tools, set()
-        # A stroke is no reason to install packages, nor to begin a session: the next action takes it over anyway.
+        # A stroke does not install packages, nor begin a session: the next action imports it anyway.
         if target is None or not self._isKnown(*target) or not context.complete:
             return
         onImported = functools.partial(self._onImported, target)
@@ -90,7 +90,7 @@ class Brush:
         self._context.messages.fail(failure)
 
     def _onNotImported(self, failure: Failure) -> None:
-        """Tries again where a stroke had to make way; the action of the user that it made way for takes it over."""
+        """Tries again where the import was stopped by an action of the user, which has imported the stroke by then."""
         if failure.cancelled:
             self._timer.start()
         else:
