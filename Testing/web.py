@@ -12,7 +12,12 @@ from typing import Any
 
 @dataclass
 class Site:
-    """What the server has and how it behaves."""
+    """The file of a server, its behaviour, and the ``Range`` header of every request.
+
+    Attributes:
+        stall_after: bytes that are sent before the server falls silent.
+        stalled: whether it is silent now.
+    """
 
     content: bytes
     ranges: bool = True
@@ -21,7 +26,8 @@ class Site:
     cut_after: int | None = None
     stall_after: int | None = None
     release: threading.Event = field(default_factory=threading.Event)
-    asked: list[str | None] = field(default_factory=list)
+    stalled: bool = False
+    requests: list[str | None] = field(default_factory=list)
     url: str = ""
 
 
@@ -33,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         site, wanted = self.site, self.headers.get("Range")
-        site.asked.append(wanted)
+        site.requests.append(wanted)
         start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and site.ranges else 0
         size = len(site.content)
         if site.status != 200 or start >= size:
@@ -48,7 +54,9 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body[: min(x for x in (site.cut_after, site.stall_after, size) if x is not None)])
         if site.stall_after is not None:
+            site.stalled = True
             site.release.wait(20)
+            site.stalled = False
 
 
 @contextmanager

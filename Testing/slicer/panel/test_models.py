@@ -63,7 +63,7 @@ def test_the_list_has_models_here_and_elsewhere(desk: ModelsDesk, site: Site) ->
         assert words in here
     for words in ("licence: Apache-2.0", site.url, "sha256: ", "MB"):
         assert words in elsewhere
-    assert site.asked == []
+    assert site.requests == []
 
 
 def test_what_no_program_can_fetch_is_not_offered(module: Any) -> None:

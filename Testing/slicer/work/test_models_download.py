@@ -53,14 +53,14 @@ def test_a_model_is_downloaded_once_the_user_agrees(
     read_model_folder(models / NAME).verify()
     desk.press("downloadModelButton")
     assert desk.status == f"Model '{NAME}' is on this computer already."
-    assert site.asked == [None]
+    assert site.requests == [None]
 
 
 def test_nothing_is_fetched_without_consent(desk: ModelsDesk, site: Site, models: Path) -> None:
     desk.select(NAME)
     desk.press("downloadModelButton")
     assert len(desk.host.dialogs.shown) == 1
-    assert (site.asked, models.exists(), desk.status) == ([], False, "Nothing was downloaded.")
+    assert (site.requests, models.exists(), desk.status) == ([], False, "Nothing was downloaded.")
 
 
 def test_a_download_is_cancelled_and_goes_on_later(
@@ -83,7 +83,7 @@ def test_a_download_is_cancelled_and_goes_on_later(
     site.stall_after = None
     desk.host.dialogs.answer(qt.QMessageBox.Yes)
     desk.press("downloadModelButton")
-    assert site.asked == [None, f"bytes={len(checkpoint) // 2}-"]
+    assert site.requests == [None, f"bytes={len(checkpoint) // 2}-"]
     assert desk.line_of(NAME).startswith(f"{NAME}   box")
 
 
@@ -129,7 +129,7 @@ def test_the_progress_of_the_largest_model_fits_a_progress_bar(host: Host, monke
 def test_segment_in_box_offers_the_download_and_goes_on(desk: ModelsDesk, site: Site, qt: Any) -> None:
     draw_box(desk)
     desk.press("boxButton")  # declined
-    assert (desk.node, desk.status, site.asked) == (None, "Nothing was downloaded.", [])
+    assert (desk.node, desk.status, site.requests) == (None, "Nothing was downloaded.", [])
     desk.host.dialogs.answer(qt.QMessageBox.Yes)
     desk.press("boxButton")
     assert [dialog.text.count("licence: Apache-2.0") for dialog in desk.host.dialogs.shown] == [1, 1]
@@ -159,7 +159,7 @@ def test_an_engine_from_elsewhere_needs_no_download(host: Host, site: Site) -> N
     draw_box(desk)
     desk.press("boxButton")
     assert desk.status.startswith("Segmented in the box")
-    assert (host.dialogs.shown, site.asked) == ([], [])
+    assert (host.dialogs.shown, site.requests) == ([], [])
 
 
 def test_a_box_model_that_nobody_publishes_is_an_error(desk: ModelsDesk) -> None:

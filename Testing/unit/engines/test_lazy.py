@@ -16,11 +16,13 @@ from TumorSegLib.errors import Cancelled, ModelError, TumorSegError
 
 
 class Loader:
-    """Loads an engine once it is let go; fails as often as it is told to."""
+    """Loads an engine once ``go`` is set; the first ``failures`` calls fail."""
 
-    def __init__(self, failures: int = 0) -> None:
+    def __init__(self, failures: int = 0, go: bool = True) -> None:
         self.engine, self.go, self.begun = BallEngine(), threading.Event(), threading.Event()
         self.loads, self.failures = 0, failures
+        if go:
+            self.go.set()
 
     def __call__(self) -> Any:
         self.loads += 1
@@ -36,7 +38,7 @@ def lazy(loader: Loader) -> LazyEngine:
 
 
 def test_cancelling_the_wait_lets_loading_go_on_for_the_next_use() -> None:
-    loader = Loader()
+    loader = Loader(go=False)
     engine = lazy(loader)
     with pytest.raises(Cancelled):
         engine.loaded(loader.begun.is_set)  # the loader still waits to be let go
@@ -47,7 +49,6 @@ def test_cancelling_the_wait_lets_loading_go_on_for_the_next_use() -> None:
 
 def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:
     loader = Loader(failures=1)
-    loader.go.set()
     engine = lazy(loader)
     with pytest.raises(TumorSegError, match="cannot be read"):
         engine.loaded()
@@ -57,11 +58,9 @@ def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:
 
 def test_methods_of_the_engine_load_it_and_its_spec_does_not() -> None:
     loader = Loader()
-    loader.go.set()
     engine = lazy(loader)
-    assert (engine.spec.name, loader.loads) == ("balls", 0)
     assert not hasattr(engine, "__deepcopy__")
-    assert loader.loads == 0
+    assert (engine.spec.name, loader.loads) == ("balls", 0)
     assert engine.prepare({"ct": noise_volume(GRID)}) == GRID
     assert loader.loads == 1
     with pytest.raises(AttributeError):

@@ -35,15 +35,13 @@ def test_bfloat16_counts_only_where_onednn_may_use_it(bfloat16_processor, monkey
     assert describe_processor().endswith("bfloat16 native" if native else "bfloat16 not native")
 
 
-@pytest.mark.parametrize("loops", ["DEFAULT", "AVX2"])
-def test_bfloat16_counts_only_where_pytorch_s_own_loops_use_it(bfloat16_processor, monkeypatch, loops):
-    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: loops)
-    assert not has_bfloat16()
-
-
-def test_a_processor_without_the_instructions_has_no_bfloat16(bfloat16_processor, monkeypatch):
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False, raising=False)
+def test_bfloat16_needs_the_instructions_and_loops_of_pytorch_that_use_them(bfloat16_processor, monkeypatch):
+    for loops in ("DEFAULT", "AVX2"):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda loops=loops: loops)
+        assert not has_bfloat16()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
     assert not has_bfloat16()
 
 

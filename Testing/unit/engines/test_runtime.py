@@ -1,4 +1,4 @@
-"""Choosing a device and a precision; what this machine lacks is simulated by saying so in torch's place."""
+"""The choice of a device and a precision on simulated hardware."""
 
 from __future__ import annotations
 
@@ -53,29 +53,25 @@ def test_a_torch_that_cannot_say_whether_bfloat16_is_native_computes_in_float32(
     assert choose_runtime("cpu").dtype == torch.float32
 
 
-def test_a_numbered_device_must_be_there(hardware):
+def test_a_missing_device_is_refused_by_name(hardware):
+    hardware()
+    for device in ("cuda", "cuda:0", "mps"):
+        with pytest.raises(ResourceError, match=f"device '{device}' is not available here"):
+            choose_runtime(device)
     hardware(cuda=2)
     assert choose_runtime("cuda:1").device == torch.device("cuda", 1)
     with pytest.raises(ResourceError, match=r"'cuda:2' is not available here \(2 of cuda\); use cpu or auto"):
         choose_runtime("cuda:2")
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda:0", "mps"])
-def test_a_device_that_is_not_there_is_refused_by_name(hardware, device):
-    hardware()
-    with pytest.raises(ResourceError, match=f"device '{device}' is not available here"):
-        choose_runtime(device)
-
-
 @pytest.mark.parametrize(
-    "device", ["", "gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cpu:1", "auto:0", "xpu", "cuda:0 "]
+    ("device", "precision"),
+    [(name, "auto") for name in ("", "gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cpu:1", "auto:0", "xpu", "cuda:0 ")]
+    + [("cpu", name) for name in ("", "fp16", "float64", "half")],
 )
-def test_an_unknown_device_is_refused_with_those_known(device):
-    with pytest.raises(ArgumentError, match=f"device '{device}' is not one of auto, cpu, cuda, cuda:N, mps"):
-        choose_runtime(device)
-
-
-@pytest.mark.parametrize("precision", ["", "fp16", "float64", "half"])
-def test_an_unknown_precision_is_refused_with_those_known(precision):
-    with pytest.raises(ArgumentError, match=f"precision '{precision}' is not one of auto, float32, bfloat16, float16"):
-        choose_runtime("cpu", precision)
+def test_unknown_devices_and_precisions_are_refused_with_the_known_ones(device, precision):
+    words = f"device '{device}' is not one of auto, cpu, cuda, cuda:N, mps"
+    if device == "cpu":
+        words = f"precision '{precision}' is not one of auto, float32, bfloat16, float16"
+    with pytest.raises(ArgumentError, match=words):
+        choose_runtime(device, precision)

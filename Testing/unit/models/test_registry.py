@@ -40,13 +40,14 @@ def test_models_are_listed_by_name_and_a_bundled_one_hides_its_namesake(roots):
 
 def test_no_models_at_all_are_an_empty_list(roots):
     assert list_models() == []
-    with pytest.raises(ModelError, match=r"no model 'x'.*known \(none\)"):
+    with pytest.raises(ModelError, match=r"no model 'x': neither a model folder nor .*known \(none\)"):
         find_model("x")
 
 
-def test_a_broken_folder_is_left_out_aloud_and_hides_no_other(roots):
+def test_broken_and_unfinished_folders_are_left_out_with_a_warning(roots):
     _, user = roots
     write_spec(user / "good", tiny_spec("good"))
+    write_spec(user / ".1234.unfinished", tiny_spec("unfinished"))
     (user / "bad").mkdir()
     (user / "bad" / SPEC_FILE).write_text("{")
     with pytest.warns(UserWarning, match="left out: .*bad is not a model folder"):
@@ -56,7 +57,7 @@ def test_a_broken_folder_is_left_out_aloud_and_hides_no_other(roots):
         find_model("bad")
 
 
-def test_broken_folders_are_told_with_what_is_wrong(roots):
+def test_broken_folders_are_listed_with_the_error(roots):
     bundled, user = roots
     write_spec(user / "good", tiny_spec("good"))
     for folder, file in ((bundled / "bad", SPEC_FILE), (user / "half", WEIGHTS_FILE), (user / ".1.new", WEIGHTS_FILE)):
@@ -68,7 +69,7 @@ def test_broken_folders_are_told_with_what_is_wrong(roots):
     assert all("model.json cannot be read" in str(each.error) for each in broken)
 
 
-def test_a_new_model_gets_a_folder_that_nothing_else_has(roots):
+def test_new_model_folder_is_refused_if_folder_or_name_exists(roots):
     _, user = roots
     assert new_model_folder("m-1.0_b") == user / "m-1.0_b"
     (user / "empty").mkdir()
@@ -80,26 +81,13 @@ def test_a_new_model_gets_a_folder_that_nothing_else_has(roots):
         new_model_folder("../m")
 
 
-def test_a_folder_being_written_is_not_yet_a_model(roots):
-    write_spec(roots[1] / ".1234.m", tiny_spec("m"))
-    assert list_models() == []
-
-
-def test_a_model_is_found_by_name_and_by_path(roots, tmp_path):
-    write_spec(roots[1] / "folder", tiny_spec("named"))
-    elsewhere = write_spec(tmp_path / "elsewhere", tiny_spec("named", version="9.9.9"))
-    assert find_model("named").path == roots[1] / "folder"
-    assert find_model(elsewhere).spec.version == "9.9.9"
-    assert find_model(str(elsewhere)).spec.version == "9.9.9"
-
-
 def test_a_folder_in_the_working_directory_does_not_hide_the_model_of_that_name(roots, tmp_path, monkeypatch):
-    write_spec(roots[0] / "named", tiny_spec("named"))
+    write_spec(roots[0] / "folder", tiny_spec("named"))
     write_spec(tmp_path / "work" / "named", tiny_spec("named", version="9.9.9"))
     write_spec(tmp_path / "work" / "unnamed", tiny_spec("other", version="8.8.8"))
     monkeypatch.chdir(tmp_path / "work")
-    assert find_model("named").path == roots[0] / "named"
-    for path in (f".{os.sep}named", Path("named")):
+    assert find_model("named").path == roots[0] / "folder"
+    for path in (f".{os.sep}named", Path("named"), str(tmp_path / "work" / "named")):
         assert find_model(path).spec.version == "9.9.9"
     assert find_model("unnamed").spec.version == "8.8.8"
 
@@ -126,23 +114,14 @@ def test_descriptions_are_read_once_until_they_change(roots, monkeypatch):
     assert read == ["a", "b", "b", "c"]
 
 
-def test_an_unknown_model_is_refused_with_those_known(roots):
-    for name in ("beta", "alpha"):
-        write_spec(roots[1] / name, tiny_spec(name))
-    with pytest.raises(ModelError, match=r"no model 'gamma': neither a model folder nor .*known \(alpha, beta\)"):
-        find_model("gamma")
-
-
-def test_the_users_models_lie_in_the_home_folder_unless_the_environment_says_otherwise(monkeypatch):
+@pytest.mark.parametrize(
+    ("value", "folder"), [(None, ".tumorseg/models"), ("", ".tumorseg/models"), ("~/mine", "mine")]
+)
+def test_folder_of_the_users_models(monkeypatch, value, folder):
     monkeypatch.delenv("TUMORSEG_MODELS", raising=False)
-    assert model_roots() == (registry.BUNDLED, Path.home() / ".tumorseg" / "models")
-    monkeypatch.setenv("TUMORSEG_MODELS", "")
-    assert model_roots() == (registry.BUNDLED, Path.home() / ".tumorseg" / "models")
-
-
-def test_the_environment_names_the_folder_of_the_users_models(monkeypatch):
-    monkeypatch.setenv("TUMORSEG_MODELS", "~/mine")
-    assert model_roots()[1] == Path.home() / "mine"
+    if value is not None:
+        monkeypatch.setenv("TUMORSEG_MODELS", value)
+    assert model_roots() == (registry.BUNDLED, Path.home() / folder)
 
 
 def test_neither_the_registry_nor_preprocessing_imports_torch():

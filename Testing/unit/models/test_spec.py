@@ -1,4 +1,4 @@
-"""Descriptions of models: what each kind of input holds, what is refused and in which words, and older formats."""
+"""Descriptions of models: the kinds of input, contradictions, and older formats."""
 
 from __future__ import annotations
 
@@ -100,12 +100,10 @@ def test_every_contradiction_is_named_with_the_file(changes, named):
         ModelSpec.from_dict(changed(changes), "here/model.json")
 
 
-def test_all_contradictions_of_the_input_are_named_at_once():
+def test_contradictions_of_an_input_are_named_together():
+    assert replace(SPEC.with_input(patch=(8, 8, 8)), input=SPEC.input) == SPEC
     with pytest.raises(ModelError, match=r"spacing_mm .* is not three .*; patch \(0, 1, 1\) is not"):
         SPEC.with_input(spacing_mm=(1, 1, -1), patch=(0, 1, 1))
-
-
-def test_a_slice_input_with_a_deviation_of_zero_is_refused():
     with pytest.raises(ModelError, match=r"std .* is not three positive numbers"):
         SliceInput((0, 0, 0), (1, 0, 1))
 
@@ -179,7 +177,3 @@ def test_format_1_of_a_box_model_is_read_with_its_pixel_statistics(pixels):
 def test_what_is_wrong_in_format_1_is_named(changes, message):
     with pytest.raises(ModelError, match=f"^here.*{message}"):
         ModelSpec.from_dict({**FORMAT_1, **VOLUME_1, **changes}, "here")
-
-
-def test_changing_the_input_leaves_the_rest():
-    assert replace(SPEC.with_input(patch=(8, 8, 8)), input=SPEC.input) == SPEC

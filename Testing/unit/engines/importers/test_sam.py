@@ -151,7 +151,7 @@ def test_a_model_is_downloaded_with_progress(checkpoint: Path, monkeypatch: pyte
     model.verify()
     assert told[-1] == (entry.size_bytes, entry.size_bytes)
     assert [path.name for path in model.path.parent.rglob("*.pth")] == []
-    assert site.asked == [None]  # what stands in the way is found out before the download
+    assert site.requests == [None]  # what stands in the way is found out before the download
 
 
 def test_a_download_that_is_cancelled_makes_no_model(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
