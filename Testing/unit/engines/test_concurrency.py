@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -32,6 +32,8 @@ CASES = [{"ct": noise_volume(GRID, seed=seed)} for seed in (1, 2)]
 BOX = BoxPrompt(((9, 24), (9, 24), (9, 24)))
 CLICKS = Click((12, 20, 20)), Click((25, 18, 22), False)
 
+LIMIT_S = 60.0
+Answer = TypeVar("Answer")
 Run = Callable[[Any, Images], np.ndarray]
 
 
@@ -67,22 +69,34 @@ KINDS = pytest.mark.parametrize(
 )
 
 
+def begin(work: Callable[[], Answer]) -> Future[Answer]:
+    """Runs in a new thread, which does not keep the tests from ending where it never ends."""
+    future: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
 def at_once(work: Sequence[Callable[[], np.ndarray]]) -> list[np.ndarray]:
     """Runs in as many threads, all begun together."""
     ready = threading.Barrier(len(work))
 
     def run(one: Callable[[], np.ndarray]) -> np.ndarray:
         torch.set_num_threads(2)
-        ready.wait(30)
+        ready.wait(LIMIT_S)
         return one()
 
-    with ThreadPoolExecutor(len(work)) as pool:
-        return list(pool.map(run, work))
+    return [future.result(LIMIT_S) for future in [begin(lambda one=one: run(one)) for one in work]]
 
 
 def threads_of_a_new_thread() -> int:
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(torch.get_num_threads).result()
+    return begin(torch.get_num_threads).result(LIMIT_S)
 
 
 @KINDS
@@ -106,19 +120,18 @@ def test_a_click_while_the_automatic_model_runs_gets_the_same_bits_before_it_end
     def pause(done: int, _: int) -> None:
         if done == 3:
             begun.set()
-            assert go_on.wait(60), "the click waited for the automatic model"
+            assert go_on.wait(LIMIT_S), "the click waited for the automatic model"
 
-    with ThreadPoolExecutor(1) as pool:
-        segmenting = pool.submit(lambda: Session(CASES[0], auto=auto).segment(progress=pause).after)
-        assert begun.wait(60)
-        corrected = clicked(clicks, CASES[1])
-        go_on.set()
-        assert np.array_equal(corrected, expected[1])
-        assert np.array_equal(segmenting.result(), expected[0])
+    segmenting = begin(lambda: Session(CASES[0], auto=auto).segment(progress=pause).after)
+    assert begun.wait(LIMIT_S)
+    corrected = clicked(clicks, CASES[1])
+    go_on.set()
+    assert np.array_equal(corrected, expected[1])
+    assert np.array_equal(segmenting.result(LIMIT_S), expected[0])
 
 
 class Counting(nn.Module):
-    """Counts the calls that overlap in time."""
+    """Counts calls that overlap in time."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,23 +156,23 @@ def test_one_case_at_a_time_computes_with_a_network() -> None:
 
 
 def test_a_case_that_waits_for_another_can_be_cancelled() -> None:
-    engine, begun, go_on, asked = auto_engine(), threading.Event(), threading.Event(), []
+    engine, begun, go_on, calls = auto_engine(), threading.Event(), threading.Event(), []
 
     def pause(*_: int) -> None:
         begun.set()
-        go_on.wait(60)
+        assert go_on.wait(LIMIT_S)
 
     def cancel() -> bool:
-        asked.append(True)
-        return len(asked) > 1  # the first question comes before the wait
+        calls.append(True)
+        return len(calls) > 1  # the first call comes before the wait
 
-    with ThreadPoolExecutor(1) as pool:
-        first = pool.submit(engine.segment, CASES[0], progress=pause)
-        assert begun.wait(60)
-        with pytest.raises(Cancelled, match="while it waited for another case"):
-            engine.segment(CASES[1], cancel=cancel)
-        go_on.set()
-        first.result()
+    first = begin(lambda: engine.segment(CASES[0], progress=pause))
+    assert begun.wait(LIMIT_S)
+    second = begin(lambda: engine.segment(CASES[1], cancel=cancel))
+    with pytest.raises(Cancelled, match="while it waited for another case"):
+        second.result(LIMIT_S)
+    go_on.set()
+    first.result(LIMIT_S)
 
 
 def test_workers_keep_the_order_and_are_the_same_threads_every_time() -> None:

@@ -217,7 +217,7 @@ def importModel(folder: str | Path) -> str:
 
     Raises:
         ModelError: it is no model folder, or its weights are not those it was published with.
-        ArgumentError: the model's name is none for a folder, or there is a model of that name already.
+        ArgumentError: the model's name is not a valid folder name, or there is a model of that name already.
         WriteError: the user's models cannot be written.
     """
     from TumorSegLib.files import make_folder, replacing

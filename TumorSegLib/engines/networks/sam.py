@@ -43,7 +43,7 @@ def import_segment_anything() -> ModuleType:
     name of their own: ``segment_anything`` in ``sys.modules`` is untouched, for all threads.
 
     Raises:
-        ModelError: the package is not installed, or its modules do not import.
+        ModelError: the package is not installed or cannot be located, or its modules do not import.
     """
     with _IMPORT_LOCK:
         return _modeling()
@@ -51,7 +51,13 @@ def import_segment_anything() -> ModuleType:
 
 @functools.cache
 def _modeling() -> ModuleType:
-    package = importlib.util.find_spec(PACKAGE)
+    try:
+        package = importlib.util.find_spec(PACKAGE)
+    except ValueError as error:
+        raise ModelError(
+            f"the package segment-anything cannot be located: sys.modules has a module {PACKAGE!r} without __spec__; "
+            "remove that module or restart Python"
+        ) from error
     if package is None or not package.submodule_search_locations:
         raise ModelError("SAM's networks need the package segment-anything; pip install segment-anything")
     folder = Path(package.submodule_search_locations[0]) / "modeling"

@@ -55,14 +55,9 @@ def embeddings(network):
 BOXES = torch.tensor([[4.0, 8, 40, 50], [10, 10, 20, 30], [0, 0, 63, 63]])
 
 
-def test_few_weights_and_the_sizes_of_the_arguments(network, embeddings):
-    assert sum(parameter.numel() for parameter in network.parameters()) < 40_000
-    assert (network.image_size, network.embedding_size) == (64, 4)
-    assert embeddings.shape == (3, 16, 4, 4)
-
-
 @torch.inference_mode()
 def test_many_slices_in_one_pass_equal_metas_own_loop(network, embeddings):
+    assert (network.image_size, network.embedding_size, embeddings.shape) == (64, 4, (3, 16, 4, 4))
     logits, overlap = network.decode(embeddings, BOXES)
     assert logits.shape == (3, 1, 16, 16)
     assert overlap.shape == (3, 1)
@@ -91,16 +86,11 @@ def test_bfloat16_keeps_the_prompt_encoder_exact(network, embeddings):
         assert torch.equal(tensor, network.prompt_encoder.state_dict()[name]), name
     assert low.mask_decoder.iou_token.weight.dtype == torch.bfloat16
     assert low.encode(torch.zeros(1, 3, 64, 64)).dtype == torch.bfloat16
+    with torch.autocast("cpu", torch.bfloat16):
+        assert all(torch.equal(a, b) for a, b in zip(network._prompts(BOXES), low._prompts(BOXES)))
     exact, rounded = network.decode(embeddings, BOXES)[0], low.decode(embeddings, BOXES)[0]
     assert rounded.dtype == torch.float32
     assert (exact.sigmoid() - rounded.sigmoid()).abs().max() < 0.02
-
-
-@torch.inference_mode()
-def test_autocast_keeps_the_prompt_encoder_exact(network):
-    exact = network._prompts(BOXES)
-    with torch.autocast("cpu", torch.bfloat16):
-        assert all(torch.equal(a, b) for a, b in zip(exact, network._prompts(BOXES)))
 
 
 def test_gradients_reach_encoder_and_decoder():
@@ -130,18 +120,22 @@ def test_wrong_arguments_are_named(network, arguments, message):
         build_sam(network, arguments, "mine")
 
 
-@pytest.mark.parametrize("arguments", [TINY, BASE, LARGE, HUGE], ids=["tiny", "vit_b", "vit_l", "vit_h"])
-def test_architecture_is_told_by_shapes(arguments):
+@pytest.mark.parametrize(
+    ("name", "arguments", "weights"),
+    [
+        ("SamViT", TINY, 40_014),
+        ("SamViT", BASE, 93_735_728),
+        ("SamViT", LARGE, 312_343_088),
+        ("SamViT", HUGE, 641_090_864),
+        ("LiteMedSAM", {}, 9_801_439),
+    ],
+    ids=["tiny", "vit_b", "vit_l", "vit_h", "lite"],
+)
+def test_architecture_is_read_from_the_shapes(name, arguments, weights):
     with torch.device("meta"):
-        state = build_sam("SamViT", arguments, "any").state_dict()
-    assert architecture_of(state) == ("SamViT", arguments)
-
-
-def test_lite_med_sam_is_told_by_shapes_and_runs():
-    with torch.device("meta"):
-        state = build_sam("LiteMedSAM", {}, "any").state_dict()
-    assert architecture_of(state) == ("LiteMedSAM", {})
-    assert sum(t.numel() for t in state.values()) == 9801439
+        state = build_sam(name, arguments, "any").state_dict()
+    assert architecture_of(state) == (name, arguments)
+    assert sum(tensor.numel() for tensor in state.values()) == weights
 
 
 @pytest.mark.parametrize(
@@ -155,7 +149,7 @@ def test_lite_med_sam_is_told_by_shapes_and_runs():
         (lambda state: state.clear() or state.update(weight=torch.zeros(1)), "it holds weight"),
     ],
 )
-def test_what_is_not_understood_is_named(network, change, message):
+def test_other_tensors_are_named(network, change, message):
     state = dict(network.state_dict())
     change(state)
     with pytest.raises(ModelError, match=message):
@@ -210,15 +204,15 @@ def forgotten(monkeypatch):
     sam_module._modeling.cache_clear()
 
 
-def test_threads_that_import_the_networks_leave_the_package_to_others_at_every_moment(forgotten, monkeypatch):
-    """Another thread looks at ``sys.modules`` all the while, as its own import of segment_anything would."""
-    stop, seen = threading.Event(), set()
+def test_import_in_threads_never_changes_the_package_in_sys_modules(forgotten, monkeypatch):
+    """Another thread reads ``sys.modules`` meanwhile, as its own import of segment_anything would."""
+    stop, found_in_modules = threading.Event(), set()
 
     def watch():
         while not stop.is_set():
-            seen.update(name for name in list(sys.modules) if name.split(".")[0] == "segment_anything")
+            found_in_modules.update(name for name in list(sys.modules) if name.split(".")[0] == "segment_anything")
 
-    watcher = threading.Thread(target=watch)
+    watcher = threading.Thread(target=watch, daemon=True)
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     watcher.start()
@@ -231,10 +225,10 @@ def test_threads_that_import_the_networks_leave_the_package_to_others_at_every_m
         sys.setswitchinterval(interval)
     assert len({id(module) for module in found}) == 1
     assert found[0].MaskDecoder.__module__.endswith(".mask_decoder")
-    assert seen == set()
+    assert found_in_modules == set()
 
 
-def test_package_that_is_already_imported_stays(forgotten, monkeypatch):
+def test_an_imported_package_stays_in_sys_modules(forgotten, monkeypatch):
     package = ModuleType("segment_anything")
     package.__spec__ = importlib.machinery.PathFinder.find_spec("segment_anything")
     monkeypatch.setitem(sys.modules, "segment_anything", package)
@@ -242,9 +236,17 @@ def test_package_that_is_already_imported_stays(forgotten, monkeypatch):
     assert sys.modules["segment_anything"] is package
 
 
-def test_missing_package_is_named(forgotten, monkeypatch):
-    monkeypatch.setitem(sys.modules, "segment_anything", None)
-    with pytest.raises(ModelError, match="pip install segment-anything"):
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (None, "pip install segment-anything"),
+        (ModuleType("segment_anything"), "module 'segment_anything' without __spec__; remove that module or restart"),
+    ],
+    ids=["missing", "without __spec__"],
+)
+def test_a_package_that_cannot_be_located_is_named(forgotten, monkeypatch, module, words):
+    monkeypatch.setitem(sys.modules, "segment_anything", module)
+    with pytest.raises(ModelError, match=words):
         import_segment_anything()
 
 

@@ -107,18 +107,12 @@ def test_autocast_spares_convolutions_with_normalisation(network):
     assert (mixed.float() - exact).square().mean().sqrt() < 0.02 * exact.std()
 
 
-def test_training_updates_statistics_and_reaches_every_weight():
-    network = shaken(TinyViT(SMALL)).train()
+@pytest.mark.parametrize("statistics", [True, False], ids=["updated", "fixed"])
+def test_training_reaches_every_weight(network, statistics):
+    network.train(statistics)
     before = network.patch_embed.seq[0].bn.running_mean.clone()
     network(torch.rand(2, 3, 32, 32)).square().mean().backward()
-    assert not torch.equal(before, network.patch_embed.seq[0].bn.running_mean)
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.any(), name
-
-
-def test_fine_tuning_with_fixed_statistics_reaches_every_weight(network):
-    network(torch.rand(1, 3, 32, 32)).square().mean().backward()
+    assert torch.equal(before, network.patch_embed.seq[0].bn.running_mean) != statistics
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in network.parameters())
 
 
