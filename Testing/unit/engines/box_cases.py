@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -13,6 +14,7 @@ from Testing.fakes import tiny_spec
 from Testing.unit.engines.click_cases import distance
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.box.slice_model import BoxCase
+from TumorSegLib.engines.networks.sam import Sam, build_sam
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.boxes import bounding_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
@@ -24,22 +26,24 @@ from TumorSegLib.protocols import BoxOptions, BoxSegmenter, Refinement
 SIZE = 64
 CPU = torch.device("cpu")
 CUBE = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+TINY = {"image_size": SIZE, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
+VOLUME_BOX = BoxPrompt(((9, 31), (9, 31), (9, 31)))
+SLICE_BOX = BoxPrompt(((9, 31), (9, 31), (20, 21)))
+PROMPTS = pytest.mark.parametrize("prompt", [VOLUME_BOX, SLICE_BOX], ids=["volume", "slice"])
 
 
 class BrightSam(nn.Module):
-    """Embeds a slice as itself and calls tumour what is bright within the box; remembers what it was asked.
+    """Embeds a slice as itself; bright pixels within the box are tumour.
 
     Attributes:
-        encoded: slices per call.
-        boxes: of every call ``[n, 4]``.
-        before: called before either; may raise.
+        encoded: slices of every call of ``encode``.
+        before: called before every encoding and decoding; may raise.
     """
 
     def __init__(self, before: Callable[[], None] = lambda: None) -> None:
         super().__init__()
         self.image_size, self.embedding_size, self.encodes_mixed = SIZE, SIZE // 4, True
         self.encoded: list[int] = []
-        self.boxes: list[torch.Tensor] = []
         self.before = before
 
     def encode(self, images: torch.Tensor) -> torch.Tensor:
@@ -53,7 +57,6 @@ class BrightSam(nn.Module):
         self.before()
         assert embeddings.dtype == boxes.dtype == torch.float32
         assert len(embeddings) == len(boxes)
-        self.boxes.append(boxes)
         at = torch.arange(SIZE) + 0.5
         left, top, right, bottom = boxes.T[:, :, None]
         inside = ((at >= top) & (at < bottom))[:, :, None] & ((at >= left) & (at < right))[:, None]
@@ -70,6 +73,20 @@ def bright_engine(network: Any = None, dtype: torch.dtype = torch.float32) -> Bo
     as_the_protocol: BoxSegmenter[BoxCase] = engine
     assert as_the_protocol is engine
     return engine
+
+
+def tiny_sam(pixels: str = "imagenet", dtype: torch.dtype = torch.float32) -> tuple[BoxEngine, Sam]:
+    """A box engine with a SAM of random weights, and its network."""
+    torch.manual_seed(0)
+    network = build_sam("SamViT", TINY, "tiny")
+    return BoxEngine(box_spec(pixels), network, Runtime(CPU, dtype)), network
+
+
+def failing(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
 
 
 def ball(grid: Grid, radius_mm: float, centre: tuple[float, float, float] | None = None) -> np.ndarray:
@@ -107,7 +124,7 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     return 2 * float((one & other).sum()) / float(one.sum() + other.sum())
 
 
-def asked(engine: BoxEngine, volume: Volume, box: Box, axes: tuple[int, ...] = (2,), **more: Any) -> np.ndarray:
+def segmented(engine: BoxEngine, volume: Volume, box: Box, axes: tuple[int, ...] = (2,), **more: Any) -> np.ndarray:
     prepared = engine.prepare({volume.role: volume})
     return pasted(volume.grid, engine.segment(prepared, BoxPrompt(box), BoxOptions(axes=axes), **more))
 

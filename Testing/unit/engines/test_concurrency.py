@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from Testing.fakes import noise_volume, tiny_network, tiny_spec
-from Testing.unit.engines.box.test_running import tiny_sam
+from Testing.unit.engines.box_cases import tiny_sam
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.runtime import Runtime, Workers

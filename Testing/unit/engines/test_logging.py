@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model
-from Testing.unit.engines.box.test_running import tiny_sam
+from Testing.unit.engines.box_cases import tiny_sam
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.runtime import Runtime

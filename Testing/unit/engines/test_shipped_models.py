@@ -13,8 +13,7 @@ import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
 
-from Testing.unit.engines.box.test_running import TINY
-from Testing.unit.engines.box_cases import box_spec
+from Testing.unit.engines.box_cases import TINY, box_spec
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.networks.sam import build_sam

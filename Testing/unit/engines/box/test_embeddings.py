@@ -1,4 +1,4 @@
-"""Embeddings: bounded in bytes, and what was used last stays longest."""
+"""Embeddings of slices: bounded in bytes, the least recently used are dropped first."""
 
 from __future__ import annotations
 
@@ -23,22 +23,17 @@ def numbers(kept: Embeddings, view: View = ACROSS, count: int = 20) -> list[int]
     return [number for number in range(count) if kept.get(view, number) is not None]
 
 
-def test_what_is_kept_comes_back_by_view_and_number() -> None:
-    kept = Embeddings()
+def test_embeddings_are_found_by_view_and_number_and_replaced_in_place() -> None:
+    kept = Embeddings(3 * ONE)
     assert kept.get(ACROSS, 3) is None
-    kept.keep(ACROSS, 3, embedding(1))
     kept.keep(ALONG, 3, embedding(2))
-    for view, value in ((ACROSS, 1), (ALONG, 2)):
+    for value in range(10):
+        kept.keep(ACROSS, 3, embedding(value))
+    for view, value in ((View.of(GRID, REGION, 2, 16), 9), (ALONG, 2)):
         found = kept.get(view, 3)
         assert found is not None
         assert torch.equal(found, embedding(value))
     assert kept.get(ACROSS, 4) is None
-
-
-def test_a_view_of_the_same_region_finds_it() -> None:
-    kept = Embeddings()
-    kept.keep(ACROSS, 1, embedding(1))
-    assert kept.get(View.of(GRID, REGION, 2, 16), 1) is not None
 
 
 def test_the_rest_of_a_batch_is_not_kept_in_memory() -> None:
@@ -72,19 +67,6 @@ def test_one_larger_than_the_budget_is_usable_and_makes_room_for_the_next() -> N
     for number in range(3):
         assert torch.equal(kept.keep(ACROSS, number, embedding(number)), embedding(number))
         assert numbers(kept) == [number]
-
-
-def test_keeping_a_slice_again_takes_no_more_room() -> None:
-    kept = Embeddings(3 * ONE)
-    kept.keep(ACROSS, 0, embedding(0))
-    for value in range(10):
-        kept.keep(ACROSS, 1, embedding(value))
-    assert numbers(kept) == [0, 1]
-    found = kept.get(ACROSS, 1)
-    assert found is not None
-    assert torch.equal(found, embedding(9))
-    kept.keep(ACROSS, 2, embedding(2))
-    assert numbers(kept) == [0, 1, 2]
 
 
 def test_views_in_the_order_of_their_last_use() -> None:

@@ -1,4 +1,4 @@
-"""The box engine: what it finds, with a network whose answers are known."""
+"""Segmentations by the box engine with a network whose answers are known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from Testing.fakes import noise_volume, rotation
 from Testing.unit.engines.box_cases import (
     CUBE,
     BrightSam,
-    asked,
     ball,
     box_about,
     bright_engine,
@@ -17,21 +16,14 @@ from Testing.unit.engines.box_cases import (
     dice,
     on_slice,
     pasted,
+    segmented,
 )
-from Testing.unit.engines.click_cases import GRIDS
-from TumorSegLib.engines.box import rectangles
-from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, slices
+from Testing.unit.engines.click_cases import GRIDS, block
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
-
-
-@pytest.fixture(autouse=True)
-def every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thin slices are looked at one by one; that some are left out is tested for itself."""
-    monkeypatch.setattr(rectangles, "STEP_MM", 0.0)
-
 
 LARGE = [name for name in GRIDS if name != "smaller than the patch"]
 
@@ -45,13 +37,13 @@ def test_a_ball_is_found_along_every_axis_of_every_grid(name: str, axes: tuple[i
     grid = GRIDS[name]
     radius = min(np.multiply(grid.size, grid.spacing)) * 0.35
     tumour = ball(grid, radius)
-    found = asked(bright_engine(), ct_of(grid, tumour), box_about(tumour, grid, 0.25 * radius), axes)
+    found = segmented(bright_engine(), ct_of(grid, tumour), box_about(tumour, grid, 0.25 * radius), axes)
     assert dice(found, tumour) > 0.9
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_the_ball_and_not_its_neighbour(axis: int) -> None:
-    """A brighter one outside the box: nothing of it is added, the probability there is not given at all."""
+    """A neighbour outside the box is not in the answer."""
     tumour, other = ball(CUBE, 7, (12, 14, 16)), ball(CUBE, 7, (28, 27, 26))
     box = box_about(tumour, CUBE)
     engine = bright_engine()
@@ -100,15 +92,14 @@ def test_an_image_on_another_grid_is_brought_to_the_first(name: str) -> None:
     assert (nothing.probability < 128).all()
 
 
-def test_the_window_is_the_one_asked_for() -> None:
+def test_the_requested_intensity_window_is_used() -> None:
     tumour = ball(CUBE, 8)
     lungs = Volume(CUBE, np.where(tumour, -300, -900).astype(np.int16), "ct")
     engine = bright_engine()
-    for window, sees in (("lung", True), ("soft-tissue", False)):
-        answer = engine.segment(
-            engine.prepare({"ct": lungs}, BoxOptions(ct_window=window)), BoxPrompt(box_about(tumour, CUBE))
-        )
-        assert (answer.probability >= 128).any() == sees
+    for window, visible in (("lung", True), ("soft-tissue", False)):
+        prepared = engine.prepare({"ct": lungs}, BoxOptions(ct_window=window))
+        answer = engine.segment(prepared, BoxPrompt(box_about(tumour, CUBE)))
+        assert (answer.probability >= 128).any() == visible
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -118,22 +109,21 @@ def test_an_image_of_one_slice_is_segmented(axis: int) -> None:
     size[axis] = 1
     grid = Grid.from_spacing(size[::-1], (1, 1, 1))
     tumour = ball(grid, 9)
-    assert dice(asked(bright_engine(), ct_of(grid, tumour), box_about(tumour, grid), (axis,)), tumour) > 0.9
+    assert dice(segmented(bright_engine(), ct_of(grid, tumour), box_about(tumour, grid), (axis,)), tumour) > 0.9
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 12), (1, 12, 1), (12, 1, 1), (1, 1, 1)])
 def test_a_box_that_is_thin_twice_is_one_in_3d(shape: tuple[int, int, int]) -> None:
     i, j, k = ((14, 14 + n) for n in shape)
-    everything = Volume(CUBE, np.full(CUBE.shape, 200, np.int16), "ct")
     engine = bright_engine()
-    answer = engine.segment(engine.prepare({"ct": everything}), BoxPrompt((i, j, k)))
+    answer = engine.segment(engine.prepare({"ct": ct_of(CUBE, np.ones(CUBE.shape, bool))}), BoxPrompt((i, j, k)))
     assert answer.box == (i, j, k)
     assert answer.probability.shape == shape[::-1]
 
 
 def test_a_box_of_two_slices_is_not_lost() -> None:
-    everything = Volume(CUBE, np.full(CUBE.shape, 200, np.int16), "ct")
-    assert asked(bright_engine(), everything, ((5, 20), (5, 20), (10, 12)))[10:12, 10:14, 10:14].all()
+    everywhere = ct_of(CUBE, np.ones(CUBE.shape, bool))
+    assert segmented(bright_engine(), everywhere, ((5, 20), (5, 20), (10, 12)))[10:12, 10:14, 10:14].all()
 
 
 # --- a box on one slice ----------------------------------------------------------------------------------------------
@@ -161,21 +151,16 @@ def test_propagation_does_not_leave_the_region(axis: int) -> None:
     tumour = ball(CUBE, 12)
     ranges = [(6, 34)] * 3
     ranges[axis] = (16, 23)
-    within = BoxPrompt((ranges[0], ranges[1], ranges[2]))
-    beside = list(ranges)
-    beside[(axis + 1) % 3] = (6, 24)
-    cut = BoxPrompt((beside[0], beside[1], beside[2]))
+    cut = ranges.copy()
+    cut[(axis + 1) % 3] = (6, 24)
     engine = bright_engine()
     prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
-    for region in (within, cut):
+    for region in (BoxPrompt((box[0], box[1], box[2])) for box in (ranges, cut)):
         answer = engine.segment(prepared, on_slice(region.box, axis, 20), within=region)
-        held = np.zeros(CUBE.shape, dtype=bool)
-        held[slices(region.box)] = True
-        found = pasted(CUBE, answer)
-        assert not (found & ~held).any()
-        assert dice(found, tumour & held) > 0.9
-        outside = [low < a or high > b for (low, high), (a, b) in zip(answer.box, region.box)]
-        assert not any(outside)
+        inside, found = block(CUBE, *region.box), pasted(CUBE, answer)
+        assert not (found & ~inside).any()
+        assert dice(found, tumour & inside) > 0.9
+        assert all(a <= low and high <= b for (low, high), (a, b) in zip(answer.box, region.box))
 
 
 def test_slices_outside_the_region_are_not_encoded() -> None:
@@ -197,8 +182,7 @@ def test_a_tumour_of_few_slices_is_found_on_each_of_them(axis: int, thickness: i
     shape[2 - axis] = 40
     tumour = np.broadcast_to(np.take(disc, [20], axis=2 - axis), CUBE.shape) & only.reshape(shape)
     engine = bright_engine()
-    prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
-    answer = engine.segment(prepared, on_slice(box_about(tumour, CUBE, 3), axis, 20))
+    answer = engine.segment(engine.prepare({"ct": ct_of(CUBE, tumour)}), on_slice(box_about(tumour, CUBE, 3), axis, 20))
     assert dice(pasted(CUBE, answer), tumour) > 0.9
 
 

@@ -1,9 +1,8 @@
-"""The box engine at work: embeddings, progress, cancelling, failures, precision; partly with a tiny SAM."""
+"""The box engine: embeddings, progress, cancelling, errors, precision; partly with a tiny SAM."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -13,54 +12,48 @@ import torch
 
 from Testing.fakes import noise_volume, tiny_spec
 from Testing.unit.engines.box_cases import (
+    CPU,
     CUBE,
+    PROMPTS,
+    SLICE_BOX,
+    VOLUME_BOX,
     BrightSam,
-    asked,
     ball,
     box_about,
-    box_spec,
     bright_engine,
     ct_of,
     dice,
     pasted,
+    segmented,
+    tiny_sam,
 )
-from Testing.unit.engines.click_cases import CPU
-from TumorSegLib.engines.box import rectangles
 from TumorSegLib.engines.box.engine import BoxEngine
-from TumorSegLib.engines.networks.sam import Sam, build_sam
+from TumorSegLib.engines.box.slice_model import BoxCase
 from TumorSegLib.engines.runtime import Runtime
-from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ModelError, ResourceError, RoleError
-from TumorSegLib.geometry.grid import Box, Grid
-from TumorSegLib.images.volume import Volume
+from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, RoleError
+from TumorSegLib.geometry.grid import Box
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
 
-TINY = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
 
-
-@pytest.fixture(autouse=True)
-def every_slice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thin slices are looked at one by one; that some are left out is tested for itself."""
-    monkeypatch.setattr(rectangles, "STEP_MM", 0.0)
+def bright_case() -> tuple[BrightSam, BoxEngine, BoxCase]:
+    """A network, its engine, and the prepared images of a ball of 9 mm."""
+    network = BrightSam()
+    engine = bright_engine(network)
+    return network, engine, engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))})
 
 
 # --- embeddings ------------------------------------------------------------------------------------------------------
 
 
 def test_a_second_box_that_lies_within_the_first_is_not_encoded_again() -> None:
-    network = BrightSam()
-    engine = bright_engine(network)
-    tumour = ball(CUBE, 9)
-    prepared, every = engine.prepare({"ct": ct_of(CUBE, tumour)}), BoxOptions(axes=(0, 1, 2))
-    engine.segment(prepared, BoxPrompt(((9, 31), (9, 31), (9, 31))), every)
+    network, engine, prepared = bright_case()
+    tumour, every = ball(CUBE, 9), BoxOptions(axes=(0, 1, 2))
+    engine.segment(prepared, VOLUME_BOX, every)
     assert sum(network.encoded) == 3 * 22
     network.encoded.clear()
     second = engine.segment(prepared, BoxPrompt(((10, 29), (11, 30), (10, 30))), every)
-    engine.segment(
-        prepared,
-        BoxPrompt(((10, 29), (11, 30), (20, 21))),
-        within=BoxPrompt(((9, 31), (9, 31), (9, 31))),
-    )
+    engine.segment(prepared, BoxPrompt(((10, 29), (11, 30), (20, 21))), within=VOLUME_BOX)
     assert network.encoded == []
     assert dice(pasted(CUBE, second), tumour) > 0.85
     engine.segment(prepared, BoxPrompt(((9, 31), (9, 31), (7, 33))), every)
@@ -70,9 +63,7 @@ def test_a_second_box_that_lies_within_the_first_is_not_encoded_again() -> None:
 
 def test_slices_embedded_for_either_of_two_views_are_not_encoded_again() -> None:
     """The last view used has few of the slices wanted, another one that serves as well has all."""
-    network = BrightSam()
-    engine = bright_engine(network)
-    prepared = engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))})
+    network, engine, prepared = bright_case()
     engine.segment(prepared, BoxPrompt(((14, 26), (14, 26), (9, 31))))
     engine.segment(prepared, BoxPrompt(((8, 22), (8, 22), (9, 12))))
     assert len(prepared.embeddings.views()) == 2
@@ -83,10 +74,8 @@ def test_slices_embedded_for_either_of_two_views_are_not_encoded_again() -> None
 
 @pytest.mark.parametrize("box", [((6, 18), (14, 26), (9, 31)), ((18, 22), (18, 22), (9, 31))])
 def test_a_box_that_an_earlier_view_does_not_serve_gets_its_own(box: Box) -> None:
-    """It leaves the region shown, or would be a few pixels of it."""
-    network = BrightSam()
-    engine = bright_engine(network)
-    prepared = engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))})
+    """It leaves the region of the view, or would be a few pixels of it."""
+    network, engine, prepared = bright_case()
     engine.segment(prepared, BoxPrompt(((14, 26), (14, 26), (9, 31))))
     network.encoded.clear()
     engine.segment(prepared, BoxPrompt(box))
@@ -94,20 +83,11 @@ def test_a_box_that_an_earlier_view_does_not_serve_gets_its_own(box: Box) -> Non
     assert len(prepared.embeddings.views()) == 2
 
 
-def test_cases_share_no_embeddings() -> None:
-    engine, box = bright_engine(), ((9, 31), (9, 31), (9, 31))
-    here, there = ball(CUBE, 7, (17, 17, 17)), ball(CUBE, 7, (22, 22, 22))
-    assert dice(asked(engine, ct_of(CUBE, here), box), here) > 0.8
-    assert dice(asked(engine, ct_of(CUBE, there), box), there) > 0.8
-
-
 def test_more_slices_than_the_cache_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     tumour = ball(CUBE, 9)
-    wanted = asked(bright_engine(), ct_of(CUBE, tumour), box_about(tumour, CUBE))
+    wanted = segmented(bright_engine(), ct_of(CUBE, tumour), box_about(tumour, CUBE))
     monkeypatch.setattr("TumorSegLib.engines.box.embeddings.Embeddings.__init__.__defaults__", (3 * 64 * 64 * 2,))
-    network = BrightSam()
-    engine = bright_engine(network)
-    prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
+    network, engine, prepared = bright_case()
     for _ in range(2):
         answer = engine.segment(prepared, BoxPrompt(box_about(tumour, CUBE)))
         assert np.array_equal(pasted(CUBE, answer), wanted)
@@ -116,29 +96,24 @@ def test_more_slices_than_the_cache_holds(monkeypatch: pytest.MonkeyPatch) -> No
 
 # --- progress, cancelling, failures ----------------------------------------------------------------------------------
 
-VOLUME_BOX = BoxPrompt(((9, 31), (9, 31), (9, 31)))
-SLICE_BOX = BoxPrompt(((9, 31), (9, 31), (20, 21)))
 
-
-@pytest.mark.parametrize("prompt", [VOLUME_BOX, SLICE_BOX], ids=["volume", "slice"])
+@PROMPTS
 @pytest.mark.parametrize("tumour", [ball(CUBE, 9), np.zeros(CUBE.shape, bool)], ids=["tumour", "nothing"])
 def test_progress_grows_to_the_total(prompt: BoxPrompt, tumour: np.ndarray) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     engine = bright_engine()
     prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
     for _ in range(2):  # the second time nothing has to be encoded
-        told.clear()
-        engine.segment(
-            prepared, prompt, BoxOptions(axes=(0, 2)), progress=lambda done, total: told.append((done, total))
-        )
-        assert told[-1][0] == told[-1][1] == (44 if prompt is VOLUME_BOX else 40)
-        assert told == sorted(told)
-        assert len({total for _, total in told}) == 1
-        assert told[0][0] >= 0
+        reported.clear()
+        engine.segment(prepared, prompt, BoxOptions(axes=(0, 2)), progress=lambda *numbers: reported.append(numbers))
+        assert reported[-1][0] == reported[-1][1] == (44 if prompt is VOLUME_BOX else 40)
+        assert reported == sorted(reported)
+        assert len({total for _, total in reported}) == 1
+        assert reported[0][0] >= 0
 
 
 class After:
-    """Says stop from the n-th question on."""
+    """Cancels from the n-th call on."""
 
     def __init__(self, questions: int) -> None:
         self.left = questions
@@ -148,8 +123,8 @@ class After:
         return self.left < 0
 
 
-@pytest.mark.parametrize("prompt", [VOLUME_BOX, SLICE_BOX], ids=["volume", "slice"])
-def test_cancelled_at_any_moment_and_asked_again(prompt: BoxPrompt) -> None:
+@PROMPTS
+def test_a_box_cancelled_at_any_moment_and_then_segmented(prompt: BoxPrompt) -> None:
     engine = bright_engine()
     images = {"ct": ct_of(CUBE, ball(CUBE, 9))}
     wanted = engine.segment(engine.prepare(images), prompt)
@@ -169,81 +144,42 @@ def test_cancelled_at_any_moment_and_asked_again(prompt: BoxPrompt) -> None:
     assert np.array_equal(answer.probability, wanted.probability)
 
 
-def failing(error: Exception) -> Callable[[], None]:
-    def fail() -> None:
-        raise error
-
-    return fail
-
-
-@pytest.mark.parametrize("prompt", [VOLUME_BOX, SLICE_BOX], ids=["volume", "slice"])
-@pytest.mark.parametrize("error", [MemoryError("no room"), RuntimeError("CUDA out of memory. Tried to allocate")])
-def test_a_lack_of_memory_is_told_in_words_and_the_case_stays_usable(error: Exception, prompt: BoxPrompt) -> None:
-    network, tumour = BrightSam(failing(error)), ball(CUBE, 9)
-    engine = bright_engine(network)
-    prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
-    with pytest.raises(ResourceError, match="not enough memory to run 'bright'"):
-        engine.segment(prepared, prompt)
-    network.before = lambda: None
-    assert dice(pasted(CUBE, engine.segment(prepared, prompt)), tumour) > 0.85
-
-
-def test_other_errors_are_not_called_a_lack_of_memory() -> None:
-    engine = bright_engine(BrightSam(failing(RuntimeError("shapes differ"))))
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        engine.segment(engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))}), VOLUME_BOX)
-
-
-OUTSIDE = ((-1, 10), (0, 10), (0, 10)), ((0, 10), (30, 41), (0, 10)), ((0, 10), (0, 10), (40, 41))
-
-
-@pytest.mark.parametrize("box", OUTSIDE)
-def test_a_box_that_leaves_the_image_is_named(box: Box) -> None:
-    network = BrightSam()
-    engine = bright_engine(network)
-    prepared = engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))})
-    with pytest.raises(ArgumentError, match=r"box .* leaves the image of \(40, 40, 40\) voxels") as caught:
-        engine.segment(prepared, BoxPrompt(box))
-    assert str(box) in str(caught.value)
+@pytest.mark.parametrize(
+    ("box", "within", "message"),
+    [
+        (((-1, 10), (0, 10), (0, 10)), None, r"box .*\(-1, 10\).* leaves the image of \(40, 40, 40\) voxels"),
+        (((0, 10), (30, 41), (0, 10)), None, r"box .*\(30, 41\).* leaves the image"),
+        (((0, 10), (0, 10), (40, 41)), None, r"box .*\(40, 41\).* leaves the image"),
+        (
+            SLICE_BOX.box,
+            ((9, 31), (9, 31), (-3, 31)),
+            r"region .*\(-3, 31\).* leaves the image of \(40, 40, 40\) voxels",
+        ),
+        (SLICE_BOX.box, ((9, 31), (9, 31), (10, 41)), r"region .*\(10, 41\).* leaves the image"),
+        (SLICE_BOX.box, ((9, 31), (9, 31), (25, 35)), r"box .* does not lie in the region .*\(25, 35\)"),
+        (SLICE_BOX.box, ((33, 39), (9, 31), (10, 31)), r"box .* does not lie in the region .*\(33, 39\)"),
+    ],
+)
+def test_boxes_must_lie_in_the_region_and_regions_in_the_image(box: Box, within: Box | None, message: str) -> None:
+    network, engine, prepared = bright_case()
+    with pytest.raises(ArgumentError, match=message):
+        engine.segment(prepared, BoxPrompt(box), within=BoxPrompt(within) if within else None)
     assert network.encoded == []
 
 
-@pytest.mark.parametrize(
-    ("within", "message"),
-    [
-        (((9, 31), (9, 31), (-3, 31)), r"region .*\(-3, 31\).* leaves the image of \(40, 40, 40\) voxels"),
-        (((9, 31), (9, 31), (10, 41)), r"region .*\(10, 41\).* leaves the image"),
-        (((9, 31), (9, 31), (25, 35)), r"box .* does not lie in the region .*\(25, 35\)"),
-        (((33, 39), (9, 31), (10, 31)), r"box .* does not lie in the region .*\(33, 39\)"),
-    ],
-)
-def test_a_region_must_hold_the_box_and_lie_in_the_image(within: Box, message: str) -> None:
-    engine = bright_engine()
-    prepared = engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))})
-    with pytest.raises(ArgumentError, match=message):
-        engine.segment(prepared, SLICE_BOX, within=BoxPrompt(within))
-
-
-def test_what_cannot_be_prepared() -> None:
+def test_unknown_images_and_windows_are_refused() -> None:
     engine, volume = bright_engine(), ct_of(CUBE, ball(CUBE, 9))
     with pytest.raises(RoleError, match="there is no image 'pet'; there are ct"):
         engine.prepare({"ct": volume}, BoxOptions(role="pet"))
     with pytest.raises(ArgumentError, match="CT window 'brain' is not one of"):
         engine.prepare({"ct": volume}, BoxOptions(ct_window="brain"))
-    far = Grid.from_spacing((4, 4, 4), (1, 1, 1), (500, 500, 500))
-    elsewhere = Volume(far, np.zeros(far.shape, np.float32), "pet")
-    with pytest.raises(GeometryError, match=r"the pet image .* does not overlap"):
-        engine.prepare({"ct": volume, "pet": elsewhere}, BoxOptions(role="pet"))
 
 
 @pytest.mark.parametrize("axes", [(), (3,), (-1,), (0, 0), ("k",), 2, "ij"])
-def test_axes_that_are_none(axes: Any) -> None:
+def test_axes_are_some_of_three(axes: Any) -> None:
+    assert {BoxOptions(axes=[0, 1]): 1}[BoxOptions(axes=(0, 1))] == 1  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="must name some of 0, 1 and 2"):
         BoxOptions(axes=axes)
-
-
-def test_axes_of_a_list_serve_as_a_key() -> None:
-    assert {BoxOptions(axes=[0, 1]): 1}[BoxOptions(axes=(0, 1))] == 1  # type: ignore[arg-type]
 
 
 def test_a_model_of_volumes_is_refused() -> None:
@@ -251,32 +187,21 @@ def test_a_model_of_volumes_is_refused() -> None:
         BoxEngine(tiny_spec(), BrightSam(), Runtime(CPU, torch.float32))
 
 
-# --- what is told, and the same twice --------------------------------------------------------------------------------
+# --- info, reproducibility, precision --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("prompt", [VOLUME_BOX, SLICE_BOX], ids=["volume", "slice"])
+@PROMPTS
 def test_info_is_json_ready(prompt: BoxPrompt) -> None:
-    engine = bright_engine()
-    info = engine.segment(engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))}), prompt).info
+    _, engine, prepared = bright_case()
+    info = engine.segment(prepared, prompt).info
     assert json.loads(json.dumps(dict(info), allow_nan=False)) == info
-    assert {key: info[key] for key in ("model", "version", "device", "precision", "role")} == {
-        "model": "bright",
-        "version": "1.2.3",
-        "device": "cpu",
-        "precision": "float32",
-        "role": "ct",
-    }
+    identity = [info[key] for key in ("model", "version", "device", "precision", "role")]
+    assert identity == ["bright", "1.2.3", "cpu", "float32", "ct"]
     assert info["slices"] == (22 if prompt is VOLUME_BOX else pytest.approx(20, abs=3))
     assert set(info["seconds"]) >= {"encode", "decode", "paste"}
 
 
-def tiny_sam(pixels: str = "imagenet", dtype: torch.dtype = torch.float32) -> tuple[BoxEngine, Sam]:
-    torch.manual_seed(0)
-    network = build_sam("SamViT", TINY, "tiny")
-    return BoxEngine(box_spec(pixels), network, Runtime(CPU, dtype)), network
-
-
-@pytest.mark.parametrize("prompt", [VOLUME_BOX, SLICE_BOX], ids=["volume", "slice"])
+@PROMPTS
 def test_the_same_box_twice_gives_the_same_bits(prompt: BoxPrompt) -> None:
     engine, _ = tiny_sam()
     images = {"ct": noise_volume(CUBE)}
@@ -289,8 +214,8 @@ def test_the_same_box_twice_gives_the_same_bits(prompt: BoxPrompt) -> None:
         assert np.array_equal(other.probability, first.probability)
 
 
-def test_a_box_drawn_again_after_another_one_gives_the_same_bits() -> None:
-    """The other one's view shows the first box as well, at another resolution."""
+def test_a_box_segmented_again_after_another_one_gives_the_same_bits() -> None:
+    """The view of the other one shows the first box as well, at another resolution."""
     engine, _ = tiny_sam()
     first, other = BoxPrompt(((14, 26), (14, 26), (9, 31))), BoxPrompt(((8, 22), (8, 22), (9, 31)))
     prepared = engine.prepare({"ct": noise_volume(CUBE)})
@@ -313,7 +238,7 @@ def test_a_tiny_sam_gives_what_a_plain_loop_over_slices_gives() -> None:
     answer = engine.segment(prepared, BoxPrompt(box)).probability
     view = View.of(CUBE, ((0, 40), (2, 40), (0, 40)), 2, 64)
     assert prepared.embeddings.views() == [view]
-    shown = view.to_input(view.stack(np.clip((volume.array + 160) / 400, 0, 1).astype(np.float32)))
+    images = view.to_input(view.stack(np.clip((volume.array + 160) / 400, 0, 1).astype(np.float32)))
     mean, std = (torch.tensor(values)[:, None, None] for values in PIXELS["imagenet"].values())
     loop = []
     for n in range(7):
@@ -321,7 +246,7 @@ def test_a_tiny_sam_gives_what_a_plain_loop_over_slices_gives() -> None:
         half = 10 * share * SCALES[n % 2]
         pixels = view.to_pixels(np.array([[20 - half, 20 + half, 20 - half, 20 + half]]))
         with torch.inference_mode():
-            embedding = network.encode((shown[18 + n][None] - mean) / std)
+            embedding = network.encode((images[18 + n][None] - mean) / std)
             logits, _ = network.decode(embedding, pixels)
         loop.append(torch.sigmoid(view.from_logits(logits[:, 0]))[0].numpy()[10:30, 10:30])
     weights = np.exp(-0.5 * np.arange(-4, 5) ** 2)
@@ -341,15 +266,7 @@ def test_answering_in_bfloat16_says_so_and_changes_little() -> None:
     assert 0 < difference.max() < 20
 
 
-def test_slices_are_answered_in_batches() -> None:
-    network = BrightSam()
-    engine = bright_engine(network)
-    engine.segment(engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))}), VOLUME_BOX)
-    assert sum(map(len, network.boxes)) == sum(network.encoded) == 22
-    assert len(network.boxes) < 22
-
-
-@pytest.mark.parametrize("prompt", [VOLUME_BOX, SLICE_BOX], ids=["volume", "slice"])
+@PROMPTS
 def test_embedding_ahead_saves_the_work_and_changes_no_bit(prompt: BoxPrompt) -> None:
     network = BrightSam()
     engine, images = bright_engine(network), {"ct": noise_volume(CUBE)}
@@ -363,9 +280,8 @@ def test_embedding_ahead_saves_the_work_and_changes_no_bit(prompt: BoxPrompt) ->
     assert np.array_equal(answer.probability, plain.probability)
 
 
-def test_embedding_ahead_stops_when_the_user_is_back_and_keeps_what_it_has() -> None:
-    engine = bright_engine()
-    prepared = engine.prepare({"ct": noise_volume(CUBE)})
+def test_embedding_ahead_that_is_cancelled_keeps_its_slices() -> None:
+    _, engine, prepared = bright_case()
     with pytest.raises(Cancelled):
         engine.embed(prepared, VOLUME_BOX, cancel=After(2))
     left = engine.embed(prepared, VOLUME_BOX)

@@ -1,4 +1,4 @@
-"""Thin slices: some are looked at, the others are interpolated."""
+"""Thin slices: some are encoded, the others are interpolated."""
 
 from __future__ import annotations
 
@@ -45,14 +45,12 @@ def test_a_ball_is_found_between_the_slices_too(axes: tuple[int, ...]) -> None:
     network, tumour = BrightSam(), ball(THIN, 11)
     engine, box = bright_engine(network), BoxPrompt(box_about(tumour, THIN, 3))
     prepared = engine.prepare({"ct": ct_of(THIN, tumour)})
-    told: list[tuple[int, int]] = []
-    answer = engine.segment(
-        prepared, box, BoxOptions(axes=axes), progress=lambda done, total: told.append((done, total))
-    )
-    looked = sum(len(sampled_slices(box.box[axis], THIN.spacing[axis])) for axis in axes)
-    assert sum(network.encoded) == looked == answer.info["slices"]
-    assert told[-1] == (looked, looked)
-    assert looked < 0.5 * sum(box.box[axis][1] - box.box[axis][0] for axis in axes)
+    reported: list[tuple[int, int]] = []
+    answer = engine.segment(prepared, box, BoxOptions(axes=axes), progress=lambda *numbers: reported.append(numbers))
+    encoded = sum(len(sampled_slices(box.box[axis], THIN.spacing[axis])) for axis in axes)
+    assert sum(network.encoded) == encoded == answer.info["slices"]
+    assert reported[-1] == (encoded, encoded)
+    assert encoded < 0.5 * sum(box.box[axis][1] - box.box[axis][0] for axis in axes)
     assert dice(pasted(THIN, answer), tumour) > 0.93
 
 
@@ -60,6 +58,6 @@ def test_another_box_samples_the_same_slices() -> None:
     network, tumour = BrightSam(), ball(THIN, 11)
     engine = bright_engine(network)
     prepared = engine.prepare({"ct": ct_of(THIN, tumour)})
-    (i0, i1), (j0, j1), (k0, k1) = box_about(tumour, THIN, 3)
-    assert engine.embed(prepared, BoxPrompt(((i0, i1), (j0, j1), (k0, k1)))) > 0
+    (i0, i1), (j0, j1), (k0, k1) = box = box_about(tumour, THIN, 3)
+    assert engine.embed(prepared, BoxPrompt(box)) > 0
     assert engine.embed(prepared, BoxPrompt(((i0 + 1, i1), (j0, j1 - 1), (k0 + 1, k1 - 1)))) == 0

@@ -110,6 +110,22 @@ def test_every_slice_of_a_region_and_back(axis: int) -> None:
     assert np.array_equal(view.unstack(stack), array[slices(region)])
 
 
+@pytest.mark.parametrize(
+    ("shape", "spacing", "pixels"), [((5, 10, 40), (1, 2, 3), (SIZE // 2, SIZE)), ((4, 1, 30), (1, 1, 1), (2, SIZE))]
+)
+def test_the_rest_of_the_input_is_0(
+    shape: tuple[int, int, int], spacing: tuple[float, float, float], pixels: tuple[int, int]
+) -> None:
+    """Also of a region one voxel wide."""
+    grid = Grid.from_spacing(shape, spacing)
+    view = View.of(grid, ((0, shape[2]), (0, shape[1]), (0, shape[0])), 2, SIZE)
+    assert view.pixels == pixels
+    images = view.to_input(view.stack(np.ones(grid.shape, np.float32)))
+    assert torch.allclose(images[:, :, : pixels[0]], torch.ones(()))
+    assert (images[:, :, pixels[0] :] == 0).all()
+    assert view.from_logits(torch.full((shape[0], 16, 16), 3.0)).shape == shape
+
+
 @pytest.mark.parametrize(("name", "part", "axis"), CASES)
 def test_pixels_are_square_in_mm_and_the_longest_side_fills_the_input(name: str, part: str, axis: int) -> None:
     grid = GRIDS[name]
@@ -121,30 +137,7 @@ def test_pixels_are_square_in_mm_and_the_longest_side_fills_the_input(name: str,
     assert min(view.pixels) == pytest.approx(min(lengths) / millimetres[np.argmax(lengths)], abs=0.51)
 
 
-def test_what_a_slice_does_not_fill_is_0() -> None:
-    grid = Grid.from_spacing((5, 10, 40), (1, 2, 3))
-    view = View.of(grid, ((0, 40), (0, 10), (0, 5)), 2, SIZE)
-    assert view.pixels == (SIZE // 2, SIZE)
-    images = view.to_input(view.stack(np.ones(grid.shape, np.float32)))
-    assert torch.allclose(images[:, :, : SIZE // 2], torch.ones(()))
-    assert (images[:, :, SIZE // 2 :] == 0).all()
-
-
 def test_rectangles_are_left_top_right_bottom() -> None:
     grid = Grid.from_spacing((5, 16, 32), (1, 1, 1))
     view = View.of(grid, ((0, 32), (0, 16), (0, 5)), 2, SIZE)
     assert view.to_pixels(np.array([[1.0, 3.0, 10.0, 20.5]])).tolist() == [[20, 2, 41, 6]]
-
-
-def test_views_of_the_same_region_are_the_same_key() -> None:
-    grid = GRIDS["oblique"]
-    region = region_of(grid, "inner")
-    assert len({View.of(grid, region, 2, SIZE), View.of(grid, region, 2, SIZE), View.of(grid, region, 1, SIZE)}) == 2
-
-
-def test_a_region_one_voxel_wide() -> None:
-    grid = Grid.from_spacing((4, 1, 30), (1, 1, 1))
-    view = View.of(grid, ((0, 30), (0, 1), (0, 4)), 2, SIZE)
-    assert view.pixels == (2, SIZE)
-    logits = torch.full((4, 16, 16), 3.0)
-    assert view.from_logits(logits).shape == (4, 1, 30)
