@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from Testing.fakes import tiny_spec
-from Testing.unit.engines.click_cases import distance
+from Testing.unit.engines.click_cases import CPU, distance
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.box.slice_model import BoxCase
 from TumorSegLib.engines.networks.sam import Sam, build_sam
@@ -24,8 +24,6 @@ from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions, BoxSegmenter, Refinement
 
 SIZE = 64
-CPU = torch.device("cpu")
-CUBE = Grid.from_spacing((40, 40, 40), (1, 1, 1))
 TINY = {"image_size": SIZE, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
 VOLUME_BOX = BoxPrompt(((9, 31), (9, 31), (9, 31)))
 SLICE_BOX = BoxPrompt(((9, 31), (9, 31), (20, 21)))

@@ -24,6 +24,8 @@ Rule = Callable[[torch.Tensor], torch.Tensor]
 CPU = torch.device("cpu")
 ROLES = ("ct", "pet")
 
+CUBE = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+LARGE_CUBE = Grid.from_spacing((64, 64, 64), (1, 1, 1))
 GRIDS = {
     "as the model": Grid.from_spacing((20, 22, 24), (2, 2, 2)),
     "thick slices": Grid.from_spacing((12, 30, 34), (0.9, 1.1, 4.5), (-40, 7, 12), np.diag([-1.0, -1.0, 1.0])),
@@ -34,7 +36,7 @@ GRIDS = {
 
 
 class Answering(nn.Module):
-    """A network that answers by a rule: channels ``[c, k, j, i]`` to a probability. Copies share the rule."""
+    """A network that applies a rule: channels ``[c, k, j, i]`` to a probability. Copies share the rule."""
 
     def __init__(self, rule: Rule) -> None:
         super().__init__()
@@ -61,9 +63,9 @@ def hot(channels: torch.Tensor) -> torch.Tensor:
     return (channels[1] > np.log1p(5)).float()
 
 
-def recorded(rule: Rule, shown: list[np.ndarray]) -> Rule:
+def recorded(rule: Rule, inputs: list[np.ndarray]) -> Rule:
     def record(channels: torch.Tensor) -> torch.Tensor:
-        shown.append(channels.numpy().copy())
+        inputs.append(channels.numpy().copy())
         return rule(channels)
 
     return record
@@ -86,21 +88,21 @@ def images_on(grid: Grid) -> dict[str, Volume]:
 
 
 def images_with(grid: Grid, tumour: np.ndarray) -> dict[str, Volume]:
-    """PET of SUV 10 in the tumour and a CT that grows by 2 HU per mm along R, which tells places and spacings."""
+    """PET of SUV 10 in the tumour and a CT that grows by 2 HU per mm along R, which gives the spacing."""
     ramp = np.broadcast_to(2 * (grid.origin[0] + np.arange(grid.shape[2]) * grid.spacing[0]) - 100, grid.shape)
     pet = np.where(tumour, 10, 0.5).astype(np.float32)
     return {"ct": Volume(grid, ramp.astype(np.float32), "ct"), "pet": Volume(grid, pet, "pet")}
 
 
-def spacings(shown: list[np.ndarray]) -> list[float]:
-    """Millimetres between voxels of the patches a network was shown, by the ramp in their CT."""
-    return [round(float(c[0, 8, 8, 9] - c[0, 8, 8, 8]) * 50, 2) for c in shown]
+def spacings(inputs: list[np.ndarray]) -> list[float]:
+    """Millimetres between voxels of the inputs of a network, from the ramp in their CT."""
+    return [round(float(c[0, 8, 8, 9] - c[0, 8, 8, 8]) * 50, 2) for c in inputs]
 
 
 def refined(
     engine: ClickEngine, images: Images, start: np.ndarray, *prompts: Prompt, cancel: Any = None
 ) -> tuple[np.ndarray, Refinement]:
-    """The whole probability after the last of the prompts; what was given must not be written to."""
+    """The whole probability after the last of the prompts; the given one is read-only."""
     start = start.copy()
     start.setflags(write=False)
     refinement = engine.refine(engine.prepare(images), start, Prompts(prompts), cancel)
@@ -112,6 +114,10 @@ def refined(
 
 def blank(grid: Grid, value: int = 0) -> np.ndarray:
     return np.full(grid.shape, value, np.uint8)
+
+
+def mask_of(inside: np.ndarray) -> np.ndarray:
+    return np.where(inside, 255, 0).astype(np.uint8)
 
 
 def distance(grid: Grid, points: Sequence[Sequence[float]] | np.ndarray) -> np.ndarray:
@@ -136,7 +142,7 @@ def block(grid: Grid, i: tuple[int, int], j: tuple[int, int], k: tuple[int, int]
 
 
 def wavering(seed: int, middle: float = 0.5) -> Rule:
-    """Smooth noise, another at every look: parts vanish, appear and join; more tumour the lower the middle."""
+    """Smooth noise, new at every call: parts vanish, appear and join; more tumour the lower the middle."""
     generator = torch.Generator().manual_seed(seed)
 
     def answer(channels: torch.Tensor) -> torch.Tensor:

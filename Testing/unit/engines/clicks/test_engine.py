@@ -1,4 +1,4 @@
-"""The click engine: what a user may rely on must hold whatever the network answers."""
+"""The click engine: constraints and locality with any answer of the network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from scipy.ndimage import binary_erosion, label
 
 from Testing.fakes import rotation
 from Testing.unit.engines.click_cases import (
+    CUBE,
     GRIDS,
+    LARGE_CUBE,
     blank,
     block,
     corners_and_middle,
@@ -19,6 +21,7 @@ from Testing.unit.engines.click_cases import (
     hot,
     images_on,
     images_with,
+    mask_of,
     nothing,
     recorded,
     refined,
@@ -34,32 +37,24 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import Click, Prompts, Scribble
 
-# --- the user's input is law -----------------------------------------------------------------------------------------
+# --- constraints -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", GRIDS)
-def test_positive_click_constrains_a_network_that_finds_nothing(name: str) -> None:
+@pytest.mark.parametrize("positive", [True, False])
+def test_click_constrains_a_network_that_says_the_opposite_everywhere(name: str, positive: bool) -> None:
     grid = GRIDS[name]
+    engine, start = engine_of(nothing if positive else everything), blank(grid, 255 * (not positive))
     for ijk in corners_and_middle(grid):
-        after, _ = refined(engine_of(nothing), images_on(grid), blank(grid), Click(ijk))
-        assert (after[ruled(grid, ijk)] >= 128).all()
-        assert after[ijk[::-1]] == 255
+        after, _ = refined(engine, images_on(grid), start, Click(ijk, positive))
+        assert ((after[ruled(grid, ijk)] >= 128) == positive).all()
+        assert after[ijk[::-1]] == 255 * positive
         # The patch shows the ball in voxels of 2 mm, which reach less than their diagonal farther.
-        assert (after[distance(grid, [ijk]) > 3 + 2 * np.sqrt(3)] < 128).all()
-
-
-@pytest.mark.parametrize("name", GRIDS)
-def test_negative_click_constrains_a_network_that_finds_tumour_everywhere(name: str) -> None:
-    grid = GRIDS[name]
-    for ijk in corners_and_middle(grid):
-        after, _ = refined(engine_of(everything), images_on(grid), blank(grid, 255), Click(ijk, False))
-        assert (after[ruled(grid, ijk)] < 128).all()
-        assert after[ijk[::-1]] == 0
-        assert (after[distance(grid, [ijk]) > 3 + 2 * np.sqrt(3)] >= 128).all()
+        assert ((after[distance(grid, [ijk]) > 3 + 2 * np.sqrt(3)] >= 128) != positive).all()
 
 
 @pytest.mark.parametrize("name", ["as the model", "mirrored"])
-def test_the_later_of_two_clicks_has_its_way(name: str) -> None:
+def test_the_later_of_two_clicks_overrides_the_earlier(name: str) -> None:
     grid = GRIDS[name]
     first, second = (10, 10, 10), (11, 11, 10)
     for positive in (True, False):
@@ -73,7 +68,7 @@ def test_the_later_of_two_clicks_has_its_way(name: str) -> None:
         assert ((after[earlier] >= 128) == positive).all()
 
 
-def stroke(grid: Grid, voxels: np.ndarray, positive: bool) -> Scribble:
+def scribble(grid: Grid, voxels: np.ndarray, positive: bool) -> Scribble:
     drawn = np.zeros(grid.shape, np.uint8)
     drawn[tuple(voxels.T[::-1])] = 1
     return Scribble.from_mask(Mask(grid, drawn), positive)
@@ -85,21 +80,21 @@ def test_scribbles_are_constraints_even_beyond_the_patch(length: int, positive: 
     grid = Grid.from_spacing((20, 24, 70), (1.0, 1.4, 0.8), (3, 2, 1), rotation((0.2, 0.5, -0.4), mirror=True))
     voxels = np.stack([np.arange(length) + 5, 4 + np.arange(length) // 4, np.full(length, 9)], axis=1)
     engine, start = engine_of(nothing if positive else everything, spec_of(1.0)), blank(grid, 255 * (not positive))
-    after, _ = refined(engine, images_on(grid), start, stroke(grid, voxels, positive))
+    after, _ = refined(engine, images_on(grid), start, scribble(grid, voxels, positive))
     far = distance(grid, voxels)
     assert ((after[far <= 3] >= 128) == positive).all()
-    assert ((after[far > 3 + 2 * np.sqrt(3)] >= 128) != positive).all()  # seen from farther away as well
+    assert ((after[far > 3 + 2 * np.sqrt(3)] >= 128) != positive).all()
 
 
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_constraints_and_locality_with_a_network_that_answers_noise(name: str, seed: int) -> None:
-    """After every click all clicks hold, and nothing changed but the component clicked at, within the widest patch."""
+    """After every click all constraints are met; only the clicked component changed, within the widest patch."""
     grid, rng = GRIDS[name], np.random.default_rng(seed)
     engine, images = engine_of(wavering(seed)), images_on(grid)
     prepared = engine.prepare(images)
     probability = (rng.random(grid.shape) > 0.7).astype(np.uint8) * np.uint8(255)
-    said = np.full(grid.shape, -1)
+    wanted = np.full(grid.shape, -1)
     prompts = Prompts()
     for number in range(6):
         i, j, k = (int(n) for n in rng.integers(0, grid.size))
@@ -109,8 +104,8 @@ def test_constraints_and_locality_with_a_network_that_answers_noise(name: str, s
         probability[slices(refinement.box)] = refinement.probability
         new = probability >= 128
         ball = ruled(grid, (i, j, k))
-        said[ball] = number % 2 == 0
-        assert np.array_equal(new[said >= 0], said[said >= 0] == 1)
+        wanted[ball] = number % 2 == 0
+        assert np.array_equal(new[wanted >= 0], wanted[wanted >= 0] == 1)
         parts, _ = label(old | new)
         own = (parts == parts[k, j, i]) & (parts > 0)
         assert not ((old != new) & ~own & ~ball).any()
@@ -119,31 +114,31 @@ def test_constraints_and_locality_with_a_network_that_answers_noise(name: str, s
         assert ((place > -0.51) & (place < np.array(widest.size) - 0.49)).all()
 
 
-# --- what is not clicked at stays ------------------------------------------------------------------------------------
+# --- other voxels ------------------------------------------------------------------------------------
 
 
 def test_a_second_component_in_the_same_patch_stays_bit_for_bit() -> None:
-    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+    grid = CUBE
     mine, other = block(grid, (14, 19), (14, 24), (14, 24)), block(grid, (21, 25), (15, 23), (15, 23))
-    start = np.where(mine | other, 255, 0).astype(np.uint8)
+    start = mask_of(mine | other)
     after, _ = refined(engine_of(nothing, spec_of(1.0)), images_on(grid), start, Click((15, 19, 19)))
     assert np.array_equal(after[other], start[other])
     assert np.array_equal(after >= 128, ruled(grid, (15, 19, 19)) | other)
 
 
-def test_a_negative_click_takes_the_whole_wrong_component_and_no_other() -> None:
-    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+def test_a_negative_click_removes_the_whole_wrong_component_and_no_other() -> None:
+    grid = CUBE
     right, wrong = block(grid, (14, 19), (14, 24), (14, 24)), block(grid, (21, 26), (15, 23), (15, 23))
-    start = np.where(right | wrong, 255, 0).astype(np.uint8)
+    start = mask_of(right | wrong)
     engine = engine_of(hot, spec_of(1.0))
     after, _ = refined(engine, images_with(grid, right), start, Click((25, 19, 19), False))
     assert np.array_equal(after >= 128, right)
 
 
 def test_a_negative_click_on_no_tumour_changes_nothing_but_its_ball() -> None:
-    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+    grid = CUBE
     mask = block(grid, (14, 19), (14, 24), (14, 24))
-    start = np.where(mask, 255, 0).astype(np.uint8)
+    start = mask_of(mask)
     click = (20, 19, 19)  # 2 mm from the nearest voxel of the mask
     after, _ = refined(engine_of(nothing, spec_of(1.0)), images_on(grid), start, Click(click, False))
     assert np.array_equal(after >= 128, mask & ~ruled(grid, click))
@@ -151,7 +146,7 @@ def test_a_negative_click_on_no_tumour_changes_nothing_but_its_ball() -> None:
 
 
 def test_nothing_outside_the_widest_patch_changes() -> None:
-    grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
+    grid = LARGE_CUBE
     after, _ = refined(engine_of(nothing, spec_of(1.0)), images_on(grid), blank(grid, 255), Click((32, 32, 32), False))
     inside = block(grid, (16, 48), (16, 48), (16, 48))
     assert (after[inside] == 0).all()
@@ -161,52 +156,52 @@ def test_nothing_outside_the_widest_patch_changes() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_network_that_agrees_leaves_a_hand_drawn_mask_bit_for_bit(name: str, dtype: torch.dtype) -> None:
-    grid, shown = GRIDS[name], []
+    grid, inputs = GRIDS[name], []
     rng = np.random.default_rng(7)
     start = rng.choice(np.array([0, 255], np.uint8), grid.shape, p=[0.3, 0.7])
     click = tuple(n // 2 for n in grid.size)
     for positive in (True, False):
-        engine = engine_of(recorded(the_same, shown), dtype=dtype)
+        engine = engine_of(recorded(the_same, inputs), dtype=dtype)
         after, _ = refined(engine, images_on(grid), start, Click(click, positive))
         changed = after != start
         assert changed.any()
-        # In bfloat16 voxels may seem to change sides, and a look from farther away then shows a coarser ball.
+        # In bfloat16 voxels may seem to change sides, and the coarse patch then shows a coarser ball.
         reach = 2 if dtype == torch.float32 else 4
         assert distance(grid, [click])[changed].max() < 3 + reach * np.sqrt(3)
-    assert any(0.1 < value < 0.9 for value in shown[0][-3].ravel()) or name == "as the model"
+    assert any(0.1 < value < 0.9 for value in inputs[0][-3].ravel()) or name == "as the model"
 
 
-# --- from nothing, from any mask, at every size ----------------------------------------------------------------------
+# --- patches at several scales ----------------------------------------------------------------------
 
 
 def test_first_click_on_nothing_finds_the_tumour_clicked_at_alone() -> None:
-    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+    grid = CUBE
     clicked, other = block(grid, (15, 22), (15, 24), (16, 23)), block(grid, (24, 27), (16, 20), (16, 20))
-    shown: list[np.ndarray] = []
-    engine = engine_of(recorded(hot, shown), spec_of(1.0))
+    inputs: list[np.ndarray] = []
+    engine = engine_of(recorded(hot, inputs), spec_of(1.0))
     after, _ = refined(engine, images_with(grid, clicked | other), blank(grid), Click((18, 19, 19)))
     assert np.array_equal(after >= 128, clicked)  # the ball of 3 mm lies in it
-    assert spacings(shown) == [1.0]
+    assert spacings(inputs) == [1.0]
 
 
-def test_a_tumour_longer_than_the_patch_is_seen_from_farther_away() -> None:
-    grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
-    rod, shown = block(grid, (12, 52), (30, 34), (30, 34)), []
-    engine = engine_of(recorded(hot, shown), spec_of(1.0))
+def test_a_tumour_longer_than_the_patch_is_segmented_in_the_coarse_patch() -> None:
+    grid = LARGE_CUBE
+    rod, inputs = block(grid, (12, 52), (30, 34), (30, 34)), []
+    engine = engine_of(recorded(hot, inputs), spec_of(1.0))
     after, _ = refined(engine, images_with(grid, rod), blank(grid), Click((32, 32, 32)))
-    assert spacings(shown) == [1.0, 2.0, 1.0]
+    assert spacings(inputs) == [1.0, 2.0, 1.0]
     # The patch of 16 voxels reaches from 24 to 40, the coarse one from 16 to 48.
     assert np.array_equal(after >= 128, rod & block(grid, (16, 48), (0, 64), (0, 64)) | ruled(grid, (32, 32, 32)))
-    assert shown[2][-3][8, 8].min() == 1  # the last look begins with what the coarse one found
+    assert inputs[2][-3][8, 8].min() == 1  # the last run starts from the coarse answer
 
 
-def test_a_wrong_part_longer_than_the_patch_is_taken_out_from_farther_away() -> None:
-    grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
-    rod, shown = block(grid, (20, 44), (30, 34), (30, 34)), []
-    start = np.where(rod, 255, 0).astype(np.uint8)
-    engine = engine_of(recorded(hot, shown), spec_of(1.0))
+def test_a_wrong_part_longer_than_the_patch_is_removed_in_the_coarse_patch() -> None:
+    grid = LARGE_CUBE
+    rod, inputs = block(grid, (20, 44), (30, 34), (30, 34)), []
+    start = mask_of(rod)
+    engine = engine_of(recorded(hot, inputs), spec_of(1.0))
     after, _ = refined(engine, images_with(grid, ~rod & rod), start, Click((32, 32, 32), False))
-    assert spacings(shown) == [1.0, 2.0, 1.0]
+    assert spacings(inputs) == [1.0, 2.0, 1.0]
     assert not (after >= 128).any()
 
 
@@ -218,36 +213,33 @@ def test_a_wrong_part_longer_than_the_patch_is_taken_out_from_farther_away() -> 
         (((12, 52), (30, 34), (30, 34)), (32, 32, 32), True),  # leaves the patch, but nothing changes there
     ],
 )
-def test_otherwise_the_network_runs_once(
+def test_a_tumour_within_the_patch_or_unchanged_needs_one_run(
     ranges: tuple[tuple[int, int], ...], click: tuple[int, int, int], known: bool
 ) -> None:
-    grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
-    tumour, shown = block(grid, *ranges), []
-    start = np.where(tumour & known, 255, 0).astype(np.uint8)
-    engine = engine_of(recorded(hot, shown), spec_of(1.0))
+    grid = LARGE_CUBE
+    tumour, inputs = block(grid, *ranges), []
+    start = mask_of(tumour & known)
+    engine = engine_of(recorded(hot, inputs), spec_of(1.0))
     after, _ = refined(engine, images_with(grid, tumour), start, Click(click))
-    assert spacings(shown) == [1.0]
+    assert spacings(inputs) == [1.0]
     assert np.array_equal(after >= 128, tumour | ruled(grid, click))
 
 
 def test_coarse_patch_keeps_a_fine_contour_far_from_the_click() -> None:
     """Grown at one end: the contour at the other, outside the near patch, keeps its staircase of half voxels."""
-    grid = Grid.from_spacing((64, 64, 64), (1, 1, 1))
+    grid = LARGE_CUBE
     tumour = block(grid, (20, 46), (28, 36), (28, 36))
     drawn = tumour & block(grid, (0, 32), (0, 64), (0, 64))
-    drawn[28:36:2, 35, 20:24] = False  # half a coarse voxel, wherever one looks
-    shown: list[np.ndarray] = []
-    start = np.where(drawn, 255, 0).astype(np.uint8)
+    drawn[28:36:2, 35, 20:24] = False  # half a coarse voxel
+    inputs: list[np.ndarray] = []
+    start = mask_of(drawn)
 
     def less_sure(channels: torch.Tensor) -> torch.Tensor:
         return torch.maximum(hot(channels), torch.where(channels[-3] > 0.5, 0.9, 0.1))
 
-    engine = engine_of(recorded(less_sure, shown), spec_of(1.0))
-    after, _ = refined(
-        engine, images_with(grid, tumour & ~block(grid, (0, 24), (0, 64), (0, 64))), start, Click((36, 32, 32))
-    )
-    assert spacings(shown) == [1.0, 2.0, 1.0]
-    far = block(grid, (0, 24), (0, 64), (0, 64))
+    engine, far = engine_of(recorded(less_sure, inputs), spec_of(1.0)), block(grid, (0, 24), (0, 64), (0, 64))
+    after, _ = refined(engine, images_with(grid, tumour & ~far), start, Click((36, 32, 32)))
+    assert spacings(inputs) == [1.0, 2.0, 1.0]
     assert np.array_equal(after[far], start[far])
     missed = np.argwhere(tumour & (after < 128) & ~far)
     assert set(missed[:, 2]) <= {45}  # the corners at its end, which are less than half of what is interpolated there
@@ -264,7 +256,7 @@ def small_tumour(grid: Grid, radius: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("edge", "radius", "looks"),
+    ("edge", "radius", "scales"),
     [
         (0.5, 4.2, [1.0, 0.5]),  # 9 voxels of 32
         (0.5, 6.0, [1.0]),  # not small
@@ -272,33 +264,22 @@ def small_tumour(grid: Grid, radius: float) -> np.ndarray:
     ],
 )
 def test_small_tumours_in_fine_images_are_predicted_at_the_fine_scale(
-    edge: float, radius: float, looks: list[float]
+    edge: float, radius: float, scales: list[float]
 ) -> None:
     grid = Grid.from_spacing((int(40 / edge),) * 3, (edge,) * 3)
-    tumour, shown = small_tumour(grid, radius), []
+    tumour, inputs = small_tumour(grid, radius), []
     click = tuple((n - 1) // 2 for n in grid.size)
-    engine = engine_of(recorded(hot, shown), spec_of(1.0, patch=32))
+    engine = engine_of(recorded(hot, inputs), spec_of(1.0, patch=32))
     after, _ = refined(engine, images_with(grid, tumour), blank(grid), Click(click))
-    assert spacings(shown) == looks
-    exact = np.array_equal(after >= 128, tumour)
-    assert exact == (min(looks) == edge)
+    assert spacings(inputs) == scales
+    assert np.array_equal(after >= 128, tumour) == (min(scales) == edge)
 
 
 def test_the_fine_scale_starts_from_the_constrained_probability() -> None:
-    """What a click shows is a tumour, small at first, even where the network sees none."""
-    grid, shown = Grid.from_spacing((80, 80, 80), (0.5, 0.5, 0.5)), []
-    engine = engine_of(recorded(nothing, shown), spec_of(1.0, patch=32))
+    """The ball of a click is a small tumour, even where the network finds none."""
+    grid, inputs = Grid.from_spacing((80, 80, 80), (0.5, 0.5, 0.5)), []
+    engine = engine_of(recorded(nothing, inputs), spec_of(1.0, patch=32))
     after, _ = refined(engine, images_with(grid, blank(grid) > 0), blank(grid), Click((40, 40, 40)))
-    assert spacings(shown) == [1.0, 0.5]
-    assert shown[1][-3].max() == 1
+    assert spacings(inputs) == [1.0, 0.5]
+    assert inputs[1][-3].max() == 1
     assert np.array_equal(after >= 128, ruled(grid, (40, 40, 40)))
-
-
-@pytest.mark.parametrize("spacing", [1.0, 2.0, 3.0])
-def test_image_smaller_than_the_patch(spacing: float) -> None:
-    grid = Grid.from_spacing((5, 6, 7), (1, 1, 1), (4, 5, 6), rotation((0.3, 0.2, 0.1)))
-    engine = engine_of(everything, spec_of(spacing))
-    for ijk in corners_and_middle(grid):
-        after, refinement = refined(engine, images_on(grid), blank(grid), Click(ijk))
-        assert refinement.box == ((0, 7), (0, 6), (0, 5))
-        assert (after >= 128).all()

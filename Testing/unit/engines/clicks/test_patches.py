@@ -1,4 +1,4 @@
-"""Patches: cut where they should be, equal to the prepared image, and pasted back without loss."""
+"""Patches: their place, their values as in the prepared image, and changes written back without loss."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from Testing.fakes import RULES, noise_volume, rotation, tiny_spec
+from Testing.unit.engines.click_cases import CUBE
 from TumorSegLib.engines.clicks.patches import (
     COARSE,
     FINE,
@@ -19,7 +20,6 @@ from TumorSegLib.engines.clicks.patches import (
     sample_probability,
 )
 from TumorSegLib.engines.inputs import prepare
-from TumorSegLib.errors import GeometryError, RoleError
 from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
@@ -53,11 +53,22 @@ def as_bytes(probability: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(probability, 0, 1) * 255).astype(np.uint8)
 
 
+def changed(values: np.ndarray, grid: Grid, change: np.ndarray | float, patch: Grid) -> np.ndarray:
+    """A copy of the probability of a whole grid with a change in a patch."""
+    after = values.copy()
+    add_change(after, full_box(grid.shape), grid, np.broadcast_to(np.float32(change), patch.shape).copy(), patch)
+    return after
+
+
+def sampled(values: np.ndarray, grid: Grid, patch: Grid) -> np.ndarray:
+    return sample_probability(values, full_box(grid.shape), grid, patch)
+
+
 # --- cutting ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_patch_holds_its_point_and_lies_in_the_image_where_it_can(seed: int) -> None:
+def test_patch_contains_its_point_and_lies_in_the_image_if_it_fits(seed: int) -> None:
     rng = np.random.default_rng(seed)
     turned = rotation(rng.uniform(-3, 3, 3), bool(rng.integers(2)))
     grid = Grid.from_spacing(rng.integers(1, 30, 3).tolist(), rng.uniform(0.5, 4, 3).tolist(), direction=turned)
@@ -82,7 +93,7 @@ def test_patch_holds_its_point_and_lies_in_the_image_where_it_can(seed: int) -> 
 
 
 def test_patch_is_moved_inwards_and_says_where_the_image_goes_on() -> None:
-    grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
+    grid = CUBE
     prepared = prepare_patches({"ct": noise_volume(grid)}, spec_of("ct", patch=(8, 8, 8), spacing=1.0))
     corner = prepared.patch(np.array([0.0, 39.0, 20.0]), OWN)
     assert corner.grid.origin.tolist() == [0, 32, 16]
@@ -107,7 +118,7 @@ def images_of(*roles: str, grid: Grid, other: Grid | None = None) -> dict[str, V
 
 
 @pytest.mark.parametrize("spacing", [0.7, 1.0, 2.0, 3.0])
-def test_patches_show_what_training_saw(spacing: float) -> None:
+def test_patches_equal_the_prepared_images_of_training(spacing: float) -> None:
     """At the model's spacing voxel for voxel what :func:`prepare` gives, PET on a turned grid of its own."""
     grid, spec = grid_of(spacing=spacing), spec_of(*ROLES)
     turned = Grid.from_spacing(
@@ -124,7 +135,7 @@ def test_patches_show_what_training_saw(spacing: float) -> None:
 
 
 @pytest.mark.parametrize("spacing", [0.8, 2.0, 2.5])
-def test_coarse_patch_shows_what_a_model_of_twice_the_spacing_would(spacing: float) -> None:
+def test_coarse_patch_equals_images_prepared_at_twice_the_spacing(spacing: float) -> None:
     """In training blocks of HU and SUV are averaged too, before any logarithm."""
     grid, spec = Grid.from_spacing((32, 36, 40), (spacing,) * 3), spec_of(*ROLES, patch=(3, 4, 5))
     images = images_of(*ROLES, grid=grid)
@@ -136,7 +147,7 @@ def test_coarse_patch_shows_what_a_model_of_twice_the_spacing_would(spacing: flo
 
 
 @pytest.mark.parametrize("spacing", [0.8, 1.0, 1.4])
-def test_fine_patch_shows_detail_as_a_model_of_half_the_spacing_would(spacing: float) -> None:
+def test_fine_patch_equals_images_prepared_at_half_the_spacing(spacing: float) -> None:
     """Including the z-score of an MR, whose mean and deviation stay those of the whole image."""
     grid, spec = grid_of(spacing=spacing), spec_of(*ROLES)
     images = images_of(*ROLES, grid=grid)
@@ -157,7 +168,7 @@ def test_fine_patch_shows_detail_as_a_model_of_half_the_spacing_would(spacing: f
 
 
 def test_mr_of_a_fine_patch_has_the_scale_of_the_whole_image() -> None:
-    """A dark corner beside a bright rest: by itself it would be stretched to unit variance."""
+    """Otherwise a dark corner would be stretched to unit variance."""
     grid, spec = Grid.from_spacing((24, 24, 24), (1, 1, 1)), spec_of("mr_t1", patch=(8, 8, 8))
     array = noise_volume(grid, "mr_t1").array.copy()
     array[:12, :12, :12] = 200
@@ -181,7 +192,7 @@ def test_missing_roles_are_zero_and_outside_of_images_is_not() -> None:
 
 def test_fine_patch_beside_a_channel_that_ends_early() -> None:
     """Just beside it, not overlapping at all, and overlapping only along the channel's own turned axes."""
-    grid, spec = Grid.from_spacing((40, 40, 40), (1, 1, 1)), spec_of("ct", "pet", patch=(8, 8, 8))
+    grid, spec = CUBE, spec_of("ct", "pet", patch=(8, 8, 8))
     for direction, origin in ((np.eye(3), (28.7, 0, 0)), (rotation((0, 0, np.pi / 4)), (38.0, 0, 0))):
         other = Grid.from_spacing((10, 10, 10), (4, 4, 4), origin, direction)
         prepared = prepare_patches({"pet": noise_volume(grid, "pet"), "ct": noise_volume(other)}, spec)
@@ -192,19 +203,10 @@ def test_fine_patch_beside_a_channel_that_ends_early() -> None:
                 assert patch.images[0][beyond] == pytest.approx(-1.4, abs=1e-5)  # as of air, where there is no CT
 
 
-def test_wrong_images_are_refused() -> None:
-    grid = grid_of()
-    with pytest.raises(RoleError, match="does not take mr_t2"):
-        prepare_patches({"mr_t2": noise_volume(grid, "mr_t2")}, spec_of("ct"))
-    far = Grid.from_spacing((5, 5, 5), (1, 1, 1), (900, 0, 0))
-    with pytest.raises(GeometryError, match="does not overlap"):
-        prepare_patches({"ct": noise_volume(grid), "pet": noise_volume(far, "pet")}, spec_of("ct", "pet"))
-
-
 # --- covering --------------------------------------------------------------------------------------------------------
 
 
-def test_covering_box_holds_every_voxel_that_bears_on_a_patch() -> None:
+def test_covering_box_contains_every_voxel_that_influences_a_patch() -> None:
     grid = Grid.from_spacing((20, 20, 20), (2, 2, 2))
     part = Grid.from_spacing((4, 4, 4), (1, 1, 1), (10.5, 10.5, 10.5))
     # Outer edges at 10 and 14 mm, which is 5 and 7 in voxels; interpolation at 13.5 mm takes voxel 7.
@@ -221,13 +223,13 @@ def test_covering_box_is_of_the_blocks_that_are_averaged() -> None:
     assert covering_box(part, grid) == ((3, 18), (0, 15), (15, 31))
     probability = np.zeros(grid.shape, np.uint8)
     probability[21:24, 6:9, 9:12] = 255
-    sampled = sample_probability(probability, full_box(grid.shape), grid, part)
-    assert sampled[1, 2, 1] == 1
-    assert np.count_nonzero(sampled) == 1
+    values = sampled(probability, grid, part)
+    assert values[1, 2, 1] == 1
+    assert np.count_nonzero(values) == 1
 
 
 @pytest.mark.parametrize("ratio", [2, 3, 4])
-def test_blocks_of_voxels_are_seen_sharply_on_oblique_grids(ratio: int) -> None:
+def test_blocks_of_voxels_are_sampled_exactly_on_oblique_grids(ratio: int) -> None:
     """Up to the border of the image: spacings there are 3.0000000000000004 as often as 3."""
     random = np.random.default_rng(ratio)
     for _ in range(10):
@@ -236,7 +238,7 @@ def test_blocks_of_voxels_are_seen_sharply_on_oblique_grids(ratio: int) -> None:
         coarse = grid.with_spacing((0.7 * ratio,) * 3)
         blocks = random.integers(0, 2, coarse.shape).astype(np.uint8)
         fine = np.kron(blocks * np.uint8(255), np.ones((ratio,) * 3, np.uint8))
-        assert sample_probability(fine, full_box(grid.shape), grid, coarse) == pytest.approx(blocks, abs=1e-3)
+        assert sampled(fine, grid, coarse) == pytest.approx(blocks, abs=1e-3)
 
 
 # --- probabilities there and back ------------------------------------------------------------------------------------
@@ -264,29 +266,23 @@ def test_sampled_probability_is_that_of_the_place(spacing: float) -> None:
 def test_sampled_probability_goes_on_for_one_voxel_outside_the_image_and_is_zero_then() -> None:
     grid = Grid.from_spacing((4, 4, 4), (1, 1, 1))
     patch = Grid.from_spacing((8, 8, 8), (1, 1, 1), (-2, -2, -2))
-    sampled = sample_probability(np.full(grid.shape, 255, np.uint8), full_box(grid.shape), grid, patch)
-    assert sampled[1:7, 1:7, 1:7] == pytest.approx(1)
-    sampled[1:7, 1:7, 1:7] = 0
-    assert not sampled.any()
-    away = Grid.from_spacing((8, 8, 8), (1, 1, 1), (90, 0, 0))
-    assert not sample_probability(np.full(grid.shape, 255, np.uint8), full_box(grid.shape), grid, away).any()
-    assert not sample_probability(np.zeros(grid.shape, np.uint8), full_box(grid.shape), grid, patch).any()
+    full = np.full(grid.shape, 255, np.uint8)
+    expected = np.pad(np.ones((6, 6, 6)), 1)
+    assert sampled(full, grid, patch) == pytest.approx(expected)
+    assert not sampled(full, grid, Grid.from_spacing((8, 8, 8), (1, 1, 1), (90, 0, 0))).any()
+    assert not sampled(np.zeros_like(full), grid, patch).any()
 
 
 @pytest.mark.parametrize("spacing", [0.5, 0.8, 1.0, 1.5, 2.0, 3.0])
-def test_what_was_seen_is_what_is_seen_afterwards(spacing: float) -> None:
+def test_a_written_answer_is_sampled_again(spacing: float) -> None:
     """On lattices finer than, as fine as and coarser than the patch, oblique and mirrored."""
     grid = grid_of((60, 60, 60))
-    patch = patch_in(grid, spacing)
-    box = full_box(grid.shape)
-    values = as_bytes(ramp(grid))
-    before = sample_probability(values, box, grid, patch)
+    patch, values = patch_in(grid, spacing), as_bytes(ramp(grid))
+    before = sampled(values, grid, patch)
     answer = ramp(patch, (-0.005, 0.004, 0.006))
-    add_change(values, box, grid, answer - before, patch)
-    seen = sample_probability(values, box, grid, patch)
-    inner = (slice(3, -3),) * 3  # farther out a coarser voxel outside the patch bears on what is seen
+    inner = (slice(3, -3),) * 3  # farther out a coarser voxel outside the patch influences the sample
     # Half a step of uint8, and changes too small to write.
-    off = np.abs(seen - answer)[inner]
+    off = np.abs(sampled(changed(values, grid, answer - before, patch), grid, patch) - answer)[inner]
     assert off.max() < 0.02 + 1.5 / 255
     assert off[np.abs(answer - before)[inner] > 0.03].max() < 2 / 255
 
@@ -295,10 +291,9 @@ def test_answer_on_the_same_lattice_is_written_exactly() -> None:
     rng = np.random.default_rng(5)
     grid = Grid.from_spacing((12, 12, 12), (1, 1, 1))
     patch = grid.crop(((2, 10), (1, 9), (3, 11)))
-    values = rng.integers(0, 256, grid.shape).astype(np.uint8)
-    old, answer = values.copy(), rng.random(patch.shape).astype(np.float32)
-    change = answer - sample_probability(values, full_box(grid.shape), grid, patch)
-    add_change(values, full_box(grid.shape), grid, change, patch)
+    old, answer = rng.integers(0, 256, grid.shape).astype(np.uint8), rng.random(patch.shape).astype(np.float32)
+    change = answer - sampled(old, grid, patch)
+    values = changed(old, grid, change, patch)
     at = slices(((2, 10), (1, 9), (3, 11)))
     written = np.where(np.abs(change) < 0.02, old[at] / np.float32(255), answer)
     assert np.abs(values[at] / np.float32(255) - written).max() <= 0.51 / 255
@@ -309,16 +304,13 @@ def test_answer_on_the_same_lattice_is_written_exactly() -> None:
 @pytest.mark.parametrize("spacing", [0.7, 1.0, 3.0])
 def test_agreement_leaves_a_hand_drawn_contour_bit_for_bit(spacing: float) -> None:
     grid = grid_of()
-    values = np.random.default_rng(1).choice(np.array([0, 170], np.uint8), grid.shape)
-    old, patch = values.copy(), patch_in(grid, spacing)
-    add_change(values, full_box(grid.shape), grid, np.full(patch.shape, 0.019, np.float32), patch)
-    assert np.array_equal(values, old)
+    old, patch = np.random.default_rng(1).choice(np.array([0, 170], np.uint8), grid.shape), patch_in(grid, spacing)
+    assert np.array_equal(changed(old, grid, 0.019, patch), old)
     change = np.zeros(patch.shape, np.float32)
     change[5, 6, 7] = 0.3
-    add_change(values, full_box(grid.shape), grid, change, patch)
-    changed = centres(grid)[values != old] - patch.to_ras((7, 6, 5))
-    assert len(changed)
-    assert np.abs(changed @ grid.direction).max() <= spacing  # linear interpolation reaches to the next voxel
+    offsets = centres(grid)[changed(old, grid, change, patch) != old] - patch.to_ras((7, 6, 5))
+    assert len(offsets)
+    assert np.abs(offsets @ grid.direction).max() <= spacing  # linear interpolation reaches to the next voxel
 
 
 @pytest.mark.parametrize("spacing", [0.5, 1.0, 2.5])
@@ -331,42 +323,34 @@ def test_only_the_part_in_the_box_is_needed(spacing: float) -> None:
     part = values[slices(box)].copy()
     change = np.random.default_rng(3).uniform(-1, 1, patch.shape).astype(np.float32)
     add_change(part, box, grid, change, patch)
-    add_change(values, full_box(grid.shape), grid, change, patch)
-    assert np.array_equal(values[slices(box)], part)
+    assert np.array_equal(changed(values, grid, change, patch)[slices(box)], part)
 
 
 def test_change_does_not_fade_towards_the_border_of_the_patch() -> None:
     grid = Grid.from_spacing((12, 12, 12), (1, 1, 1))
-    values = np.zeros(grid.shape, np.uint8)
     patch = Grid.from_spacing((4, 4, 4), (3, 3, 3), (1, 1, 1))
-    add_change(values, full_box(grid.shape), grid, np.full(patch.shape, 0.6, np.float32), patch)
-    assert (values == 153).all()
+    assert (changed(np.zeros(grid.shape, np.uint8), grid, 0.6, patch) == 153).all()
 
 
 def test_probabilities_stay_within_their_range() -> None:
     grid = Grid.from_spacing((9, 9, 9), (1, 1, 1))
     values = np.random.default_rng(4).integers(0, 256, grid.shape).astype(np.uint8)
-    for change in (1.0, -1.0):
-        after = values.copy()
-        add_change(
-            after, full_box(grid.shape), grid, np.full((3, 3, 3), change, np.float32), grid.with_spacing((3, 3, 3))
-        )
-        assert (after == 255 if change > 0 else after == 0).all()
+    for change, limit in ((1.0, 255), (-1.0, 0)):
+        assert (changed(values, grid, change, grid.with_spacing((3, 3, 3))) == limit).all()
 
 
 @pytest.mark.parametrize(("small", "large"), [(17.2, 26.0), (10.3, 17.2), (11.0, 14.5)])
 @pytest.mark.parametrize("grows", [True, False])
-def test_no_crumb_of_the_old_contour_stays_behind(small: float, large: float, grows: bool) -> None:
+def test_no_voxel_of_the_old_contour_remains(small: float, large: float, grows: bool) -> None:
     """Voxels of the patch that were partly tumour change by less than 1, yet all of them must follow the answer."""
     grid = Grid.from_spacing((60, 60, 60), (1, 1, 1))
     middle = np.array([29.7, 29.7, 29.7])
     distance = np.linalg.norm(centres(grid) - middle, axis=-1)
     patch = grid.with_spacing((3, 3, 3))
     old, new = (small, large) if grows else (large, small)
-    values = as_bytes(distance < old)
-    before = sample_probability(values, full_box(grid.shape), grid, patch)
+    before = as_bytes(distance < old)
     answer = 1 / (1 + np.exp(np.linalg.norm(centres(patch) - middle, axis=-1) - new))
-    add_change(values, full_box(grid.shape), grid, (answer - before).astype(np.float32), patch)
+    values = changed(before, grid, answer - sampled(before, grid, patch), patch)
     assert (values[distance < new - 1.5] >= 128).all()
     assert (values[distance > new + 1.5] < 128).all()
 

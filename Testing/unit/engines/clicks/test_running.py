@@ -1,4 +1,4 @@
-"""The click engine: what its network is shown, failures, and real networks in sessions."""
+"""The click engine: inputs of its network, errors, and real networks in sessions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from Testing.unit.engines.click_cases import (
     CPU,
     GRIDS,
     ROLES,
-    Answering,
     blank,
     block,
     distance,
@@ -31,26 +30,25 @@ from Testing.unit.engines.click_cases import (
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.inputs import prepare
 from TumorSegLib.engines.runtime import Runtime
-from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError, RoleError
-from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ResourceError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.prompts.types import Click, Prompts
 from TumorSegLib.session.session import Session
 
-# --- what the network is shown ---------------------------------------------------------------------------------------
+# --- inputs of the network ---------------------------------------------------------------------------------------
 
 
-def test_order_of_the_channels() -> None:
-    """Images in the model's order, whatever that of the caller, the previous probability, nearness in mm."""
+def test_channels_are_images_previous_probability_and_nearness() -> None:
+    """The images have the order of the model, not of the caller."""
     grid = Grid.from_spacing((16, 16, 16), (2, 2, 2), (5, 6, 7), rotation((0.4, 0.1, 0.2)))
-    images, shown, spec = images_on(grid), [], spec_of()
+    images, inputs, spec = images_on(grid), [], spec_of()
     start = np.random.default_rng(0).integers(0, 256, grid.shape).astype(np.uint8)
     prompts = Click((3, 4, 5)), Click((12, 9, 2), False), Click((6, 11, 13))
     in_other_order = {"pet": images["pet"], "ct": images["ct"]}
     for given in (images, in_other_order):
-        refined(engine_of(recorded(the_same, shown), spec), given, start, *prompts)
-        ct, pet, previous, positive, negative = shown.pop()
+        refined(engine_of(recorded(the_same, inputs), spec), given, start, *prompts)
+        ct, pet, previous, positive, negative = inputs.pop()
         assert np.array_equal(np.stack([ct, pet]), prepare(images, spec).array)
         assert previous == pytest.approx(start / 255, abs=1e-6)
         assert positive == pytest.approx(np.exp(-distance(grid, [(3, 4, 5), (6, 11, 13)]) / 10), abs=1e-5)
@@ -58,26 +56,17 @@ def test_order_of_the_channels() -> None:
 
 
 def test_nearness_is_in_millimetres_at_every_spacing() -> None:
-    """Along thick slices and within them the map falls at one pace, and in the coarse look, too."""
-    grid, shown = Grid.from_spacing((20, 64, 64), (1, 1, 4)), []
-    engine = engine_of(recorded(everything, shown), spec_of(1.0))
+    """Within thick slices and across them, and in the coarse patch."""
+    grid, inputs = Grid.from_spacing((20, 64, 64), (1, 1, 4)), []
+    engine = engine_of(recorded(everything, inputs), spec_of(1.0))
     refined(engine, images_with(grid, blank(grid) > 0), blank(grid), Click((32, 32, 10)))
-    assert spacings(shown)[:2] == [1.0, 2.0]
-    for channels, step in zip(shown, (1.0, 2.0)):
+    assert spacings(inputs)[:2] == [1.0, 2.0]
+    for channels, step in zip(inputs, (1.0, 2.0)):
         k, j, i = np.unravel_index(channels[-2].argmax(), channels[-2].shape)
         far = channels[-2][:, j, i], channels[-2][k, :, i], channels[-2][k, j, :]
         for line in far:
             assert -10 * np.log(line[1] / line[0]) == pytest.approx(-step, abs=0.12)
         assert not channels[-1].any()
-
-
-def test_the_channel_of_a_missing_role_is_zero() -> None:
-    grid, shown = GRIDS["oblique"], []
-    images = {"pet": noise_volume(grid, "pet")}
-    _, refinement = refined(engine_of(recorded(nothing, shown)), images, blank(grid), Click((9, 9, 9)))
-    assert not shown[0][0].any()
-    assert shown[0][1].any()
-    assert refinement.info["roles"] == ["pet"]
 
 
 def test_pet_on_a_grid_of_its_own() -> None:
@@ -93,64 +82,45 @@ def test_pet_on_a_grid_of_its_own() -> None:
     assert (after[far > 8.5] < 128).all()
 
 
-def test_roles_are_checked_before_any_click() -> None:
-    engine = ClickEngine(tiny_spec(kind="clicks"), Answering(nothing), Runtime(CPU, torch.float32))
-    with pytest.raises(RoleError, match="model 'tiny' does not take pet"):
-        engine.prepare(images_on(GRIDS["oblique"]))
+# --- errors -----------------------------------------------------------------------------------------------
 
 
-# --- what may go wrong -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("raised", "expected", "words"),
+    [
+        (RuntimeError("CUDA error: out of memory"), ResourceError, "not enough memory to run 'tiny'"),
+        (RuntimeError("sizes do not match"), RuntimeError, r"^sizes do not match$"),
+    ],
+)
+def test_only_a_lack_of_memory_is_reported_as_one(raised: Exception, expected: type[Exception], words: str) -> None:
+    def fail(_: torch.Tensor) -> torch.Tensor:
+        raise raised
+
+    with pytest.raises(expected, match=words):
+        refined(engine_of(fail), images_on(GRIDS["oblique"]), blank(GRIDS["oblique"]), Click((9, 9, 9)))
 
 
 @pytest.mark.parametrize("when", [1, 2, 3])
-def test_cancelled_before_any_run_of_the_network(when: int) -> None:
+def test_cancelling_before_a_run_of_the_network_changes_nothing(when: int) -> None:
     grid = Grid.from_spacing((40, 40, 40), (1, 1, 1))
-    rod, shown, asked = block(grid, (4, 36), (18, 22), (18, 22)), [], []
-    start = blank(grid)
+    rod, inputs, calls = block(grid, (4, 36), (18, 22), (18, 22)), [], []
 
-    def cancel() -> bool:
-        asked.append(True)
-        return len(asked) == when
-
-    engine, click = engine_of(recorded(hot, shown), spec_of(1.0)), Click((20, 20, 20))
+    engine, click = engine_of(recorded(hot, inputs), spec_of(1.0)), Click((20, 20, 20))
     session = Session(images_with(grid, rod), clicks=engine)
     with pytest.raises(Cancelled, match="nothing was changed"):
-        session.add_click(click, cancel=cancel)
-    assert len(shown) == when - 1
-    assert np.array_equal(session.mask.array, start)
-    assert (len(session.prompts), session.can_undo) == (0, False)
-    session.add_click(click, cancel=lambda: asked.append(True) is not None)
-    assert len(asked) == when + 3
+        session.add_click(click, cancel=lambda: calls.append(0) or len(calls) == when)
+    assert len(inputs) == when - 1
+    assert (session.mask.array.any(), len(session.prompts), session.can_undo) == (False, 0, False)
+    session.add_click(click, cancel=lambda: calls.append(0) is not None)
+    assert len(calls) == when + 3
     assert session.mask.array.any()
 
 
-@pytest.mark.parametrize("error", [RuntimeError("CUDA error: out of memory"), MemoryError()])
-def test_lack_of_memory_on_the_cpu_is_said_in_words(error: Exception) -> None:
-    def exhausted(_: torch.Tensor) -> torch.Tensor:
-        raise error
-
-    grid = GRIDS["oblique"]
-    with pytest.raises(ResourceError, match="not enough memory to run 'tiny'"):
-        refined(engine_of(exhausted), images_on(grid), blank(grid), Click((9, 9, 9)))
-
-
-def test_other_failures_are_not_taken_for_a_lack_of_memory() -> None:
-    def broken(_: torch.Tensor) -> torch.Tensor:
-        raise RuntimeError("sizes do not match")
-
-    with pytest.raises(RuntimeError, match=r"^sizes do not match$"):
-        refined(engine_of(broken), images_on(GRIDS["oblique"]), blank(GRIDS["oblique"]), Click((9, 9, 9)))
-
-
-def test_a_correction_needs_a_prompt() -> None:
-    grid = GRIDS["oblique"]
-    with pytest.raises(ArgumentError, match="at least one prompt"):
-        refined(engine_of(nothing), images_on(grid), blank(grid))
-
-
-def test_a_probability_that_is_not_of_the_first_image_is_refused() -> None:
+def test_corrections_without_a_prompt_or_with_another_probability_are_refused() -> None:
     engine, prompts = engine_of(nothing), Prompts((Click((9, 9, 9)),))
     prepared = engine.prepare(images_on(GRIDS["as the model"]))
+    with pytest.raises(ArgumentError, match="at least one prompt"):
+        engine.refine(prepared, np.zeros((20, 22, 24), np.uint8), Prompts())
     with pytest.raises(GeometryError, match=r"shape \(20, 22, 23\), the first image \(20, 22, 24\)"):
         engine.refine(prepared, np.zeros((20, 22, 23), np.uint8), prompts)
     with pytest.raises(ArgumentError, match="float32; uint8 is needed"):
@@ -188,7 +158,7 @@ def test_out_of_memory_on_a_device_falls_back_to_the_cpu_for_this_case_only() ->
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("labels", [{"tumour": 1}, {"core": 1, "oedema": 2}])
 def test_a_real_network_in_a_session(dtype: torch.dtype, labels: dict[str, int]) -> None:
-    """Random weights: clicks hold, every edit can be undone, and the box prompt between them is no obstacle."""
+    """With random weights: clicks constrain the mask, every edit can be undone."""
     grid = GRIDS["oblique"]
     spec = tiny_spec(roles=ROLES, kind="clicks", spacing_mm=(2.0, 2.0, 2.0), labels=labels, weights_sha256="ab" * 32)
     engine = ClickEngine(spec, tiny_network(spec), Runtime(CPU, dtype))
@@ -207,26 +177,3 @@ def test_a_real_network_in_a_session(dtype: torch.dtype, labels: dict[str, int])
     for mask in reversed(masks[:-1]):
         session.undo()
         assert np.array_equal(session.mask.array, mask)
-
-
-def test_the_same_clicks_give_the_same_mask() -> None:
-    grid = GRIDS["thick slices"]
-    spec = spec_of()
-    answers = []
-    for _ in range(2):
-        engine = ClickEngine(spec, tiny_network(spec), Runtime(CPU, torch.float32))
-        answers.append(refined(engine, images_on(grid), blank(grid), Click((9, 9, 3)), Click((20, 20, 8), False))[0])
-    assert np.array_equal(*answers)
-
-
-def test_one_engine_serves_many_cases() -> None:
-    engine = engine_of(hot, spec_of(1.0))
-    grid = Grid.from_spacing((24, 24, 24), (1, 1, 1))
-    tumours = [block(grid, (4, 12), (4, 12), (4, 12)), block(grid, (12, 20), (6, 14), (8, 16))]
-    prepared = [engine.prepare(images_with(grid, tumour)) for tumour in tumours]
-    for ready, tumour in zip(prepared, tumours):
-        k, j, i = (int(n) for n in np.argwhere(tumour).mean(axis=0))
-        answer = engine.refine(ready, blank(grid), Prompts((Click((i, j, k)),)))
-        after = blank(grid)
-        after[slices(answer.box)] = answer.probability
-        assert np.array_equal(after >= 128, tumour)
