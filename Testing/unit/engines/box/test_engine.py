@@ -7,7 +7,6 @@ import pytest
 
 from Testing.fakes import noise_volume, rotation
 from Testing.unit.engines.box_cases import (
-    CUBE,
     BrightSam,
     ball,
     box_about,
@@ -18,7 +17,7 @@ from Testing.unit.engines.box_cases import (
     pasted,
     segmented,
 )
-from Testing.unit.engines.click_cases import GRIDS, block
+from Testing.unit.engines.click_cases import CUBE, GRIDS, block
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Volume

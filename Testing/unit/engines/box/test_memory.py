@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from Testing.unit.engines.box_cases import CUBE, PROMPTS, VOLUME_BOX, BrightSam, box_spec, bright_engine, ct_of, failing
+from Testing.unit.engines.box_cases import PROMPTS, VOLUME_BOX, BrightSam, box_spec, bright_engine, ct_of, failing
+from Testing.unit.engines.click_cases import CUBE
 from TumorSegLib.engines.box.embeddings import BATCH
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.runtime import Runtime

@@ -12,8 +12,6 @@ import torch
 
 from Testing.fakes import noise_volume, tiny_spec
 from Testing.unit.engines.box_cases import (
-    CPU,
-    CUBE,
     PROMPTS,
     SLICE_BOX,
     VOLUME_BOX,
@@ -27,6 +25,7 @@ from Testing.unit.engines.box_cases import (
     segmented,
     tiny_sam,
 )
+from Testing.unit.engines.click_cases import CPU, CUBE
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.box.slice_model import BoxCase
 from TumorSegLib.engines.runtime import Runtime
