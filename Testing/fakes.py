@@ -97,7 +97,7 @@ def write_spec(folder: Path, spec: ModelSpec) -> Path:
 
 
 def noise_volume(grid: Grid, role: str = "ct", seed: int = 0) -> Volume:
-    """Smooth random values in the range of a role, float32: no voxel equals its neighbour, none is far from it."""
+    """Smooth random values in the range of a role, float32."""
     values = gaussian_filter(np.random.default_rng(seed).normal(size=grid.shape), 1.5)
     values = (values - values.min()) / np.ptp(values)
     low, high = {"ct": (-150, 230), "pet": (0.5, 20)}.get(role, (100, 900))
@@ -111,28 +111,25 @@ def rotation(angles: Sequence[float], mirror: bool = False) -> np.ndarray:
 
 
 class PaintingEngine:
-    """An automatic engine that marks what a rule says about its images; remembers what it was shown."""
+    """An automatic engine that applies a rule to its images and records them."""
 
     def __init__(self, spec: ModelSpec, rule: Callable[[Images], np.ndarray]) -> None:
         self.spec = spec
         self.rule = rule
-        self.shown: list[Images] = []
+        self.images: list[Images] = []
 
     def segment(
         self, images: Images, *, mirror: bool = False, progress: Progress | None = None, cancel: Cancel | None = None
     ) -> Result:
         """Applies the rule, which maps the images to an array ``[k, j, i]`` of label values."""
-        self.shown.append(images)
+        self.images.append(images)
         grid = ImageSet.of(images).grid
         labels = np.asarray(self.rule(images)).astype(np.uint8)
         return Result(Mask(grid, labels), Volume(grid, (labels > 0).astype(np.float32), "probability"))
 
 
 class BallEngine:
-    """A click engine that paints a soft ball of noise about the last prompt, in a crop, and obeys every prompt.
-
-    The same prompts on the same probability give the same answer. It asks ``cancel`` before and after its work.
-    """
+    """A click engine that paints a reproducible soft ball about the last prompt, constrained by all prompts."""
 
     def __init__(self, radius: int = 2) -> None:
         self.spec = tiny_spec("balls", kind="clicks")
@@ -167,10 +164,9 @@ class BallEngine:
 
 
 class EllipsoidEngine:
-    """A box engine that paints the ellipsoid inscribed in a box, in noise; the same box gives the same answer.
+    """A box engine that paints the ellipsoid inscribed in a box, in reproducible noise, and records its calls.
 
-    A box on one slice is followed for ``reach`` slices to both sides, within the region. It asks ``cancel`` before and
-    after its work and notes what it was shown.
+    A box on one slice is propagated for ``reach`` slices to both sides, within the region.
     """
 
     def __init__(self, reach: int = 2) -> None:

@@ -58,7 +58,7 @@ def test_case_is_judged_inside_its_window_alone(data: Path) -> None:
     row = evaluate_case(engine, case, ("pet",))
     assert row["case"] == "c"
     assert (row["dice"], row["iou"], row["hd95_mm"], row["nsd"]) == (1, 1, 0, 1)
-    (shown,) = engine.shown
+    (shown,) = engine.images
     assert list(shown) == ["pet"]
     assert shown["pet"].array.shape == (18, 18, 18)
     assert shown["pet"].grid == case.reference.grid.crop(case.jitter_window)
@@ -128,7 +128,7 @@ def test_report_tells_what_made_it(data: Path) -> None:
 def test_report_tells_when_cases_were_computed_differently(data: Path) -> None:
     class Wavering(PaintingEngine):
         def segment(self, images: Images, **options: Any) -> Result:
-            device = "cpu" if self.shown else "cuda"
+            device = "cpu" if self.images else "cuda"
             return replace(super().segment(images, **options), info={"device": device, "overlap": 0.5})
 
     report = evaluate_folder(Wavering(tiny_spec(roles=ROLES, optional=ROLES), find_ball), data, 2, [("ct",)])
@@ -158,7 +158,7 @@ def test_subset_the_model_does_not_take(data: Path, roles: tuple[str, ...]) -> N
         evaluate_folder(engine, data, None, [ROLES, roles])
     wanted = f"model 'tiny' cannot work from {'+'.join(roles)!r}; it can from ct+pet, ct, pet"
     assert str(caught.value) == wanted
-    assert not engine.shown  # found out before any work
+    assert not engine.images  # found out before any work
 
 
 def test_subset_without_a_required_role(data: Path) -> None:

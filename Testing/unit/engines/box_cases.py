@@ -13,7 +13,6 @@ from torch import nn
 from Testing.fakes import tiny_spec
 from Testing.unit.engines.click_cases import CPU, distance
 from TumorSegLib.engines.box.engine import BoxEngine
-from TumorSegLib.engines.box.slice_model import BoxCase
 from TumorSegLib.engines.networks.sam import Sam, build_sam
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.boxes import bounding_box, slices
@@ -21,7 +20,7 @@ from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.types import BoxPrompt
-from TumorSegLib.protocols import BoxOptions, BoxSegmenter, Refinement
+from TumorSegLib.protocols import BoxOptions, Refinement
 
 SIZE = 64
 TINY = {"image_size": SIZE, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
@@ -67,10 +66,7 @@ def box_spec(pixels: str = "unit") -> ModelSpec:
 
 
 def bright_engine(network: Any = None, dtype: torch.dtype = torch.float32) -> BoxEngine:
-    engine = BoxEngine(box_spec(), BrightSam() if network is None else network, Runtime(CPU, dtype))
-    as_the_protocol: BoxSegmenter[BoxCase] = engine
-    assert as_the_protocol is engine
-    return engine
+    return BoxEngine(box_spec(), BrightSam() if network is None else network, Runtime(CPU, dtype))
 
 
 def tiny_sam(pixels: str = "imagenet", dtype: torch.dtype = torch.float32) -> tuple[BoxEngine, Sam]:

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from Testing.fakes import noise_volume, tiny_network, tiny_spec
 from Testing.unit.engines.box_cases import tiny_sam
@@ -130,32 +129,7 @@ def test_a_click_while_the_automatic_model_runs_gets_the_same_bits_before_it_end
     assert np.array_equal(segmenting.result(LIMIT_S), expected[0])
 
 
-class Counting(nn.Module):
-    """Counts calls that overlap in time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.most = 0
-
-    def __deepcopy__(self, _: object) -> Counting:
-        return self
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        self.now += 1
-        self.most = max(self.most, self.now)
-        threading.Event().wait(0.05)
-        self.now -= 1
-        return images[:, :1]
-
-
-def test_one_case_at_a_time_computes_with_a_network() -> None:
-    network = Counting()
-    engine = ClickEngine(tiny_spec(kind="clicks", spacing_mm=(2.0, 2.0, 2.0), patch=(16, 16, 16)), network, FLOAT32)
-    at_once([lambda images=images: clicked(engine, images) for images in CASES])
-    assert network.most == 1
-
-
-def test_a_case_that_waits_for_another_can_be_cancelled() -> None:
+def test_a_case_waits_for_another_with_the_same_engine_and_can_be_cancelled() -> None:
     engine, begun, go_on, calls = auto_engine(), threading.Event(), threading.Event(), []
 
     def pause(*_: int) -> None:

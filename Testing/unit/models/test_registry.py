@@ -126,9 +126,9 @@ def test_folder_of_the_users_models(monkeypatch, value, folder):
     assert model_roots() == (registry.BUNDLED, Path.home() / folder)
 
 
-def test_neither_the_registry_nor_preprocessing_imports_torch():
+def test_registry_preprocessing_and_lazy_engines_import_no_torch():
     code = (
-        "import sys, TumorSegLib.models.registry, TumorSegLib.engines.inputs, TumorSegLib.protocols\n"
+        "import sys, TumorSegLib.models.registry, TumorSegLib.engines.inputs, TumorSegLib.engines.lazy\n"
         "sys.exit(', '.join({'torch', 'monai'} & set(sys.modules)) or None)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 
 from Testing.fakes import noise_volume, rotation, tiny_network, tiny_spec
+from Testing.unit.engines.box_cases import dice
+from Testing.unit.engines.click_cases import WithoutMemory, distance
 from TumorSegLib.engines.auto.engine import BATCH, AutoEngine
 from TumorSegLib.engines.runtime import ON_CPU, Placement, Runtime
 from TumorSegLib.errors import Cancelled, ResourceError, RoleError
@@ -65,19 +67,14 @@ def engine(network=None, spec=None, **changes) -> AutoEngine:
 
 def ball(grid: Grid, centre, radius: float, role: str = "ct", inside=150.0, outside=-50.0) -> Volume:
     """A sphere in world coordinates with an edge one millimetre wide."""
-    index = np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)[..., ::-1]
-    distance = np.linalg.norm(grid.to_ras(index) - centre, axis=-1) - radius
-    return Volume(grid, outside + (inside - outside) * np.clip(0.5 - distance, 0, 1), role)
+    depth = radius - distance(grid, [grid.to_ijk(centre)])
+    return Volume(grid, outside + (inside - outside) * np.clip(0.5 + depth, 0, 1), role)
 
 
 def wrong(result: Result, image: Volume) -> int:
     """Voxels that are not what the threshold says, those aside that float16 rounds to a probability of 0.5."""
     certain = np.abs(image.array - 80) > 0.05
     return int(((result.mask.array == 1) != (image.array > 80))[certain].sum())
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
 @pytest.mark.parametrize("shape", [(20, 23, 26), (5, 7, 40), (3, 1, 2)], ids=["larger", "partly smaller", "tiny"])
@@ -215,17 +212,6 @@ def test_air_is_skipped_and_is_no_tumour():
     assert not result.probability.array.any()
 
 
-def test_a_real_network_gives_the_same_twice_and_leaves_the_images_alone():
-    spec = tiny_spec("two", ["ct", "pet"], optional=["pet"])
-    images = {role: noise_volume(OBLIQUE, role) for role in ("ct", "pet")}
-    before = {role: image.array.copy() for role, image in images.items()}
-    network = AutoEngine(spec, tiny_network(spec), FLOAT32)
-    first, only_ct, again = (network.segment(i).probability.array for i in (images, {"ct": images["ct"]}, images))
-    assert np.array_equal(first, again)
-    assert not np.array_equal(first, only_ct)
-    assert all(np.array_equal(images[role].array, before[role]) for role in images)
-
-
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16], ids=str)
 def test_a_real_network_runs_in_lower_precision(precision):
     spec = tiny_spec()
@@ -283,18 +269,9 @@ def test_windows_shrink_to_multiples_of_32_before_a_lack_of_memory_is_reported(
 
 
 def test_out_of_memory_on_a_device_falls_back_to_the_cpu_for_this_case_only():
-    class Elsewhere(nn.Module):
-        """Stands for a graphics card: the meta device has no memory at all."""
-
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            devices.append(images.device.type)
-            if images.device.type == "meta":
-                raise RuntimeError("CUDA out of memory")
-            return (images - 1) * 8
-
     devices: list[str] = []
     image = {"ct": noise_volume(Grid.from_spacing((16, 16, 16), (1, 1, 1)))}
-    runner = AutoEngine(tiny_spec(), Elsewhere(), Runtime(torch.device("meta"), torch.bfloat16))
+    runner = AutoEngine(tiny_spec(), WithoutMemory(devices), Runtime(torch.device("meta"), torch.bfloat16))
     for _ in range(2):
         result = runner.segment(image)
         assert (result.info["device"], result.info["precision"]) == ("cpu", "float32")

@@ -7,7 +7,6 @@ import pytest
 
 from Testing.fakes import noise_volume, rotation
 from Testing.unit.engines.box_cases import (
-    BrightSam,
     ball,
     box_about,
     bright_engine,
@@ -19,15 +18,12 @@ from Testing.unit.engines.box_cases import (
 )
 from Testing.unit.engines.click_cases import CUBE, GRIDS, block
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box
-from TumorSegLib.geometry.grid import Box, Grid
+from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
 
 LARGE = [name for name in GRIDS if name != "smaller than the patch"]
-
-
-# --- a box in 3D -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1, 2), (2, 0)])
@@ -111,21 +107,14 @@ def test_an_image_of_one_slice_is_segmented(axis: int) -> None:
     assert dice(segmented(bright_engine(), ct_of(grid, tumour), box_about(tumour, grid), (axis,)), tumour) > 0.9
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 12), (1, 12, 1), (12, 1, 1), (1, 1, 1)])
-def test_a_box_that_is_thin_twice_is_one_in_3d(shape: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("shape", [(1, 1, 12), (1, 12, 1), (12, 1, 1), (1, 1, 1), (15, 15, 2)])
+def test_a_box_thin_along_two_axes_or_of_two_slices_is_a_volume(shape: tuple[int, int, int]) -> None:
     i, j, k = ((14, 14 + n) for n in shape)
     engine = bright_engine()
     answer = engine.segment(engine.prepare({"ct": ct_of(CUBE, np.ones(CUBE.shape, bool))}), BoxPrompt((i, j, k)))
     assert answer.box == (i, j, k)
     assert answer.probability.shape == shape[::-1]
-
-
-def test_a_box_of_two_slices_is_not_lost() -> None:
-    everywhere = ct_of(CUBE, np.ones(CUBE.shape, bool))
-    assert segmented(bright_engine(), everywhere, ((5, 20), (5, 20), (10, 12)))[10:12, 10:14, 10:14].all()
-
-
-# --- a box on one slice ----------------------------------------------------------------------------------------------
+    assert (answer.probability[:, 5:9, 5:9] >= 128).all()  # none of the thin ones has these voxels
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
@@ -160,15 +149,6 @@ def test_propagation_does_not_leave_the_region(axis: int) -> None:
         assert not (found & ~inside).any()
         assert dice(found, tumour & inside) > 0.9
         assert all(a <= low and high <= b for (low, high), (a, b) in zip(answer.box, region.box))
-
-
-def test_slices_outside_the_region_are_not_encoded() -> None:
-    network = BrightSam()
-    engine = bright_engine(network)
-    prepared = engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 15))})
-    box: Box = ((4, 36), (4, 36), (20, 21))
-    engine.segment(prepared, BoxPrompt(box), within=BoxPrompt(((4, 36), (4, 36), (18, 24))))
-    assert sum(network.encoded) == 6
 
 
 @pytest.mark.parametrize("thickness", [1, 2, 3])

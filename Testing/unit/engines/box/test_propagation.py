@@ -64,9 +64,6 @@ def propagated(
     return found
 
 
-# --- prompts ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("cut", [False, True])
 def test_a_ball_is_propagated_to_its_ends(cut: bool) -> None:
     """Of 14 mm radius, in slices of 2 mm."""
@@ -143,9 +140,6 @@ def test_what_lies_apart_from_the_section_before_is_no_tumour(gap: int, kept: bo
     if not kept:
         assert np.array_equal(found[22] > 0.5, masks(22) & ~spot)
         assert (found[22][spot] < 0.5).all()
-
-
-# --- ends ------------------------------------------------------------------------------------------------------------
 
 
 def test_nothing_on_the_first_slice_is_nothing_at_all() -> None:

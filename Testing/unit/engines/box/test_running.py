@@ -42,9 +42,6 @@ def bright_case() -> tuple[BrightSam, BoxEngine, BoxCase]:
     return network, engine, engine.prepare({"ct": ct_of(CUBE, ball(CUBE, 9))})
 
 
-# --- embeddings ------------------------------------------------------------------------------------------------------
-
-
 def test_a_second_box_that_lies_within_the_first_is_not_encoded_again() -> None:
     network, engine, prepared = bright_case()
     tumour, every = ball(CUBE, 9), BoxOptions(axes=(0, 1, 2))
@@ -91,9 +88,6 @@ def test_more_slices_than_the_cache_holds(monkeypatch: pytest.MonkeyPatch) -> No
         answer = engine.segment(prepared, BoxPrompt(box_about(tumour, CUBE)))
         assert np.array_equal(pasted(CUBE, answer), wanted)
     assert sum(network.encoded) > 40
-
-
-# --- progress, cancelling, failures ----------------------------------------------------------------------------------
 
 
 @PROMPTS
@@ -184,9 +178,6 @@ def test_axes_are_some_of_three(axes: Any) -> None:
 def test_a_model_of_volumes_is_refused() -> None:
     with pytest.raises(ModelError, match="'tiny' takes volumes, one that takes slices is needed here"):
         BoxEngine(tiny_spec(), BrightSam(), Runtime(CPU, torch.float32))
-
-
-# --- info, reproducibility, precision --------------------------------------------------------------------------------
 
 
 @PROMPTS

@@ -95,21 +95,6 @@ def test_what_is_painted_in_the_rectangle_comes_back_as_the_block(name: str, par
     assert not (~found & binary_erosion(wanted, cross)).any()
 
 
-@pytest.mark.parametrize("axis", range(3))
-def test_every_slice_of_a_region_and_back(axis: int) -> None:
-    grid = GRIDS["thick slices"]
-    region = region_of(grid, "inner")
-    array = np.random.default_rng(0).normal(size=grid.shape).astype(np.float32)
-    view = View.of(grid, region, axis, SIZE)
-    stack = view.stack(array)
-    assert stack.shape == view.shape
-    for number in range(view.shape[0]):
-        at = [slice(*limits) for limits in region]
-        at[axis] = region[axis][0] + number
-        assert np.array_equal(stack[number], array[at[2], at[1], at[0]])
-    assert np.array_equal(view.unstack(stack), array[slices(region)])
-
-
 @pytest.mark.parametrize(
     ("shape", "spacing", "pixels"), [((5, 10, 40), (1, 2, 3), (SIZE // 2, SIZE)), ((4, 1, 30), (1, 1, 1), (2, SIZE))]
 )
@@ -135,9 +120,3 @@ def test_pixels_are_square_in_mm_and_the_longest_side_fills_the_input(name: str,
     assert np.argmax(view.pixels) == np.argmax(lengths)
     millimetres = np.divide(lengths, view.pixels)
     assert min(view.pixels) == pytest.approx(min(lengths) / millimetres[np.argmax(lengths)], abs=0.51)
-
-
-def test_rectangles_are_left_top_right_bottom() -> None:
-    grid = Grid.from_spacing((5, 16, 32), (1, 1, 1))
-    view = View.of(grid, ((0, 32), (0, 16), (0, 5)), 2, SIZE)
-    assert view.to_pixels(np.array([[1.0, 3.0, 10.0, 20.5]])).tolist() == [[20, 2, 41, 6]]

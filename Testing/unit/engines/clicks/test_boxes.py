@@ -41,17 +41,6 @@ def inside(grid: Grid, *boxes: BoxPrompt) -> np.ndarray:
     return np.any([block(grid, *prompt.box) for prompt in boxes], axis=0)
 
 
-# --- a box as the last prompt ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", LARGE)
-def test_a_box_from_nothing_is_filled_by_a_network_that_sees_tumour_everywhere(name: str) -> None:
-    grid = GRIDS[name]
-    box = middle_box(grid)
-    after, _ = refined(engine_of(everything), images_on(grid), blank(grid), box)
-    assert np.array_equal(after >= 128, inside(grid, box))
-
-
 @pytest.mark.parametrize("name", LARGE)
 def test_a_box_from_nothing_finds_what_the_network_sees(name: str) -> None:
     grid = GRIDS[name]
@@ -123,9 +112,6 @@ def test_clicks_before_a_box_reach_the_network_and_stay_constraints() -> None:
     assert np.array_equal(after >= 128, yes)
     _, negative = map_maxima(CUBE, start, *clicks, box)
     assert np.abs(negative - CUBE.to_ras(clicks[0].ijk)).max() <= 0.51
-
-
-# --- clicks and scribbles after a box --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", LARGE)

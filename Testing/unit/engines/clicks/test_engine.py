@@ -37,8 +37,6 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import Click, Prompts, Scribble
 
-# --- constraints -----------------------------------------------------------------------------------------
-
 
 @pytest.mark.parametrize("name", GRIDS)
 @pytest.mark.parametrize("positive", [True, False])
@@ -51,21 +49,6 @@ def test_click_constrains_a_network_that_says_the_opposite_everywhere(name: str,
         assert after[ijk[::-1]] == 255 * positive
         # The patch shows the ball in voxels of 2 mm, which reach less than their diagonal farther.
         assert ((after[distance(grid, [ijk]) > 3 + 2 * np.sqrt(3)] >= 128) != positive).all()
-
-
-@pytest.mark.parametrize("name", ["as the model", "mirrored"])
-def test_the_later_of_two_clicks_overrides_the_earlier(name: str) -> None:
-    grid = GRIDS[name]
-    first, second = (10, 10, 10), (11, 11, 10)
-    for positive in (True, False):
-        prompts = Click(first, positive), Click(second, not positive)
-        start = blank(grid, 255 * positive)
-        after, _ = refined(engine_of(everything if positive else nothing), images_on(grid), start, *prompts)
-        later = ruled(grid, second)
-        earlier = ruled(grid, first) & ~later
-        assert earlier.any()
-        assert ((after[later] >= 128) != positive).all()
-        assert ((after[earlier] >= 128) == positive).all()
 
 
 def scribble(grid: Grid, voxels: np.ndarray, positive: bool) -> Scribble:
@@ -114,9 +97,6 @@ def test_constraints_and_locality_with_a_network_that_answers_noise(name: str, s
         assert ((place > -0.51) & (place < np.array(widest.size) - 0.49)).all()
 
 
-# --- other voxels ------------------------------------------------------------------------------------
-
-
 def test_a_second_component_in_the_same_patch_stays_bit_for_bit() -> None:
     grid = CUBE
     mine, other = block(grid, (14, 19), (14, 24), (14, 24)), block(grid, (21, 25), (15, 23), (15, 23))
@@ -145,14 +125,6 @@ def test_a_negative_click_on_no_tumour_changes_nothing_but_its_ball() -> None:
     assert (mask & ruled(grid, click)).any()
 
 
-def test_nothing_outside_the_widest_patch_changes() -> None:
-    grid = LARGE_CUBE
-    after, _ = refined(engine_of(nothing, spec_of(1.0)), images_on(grid), blank(grid, 255), Click((32, 32, 32), False))
-    inside = block(grid, (16, 48), (16, 48), (16, 48))
-    assert (after[inside] == 0).all()
-    assert (after[~inside] == 255).all()
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_network_that_agrees_leaves_a_hand_drawn_mask_bit_for_bit(name: str, dtype: torch.dtype) -> None:
@@ -169,9 +141,6 @@ def test_a_network_that_agrees_leaves_a_hand_drawn_mask_bit_for_bit(name: str, d
         reach = 2 if dtype == torch.float32 else 4
         assert distance(grid, [click])[changed].max() < 3 + reach * np.sqrt(3)
     assert any(0.1 < value < 0.9 for value in inputs[0][-3].ravel()) or name == "as the model"
-
-
-# --- patches at several scales ----------------------------------------------------------------------
 
 
 def test_first_click_on_nothing_finds_the_tumour_clicked_at_alone() -> None:

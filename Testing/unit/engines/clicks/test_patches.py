@@ -64,9 +64,6 @@ def sampled(values: np.ndarray, grid: Grid, patch: Grid) -> np.ndarray:
     return sample_probability(values, full_box(grid.shape), grid, patch)
 
 
-# --- cutting ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("seed", range(25))
 def test_patch_contains_its_point_and_lies_in_the_image_if_it_fits(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -167,19 +164,6 @@ def test_fine_patch_equals_images_prepared_at_half_the_spacing(spacing: float) -
         assert prepared.rules["mr_t1"] == rule
 
 
-def test_mr_of_a_fine_patch_has_the_scale_of_the_whole_image() -> None:
-    """Otherwise a dark corner would be stretched to unit variance."""
-    grid, spec = Grid.from_spacing((24, 24, 24), (1, 1, 1)), spec_of("mr_t1", patch=(8, 8, 8))
-    array = noise_volume(grid, "mr_t1").array.copy()
-    array[:12, :12, :12] = 200
-    images = {"mr_t1": Volume(grid, array, "mr_t1")}
-    prepared = prepare_patches(images, spec)
-    own, fine = (prepared.patch(np.array([5.0, 5.0, 5.0]), zoom).images[0] for zoom in (OWN, FINE))
-    flat = float(own[2, 2, 2])
-    assert flat < -0.5
-    assert fine[:6, :6, :6] == pytest.approx(flat, abs=1e-4)
-
-
 def test_missing_roles_are_zero_and_outside_of_images_is_not() -> None:
     grid, spec = grid_of((6, 6, 6)), spec_of(*ROLES)
     prepared = prepare_patches({"pet": noise_volume(grid, "pet")}, spec)
@@ -201,9 +185,6 @@ def test_fine_patch_beside_a_channel_that_ends_early() -> None:
                 patch = prepared.patch(np.array([i, j, 4.0]), FINE)
                 beyond = other.to_ijk(centres(patch.grid)).min(axis=-1) < -0.51
                 assert patch.images[0][beyond] == pytest.approx(-1.4, abs=1e-5)  # as of air, where there is no CT
-
-
-# --- covering --------------------------------------------------------------------------------------------------------
 
 
 def test_covering_box_contains_every_voxel_that_influences_a_patch() -> None:
@@ -239,9 +220,6 @@ def test_blocks_of_voxels_are_sampled_exactly_on_oblique_grids(ratio: int) -> No
         blocks = random.integers(0, 2, coarse.shape).astype(np.uint8)
         fine = np.kron(blocks * np.uint8(255), np.ones((ratio,) * 3, np.uint8))
         assert sampled(fine, grid, coarse) == pytest.approx(blocks, abs=1e-3)
-
-
-# --- probabilities there and back ------------------------------------------------------------------------------------
 
 
 def patch_in(grid: Grid, spacing: float, shape: tuple[int, int, int] = (10, 12, 14)) -> Grid:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from Testing.fakes import noise_volume, rotation, tiny_network, tiny_spec
 from Testing.unit.engines.click_cases import (
     CPU,
     GRIDS,
     ROLES,
+    WithoutMemory,
     blank,
     block,
     distance,
@@ -35,8 +35,6 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.prompts.types import Click, Prompts
 from TumorSegLib.session.session import Session
-
-# --- inputs of the network ---------------------------------------------------------------------------------------
 
 
 def test_channels_are_images_previous_probability_and_nearness() -> None:
@@ -82,9 +80,6 @@ def test_pet_on_a_grid_of_its_own() -> None:
     assert (after[far > 8.5] < 128).all()
 
 
-# --- errors -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("raised", "expected", "words"),
     [
@@ -128,18 +123,9 @@ def test_corrections_without_a_prompt_or_with_another_probability_are_refused() 
 
 
 def test_out_of_memory_on_a_device_falls_back_to_the_cpu_for_this_case_only() -> None:
-    """The meta device stands for a card without memory."""
-
-    class Elsewhere(nn.Module):
-        def forward(self, images: torch.Tensor) -> torch.Tensor:
-            devices.append(images.device.type)
-            if images.device.type == "meta":
-                raise RuntimeError("CUDA out of memory")
-            return images[:, :1] * 0 + 8
-
     devices: list[str] = []
     grid = GRIDS["as the model"]
-    engine = ClickEngine(spec_of(), Elsewhere(), Runtime(torch.device("meta"), torch.bfloat16))
+    engine = ClickEngine(spec_of(), WithoutMemory(devices), Runtime(torch.device("meta"), torch.bfloat16))
     for _ in range(2):
         devices.clear()
         prepared = engine.prepare(images_on(grid))
@@ -150,9 +136,6 @@ def test_out_of_memory_on_a_device_falls_back_to_the_cpu_for_this_case_only() ->
         assert devices[0] == "meta"
         assert set(devices[1:]) == {"cpu"}
     assert engine.info.device == "meta"
-
-
-# --- real networks and sessions --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -39,13 +39,10 @@ def test_default_has_the_size_of_the_published_encoder():
 
 
 @pytest.mark.parametrize("size", [32, 40])  # 40: maps of 20 and 10 tokens, which fill no whole number of windows
-def test_embedding_has_a_quarter_of_the_edge(network, size):
-    assert network(torch.rand(2, 3, size, size)).shape == (2, 8, size // 4, size // 4)
-
-
-def test_slices_of_a_batch_do_not_influence_each_other(network):
-    images = torch.rand(3, 3, 32, 32)
+def test_embedding_has_a_quarter_of_the_edge_and_does_not_depend_on_the_batch(network, size):
+    images = torch.rand(3, 3, size, size)
     together = network(images)
+    assert together.shape == (3, 8, size // 4, size // 4)
     torch.testing.assert_close(together, torch.cat([network(image[None]) for image in images]), rtol=0, atol=1e-5)
 
 
