@@ -86,47 +86,55 @@ def test_undo_overwrite_of_equal_edits_gives_back_what_that_edit_took(saved: boo
 
 
 def test_losses_are_told_like_those_of_segments_in_the_session() -> None:
-    """What the edit of a segment outside says is what it would say of one inside."""
-    inside = new_session(Overlap.OVERWRITE, initial=painted(ORGAN))
+    inside, outside = new_session(Overlap.OVERWRITE, initial=painted(ORGAN)), new_session()
     expected = inside.add_segment("tumour 2", painted(TUMOUR)).others["tumour"]
-    session = new_session()
-    edit = session.replace_mask(painted(TUMOUR))
-    (loss,) = session.record_losses(edit, losses_of(edit, {"organ": ORGAN})).others.values()
-    assert (loss.box, loss.before.tolist(), loss.after.tolist()) == (
-        *(expected.box, expected.before.tolist(), expected.after.tolist()),
-    )
+    edit = outside.replace_mask(painted(TUMOUR))
+    (loss,) = outside.record_losses(edit, losses_of(edit, {"organ": ORGAN})).others.values()
+    assert loss.box == expected.box
+    assert (loss.before.tolist(), loss.after.tolist()) == (expected.before.tolist(), expected.after.tolist())
 
 
-def test_losses_belong_to_the_newest_step_only() -> None:
+LOSS = Edit("organ", ((0, 1), (0, 1), (0, 1)), np.ones((1, 1, 1), np.uint8), np.zeros((1, 1, 1), np.uint8))
+
+
+def test_losses_are_recorded_with_the_newest_step_only() -> None:
     session = new_session()
     first = session.replace_mask(painted(TUMOUR))
-    loss = Edit("organ", ((0, 1), (0, 1), (0, 1)), np.ones((1, 1, 1), np.uint8), np.zeros((1, 1, 1), np.uint8))
     nothing = session.replace_mask(painted(TUMOUR))
-    second = session.add_click(Click((8, 8, 8)))
-    for edit in (first, nothing):
-        with pytest.raises(ArgumentError, match=r"'tumour' .*is not the newest step"):
-            session.record_losses(edit, [loss])
-    recorded = session.record_losses(second, [loss])
-    bad = [
-        (ArgumentError, "'organ' lost is recorded", loss),
-        (ArgumentError, "must lose", replace(loss, segment="b", after=loss.before)),
-        (ArgumentError, "must lose", replace(loss, segment="b", before=loss.after, after=loss.before)),
-        (GeometryError, "does not fill", replace(loss, segment="b", box=((0, 2), (0, 1), (0, 1)))),
-        (GeometryError, "leaves the grid", replace(loss, segment="b", box=((-1, 0), (0, 1), (0, 1)))),
-    ]
-    for error, message, each in bad:
-        with pytest.raises(error, match=message):
-            session.record_losses(recorded, [each])
+    newest = session.add_click(Click((8, 8, 8)))
+    recorded = session.record_losses(newest, [LOSS])
     session.undo()
-    with pytest.raises(ArgumentError, match="is not the newest step"):
-        session.record_losses(recorded, [replace(loss, segment="b")])
-    redone = session.redo()
+    session.undo()
+    redone = session.redo()  # the newest step done, but a later one is undone
     assert redone is not None
-    assert list(redone.others) == ["organ"]
+    for edit in (first, nothing, recorded, redone):
+        with pytest.raises(ArgumentError, match=r"'tumour' .*is not the newest step"):
+            session.record_losses(edit, [replace(LOSS, segment="b")])
+    again = session.redo()
+    assert again is not None
+    assert list(again.others) == ["organ"]
+    with pytest.raises(ArgumentError, match=r"'tumour' .*is not the newest step"):
+        session.record_losses(first, [replace(LOSS, segment="b")])
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "changes"),
+    [
+        (ArgumentError, "'organ' lost is recorded", {}),
+        (ArgumentError, "'node' lost is recorded", {"segment": "node"}),
+        (ArgumentError, "must lose", {"segment": "b", "after": LOSS.before}),
+        (ArgumentError, "must lose", {"segment": "b", "before": LOSS.after, "after": LOSS.before}),
+        (GeometryError, "does not fill", {"segment": "b", "box": ((0, 2), (0, 1), (0, 1))}),
+        (GeometryError, "leaves the grid", {"segment": "b", "box": ((-1, 0), (0, 1), (0, 1))}),
+    ],
+)
+def test_impossible_losses_are_refused(error: type, message: str, changes: dict) -> None:
+    session = new_session()
     session.add_segment("node")
-    edit = session.replace_mask(painted(cube((5, 5, 5))))
-    with pytest.raises(ArgumentError, match="'tumour' lost is recorded"):
-        session.record_losses(edit, [replace(loss, segment="tumour")])
+    session.activate("tumour")
+    edit = session.record_losses(session.add_click(Click((8, 8, 8))), [LOSS])
+    with pytest.raises(error, match=message):
+        session.record_losses(edit, [replace(LOSS, **changes)])
 
 
 def test_a_segment_outside_may_have_the_name_of_the_one_edited() -> None:
@@ -137,20 +145,6 @@ def test_a_segment_outside_may_have_the_name_of_the_one_edited() -> None:
     undo(session, scene)
     assert np.array_equal(scene["tumour"], ORGAN)
     assert not session.mask.array.any()
-
-
-def test_losses_are_not_recorded_while_a_later_step_is_undone() -> None:
-    """The step would get a new number, and so be later than the undone one."""
-    session, scene = new_session(), {"organ": ORGAN}
-    session.replace_mask(painted(TUMOUR))
-    session.add_click(Click((8, 8, 8)))
-    session.undo()
-    session.undo()
-    redone = session.redo()
-    assert redone is not None
-    with pytest.raises(ArgumentError, match="is not the newest step"):
-        overwrite(session, redone, scene)
-    assert session.can_redo
 
 
 def test_a_full_disk_leaves_the_step_without_the_losses(monkeypatch: pytest.MonkeyPatch) -> None:

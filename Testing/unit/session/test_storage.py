@@ -1,19 +1,18 @@
-"""Saving sessions: restored bit for bit with their undo steps, step by step beside clicks; damage is found."""
+"""Saving sessions, step by step beside clicks, and what restores them; test_damage.py has damaged ones."""
 
 from __future__ import annotations
 
 import json
 import threading
 import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from Testing.fakes import BallEngine, noise_volume, tiny_spec
-from Testing.unit.saved_sessions import GRID, IMAGES, cube, saved, through_text, worked_on
+from Testing.fakes import BallEngine, noise_volume
+from Testing.unit.saved_sessions import GRID, IMAGES, saved, through_text, worked_on
 from TumorSegLib.errors import Cancelled, GeometryError, ReadError, ResourceError, RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
@@ -21,7 +20,6 @@ from TumorSegLib.prompts.types import Click
 from TumorSegLib.session import history as history_module
 from TumorSegLib.session import storage
 from TumorSegLib.session.history import Step
-from TumorSegLib.session.segments import Overlap
 from TumorSegLib.session.session import Session
 
 
@@ -40,61 +38,13 @@ def walked(session: Session) -> list[list]:
     return states
 
 
-# Restoring
-
-
-@pytest.mark.parametrize("overlap", list(Overlap))
-def test_a_session_is_restored_with_every_step(overlap: Overlap) -> None:
-    session = worked_on(overlap)
-    restored = through_text(session)
-    assert state(restored) == state(session)
-    assert restored.to_json() == session.to_json()
-    assert walked(restored) == walked(session)
-    for each in (session, restored):
-        each.add_click(Click((0, 6, 1)))
-        each.activate("node")
-        each.add_click(Click((7, 6, 5)))
-        each.reset()
-        each.undo()
-    assert restored.to_json() == session.to_json()
-    assert state(restored) == state(session)
-    assert walked(restored) == walked(session)
-
-
-def test_a_restored_session_resets_to_what_the_first_one_began_with() -> None:
-    restored = through_text(worked_on())
-    restored.reset()
-    assert np.array_equal(restored.mask.array, cube(1))
+# Restoring: what random walks in test_walk.py do not do
 
 
 def test_a_session_without_steps_is_restored() -> None:
-    for session in (Session(IMAGES), Session(IMAGES, initial=Mask(GRID, cube(2)), overlap="allow")):
+    for session in (Session(IMAGES), Session(IMAGES, initial=Mask(GRID, np.ones(GRID.shape)), overlap="allow")):
         assert state(through_text(session)) == state(session)
         assert through_text(session).to_json() == session.to_json()
-
-
-def test_steps_in_the_temporary_file_are_saved_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = saved()
-    monkeypatch.setattr(history_module, "MEMORY_BUDGET", 0)
-    session = worked_on()
-    assert json.dumps(session.to_json()) == expected
-    assert walked(through_text(session)) == walked(session)
-
-
-def test_saving_changes_nothing() -> None:
-    session = worked_on()
-    data, before = session.to_json(), state(session)
-    session.add_click(Click((0, 0, 0)))
-    assert json.dumps(data) == saved()
-    session.undo()
-    assert state(session)[:4] == before[:4]
-
-
-def test_a_session_without_engines_can_be_read_undone_and_brushed() -> None:
-    restored = Session.from_json(json.loads(saved()), IMAGES)
-    restored.undo()
-    restored.replace_mask(Mask(GRID, cube(4)))
-    assert np.array_equal(restored.mask.array, cube(4))
 
 
 def test_other_channels_may_come_and_go() -> None:
@@ -117,61 +67,42 @@ def test_a_session_of_version_2_is_restored() -> None:
         Session.from_json(data, IMAGES)
 
 
+def test_another_image_is_refused() -> None:
+    data = json.loads(saved())
+    with pytest.raises(RoleError, match="first image is 'pet', the first one given 'ct'"):
+        Session.from_json(data, {"ct": noise_volume(GRID, "ct")})
+    moved = Grid.from_spacing(GRID.shape, GRID.spacing, GRID.origin + 1, GRID.direction)
+    with pytest.raises(GeometryError, match=r"made on another image, on 8 x 7 x 6 .*: first voxels 1\.73 mm apart"):
+        Session.from_json(data, {"pet": noise_volume(moved, "pet")})
+
+
+def test_a_full_disk_is_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = json.loads(saved())
+
+    def full(**_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(history_module, "MEMORY_BUDGET", 0)
+    monkeypatch.setattr(history_module.tempfile, "TemporaryFile", full)
+    with pytest.raises(ResourceError, match="No space left on device"):
+        Session.from_json(data, IMAGES)
+
+
 # Saving beside clicks
 
 
-class Saver:
-    """Saves a session by its new records only."""
-
-    def __init__(self) -> None:
-        self.head: Any = {}
-        self.records: dict[int, str] = {}
-
-    def save(self, session: Session, cancel: Callable[[], bool] | None = None) -> list[int]:
-        """The numbers of the records added."""
-        snapshot = session.snapshot()
-        new = dict(snapshot.records(max(self.records, default=-1), cancel))
-        self.head, self.records = snapshot.head, self.records | new
-        listed = {0, *self.head["history"]["steps"]}
-        self.records = {number: text for number, text in self.records.items() if number in listed}
-        return list(new)
-
-    def restored(self) -> Session:
-        records = {str(number): text for number, text in self.records.items()}
-        text = json.dumps({**self.head, "records": records}, allow_nan=False)
-        return Session.from_json(json.loads(text), IMAGES, clicks=BallEngine())
-
-
-def test_saving_after_every_edit_encodes_every_step_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    encoded, session, saver = [], Session(IMAGES, clicks=BallEngine()), Saver()
+def test_every_step_is_encoded_once_however_often_a_session_is_saved(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded, session, last = [], Session(IMAGES, clicks=BallEngine()), -1
     to_json = storage.step_to_json
     monkeypatch.setattr(storage, "step_to_json", lambda step: encoded.append(step) or to_json(step))
     for n in range(5):
         session.add_click(Click((n, n, n)))
-        assert saver.save(session) == ([0, 1] if n == 0 else [n + 1])
-    assert saver.save(session) == []
+        snapshot = session.snapshot()
+        assert [number for number, _ in snapshot.records(last)] == ([0, 1] if n == 0 else [n + 1])
+        last = snapshot.head["history"]["last"]
+    assert dict(session.snapshot().records(last)) == {}
     assert len(encoded) == 5
-    assert len(json.dumps(saver.head)) < 600
-    assert state(saver.restored()) == state(session)
-
-
-def test_undone_steps_that_a_new_edit_drops_are_gone_from_the_saved_session() -> None:
-    session, saver = Session(IMAGES, clicks=BallEngine()), Saver()
-    for n in range(4):
-        session.add_click(Click((n, n, n)))
-    saver.save(session)
-    for _ in range(3):
-        session.undo()
-    assert saver.save(session) == []
-    assert state(saver.restored()) == state(session)
-    session.add_click(Click((5, 5, 5)))
-    assert saver.save(session) == [5]
-    assert list(saver.records) == [0, 1, 5]
-    reopened = saver.restored()
-    assert walked(reopened) == walked(session)
-    reopened.undo()
-    reopened.add_click(Click((0, 1, 2)))
-    assert saver.save(reopened) == [6]  # no number is given twice, although step 5 is dropped
+    assert len(json.dumps(snapshot.head)) < 600
 
 
 def test_clicks_are_added_while_a_session_is_encoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,12 +131,12 @@ def test_a_session_is_saved_while_a_click_is_being_answered() -> None:
 
 
 def test_saving_is_cancelled_between_steps_and_goes_on_later() -> None:
-    session, saver, asked = worked_on(), Saver(), iter([False, False, True])
+    records: dict[int, str] = {}
+    snapshot, asked = worked_on().snapshot(), iter([False, False, True])
     with pytest.raises(Cancelled, match="saving the session was cancelled"):
-        saver.save(session, lambda: next(asked))
-    assert next(asked, None) is None
-    saver.save(session)
-    assert walked(saver.restored()) == walked(session)
+        records.update(snapshot.records(cancel=lambda: next(asked)))
+    assert len(records) == 2
+    assert records | dict(snapshot.records(since=max(records))) == dict(snapshot.records())
 
 
 def test_steps_in_the_temporary_file_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -219,35 +150,3 @@ def test_steps_in_the_temporary_file_are_read_one_at_a_time(monkeypatch: pytest.
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20 * max(sizes) < sum(sizes)
-
-
-# Other images
-
-
-def test_another_image_is_refused() -> None:
-    data = json.loads(saved())
-    with pytest.raises(RoleError, match="first image is 'pet', the first one given 'ct'"):
-        Session.from_json(data, {"ct": noise_volume(GRID, "ct")})
-    moved = Grid.from_spacing(GRID.shape, GRID.spacing, GRID.origin + 1, GRID.direction)
-    with pytest.raises(GeometryError, match=r"made on another image, on 8 x 7 x 6 .*: first voxels 1\.73 mm apart"):
-        Session.from_json(data, {"pet": noise_volume(moved, "pet")})
-
-
-def test_a_full_disk_is_not_called_damage(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = json.loads(saved())
-
-    def full(**_: Any) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(history_module, "MEMORY_BUDGET", 0)
-    monkeypatch.setattr(history_module.tempfile, "TemporaryFile", full)
-    with pytest.raises(ResourceError, match="No space left on device"):
-        Session.from_json(data, IMAGES)
-
-
-def test_the_click_engine_of_a_restored_session_sees_its_images() -> None:
-    engine = BallEngine()
-    session = Session.from_json(json.loads(saved()), IMAGES, clicks=engine)
-    assert engine.spec == tiny_spec("balls", kind="clicks")
-    session.add_click(Click((7, 6, 5)))
-    assert engine.prepared == 1
