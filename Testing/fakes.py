@@ -105,7 +105,7 @@ def noise_volume(grid: Grid, role: str = "ct", seed: int = 0) -> Volume:
 
 
 def rotation(angles: Sequence[float], mirror: bool = False) -> np.ndarray:
-    """Orthonormal ``(3, 3)`` of Euler angles in radians about x, y, z; left-handed where ``mirror`` is asked for."""
+    """Orthonormal ``(3, 3)`` of Euler angles in radians about x, y, z; left-handed with ``mirror``."""
     matrix: np.ndarray = Rotation.from_euler("xyz", angles).as_matrix()
     return matrix @ np.diag([1, 1, -1]) if mirror else matrix
 
@@ -137,7 +137,7 @@ class BallEngine:
         self.prepared = 0
 
     def prepare(self, images: Images) -> Grid:
-        """The grid of the first image; counts how often it is asked."""
+        """The grid of the first image; counts its calls."""
         self.prepared += 1
         return ImageSet.of(images).grid
 
@@ -191,7 +191,7 @@ class EllipsoidEngine:
         options: BoxOptions | None = None,
         cancel: Cancel | None = None,
     ) -> int:
-        """1 for a box it has not seen, 0 for one that it has."""
+        """1 for a new box, 0 for one embedded before."""
         _stop_if(cancel)
         if prompt in self.embedded:
             return 0

@@ -60,16 +60,13 @@ def in_a_box(phantom: Phantom, device: str, precision: str) -> Mask:
     return session.mask
 
 
-@pytest.mark.parametrize(("seed", "dice"), [(2, 0.89), (5, 0.90)])
-def test_dice_of_the_automatic_model_on_a_phantom(seed: int, dice: float) -> None:
+@pytest.mark.parametrize(
+    ("segment", "seed", "dice"),
+    [(automatic, 2, 0.89), (automatic, 5, 0.90), (after_one_click, 0, 0.88), (after_one_click, 5, 0.92)],
+)
+def test_dice_on_a_phantom(segment: Callable[[Phantom, str, str], Mask], seed: int, dice: float) -> None:
     phantom = small_phantom(seed)
-    assert evaluate(automatic(phantom, "cpu", "float32"), phantom.tumour).dice > dice
-
-
-@pytest.mark.parametrize(("seed", "dice"), [(0, 0.88), (5, 0.92)])
-def test_dice_after_one_click_on_a_phantom(seed: int, dice: float) -> None:
-    phantom = small_phantom(seed)
-    assert evaluate(after_one_click(phantom, "cpu", "float32"), phantom.tumour).dice > dice
+    assert evaluate(segment(phantom, "cpu", "float32"), phantom.tumour).dice > dice
 
 
 @pytest.mark.parametrize("segment", [automatic, after_one_click, in_a_box])

@@ -1,4 +1,4 @@
-"""Published models: what is said of them, and the way each is fetched."""
+"""Published models: their descriptions and downloads."""
 
 from __future__ import annotations
 

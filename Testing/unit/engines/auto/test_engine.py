@@ -72,13 +72,13 @@ def ball(grid: Grid, centre, radius: float, role: str = "ct", inside=150.0, outs
 
 
 def wrong(result: Result, image: Volume) -> int:
-    """Voxels that are not what the threshold says, those aside that float16 rounds to a probability of 0.5."""
+    """Number of voxels on the wrong side of the threshold, except those that float16 rounds to a probability of 0.5."""
     certain = np.abs(image.array - 80) > 0.05
     return int(((result.mask.array == 1) != (image.array > 80))[certain].sum())
 
 
 @pytest.mark.parametrize("shape", [(20, 23, 26), (5, 7, 40), (3, 1, 2)], ids=["larger", "partly smaller", "tiny"])
-def test_at_the_model_s_spacing_every_voxel_is_the_network_s(shape):
+def test_at_the_spacing_of_the_model_voxels_are_those_of_the_network(shape):
     grid = Grid.from_spacing(shape, (1, 1, 1), (-30, 12, 5), TURN)
     image = noise_volume(grid)
     result = engine().segment({"ct": image})
@@ -109,7 +109,7 @@ def test_a_small_image_is_padded_with_the_fill_values():
 
 @pytest.mark.parametrize("direction", [np.eye(3), TURN], ids=["straight", "oblique and mirrored"])
 @pytest.mark.parametrize("spacing", [(2.3, 2.3, 2.3), (0.6, 0.6, 0.6), (0.7, 0.7, 3.0)], ids=str)
-def test_at_another_spacing_the_tumour_lies_where_it_was(spacing, direction):
+def test_at_another_spacing_the_tumour_keeps_its_place(spacing, direction):
     shape = tuple(int(36 / s) for s in spacing[::-1])
     grid = Grid.from_spacing(shape, spacing, (7, -80, 200), direction)
     centre = grid.to_ras((np.array(grid.size) - 1) * (0.5, 0.4, 0.6))
@@ -304,12 +304,12 @@ def test_cancelling_leaves_the_engine_usable():
     before = runner.segment(image)
     with pytest.raises(Cancelled, match="before it began"):
         runner.segment(image, cancel=lambda: True)
-    seen: list[int] = []
+    reports: list[int] = []
     with pytest.raises(Cancelled, match="after 3 of 12 windows"):
-        runner.segment(image, progress=lambda done, _: seen.append(done), cancel=lambda: len(seen) == 3)
-    after = runner.segment(image, progress=lambda done, total: seen.append(total - done), cancel=lambda: False)
+        runner.segment(image, progress=lambda done, _: reports.append(done), cancel=lambda: len(reports) == 3)
+    after = runner.segment(image, progress=lambda done, total: reports.append(total - done), cancel=lambda: False)
     assert np.array_equal(after.probability.array, before.probability.array)
-    assert seen == [1, 2, 3, *range(11, -1, -1)]
+    assert reports == [1, 2, 3, *range(11, -1, -1)]
 
 
 def test_fallback_to_float32_does_not_keep_the_rounding_of_lower_precision():

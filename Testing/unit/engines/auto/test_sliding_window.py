@@ -76,7 +76,7 @@ def test_windows_cover_the_axis_end_with_it_and_overlap_as_asked(length, size, o
     assert starts[-1] == max(length - size, 0)
     steps = np.diff(starts)
     assert (steps > 0).all()
-    # A step of one voxel is the smallest there is, whatever the overlap asked for.
+    # A step of one voxel is the smallest there is, at any overlap.
     assert ((steps <= size * (1 - overlap)) | (steps == 1)).all()
 
 
@@ -98,7 +98,7 @@ def test_an_impossible_overlap_is_refused(overlap):
 
 
 def test_blending_of_two_windows_agrees_with_the_table():
-    # Two windows of four voxels on six: the first says 0.2 everywhere, the second 0.8. Sigma is half a voxel, so the
+    # Two windows of four voxels on six: the first is 0.2 everywhere, the second 0.8. Sigma is half a voxel, so the
     # weights are exp(-4.5) / exp(-0.5) = 0.0183 at the ends and 1 in the middle.
     line = torch.tensor([math.log(0.2 / 0.8), 0, math.log(0.8 / 0.2), 0, 0, 0]).reshape(1, 1, 1, 6)
     network = Function(lambda x: x[..., :1].expand_as(x))
@@ -163,13 +163,13 @@ def test_progress_counts_up_to_all_windows(voxels, batch):
     tissue = np.zeros((12, 12, 12), bool)
     for voxel in voxels:
         tissue[voxel] = True
-    seen: list[tuple[int, int]] = []
+    reports: list[tuple[int, int]] = []
     plan = WindowPlan((4, 4, 4), 0.5, batch)
-    run(nn.Identity(), noise(1, 12, 12, 12), plan, tissue, progress=lambda *numbers: seen.append(numbers))
-    done = [n for n, _ in seen]
+    run(nn.Identity(), noise(1, 12, 12, 12), plan, tissue, progress=lambda *numbers: reports.append(numbers))
+    done = [n for n, _ in reports]
     assert done == sorted(set(done))
-    assert seen[-1] == (125, 125)
-    assert {total for _, total in seen} == {125}
+    assert reports[-1] == (125, 125)
+    assert {total for _, total in reports} == {125}
 
 
 @pytest.mark.parametrize("nth", [1, 2, 7])

@@ -91,7 +91,7 @@ def test_prompts_are_sections_of_an_ellipsoid_as_long_as_the_reach() -> None:
 
 
 def test_propagation_ends_at_the_reach() -> None:
-    """A vessel, say. Neither is the model asked about more slices."""
+    """As for a vessel. No more slices are predicted."""
     script = Script(lambda number: disc(6))
     found = propagated(script, steps=(1.0, 1.0, 0.5))
     reach = REACH * np.sqrt(disc(6).sum() * 0.5 / np.pi)

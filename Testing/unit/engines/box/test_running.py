@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from Testing.fakes import noise_volume, tiny_spec
+from Testing.fakes import noise_volume
 from Testing.unit.engines.box_cases import (
     PROMPTS,
     SLICE_BOX,
@@ -25,11 +25,10 @@ from Testing.unit.engines.box_cases import (
     segmented,
     tiny_sam,
 )
-from Testing.unit.engines.click_cases import CPU, CUBE
+from Testing.unit.engines.click_cases import CUBE
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.box.slice_model import BoxCase
-from TumorSegLib.engines.runtime import Runtime
-from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, RoleError
+from TumorSegLib.errors import ArgumentError, Cancelled, RoleError
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
@@ -173,11 +172,6 @@ def test_axes_are_some_of_three(axes: Any) -> None:
     assert {BoxOptions(axes=[0, 1]): 1}[BoxOptions(axes=(0, 1))] == 1  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="must name some of 0, 1 and 2"):
         BoxOptions(axes=axes)
-
-
-def test_a_model_of_volumes_is_refused() -> None:
-    with pytest.raises(ModelError, match="'tiny' takes volumes, one that takes slices is needed here"):
-        BoxEngine(tiny_spec(), BrightSam(), Runtime(CPU, torch.float32))
 
 
 @PROMPTS

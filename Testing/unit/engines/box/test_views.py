@@ -57,15 +57,15 @@ def test_a_bright_block_lies_in_its_rectangle(name: str, part: str, axis: int) -
     wanted = inside(view.to_pixels(rectangle(view, box))[0])
     assert wanted.any()
     low, high = (limit - region[axis][0] for limit in box[axis])
-    for number, seen in enumerate(images[:, 0].numpy() > 0.5):
+    for number, bright in enumerate(images[:, 0].numpy() > 0.5):
         if low <= number < high:
             # Corners are rounded by interpolation, by a third of a voxel at most.
             rounded = max(1, round(max(np.divide(view.pixels, view.shape[1:])) / 3))
-            assert not (seen & ~binary_dilation(wanted, iterations=1)).any()
-            assert not (~seen & binary_erosion(wanted, iterations=rounded)).any()
-            assert seen.any()
+            assert not (bright & ~binary_dilation(wanted, iterations=1)).any()
+            assert not (~bright & binary_erosion(wanted, iterations=rounded)).any()
+            assert bright.any()
         else:
-            assert not seen.any()
+            assert not bright.any()
 
 
 @pytest.mark.parametrize(("name", "part", "axis"), CASES)

@@ -52,7 +52,7 @@ def test_a_checkpoint_becomes_a_model_with_its_weights(checkpoint: Path) -> None
     model.verify()
     assert read_model_folder(model.path).spec == model.spec
     assert (model.spec.name, model.spec.kind, model.spec.network) == ("tiny-sam", "box", "SamViT")
-    assert (model.spec.made_for, model.spec.plausible_volume_ml) == ("", None)  # nobody says
+    assert (model.spec.made_for, model.spec.plausible_volume_ml) == ("", None)
     assert model.spec.arguments == TINY
     assert model.spec.input == SliceInput(**PIXELS["imagenet"])
     saved, given = load_file(model.weights), torch.load(checkpoint, weights_only=True)
