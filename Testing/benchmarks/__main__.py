@@ -17,7 +17,6 @@ from Testing.benchmarks.cases import SMALLEST, STEP
 BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]]] = {
     "import": ("import_time", lambda options: ()),
     "panel": ("panel", lambda options: (options.shape,)),
-    "saving": ("saving", lambda options: (options.shape,)),
     "clicks": ("clicks", lambda options: (options.device, options.shape)),
     "boxes": ("boxes", lambda options: (options.device, options.shape)),
     "speed": ("sliding_window", lambda options: (options.device, options.shape, options.json)),
@@ -51,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shape", type=_shape, default="200,512,512", help="k,j,i of the volume (default %(default)s)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of speed here, too")
     options = parser.parse_args(arguments)
-    if not set(options.names) <= {"import", "panel", "saving"} and (problem := _device_problem(options.device)):
+    if not set(options.names) <= {"import", "panel"} and (problem := _device_problem(options.device)):
         parser.error(problem)
     print(f"processor: {_printed(DESCRIBE_PROCESSOR)}", flush=True)
     for name, (module, given) in BENCHMARKS.items():

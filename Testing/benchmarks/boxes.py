@@ -7,17 +7,16 @@ on the slices embedded, and once more after its slices were embedded ahead.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from Testing.benchmarks.cases import clinical_case
-from Testing.benchmarks.sliding_window import format_row, peak_memory_gib
+from Testing.benchmarks.measuring import format_row, peak_memory_gib, timed
+from Testing.benchmarks.sliding_window import dice
 from TumorSegLib.engines.box.embeddings import Embeddings
 from TumorSegLib.engines.box.engine import BoxEngine, interpolated
 from TumorSegLib.engines.box.rectangles import SCALES, scaled, sections
@@ -42,20 +41,21 @@ def run(device: str, shape: tuple[int, int, int]) -> None:
     ct = {"ct": images["ct"]}
     _warm_up(engine, ct, box)
     prepared = engine.prepare(ct)
-    taken, answer = _timed(lambda: engine.segment(prepared, BoxPrompt(box)))
-    plain_taken, plain = _timed(lambda: _plain(device, ct, box))
+    taken, answer = timed(lambda: engine.segment(prepared, BoxPrompt(box)))
+    plain_taken, plain = timed(lambda: _plain(device, ct, box))
     one, other = answer.probability >= 128, plain > 0.5
-    dice = 2 * float((one & other).sum()) / max(float(one.sum() + other.sum()), 1.0)
     count = box[2][1] - box[2][0]
     figures = {"slices": count, "seconds": taken, "plain_float32_seconds": plain_taken, "ratio": plain_taken / taken}
     tumour = float((truth.array[slices(box)][one] > 0).sum() / max(one.sum(), 1))
-    print(format_row({**figures, "dice_to_plain": dice, "share_in_tumour": tumour, **_parts(answer, count)}))
+    print(
+        format_row({**figures, "dice_to_plain": dice(one, other), "share_in_tumour": tumour, **_parts(answer, count)})
+    )
     second = BoxPrompt(tuple((low + 2, high - 2) for low, high in box))  # type: ignore[arg-type]
-    taken, again = _timed(lambda: engine.segment(prepared, second))
+    taken, again = timed(lambda: engine.segment(prepared, second))
     print(format_row({"second_box_seconds_per_slice": taken / (count - 4), **_parts(again, count - 4)}))
     fresh = engine.prepare(ct)
-    ahead, _ = _timed(lambda: engine.embed(fresh, second))
-    taken, _ = _timed(lambda: engine.segment(fresh, second))
+    ahead, _ = timed(lambda: engine.embed(fresh, second))
+    taken, _ = timed(lambda: engine.segment(fresh, second))
     row = {"embedding_ahead_seconds_per_slice": ahead / (count - 4), "then_seconds_per_slice": taken / (count - 4)}
     print(format_row({**row, "peak_memory_gib": peak_memory_gib()}))
 
@@ -104,9 +104,3 @@ def _whole_maps() -> Iterator[None]:
 
 def _parts(answer: Refinement, count: int) -> dict[str, float]:
     return {f"{name}_per_slice": seconds / count for name, seconds in answer.info["seconds"].items()}
-
-
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
-    result = work()
-    return time.perf_counter() - started, result

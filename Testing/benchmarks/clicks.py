@@ -8,15 +8,11 @@ and that is undone.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 import torch
 
 from Testing.benchmarks.cases import clinical_case
-from Testing.benchmarks.sliding_window import format_row, peak_memory_gib
+from Testing.benchmarks.measuring import format_row, peak_memory_gib, timed
 from training.clicks.simulate import next_click
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.geometry.boxes import slices
@@ -45,7 +41,7 @@ def run(device: str, shape: tuple[int, int, int]) -> None:
             click = _next(shown, truth)
             if click is None:
                 break
-            taken, edit = _timed(lambda click=click: session.add_click(click))  # type: ignore[misc]
+            taken, edit = timed(lambda click=click: session.add_click(click))  # type: ignore[misc]
             shown[slices(edit.box)] = edit.after
             edits.append(edit)
             seconds.append(taken)
@@ -53,13 +49,13 @@ def run(device: str, shape: tuple[int, int, int]) -> None:
     print(format_row({"first_click_seconds": first, **_spread("click", seconds[1:]), **_parts(edits[1:])}))
     undo, read = [], []
     for _ in edits:
-        undo.append(_timed(session.undo)[0])
-        read.append(_timed(lambda: session.mask)[0])
-    redo = [_timed(session.redo)[0] for _ in edits]
+        undo.append(timed(session.undo)[0])
+        read.append(timed(lambda: session.mask)[0])
+    redo = [timed(session.redo)[0] for _ in edits]
     figures = {**_spread("undo", undo), **_spread("read_mask", read), **_spread("redo", redo)}
     print(format_row({**figures, "peak_memory_gib": peak_memory_gib()}))
     session.segment()
-    print(format_row({"undo_of_segment_seconds": _timed(session.undo)[0]}))
+    print(format_row({"undo_of_segment_seconds": timed(session.undo)[0]}))
 
 
 def _cut(truth: Mask) -> np.ndarray:
@@ -83,12 +79,6 @@ def _around(truth: Mask) -> Box:
     margins = [round(LOOKS_MM / step) for step in truth.grid.spacing]
     i, j, k = ((max(a - m, 0), min(b + m, n)) for (a, b), m, n in zip(box, margins, truth.grid.size))
     return i, j, k
-
-
-def _timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    started = time.perf_counter()
-    result = work()
-    return time.perf_counter() - started, result
 
 
 def _spread(name: str, seconds: list[float]) -> dict[str, float]:

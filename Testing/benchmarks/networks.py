@@ -8,12 +8,12 @@ since some builds of torch are slow at them in bfloat16 (pytorch issue 183815).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from Testing.benchmarks.sliding_window import timed
+from Testing.benchmarks.measuring import timed
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.networks.unets import channel_count
 from TumorSegLib.engines.runtime import Runtime, choose_runtime
@@ -104,9 +104,4 @@ def _mixed(work: Callable[[], object], at: Runtime) -> Callable[[], object]:
 def _least(make: Work, at: Runtime) -> float:
     work = make(at)
     with torch.inference_mode():
-        return min(list(_seconds(work, at))[1:])  # others use the machine, too
-
-
-def _seconds(work: Callable[[], object], at: Runtime) -> Iterator[float]:
-    for _ in range(RUNS + 1):
-        yield timed(work, at)[0]
+        return min([timed(work)[0] for _ in range(RUNS + 1)][1:])  # others use the machine, too

@@ -1,6 +1,6 @@
 """What the panel adds to the library's own time, on the test host: PET/CT of 512 x 512 x 200 voxels, models that ship.
 
-Last, a session of 200 ragged edits is saved again and again while clicks are placed: how much later their work begins
+Last, a session of 200 edits is saved again and again while clicks are placed: how much later their work begins
 than with nothing to save.
 
 A gap is how long the GUI's event loop stood still. The first segmentation loads PyTorch and the model; the second is
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from Testing.benchmarks.measuring import format_row
 from Testing.slicer.module import TUMORSEG
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ def run(shape: tuple[int, int, int]) -> None:
         started = time.perf_counter()
         desk = _Desk(host, host.load_module(TUMORSEG))
         built = time.perf_counter() - started
-        _print("panel", {"built_seconds": built, "torch_imported": "torch" in sys.modules})
+        _report("panel", {"built_seconds": built, "torch_imported": "torch" in sys.modules})
         truth = desk.choose_images(shape)
-        _print("cancel while the model is loaded", desk.cancel(LOADING_SECONDS))
+        _report("cancel while the model is loaded", desk.cancel(LOADING_SECONDS))
         for name in ("first segmentation", "second segmentation"):
-            _print(name, _gaps(*desk.press("segmentButton")))
-        _print("cancel", desk.cancel(WORKING_SECONDS))
-        _print("clicks", desk.click(truth))
-        _print("saving", desk.save(truth))
+            _report(name, _gaps(*desk.press("segmentButton")))
+        _report("cancel", desk.cancel(WORKING_SECONDS))
+        _report("clicks", desk.click(truth))
+        _report("saving", desk.save(truth))
 
 
 class _Desk:
@@ -115,7 +116,7 @@ class _Desk:
         """Makes many edits without a model, and places points while all of them are being saved."""
         from TumorSegSlicer.mrml.session_nodes import textNode
 
-        target, engine = self.context.target(), _Ragged()
+        target, engine = self.context.target(), _balls()
         self.context.logic.bench.engineSource = lambda *_key: engine
         inside = np.argwhere(truth.array)[:, ::-1]
         for ijk in np.random.default_rng(1).choice(inside, STEPS):
@@ -162,7 +163,7 @@ class _Desk:
         wanted = time.perf_counter() + seconds
         self._wait(lambda: time.perf_counter() > wanted)
 
-    def _time_to_begin(self, ras: tuple[float, float, float], engine: _Ragged) -> float:
+    def _time_to_begin(self, ras: tuple[float, float, float], engine: Any) -> float:
         """Seconds from a point placed to the engine asked; waits until the session is saved."""
         started = self._place(ras, True)
         self._wait(lambda: engine.begun > started and not self.context.unsaved)
@@ -184,35 +185,18 @@ class _Desk:
         self.host.wait_until(condition, "the panel", PATIENCE_SECONDS)
 
 
-class _Ragged:
-    """A click engine that needs no time: a ball of 24 voxels with a ragged rim; notes when it began last."""
+def _balls() -> Any:
+    """A click engine that needs hardly any time: a ball of noise of 24 voxels; ``begun`` is when it began last."""
+    from Testing.fakes import BallEngine
 
-    def __init__(self) -> None:
-        from Testing.fakes import tiny_spec
+    class Balls(BallEngine):
+        begun = 0.0
 
-        self.spec = tiny_spec("ragged", kind="clicks")
-        self.begun, self._random = 0.0, np.random.default_rng(2)
+        def refine(self, *given: Any) -> Any:
+            self.begun = time.perf_counter()
+            return super().refine(*given)
 
-    def prepare(self, images: Any) -> Any:
-        """The grid."""
-        return images.grid
-
-    def refine(self, prepared: Any, probability: Any, prompts: Any, _cancel: Any = None) -> Any:
-        """Paints about the last click."""
-        from TumorSegLib.geometry.boxes import slices
-        from TumorSegLib.protocols import Refinement
-
-        self.begun = time.perf_counter()
-        centre = np.array(prompts.items[-1].ijk)
-        low, high = np.maximum(centre - 16, 0), np.minimum(centre + 16, prepared.size)
-        i, j, k = zip(low.tolist(), high.tolist())
-        lattice = np.stack(np.meshgrid(*map(np.arange, (high - low)[::-1]), indexing="ij"), axis=-1)[..., ::-1] + low
-        distance = np.linalg.norm(lattice - centre, axis=-1) + self._random.normal(0, 1.5, lattice.shape[:3])
-        values = probability[slices((i, j, k))].copy()
-        rim = np.clip(255 * (14 - distance) / 4, 0, 255).astype(np.uint8)
-        return Refinement(
-            (i, j, k), np.maximum(values, rim) if self._random.random() < 0.5 else np.minimum(values, rim)
-        )
+    return Balls(12)
 
 
 def _clocked_clicks() -> list[float]:
@@ -246,6 +230,5 @@ def _gaps(seconds: float, gaps: list[float]) -> dict[str, float]:
     return {"seconds": seconds, "gap_largest_ms": max(gaps), "gap_p99_ms": float(np.percentile(gaps, 99))}
 
 
-def _print(name: str, figures: dict[str, Any]) -> None:
-    values = (f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in figures.items())
-    print(f"{name}: {', '.join(values)}", flush=True)
+def _report(name: str, figures: dict[str, Any]) -> None:
+    print(f"{name}: {format_row(figures)}", flush=True)

@@ -10,12 +10,8 @@ of the model's spacing: all of it, or an elliptic cylinder of half its volume, w
 from __future__ import annotations
 
 import json
-import resource
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +20,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from Testing.benchmarks.cases import clinical_case
+from Testing.benchmarks.measuring import format_row, peak_memory_gib, timed
 from TumorSegLib.engines.auto.engine import BATCH
 from TumorSegLib.engines.auto.sliding_window import WindowPlan, predict
 from TumorSegLib.engines.inputs import Channels, prepare
@@ -36,7 +33,6 @@ from TumorSegLib.models.folder import ModelFolder
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.phantom.patient import make_phantom
 
-Value = TypeVar("Value")
 MODEL, OVERLAP = "sts-auto", 0.25
 
 
@@ -56,13 +52,6 @@ def run(device: str, shape: tuple[int, int, int], report: Path | None) -> None:
         report.write_text(json.dumps({"device": runtime.name, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
-def format_row(row: dict[str, Any]) -> str:
-    """Names and values on one line, four digits."""
-    return ", ".join(
-        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
-    )
-
-
 def time_case(device: str, shape: tuple[int, int, int]) -> dict[str, Any]:
     """Seconds of each stage of a case, from images in memory to the mask on their grid, and peak memory."""
     images, truth = clinical_case(shape)
@@ -75,12 +64,6 @@ def time_case(device: str, shape: tuple[int, int, int]) -> dict[str, Any]:
         "skipped": result.info["windows_skipped"],
         "peak_memory_gib": peak_memory_gib(),
     }
-
-
-def peak_memory_gib() -> float:
-    """Largest resident memory of this process so far."""
-    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
 
 
 def make_channels(model: ModelFolder, shape: tuple[int, int, int], body: str) -> Channels:
@@ -125,7 +108,7 @@ def time_engine(
     flops = window_flops(network, (1, len(model.spec.roles), *model.spec.volume_input.patch), runtime)
     array = torch.from_numpy(channels.array)
     predict(network, array[:, :48, :128, :128], channels.tissue[:48, :128, :128], plan, runtime)  # warm up
-    seconds, maps = timed(lambda: predict(network, array, channels.tissue, plan, runtime), runtime)
+    seconds, maps = timed(lambda: predict(network, array, channels.tissue, plan, runtime))
     figures = {
         "windows": maps.windows,
         "skipped": maps.skipped,
@@ -161,7 +144,7 @@ def time_monai(
             )
         return result[0, 0].cpu()  # type: ignore[index,no-any-return]
 
-    seconds, probability = timed(infer, runtime)
+    seconds, probability = timed(infer)
     theirs, found = probability.numpy() > 0.5, ours[1]
     inside = half_of(shape) if body == "half" else np.ones(shape[1:], dtype=bool)
     return {
@@ -176,15 +159,6 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
     """Dice of two bool arrays; 1 where both are empty."""
     total = int(first.sum()) + int(second.sum())
     return 2 * int((first & second).sum()) / total if total else 1.0
-
-
-def timed(work: Callable[[], Value], runtime: Runtime) -> tuple[float, Value]:
-    """Seconds of one call, and what it returned."""
-    started = time.perf_counter()
-    value = work()
-    if runtime.device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started, value
 
 
 def window_flops(network: nn.Module, shape: tuple[int, ...], runtime: Runtime) -> int:
@@ -202,6 +176,6 @@ def convolution_peak(runtime: Runtime) -> float:
         images = torch.zeros(1, channels, 32, 64, 64, device=runtime.device, dtype=runtime.dtype)
         with torch.inference_mode():
             layer(images)
-            seconds = min(timed(lambda: layer(images), runtime)[0] for _ in range(5))  # noqa: B023
+            seconds = min(timed(lambda: layer(images))[0] for _ in range(5))  # noqa: B023
         best = max(best, 2 * 27 * channels**2 * 32 * 64 * 64 / seconds)
     return best

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from Testing.benchmarks import boxes, import_time, networks, saving, sliding_window
+from Testing.benchmarks import boxes, import_time, networks, sliding_window
 from Testing.benchmarks.__main__ import BENCHMARKS, main
 from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
 from TumorSegLib import GeometryError
@@ -34,17 +34,6 @@ def test_import_time_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr(import_time, "RUNS", 1)
     import_time.run()
     assert "import TumorSegLib" in capsys.readouterr().out
-
-
-def test_saving_prints_the_delay_of_a_click(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(saving, "EDITS", 5)
-    monkeypatch.setattr(saving, "CLICKS", 2)
-    saving.run((40, 48, 48))
-    printed = capsys.readouterr().out
-    assert "beside saving without a pause" in printed
-    assert "7 records" in printed
 
 
 def test_networks_are_timed_in_each_native_precision(
@@ -94,15 +83,8 @@ def test_the_processor_is_described_first(begun: list[tuple[Any, ...]], capsys: 
 def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...]], tmp_path: Path) -> None:
     shape = (200, 512, 512)
     main([])
-    assert begun == [
-        ("import",),
-        ("panel", shape),
-        ("clicks", "cpu", shape),
-        ("boxes", "cpu", shape),
-        ("speed", "cpu", shape, None),
-        ("networks", "cpu"),
-        ("accuracy", "cpu"),
-    ]
+    first = [("import",), ("panel", shape), ("clicks", "cpu", shape), ("boxes", "cpu", shape)]
+    assert begun == [*first, ("speed", "cpu", shape, None), ("networks", "cpu"), ("accuracy", "cpu")]
     begun.clear()
     file = tmp_path / "speed.json"
     main(["speed", "import", "--device", "auto", "--shape", "48,160,124", "--json", str(file)])
@@ -112,7 +94,7 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nothing"], "'nothing' is not one of import, panel, saving, clicks, boxes, speed, networks, accuracy"),
+        (["nothing"], "'nothing' is not one of import, panel, clicks, boxes, speed, networks, accuracy"),
         (["import", "imort"], "'imort' is not one of import"),
         (["--shape", "1,2"], "'1,2' is not k,j,i: three whole numbers, at least 19,124,124, j and i multiples of 4"),
         (["--shape", "200,512,x"], "'200,512,x' is not k,j,i"),

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import TumorSegLib as ts
-from Testing.documents import PAGES, REPOSITORY, Block, blocks_of, prose_of, text_of
+from Testing.documents import PAGES, REPOSITORY, Block, blocks_of, text_of
 from Testing.unit.dicom_series import pet_tags, write_slice
 from Testing.web import Site
 from TumorSegLib.cli.entry import main as tumorseg
@@ -39,7 +39,6 @@ NOT_EXECUTED = {
 }
 #: The blocks of Python on these pages are for 3D Slicer: Testing/slicer/extension/test_slicer_page.py runs them.
 FOR_SLICER = {"docs/slicer.md"}
-LANGUAGES = {"sh", "python", "json", "toml", "text"}
 #: What makes a training configuration one of seconds, by pattern; each is to be found in every configuration it is for.
 SMALLER = {
     r"^steps = \d+": "steps = 2",
@@ -274,33 +273,3 @@ def test_each_block_on_training_runs() -> None:
     first = next(block for block in blocks if "training/configs/sts_auto.toml" in block.text)
     for block in [first, *(block for block in blocks if block is not first)]:
         reader.follow(block)
-
-
-@pytest.mark.parametrize("pattern", SMALLER)
-def test_each_configuration_has_what_makes_it_smaller(pattern: str) -> None:
-    texts = [path.read_text("utf-8") for path in (REPOSITORY / "training" / "configs").glob("*.toml")]
-    assert any(re.search(pattern, text, re.MULTILINE) for text in texts)
-
-
-# What would slip through
-
-
-def all_blocks() -> list[Block]:
-    return [block for page in PAGES for block in blocks_of(page)]
-
-
-@pytest.mark.parametrize("block", all_blocks(), ids=str)
-def test_each_block_says_what_it_is(block: Block) -> None:
-    assert block.language in LANGUAGES, f"{block}: the language {block.language!r} is not one of {sorted(LANGUAGES)}"
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_code_is_fenced(page: str) -> None:
-    """An indented block would be neither coloured nor executed."""
-    in_lists = re.sub(r"^(?:[-*]|\d+\.) .*\n(?:(?: {2,}.*)?\n)*", "", prose_of(page), flags=re.MULTILINE)
-    assert not re.findall(r"^ {4,}\S.*", in_lists, re.MULTILINE)
-
-
-def test_each_command_that_is_not_executed_is_in_a_document() -> None:
-    starts = {not_executed(words) for block in all_blocks() if block.language == "sh" for words in block.commands()}
-    assert set(NOT_EXECUTED) <= starts

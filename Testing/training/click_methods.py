@@ -10,14 +10,11 @@ import torch
 from torch import nn
 
 from Testing.fakes import PaintingEngine, tiny_spec
-from training.evaluation.clicks import (
-    ClickPlan,
-)
+from training.evaluation.clicks import ClickPlan
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images
-from TumorSegLib.protocols import AutoSegmenter
 
 ROLES = ("ct", "pet")
 GRID = Grid.from_spacing((9, 10, 11), (1.0, 2.0, 3.0))
@@ -53,10 +50,7 @@ def finding(found: bool) -> PaintingEngine:
         image = next(iter(images.values()))
         return np.asarray((image.array > (100 if image.role == "ct" else 5)) & found)
 
-    engine = PaintingEngine(spec, rule)
-    as_the_protocol: AutoSegmenter = engine
-    assert as_the_protocol is engine
-    return engine
+    return PaintingEngine(spec, rule)
 
 
 def plan_of(refiner: ClickEngine, auto: Any = None, clicks: int = 2, forgetful: ClickEngine | None = None) -> ClickPlan:

@@ -11,13 +11,12 @@ import pytest
 import torch
 
 from Testing.fakes import tiny_network, write_model
+from Testing.training.training_runs import replaced, write_ball
 from training.config.train import Configuration, parse_configuration
 from training.data.batches import Pools
 from training.data.cases import Case, coarsened, read_case
 from training.loop.train import train
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.io.images import write_mask, write_volume
 
 FOLDS = [["a"], ["b"], ["c", "d"]]
 WINDOW = [[2, 20], [3, 21], [1, 19]]
@@ -63,21 +62,6 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def write_case(folder: Path, name: str, seed: int, roles: tuple[str, ...] = ("ct", "pet")) -> None:
-    """A ball of 200 HU and SUV 9 in muscle; the CT is below 100 HU and PET below SUV 2 elsewhere."""
-    rng = np.random.default_rng(seed)
-    grid = Grid.from_spacing((20, 24, 22), (2, 2, 2), (30.0, 40.0, -500.0 - seed), np.diag([-1.0, -1.0, 1.0]))
-    place = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
-    inside = np.linalg.norm(place - rng.uniform(7, 13, 3), axis=-1) < 4
-    images = {
-        "ct": np.where(inside, 200, rng.uniform(20, 80, grid.shape)).astype(np.int16),
-        "pet": np.where(inside, 9, rng.uniform(0.3, 1.5, grid.shape)).astype(np.float32),
-    }
-    for role in roles:
-        write_volume(Volume(grid, images[role], role), folder / f"{name}_{role}.nii.gz")
-    write_mask(Mask(grid, inside.astype(np.uint8)), folder / f"{name}_gtv.nii.gz")
-
-
 @pytest.fixture
 def new_data(tmp_path: Path) -> Path:
     """A data folder that a test may change."""
@@ -93,7 +77,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_data(folder: Path) -> Path:
     folder.mkdir()
     for seed, name in enumerate("abcd"):
-        write_case(folder, name, seed, ("ct",) if name == "d" else ("ct", "pet"))
+        grid = Grid.from_spacing((20, 24, 22), (2, 2, 2), (30.0, 40.0, -500.0 - seed), np.diag([-1.0, -1.0, 1.0]))
+        write_ball(folder, name, grid, seed, 4.0, ("ct",) if name == "d" else ("ct", "pet"))
     (folder / "splits.json").write_text(json.dumps({"folds": FOLDS}), encoding="utf-8")
     (folder / "patients.json").write_text(json.dumps({"c": {"jitter_window_xyz": WINDOW}}), encoding="utf-8")
     return folder
@@ -104,11 +89,7 @@ def configured() -> Callable[..., Configuration]:
     """Makes the configuration; ``configured("old text", "new text", ...)`` replaces parts of it first."""
 
     def make(*changes: str) -> Configuration:
-        text = CONFIGURATION
-        for old, new in zip(changes[::2], changes[1::2]):
-            assert text.count(old) == 1, f"{old!r} is not one part of the configuration"
-            text = text.replace(old, new)
-        return parse_configuration(text, "tiny.toml")
+        return parse_configuration(replaced(CONFIGURATION, *changes), "tiny.toml")
 
     return make
 

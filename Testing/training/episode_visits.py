@@ -25,7 +25,6 @@ PLAIN = (
     "tumour_share = 1.0",
     "tumour_share = 1.0\ncut_share = 0.0\nrotation_degrees = [0.0, 0.0, 0.0]\nscale = [1.0, 1.0]\nelastic_share = 0.0",
 )
-ONE_ROLE = ('roles = ["ct", "pet"]\noptional = ["ct", "pet"]', 'roles = ["ct"]\noptional = []', "pet = {", "# {")
 BALL_MM3 = 4 / 3 * np.pi * 8.0**3
 
 
@@ -64,7 +63,3 @@ def prompts_of(state: dict[str, Any]) -> list[PointPrompt]:
 def first_visit(configuration: Configuration, pools: dict[float, Pools], **rest: Any) -> tuple[Batch, dict[str, Any]]:
     batch, states = next(visits(Episodes(configuration, pools, 0, **rest), blind, 1))
     return batch, states[0]
-
-
-def same(first: Batch, second: Batch) -> bool:
-    return all(torch.equal(one, other) for one, other in zip(first, second))

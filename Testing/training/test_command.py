@@ -39,7 +39,7 @@ def call(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_from_cases_to_figures(data: Path, configuration: Path, tmp_path: Path) -> None:
+def test_training_export_and_evaluation_from_the_shell(data: Path, configuration: Path, tmp_path: Path) -> None:
     run, model, report = tmp_path / "run", tmp_path / "bundled" / "tiny", tmp_path / "report.json"
     trained = call("train", configuration, "--data", data, "--run", run, "--device", "cpu", "--threads", 1)
     assert (trained.returncode, trained.stderr) == (0, "")
@@ -98,14 +98,12 @@ def one_error(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--roles", ""], "cannot work from ''"),
-        (["--precision", "int8"], "precision 'int8' is not one of auto"),
         (["--model", "no-such"], "no model 'no-such'"),
         (["--model", "sts-clicks"], "is of kind 'clicks', evaluate-auto needs 'auto'; use evaluate-clicks"),
         (["--json", "nowhere/report.json"], "--json nowhere/report.json: the folder nowhere does not exist"),
     ],
 )
-def test_wrong_evaluation(
+def test_evaluate_auto_options_are_refused(
     data: Path, model: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["evaluate-auto", "--model", str(model), "--data", str(data), "--device", "cpu", *options]
@@ -120,18 +118,13 @@ def test_wrong_evaluation(
         (["CONFIGURATION", "--threads", "0"], "--threads 0 must be at least 1"),
     ],
 )
-def test_wrong_training(
+def test_train_options_are_refused(
     configuration: Path, tmp_path: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     named = [str(configuration) if option == "CONFIGURATION" else option for option in options]
     assert main(["train", "--run", str(tmp_path / "run"), *named]) == 2
     assert words in one_error(capsys)
     assert not (tmp_path / "run").exists()
-
-
-def test_export_without_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", str(tmp_path), "--output", str(tmp_path / "model")]) == 2
-    assert one_error(capsys) == f"training: error: {tmp_path} has no checkpoint last.pt"
 
 
 def test_export_writes_where_bundled_models_lie(
@@ -191,16 +184,6 @@ def test_the_process_has_the_guards_of_tumorseg(tmp_path: Path) -> None:
     )
     assert encoding.startswith("training: error: \\u03bc.toml: cannot be read")
     assert run.stdout.split() in (["2", "2", "141"], ["2", "2", "0"])
-
-
-@pytest.mark.slow
-def test_status_and_traceback_of_the_process(tmp_path: Path) -> None:
-    quiet, loud = call("train", "none.toml"), call("--debug", "train", "none.toml")
-    assert (quiet.returncode, quiet.stdout) == (2, "")
-    assert quiet.stderr == "training: error: none.toml: cannot be read: No such file or directory\n"
-    assert loud.returncode == 1
-    assert "Traceback" in loud.stderr
-    assert "TumorSegLib.errors.ReadError: none.toml" in loud.stderr
 
 
 def test_record_notes_figures_under_the_command_that_repeats_them(data: Path, model: Path) -> None:

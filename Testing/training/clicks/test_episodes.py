@@ -20,9 +20,9 @@ from Testing.training.episode_visits import (
     moody,
     perfect,
     prompts_of,
-    same,
     visits,
 )
+from Testing.training.training_runs import same
 from training.clicks.episodes import POOL, Episodes
 from training.clicks.simulate import largest_error, next_click
 from training.data.batches import Batch, Pools
@@ -34,7 +34,7 @@ from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM
 from TumorSegLib.prompts.encoding import PointPrompt, distance_map, guidance_maps
 
 
-def test_a_batch_shows_images_last_answer_and_prompts(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_channels_are_images_probability_and_prompts(clicking: Clicking, pools: dict[float, Pools]) -> None:
     source, most = Episodes(clicking(LONG, "batch = 1", "batch = 3", "steps = 6", "steps = 12"), pools, 0), 0
     for batch, states in visits(source, moody, 12):
         assert (batch.inputs.shape, batch.inputs.dtype) == ((3, 2 + 1 + 2, 16, 16, 16), torch.float32)
@@ -52,7 +52,7 @@ def test_a_batch_shows_images_last_answer_and_prompts(clicking: Clicking, pools:
     assert most == 2
 
 
-def test_the_first_click_is_the_protocols(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_first_click_is_that_of_the_evaluation_protocol(clicking: Clicking, pools: dict[float, Pools]) -> None:
     for batch, states in visits(Episodes(clicking(EMPTY), pools, 0), blind, 6):
         truth = batch.labels[0].numpy() > 0
         assert (batch.inputs[:, 2] == 0).all()
@@ -77,7 +77,7 @@ def constrained(probability: torch.Tensor, prompts: list[PointPrompt]) -> np.nda
     return result
 
 
-def test_the_next_visit_has_the_constrained_answer_and_a_click_on_its_error(
+def test_next_round_has_the_constrained_probability_and_a_click_on_its_error(
     clicking: Clicking, pools: dict[float, Pools]
 ) -> None:
     source = Episodes(clicking(LONG, "batch = 1", "batch = 2", "steps = 6", "steps = 24"), pools, 0)
@@ -110,7 +110,7 @@ def around(prompt: PointPrompt) -> tuple[slice, ...]:
     return tuple(slice(int(low), int(low) + 16) for low in np.clip(np.array(nearest) - 8, 0, 8)[::-1])
 
 
-def test_a_patch_lies_around_the_last_prompt(clicking: Clicking, case: Case) -> None:
+def test_patch_lies_around_the_last_prompt(clicking: Clicking, case: Case) -> None:
     """Patches of 24 without context show the whole of what patches of 16 with a context of 8 move in."""
     settings, pools = "starts = { corrupted = 1 }\nprevious_dropout = 0\nstroke_share = 0.3\n", {1.0: Pools([case], [])}
     small = Episodes(clicking(settings + "context = 8", "steps = 6", "steps = 8"), pools, 0)
@@ -127,7 +127,7 @@ def test_a_patch_lies_around_the_last_prompt(clicking: Clicking, case: Case) -> 
     assert len(corners) > 3
 
 
-def test_an_answer_replaces_the_probability_of_its_patch(clicking: Clicking, case: Case) -> None:
+def test_probability_is_replaced_in_the_patch_alone(clicking: Clicking, case: Case) -> None:
     """And prompts constrain all of the images."""
     settings = "context = 8\nstarts = { corrupted = 1 }\nmean_rounds = 1000\nstroke_share = 0.3\n"
     source = Episodes(clicking(settings, "steps = 6", "steps = 24"), {1.0: Pools([case], [])}, 0)
@@ -147,7 +147,7 @@ def test_an_answer_replaces_the_probability_of_its_patch(clicking: Clicking, cas
 @pytest.mark.parametrize(
     ("settings", "expected"), [("mean_rounds = 1000\nmost_rounds = 3", [1, 2, 3, 1, 2]), ("mean_rounds = 0", [1] * 5)]
 )
-def test_an_episode_ends_after_its_rounds(
+def test_episode_ends_after_its_rounds(
     clicking: Clicking, pools: dict[float, Pools], settings: str, expected: list[int]
 ) -> None:
     source = Episodes(clicking(EMPTY + settings, "steps = 6", "steps = 40"), pools, 0)
@@ -169,7 +169,7 @@ def test_rounds_follow_an_exponential_distribution(clicking: Clicking, pools: di
     assert min(rounds) == 1
 
 
-def test_a_satisfied_user_goes_on_to_the_next_image(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_episode_ends_when_the_segmentation_is_right(clicking: Clicking, pools: dict[float, Pools]) -> None:
     source = Episodes(clicking(LONG, "steps = 6", "steps = 16"), pools, 0)
     seen = list(visits(source, perfect, 16))
     for (before, (old,)), (after, (new,)) in zip(seen[:POOL], seen[POOL:]):
@@ -179,7 +179,7 @@ def test_a_satisfied_user_goes_on_to_the_next_image(clicking: Clicking, pools: d
         assert (after.inputs[0, 2] == 0).all()
 
 
-def test_where_nothing_is_wrong_from_the_start_a_click_says_so(clicking: Clicking) -> None:
+def test_case_without_tumour_gets_negative_clicks(clicking: Clicking) -> None:
     grid = Grid.from_spacing((20, 20, 20), (2, 2, 2))
     rng = np.random.default_rng(0)
     images = {role: Volume(grid, rng.random(grid.shape).astype(np.float32), role) for role in ROLES}
@@ -198,7 +198,7 @@ def test_where_nothing_is_wrong_from_the_start_a_click_says_so(clicking: Clickin
     assert len(points) > 12
 
 
-def test_previous_dropout_hides_the_last_answer_alone(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_previous_dropout_empties_the_previous_probability_alone(clicking: Clicking, pools: dict[float, Pools]) -> None:
     text = "starts = {{ corrupted = 1 }}\nprevious_dropout = {}"
     hidden, state = first_visit(clicking(text.format(1)), pools)
     shown, _ = first_visit(clicking(text.format(0)), pools)
@@ -212,7 +212,7 @@ def test_previous_dropout_hides_the_last_answer_alone(clicking: Clicking, pools:
     assert 18 < sum(gone) < 42
 
 
-def test_threads_do_not_matter_but_seed_and_process_do(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_episodes_depend_on_seed_and_process_not_on_threads(clicking: Clicking, pools: dict[float, Pools]) -> None:
     def drawn(rank: int, *changes: str) -> list[Batch]:
         configuration = clicking("starts = { corrupted = 1 }", "steps = 6", "steps = 10", *changes)
         return [batch for batch, _ in visits(Episodes(configuration, pools, rank), moody, 10)]
@@ -223,7 +223,7 @@ def test_threads_do_not_matter_but_seed_and_process_do(clicking: Clicking, pools
         assert not any(map(same, other, expected))
 
 
-def test_episodes_go_on_where_a_checkpoint_left_them(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_episodes_resume_from_a_checkpoint(clicking: Clicking, pools: dict[float, Pools]) -> None:
     settings = "starts = { empty = 1, corrupted = 1, shifted = 1 }\nmean_rounds = 2\nstroke_share = 0.3\ncontext = 8"
     configuration = clicking(settings, "steps = 6", "steps = 30", "batch = 1", "batch = 2")
     source, expected, saved = Episodes(configuration, pools, 0), [], io.BytesIO()
@@ -239,7 +239,7 @@ def test_episodes_go_on_where_a_checkpoint_left_them(clicking: Clicking, pools: 
     assert not same(again[0], expected[18])
 
 
-def test_other_processes_begin_new_episodes(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_episodes_of_further_processes_begin_anew_at_a_resume(clicking: Clicking, pools: dict[float, Pools]) -> None:
     """A checkpoint holds those of the first process; a second one must not go on with them."""
     saved = Episodes(clicking(EMPTY), pools, 0)
     next(visits(saved, blind, 1))

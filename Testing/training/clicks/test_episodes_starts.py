@@ -18,9 +18,9 @@ from Testing.training.episode_visits import (
     blind,
     first_visit,
     prompts_of,
-    same,
     visits,
 )
+from Testing.training.training_runs import same
 from training.clicks.episodes import POOL, Episodes
 from training.clicks.simulate import largest_error, next_click
 from training.data.batches import Pools
@@ -40,11 +40,11 @@ def dice(one: np.ndarray, other: np.ndarray) -> float:
     return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
-def test_an_episode_may_begin_with_nothing(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_episode_start_empty(clicking: Clicking, pools: dict[float, Pools]) -> None:
     assert not any(probability.any() for probability, _ in starts(clicking, pools, "empty"))
 
 
-def test_an_episode_may_begin_with_a_shifted_mask(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_episode_start_shifted_mask(clicking: Clicking, pools: dict[float, Pools]) -> None:
     begun = starts(clicking, pools, "shifted", "shift_mm = 6")
     assert all(set(np.unique(probability)) <= {0, 1} for probability, _ in begun)
     assert sum(probability.any() for probability, _ in begun) > 4
@@ -52,7 +52,7 @@ def test_an_episode_may_begin_with_a_shifted_mask(clicking: Clicking, pools: dic
     assert len({round(dice(probability > 0.5, truth), 6) for probability, truth in begun}) > 4
 
 
-def test_an_episode_may_begin_with_a_corrupted_probability(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_episode_start_corrupted_probability(clicking: Clicking, pools: dict[float, Pools]) -> None:
     for probability, truth in starts(clicking, pools, "corrupted"):
         assert probability.dtype == np.float32
         assert ((probability >= 0) & (probability <= 1)).all()
@@ -61,9 +61,7 @@ def test_an_episode_may_begin_with_a_corrupted_probability(clicking: Clicking, p
         assert 0 < dice(probability > 0.5, truth) < 1
 
 
-def test_an_episode_may_begin_with_what_the_first_stage_says(
-    configured: Clicking, clicking: Clicking, pools: dict[float, Pools]
-) -> None:
+def test_episode_start_first_stage(configured: Clicking, clicking: Clicking, pools: dict[float, Pools]) -> None:
     network = tiny_network(configured().model, seed=7)
     settings = "starts = { first_stage = 1 }\nprevious_dropout = 0"
     source = Episodes(clicking(settings, "batch = 1", "batch = 2"), pools, 0, network)
@@ -74,7 +72,7 @@ def test_an_episode_may_begin_with_what_the_first_stage_says(
         torch.testing.assert_close(batch.inputs[:, 2], expected)
 
 
-def test_the_first_stage_answers_at_its_own_spacing_alone(
+def test_episode_start_first_stage_is_corrupted_mask_at_another_spacing(
     configured: Clicking, clicking: Clicking, pools: dict[float, Pools]
 ) -> None:
     """At another spacing, or without a first stage, an episode begins with a corrupted mask in its place."""
@@ -90,7 +88,7 @@ def test_the_first_stage_answers_at_its_own_spacing_alone(
     assert same(*none)
 
 
-def test_starts_come_as_often_as_asked(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_episode_starts_follow_their_frequencies(clicking: Clicking, pools: dict[float, Pools]) -> None:
     source = Episodes(clicking("starts = { empty = 3, corrupted = 1 }", "batch = 1", "batch = 20"), pools, 0)
     next(visits(source, blind, 1))
     empty = [not state["probability"].any() for state in source.state_dict()["episodes"]]
@@ -98,7 +96,7 @@ def test_starts_come_as_often_as_asked(clicking: Clicking, pools: dict[float, Po
 
 
 @pytest.mark.parametrize(("zoom", "spacing_mm"), [("1", 2.0), ("2", 4.0)])
-def test_a_zoom_is_a_multiple_of_the_spacing(
+def test_zoom_is_a_multiple_of_the_spacing(
     clicking: Clicking, pools: dict[float, Pools], zoom: str, spacing_mm: float
 ) -> None:
     batch, state = first_visit(clicking(EMPTY + f'zooms = {{ "{zoom}" = 1 }}', *PLAIN), pools)
@@ -108,19 +106,19 @@ def test_a_zoom_is_a_multiple_of_the_spacing(
     assert batch.inputs[0, 3, k, j, i + 1].item() == pytest.approx(np.exp(-spacing_mm / 10))
 
 
-def test_zooms_come_as_often_as_asked(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_zooms_follow_their_frequencies(clicking: Clicking, pools: dict[float, Pools]) -> None:
     settings = EMPTY + 'zooms = { "1" = 1, "2" = 1 }'
     source = Episodes(clicking(settings, *PLAIN, "batch = 1", "batch = 20", "steps = 6", "steps = 8"), pools, 0)
     counts = [int(labels.sum()) for batch, _ in visits(source, blind, 8) for labels in batch.labels]
     assert np.mean([count > 100 for count in counts]) == pytest.approx(0.5, abs=0.12)
 
 
-def test_tumours_may_become_small(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_small_tumours(clicking: Clicking, pools: dict[float, Pools]) -> None:
     small, _ = first_visit(clicking(EMPTY + "small_share = 1\nsmall_scale = [0.5, 0.5]", *PLAIN), pools)
     assert small.labels.sum().item() * 2.0**3 == pytest.approx(BALL_MM3 / 8, rel=0.3)
 
 
-def test_the_target_may_be_moved_while_the_images_stay(clicking: Clicking, pools: dict[float, Pools]) -> None:
+def test_warped_target_leaves_the_images_unchanged(clicking: Clicking, pools: dict[float, Pools]) -> None:
     plain, moved = (
         first_visit(clicking(EMPTY + f"warp_share = 1\nwarp_mm = {most}\nwarp_length_mm = 16"), pools)[0]
         for most in (0, 8)
@@ -131,7 +129,7 @@ def test_the_target_may_be_moved_while_the_images_stay(clicking: Clicking, pools
 
 
 @pytest.mark.parametrize("settings", ["off_centre_share = 1", "stroke_share = 1"])
-def test_users_who_aim_less_well_stay_in_the_error(
+def test_off_centre_clicks_and_scribbles_stay_in_the_error(
     clicking: Clicking, pools: dict[float, Pools], settings: str
 ) -> None:
     name = settings.split(maxsplit=1)[0]

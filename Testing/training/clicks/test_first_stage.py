@@ -19,7 +19,7 @@ Configured = Callable[..., Configuration]
 ONE_ROLE = ('roles = ["ct", "pet"]\noptional = ["ct", "pet"]', 'roles = ["ct"]\noptional = []', "pet = {", "# {")
 
 
-def test_a_refinement_network_begins_as_the_automatic_one(configured: Configured, clicking: Configured) -> None:
+def test_first_stage_initialises_a_refinement_network(configured: Configured, clicking: Configured) -> None:
     first_stage, network = tiny_network(configured().model, seed=5), tiny_network(clicking().model, seed=6)
     initialise(network, first_stage)
     inputs = torch.randn(2, 5, 16, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -40,7 +40,7 @@ def test_a_refinement_network_begins_as_the_automatic_one(configured: Configured
     ],
     ids=["filters", "deeper", "roles", "network"],
 )
-def test_another_network_cannot_be_the_first_stage(
+def test_first_stage_of_another_architecture_is_refused(
     configured: Configured, clicking: Configured, changes: tuple[str, ...], words: str
 ) -> None:
     first_stage, network = build_network(configured(*changes).model), build_network(clicking().model)
@@ -50,7 +50,7 @@ def test_another_network_cannot_be_the_first_stage(
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_what_a_layer_without_channels_has_must_agree(clicking: Configured) -> None:
+def test_first_stage_of_another_normalisation_layer_is_refused(clicking: Configured) -> None:
     with pytest.raises(ModelError, match=r"'weight' are \(3,\) there and \(2,\) here"):
         initialise(nn.InstanceNorm1d(2, affine=True), nn.InstanceNorm1d(3, affine=True))
 
@@ -58,12 +58,12 @@ def test_what_a_layer_without_channels_has_must_agree(clicking: Configured) -> N
 # Loading
 
 
-def test_no_first_stage_is_named(configured: Configured, clicking: Configured) -> None:
+def test_first_stage_is_none_unless_named(configured: Configured, clicking: Configured) -> None:
     assert load_first_stage(configured()) is None
     assert load_first_stage(clicking()) is None
 
 
-def test_the_first_stage_is_the_model_named(clicking: Configured, configured: Configured, model: Path) -> None:
+def test_first_stage_is_the_model_named(clicking: Configured, configured: Configured, model: Path) -> None:
     loaded = load_first_stage(clicking(f"first_stage = '{model}'"))
     assert loaded is not None
     wanted = tiny_network(configured().model).state_dict()
@@ -79,7 +79,7 @@ def test_the_first_stage_is_the_model_named(clicking: Configured, configured: Co
     ],
     ids=["spacing", "order of roles", "normalisation"],
 )
-def test_a_first_stage_that_sees_other_images_is_refused(
+def test_first_stage_with_other_inputs_is_refused(
     clicking: Configured, model: Path, changes: tuple[str, ...], words: str
 ) -> None:
     """All of them would load: the weights do not show what they were trained on."""
@@ -87,13 +87,13 @@ def test_a_first_stage_that_sees_other_images_is_refused(
         load_first_stage(clicking(f"first_stage = '{model}'", *changes))
 
 
-def test_a_first_stage_of_another_kind_is_refused(clicking: Configured, tmp_path: Path) -> None:
+def test_first_stage_of_another_kind_is_refused(clicking: Configured, tmp_path: Path) -> None:
     spec = clicking().model
     folder = write_model(tmp_path, spec, tiny_network(spec))
     with pytest.raises(ModelError, match="'tiny' is of kind 'clicks'; an automatic model is needed"):
         load_first_stage(clicking(f"first_stage = '{folder}'"))
 
 
-def test_a_first_stage_must_take_images_as_large_as_an_episodes(clicking: Configured, model: Path) -> None:
+def test_first_stage_must_take_images_of_patch_and_context(clicking: Configured, model: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot take a patch of \(19, 19, 19\)"):
         load_first_stage(clicking(f"first_stage = '{model}'\ncontext = 3"))

@@ -49,7 +49,7 @@ def half_circle() -> np.ndarray:
     return np.unique(np.rint(circle), axis=0)
 
 
-def test_a_bent_scribble_and_an_mr_reach_the_network_in_training_as_in_inference(
+def test_network_input_of_a_bent_scribble_and_an_mr_is_the_same_in_training_and_inference(
     clicking: Clicking, one_voxel: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = half_circle()

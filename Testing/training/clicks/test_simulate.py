@@ -7,7 +7,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, label
 
 from training.clicks.simulate import (
     ErrorRegion,
@@ -60,43 +60,16 @@ def test_click_by_hand(rows: list[str], point: tuple[int, int, int], positive: b
     assert where(next_click(*table(*rows), FLAT)) == (point, positive)
 
 
-@pytest.mark.parametrize(
-    ("spacing_mm", "point"),
-    [
-        ((1.0, 1.0, 100.0), (2, 2, 0)),  # the upper and lower edge are 2 mm from rows 2: columns 2 to 6 tie
-        ((1.0, 3.0, 100.0), (4, 2, 0)),  # rows 2 are 6 mm from the edges: the middle column alone is 4 mm from its own
-        ((1.0, 5.0, 100.0), (4, 1, 0)),  # so are rows 1 by now: 5 mm
-        ((4.0, 1.0, 100.0), (1, 2, 0)),  # the edge columns are 4 mm away, more than the 2 mm of row 2
-        ((1.0, 3.0, 0.5), (1, 1, 0)),  # the slices outside the image are the nearest everywhere: the first voxel
-    ],
-)
-def test_farthest_is_in_millimetres(spacing_mm: tuple[float, float, float], point: tuple[int, int, int]) -> None:
-    rows = [".........", ".mmmmmmm.", ".mmmmmmm.", ".mmmmmmm.", "........."]
-    assert where(next_click(*table(*rows), spacing_mm)) == (point, True)
-
-
 def test_no_click_where_all_agree() -> None:
     for rows in (["....", "...."], ["tttt", "tttt"], [".tt.", "t..t"]):
         assert next_click(*table(*rows), FLAT) is None
         assert largest_error(*table(*rows)) is None
 
 
-def neighbours(voxel: tuple[int, ...]) -> list[tuple[int, ...]]:
-    return [tuple(n + step * (axis == a) for a, n in enumerate(voxel)) for axis in range(3) for step in (-1, 1)]
-
-
 def components(wrong: np.ndarray) -> list[set[tuple[int, ...]]]:
-    """Voxels ``(k, j, i)`` joined by faces, grown one by one."""
-    left, found = {tuple(int(n) for n in voxel) for voxel in np.argwhere(wrong)}, []
-    while left:
-        grown, edge = set(), [left.pop()]
-        while edge:
-            grown.add(edge[-1])
-            new = [voxel for voxel in neighbours(edge.pop()) if voxel in left]
-            left -= set(new)
-            edge += new
-        found.append(grown)
-    return found
+    """Voxels ``(k, j, i)`` of each component joined by faces."""
+    numbers, count = label(wrong)
+    return [set(zip(*(at.tolist() for at in np.nonzero(numbers == n)))) for n in range(1, count + 1)]
 
 
 def depth(voxel: tuple[int, ...], region: set[tuple[int, ...]], shape: Sequence[int], steps: np.ndarray) -> float:
@@ -120,7 +93,7 @@ def test_click_agrees_with_a_naive_count(seed: int) -> None:
     assert depths[int(k), int(j), int(i)] == pytest.approx(max(depths.values()))
 
 
-def test_an_error_lies_where_it_was_found() -> None:
+def test_error_region_has_the_place_and_shape_of_the_largest_error() -> None:
     prediction, truth = np.zeros((2, 4, 5, 6), dtype=bool)
     truth[1:3, 2:5, 4] = truth[1, 2, 3] = True
     error = largest_error(prediction, truth)
@@ -135,7 +108,7 @@ def test_an_error_lies_where_it_was_found() -> None:
     assert np.array_equal(again.on(truth.shape), truth)
 
 
-def test_an_error_does_not_hold_another_that_it_surrounds() -> None:
+def test_error_region_excludes_another_that_it_surrounds() -> None:
     prediction, truth = table("mmmmm", "m...m", "m.m.m", "m...m", "mmmmm")
     error = largest_error(prediction, truth)
     assert error is not None
@@ -156,7 +129,7 @@ def in_region(error: ErrorRegion, points: np.ndarray) -> np.ndarray:
     return np.asarray(error.region[k, j, i])
 
 
-def test_a_random_click_is_likelier_the_deeper() -> None:
+def test_random_clicks_are_likelier_where_the_error_is_deeper() -> None:
     """Three voxels in a row are 1, 2 and 1 mm deep."""
     error = ErrorRegion(np.ones((1, 1, 3), dtype=bool), np.array([5, 0, 2]), missed=True)
     rng = np.random.default_rng(0)
@@ -168,14 +141,14 @@ def test_a_random_click_is_likelier_the_deeper() -> None:
     assert click_on(error, (1.0, 100.0, 100.0)).points.tolist() == [[6, 0, 2]]
 
 
-def test_random_clicks_reach_all_of_the_error_and_nothing_else() -> None:
+def test_random_clicks_cover_the_error_alone() -> None:
     error, rng = ring(), np.random.default_rng(1)
     clicks = [click_on(error, FLAT, rng) for _ in range(600)]
     assert all(in_region(error, click.points).all() and not click.positive for click in clicks)
     assert len({tuple(click.points[0]) for click in clicks}) == error.region.sum()
 
 
-def test_a_stroke_holds_its_click_and_stays_in_the_error() -> None:
+def test_scribble_contains_its_click_and_stays_in_the_error() -> None:
     error, rng = ring(), np.random.default_rng(2)
     lengths, gaps = [], 0
     for _ in range(60):
@@ -193,7 +166,7 @@ def test_a_stroke_holds_its_click_and_stays_in_the_error() -> None:
     assert gaps  # some crossed the hole, and left it out
 
 
-def test_a_stroke_is_straight_and_whole_where_the_error_is_convex() -> None:
+def test_scribble_is_a_straight_line_where_the_error_is_convex() -> None:
     error, rng = ErrorRegion(np.ones((5, 6, 9), dtype=bool), np.array([1, 2, 3]), missed=True), np.random.default_rng(3)
     for _ in range(40):
         points = draw_scribble(error, click_on(error, FLAT, rng), rng).points
@@ -217,7 +190,7 @@ def test_signed_distance_by_hand() -> None:
     assert (signed_distance(np.ones((2, 2, 2), dtype=bool), (1.0, 1.0, 1.0)) == 1000).all()
 
 
-def test_warping_by_nothing_changes_nothing() -> None:
+def test_warping_by_0_mm_changes_nothing() -> None:
     mask, spacing_mm = ball(), (1.0, 1.5, 2.0)
     distance = warped(mask, spacing_mm, np.random.default_rng(0), 0.0, 30.0)
     assert np.array_equal(distance > 0, mask)
@@ -241,7 +214,7 @@ def test_warping_moves_the_boundary_smoothly_and_by_no_more_than_asked(most_mm: 
     assert not any(np.array_equal(*pair) for pair in combinations(changes, 2))
 
 
-def test_warping_of_nothing_is_nothing() -> None:
+def test_warping_of_an_empty_mask_is_empty() -> None:
     assert (warped(np.zeros((3, 4, 5), dtype=bool), (1, 1, 1), np.random.default_rng(0), 9.0, 30.0) == -1000).all()
 
 
@@ -254,7 +227,7 @@ def translated(mask: np.ndarray, by: Sequence[int]) -> np.ndarray:
     return result
 
 
-def test_a_shifted_mask_moves_whole_and_may_grow_or_shrink() -> None:
+def test_shifted_mask_is_translated_dilated_or_eroded() -> None:
     """Steps of 2 mm along i, 1.5 along j and 1 along k: at most 1, 1 and 2 voxels for 2.2 mm."""
     mask = np.zeros((9, 9, 9), dtype=bool)
     mask[3:8, 2:6, 4:9] = True
@@ -277,7 +250,7 @@ def test_a_shifted_mask_moves_whole_and_may_grow_or_shrink() -> None:
     assert {by[0] for by, _ in seen} == {-2, -1, 0, 1, 2}
 
 
-def test_a_mask_shifted_out_of_the_image_is_gone() -> None:
+def test_mask_shifted_out_of_the_image_is_empty() -> None:
     mask = np.zeros((4, 4, 4), dtype=bool)
     mask[1, 1, 1] = True
     left = [shifted(mask, (1.0, 1.0, 1.0), np.random.default_rng(seed), 500.0).any() for seed in range(10)]

@@ -28,10 +28,6 @@ SLICE = 'type = "slice"\nmean = [0, 0, 0]\nstd = [1, 1, 1]\n'
 CONFIGS = sorted((Path(__file__).resolve().parents[3] / "training" / "configs").glob("sts_*.toml"))
 
 
-def test_there_are_configurations_to_ship() -> None:
-    assert CONFIGS
-
-
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configuration_is_complete(path: Path) -> None:
     configuration = read_configuration(path)
@@ -59,6 +55,7 @@ def test_values_arrive_with_defaults_for_the_rest(configured: Callable[..., Conf
     configuration = configured(
         "[data]", "[augmentation]\nscale = [1, 2]\nrole_subsets = { ct = 1, 'ct+pet' = 3 }\n\n[data]"
     )
+    assert configured("[data]\ntest_fold = 2", "").data.test_fold == 0
     assert configuration.augmentation.scale == (1, 2)
     assert configuration.augmentation.role_subsets == {"ct": 1, "ct+pet": 3}
     assert configuration.augmentation.tumour_share == 0.6
@@ -78,7 +75,6 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
     [
         ("[data]", "[dates]", ArgumentError, "unknown key 'dates' ('data' may be meant); there are model, opt"),
         ("[optimisation]", "[data.x]", ArgumentError, "section [optimisation] is missing"),
-        ("[data]\ntest_fold = 2", "", None, ""),
         (
             "test_fold = 2",
             "test_folds = 2",
@@ -86,22 +82,16 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
             "[data]: unknown key 'test_folds' ('test_fold' may be meant); there",
         ),
         ("test_fold = 2", "test_fold = '2'", ArgumentError, "[data]: test_fold = '2' does not fit, a whole number"),
-        ("test_fold = 2", "test_fold = true", ArgumentError, "test_fold = True does not fit"),
         ("test_fold = 2", "phantom_share = 1.5", ArgumentError, "phantom_share = 1.5 must be from 0 to 1"),
         ("steps = 6", "", ArgumentError, "[optimisation]: missing 'steps'"),
         ("steps = 6", "steps = 0", ArgumentError, "[optimisation]: steps = 0 must be at least 1"),
-        ("steps = 6", "steps = 6.5", ArgumentError, "steps = 6.5 does not fit, a whole number is needed"),
-        ("batch = 1", "batch = -1", ArgumentError, "batch = -1 must be at least 1"),
         ("learning_rate = 1e-2", "learning_rate = nan", ArgumentError, "learning_rate = nan must be at least 0"),
-        ("learning_rate = 1e-2", "learning_rate = 'a'", ArgumentError, "learning_rate = 'a' does not fit, a number"),
         ("seed = 3", "seed = -3", ArgumentError, "seed = -3 must be at least 0"),
         ("every = 3", "every = 0", ArgumentError, "checkpoint_every = 0 must be at least 1"),
         ("every = 3", "every = 3\nloss = 'l2'", ArgumentError, "[optimisation]: loss = 'l2' is not one of dice_ce"),
         ("every = 3", "every = 3\nworkers = 0", ArgumentError, "workers = 0 must be at least 1"),
         ("every = 3", "every = 3\nvalidate_every = 4", ArgumentError, "validate_every = 4 must be a multiple of"),
-        ("[data]", "[augmentation]\nscale = [2.0]\n[data]", ArgumentError, "scale = [2.0] does not fit, a list of 2"),
         ("[data]", "[augmentation]\nscale = [2.0, 1.0]\n[data]", ArgumentError, "scale = [2.0, 1.0] must be two"),
-        ("[data]", "[augmentation]\ngain = 3\n[data]", ArgumentError, "gain = 3 does not fit, a table"),
         ("[data]", "[augmentation]\nblur_share = -1\n[data]", ArgumentError, "blur_share = -1 must be from 0 to 1"),
         ("[data]", "[augmentation]\nsuv_factor = 0\n[data]", ArgumentError, "suv_factor = 0 must be at least 1"),
         ("[data]", "[augmentation.role_subsets]\nct = -1\n[data]", ArgumentError, "{'ct': -1} holds a frequency"),
@@ -121,12 +111,9 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
         ("[model]", "[model", ReadError, "tiny.toml: not valid TOML"),
     ],
 )
-def test_wrong_configuration(
-    configured: Callable[..., Configuration], old: str, new: str, error: type[TumorSegError] | None, words: str
+def test_configuration_errors_name_section_and_setting(
+    configured: Callable[..., Configuration], old: str, new: str, error: type[TumorSegError], words: str
 ) -> None:
-    if error is None:
-        assert configured(old, new).data.test_fold == 0
-        return
     with pytest.raises(error) as caught:
         configured(old, new)
     assert words in str(caught.value)
@@ -137,34 +124,22 @@ CLICK_SETTINGS = [
     ("starts = { empty = 0, shifted = 0 }", "starts = {'empty': 0, 'shifted': 0} must give frequencies of first_sta"),
     ("starts = { empty = 2, shifted = -1 }", "starts = {'empty': 2, 'shifted': -1} must give frequencies"),
     ("starts = { empty = inf }", "starts = {'empty': inf} must give frequencies"),
-    ("starts = {}", "starts = {} must give frequencies"),
-    ("starts = { empty = 'often' }", "starts = {'empty': 'often'} does not fit, a table is needed"),
-    ("starts = 'empty'", "starts = 'empty' does not fit, a table is needed"),
     ('zooms = { "1" = 1, "fine" = 1 }', "zooms = {'1': 1, 'fine': 1} must give frequencies of positive numbers, in qu"),
     ('zooms = { "0" = 1 }', "zooms = {'0': 1} must give frequencies of positive numbers"),
-    ('zooms = { "-2" = 1 }', "zooms = {'-2': 1} must give frequencies of positive numbers"),
-    ('zooms = { "nan" = 1 }', "zooms = {'nan': 1} must give frequencies of positive numbers"),
     ('zooms = { "1" = 0 }', "zooms = {'1': 0} must give frequencies of positive numbers"),
-    ("zooms = {}", "zooms = {} must give frequencies of positive numbers"),
     ("context = -1", "context = -1 must be at least 0"),
-    ("context = 1.5", "context = 1.5 does not fit, a whole number is needed"),
     ("most_rounds = 0", "most_rounds = 0 must be at least 1"),
-    ("most_rounds = 2.5", "most_rounds = 2.5 does not fit, a whole number is needed"),
-    ("mean_rounds = -1", "mean_rounds = -1 must be at least 0"),
     ("previous_dropout = 1.5", "previous_dropout = 1.5 must be from 0 to 1"),
-    ("warp_length_mm = 0", "warp_length_mm = 0 must be at least 1"),
-    ("shift_mm = inf", "shift_mm = inf must be at least 0"),
     ("small_scale = [0.5, 0.2]", "small_scale = [0.5, 0.2] must be two positive numbers, smaller first"),
     ("small_scale = [0.0, 0.2]", "small_scale = [0.0, 0.2] must be two positive numbers"),
     ("small_scale = [0.5, inf]", "small_scale = [0.5, inf] must be two positive numbers"),
     ("zooms = { '1' = 1, '1.0' = 2 }", "zooms = {'1': 1, '1.0': 2} names one number twice"),
-    ("first_stage = 3", "first_stage = 3 does not fit, text is needed"),
     ("rounds = 3", "unknown key 'rounds' ('most_rounds' may be meant); there are first_stage, starts"),
 ]
 
 
 @pytest.mark.parametrize(("setting", "words"), CLICK_SETTINGS, ids=[setting for setting, _ in CLICK_SETTINGS])
-def test_wrong_click_settings(clicking: Callable[..., Configuration], setting: str, words: str) -> None:
+def test_click_settings_are_refused_by_name(clicking: Callable[..., Configuration], setting: str, words: str) -> None:
     with pytest.raises(ArgumentError) as caught:
         clicking(setting)
     assert f"tiny.toml [clicks]: {words}" in str(caught.value)
@@ -216,14 +191,8 @@ def test_top_level_value_is_refused() -> None:
         parse_configuration("model = 3", "x.toml")
 
 
-def test_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match=r"none\.toml: cannot be read: No such file"):
-        read_configuration(tmp_path / "none.toml")
-
-
-def test_folder_and_binary_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match="cannot be read: Is a directory"):
-        read_configuration(tmp_path)
+def test_missing_folder_and_binary_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "image.toml").write_bytes(b"\x89PNG\xff\x00")
-    with pytest.raises(ReadError, match=r"image\.toml: not a TOML file"):
-        read_configuration(tmp_path / "image.toml")
+    for path, words in (("none.toml", "No such file"), (".", "Is a directory"), ("image.toml", "not a TOML file")):
+        with pytest.raises(ReadError, match=words):
+            read_configuration(tmp_path / path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import combinations
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.ndimage import gaussian_filter
 
 from Testing.fakes import noise_volume, tiny_spec
 from training.data.augment import Augmentation, choose_roles, draw_sample, random_window
@@ -66,7 +64,7 @@ def test_shapes_and_types(case: Case) -> None:
     assert set(labels.unique().tolist()) <= {0, 1}
 
 
-def test_the_seed_decides(case: Case) -> None:
+def test_samples_depend_on_the_seed(case: Case) -> None:
     spec, strengths = spec_of((8, 12, 10), 3.0), replace(Augmentation(), elastic_share=1, noise_share=1, blur_share=1)
     first, again, other = (draw_sample(case, spec, strengths, np.random.default_rng([4, seed])) for seed in (1, 1, 2))
     assert torch.equal(first[0], again[0])
@@ -74,18 +72,14 @@ def test_the_seed_decides(case: Case) -> None:
     assert not torch.equal(first[0], other[0])
 
 
-def tumour_places(case: Case) -> Iterator[tuple[int, int, int]]:
-    yield from ((int(k), int(j), int(i)) for k, j, i in np.argwhere(case.reference.array))
-
-
-def test_without_strengths_a_sample_is_a_mirrored_part_of_what_inference_sees(case: Case) -> None:
+def test_unaugmented_sample_is_a_mirrored_part_of_the_input_of_inference(case: Case) -> None:
     """Same voxel size and an odd patch: every patch voxel is an image voxel, so the values must be equal."""
     spec = spec_of((9, 11, 13), 2.0)
     channels = torch.from_numpy(prepare(case.images, spec).array)
     truth = torch.from_numpy(case.reference.array.astype(np.int64))
     parts = [
         (at, flip)
-        for k, j, i in tumour_places(case)
+        for k, j, i in np.argwhere(case.reference.array).tolist()
         for at in [(slice(k - 4, k + 5), slice(j - 5, j + 6), slice(i - 6, i + 7))]
         for flip in FLIPS
     ]
@@ -130,7 +124,7 @@ def test_noise_of_fine_voxels_is_averaged_as_in_inference() -> None:
     assert labels.sum() == 1
 
 
-def test_outside_the_image_is_what_inference_puts_there() -> None:
+def test_voxels_outside_the_image_are_filled_as_in_inference() -> None:
     """A patch larger than the image: each channel is its fill value all round, and no label lies there."""
     case, spec = make_case((8, 8, 8), 2.0, (slice(4, 5),) * 3), spec_of((32, 32, 32), 2.0)
     images, labels = draw_sample(case, spec, PLAIN, np.random.default_rng(0))
@@ -206,23 +200,17 @@ def test_gain_offset_noise_and_blur_act(case: Case) -> None:
     assert blurred[0].diff(dim=0).abs().mean() < plain[0].diff(dim=0).abs().mean()
 
 
-def test_hidden_roles_are_zero(case: Case) -> None:
-    spec, strengths = spec_of((8, 8, 8), 3.0), replace(Augmentation(), role_subsets={"pet": 1.0})
-    for seed in range(5):
-        images, _ = draw_sample(case, spec, strengths, np.random.default_rng(seed))
-        assert (images[[0, 2]] == 0).all()
-        assert images[1].abs().max() > 0
+def test_roles_hidden_or_missing_are_zero(case: Case) -> None:
+    hidden = replace(Augmentation(), role_subsets={"pet": 1.0})
+    only_pet = Case("b", {"pet": case.images["pet"]}, case.reference, case.jitter_window)
+    for shown, strengths in ((case, hidden), (only_pet, Augmentation())):
+        for seed in range(5):
+            images, _ = draw_sample(shown, spec_of((8, 8, 8), 3.0), strengths, np.random.default_rng(seed))
+            assert (images[[0, 2]] == 0).all()
+            assert images[1].abs().max() > 0
 
 
-def test_role_the_case_lacks_is_zero(case: Case) -> None:
-    spec = spec_of((8, 8, 8), 3.0)
-    without = Case("b", {"ct": case.images["ct"]}, case.reference, case.jitter_window)
-    images, _ = draw_sample(without, spec, Augmentation(), np.random.default_rng(0))
-    assert (images[1:] == 0).all()
-    assert images[0].abs().max() > 0
-
-
-def test_several_labels() -> None:
+def test_samples_of_several_labels() -> None:
     case = make_case((31, 31, 31), 2.0, (slice(14, 17),) * 3)
     labels = case.reference.array.copy()
     labels[16] *= 2
@@ -287,7 +275,7 @@ def test_windows_lie_in_the_image_and_hold_the_tumour(
 
 
 @pytest.mark.parametrize("first", [4, 25, 46])
-def test_windows_hide_where_the_tumour_lies(first: int) -> None:
+def test_tumour_position_is_spread_over_random_windows(first: int) -> None:
     """Wherever the tumour sits in the image, its centre is spread over the window on every axis."""
     part = slice(first, first + 10)
     grid, labels = Grid.from_spacing((60, 60, 60), (2, 2, 2)), np.zeros((60, 60, 60), np.uint8)
@@ -313,9 +301,3 @@ def test_patches_are_centred_on_the_tumour_as_often_as_asked() -> None:
     strengths = replace(PLAIN, tumour_share=0.3, role_subsets={"ct": 1.0})
     held = [draw_sample(case, spec, strengths, np.random.default_rng(seed))[1].sum().item() > 0 for seed in range(120)]
     assert np.mean(held) == pytest.approx(0.3, abs=0.1)
-
-
-def test_smooth_noise_helper_is_smooth() -> None:
-    """The comparisons above interpolate; they mean little on white noise."""
-    image = noise_volume(Grid.from_spacing((20, 20, 20), (2, 2, 2))).array
-    assert np.abs(image - gaussian_filter(image, 0.5)).mean() < 0.1 * image.std()

@@ -13,9 +13,10 @@ import pytest
 import torch
 
 import training.data.batches
+from Testing.training.training_runs import same
 from training.config.train import Configuration, DataSettings
 from training.data.augment import Sample
-from training.data.batches import Batch, Pools, Samples
+from training.data.batches import Pools, Samples
 from training.data.cases import Case, read_case
 
 Configured = Callable[..., Configuration]
@@ -23,10 +24,6 @@ Configured = Callable[..., Configuration]
 
 def pools_of(data: Path, *names: str) -> Pools:
     return Pools([read_case(data, name, ("ct", "pet")) for name in names], [])
-
-
-def same(first: Batch, second: Batch) -> bool:
-    return torch.equal(first.inputs, second.inputs) and torch.equal(first.labels, second.labels)
 
 
 def test_shapes_and_types(data: Path, configured: Configured) -> None:
@@ -74,7 +71,7 @@ def test_several_threads_draw_at_once(data: Path, configured: Configured, monkey
     assert len(list(Samples(configuration, pools_of(data, "a"), 0).batches(0))) == 6
 
 
-def test_an_error_in_a_thread_arrives(data: Path, configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_in_threads_are_raised(data: Path, configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: Any) -> Sample:
         raise MemoryError("no more")
 

@@ -30,7 +30,7 @@ def test_training_never_sees_the_test_fold(data: Path) -> None:
         assert sorted([*names, *fold]) == ["a", "b", "c", "d"]
 
 
-@pytest.mark.parametrize("fold", [-1, 3, 9])
+@pytest.mark.parametrize("fold", [-1, 3])
 def test_unknown_fold(fold: int) -> None:
     with pytest.raises(ArgumentError, match=f"fold {fold} does not exist; there are folds 0 to 2"):
         training_names([["a"], ["b"], ["c"]], fold)
@@ -41,14 +41,10 @@ def test_unknown_fold(fold: int) -> None:
     [
         (None, "cannot be read: No such file"),
         ("{", "not valid JSON"),
-        ("[]", 'must hold {"folds"'),
-        ('{"folds": [["a"]], "folds": [["b"]]}', "the key 'folds' is given twice"),
         ('{"folds": []}', 'must hold {"folds"'),
-        ('{"folds": 5}', 'must hold {"folds"'),
         ('{"folds": ["ab", "cd"]}', 'must hold {"folds"'),
         ('{"folds": [["a"], [1]]}', "names in quotes"),
         ('{"folds": [["a", "b"], ["b"]]}', "b must be in one fold, once"),
-        ('{"folds": [["a", "a"]]}', "a must be in one fold, once"),
     ],
 )
 def test_unreadable_splits(tmp_path: Path, text: str | None, words: str) -> None:
@@ -79,13 +75,6 @@ def test_case_without_contour(data: Path) -> None:
         read_case(data, "e", ROLES)
 
 
-def test_truncated_image_is_named(new_data: Path) -> None:
-    path = new_data / "a_pet.nii.gz"
-    path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(ReadError, match=r"a_pet\.nii\.gz"):
-        read_case(new_data, "a", ROLES)
-
-
 def test_image_on_another_grid_comes_to_the_contours(new_data: Path) -> None:
     ct = read_volume(new_data / "a_ct.nii.gz")
     lower_half = Grid((10, 24, 22), ct.grid.affine)
@@ -111,7 +100,6 @@ def test_window_is_the_image_without_a_patients_file(new_data: Path) -> None:
     [
         ({"c": {"jitter_window_xyz": [[0, 9], [0, 9]]}}, ReadError, "is not [[i0, i1], [j0, j1], [k0, k1]]"),
         ({"c": {"jitter_window_xyz": [[0, 9], [0, 9], [0, "b"]]}}, ReadError, "is not [[i0, i1]"),
-        ({"c": {"jitter_window_xyz": 7}}, ReadError, "is not [[i0, i1]"),
         ({"c": 7}, ReadError, "is not [[i0, i1]"),
         ({"c": {"jitter_window_xyz": [[0, 9], [0, 25], [0, 9]]}}, GeometryError, "j = [0, 25)"),
         ({"c": {"jitter_window_xyz": [[0, 9], [0, 9], [8, 8]]}}, GeometryError, "k = [8, 8)"),
@@ -125,16 +113,10 @@ def test_impossible_window(new_data: Path, patients: object, error: type[Excepti
     assert words in str(caught.value)
 
 
-def test_a_misspelt_window_is_not_passed_over(new_data: Path) -> None:
+def test_misspelt_jitter_window_is_refused(new_data: Path) -> None:
     window = [[0, 9], [0, 9], [0, 9]]
     (new_data / "patients.json").write_text(json.dumps({"c": {"jitter_window_xzy": window}}), encoding="utf-8")
     with pytest.raises(ReadError, match=r"c: unknown key 'jitter_window_xzy'; 'jitter_window_xyz' may be"):
-        read_case(new_data, "c", ROLES)
-
-
-def test_damaged_patients_file(new_data: Path) -> None:
-    (new_data / "patients.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ReadError, match=r"patients\.json: not valid JSON"):
         read_case(new_data, "c", ROLES)
 
 

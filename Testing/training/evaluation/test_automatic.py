@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +19,9 @@ from training.evaluation.automatic import evaluate_case, evaluate_folder, role_s
 from training.evaluation.summary import summarise
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
-from TumorSegLib.errors import ArgumentError, ReadError, RoleError
+from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.images.volume import Images
-from TumorSegLib.protocols import AutoSegmenter, Result
+from TumorSegLib.protocols import Result
 
 ROLES = ("ct", "pet")
 
@@ -33,15 +32,8 @@ def find_ball(images: Images) -> np.ndarray:
     return np.asarray(image) > 5
 
 
-def find_nothing(images: Images) -> np.ndarray:
-    return np.zeros(next(iter(images.values())).grid.shape)
-
-
 def engine_with(rule: Callable[[Images], np.ndarray]) -> PaintingEngine:
-    engine = PaintingEngine(tiny_spec(roles=ROLES, optional=ROLES), rule)
-    as_the_protocol: AutoSegmenter = engine
-    assert as_the_protocol is engine
-    return engine
+    return PaintingEngine(tiny_spec(roles=ROLES, optional=ROLES), rule)
 
 
 def test_role_subsets_are_all_a_model_accepts() -> None:
@@ -53,7 +45,7 @@ def test_role_subsets_are_all_a_model_accepts() -> None:
     assert role_subsets(tiny_spec(roles=roles)) == [roles]
 
 
-def test_case_is_judged_inside_its_window_alone(data: Path) -> None:
+def test_evaluation_is_inside_the_jitter_window_alone(data: Path) -> None:
     engine, case = engine_with(find_ball), read_case(data, "c", ROLES)
     row = evaluate_case(engine, case, ("pet",))
     assert row["case"] == "c"
@@ -64,14 +56,14 @@ def test_case_is_judged_inside_its_window_alone(data: Path) -> None:
     assert shown["pet"].grid == case.reference.grid.crop(case.jitter_window)
 
 
-def test_every_label_of_the_contour_counts(data: Path) -> None:
+def test_evaluation_counts_all_labels_of_the_contour(data: Path) -> None:
     case = read_case(data, "a", ROLES)
     double = case.reference.array * 2
     case = type(case)("a", case.images, type(case.reference)(case.reference.grid, double), case.jitter_window)
     assert evaluate_case(engine_with(find_ball), case, ROLES)["dice"] == 1
 
 
-def test_perfect_engine(data: Path) -> None:
+def test_evaluation_of_a_perfect_engine(data: Path) -> None:
     report = evaluate_folder(engine_with(find_ball), data, None, [ROLES, ("ct",)])["subsets"]
     assert list(report) == ["ct+pet", "ct"]
     assert [row["case"] for row in report["ct+pet"]["cases"]] == ["a", "b", "c"]  # d has no PET
@@ -81,44 +73,14 @@ def test_perfect_engine(data: Path) -> None:
         assert entry["summary"]["hd95_mm"] == {"mean": 0, "median": 0, "worst": 0}
 
 
-def test_engine_that_finds_nothing(data: Path) -> None:
-    report = evaluate_folder(engine_with(find_nothing), data, 0, [ROLES])["subsets"]
-    assert [row["case"] for row in report["ct+pet"]["cases"]] == ["a"]
-    assert report["ct+pet"]["summary"]["dice"] == {"mean": 0, "median": 0, "worst": 0}
-    assert report["ct+pet"]["summary"]["hd95_mm"] == {"mean": None, "median": None, "worst": None}
-    assert "Infinity" not in json.dumps(report, allow_nan=False)
-
-
-def test_report_has_numbers_that_differ_between_cases(data: Path) -> None:
-    def first_half(images: Images) -> np.ndarray:
-        found = find_ball(images)
-        found[found.shape[0] // 2 :] = False
-        return found
-
-    entry = evaluate_folder(engine_with(first_half), data, 2, [("ct",)])["subsets"]["ct"]
-    dice = [row["dice"] for row in entry["cases"]]
-    assert 0 < min(dice) < max(dice) < 1
-    assert entry["summary"]["dice"]["mean"] == pytest.approx(sum(dice) / 2)
-    assert entry["summary"]["dice"]["worst"] == min(dice)
-    assert entry["summary"]["hd95_mm"]["worst"] == max(row["hd95_mm"] for row in entry["cases"])
-
-
 def test_report_tells_what_made_it(data: Path) -> None:
     spec = tiny_spec(roles=ROLES, optional=ROLES, weights_sha256="ab" * 32)
     engine = AutoEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), torch.bfloat16))
     report = evaluate_folder(engine, data, 2, [ROLES, ("ct",)], mirror=True)
     subsets = report.pop("subsets")
-    assert report == {
-        "model": "tiny",
-        "version": "1.2.3",
-        "weights_sha256": "ab" * 32,
-        "tumorseg_version": TumorSegLib.__version__,
-        "device": "cpu",
-        "precision": "bfloat16",
-        "overlap": 0.5,
-        "fold": 2,
-        "mirror": True,
-    }
+    model = {"model": "tiny", "version": "1.2.3", "weights_sha256": "ab" * 32}
+    run = {"tumorseg_version": TumorSegLib.__version__, "device": "cpu", "precision": "bfloat16", "overlap": 0.5}
+    assert report == {**model, **run, "fold": 2, "mirror": True}
     rows = [row for entry in subsets.values() for row in entry["cases"]]
     assert [row["case"] for row in rows] == ["c", "c", "d"]
     assert all(0 < row["seconds"] < 60 for row in rows)
@@ -145,14 +107,14 @@ def test_summary_with_an_undefined_distance() -> None:
     assert summarise(rows[:2], "hd95_mm") == {"mean": 0.75, "median": 0.75, "worst": 1.0}
 
 
-@pytest.mark.parametrize("fold", [-1, 3, 9])
+@pytest.mark.parametrize("fold", [-1, 3])
 def test_unknown_fold(data: Path, fold: int) -> None:
     with pytest.raises(ArgumentError, match=f"fold {fold} does not exist; .* has folds 0 to 2"):
         evaluate_folder(engine_with(find_ball), data, fold, [ROLES])
 
 
 @pytest.mark.parametrize("roles", [("ct", "xx"), ("ct", "ct"), ("",), ()])
-def test_subset_the_model_does_not_take(data: Path, roles: tuple[str, ...]) -> None:
+def test_roles_the_model_does_not_take_are_refused(data: Path, roles: tuple[str, ...]) -> None:
     engine = engine_with(find_ball)
     with pytest.raises(RoleError) as caught:
         evaluate_folder(engine, data, None, [ROLES, roles])
@@ -161,23 +123,12 @@ def test_subset_the_model_does_not_take(data: Path, roles: tuple[str, ...]) -> N
     assert not engine.images  # found out before any work
 
 
-def test_subset_without_a_required_role(data: Path) -> None:
-    engine = PaintingEngine(tiny_spec(roles=ROLES, optional=("pet",)), find_ball)
-    with pytest.raises(RoleError, match=r"cannot work from 'pet'; it can from ct\+pet, ct$"):
-        evaluate_folder(engine, data, None, [("pet",)])
-
-
 def test_roles_no_case_has(new_data: Path) -> None:
     for path in new_data.glob("*_pet.nii.gz"):
         path.unlink()
     with pytest.raises(RoleError, match=r"data: none of the 4 cases has ct[+]pet nor pet$"):
         evaluate_folder(engine_with(find_ball), new_data, None, [ROLES, ("pet",)])
     assert list(evaluate_folder(engine_with(find_ball), new_data, None, [ROLES, ("ct",)])["subsets"]) == ["ct"]
-
-
-def test_missing_data_folder(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match=r"nowhere/splits\.json: cannot be read"):
-        evaluate_folder(engine_with(find_ball), tmp_path / "nowhere", None, [ROLES])
 
 
 def test_validation_leaves_the_network_as_it_was(data: Path, configured: Callable[..., Configuration]) -> None:

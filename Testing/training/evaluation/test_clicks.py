@@ -82,7 +82,7 @@ def test_clicking_stops_when_nothing_is_left_to_correct() -> None:
     assert (row["dice"], row["clicks"], row["seconds"]) == ([1, 1, 1], [], [])
 
 
-def test_clicks_that_lead_nowhere_are_all_given() -> None:
+def test_clicks_without_effect_are_all_given() -> None:
     row = click_through(Scripted(EMPTY, EMPTY), EMPTY, mask_of(BALL), 2)
     assert row["dice"] == [0, 0, 0]
     assert row["clicks"][0] == row["clicks"][1]
@@ -93,7 +93,7 @@ def test_no_tumour_and_none_found_is_right() -> None:
     assert click_through(Scripted(), EMPTY, EMPTY, 1)["dice"] == [1, 1]
 
 
-def test_a_method_from_clicks_is_given_all_of_them() -> None:
+def test_baselines_are_given_all_clicks() -> None:
     given: list[tuple[Click, ...]] = []
 
     def answer(images: Images, clicks: Any) -> Mask:
@@ -193,10 +193,7 @@ def test_forgetful_is_the_same_network_without_its_memory(case: Case, refiner_fo
     assert not np.array_equal(answer(forgetful, 200), answer(refiner, 200))
 
 
-def test_by_session_begins_with_the_automatic_mask_or_nothing(data: Path) -> None:
-    from training.data.cases import read_case
-
-    case = read_case(data, "a", ROLES)
+def test_by_session_begins_with_the_automatic_mask_or_nothing(case: Case) -> None:
     with_auto = BySession(case.images, refiner_of(bright), finding(True))
     assert np.array_equal(with_auto.session.mask.array, case.reference.array)
     without = BySession(case.images, refiner_of(bright), None)

@@ -18,18 +18,9 @@ def test_damaged_checkpoint(tmp_path: Path, content: bytes) -> None:
         load_checkpoint(tmp_path)
 
 
-def test_truncated_checkpoint(finished_run: Path, tmp_path: Path) -> None:
-    content = (finished_run / CHECKPOINT).read_bytes()
-    (tmp_path / CHECKPOINT).write_bytes(content[: len(content) // 2])
-    with pytest.raises(ModelError, match=r"last\.pt: damaged, or not a checkpoint"):
-        load_checkpoint(tmp_path)
-
-
 def test_foreign_or_missing_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"has no checkpoint last\.pt"):
         load_checkpoint(tmp_path)
     torch.save({"state_dict": {}}, tmp_path / CHECKPOINT)
-    with pytest.raises(
-        ModelError, match="not the checkpoint of a training run; it must have average, configuration, netw"
-    ):
+    with pytest.raises(ModelError, match="not the checkpoint of a training run; it must have average, config"):
         load_checkpoint(tmp_path)

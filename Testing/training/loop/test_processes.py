@@ -38,13 +38,13 @@ def test_a_device_asked_for_is_kept(calls: list[Any]) -> None:
     assert len(calls) == 2
 
 
-def test_the_group_is_left_whatever_happens(calls: list[Any]) -> None:
+def test_process_group_is_left_after_an_error(calls: list[Any]) -> None:
     with pytest.raises(KeyboardInterrupt), joined_processes("auto"):
         raise KeyboardInterrupt
     assert calls[-1] == "left"
 
 
-def test_one_process_joins_nobody(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_process_joins_no_group(calls: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1")
     with joined_processes("auto") as process:
         assert process == Process(rank=0, world=1, device="auto")

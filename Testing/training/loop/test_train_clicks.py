@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from Testing.training.training_runs import CLICKS, SHORT, Configured, read_log, same
-from training.loop.checkpoint import CHECKPOINT, load_checkpoint
+from training.loop.checkpoint import load_checkpoint
 from training.loop.train import train
 from training.losses.by_name import LOSSES
 from TumorSegLib.engines.weights import load_network
@@ -66,23 +66,7 @@ def test_a_refinement_network_begins_with_the_weights_of_its_first_stage(
 def test_a_first_stage_that_does_not_fit_writes_nothing(
     data: Path, configured: Configured, tmp_path: Path, model: Path
 ) -> None:
-    def begin(first_stage: str, *changes: str) -> None:
-        settings = "mean_rounds = 2.0", f"first_stage = '{first_stage}'"
-        train(configured(*CLICKS, *SHORT, *settings, *changes), data, tmp_path / "run", "cpu", "float32")
-
-    with pytest.raises(ModelError, match="no model 'nobody'"):
-        begin("nobody")
+    changes = "mean_rounds = 2.0", f"first_stage = '{model}'", "[4, 8, 8]", "[4, 8, 16]"
     with pytest.raises(ModelError, match=r"the first stage is another network: weights 'bottleneck.*there and .*here"):
-        begin(str(model), "[4, 8, 8]", "[4, 8, 16]")
+        train(configured(*CLICKS, *SHORT, *changes), data, tmp_path / "run", "cpu", "float32")
     assert not (tmp_path / "run").exists()
-
-
-def test_a_click_run_goes_on_with_its_own_settings_alone(data: Path, configured: Configured, tmp_path: Path) -> None:
-    train(configured(*CLICKS, *SHORT), data, tmp_path, "cpu", "float32")
-    before = (tmp_path / CHECKPOINT).read_bytes()
-    other = configured(*CLICKS, "mean_rounds = 2.0", "mean_rounds = 3.0\nmost_rounds = 4")
-    with pytest.raises(ModelError, match=r"differs in \[clicks\] mean_rounds, \[clicks\] most_rounds; choose another"):
-        train(other, data, tmp_path, "cpu", "float32")
-    with pytest.raises(ModelError, match=r"differs in \[model.input\], \[clicks\]; choose another"):
-        train(configured(), data, tmp_path, "cpu", "float32")
-    assert (tmp_path / CHECKPOINT).read_bytes() == before

@@ -6,24 +6,18 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from Testing.fakes import tiny_spec, write_model
+from Testing.training.training_runs import replaced, write_ball
 from training.config.finetune import FinetuneConfiguration, read_finetune_configuration
-from training.sam.examples import (
-    Encoder,
-    Example,
-    encode_examples,
-)
+from training.sam.examples import Encoder, Example, encode_examples
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.networks.sam import Sam, build_sam
 from TumorSegLib.engines.runtime import choose_runtime
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.io.images import write_mask, write_volume
 from TumorSegLib.models.folder import read_model_folder
 
 TINY = {"image_size": 64, "depth": 1, "width": 32, "heads": 2, "global_attention": [0], "channels": 64}
@@ -71,15 +65,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def balls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cases a to d in three folds, each a bright ball of about 32 mm, wide enough for masks of 16 pixels."""
     folder = tmp_path_factory.mktemp("balls")
-    grid = Grid.from_spacing((32, 32, 32), (2, 2, 2))
-    place = np.stack(np.meshgrid(*(np.arange(n) for n in grid.shape), indexing="ij"), axis=-1)
     for seed, name in enumerate("abcd"):
-        rng = np.random.default_rng(seed)
-        inside = np.linalg.norm(place - rng.uniform(14, 17, 3), axis=-1) < rng.uniform(7, 9)
-        for role, bright, low, high in (("ct", 200, 20, 80), ("pet", 9, 0.3, 1.5)):
-            array = np.where(inside, bright, rng.uniform(low, high, grid.shape)).astype(np.float32)
-            write_volume(Volume(grid, array, role), folder / f"{name}_{role}.nii.gz")
-        write_mask(Mask(grid, inside.astype(np.uint8)), folder / f"{name}_gtv.nii.gz")
+        write_ball(folder, name, Grid.from_spacing((32, 32, 32), (2, 2, 2)), seed, 7.0 + seed / 2)
     (folder / "splits.json").write_text(json.dumps({"folds": [["a"], ["b"], ["c", "d"]]}), encoding="utf-8")
     return folder
 
@@ -94,12 +81,8 @@ def written(tmp_path: Path) -> Callable[..., Path]:
     """Writes the configuration; ``written("old text", "new text", ...)`` replaces parts of it first."""
 
     def write(*changes: str) -> Path:
-        text = CONFIGURATION
-        for old, new in zip(changes[::2], changes[1::2]):
-            assert text.count(old) == 1, f"{old!r} is not one part of the configuration"
-            text = text.replace(old, new)
         path = tmp_path / "tiny.toml"
-        path.write_text(text, encoding="utf-8")
+        path.write_text(replaced(CONFIGURATION, *changes), encoding="utf-8")
         return path
 
     return write

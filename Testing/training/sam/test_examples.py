@@ -14,14 +14,7 @@ import torch
 
 from training.config.finetune import FinetuneConfiguration
 from training.data.cases import read_case
-from training.sam.examples import (
-    AXIS,
-    Example,
-    choose_slices,
-    draw_box,
-    draw_prompt,
-    make_batch,
-)
+from training.sam.examples import AXIS, Example, choose_slices, draw_box, draw_prompt, make_batch
 from training.sam.finetune import finetune
 from TumorSegLib.engines.box.rectangles import SCALES, sampled_slices
 from TumorSegLib.engines.load import load_engine
@@ -31,7 +24,7 @@ from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
 
 
-def test_what_has_changed_is_encoded_anew(
+def test_changed_images_and_windows_are_encoded_again(
     new_data: Path, tuning: Callable[..., FinetuneConfiguration], tmp_path: Path
 ) -> None:
     run, output = tmp_path / "run", tmp_path / "tuned"
@@ -126,9 +119,7 @@ def test_boxes_leave_the_margins_asked_for(data: Path, tuning: Callable[..., Fin
     assert draw_box(((0, 60),) * 3, grid, tuning().data, rng) == ((0, 60),) * 3
 
 
-def test_every_visit_has_a_box_of_its_own(
-    examples: list[Example], tuning: Callable[..., FinetuneConfiguration]
-) -> None:
+def test_boxes_differ_between_visits(examples: list[Example], tuning: Callable[..., FinetuneConfiguration]) -> None:
     rng = np.random.default_rng(0)
     embeddings, boxes, targets = make_batch([examples[1]] * 5, tuning().data, rng, torch.device("cpu"))
     assert (embeddings.dtype, embeddings.shape, targets.shape) == (torch.float32, (5, 64, 4, 4), (5, 16, 16))
