@@ -99,7 +99,7 @@ def _read_session(options: argparse.Namespace) -> Mapping[str, Any] | None:
     except (OSError, ValueError) as error:
         raise ReadError(f"{options.session}: no session could be read from it: {error}") from error
     if not isinstance(data, Mapping):
-        raise ReadError(f"{options.session}: holds no session but {type(data).__name__}")
+        raise ReadError(f"{options.session}: a session is a JSON object, got a {type(data).__name__}")
     return data
 
 

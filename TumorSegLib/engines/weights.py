@@ -73,3 +73,13 @@ def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     missing = [name for name in missing if id(own[name]) not in filled]
     if missing or unexpected:
         raise RuntimeError(f"missing {missing}, unexpected {unexpected}")
+
+
+def why_refused(error: Exception) -> str:
+    """What ``torch.load`` says, without its advice to load the file unchecked, which would execute code in the file."""
+    text = str(error)
+    if "weights_only" in text:  # the cause, if it is told, follows the advice
+        text = (
+            text.rpartition("WeightsUnpickler error:")[2] if "WeightsUnpickler error:" in text else "no tensors alone"
+        )
+    return f"{type(error).__name__}: {text.strip().splitlines()[0] if text.strip() else 'no reason given'}"

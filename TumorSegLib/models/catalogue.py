@@ -77,6 +77,12 @@ def find_entry(name: str) -> Entry:
     return CATALOGUE[name]
 
 
+def how_to_get(name: str) -> str:
+    """A clause for errors, with the command that downloads the published model of that name; empty where none does."""
+    entry = CATALOGUE.get(name)
+    return f"; to get it, run: tumorseg models download {name}" if entry and entry.source else ""
+
+
 def describe(entry: Entry) -> str:
     """Facts to state before a download, one a line: size, licence, checksum, origin, authors."""
     lines = {

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from TumorSegLib.errors import ArgumentError, ModelError
+from TumorSegLib.models.catalogue import how_to_get
 from TumorSegLib.models.folder import WEIGHTS_FILE, ModelFolder, read_model_folder
 from TumorSegLib.models.spec import SPEC_FILE
 
@@ -86,6 +87,7 @@ def find_model(name_or_path: str | os.PathLike[str]) -> ModelFolder:
     names = ", ".join(m.spec.name for m in models) or "none"
     raise ModelError(
         f"no model {str(name_or_path)!r}: neither a model folder nor one of the models known ({names})"
+        + how_to_get(str(name_or_path))
         + "".join(f"; left out: {each.error}" for each in broken)
     )
 

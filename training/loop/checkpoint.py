@@ -13,6 +13,7 @@ from torch import nn
 
 from training.config.train import Configuration, differences, parse_configuration
 from training.data.batches import Source
+from TumorSegLib.engines.weights import why_refused
 from TumorSegLib.errors import ModelError
 from TumorSegLib.files import make_folder, replacing, write_text
 
@@ -110,7 +111,7 @@ def load_checkpoint(run: Path) -> dict[str, Any]:
     try:
         values = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ModelError(f"{path}: damaged, or not a checkpoint: {error}") from error
+        raise ModelError(f"{path}: damaged, or not a checkpoint: {why_refused(error)}") from error
     if not isinstance(values, dict) or not values.keys() >= CONTENT:
         raise ModelError(f"{path}: not the checkpoint of a training run; it must have {', '.join(sorted(CONTENT))}")
     return values

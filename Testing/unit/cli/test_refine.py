@@ -189,7 +189,7 @@ WRONG: Mapping[str, tuple[list[str], str]] = {
     "output twice": (["--output", "./out.nii.gz"], "out.nii.gz: cannot be written, another output goes there"),
     "suffix of session": (["--session", "kept.txt"], "kept.txt: cannot be written"),
     "session no JSON": (["--session", "broken.json"], "broken.json: no session could be read from it"),
-    "session a list": (["--session", "list.json"], "list.json: holds no session but list"),
+    "session a list": (["--session", "list.json"], "list.json: a session is a JSON object, got a list"),
     "session of another kind": (["--session", "other.json"], "other.json: not a session"),
     "session of another image": (["--session", "foreign.json"], "foreign.json: the session was made on another image"),
     "session of another role": (["--session", "pet.json"], "pet.json: the session's first image is 'pet'"),

@@ -116,6 +116,11 @@ def test_descriptions_are_read_once_until_they_change(roots, monkeypatch):
     assert read == ["a", "b", "b", "c"]
 
 
+def test_a_published_model_that_is_not_here_is_named_with_the_command_that_gets_it(roots):
+    with pytest.raises(ModelError, match=r"; to get it, run: tumorseg models download lite-medsam$"):
+        find_model("lite-medsam")
+
+
 @pytest.mark.parametrize(
     ("value", "folder"), [(None, ".tumorseg/models"), ("", ".tumorseg/models"), ("~/mine", "mine")]
 )

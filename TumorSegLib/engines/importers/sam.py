@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 
 from TumorSegLib.disclaimer import DISCLAIMER
-from TumorSegLib.engines.networks.sam import architecture_of, build_sam, read_checkpoint
+from TumorSegLib.engines.importers.checkpoints import architecture_of, read_checkpoint
+from TumorSegLib.engines.networks.sam import build_sam
 from TumorSegLib.engines.weights import write_weights
 from TumorSegLib.errors import ArgumentError, ModelError
 from TumorSegLib.jobs import Cancel, Progress

@@ -16,12 +16,11 @@ from types import ModuleType
 import pytest
 import torch
 
+from TumorSegLib.engines.importers.checkpoints import architecture_of, read_checkpoint
 from TumorSegLib.engines.networks import sam as sam_module
 from TumorSegLib.engines.networks.sam import (
-    architecture_of,
     build_sam,
     import_segment_anything,
-    read_checkpoint,
 )
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError, ModelError
@@ -176,8 +175,9 @@ def test_bad_checkpoints_are_refused(tmp_path, monkeypatch):
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ModelError, match=f"{name}: is no checkpoint, is damaged"):
+        with pytest.raises(ModelError, match=f"{name}: is no checkpoint, is damaged") as refused:
             read_checkpoint(name)
+        assert "weights_only" not in str(refused.value)  # torch's advice to load it unchecked
     assert not (tmp_path / "harm").exists()
     for wrong in ({"epoch": 3}, {"model": {}}, [torch.zeros(1)]):
         torch.save(wrong, "none.pth")
