@@ -173,7 +173,7 @@ class EllipsoidEngine:
         self.spec = tiny_spec("ellipsoids", kind="box")
         self.reach = reach
         self.prepared: list[BoxOptions] = []
-        self.asked: list[tuple[BoxPrompt, BoxPrompt | None]] = []
+        self.segmented: list[tuple[BoxPrompt, BoxPrompt | None]] = []
         self.embedded: list[BoxPrompt] = []
 
     def prepare(self, images: Images, options: BoxOptions | None = None) -> tuple[Grid, BoxOptions]:
@@ -213,7 +213,7 @@ class EllipsoidEngine:
         _stop_if(cancel)
         if any(low < 0 or high > n for (low, high), n in zip(prompt.box, grid.size)):
             raise ArgumentError(f"box {prompt.box} leaves the image")
-        self.asked.append((prompt, within))
+        self.segmented.append((prompt, within))
         ranges, axis = list(prompt.box), prompt.thin_axis(grid)
         if axis is not None:
             low, high = within.box[axis] if within else (0, grid.size[axis])

@@ -95,7 +95,7 @@ def test_a_box_left_alone_is_looked_into_and_nobody_notices(drawer: Drawer) -> N
     np.testing.assert_array_equal(drawer.mask(), before)
     assert not drawer.context.unsaved
     drawer.press("boxButton")
-    assert drawer.box.embedded == [asked for asked, _ in drawer.box.asked]  # the same box, looked at in the same way
+    assert drawer.box.embedded == [box for box, _ in drawer.box.segmented]
     assert len(drawer.box.prepared) == 1
 
 
@@ -106,7 +106,7 @@ def test_a_box_that_moves_is_looked_into_anew(drawer: Drawer) -> None:
     slow.go.set()
     drawer.looked()
     drawer.press("boxButton")
-    assert drawer.box.embedded == [asked for asked, _ in drawer.box.asked]
+    assert drawer.box.embedded == [box for box, _ in drawer.box.segmented]
     assert drawer.host.dialogs.shown == []
 
 

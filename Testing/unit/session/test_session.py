@@ -121,7 +121,7 @@ def test_a_missing_click_engine_is_named_before_the_box_engine_works() -> None:
     engine = EllipsoidEngine()
     with pytest.raises(ArgumentError, match="no click engine; give one as Session"):
         Session(IMAGES, box=engine).add_box(THIN, refine=True)
-    assert engine.asked == engine.prepared == []
+    assert engine.segmented == engine.prepared == []
 
 
 # What reaches the engines
@@ -147,7 +147,7 @@ def test_region_options_and_progress_reach_the_box_engine() -> None:
     within = BoxPrompt(((2, 9), (1, 8), (3, 6)))
     options = BoxOptions(role="ct", axes=(0, 1), ct_window="lung")
     new_session(box=engine).add_box(THIN, within=within, options=options, progress=lambda *steps: told.append(steps))
-    assert (engine.asked, engine.prepared, told) == ([(THIN, within)], [options], [(3, 3)])
+    assert (engine.segmented, engine.prepared, told) == ([(THIN, within)], [options], [(3, 3)])
 
 
 def test_embedding_ahead_is_no_edit() -> None:
