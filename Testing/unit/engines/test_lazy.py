@@ -54,7 +54,7 @@ def test_a_model_that_could_not_be_loaded_is_tried_again() -> None:
     assert loader.loads == 2
 
 
-def test_methods_of_the_engine_load_it_and_its_spec_does_not() -> None:
+def test_methods_load_the_engine_and_its_spec_does_not() -> None:
     loader = Loader()
     engine = lazy(loader)
     assert not hasattr(engine, "__deepcopy__")

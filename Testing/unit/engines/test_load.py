@@ -26,7 +26,7 @@ def folder(tmp_path):
     return write_model(tmp_path, SPEC, tiny_network(SPEC, seed=5))
 
 
-def test_a_loaded_engine_gives_what_its_network_gave(folder):
+def test_a_loaded_engine_gives_the_result_of_its_network(folder):
     images = {role: noise_volume(Grid.from_spacing((18, 20, 17), (1, 1, 1)), role) for role in ("ct", "pet")}
     expected = AutoEngine(SPEC, tiny_network(SPEC, seed=5), Runtime(torch.device("cpu"), torch.float32)).segment(images)
     loaded = load_engine(folder, device="cpu", precision="float32")

@@ -79,7 +79,7 @@ def test_a_complete_part_needs_no_request_and_a_server_without_ranges_sends_all(
     assert site.requests == requests
 
 
-def test_a_cut_connection_keeps_what_arrived_and_the_next_try_goes_on(site: Site, target: Path) -> None:
+def test_a_download_is_resumed_after_a_cut_connection(site: Site, target: Path) -> None:
     reported: list[int] = []
     site.cut_after = 300_000
     with pytest.raises(DownloadError, match=r"model\.pth: .*http://127.*ended after 300000 of 787666 bytes.*are kept"):
@@ -111,7 +111,7 @@ def test_a_file_of_another_size_on_the_server_is_refused(site: Site, target: Pat
     assert list(target.parent.iterdir()) == []
 
 
-def test_a_wrong_checksum_deletes_what_arrived_and_leaves_the_old_file(site: Site, target: Path) -> None:
+def test_a_wrong_checksum_deletes_the_download_and_leaves_the_old_file(site: Site, target: Path) -> None:
     target.write_bytes(b"old")
     site.content = OTHER
     digest = hashlib.sha256(OTHER).hexdigest()

@@ -18,10 +18,7 @@ def folder_with_weights(root: Path, content: bytes = b"weights") -> Path:
     return write_model_folder(root / "m", tiny_spec("m"), partial(Path.write_bytes, data=content)).path
 
 
-@pytest.mark.parametrize(
-    "content",
-    [None, b"", b"{", b"[1, 2]", b'"text"', b"\x00", b"{}", b'{"name": "\xff"}', b'{"name": "a", "name": "b"}'],
-)
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[1, 2]", b'"text"', b"\x00", b"{}", b'{"name": "\xff"}'])
 def test_a_folder_without_a_valid_description_is_refused_by_name(tmp_path, content):
     if content is not None:
         (tmp_path / SPEC_FILE).write_bytes(content)

@@ -47,7 +47,7 @@ def test_optional_entries_may_be_left_out():
 
 
 @pytest.mark.parametrize("name", ["sts-auto", "sts-clicks"])
-def test_the_bundled_models_say_what_they_were_made_for_and_on_which_volumes(name):
+def test_bundled_models_state_their_purpose_and_range_of_volumes(name):
     spec = find_model(name).spec
     assert spec.made_for == "soft-tissue sarcoma of the limbs and trunk wall"
     assert spec.plausible_volume_ml == (27.8, 2330.8)
@@ -174,6 +174,6 @@ def test_format_1_of_a_box_model_is_read_with_its_pixel_statistics(pixels):
         ({"kind": "auto", "patch": [0, 1, 1]}, r"input: patch \(0, 1, 1\) is not"),
     ],
 )
-def test_what_is_wrong_in_format_1_is_named(changes, message):
+def test_errors_in_format_1_are_named(changes, message):
     with pytest.raises(ModelError, match=f"^here.*{message}"):
         ModelSpec.from_dict({**FORMAT_1, **VOLUME_1, **changes}, "here")

@@ -70,7 +70,7 @@ def test_starts_by_hand(length, size, overlap, starts):
 
 
 @given(st.integers(1, 300), st.integers(1, 100), st.floats(0, 0.999))
-def test_windows_cover_the_axis_end_with_it_and_overlap_as_asked(length, size, overlap):
+def test_windows_cover_the_axis_with_at_least_the_overlap(length, size, overlap):
     starts = window_starts(length, size, overlap)
     assert starts[0] == 0
     assert starts[-1] == max(length - size, 0)
@@ -114,7 +114,7 @@ def test_blending_of_two_windows_agrees_with_the_table():
     overlap=st.sampled_from([0, 0.25, 0.5, 0.7]),
     batch=st.integers(1, 4),
 )
-def test_a_network_that_returns_its_input_reproduces_it_whatever_the_windows(shape, size, overlap, batch):
+def test_windows_of_any_size_and_overlap_reproduce_the_output_of_an_identity(shape, size, overlap, batch):
     channels = noise(1, *shape) * 3
     maps = run(nn.Identity(), channels, WindowPlan(size, overlap, batch))
     assert maps.probability == pytest.approx(torch.sigmoid(channels[0]).numpy(), abs=HALF)

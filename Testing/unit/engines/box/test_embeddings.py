@@ -51,7 +51,7 @@ def test_no_more_bytes_than_the_budget(budget: int, left: int) -> None:
     assert numbers(kept) == list(range(8 - left, 8))
 
 
-def test_what_was_used_least_recently_goes_first() -> None:
+def test_the_least_recently_used_embedding_is_dropped_first() -> None:
     kept = Embeddings(3 * ONE)
     for number in range(3):
         kept.keep(ACROSS, number, embedding(number))

@@ -108,7 +108,7 @@ def test_slices_are_encoded_one_by_one_on_a_card_without_memory_for_batches(enco
 
 
 @PROMPTS
-def test_what_was_embedded_on_the_card_serves_the_cpu(prompt: BoxPrompt) -> None:
+def test_embeddings_of_the_card_are_used_on_the_cpu(prompt: BoxPrompt) -> None:
     network, wanted = Cramped(BATCH, 0), plain(prompt)
     reported: list[int] = []
     engine = on_card(network)

@@ -121,7 +121,7 @@ def test_propagation_of_a_section_that_grows_slowly_ends_at_the_limits(limits: t
 
 
 @pytest.mark.parametrize(("gap", "kept"), [(0, True), (1, True), (2, False)])
-def test_what_lies_apart_from_the_section_before_is_no_tumour(gap: int, kept: bool) -> None:
+def test_components_apart_from_the_previous_section_are_no_tumour(gap: int, kept: bool) -> None:
     """A second, larger spot: taken where it touches the section before (rows 30 to 40), left out where it does not."""
 
     def masks(number: int) -> np.ndarray:
@@ -149,7 +149,7 @@ def test_nothing_on_the_first_slice_is_nothing_at_all() -> None:
 
 
 @pytest.mark.parametrize(("score", "ends"), [(LEAST_SCORE, False), (LEAST_SCORE - 0.01, True)])
-def test_a_low_score_ends_it_on_that_side_only(score: float, ends: bool) -> None:
+def test_a_low_score_ends_propagation_on_that_side_only(score: float, ends: bool) -> None:
     script = Script(lambda number: disc(9), lambda number: score if number == 24 else 1.0)
     assert sorted(propagated(script)) == list(range(24 if ends else 40))
     assert 25 not in script.rectangles or not ends

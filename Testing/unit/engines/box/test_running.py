@@ -209,7 +209,7 @@ def test_a_box_segmented_again_after_another_one_gives_the_same_bits() -> None:
     assert np.array_equal(engine.segment(prepared, first).probability, answer)
 
 
-def test_a_tiny_sam_gives_what_a_plain_loop_over_slices_gives() -> None:
+def test_a_tiny_sam_equals_a_plain_loop_over_slices() -> None:
     """Batches, the cache and its float16 change nothing that matters; ImageNet's statistics are applied."""
     from TumorSegLib.engines.box.rectangles import SCALES
     from TumorSegLib.engines.box.views import View

@@ -70,7 +70,7 @@ def test_a_bright_block_lies_in_its_rectangle(name: str, part: str, axis: int) -
 
 @pytest.mark.parametrize(("name", "part", "axis"), CASES)
 @pytest.mark.parametrize("share", [1, 4])
-def test_what_is_painted_in_the_rectangle_comes_back_as_the_block(name: str, part: str, axis: int, share: int) -> None:
+def test_logits_of_a_rectangle_become_the_block_of_voxels(name: str, part: str, axis: int, share: int) -> None:
     """Logits of the resolution of the input, or of a quarter of it as SAM's; the latter within a voxel."""
     grid = GRIDS[name]
     region = region_of(grid, part)

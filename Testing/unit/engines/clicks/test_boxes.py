@@ -42,7 +42,7 @@ def inside(grid: Grid, *boxes: BoxPrompt) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", LARGE)
-def test_a_box_from_nothing_finds_what_the_network_sees(name: str) -> None:
+def test_a_first_box_contains_the_tumour_of_the_network(name: str) -> None:
     grid = GRIDS[name]
     box = middle_box(grid)
     i, j, k = ((low + 1, high - 1) for low, high in box.box)

@@ -158,7 +158,7 @@ def test_command_downloads_once(site: Site, capsys: pytest.CaptureFixture[str]) 
     assert len(site.requests) == 1
 
 
-def test_command_names_what_can_be_downloaded(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_lists_the_models_to_download(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "download", "sts-auto"]) == 2
     assert "no model 'sts-auto' can be downloaded; there are lite-medsam, sam-vit-b" in capsys.readouterr().err
     assert main(["models", "download", "medsam-vit-b"]) == 2
