@@ -179,8 +179,8 @@ def test_cancelling_does_not_wait_for_a_silent_server(site: Site, target: Path) 
 
 
 def test_cancelled_at_any_moment_a_later_try_succeeds(site: Site, target: Path) -> None:
-    """Stops at the first, second, third ... question until none is left to say yes to."""
-    questions = 0
+    """Cancelled at the first, second, third ... call of ``cancel`` until the download ends before that."""
+    calls = 0
 
     def cancel() -> bool:
         nonlocal left
@@ -188,15 +188,15 @@ def test_cancelled_at_any_moment_a_later_try_succeeds(site: Site, target: Path) 
         return left < 0
 
     while not target.exists():
-        assert questions < 100
-        left = questions
+        assert calls < 100
+        left = calls
         try:
             download(source_of(site), target, None, cancel)
         except Cancelled:
             assert not target.exists()
-        questions += 1
+        calls += 1
     assert_only(target)
-    assert questions > 3
+    assert calls > 1  # how many depends on the speed of the server
 
 
 def test_free_space_is_checked_before_the_first_request(
