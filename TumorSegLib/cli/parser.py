@@ -23,7 +23,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show an error's traceback")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_segment_arguments(add_command(commands, "segment", run_segment, "segment a case automatically"))
-    refine = add_command(commands, "refine", run_refine, "correct a mask, or begin one, from clicks and strokes")
+    refine = add_command(commands, "refine", run_refine, "correct a mask, or begin one, from clicks and scribbles")
     add_refine_arguments(refine)
     box = add_command(commands, "box", run_box, "segment what a box holds, slice by slice, with SAM or MedSAM")
     add_box_arguments(box)

@@ -32,8 +32,9 @@ FAINT = 5
 class Session:
     """One case: images, engines, and named segments with undo and redo.
 
-    May be used from several threads: an edit waits until the one before it is done; properties and :meth:`snapshot` do
-    not wait. Arrays read from a session do not change later. An edit that fails or is cancelled changes nothing.
+    May be used from several threads: an edit waits until the one before it is done; properties and :meth:`snapshot`
+    wait only while an edit is written or a mask is read. Arrays read from a session do not change later. An edit that
+    fails or is cancelled changes nothing.
     """
 
     def __init__(
@@ -316,7 +317,13 @@ class Session:
             return self._segments.redo()
 
     def snapshot(self) -> Snapshot:
-        """The session as it is now, for saving it step by step in another thread; does not wait for edits."""
+        """The session as it is now, for saving it step by step in another thread.
+
+        Does not wait for an engine. A click waits while the snapshot is taken (less than 1 ms) or one record is read
+        from the temporary file of old steps, not while records are encoded, though both share the processor. With 200
+        edits on 512 x 512 x 200 voxels and two cores a click took at most 6 ms longer beside saving without a pause
+        (``python -m Testing.benchmarks saving``).
+        """
         return take_snapshot(self._segments, self._initial, list(self.images), self._active)
 
     def to_json(self) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class Snapshot:
 
 
 def take_snapshot(segments: Segments, initial: Begun, roles: Sequence[str], active: str) -> Snapshot:
-    """The segments as they are now; waits for no edit but for the moment in which one is written."""
+    """The segments as they are now; waits while an edit is written or a mask is read, not for an engine."""
     grid = segments.grid
     with segments.lock:
         history, steps = segments.history, segments.history.numbered()

@@ -124,16 +124,16 @@ def test_points_of_slicer_say_the_same(case: Path) -> None:
     assert read_mask("out.nii.gz").array[CLICKS[1].ijk[::-1]] == 1
 
 
-def test_strokes_and_points_in_millimetres(case: Path) -> None:
+def test_scribbles_and_points_in_millimetres(case: Path) -> None:
     drawn = np.zeros(GRID.shape, np.uint8)
     drawn[9, 10, 6:20] = 1
-    stroke = Scribble.from_mask(Mask(GRID, drawn))
-    entries = Prompts((stroke,)).to_json()["prompts"]
+    line = Scribble.from_mask(Mask(GRID, drawn))
+    entries = Prompts((line,)).to_json()["prompts"]
     ras = GRID.to_ras(CLICKS[1].ijk) + 0.6  # another point of the same voxel
-    save("strokes.json", {"prompts": [*entries, {"ras": ras.tolist(), "positive": False}]})
-    assert refine(clicks="strokes.json") == 0
+    save("scribbles.json", {"prompts": [*entries, {"ras": ras.tolist(), "positive": False}]})
+    assert refine(clicks="scribbles.json") == 0
     mask = read_mask("out.nii.gz").array
-    assert np.array_equal(mask, expected((stroke, CLICKS[1])).mask.array)
+    assert np.array_equal(mask, expected((line, CLICKS[1])).mask.array)
     assert mask[9, 10, 6:20].all()
 
 

@@ -9,24 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from Testing.unit.prompt_cases import SHAPE, SPACING, distances
 from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, apply_constraints, constrained_voxels
-from TumorSegLib.prompts.encoding import (
-    MOST_POINTS,
-    PointPrompt,
-)
+from TumorSegLib.prompts.encoding import MOST_POINTS, PointPrompt
 
 fast = settings(max_examples=60, deadline=None)
-SHAPE = (5, 6, 8)
-SPACING = (0.7, 1.6, 3.2)
-
-
-def distances(points: Any, shape: Any, spacing: Any) -> np.ndarray:
-    """Distance in mm from every voxel centre ``[k, j, i]`` to the nearest point, the slow way."""
-    table = np.empty(shape)
-    for k, j, i in np.ndindex(*shape):
-        away = (np.array([i, j, k]) - np.reshape(points, (-1, 3))) * spacing
-        table[k, j, i] = np.sqrt((away**2).sum(axis=1)).min()
-    return table
 
 
 @st.composite
@@ -41,11 +28,8 @@ def lattices(draw: st.DrawFn) -> tuple[tuple[int, int, int], tuple[float, float,
 def scenes(draw: st.DrawFn) -> Any:
     shape, spacing = draw(lattices())
     points = st.lists(st.tuples(*[st.floats(-4, n + 3) for n in shape[::-1]]), min_size=1, max_size=3)
-    hints = draw(st.lists(st.tuples(points, st.booleans()), max_size=4))
-    return shape, spacing, [PointPrompt(np.array(at), positive) for at, positive in hints]
-
-
-# Maps
+    prompts = draw(st.lists(st.tuples(points, st.booleans()), max_size=4))
+    return shape, spacing, [PointPrompt(np.array(at), positive) for at, positive in prompts]
 
 
 @fast
@@ -55,46 +39,36 @@ def test_voxels_near_points_are_constrained(scene: Any) -> None:
     before = np.full(shape, 0.3, dtype=np.float32)
     after = before.copy()
     apply_constraints(after, prompts, spacing)
-    for k, j, i in np.ndindex(*shape):
-        allowed = {0.3}
-        for prompt in prompts:
-            away = np.sqrt((((np.array([i, j, k]) - prompt.points) * spacing) ** 2).sum(axis=1)).min()
-            own = (np.floor(prompt.points + 0.5) == (i, j, k)).all(axis=1).any()
-            if own or away <= CONSTRAINT_RADIUS_MM * (1 - 1e-5):
-                allowed = {float(prompt.positive)}
-            elif away <= CONSTRAINT_RADIUS_MM * (1 + 1e-5):  # on the sphere itself rounding decides
-                allowed = allowed | {float(prompt.positive)}
-        assert round(float(after[k, j, i]), 6) in allowed
+    lowest, highest = before.copy(), before.copy()  # on the sphere itself rounding decides
+    for prompt in prompts:
+        away = distances(prompt.points, shape, spacing)
+        for i, j, k in np.floor(prompt.points + 0.5).astype(int):
+            if (np.array([k, j, i]) >= 0).all() and (np.array([k, j, i]) < shape).all():
+                away[k, j, i] = 0
+        inside, on_sphere = away <= 3 * (1 - 1e-5), np.abs(away / 3 - 1) < 1e-5
+        lowest[inside] = highest[inside] = float(prompt.positive)
+        (highest if prompt.positive else lowest)[on_sphere] = float(prompt.positive)
+    assert ((lowest <= after) & (after <= highest) & np.isin(after, np.float32([0, 0.3, 1]))).all()
 
 
-def test_voxels_exactly_at_the_radius_are_constrained() -> None:
-    line = np.full((1, 1, 9), 0.5, dtype=np.float32)
-    apply_constraints(line, [PointPrompt(np.array([[4.0, 0.0, 0.0]]), True)], (1.0, 1.0, 1.0))
-    assert line[0, 0].tolist() == [0.5, 1, 1, 1, 1, 1, 1, 1, 0.5]
+AT, BESIDE = ((4.0, 0.0, 0.0), True), ((8.0, 0.0, 0.0), False)
 
 
-def test_later_prompts_override_earlier_ones() -> None:
-    at, beside = np.array([[2.0, 0.0, 0.0]]), np.array([[6.0, 0.0, 0.0]])
-    line = np.full((1, 1, 9), 0.5, dtype=np.float32)
-    apply_constraints(line, [PointPrompt(at, True), PointPrompt(beside, False)], (1.0, 1.0, 1.0))
-    assert line[0, 0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0, 0]
-    apply_constraints(line, [PointPrompt(beside, False), PointPrompt(at, True)], (1.0, 1.0, 1.0))
-    assert line[0, 0].tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 0]
-
-
-def test_the_voxel_that_contains_a_point_is_constrained() -> None:
-    column = np.full((3, 1, 1), 0.5, dtype=np.float32)
-    apply_constraints(
-        column, [PointPrompt(np.array([[0.0, 0.0, 1.45]]), True)], (1.0, 1.0, 10.0)
-    )  # 4.5 mm from the centre
-    assert column[:, 0, 0].tolist() == [0.5, 1, 0.5]
-
-
-def test_a_point_outside_the_lattice_constrains_voxels_within_the_radius() -> None:
-    line = np.full((1, 1, 4), 0.5, dtype=np.float32)
-    apply_constraints(line, [PointPrompt(np.array([[-2.0, 0.0, 0.0]]), False)], (1.0, 1.0, 1.0))
-    assert line[0, 0].tolist() == [0, 0, 0.5, 0.5]
-    assert constrained_voxels(np.array([[-4.0, 0.0, 0.0]]), (1, 1, 4), (1.0, 1.0, 1.0)) == []
+@pytest.mark.parametrize(
+    ("prompts", "spacing", "line"),
+    [
+        pytest.param([AT], 1.0, [0.5, 1, 1, 1, 1, 1, 1, 1, 0.5], id="voxels exactly at the radius"),
+        pytest.param([AT, BESIDE], 1.0, [0.5, 1, 1, 1, 1, 0, 0, 0, 0], id="later prompts override earlier ones"),
+        pytest.param([BESIDE, AT], 1.0, [0.5, 1, 1, 1, 1, 1, 1, 1, 0], id="in the order they were given"),
+        pytest.param([((1.45, 0, 0), True)], 10.0, [0.5, 1, 0.5], id="the voxel that contains a point"),
+        pytest.param([((-2.0, 0, 0), False)], 1.0, [0, 0, 0.5, 0.5], id="a point outside the lattice"),
+        pytest.param([((-4.0, 0, 0), False)], 1.0, [0.5, 0.5, 0.5], id="out of reach"),
+    ],
+)
+def test_constraints_by_hand(prompts: list, spacing: float, line: list[float]) -> None:
+    values = np.full((1, 1, len(line)), 0.5, dtype=np.float32)
+    apply_constraints(values, [PointPrompt(np.array([at]), positive) for at, positive in prompts], (spacing, 1.0, 1.0))
+    assert values[0, 0].tolist() == line
 
 
 @fast
@@ -128,12 +102,11 @@ def test_a_scribble_constrains_what_each_of_its_voxels_would(spacing: Any, shape
     outside = voxels - (4, 0, 9)  # some of it beyond the lattice, and partly out of reach
     for points in (voxels, np.tile(voxels, (2, 1)), outside, np.concatenate([voxels, [[50, 5, 5]]])):
         reached = distances(points, lattice, spacing) <= CONSTRAINT_RADIUS_MM
-        ruled = np.zeros(lattice, dtype=bool)
-        for at, inside in constrained_voxels(
-            np.resize(points, (max(len(points), MOST_POINTS + 1), 3)), lattice, spacing
-        ):
-            ruled[at] |= inside
-        np.testing.assert_array_equal(ruled, reached)
+        constrained = np.zeros(lattice, dtype=bool)
+        many = np.resize(points, (max(len(points), MOST_POINTS + 1), 3))
+        for at, inside in constrained_voxels(many, lattice, spacing):
+            constrained[at] |= inside
+        np.testing.assert_array_equal(constrained, reached)
 
 
 def test_a_scribble_out_of_reach_constrains_nothing() -> None:

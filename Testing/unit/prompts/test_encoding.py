@@ -1,4 +1,4 @@
-"""Guidance maps against distances computed one voxel at a time, and prompts as law on random lattices."""
+"""Guidance maps against distances computed one voxel at a time."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
 
+from Testing.unit.prompt_cases import SHAPE, SPACING, distances
 from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM
 from TumorSegLib.prompts.encoding import (
     FADED_MM,
@@ -19,38 +18,6 @@ from TumorSegLib.prompts.encoding import (
     distance_map,
     guidance_maps,
 )
-
-fast = settings(max_examples=60, deadline=None)
-SHAPE = (5, 6, 8)
-SPACING = (0.7, 1.6, 3.2)
-
-
-def distances(points: Any, shape: Any, spacing: Any) -> np.ndarray:
-    """Distance in mm from every voxel centre ``[k, j, i]`` to the nearest point, the slow way."""
-    table = np.empty(shape)
-    for k, j, i in np.ndindex(*shape):
-        away = (np.array([i, j, k]) - np.reshape(points, (-1, 3))) * spacing
-        table[k, j, i] = np.sqrt((away**2).sum(axis=1)).min()
-    return table
-
-
-@st.composite
-def lattices(draw: st.DrawFn) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
-    shape = draw(st.tuples(*[st.integers(1, 9)] * 3))
-    # Thick slices, thin ones, and edges that divide 3 mm.
-    edges = st.one_of(st.floats(0.4, 8), st.sampled_from([0.5, 0.6, 0.75, 1.0, 1.5, 3.0]))
-    return shape, draw(st.tuples(edges, edges, edges))
-
-
-@st.composite
-def scenes(draw: st.DrawFn) -> Any:
-    shape, spacing = draw(lattices())
-    points = st.lists(st.tuples(*[st.floats(-4, n + 3) for n in shape[::-1]]), min_size=1, max_size=3)
-    hints = draw(st.lists(st.tuples(points, st.booleans()), max_size=4))
-    return shape, spacing, [PointPrompt(np.array(at), positive) for at, positive in hints]
-
-
-# Maps
 
 
 def test_the_constants_are_those_models_were_trained_with() -> None:
@@ -66,24 +33,18 @@ def test_the_constants_are_those_models_were_trained_with() -> None:
         pytest.param([[-2.5, 9.0, 1.0], [3.0, 2.0, 40.0]], id="outside"),
     ],
 )
-def test_proximity_is_that_of_a_table(points: Any) -> None:
+def test_the_distance_map_is_that_of_a_table(points: Any) -> None:
     result = distance_map(np.array(points, dtype=float), SHAPE, SPACING)
     assert result.dtype == np.float32
     assert result == pytest.approx(np.exp(-distances(points, SHAPE, SPACING) / 10), abs=1e-6)
 
 
-def test_proximity_by_hand() -> None:
+def test_the_distance_map_by_hand() -> None:
     row = distance_map(np.array([[0.0, 0.0, 0.0]]), (1, 1, 3), (5.0, 1.0, 1.0))[0, 0]
     assert row == pytest.approx([1.0, 0.60653, 0.36788], abs=1e-5)
 
 
-def test_without_points_the_map_is_zero() -> None:
-    empty = distance_map(np.empty((0, 3)), SHAPE, SPACING)
-    assert empty.shape == SHAPE
-    assert not empty.any()
-
-
-def stroke(count: int, low: Any, high: Any) -> np.ndarray:
+def some_points(count: int, low: Any, high: Any) -> np.ndarray:
     return np.random.default_rng(3).uniform(low, high, (count, 3))
 
 
@@ -97,7 +58,7 @@ def stroke(count: int, low: Any, high: Any) -> np.ndarray:
     ],
 )
 def test_many_points_are_taken_for_their_voxels(low: Any, high: Any) -> None:
-    points = stroke(MOST_POINTS + 1, low, high)
+    points = some_points(MOST_POINTS + 1, low, high)
     result = distance_map(points, SHAPE, SPACING)
     snapped = distances(np.floor(points + 0.5), SHAPE, SPACING)
     assert result == pytest.approx(np.exp(-snapped / 10), abs=1e-6)
@@ -107,7 +68,7 @@ def test_many_points_are_taken_for_their_voxels(low: Any, high: Any) -> None:
 
 
 def test_both_routes_are_the_same_for_voxels() -> None:
-    points = np.floor(stroke(MOST_POINTS, (0, 0, 0), (8, 6, 5)))
+    points = np.floor(some_points(MOST_POINTS, (0, 0, 0), (8, 6, 5)))
     few = distance_map(points, SHAPE, SPACING)
     many = distance_map(np.concatenate([points, points[:1]]), SHAPE, SPACING)
     assert many == pytest.approx(few, abs=1e-6)
@@ -124,8 +85,8 @@ def test_many_points_far_away_are_not_felt() -> None:
 def test_maps_are_positive_then_negative() -> None:
     inside, outside = np.array([[3.0, 2.0, 1.0], [4.0, 2.0, 1.0]]), np.array([[0.0, 5.0, 4.0]])
     further = np.array([[7.0, 0.0, 0.0]])
-    hints = [PointPrompt(outside, False), PointPrompt(inside, True), PointPrompt(further, np.bool_(False))]
-    maps = guidance_maps(hints, SHAPE, SPACING)
+    prompts = [PointPrompt(outside, False), PointPrompt(inside, True), PointPrompt(further, np.bool_(False))]
+    maps = guidance_maps(prompts, SHAPE, SPACING)
     assert maps.shape == (2, *SHAPE)
     assert maps.dtype == np.float32
     assert np.array_equal(maps[0], distance_map(inside, SHAPE, SPACING))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from typing import Any
 
@@ -48,34 +47,15 @@ def scribble(grid: Grid, *voxels: tuple[int, int, int], positive: bool = True) -
     return Scribble.from_mask(Mask(grid, array), positive)
 
 
-def through_text(prompts: Prompts, grid: Grid = PLAIN) -> Prompts:
-    return Prompts.from_json(json.loads(json.dumps(prompts.to_json(), allow_nan=False)), grid)
-
-
 # What prompts are
 
 
-@pytest.mark.parametrize(
-    ("prompt", "field"),
-    [
-        (Click((1, 2, 3)), "ijk"),
-        (Click((1, 2, 3)), "positive"),
-        (BoxPrompt(((0, 1), (0, 1), (0, 1))), "box"),
-        (scribble(PLAIN, (0, 0, 0)), "mask"),
-        (Prompts(), "items"),
-    ],
-)
-def test_prompts_cannot_be_changed(prompt: Any, field: str) -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        setattr(prompt, field, None)
-
-
 def test_adding_returns_a_new_object_and_keeps_the_order() -> None:
-    click, box, stroke = Click((1, 2, 3), False), BoxPrompt(((0, 2), (1, 3), (2, 4))), scribble(PLAIN, (6, 5, 4))
+    click, box, line = Click((1, 2, 3), False), BoxPrompt(((0, 2), (1, 3), (2, 4))), scribble(PLAIN, (6, 5, 4))
     empty = Prompts()
-    full = empty.with_click(click).with_box(box).with_scribble(stroke).with_click(click)
+    full = empty.with_click(click).with_box(box).with_scribble(line).with_click(click)
     assert len(empty) == 0
-    assert full.items == (click, box, stroke, click)
+    assert full.items == (click, box, line, click)
     assert len(full) == 4
 
 
@@ -91,43 +71,42 @@ def test_numpy_numbers_become_plain_ones() -> None:
     assert scribble(PLAIN, (0, 0, 0), positive=np.False_).positive is False
 
 
-@pytest.mark.parametrize("ijk", [(1, 2), (1, 2, 3, 4), 5, None, "abc", (1, 2, None), (1, 2, np.inf), (1, 2, np.nan)])
-def test_a_click_that_is_no_voxel(ijk: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"a click needs a voxel \(i, j, k\), got "):
-        Click(ijk)
-
-
-@pytest.mark.parametrize("ijk", [(1, 2, 2.5), "123"])
-def test_a_click_between_voxels(ijk: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"whole voxel coordinates .* use Click.from_ras for mm"):
-        Click(ijk)
-
-
-@pytest.mark.parametrize("limits", [(3, 3), (4, 2)])
-@pytest.mark.parametrize("axis", [0, 1, 2])
-def test_an_empty_box(axis: int, limits: tuple[int, int]) -> None:
-    box = [(0, 5), (0, 5), (0, 5)]
-    box[axis] = limits
-    with pytest.raises(ArgumentError, match=rf"box range {'ijk'[axis]} = \[{limits[0]}, {limits[1]}\) is empty"):
-        BoxPrompt(tuple(box))
+WHOLE = r"whole voxel coordinates .* use Click.from_ras for mm"
+NO_VOXEL = r"a click needs a voxel \(i, j, k\), got "
+NO_BOX = r"a box is \(\(i0, i1\), \(j0, j1\), \(k0, k1\)\) in whole voxels, got "
 
 
 @pytest.mark.parametrize(
-    "box",
+    ("kind", "words", "value"),
     [
-        None,
-        ((0, 1), (0, 1)),
-        ((0, 1), (0, 1), (0, 1), (0, 1)),
-        ((0, 1), (0, 1), (0, 1.5)),
-        ((0, 1), (0, 1), (0, np.inf)),
-        ((0, 1), (0, 1), (0, np.nan)),
-        ((0, 1), (0, 1), (0, 1, 2)),
-        ((0, 1), (0, 1), "01"),
+        *(
+            (Click, NO_VOXEL, ijk)
+            for ijk in [(1, 2), (1, 2, 3, 4), 5, None, (1, 2, None), (1, 2, np.inf), (1, 2, np.nan)]
+        ),
+        *((Click, WHOLE, ijk) for ijk in [(1, 2, 2.5), "123"]),
+        *((BoxPrompt, NO_BOX, box) for box in [None, ((0, 1),) * 2, ((0, 1),) * 4, ((0, 1), (0, 1), "01")]),
+        *((BoxPrompt, NO_BOX, ((0, 1), (0, 1), limits)) for limits in [(0, 1.5), (0, np.inf), (0, np.nan), (0, 1, 2)]),
+        (BoxPrompt, r"box range i = \[3, 3\) is empty", ((3, 3), (0, 5), (0, 5))),
+        (BoxPrompt, r"box range k = \[4, 2\) is empty", ((0, 5), (0, 5), (4, 2))),
     ],
 )
-def test_what_is_no_box(box: Any) -> None:
-    with pytest.raises(ArgumentError, match=r"a box is \(\(i0, i1\), \(j0, j1\), \(k0, k1\)\) in whole voxels, got "):
-        BoxPrompt(box)
+def test_what_is_no_voxel_and_no_box_is_refused(kind: type, words: str, value: Any) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        kind(value)
+
+
+@pytest.mark.parametrize(
+    ("box", "size", "axis"),
+    [
+        (((2, 9), (1, 8), (4, 5)), (11, 10, 9), 2),
+        (((2, 3), (1, 8), (2, 5)), (11, 10, 9), 0),
+        (((2, 9), (1, 8), (2, 5)), (11, 10, 9), None),
+        (((2, 3), (1, 2), (2, 5)), (11, 10, 9), None),
+        (((2, 9), (1, 8), (0, 1)), (11, 10, 1), None),
+    ],
+)
+def test_a_box_on_one_slice_is_one_voxel_thick_where_the_image_is_not(box: Any, size: Any, axis: int | None) -> None:
+    assert BoxPrompt(box).thin_axis(Grid.from_spacing(size[::-1], (1, 1, 1))) == axis
 
 
 def test_scribbles() -> None:
@@ -149,17 +128,17 @@ def test_scribbles() -> None:
         scribble(PLAIN)
 
 
-def test_a_stroke_across_an_image_takes_little_memory_and_keeps_its_voxels() -> None:
+def test_a_scribble_across_an_image_takes_little_memory_and_keeps_its_voxels() -> None:
     grid = Grid.from_spacing((300, 300, 300), (1, 1, 1))
     array = np.zeros(grid.shape, dtype=np.uint8)
     diagonal = np.arange(300)
     array[diagonal, diagonal, diagonal] = 1
-    stroke = Scribble.from_mask(Mask(grid, array))
-    assert len(stroke.packed) < 30_000  # its box has 27 million voxels
-    assert stroke.point_prompt().points.tolist() == np.stack([diagonal] * 3, axis=1).tolist()
+    line = Scribble.from_mask(Mask(grid, array))
+    assert len(line.packed) < 30_000  # its box has 27 million voxels
+    assert line.point_prompt().points.tolist() == np.stack([diagonal] * 3, axis=1).tolist()
 
 
-def test_a_stroke_of_a_box_is_that_of_the_image() -> None:
+def test_a_scribble_of_a_box_is_that_of_the_image() -> None:
     values = np.zeros((3, 4, 5), dtype=np.uint8)
     values[1, 2, 3] = values[2, 0, 1] = 9
     box = ((1, 6), (2, 6), (2, 5))
@@ -168,7 +147,7 @@ def test_a_stroke_of_a_box_is_that_of_the_image() -> None:
     assert Scribble.in_box(PLAIN, box, values, positive=False) == Scribble.from_mask(Mask(PLAIN, array), positive=False)
 
 
-def test_a_stroke_gives_its_mask_back_and_fills_its_box() -> None:
+def test_a_scribble_gives_its_mask_back_and_fills_its_box() -> None:
     given = scribble(PLAIN, (6, 0, 4), (1, 5, 2))
     assert Scribble.from_mask(given.mask) == given
     assert given.mask.array.sum() == 2
@@ -224,7 +203,9 @@ def test_the_error_of_a_point_outside_names_it() -> None:
         (1e300, 0, 0),
         (10**400, 0, 0),
         None,
-        "abc",
+        "123",
+        ["1", "2", "3"],
+        [1, 2, None],
         (1.0, 2.0, (3.0, 4.0)),
     ],
 )
@@ -243,12 +224,6 @@ def test_check_inside_names_what_is_outside() -> None:
 # JSON
 
 
-def test_every_kind_survives_json() -> None:
-    stroke = scribble(PLAIN, (6, 0, 4), (1, 5, 2), (2, 5, 2), positive=False)
-    prompts = Prompts((Click((1, 2, 3)), stroke, BoxPrompt(((0, 7), (1, 2), (4, 5))), Click((0, 0, 0), False)))
-    assert through_text(prompts) == prompts
-
-
 def test_the_format_is_the_documented_one() -> None:
     prompts = Prompts((Click((1, 2, 3)), BoxPrompt(((0, 7), (1, 2), (4, 5)))))
     assert prompts.to_json() == {"prompts": [{"click": [1, 2, 3], "positive": True}, {"box": [[0, 7], [1, 2], [4, 5]]}]}
@@ -259,12 +234,13 @@ def test_the_format_is_the_documented_one() -> None:
 
 @fast
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 5), st.integers(0, 4)), min_size=1), st.booleans())
-def test_any_scribble_survives_json(voxels: Any, positive: bool) -> None:
-    prompts = Prompts((scribble(PLAIN, *voxels, positive=positive),))
-    assert through_text(prompts) == prompts
+def test_prompts_survive_json(voxels: Any, positive: bool) -> None:
+    drawn, box = scribble(PLAIN, *voxels, positive=positive), BoxPrompt(((0, 7), (1, 2), (4, 5)))
+    prompts = Prompts((Click((1, 2, 3), not positive), drawn, box, Click(voxels[0], positive)))
+    assert Prompts.from_json(json.loads(json.dumps(prompts.to_json(), allow_nan=False)), PLAIN) == prompts
 
 
-def test_a_long_stroke_is_small_in_json() -> None:
+def test_a_large_scribble_is_small_in_json() -> None:
     grid = Grid.from_spacing((128, 128, 128), (1, 1, 1))
     array = np.zeros(grid.shape, dtype=np.uint8)
     array[20:25, 10:110, 10:110] = 1
@@ -287,7 +263,7 @@ def test_a_key_beside_the_prompts_is_refused() -> None:
         Prompts.from_json({"prompts": [], "prompt": [{"click": [0, 0, 0]}]}, PLAIN, "case.json")
 
 
-STROKE = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"][0]
+SCRIBBLE = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"][0]
 
 
 @pytest.mark.parametrize(
@@ -304,16 +280,16 @@ STROKE = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"][
         ({"ras": [11, 24, 39], "negative": True}, "unknown key 'negative'; there are ras, positive"),
         ({"click": [0, 0, 0], "ras": [11, 24, 39]}, "unknown key 'ras'; there are click, positive"),
         ({"box": [[0, 1], [0, 1], [0, 1]], "positive": False}, "unknown key 'positive'; there are box"),
-        (STROKE | {"sign": -1}, "unknown key 'sign'"),
+        (SCRIBBLE | {"sign": -1}, "unknown key 'sign'"),
         ({"box": 5}, "cannot be understood"),
         ({"box": [0, 1, 2]}, "cannot be understood"),
-        ({"scribble": STROKE["scribble"]}, "cannot be understood: 'box'"),
-        (STROKE | {"scribble": 5}, "cannot be understood"),
-        (STROKE | {"scribble": "no base 64!"}, "cannot be understood"),
-        (STROKE | {"scribble": "aGVsbG8="}, "cannot be understood"),
-        (STROKE | {"scribble": STROKE["scribble"][:4] + "!" + STROKE["scribble"][4:]}, "cannot be understood"),
-        (STROKE | {"scribble": STROKE["scribble"][:-8]}, "cannot be understood"),
-        (STROKE | {"box": [[0, 1], [0, 1], [0, 1]]}, "the voxels do not fill its box"),
+        ({"scribble": SCRIBBLE["scribble"]}, "cannot be understood: 'box'"),
+        (SCRIBBLE | {"scribble": 5}, "cannot be understood"),
+        (SCRIBBLE | {"scribble": "no base 64!"}, "cannot be understood"),
+        (SCRIBBLE | {"scribble": "aGVsbG8="}, "cannot be understood"),
+        (SCRIBBLE | {"scribble": SCRIBBLE["scribble"][:4] + "!" + SCRIBBLE["scribble"][4:]}, "cannot be understood"),
+        (SCRIBBLE | {"scribble": SCRIBBLE["scribble"][:-8]}, "cannot be understood"),
+        (SCRIBBLE | {"box": [[0, 1], [0, 1], [0, 1]]}, "the voxels do not fill its box"),
     ],
 )
 def test_entries_that_cannot_be_understood(entry: Any, words: str) -> None:
@@ -326,23 +302,14 @@ def test_entries_that_cannot_be_understood(entry: Any, words: str) -> None:
     ("entry", "words"),
     [
         ({"click": [7, 0, 0]}, "click, voxel (7, 0, 0), lies outside the image of (7, 6, 5) voxels"),
-        ({"click": [0, -1, 0]}, "lies outside the image"),
-        ({"click": [0, 0, 0.5]}, "whole voxel coordinates"),
         ({"click": [0, 0]}, "a click needs a voxel"),
-        ({"click": [float("inf"), 0, 0]}, "a click needs a voxel"),
         ({"ras": [0, 0, 0]}, "click at RAS (0.0, 0.0, 0.0) mm"),
-        ({"ras": [float("nan"), 0, 0]}, "three finite RAS coordinates"),
-        ({"ras": [10**400, 0, 0]}, "three finite RAS coordinates"),
         ({"ras": 5}, "three finite RAS coordinates in mm, got 5"),
-        ({"ras": "123"}, "three finite RAS coordinates in mm, got '123'"),
-        ({"ras": [1, 2, None]}, "three finite RAS coordinates"),
-        ({"ras": ["1", "2", "3"]}, "three finite RAS coordinates"),
         ({"box": [[0, 8], [0, 1], [0, 1]]}, "box ((0, 8), (0, 1), (0, 1)) leaves the image of (7, 6, 5) voxels"),
         ({"box": [[0, 1], [2, 2], [0, 1]]}, "box range j = [2, 2) is empty"),
         ({"box": [[0, 1], [0, 1]]}, "a box is"),
-        ({"box": [[0, 1], [0, 1], [0, float("inf")]]}, "a box is"),
-        (STROKE | {"box": [[2, 8], [0, 6], [2, 5]]}, "leaves the image"),
-        (STROKE | {"scribble": "eJxjYGBgAAAABAAB", "box": [[0, 4], [0, 4], [0, 2]]}, "at least one voxel"),
+        (SCRIBBLE | {"box": [[2, 8], [0, 6], [2, 5]]}, "leaves the image"),
+        (SCRIBBLE | {"scribble": "eJxjYGBgAAAABAAB", "box": [[0, 4], [0, 4], [0, 2]]}, "at least one voxel"),
     ],
 )
 def test_entries_that_do_not_fit_the_image(entry: Any, words: str) -> None:
