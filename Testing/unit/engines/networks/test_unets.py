@@ -13,7 +13,6 @@ from TumorSegLib.engines.networks.unets import (
     BUILDERS,
     FIXED_SIZE,
     build_network,
-    channel_count,
     check_patch,
     probabilities,
 )
@@ -134,11 +133,6 @@ def test_an_output_of_another_size_is_refused(monkeypatch):
     monkeypatch.setitem(BUILDERS, "Strided", lambda channels, labels, *_: nn.Conv3d(channels, labels, 1, stride=2))
     with pytest.raises(ModelError, match=r"Strided cannot take .*it gives \(1, 8, 8, 8\) instead of \(1, 16, 16, 16\)"):
         check_patch(tiny_spec(network="Strided", arguments={}))
-
-
-def test_the_guidance_of_prompts_adds_its_channels():
-    assert channel_count(tiny_spec(roles=["ct", "pet"])) == 2
-    assert channel_count(tiny_spec(roles=["ct", "pet"], kind="clicks")) == 5
 
 
 def test_filters_default_to_five_levels():
