@@ -39,7 +39,7 @@ def replacing(path: str | os.PathLike[str], durable: bool = False) -> Iterator[P
         if not target.parent.is_dir():
             raise WriteError(f"{target}: cannot be written, the folder {target.parent} does not exist")
         if target.exists() and not (target.is_file() or target.is_dir()):
-            raise WriteError(f"{target}: cannot be written, it is a device or a pipe and no file to be replaced")
+            raise WriteError(f"{target}: cannot be written, it is a device or a pipe")
         yield temporary
         if durable:
             _flush(temporary)

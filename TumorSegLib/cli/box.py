@@ -49,8 +49,10 @@ def add_box_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="begin with the box on this slice of --axis and follow the tumour to the slices on both sides",
     )
-    parser.add_argument("--axis", choices=AXES, default="k", help="look at slices along it (default %(default)s)")
-    parser.add_argument("--role", default="", help="image to look at (default: the first)")
+    parser.add_argument(
+        "--axis", choices=AXES, default="k", help="predict slices along this axis (default %(default)s)"
+    )
+    parser.add_argument("--role", default="", help="image to segment (default: the first)")
     parser.add_argument(
         "--ct-window", choices=CT_WINDOWS, default=DEFAULT_CT_WINDOW, help="for a CT (default %(default)s)"
     )
@@ -117,7 +119,7 @@ def _place(options: argparse.Namespace, grid: Grid) -> tuple[BoxPrompt, BoxPromp
 def _thin(ranges: list[tuple[int, int]], axis: int, grid: Grid) -> BoxPrompt:
     box = _within(ranges, grid)
     if grid.size[axis] > 1 and box.thin_axis(grid) != axis:
-        raise ArgumentError(f"box {box.box} is one voxel wide: on its slice it must be at least two, to hold a tumour")
+        raise ArgumentError(f"box {box.box} is one voxel wide; on its slice it must be at least two voxels wide")
     return box
 
 
@@ -134,7 +136,7 @@ def _ranges(text: str) -> list[tuple[int, int]]:
 def _roi(path: str, grid: Grid) -> list[tuple[int, int]]:
     boxes = read_prompts(path, grid).of(BoxPrompt)
     if len(boxes) != 1:
-        raise ArgumentError(f"{path}: holds {len(boxes)} regions of interest; one is needed")
+        raise ArgumentError(f"{path}: contains {len(boxes)} regions of interest; one is needed")
     return list(boxes[0].box)
 
 

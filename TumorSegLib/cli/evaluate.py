@@ -54,7 +54,8 @@ def _notes(prediction: Mask, reference: Mask) -> Iterator[str]:
         counts = np.bincount(reference.array[prediction.array == label], minlength=256)[1:]
         best = int(counts.argmax()) + 1
         if counts[best - 1] > counts[label - 1]:
-            yield f"label {label} of the prediction lies on label {best} of the reference most; are the labels swapped?"
+            overlap = f"label {label} of the prediction overlaps label {best} of the reference most"
+            yield f"{overlap}; are the labels swapped?"
 
 
 def _list(labels: Sequence[int]) -> str:

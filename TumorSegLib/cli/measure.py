@@ -105,12 +105,12 @@ def _notes(mask: Mask, images: Images, found: Found) -> Iterator[str]:
         yield "the mask is empty"
     elsewhere = [role for role, volume in images.items() if volume.grid != mask.grid]
     if elsewhere:
-        yield f"measured on their own grid, to which the mask was brought: {', '.join(elsewhere)}"
+        yield f"measured on their own grid, to which the mask was resampled: {', '.join(elsewhere)}"
     for label, measurements in found:
         for role in images:
             values = measurements.pet if role == "pet" else measurements.intensities[role]
             if values is not None and values.covered is not None and values.covered < 1:
-                yield f"label {label}: the {role} image reaches only {values.covered:.0%} of it"
+                yield f"label {label}: the {role} image covers only {values.covered:.0%} of it"
 
 
 def _print_table(found: Found) -> None:

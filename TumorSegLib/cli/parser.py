@@ -25,9 +25,9 @@ def make_parser() -> argparse.ArgumentParser:
     add_segment_arguments(add_command(commands, "segment", run_segment, "segment a case automatically"))
     refine = add_command(commands, "refine", run_refine, "correct a mask, or begin one, from clicks and scribbles")
     add_refine_arguments(refine)
-    box = add_command(commands, "box", run_box, "segment what a box holds, slice by slice, with SAM or MedSAM")
+    box = add_command(commands, "box", run_box, "segment the tumour in a box, slice by slice, with SAM or MedSAM")
     add_box_arguments(box)
-    measure = add_command(commands, "measure", run_measure, "volume, diameters and uptake of what a mask marks")
+    measure = add_command(commands, "measure", run_measure, "volume, diameters and uptake of the tumour in a mask")
     add_measure_arguments(measure)
     add_models_commands(commands)
     add_evaluate_arguments(

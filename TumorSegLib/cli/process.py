@@ -35,7 +35,7 @@ SHOW_CURSOR = "\x1b[?25h"
 
 @contextmanager
 def interruptible(program: str, words: str) -> Iterator[bool]:
-    """Lets Ctrl-C end the command within a second, whatever library is at work; ``program`` then says ``words``.
+    """Lets Ctrl-C end the command within a second, also inside a library call; ``program`` then prints ``words``.
 
     Python raises KeyboardInterrupt only once a library returns, which on a busy machine may take half a minute: a
     thread that waits for the signal ends the process then. Files are written beside their target and moved into place

@@ -91,13 +91,13 @@ def _read_session(options: argparse.Namespace) -> Mapping[str, Any] | None:
         return None
     if options.initial or options.auto:
         raise ArgumentError(
-            f"--session {options.session} exists and holds a mask already; leave out "
+            f"--session {options.session} exists and already contains a mask; leave out "
             f"{'--initial' if options.initial else '--auto'}, or name another file"
         )
     try:
         data = load_json(Path(options.session))
     except (OSError, ValueError) as error:
-        raise ReadError(f"{options.session}: no session could be read from it: {error}") from error
+        raise ReadError(f"{options.session}: it cannot be read as a session: {error}") from error
     if not isinstance(data, Mapping):
         raise ReadError(f"{options.session}: a session is a JSON object, got a {type(data).__name__}")
     return data
@@ -105,7 +105,7 @@ def _read_session(options: argparse.Namespace) -> Mapping[str, Any] | None:
 
 def _check_no_boxes(prompts: Prompts, path: str) -> None:
     if boxes := prompts.of(BoxPrompt):
-        raise ArgumentError(f"{path}: holds a box, {boxes[0].box}; this command takes clicks and scribbles")
+        raise ArgumentError(f"{path}: contains a box, {boxes[0].box}; this command takes clicks and scribbles")
 
 
 def _new_session(options: argparse.Namespace, images: ImageSet, kept: Mapping[str, Any] | None) -> Session:

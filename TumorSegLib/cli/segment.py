@@ -42,8 +42,7 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
         type=_millilitres,
         default=0.0,
         metavar="ML",
-        help="take connected regions smaller than this out of the mask; surface, preview and info follow it "
-        "(default %(default)s)",
+        help="remove connected regions smaller than this from mask, surface, preview and info (default %(default)s)",
     )
     parser.add_argument("--fill-holes", action="store_true", help="then fill closed cavities of the mask")
     parser.add_argument("--probability", metavar="FILE", help="write the model's probability map, 0 to 1")

@@ -24,7 +24,7 @@ LARGEST_SUV = 100.0
 LARGEST_SUV_PERCENTILE = 99.9
 
 # Of the voxels above 200 HU, the share that lies in this range, where the water of a CT 1000 or 1024 too large and the
-# air of one turned round lie: at most 0.22 in crops of 64^3 voxels of 118 CTs of 19 open collections, and at most 0.65
+# air of an inverted one lie: at most 0.22 in crops of 64^3 voxels of 118 CTs of 19 open collections, and at most 0.65
 # in smaller ones, round the shaft of a femur.
 TOO_DENSE_HU = (850.0, 1250.0)
 TOO_DENSE_SHARE, TOO_DENSE_SHARE_OF_SMALL = 0.4, 0.7
@@ -73,7 +73,7 @@ def check_suv(array: npt.NDArray[Any]) -> None:
 
 
 def check_ct(array: npt.NDArray[Any]) -> None:
-    """Checks that a CT image can be in HU: not 1024 too large, turned round, scaled to 0..1 or 0..255, or a tenth.
+    """Checks that a CT image can be in HU: not 1024 too large, inverted, scaled to 0..1 or 0..255, or a tenth.
 
     An image of one value passes, and so does a small crop that may show a single tissue.
 
@@ -112,11 +112,11 @@ def _suspicions(values: npt.NDArray[np.float32], low: float, high: float) -> Ite
     allowed = TOO_DENSE_SHARE if values.size > LARGE else TOO_DENSE_SHARE_OF_SMALL
     too_dense = bone > 0.1 and dense > allowed * bone
     if bone > LARGEST_BONE_SHARE and values.size > SMALL:
-        yield f"{bone:.0%} of its voxels lie above {BONE_HU:g}, as only bone does: probably too large or turned round"
+        yield f"{bone:.0%} of its voxels lie above {BONE_HU:g}, as only bone does: probably too large or inverted"
     elif too_dense and share(-np.inf, -30) < 0.05 and _low(values) < 30:
         yield f"{dense:.0%} of its voxels lie about 1000 and none below air at 0: probably 1000 or 1024 too large"
     elif too_dense and (share(-75, -25) > share(25, 75) or (dense > 0.2 and values.size > SMALL)):
-        yield f"{dense:.0%} of its voxels lie about 1000, as only a femur's shaft does: probably turned round"
+        yield f"{dense:.0%} of its voxels lie about 1000, as only a femur's shaft does: probably inverted"
     air, below, soft = share(-104, -84), share(-np.inf, -104), share(-15, 12)
     if air > 0.05 and below < 0.05 * air and soft > 0.6 * share(-84, np.inf):
         yield f"{air:.0%} of its voxels lie about -100 and none below: probably a tenth of HU"

@@ -249,4 +249,4 @@ def _why_not(path: Path, reason: str) -> str:
     if not os.access(path.parent, os.W_OK):
         return f"{readable(str(path))}: cannot be written, the folder {readable(str(path.parent))} is not writable"
     free = shutil.disk_usage(path.parent).free / 1e6
-    return f"{readable(str(path))}: could not be written whole, {free:.0f} MB are free on the disk ({reason})"
+    return f"{readable(str(path))}: could not be written completely, {free:.0f} MB are free on the disk ({reason})"

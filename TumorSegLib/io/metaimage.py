@@ -112,12 +112,12 @@ def _fields(file: BinaryIO) -> dict[str, str]:
     while "ElementDataFile" not in fields:
         line = os.fsdecode(file.readline(LONGEST_HEADER))
         if not line or file.tell() > LONGEST_HEADER:
-            raise ReadError("truncated, or no MetaImage file: its header has no ElementDataFile")
+            raise ReadError("truncated, or not a MetaImage file: its header has no ElementDataFile")
         if not line.strip():
             continue
         key, equals, value = (part.strip() for part in line.partition("="))
         if not equals:
-            raise ReadError(f"damaged header, or no MetaImage file: the line {line.strip()[:80]!r} has no '='")
+            raise ReadError(f"damaged header, or not a MetaImage file: the line {line.strip()[:80]!r} has no '='")
         _check_spelling(key)
         check_no_field_within(value, key, _FIELD_WITHIN)
         name = _FIRST_SPELLING.get(key, key)
@@ -154,7 +154,9 @@ def _voxels(fields: Mapping[str, str]) -> _Voxels:
         ("HeaderSizePerSlice", 0),
     ):
         if numbers(fields.get(field, str(plain)), field, 1)[0] != plain:
-            raise ReadError(f"{field} is {fields[field]}; only {plain} is read, since programs differ on what it means")
+            raise ReadError(
+                f"{field} is {fields[field]}; only {plain} is supported, since programs interpret it differently"
+            )
     return _Voxels(
         np.dtype((">" if _flag(fields, "BinaryDataByteOrderMSB", False) else "<") + _TYPES[name]),
         _flag(fields, "BinaryData", True),
@@ -186,7 +188,7 @@ def _read(file: BinaryIO, count: int, voxels: _Voxels) -> npt.NDArray[Any]:
             f"truncated or damaged, CompressedDataSize is {voxels.compressed_size}, but {left} bytes of voxels follow"
         )
     if voxels.skip not in (0, -1):
-        raise ReadError(f"HeaderSize is {voxels.skip}; before compressed voxels only 0 and -1 are read")
+        raise ReadError(f"HeaderSize is {voxels.skip}; before compressed voxels only 0 and -1 are supported")
     return filled(inflated(file, ZLIB_OR_GZIP), voxels.kind, count, left * MOST_INFLATION)
 
 
@@ -194,7 +196,7 @@ def _place(fields: Mapping[str, str], size: list[int]) -> tuple[Grid, tuple[str,
     axes = len(size)
     spacing = fields.get("ElementSpacing") or fields.get("ElementSize")
     if spacing is None:
-        raise GeometryError("the header tells no voxel spacing (ElementSpacing), so no length and no volume either")
+        raise GeometryError("the header has no voxel spacing (ElementSpacing), so lengths and volumes are unknown")
     try:
         edges = numbers(spacing, "ElementSpacing", axes)
     except ReadError as error:

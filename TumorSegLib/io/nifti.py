@@ -1,6 +1,6 @@
 """NIfTI-1 and NIfTI-2 files of one piece, plain or as gzip (nifti1.h and nifti2.h of nifti.nimh.nih.gov).
 
-A file states up to two places for its voxels, the sform and the qform. As nibabel, FSL and SPM do, the sform counts
+A file states up to two places for its voxels, the sform and the qform. As nibabel, FSL and SPM do, the sform is used
 where its code is not 0, else the qform. Where they differ the image says so, and what lies on its grid is written with
 both.
 """
@@ -109,7 +109,7 @@ def read_nifti(path: Path) -> StoredImage:
     where scl_slope is 0. Lengths in metres and micrometres become mm.
 
     Raises:
-        ReadError: truncated, damaged, no NIfTI file of one piece, or not one 3D image.
+        ReadError: truncated, damaged, not a NIfTI file in one piece, or not one 3D image.
         GeometryError: voxel edges (pixdim) that are not positive; a form that is not a valid grid.
         OSError: the file cannot be read.
         MemoryError: it does not fit.
@@ -137,7 +137,7 @@ def _parse(start: bytes) -> _Header:
         raise ReadError(f"truncated, it ends within its header of {length} bytes")
     values = {name: struct.unpack_from(order + kind, start, offset) for name, (offset, kind) in _FIELDS[length].items()}
     if values["magic"][0] != _MAGIC[length]:
-        raise ReadError("no NIfTI file of one piece; an .hdr and .img pair must be converted to .nii first")
+        raise ReadError("not a NIfTI file in one piece; an .hdr and .img pair must be converted to .nii first")
     axes, *sizes = values["dim"]
     if not 1 <= axes <= 7 or min(sizes[:axes]) < 1:
         raise ReadError(f"damaged NIfTI header, number and lengths of the axes are {axes}, {sizes}")
@@ -165,7 +165,7 @@ def _kind(order: str, size: tuple[int, ...], code: int, bits: int) -> np.dtype[A
         kind = _OTHER_TYPES.get(code) or _TYPES.get(code)
         raise ReadError(f"{values} value(s) per voxel ({kind}); an image of one real value per voxel is needed")
     if code not in _TYPES or np.dtype(_TYPES[code]).itemsize * 8 != bits:
-        raise ReadError(f"damaged NIfTI header, or a number type that is not read (code {code}, {bits} bits)")
+        raise ReadError(f"damaged NIfTI header, or an unsupported number type (code {code}, {bits} bits)")
     return np.dtype(order + _TYPES[code])
 
 
@@ -205,19 +205,19 @@ def _place(header: _Header) -> tuple[Grid, tuple[str, ...]]:
     sform_code, qform_code = header.codes
     forms = NiftiForms(sform_code, qform_code)
     if header.unit != "mm":
-        notes.append(f"its lengths are told in {header.unit} and were turned to mm")
+        notes.append(f"its lengths are in {header.unit} and were converted to mm")
     if sform_code > 0:
         grid = Grid(shape, header.sform, forms)
         if qform_code > 0:
             other = Grid(shape, header.qform)
             if grid.corner_distance(other) > FORM_TOLERANCE * min(grid.spacing + other.spacing):
                 which = f"its sform (code {sform_code}) and qform (code {qform_code})"
-                notes.append(f"{which} differ, {grid.difference(other).partition(';')[0]}; the sform counts")
+                notes.append(f"{which} differ, {grid.difference(other).partition(';')[0]}; the sform is used")
             if other != grid:
                 grid = Grid(shape, header.sform, NiftiForms(sform_code, qform_code, header.qform))
         elif not np.allclose(grid.spacing, header.spacing, rtol=SPACING_TOLERANCE):
             told, used = (" x ".join(f"{edge:.5g}" for edge in edges) for edges in (header.spacing, grid.spacing))
-            notes.append(f"its pixdim tells voxels of {told} mm and its sform {used} mm; the sform counts")
+            notes.append(f"its pixdim gives voxels of {told} mm and its sform {used} mm; the sform is used")
         return grid, tuple(notes)
     if qform_code > 0:
         return Grid(shape, header.qform, forms), tuple(notes)

@@ -112,7 +112,7 @@ def read_nrrd(path: Path) -> StoredImage:
 def _fields(file: BinaryIO) -> tuple[dict[str, str], dict[str, str]]:
     """The fields of the header, and its key/value pairs; the file stands behind the blank line that ends them."""
     if not re.fullmatch(rb"NRRD000[1-5]\r?\n", file.readline(16)):
-        raise ReadError("damaged, or no NRRD file: it must begin with NRRD0001 to NRRD0005")
+        raise ReadError("damaged, or not an NRRD file: it must begin with NRRD0001 to NRRD0005")
     fields: dict[str, str] = {}
     free: dict[str, str] = {}
     while line := os.fsdecode(file.readline(LONGEST_HEADER)).rstrip("\r\n"):
@@ -152,7 +152,7 @@ def _sizes(fields: Mapping[str, str]) -> list[int]:
 def _kind(fields: Mapping[str, str]) -> np.dtype[Any]:
     name = fields["type"].lower()
     if name not in _TYPES:
-        raise ReadError(f"damaged header, or a number type that is not read: {fields['type']!r}")
+        raise ReadError(f"damaged header, or an unsupported number type: {fields['type']!r}")
     kind = np.dtype(_TYPES[name])
     endian = fields.get("endian", "little" if kind.itemsize == 1 or _encoding(fields) == "text" else "")
     if endian not in ("little", "big"):
@@ -164,7 +164,7 @@ def _encoding(fields: Mapping[str, str]) -> str:
     names = {"raw": "raw", "gz": "gzip", "gzip": "gzip", "txt": "text", "text": "text", "ascii": "text", "hex": "hex"}
     name = fields["encoding"].lower()
     if name not in names:
-        raise ReadError(f"damaged header, or an encoding that is not read: {name!r}; raw, gzip, text and hex are")
+        raise ReadError(f"damaged header, or an unsupported encoding: {name!r}; raw, gzip, text and hex are supported")
     return names[name]
 
 
@@ -191,7 +191,7 @@ def _channels(size: Sequence[int], spatial: Sequence[int]) -> int | None:
     check_3d([size[n] for n in spatial])
     others = [n for n in range(len(size)) if n not in spatial]
     if len(others) > 1:
-        raise ReadError(f"{len(others)} of its {len(size)} axes are not of space; at most one is read")
+        raise ReadError(f"{len(others)} of its {len(size)} axes are not of space; at most one is supported")
     return others[0] if others else None
 
 
@@ -204,7 +204,7 @@ def _read(file: BinaryIO, count: int, kind: np.dtype[Any], fields: Mapping[str, 
     if encoding == "raw":
         return read_raw(file, kind, count, skip)
     if skip:
-        raise ReadError(f"byte skip is {skip}; it is read with the encoding raw only")
+        raise ReadError(f"byte skip is {skip}; it is supported with the encoding raw only")
     if encoding == "gzip":
         begin = file.tell()
         left = file.seek(0, 2) - begin
@@ -216,7 +216,7 @@ def _read(file: BinaryIO, count: int, kind: np.dtype[Any], fields: Mapping[str, 
     try:
         packed = bytes.fromhex(text.decode("ascii"))
     except ValueError as error:
-        raise ReadError(f"damaged, its voxels are no hexadecimal numbers ({error})") from error
+        raise ReadError(f"damaged, its voxels are not hexadecimal numbers ({error})") from error
     return filled(iter([packed]), kind, count, len(packed))
 
 
@@ -234,8 +234,8 @@ def _place(fields: Mapping[str, str], size: Sequence[int], spatial: Sequence[int
     signs = _SPACES.get(space.lower().removesuffix("-time").removesuffix("t") if space else "lps")
     if signs is None:
         if space.lower().removesuffix("-time") not in _OTHER_SPACES:
-            raise ReadError(f"damaged header, or a space that is not read: {space!r}; there are {', '.join(_SPACES)}")
-        notes += (f"its space is {space!r}, which names no anatomical axes; LPS assumed",)
+            raise ReadError(f"damaged header, or an unsupported space: {space!r}; there are {', '.join(_SPACES)}")
+        notes += (f"its space is {space!r}, which does not name anatomical axes; LPS assumed",)
         signs = (1, 1, 1)
     i, j, k = (size[n] for n in spatial[:3])
     return Grid((k, j, i), LPS_TO_RAS @ np.diag([*signs, 1.0]) @ affine), notes
@@ -270,10 +270,12 @@ def _along_axes(
     """The same where axes have lengths only."""
     if "spacings" not in fields:
         raise GeometryError(
-            "the header tells no voxel spacing (space directions or spacings), so no length and no volume"
+            "the header has no voxel spacing (space directions or spacings), so lengths and volumes are unknown"
         )
     if "axis mins" in fields or "axis maxs" in fields:
-        raise GeometryError("the header tells the place by axis mins and maxs; space directions and origin are needed")
+        raise GeometryError(
+            "the header gives the position as axis mins and maxs; space directions and origin are needed"
+        )
     words = fields["spacings"].split()
     if len(words) != axes:
         raise ReadError(f"damaged header, spacings is {fields['spacings']!r}; {axes} are needed")
@@ -281,7 +283,7 @@ def _along_axes(
     if min(edges) <= 0:
         raise GeometryError(f"voxel spacing must be positive, got {edges} mm")
     if "space origin" in fields or "space" in fields:
-        raise GeometryError("the header tells a space and no space directions, so the direction of the axes is unknown")
+        raise GeometryError("the header has a space but no space directions, so the direction of the axes is unknown")
     units = re.findall(r'"([^"]*)"', fields.get("units", '"mm" ' * axes))
     if len(units) != axes:
         raise ReadError(f"damaged header, units is {fields['units']!r}; {axes} names in quotes are needed")

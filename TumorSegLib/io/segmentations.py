@@ -69,7 +69,7 @@ def merge_layers(layers: npt.NDArray[Any], fields: Mapping[str, str]) -> npt.NDA
         names = ", ".join(name for name, _, _ in segments)
         raise ReadError(
             f"segments ({names}) overlap in {np.count_nonzero(covered > 1)} voxels, the first at ijk {where};"
-            " a label map holds one label per voxel, so save the segment that is wanted on its own"
+            " a label map has one label per voxel, so save the wanted segment on its own"
         )
     present = [(n, int(label)) for n in range(layers.shape[-1]) for label in np.unique(layers[..., n]) if label]
     if len({label for _, label in present}) == len(present):

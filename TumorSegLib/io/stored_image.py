@@ -1,7 +1,8 @@
-"""Voxels as image files hold them: raw, compressed or as text, in one file or in several, and exactly as many as told.
+"""Voxels of image files: raw, compressed or as text, in one file or in several, exactly as many as the header states.
 
-Nothing here trusts a length: a stream that ends early, goes on too long or fails its checksum is an error, so that no
-damaged file gives an image. Damage to uncompressed voxels alone cannot be seen, since nothing in these formats tells.
+No length is trusted: a stream that ends early, goes on too long or fails its checksum is an error, so that no damaged
+file gives an image. Damage to uncompressed voxels alone cannot be detected, since these formats have no checksum for
+them.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def filled(chunks: Iterator[bytes], kind: np.dtype[Any], count: int, most: int) 
     for chunk in chunks:
         end = size + len(chunk)
         if end > needed:
-            raise ReadError(f"damaged, it holds more than the {needed} bytes of voxels that its header tells")
+            raise ReadError(f"damaged, it contains more than the {needed} bytes of voxels that its header states")
         room[size:end] = np.frombuffer(chunk, np.uint8)
         size = end
     if size < needed:
@@ -143,11 +144,11 @@ def parsed(text: bytes, kind: np.dtype[Any], count: int) -> npt.NDArray[Any]:
     """
     words = text.replace(b",", b" ").split()
     if len(words) != count:
-        raise ReadError(f"truncated or damaged, it holds {len(words)} voxels as text, its header tells {count}")
+        raise ReadError(f"truncated or damaged, it contains {len(words)} voxels as text, its header states {count}")
     try:
         return np.array([int(word) for word in words] if kind.kind in "iu" else words, kind.newbyteorder("="))
     except (ValueError, OverflowError) as error:
-        raise ReadError(f"damaged, its voxels as text are no {kind.name} numbers ({error})") from error
+        raise ReadError(f"damaged, its voxels as text are not {kind.name} numbers ({error})") from error
 
 
 def joined(parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:

@@ -46,21 +46,21 @@ def whole_numbers(text: str, name: str, count: int, least: int = 1) -> list[int]
 def millimetres(unit: str, name: str) -> float:
     """Millimetres in a unit of length; raises :class:`ReadError` for one that is not known."""
     if unit.lower() not in _UNITS:
-        raise ReadError(f"{name} is {unit!r}; lengths in mm, cm, m and um are read")
+        raise ReadError(f"{name} is {unit!r}; lengths in mm, cm, m and um are supported")
     return _UNITS[unit.lower()]
 
 
 def unit_note(units: Sequence[str]) -> tuple[str, ...]:
     """What is to be said of units other than mm."""
     others = sorted({unit for unit in units if millimetres(unit, "unit") != 1})
-    return (f"its lengths are told in {' and '.join(others)} and were turned to mm",) if others else ()
+    return (f"its lengths are in {' and '.join(others)} and were converted to mm",) if others else ()
 
 
 def check_no_field_within(value: str, name: str, pattern: re.Pattern[str]) -> None:
     """Raises :class:`ReadError` where a value holds another field: then a line break was lost."""
     found = pattern.search(value)
     if found:
-        raise ReadError(f"damaged header, the value of {name!r} holds the field {found.group(0).strip()!r}")
+        raise ReadError(f"damaged header, the value of {name!r} contains the field {found.group(0).strip()!r}")
 
 
 def data_files(value: str, following: Sequence[str], header: Path) -> list[Path]:
@@ -80,7 +80,7 @@ def data_files(value: str, following: Sequence[str], header: Path) -> list[Path]
     else:
         names = [value]
     if not names:
-        raise ReadError(f"damaged header, {value!r} names no file with voxels")
+        raise ReadError(f"damaged header, {value!r} does not name a file with voxels")
     paths = [header.parent / name for name in names]
     for path in paths:
         if not path.is_file():

@@ -40,7 +40,7 @@ def marked(spec: ModelSpec, volume_ml: float) -> str:
 
     No model recognises whether an image shows the part of the body that it was trained on, so users are reminded.
     """
-    purpose = f"it was made for {spec.made_for}" if spec.made_for else "nothing says what it was made for"
+    purpose = f"it was made for {spec.made_for}" if spec.made_for else "its purpose is not stated"
     return f"marked {f'{volume_ml:.1f} ml' if volume_ml else 'nothing'}; {purpose}: check it"
 
 
@@ -51,7 +51,7 @@ def doubt(spec: ModelSpec, volume_ml: float) -> str:
     low, high = spec.plausible_volume_ml
     if low <= volume_ml <= high:
         return ""
-    return f"{volume_ml:.1f} ml lies outside what {spec.name} was trained on, {low:g} to {high:g} ml"
+    return f"{volume_ml:.1f} ml is outside the volumes that {spec.name} was trained on, {low:g} to {high:g} ml"
 
 
 def doubt_of_length(spec: ModelSpec, grid: Grid) -> str:
@@ -60,7 +60,7 @@ def doubt_of_length(spec: ModelSpec, grid: Grid) -> str:
     if spec.trained_length_mm is None or length <= spec.trained_length_mm:
         return ""
     return (
-        f"the image is {length:.0f} mm long from head to foot, those that {spec.name} was trained on at most"
+        f"the image is {length:.0f} mm long from head to foot, the training images of {spec.name} at most"
         f" {spec.trained_length_mm:.0f} mm; crop it to the region of the tumour"
     )
 

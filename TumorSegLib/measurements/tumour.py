@@ -74,7 +74,7 @@ def measure(mask: Mask, images: Images | None = None) -> Measurements:
     for role, volume in (images or {}).items():
         if not grids_overlap(volume.grid, mask.grid):
             raise GeometryError(
-                f"the {role} image ({volume.grid}) does not overlap the mask ({mask.grid}); they must show one place"
+                f"the {role} image ({volume.grid}) does not overlap the mask ({mask.grid}); they must show one region"
             )
     samples = {role: sample_image(mask, volume) for role, volume in (images or {}).items()}
     box = mask.bounding_box()

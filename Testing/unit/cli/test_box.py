@@ -1,4 +1,4 @@
-"""``tumorseg box``: boxes of voxels and regions of 3D Slicer, in 3D and from one slice; and every wrong way."""
+"""``tumorseg box``: boxes of voxels and regions of 3D Slicer, in 3D and from one slice; refusals."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model
+from Testing.unit.cli_cases import assert_refused, inputs, markups, points, save, write_images
 from TumorSegLib.cli.entry import main
 from TumorSegLib.engines.importers.sam import import_checkpoint
 from TumorSegLib.engines.load import load_engine
@@ -21,7 +22,7 @@ from TumorSegLib.engines.networks.sam import build_sam
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images
 from TumorSegLib.io.images import read_mask, read_volume, write_volume
-from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts
+from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
 from TumorSegLib.session.session import Session
 
@@ -39,12 +40,11 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with images, a region and the models ``sam``, ``clicks`` and ``auto``."""
     folder = tmp_path_factory.mktemp("box") / "case"
     folder.mkdir()
-    write_volume(noise_volume(GRID), folder / "ct.nii.gz")
-    write_volume(noise_volume(GRID, "pet", seed=1), folder / "pet.nii.gz")
+    write_images(folder, GRID)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         sam = build_sam("SamViT", TINY, "sam")
-    # Untrained it trusts none of its answers, and nothing would be followed.
+    # The untrained network would give every slice a low quality, and nothing would be propagated.
     torch.nn.init.ones_(sam.mask_decoder.iou_prediction_head.layers[-1].bias)
     torch.save(sam.state_dict(), folder / "sam.pth")
     with pytest.MonkeyPatch.context() as patch:
@@ -59,15 +59,11 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def case(original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, the current folder."""
+    """A copy of ``original``, the current folder."""
     folder = shutil.copytree(original, tmp_path / "case")
     monkeypatch.setenv("TUMORSEG_MODELS", str(folder / "models"))
     monkeypatch.chdir(folder)
     return folder
-
-
-def save(path: Path | str, data: Any) -> None:
-    Path(path).write_text(json.dumps(data), encoding="utf-8")
 
 
 def roi(box: BoxPrompt, by: float = 0.0) -> dict[str, Any]:
@@ -84,18 +80,9 @@ def roi(box: BoxPrompt, by: float = 0.0) -> dict[str, Any]:
     }
 
 
-def points() -> dict[str, Any]:
-    place = (GRID.to_ras((9, 9, 5)) * (-1, -1, 1)).tolist()
-    return {"type": "Fiducial", "coordinateSystem": "LPS", "controlPoints": [{"label": "F-1", "position": place}]}
-
-
-def markups(*items: dict[str, Any]) -> dict[str, Any]:
-    return {"@schema": "https://slicer.org/markups-schema-v1.0.3.json#", "markups": items}
-
-
 def box(*more: str, place: tuple[str, ...] = ("--box", TEXT)) -> int:
     fixed = ["--model", "sam", "--output", "out.nii.gz", "--device", "cpu", "--precision", "float32"]
-    return main(["box", "--input", "ct=ct.nii.gz", "--input", "pet=pet.nii.gz", *place, *fixed, *more])
+    return main(["box", *inputs("ct=ct.nii.gz", "pet=pet.nii.gz"), *place, *fixed, *more])
 
 
 def expected(prompt: BoxPrompt = BOX, options: BoxOptions | None = None, clicks: bool = False, **more: Any) -> Session:
@@ -111,58 +98,44 @@ def written(path: str = "out.nii.gz") -> np.ndarray:
     return np.asarray(read_mask(path).array)
 
 
-def test_a_box_in_3d(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("place", [("--box", TEXT), ("--roi", "roi.mrk.json"), ("--roi", "both.mrk.json")])
+def test_box_or_region_in_3d(case: Path, capsys: pytest.CaptureFixture[str], place: tuple[str, ...]) -> None:
+    save("both.mrk.json", markups(points(GRID, (9, 9, 5)), roi(BOX)))
     before = set(case.rglob("*"))
-    assert box("--output", "out.seg.nrrd") == 0
-    mask = read_mask("out.nii.gz")
+    assert box("--output", "out.seg.nrrd", "--session", "session.json", place=place) == 0
+    mask, wanted = read_mask("out.nii.gz"), expected()
     assert mask.grid == GRID
-    assert np.array_equal(mask.array, expected().mask.array)
+    assert np.array_equal(mask.array, wanted.mask.array)
     assert 0 < mask.array.sum() < 15 * 14 * 6
     assert np.array_equal(written("out.seg.nrrd"), mask.array)
-    assert set(case.rglob("*")) - before == {case / "out.nii.gz", case / "out.seg.nrrd"}
+    assert {path.name for path in set(case.rglob("*")) - before} == {"out.nii.gz", "out.seg.nrrd", "session.json"}
     captured = capsys.readouterr()
     assert captured.out == (
-        f"6 slices of ct: sam marked {mask.volume_ml:.1f} ml; nothing says what it was made for: check it\n"
+        f"6 slices of ct: sam marked {mask.volume_ml:.1f} ml; its purpose is not stated: check it\n"
         "written to out.nii.gz, out.seg.nrrd\n"
     )
     assert captured.err == ""
+    session = Session.from_json(json.loads(Path("session.json").read_text()), wanted.images)
+    assert (session.prompts.items, session.mask.array.sum()) == ((BOX,), mask.array.sum())
+    session.undo()
+    assert not session.mask.array.any()
 
 
-@pytest.mark.parametrize("model", ["clicks", "sam"])
-def test_segmenting_with_a_model_of_another_kind_is_refused(
-    case: Path, capsys: pytest.CaptureFixture[str], model: str
+@pytest.mark.parametrize(
+    ("arguments", "options", "slices"),
+    [
+        (("--axis", "i"), BoxOptions(axes=(0,)), "15 slices of ct"),
+        (("--axis", "all"), BoxOptions(axes=(0, 1, 2)), "35 slices of ct"),
+        (("--role", "pet"), BoxOptions(role="pet"), "6 slices of pet"),
+        (("--ct-window", "liver"), BoxOptions(ct_window="liver"), "6 slices of ct"),
+    ],
+)
+def test_box_options_of_axis_role_and_window(
+    case: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], options: BoxOptions, slices: str
 ) -> None:
-    before = set(case.rglob("*"))
-    assert main(["segment", "--input", "ct=ct.nii.gz", "--model", model, "--output", "out.nii.gz"]) == 2
-    kind = {"clicks": "clicks", "sam": "box"}[model]
-    wanted = f"tumorseg: error: model '{model}' is of kind '{kind}', one of kind 'auto' is needed here\n"
-    assert capsys.readouterr().err == wanted
-    assert set(case.rglob("*")) == before
-
-
-def test_a_region_of_slicer_says_the_same(case: Path) -> None:
-    assert box(place=("--roi", "roi.mrk.json")) == 0
-    mask = written()
-    assert box() == 0
-    assert np.array_equal(mask, written())
-
-
-@pytest.mark.parametrize(("axis", "axes", "slices"), [("i", (0,), 15), ("j", (1,), 14), ("all", (0, 1, 2), 35)])
-def test_along_another_axis_or_all(
-    case: Path, capsys: pytest.CaptureFixture[str], axis: str, axes: tuple[int, ...], slices: int
-) -> None:
-    assert box("--axis", axis) == 0
-    assert np.array_equal(written(), expected(options=BoxOptions(axes=axes)).mask.array)
-    assert f"{slices} slices of ct: sam marked " in capsys.readouterr().out
-    assert not np.array_equal(written(), expected().mask.array)
-
-
-def test_another_image_and_another_window(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert box("--role", "pet") == 0
-    assert "slices of pet" in capsys.readouterr().out
-    assert np.array_equal(written(), expected(options=BoxOptions(role="pet")).mask.array)
-    assert box("--ct-window", "liver") == 0
-    assert np.array_equal(written(), expected(options=BoxOptions(ct_window="liver")).mask.array)
+    assert box(*arguments) == 0
+    assert np.array_equal(written(), expected(options=options).mask.array)
+    assert capsys.readouterr().out.startswith(f"{slices}: sam marked ")
     assert not np.array_equal(written(), expected().mask.array)
 
 
@@ -221,141 +194,50 @@ def test_a_correction_on_top(case: Path) -> None:
     assert not np.array_equal(written(), expected().mask.array)
 
 
-def test_a_session_that_is_there_is_kept(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (case / "kept.json").write_text("{}")
-    assert box("--session", "kept.json") == 2
-    assert "--session kept.json exists and would be lost" in capsys.readouterr().err
-    assert (case / "kept.json").read_text() == "{}"
-    assert not (case / "out.nii.gz").exists()
-
-
-def test_a_session_is_continued_by_refine(case: Path) -> None:
-    assert box("--session", "kept.json") == 0
-    click = Click((12, 10, 5), False)
-    save("clicks.json", Prompts((click,)).to_json())
-    inputs = ["--input", "ct=ct.nii.gz", "--input", "pet=pet.nii.gz", "--device", "cpu", "--precision", "float32"]
-    more = ["--clicks", "clicks.json", "--model", "clicks", "--output", "more.nii.gz", "--session", "kept.json"]
-    assert main(["refine", *inputs, *more]) == 0
-    wanted = expected()
-    wanted = Session.from_json(
-        wanted.to_json(), wanted.images, clicks=load_engine("clicks", "cpu", "float32", kind="clicks")
-    )
-    wanted.add_click(click)
-    assert np.array_equal(written("more.nii.gz"), wanted.mask.array)
-    session = Session.from_json(json.loads(Path("kept.json").read_text()), wanted.images)
-    assert session.prompts.items == (BOX, click)
-    session.undo()
-    assert np.array_equal(session.mask.array, written())
-    session.undo()
-    assert not session.mask.array.any()
-    assert not session.can_undo
-
-
 WRONG: Mapping[str, tuple[tuple[str, ...], list[str], str]] = {
-    "no numbers": (("--box", "a,b,c,d,e,f"), [], "--box 'a,b,c,d,e,f' is not of the form I0,I1,J0,J1,K0,K1"),
-    "no whole numbers": (("--box", "1.5,5,2,6,3,7"), [], "--box '1.5,5,2,6,3,7' is not of the form"),
+    "no whole numbers": (("--box", "1.5,5,2,6,3,7"), [], "'1.5,5,2,6,3,7' is not of the form I0,I1,J0,J1,K0,K1"),
     "five numbers": (("--box", "1,5,2,6,3"), [], "--box '1,5,2,6,3' is not of the form"),
     "eight numbers": (("--box", "1,5,2,6,3,7,1,5"), [], "--box '1,5,2,6,3,7,1,5' is not of the form"),
     "nothing": (("--box", ""), [], "--box '' is not of the form"),
     "four numbers without a slice": (("--box", "1,5,2,6"), [], "--box 1,5,2,6 has 2 ranges; without --slice three"),
-    "one voxel wide": (
-        ("--box", "5,20,7,8,3,9"),
-        ["--slice", "5"],
-        "one voxel wide: on its slice it must",
-    ),
-    "leaves the image": (("--box", "5,29,4,18,3,9"), [], "box range i = [5, 29) is empty or leaves the grid's [0, 28)"),
-    "before the image": (("--box=-2,9,4,18,3,9",), [], "box range i = [-2, 9) is empty or leaves the grid's [0, 28)"),
-    "empty range": (("--box", "5,20,18,4,3,9"), [], "box range j = [18, 4) is empty"),
+    "one voxel wide": (("--box", "5,20,7,8,3,9"), ["--slice", "5"], "one voxel wide; on its slice it must"),
+    "leaves the image": (("--box=-2,9,4,18,3,9",), [], "box range i = [-2, 9) is empty or leaves the grid's [0, 28)"),
     "slice behind": (("--box", TEXT), ["--slice", "12"], "--slice 12 is not one of the image's: 0 to 11"),
     "slice before": (("--box", "1,5,2,6"), ["--slice=-1"], "--slice -1 is not one of the image's: 0 to 11"),
-    "slice of another axis": (
-        ("--box", "1,5,2,6"),
-        ["--slice", "24", "--axis", "j"],
-        "--slice 24 is not one of the image's: 0 to 23",
-    ),
-    "slice outside the box": (
-        ("--box", TEXT),
-        ["--slice", "9"],
-        "--slice 9 lies outside the box, whose range k is [3, 9)",
-    ),
-    "slice along all axes": (
-        ("--box", TEXT),
-        ["--slice", "5", "--axis", "all"],
-        "--slice follows the tumour along one",
-    ),
-    "region missing": (("--roi", "no.mrk.json"), [], "no.mrk.json: no such file"),
-    "region of points": (
-        ("--roi", "points.mrk.json"),
-        [],
-        "points.mrk.json: holds 0 regions of interest; one is needed",
-    ),
-    "two regions": (("--roi", "two.mrk.json"), [], "two.mrk.json: holds 2 regions of interest; one is needed"),
+    "slice of another axis": (("--box", "1,5,2,6"), ["--slice", "24", "--axis", "j"], "one of the image's: 0 to 23"),
+    "slice outside the box": (("--box", TEXT), ["--slice", "9"], "9 lies outside the box, whose range k is [3, 9)"),
+    "slice along all axes": (("--box", TEXT), ["--slice", "5", "--axis", "all"], "--axis must be i, j or k"),
+    "region of points": (("--roi", "points.mrk.json"), [], "points.mrk.json: contains 0 regions of interest; one is"),
+    "two regions": (("--roi", "two.mrk.json"), [], "two.mrk.json: contains 2 regions of interest; one is needed"),
     "region elsewhere": (("--roi", "elsewhere.mrk.json"), [], "elsewhere.mrk.json: markup 1: the ROI around RAS ("),
-    "unknown model": (("--box", TEXT), ["--model", "nobody"], "no model 'nobody'"),
     "automatic model": (("--box", TEXT), ["--model", "auto"], "model 'auto' is of kind 'auto', one of kind 'box'"),
-    "box model for clicks": (
-        ("--box", TEXT),
-        ["--refine", "sam"],
-        "model 'sam' is of kind 'box', one of kind 'clicks'",
-    ),
+    "box model for clicks": (("--box", TEXT), ["--refine", "sam"], "'sam' is of kind 'box', one of kind 'clicks'"),
     "unknown role": (("--box", TEXT), ["--role", "mr_t1"], "--role mr_t1 is not one of the inputs: ct, pet"),
-    "role the correction does not take": (
-        ("--box", TEXT),
-        ["--input", "mr_t2=pet.nii.gz", "--refine", "clicks"],
-        "model 'clicks' does not take mr_t2",
-    ),
-    "image missing": (("--box", TEXT), ["--input", "mr_t2=no.nii.gz"], "no.nii.gz"),
     "suffix of output": (("--box", TEXT), ["--output", "out.doc"], "out.doc: cannot be written"),
-    "output is the region": (
-        ("--roi", "roi.mrk.json"),
-        ["--session", "roi.mrk.json"],
-        "roi.mrk.json: cannot be written, it is an input",
-    ),
-    "unknown device": (("--box", TEXT), ["--device", "abacus"], "device 'abacus'"),
+    "output is the region": (("--roi", "roi.mrk.json"), ["--session", "roi.mrk.json"], "written, it is an input"),
+    "session exists": (("--box", TEXT), ["--session", "kept.json"], "--session kept.json exists and would be lost"),
 }
 
 
-def content(folder: Path) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
 @pytest.mark.parametrize(("place", "arguments", "named"), WRONG.values(), ids=list(WRONG))
-def test_bad_input_is_one_line_and_status_2_and_nothing_written(
+def test_box_refusals(
     case: Path, capsys: pytest.CaptureFixture[str], place: tuple[str, ...], arguments: list[str], named: str
 ) -> None:
-    save("points.mrk.json", markups(points()))
-    save("two.mrk.json", markups(roi(BOX), points(), roi(BOX)))
+    save("kept.json", {})
+    save("points.mrk.json", markups(points(GRID, (9, 9, 5))))
+    save("two.mrk.json", markups(roi(BOX), roi(BOX)))
     save("elsewhere.mrk.json", markups(roi(BOX, by=500)))
-    before = content(case)
-    assert box(*arguments, place=place) == 2
-    captured = capsys.readouterr()
-    assert named in captured.err
-    assert captured.err.startswith("tumorseg: error: ")
-    assert captured.err.count("\n") == 1
-    assert captured.out == ""
-    assert content(case) == before
+    assert_refused(lambda: box(*arguments, place=place), named, case, capsys)
 
 
 @pytest.mark.parametrize(
-    ("place", "arguments", "named"),
+    ("place", "named"),
     [
-        (("--box", TEXT), ["--ct-window", "brain"], "invalid choice: 'brain'"),
-        (("--box", TEXT), ["--axis", "x"], "invalid choice: 'x'"),
-        (("--box", TEXT), ["--slice", "2.5"], "invalid int value: '2.5'"),
-        (("--box", TEXT, "--roi", "roi.mrk.json"), [], "not allowed with argument --box"),
-        ((), [], "one of the arguments --box --roi is required"),
+        (("--box", TEXT, "--roi", "roi.mrk.json"), "not allowed with argument --box"),
+        ((), "one of the arguments --box --roi is required"),
     ],
 )
-def test_what_the_command_line_itself_refuses(
-    case: Path, capsys: pytest.CaptureFixture[str], place: tuple[str, ...], arguments: list[str], named: str
-) -> None:
+def test_box_or_region_is_required(capsys: pytest.CaptureFixture[str], place: tuple[str, ...], named: str) -> None:
     with pytest.raises(SystemExit, match="2"):
-        box(*arguments, place=place)
+        box(place=place)
     assert named in capsys.readouterr().err
-    assert not Path("out.nii.gz").exists()
-
-
-def test_a_region_beside_points_is_taken_alone(case: Path) -> None:
-    save("both.mrk.json", markups(points(), roi(BOX)))
-    assert box(place=("--roi", "both.mrk.json")) == 0
-    assert np.array_equal(written(), expected().mask.array)

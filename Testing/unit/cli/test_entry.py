@@ -18,25 +18,21 @@ import numpy as np
 import pytest
 
 from Testing.fakes import PaintingEngine, tiny_spec, write_model
+from Testing.unit.cli_cases import GRID, assert_refused, inputs, write_images
 from TumorSegLib import __version__
 from TumorSegLib.cli import segment as segment_command
 from TumorSegLib.cli.entry import main
 from TumorSegLib.engines import load
 from TumorSegLib.errors import ReadError
-from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.io.images import read_mask, read_volume, write_volume
 from TumorSegLib.protocols import Result, RunInfo
-
-GRID = Grid.from_spacing((20, 24, 28), (2.0, 2.0, 3.0), (-10, 5, 7), np.diag([-1.0, -1.0, 1.0]))
 
 
 @pytest.fixture
 def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with ct.nii.gz, pet.nii.gz and the model ``tiny``."""
-    rng = np.random.default_rng(0)
-    write_volume(Volume(GRID, rng.normal(40, 20, GRID.shape).astype(np.int16), "ct"), tmp_path / "ct.nii.gz")
-    write_volume(Volume(GRID, rng.random(GRID.shape, dtype=np.float32) * 5, "pet"), tmp_path / "pet.nii.gz")
+    write_images(tmp_path)
     spec = tiny_spec(name="tiny", roles=("ct", "pet"), optional=("pet",))
     write_model(tmp_path / "models", spec)
     monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
@@ -44,21 +40,22 @@ def case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def segment(*more: str, inputs: tuple[str, ...] = ("ct=ct.nii.gz", "pet=pet.nii.gz")) -> int:
-    given = [text for entry in inputs for text in ("--input", entry)]
-    return main(["segment", *given, "--model", "tiny", "--output", "seg.nii.gz", *more])
+def segment(*more: str, images: tuple[str, ...] = ("ct=ct.nii.gz", "pet=pet.nii.gz")) -> int:
+    return main(["segment", *inputs(*images), "--model", "tiny", "--output", "seg.nii.gz", *more])
 
 
 @pytest.fixture
-def paint(case: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[np.ndarray], None]:
-    """Makes the model mark an array ``[k, j, i]``, whatever the images."""
+def paint(case: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes a model with a specification mark an array ``[k, j, i]``, whatever the images."""
 
-    def mark(array: np.ndarray) -> None:
+    def mark(array: np.ndarray, **spec: object) -> None:
+        painter = PaintingEngine(tiny_spec("tiny", **spec), lambda images: array)
+
         def segment(images: Images, **_: object) -> Result:
-            result = PaintingEngine(tiny_spec(), lambda images: array).segment(images)
-            return replace(result, info=RunInfo("tiny", roles=tuple(images)))
+            return replace(painter.segment(images), info=RunInfo("tiny", roles=tuple(images)))
 
-        monkeypatch.setattr(load, "load_engine", lambda *_, **__: SimpleNamespace(segment=segment, spec=tiny_spec()))
+        engine = SimpleNamespace(segment=segment, spec=painter.spec)
+        monkeypatch.setattr(load, "load_engine", lambda *_, **__: engine)
 
     return mark
 
@@ -92,44 +89,38 @@ def test_channels_on_other_grids_are_resampled_and_it_says_so(case: Path, capsys
     assert "resampled to the grid of ct: pet" in capsys.readouterr().out
 
 
-def wrong_calls() -> list[tuple[str, list[str], str]]:
-    good = ["--input", "ct=ct.nii.gz", "--output", "seg.nii.gz", "--model", "tiny"]
-    return [
-        ("missing file", ["--input", "ct=no.nii.gz", "--output", "seg.nii.gz"], "no.nii.gz"),
-        ("no role", ["--input", "ct.nii.gz", "--output", "seg.nii.gz"], "ct.nii.gz"),
-        ("role twice", [*good, "--input", "ct=pet.nii.gz"], "'ct' twice"),
-        ("role of another model", [*good, "--input", "mr_t2=pet.nii.gz"], "mr_t2"),
-        ("required role missing", ["--input", "pet=pet.nii.gz", "--output", "s.nii.gz", "--model", "tiny"], "needs ct"),
-        ("unknown model", [*good, "--model", "nobody"], "nobody"),
-        ("unknown suffix", [*good, "--output", "seg.doc"], "seg.doc"),
-        ("no such folder", [*good, "--probability", "no/p.nii.gz"], "no/p.nii.gz"),
-        ("segmentation as probability", [*good, "--probability", "p.SEG.nrrd"], "p.SEG.nrrd"),
-        ("capitals", [*good, "--output", "seg.NII.GZ"], "seg.NII.GZ"),
-        ("suffix alone", [*good, "--preview", ".png"], ".png"),
-        ("nothing", [*good, "--info", ""], "NAME.json"),
-        ("a folder", [*good, "--info", "folder.json"], "folder.json: cannot be written, it is a folder"),
-        ("a pipe", [*good, "--info", "pipe.json"], "pipe.json: cannot be written, it is a device or a pipe"),
-        ("output twice", [*good, "--output", "models/../seg.nii.gz"], "seg.nii.gz: cannot be written, another output"),
-        ("output is an input", [*good, "--probability", "ct.nii.gz"], "ct.nii.gz: cannot be written, it is an input"),
-        ("linked to an input", [*good, "--probability", "link.nii.gz"], "link.nii.gz: cannot be written, it is an"),
-        ("unknown device", [*good, "--device", "abacus"], "abacus"),
-        ("unknown precision", [*good, "--precision", "float3"], "float3"),
-    ]
+GOOD = ["--input", "ct=ct.nii.gz", "--output", "seg.nii.gz", "--model", "tiny"]
+WRONG: dict[str, tuple[list[str], str]] = {
+    "missing file": (["--input", "ct=no.nii.gz", "--output", "seg.nii.gz"], "no.nii.gz"),
+    "no role": (["--input", "ct.nii.gz", "--output", "seg.nii.gz"], "'ct.nii.gz' is not of the form ROLE=PATH"),
+    "role twice": ([*GOOD, "--input", "ct=pet.nii.gz"], "'ct' twice"),
+    "role of another model": ([*GOOD, "--input", "mr_t2=pet.nii.gz"], "mr_t2"),
+    "required role missing": (["--input", "pet=pet.nii.gz", *GOOD[2:]], "needs ct"),
+    "unknown model": ([*GOOD, "--model", "nobody"], "no model 'nobody'"),
+    "model of another kind": ([*GOOD, "--model", "sts-clicks"], "is of kind 'clicks', one of kind 'auto' is needed"),
+    "unknown suffix": ([*GOOD, "--output", "seg.doc"], "seg.doc"),
+    "no such folder": ([*GOOD, "--probability", "no/p.nii.gz"], "no/p.nii.gz"),
+    "segmentation as probability": ([*GOOD, "--probability", "p.SEG.nrrd"], "p.SEG.nrrd"),
+    "capitals": ([*GOOD, "--output", "seg.NII.GZ"], "seg.NII.GZ"),
+    "suffix alone": ([*GOOD, "--preview", ".png"], ".png"),
+    "nothing": ([*GOOD, "--info", ""], "NAME.json"),
+    "a folder": ([*GOOD, "--info", "folder.json"], "folder.json: cannot be written, it is a folder"),
+    "a pipe": ([*GOOD, "--info", "pipe.json"], "pipe.json: cannot be written, it is a device or a pipe"),
+    "output twice": ([*GOOD, "--output", "models/../seg.nii.gz"], "seg.nii.gz: cannot be written, another output"),
+    "output is an input": ([*GOOD, "--probability", "ct.nii.gz"], "ct.nii.gz: cannot be written, it is an input"),
+    "linked to an input": ([*GOOD, "--probability", "link.nii.gz"], "link.nii.gz: cannot be written, it is an"),
+    "name too long": (["--input", "ct=no.nii.gz", "--output", "a" * 249 + ".nii.gz"], "too long"),
+    "unknown device": ([*GOOD, "--device", "abacus"], "abacus"),
+    "unknown precision": ([*GOOD, "--precision", "float3"], "float3"),
+}
 
 
-@pytest.mark.parametrize(("arguments", "named"), [w[1:] for w in wrong_calls()], ids=[w[0] for w in wrong_calls()])
-def test_bad_input_is_one_line_and_status_2(
-    case: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str
-) -> None:
+@pytest.mark.parametrize(("arguments", "named"), WRONG.values(), ids=list(WRONG))
+def test_segment_refusals(case: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], named: str) -> None:
     os.mkfifo(case / "pipe.json")
     (case / "folder.json").mkdir()
     (case / "link.nii.gz").symlink_to("ct.nii.gz")
-    before = sorted(case.rglob("*"))
-    assert main(["segment", *arguments]) == 2
-    errors = capsys.readouterr().err
-    assert named in errors
-    assert errors.count("\n") == 1
-    assert sorted(case.rglob("*")) == before
+    assert_refused(lambda: main(["segment", *arguments]), named, case, capsys)
 
 
 def test_a_folder_that_is_not_writable_is_refused_before_the_input_is_read(
@@ -137,7 +128,7 @@ def test_a_folder_that_is_not_writable_is_refused_before_the_input_is_read(
 ) -> None:
     (case / "locked").mkdir()
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != Path("locked"))  # root may write anywhere
-    assert segment("--info", "locked/i.json", inputs=("ct=no.nii.gz",)) == 2
+    assert segment("--info", "locked/i.json", images=("ct=no.nii.gz",)) == 2
     assert "locked/i.json: cannot be written, the folder locked is not writable" in capsys.readouterr().err
 
 
@@ -174,15 +165,6 @@ def test_debug_shows_the_traceback_before_and_after_the_command(case: Path, plac
     arguments.insert(place, "--debug")
     with pytest.raises(ReadError, match=r"no\.nii\.gz"):
         main(arguments)
-
-
-def test_debug_ends_with_a_traceback_and_status_1(case: Path) -> None:
-    command = [sys.executable, "-m", "TumorSegLib.cli", "--debug", "models", "show", "nobody"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
-    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert run.returncode == 1
-    assert "Traceback" in run.stderr
-    assert "ModelError" in run.stderr
 
 
 def test_progress_bar_on_a_terminal_and_none_in_a_pipe(case: Path) -> None:
@@ -227,52 +209,48 @@ def test_models_list_show_verify(case: Path, capsys: pytest.CaptureFixture[str])
     assert "weights.safetensors is corrupt" in capsys.readouterr().err
 
 
-def test_empty_result_is_said_and_the_rest_is_written(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    air = Volume(GRID, np.full(GRID.shape, -1000, np.int16), "ct")
-    write_volume(air, "ct.nii.gz")
+@pytest.mark.parametrize("marked", [False, True])
+def test_empty_result_is_reported_and_the_rest_is_written(
+    case: Path, paint: Callable[..., None], capsys: pytest.CaptureFixture[str], marked: bool
+) -> None:
+    paint(two_parts() * marked)
     (case / "tumour.stl").write_text("of an earlier run")
     more = ["--surface", "tumour.stl", "--preview", "preview.png", "--info", "info.json"]
-    assert segment(*more, inputs=("ct=ct.nii.gz",)) == 0
-    said = capsys.readouterr().out
-    assert said.splitlines()[-2:] == [
-        "tiny marked nothing; nothing says what it was made for: check it",
+    assert segment(*more, *(["--min-volume", "5"] if marked else [])) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[-2:] == [
+        "tiny marked nothing; its purpose is not stated: check it",
         "written to seg.nii.gz",
     ]
-    assert "no surface was written to tumour.stl" in said
+    assert "no surface was written to tumour.stl" in printed
+    assert ("no connected region has at least 5 ml" in printed) == marked
     assert not read_mask("seg.nii.gz").array.any()
     assert json.loads((case / "info.json").read_text())["shape"] is None
     assert (case / "preview.png").exists()
     assert not (case / "tumour.stl").exists()
 
 
-@pytest.mark.parametrize(("largest", "doubted"), [(3.0, True), (4.0, False)])
-def test_a_volume_unlike_those_of_training_is_said_on_standard_error(
-    case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, largest: float, doubted: bool
+@pytest.mark.parametrize(
+    ("spec", "warning"),
+    [
+        ({"plausible_volume_ml": (1.0, 3.0)}, "3.7 ml is outside the volumes that tiny was trained on, 1 to 3 ml"),
+        ({"plausible_volume_ml": (1.0, 4.0)}, ""),
+        (
+            {"trained_length_mm": 59.0},
+            "the image is 60 mm long from head to foot, the training images of tiny at most 59 mm",
+        ),
+        ({"trained_length_mm": 61.0}, ""),
+    ],
+)
+def test_results_unlike_the_training_data_are_warned_of_on_standard_error(
+    paint: Callable[..., None], capsys: pytest.CaptureFixture[str], spec: dict[str, object], warning: str
 ) -> None:
-    spec = tiny_spec("tiny", made_for="lymphoma", plausible_volume_ml=(1.0, largest))
-    engine = PaintingEngine(spec, lambda images: two_parts())
-    info = RunInfo("tiny", roles=("ct", "pet"))
-    painted = SimpleNamespace(spec=spec, segment=lambda images, **_: replace(engine.segment(images), info=info))
-    monkeypatch.setattr(load, "load_engine", lambda *_, **__: painted)
+    paint(two_parts(), made_for="lymphoma", **spec)
     assert segment() == 0
     captured = capsys.readouterr()
     assert captured.out == "tiny marked 3.7 ml; it was made for lymphoma: check it\nwritten to seg.nii.gz\n"
-    warning = "tumorseg: warning: 3.7 ml lies outside what tiny was trained on, 1 to 3 ml\n"
-    assert captured.err == (warning if doubted else "")
-
-
-@pytest.mark.parametrize(("longest", "doubted"), [(59.0, True), (61.0, False)])
-def test_an_image_longer_than_those_of_training_is_said_on_standard_error(
-    case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, longest: float, doubted: bool
-) -> None:
-    spec = tiny_spec("tiny", trained_length_mm=longest)
-    engine = PaintingEngine(spec, lambda images: two_parts())
-    info = RunInfo("tiny", roles=("ct", "pet"))
-    painted = SimpleNamespace(spec=spec, segment=lambda images, **_: replace(engine.segment(images), info=info))
-    monkeypatch.setattr(load, "load_engine", lambda *_, **__: painted)
-    assert segment() == 0
-    warning = "the image is 60 mm long from head to foot, those that tiny was trained on at most 59 mm"
-    assert (warning in capsys.readouterr().err) is doubted
+    assert captured.err.startswith(f"tumorseg: warning: {warning}") if warning else captured.err == ""
+    assert captured.err.count("\n") == bool(warning)
 
 
 def two_parts() -> np.ndarray:
@@ -295,7 +273,7 @@ def two_parts() -> np.ndarray:
     ],
 )
 def test_the_mask_is_tidied_as_asked_and_the_info_says_so(
-    case: Path, paint: Callable[[np.ndarray], None], options: list[str], voxels: int
+    case: Path, paint: Callable[..., None], options: list[str], voxels: int
 ) -> None:
     paint(two_parts())
     assert segment(*options, "--probability", "p.nii.gz", "--info", "info.json") == 0
@@ -308,7 +286,7 @@ def test_the_mask_is_tidied_as_asked_and_the_info_says_so(
 
 
 @pytest.mark.parametrize("suffix", ["stl", "vtp"])
-def test_the_surface_is_that_of_the_tidied_mask(case: Path, paint: Callable[[np.ndarray], None], suffix: str) -> None:
+def test_the_surface_is_that_of_the_tidied_mask(case: Path, paint: Callable[..., None], suffix: str) -> None:
     array = two_parts()
     paint(array)
     assert segment("--surface", f"all.{suffix}", "--min-volume", "0") == 0
@@ -319,17 +297,6 @@ def test_the_surface_is_that_of_the_tidied_mask(case: Path, paint: Callable[[np.
     assert segment("--surface", f"wanted.{suffix}") == 0
     assert (case / f"tidy.{suffix}").read_bytes() == (case / f"wanted.{suffix}").read_bytes()
     assert (case / f"tidy.{suffix}").stat().st_size < (case / f"all.{suffix}").stat().st_size
-
-
-def test_a_mask_that_tidying_leaves_empty_has_no_surface(
-    case: Path, paint: Callable[[np.ndarray], None], capsys: pytest.CaptureFixture[str]
-) -> None:
-    paint(two_parts())
-    assert segment("--surface", "tumour.vtp", "--min-volume", "5") == 0
-    said = capsys.readouterr().out
-    assert "no connected region has at least 5 ml" in said
-    assert "tiny marked nothing;" in said
-    assert not (case / "tumour.vtp").exists()
 
 
 def test_interrupting_leaves_nothing_behind(

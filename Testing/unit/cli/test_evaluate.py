@@ -8,12 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from Testing.unit.cli_cases import GRID
 from TumorSegLib.cli.entry import main
-from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.io.images import write_mask
-
-GRID = Grid.from_spacing((20, 24, 28), (2.0, 2.0, 3.0), (-10, 5, 7), np.diag([-1.0, -1.0, 1.0]))
 
 
 @pytest.fixture
@@ -64,8 +62,8 @@ def test_swapped_labels_are_said(case: Path, capsys: pytest.CaptureFixture[str])
     assert main(["evaluate", "a.nii.gz", "b.nii.gz", "--json", "m.json"]) == 0
     assert json.loads((case / "m.json").read_text())["labels"]["1"]["dice"] == 0
     assert capsys.readouterr().err == (
-        "note: label 1 of the prediction lies on label 2 of the reference most; are the labels swapped?\n"
-        "note: label 2 of the prediction lies on label 1 of the reference most; are the labels swapped?\n"
+        "note: label 1 of the prediction overlaps label 2 of the reference most; are the labels swapped?\n"
+        "note: label 2 of the prediction overlaps label 1 of the reference most; are the labels swapped?\n"
     )
     labelled("c.nii.gz", 1, 2)
     assert main(["evaluate", "b.nii.gz", "c.nii.gz"]) == 0

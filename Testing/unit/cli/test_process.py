@@ -12,13 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from Testing.unit.cli_cases import GRID, write_images
 from TumorSegLib.cli.process import INTERRUPTED_WORDS
-from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.io.images import write_mask, write_volume
+from TumorSegLib.images.volume import Mask
+from TumorSegLib.io.images import write_mask
 
-ROOT = Path(__file__).resolve().parents[3]
-GRID = Grid.from_spacing((20, 24, 28), (2.0, 2.0, 3.0))
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[3])}
 
 
 @pytest.fixture
@@ -27,8 +26,7 @@ def case(tmp_path: Path) -> Path:
     array = np.zeros(GRID.shape, np.uint8)
     array[5:10, 5:10, 5:10] = 1
     write_mask(Mask(GRID, array), tmp_path / "mask.nii.gz")
-    values = np.random.default_rng(0).normal(40, 20, GRID.shape).astype(np.int16)
-    write_volume(Volume(GRID, values, "ct"), tmp_path / "ct.nii.gz")
+    write_images(tmp_path)
     return tmp_path
 
 
@@ -38,7 +36,11 @@ def tumorseg(
     """Runs the command in a shell; text before it, as ``ulimit``, and after it, as a pipe."""
     shell = f'{before} "$0" -m TumorSegLib.cli "$@" {after}'
     command = ["bash", "-c", shell, sys.executable, *arguments]
-    path = {**os.environ, "PYTHONPATH": str(ROOT), **environment}
+    return run_quietly(command, **environment)
+
+
+def run_quietly(command: list[str], **environment: str) -> subprocess.CompletedProcess[str]:
+    path = {**ENVIRONMENT, **environment}
     return subprocess.run(command, capture_output=True, text=True, check=False, env=path, timeout=300)
 
 
@@ -51,12 +53,6 @@ def test_a_reader_that_goes_away_ends_the_command_quietly(arguments: list[str]) 
     assert run.returncode == 0
 
 
-def test_what_nobody_reads_is_no_error_of_ours(case: Path) -> None:
-    run = tumorseg("models", "show", "sts-auto", after="| head -1; echo ${PIPESTATUS[0]}")
-    assert run.stdout.splitlines()[0] == "{"
-    assert run.stderr == ""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
 def test_output_that_cannot_be_written_is_one_line_and_status_2(case: Path) -> None:
     run = tumorseg("models", "show", "sts-auto", before="trap '' XFSZ; ulimit -f 0;", after=f"> {case / 'out.txt'}")
@@ -67,20 +63,18 @@ def test_output_that_cannot_be_written_is_one_line_and_status_2(case: Path) -> N
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_a_name_that_standard_output_cannot_show_is_written_all_the_same(case: Path, encoding: str) -> None:
     table = case / "\N{GREEK SMALL LETTER MU}.csv"
-    run = tumorseg(
-        "measure", "--segmentation", str(case / "mask.nii.gz"), "--csv", str(table), PYTHONIOENCODING=encoding
-    )
+    arguments = ["measure", "--segmentation", str(case / "mask.nii.gz"), "--csv", str(table)]
+    run = tumorseg(*arguments, PYTHONIOENCODING=encoding)
     assert (run.returncode, run.stderr) == (0, "")
     assert table.exists()
     shown = table.name if encoding == "utf-8" else "\\u03bc.csv"
     assert run.stdout == f"1 label(s) measured, written to {table.parent}/{shown}\n"
-
-
-def test_a_name_that_is_in_an_error_is_shown_in_ascii(case: Path) -> None:
-    run = tumorseg("evaluate", str(case / "\N{GREEK SMALL LETTER MU}.nii.gz"), "b.nii.gz", PYTHONIOENCODING="ascii")
+    run = tumorseg("evaluate", f"{table}.nii.gz", "b.nii.gz", PYTHONIOENCODING=encoding)
     assert run.returncode == 2
-    assert run.stderr.count("\n") == 1
-    assert "\\u03bc.nii.gz" in run.stderr
+    assert f"{shown}.nii.gz" in run.stderr
+
+
+SEGMENT = ["segment", "--input", "ct=ct.nii.gz", "--output", "o.nii.gz"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
@@ -89,17 +83,9 @@ def test_a_name_that_is_in_an_error_is_shown_in_ascii(case: Path) -> None:
     [
         (100_000, ["--help"], "0.10 GB of memory (ulimit -v); tumorseg needs at least 0.75 GB"),
         (400_000, ["evaluate", "mask.nii.gz", "mask.nii.gz"], "tumorseg needs at least 0.75 GB"),
-        (
-            1_000_000,
-            ["segment", "--input", "ct=ct.nii.gz", "--output", "o.nii.gz"],
-            "neural network needs at least 2 GB",
-        ),
+        (1_000_000, SEGMENT, "neural network needs at least 2 GB"),
         (1_500_000, ["demo", "--output", "demo"], "with its pictures needs at least 3 GB"),
-        (
-            2_500_000,
-            ["segment", "--input", "ct=ct.nii.gz", "--output", "o.nii.gz", "--preview", "p.png"],
-            "--preview needs",
-        ),
+        (2_500_000, [*SEGMENT, "--preview", "p.png"], "--preview needs"),
     ],
     ids=lambda value: str(value)[:24],
 )
@@ -146,19 +132,16 @@ def program(act: str) -> list[str]:
     return [sys.executable, "-c", PROGRAM.replace("ACT", "\n        ".join(act.strip().splitlines()))]
 
 
-NOISE = """
+def test_only_our_line_stands_on_standard_error_whatever_libraries_print() -> None:
+    command = program("""
 os.write(2, b"ITK: a line of a C library\\n")
 logging.getLogger("matplotlib").warning("a cache folder")
 warnings.warn("of a package")
 raise ReadError("the line that counts")
-"""
-
-
-def test_only_our_line_stands_on_standard_error_whatever_libraries_print() -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(program(NOISE), capture_output=True, text=True, check=False, env=environment)
+""")
+    run = run_quietly(command)
     assert (run.returncode, run.stderr) == (2, "tumorseg: error: the line that counts\n")
-    run = subprocess.run([*program(NOISE), "--debug"], capture_output=True, text=True, check=False, env=environment)
+    run = run_quietly([*command, "--debug"])
     assert run.returncode == 1
     assert all(words in run.stderr for words in ("C library", "a cache folder", "of a package", "Traceback"))
 
@@ -172,15 +155,9 @@ def test_a_warning_of_the_library_is_one_line(case: Path) -> None:
     assert run.stderr.count("\n") == 1
 
 
-def test_a_picture_without_a_home_folder_prints_nothing_more(case: Path) -> None:
-    script = "from TumorSegLib.render.preview import write_preview; print('drawn')"
-    run = subprocess.run(
-        program(script),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "HOME": "/proc/nowhere", "XDG_CACHE_HOME": "", "MPLCONFIGDIR": ""},
-    )
+def test_a_picture_without_a_home_folder_prints_nothing_more() -> None:
+    command = program("from TumorSegLib.render.preview import write_preview; print('drawn')")
+    run = run_quietly(command, HOME="/proc/nowhere", XDG_CACHE_HOME="", MPLCONFIGDIR="")
     assert (run.returncode, run.stdout, run.stderr) == (0, "drawn\n", "")
 
 
@@ -203,9 +180,8 @@ with replacing("FOLDER/mask.nii.gz") as temporary:
 def test_an_interruption_that_a_library_does_not_hear_ends_the_process_all_the_same(case: Path, times: int) -> None:
     command = program(BUSY.replace("FOLDER", str(case)))
     before = sorted(case.iterdir())
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, env=environment, **pipes) as run:
+    with subprocess.Popen(command, env=ENVIRONMENT, **pipes) as run:
         assert run.stdout.readline() == "begun\n"
         for _ in range(times):
             run.send_signal(signal.SIGINT)

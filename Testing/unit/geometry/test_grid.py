@@ -36,19 +36,14 @@ points = st.lists(st.tuples(*[st.floats(-1000, 1000)] * 3), min_size=1, max_size
 
 @fast
 @given(grids(), points)
-def test_ras_to_ijk_and_back_returns_the_point(grid: Grid, ras: Any) -> None:
-    assert np.allclose(grid.to_ras(grid.to_ijk(ras)), ras, atol=1e-6)
-
-
-@fast
-@given(grids(), points)
-def test_to_ras_agrees_with_simpleitk_after_the_lps_flip(grid: Grid, ijk: Any) -> None:
+def test_to_ras_agrees_with_simpleitk_and_to_ijk_leads_back(grid: Grid, ijk: Any) -> None:
     image = sitk.Image(1, 1, 1, sitk.sitkUInt8)
     image.SetSpacing(grid.spacing)
     image.SetOrigin((RAS_TO_LPS @ grid.origin).tolist())
     image.SetDirection((RAS_TO_LPS @ grid.direction).ravel().tolist())
     lps = np.array([image.TransformContinuousIndexToPhysicalPoint(point) for point in ijk])
     assert np.allclose(grid.to_ras(ijk) @ RAS_TO_LPS, lps, atol=1e-6)
+    assert np.allclose(grid.to_ijk(grid.to_ras(ijk)), ijk, atol=1e-6)
 
 
 @fast
@@ -141,15 +136,6 @@ def test_overlap_counts_shared_volume_not_touching_faces() -> None:
     assert grid.overlaps(Grid.from_spacing((10, 10, 10), (1, 1, 1), (9.5, 0, 0)))
     assert not grid.overlaps(Grid.from_spacing((10, 10, 10), (1, 1, 1), (10, 0, 0)))
     assert not grid.overlaps(Grid.from_spacing((10, 10, 10), (1, 1, 1), (0, 0, -10.5)))
-
-
-@fast
-@given(grids())
-def test_a_grid_overlaps_itself_and_not_its_distant_copy(grid: Grid) -> None:
-    affine = grid.affine.copy()
-    affine[:3, 3] += 1e4
-    assert grid.overlaps(grid)
-    assert not grid.overlaps(Grid(grid.shape, affine))
 
 
 def test_corners_are_voxel_edges() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.display_windows import CT_WINDOWS, window_of
+from TumorSegLib.images.display_windows import window_of
 from TumorSegLib.images.volume import Volume
 
 
@@ -26,19 +26,14 @@ def shown(volume: Volume, **options: Any) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "level", "width"),
-    [("soft-tissue", 40, 400), ("lung", -600, 1500), ("bone", 400, 1800), ("liver", 60, 160)],
+    [(None, 40, 400), ("soft-tissue", 40, 400), ("lung", -600, 1500), ("bone", 400, 1800), ("liver", 60, 160)],
 )
-def test_limits_of_ct_windows(name: str, level: int, width: int) -> None:
+def test_limits_of_ct_windows(name: str | None, level: int, width: int) -> None:
     low, high = level - width / 2, level + width / 2
     volume = image([-3000, low - 1, low, level, high, high + 1, 3000], "ct", np.int16)
-    assert np.allclose(shown(volume, ct_window=name), [0, 0, 0, 0.5, 1, 1, 1])
-    assert window_of(volume, name).fill == 0
-
-
-def test_a_ct_is_shown_as_soft_tissue_unless_asked() -> None:
-    volume = image([-160, 40, 240], "ct")
-    assert np.allclose(shown(volume), [0, 0.5, 1])
-    assert set(CT_WINDOWS) == {"soft-tissue", "lung", "bone", "liver"}
+    options = {"ct_window": name} if name else {}
+    assert np.allclose(shown(volume, **options), [0, 0, 0, 0.5, 1, 1, 1])
+    assert window_of(volume, **options).fill == 0
 
 
 def test_pet_from_suv_0_to_10_whatever_the_ct_window() -> None:

@@ -23,8 +23,8 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
     "0 to 255": (lambda hu: np.round(np.clip((hu + 160) / 400, 0, 1) * 255), "grey levels of a window"),
     "z score": (lambda hu: (hu - hu.mean()) / hu.std(), "scaled to a range"),
     "a tenth": (lambda hu: hu * 0.1, "a tenth of HU"),
-    "negated": (lambda hu: -hu, "turned round"),
-    "turned round": (lambda hu: hu.max() + hu.min() - hu, "too large or turned round"),
+    "negated": (lambda hu: -hu, "inverted"),
+    "inverted": (lambda hu: hu.max() + hu.min() - hu, "too large or inverted"),
     "without intercept": (lambda hu: hu + 8192, "without their intercept"),
 }
 

@@ -14,14 +14,8 @@ import pytest
 import SimpleITK as sitk
 
 from Testing.unit.dicom_series import write_series
-from Testing.unit.volume_cases import GRID, REPOSITORY, mask, volume
-from TumorSegLib.errors import (
-    ArgumentError,
-    GeometryError,
-    ReadError,
-    SuvError,
-    WriteError,
-)
+from Testing.unit.volume_cases import REPOSITORY, mask, volume
+from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, SuvError, WriteError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.io.images import read_mask, read_volume, write_mask, write_volume
@@ -42,16 +36,17 @@ def edited(path: Path, old: bytes, new: bytes) -> Path:
 
 
 @pytest.mark.parametrize("read", [read_volume, read_mask])
-def test_missing_files(tmp_path: Path, read: Any) -> None:
-    with pytest.raises(ReadError, match=r"nothing\.nii\.gz: no such file"):
-        read(tmp_path / "nothing.nii.gz")
-
-
-@pytest.mark.parametrize("read", [read_volume, read_mask])
-def test_unknown_formats_are_told_the_known_ones(tmp_path: Path, read: Any) -> None:
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nothing.nii.gz", r"nothing\.nii\.gz: no such file"),
+        ("a.png", r"a\.png: unknown image format; known are \.nii\.gz, .* and DICOM"),
+    ],
+)
+def test_missing_files_and_unknown_formats(tmp_path: Path, name: str, words: str, read: Any) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG")
-    with pytest.raises(ReadError, match=r"a\.png: unknown image format; known are \.nii\.gz, .* and DICOM"):
-        read(tmp_path / "a.png")
+    with pytest.raises(ReadError, match=words):
+        read(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd"])
@@ -89,63 +84,39 @@ def test_voxels_that_are_not_finite(tmp_path: Path, suffix: str, bad: float) -> 
 CUBE = np.zeros((3, 3, 3), np.int16)
 
 
+SPACING, DIRECTION = "voxel spacing must be positive", "direction is not orthonormal"
+
+
 @pytest.mark.parametrize(
-    ("suffix", "old", "new"),
+    ("suffix", "old", "new", "words"),
     [
-        (".mha", b"ElementSpacing = 1 1 1", b"ElementSpacing = 0 1 1"),
-        (".mha", b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 -1 1"),
-        (".mha", b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 1 nan"),
-        (".nrrd", b"(1,0,0) (0,1,0) (0,0,1)", b"(0,0,0) (0,1,0) (0,0,1)"),
-        (".nii", np.float32([1, 1, 1, 1]).tobytes(), np.float32([1, 1, -1, 1]).tobytes()),
-        (".nii", np.float32([1, 1, 1, 1]).tobytes(), np.float32([1, 0, 1, 1]).tobytes()),
+        (".mha", b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 -1 1", SPACING),
+        (".mha", b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 1 nan", SPACING),
+        (".nrrd", b"(1,0,0) (0,1,0) (0,0,1)", b"(0,0,0) (0,1,0) (0,0,1)", SPACING),
+        (".nii", np.float32([1, 1, 1, 1]).tobytes(), np.float32([1, 1, -1, 1]).tobytes(), SPACING),
+        (".mha", b"TransformMatrix = 1 0 0", b"TransformMatrix = 1 0.3 0", DIRECTION),
+        (".nrrd", b"(1,0,0) (0,1,0) (0,0,1)", b"(1,0,0) (1,0,0) (0,0,1)", DIRECTION),
     ],
 )
-def test_spacing_that_is_not_positive(tmp_path: Path, suffix: str, old: bytes, new: bytes) -> None:
+def test_impossible_geometry_names_the_file(tmp_path: Path, suffix: str, old: bytes, new: bytes, words: str) -> None:
     path = edited(save(tmp_path / f"a{suffix}", CUBE), old, new)
-    with pytest.raises(GeometryError, match=rf"a\{suffix}: voxel spacing must be positive"):
-        read_volume(path)
-
-
-@pytest.mark.parametrize(
-    ("suffix", "old", "new"),
-    [
-        (".mha", b"TransformMatrix = 1 0 0", b"TransformMatrix = 1 0.3 0"),
-        (".mha", b"TransformMatrix = 1 0 0", b"TransformMatrix = 0 1 0"),
-        (".nrrd", b"(1,0,0) (0,1,0) (0,0,1)", b"(1,0.3,0) (0,1,0) (0,0,1)"),
-        (".nrrd", b"(1,0,0) (0,1,0) (0,0,1)", b"(1,0,0) (1,0,0) (0,0,1)"),
-    ],
-)
-def test_directions_that_are_not_orthonormal(tmp_path: Path, suffix: str, old: bytes, new: bytes) -> None:
-    path = edited(save(tmp_path / f"a{suffix}", CUBE), old, new)
-    with pytest.raises(GeometryError, match=rf"a\{suffix}: direction is not orthonormal"):
-        read_volume(path)
-
-
-def test_a_sheared_nifti_file(tmp_path: Path) -> None:
-    path = save(tmp_path / "a.nii", CUBE)
-    data = bytearray(path.read_bytes())
-    data[252:256] = np.int16([0, 1]).tobytes()  # only the sform counts
-    data[280:296] = np.float32([-1, 0.3, 0, 0]).tobytes()
-    path.write_bytes(data)
-    with pytest.raises(GeometryError, match=r"a\.nii: direction is not orthonormal"):
-        read_volume(path)
-
-
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
-@pytest.mark.parametrize(
-    ("shape", "words"), [((5, 6), "2D image of 6 x 5"), ((2, 3, 4, 5), "4D image of 5 x 4 x 3 x 2")]
-)
-def test_images_that_are_not_3d(tmp_path: Path, suffix: str, shape: Any, words: str) -> None:
-    path = save(tmp_path / f"a{suffix}", np.zeros(shape, np.int16))
-    with pytest.raises(ReadError, match=f"{words} voxels; a 3D image is needed"):
+    with pytest.raises(GeometryError, match=rf"a\{suffix}: {words}"):
         read_volume(path)
 
 
 @pytest.mark.parametrize("read", [read_volume, read_mask])
 @pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
-def test_colour_images(tmp_path: Path, suffix: str, read: Any) -> None:
-    path = save(tmp_path / f"a{suffix}", np.zeros((3, 4, 5, 3), np.uint8), vector=True)
-    with pytest.raises(ReadError, match=r"a\..*: 3 value\(s\) per voxel"):
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((5, 6), "2D image of 6 x 5 voxels; a 3D image is needed"),
+        ((2, 3, 4, 5), "4D image of 5 x 4 x 3 x 2 voxels; a 3D image is needed"),
+        ((3, 4, 5, 3), r"3 value\(s\) per voxel"),
+    ],
+)
+def test_images_that_are_not_3d_or_in_colour(tmp_path: Path, suffix: str, shape: Any, words: str, read: Any) -> None:
+    path = save(tmp_path / f"a{suffix}", np.zeros(shape, np.uint8), vector="per voxel" in words)
+    with pytest.raises(ReadError, match=rf"a\..*: .*{words}"):
         read(path)
 
 
@@ -160,31 +131,27 @@ def test_a_series_is_only_picked_from_a_folder(tmp_path: Path) -> None:
         read_volume(f"{tmp_path}/a.nii.gz#1.2")
 
 
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
-@pytest.mark.parametrize("role", ["pet", "pet_late"])
-def test_pet_in_becquerel_is_refused(tmp_path: Path, suffix: str, role: str) -> None:
-    becquerel = np.random.default_rng(0).gamma(2.0, 2000.0, GRID.shape).astype(np.float32)
-    write_volume(Volume(GRID, becquerel, role), tmp_path / f"a{suffix}")
-    with pytest.raises(SuvError, match=rf"a{re.escape(suffix)}: PET must be in SUV .g/ml.* voxels is \d"):
-        read_volume(tmp_path / f"a{suffix}", role)
-    assert np.array_equal(read_volume(tmp_path / f"a{suffix}", "mr_t1").array, becquerel)
-
-
-@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd", ".mha"])
-@pytest.mark.parametrize("role", ["ct", "ct_late"])
-def test_a_ct_that_cannot_be_in_hu_is_refused(tmp_path: Path, suffix: str, role: str) -> None:
+@pytest.mark.parametrize(
+    ("role", "factor", "offset", "error", "words"),
+    [
+        ("pet", 100, 1e5, SuvError, r"PET must be in SUV .g/ml.* voxels is \d"),
+        ("ct_late", 1, 1024, ArgumentError, "CT must be in HU .*too large"),
+    ],
+)
+def test_values_in_another_unit_than_the_role_s_are_refused(
+    tmp_path: Path, role: str, factor: float, offset: float, error: Any, words: str
+) -> None:
     hu = np.random.default_rng(0).normal([[[-1000]], [[-100]], [[50]]], 12, (3, 40, 50)).repeat(8, 0)
-    write_volume(Volume(Grid.from_spacing(hu.shape, (1, 1, 1)), hu + 1024, role), tmp_path / f"a{suffix}")
-    with pytest.raises(ArgumentError, match=rf"a{re.escape(suffix)}: CT must be in HU .*too large"):
-        read_volume(tmp_path / f"a{suffix}", role)
-    write_volume(Volume(Grid.from_spacing(hu.shape, (1, 1, 1)), hu, role), tmp_path / f"a{suffix}")
-    assert np.array_equal(read_volume(tmp_path / f"a{suffix}", role).array, hu)
-
-
-def test_a_dicom_ct_that_cannot_be_in_hu_is_refused(tmp_path: Path) -> None:
-    write_series(tmp_path, RescaleSlope="0.001", RescaleIntercept="0")
+    grid = Grid.from_spacing(hu.shape, (1, 1, 1))
+    write_volume(Volume(grid, hu * factor + offset, role), tmp_path / "a.nii.gz")
+    with pytest.raises(error, match=rf"a\.nii\.gz: {words}"):
+        read_volume(tmp_path / "a.nii.gz", role)
+    assert np.array_equal(read_volume(tmp_path / "a.nii.gz", "mr_t1").array, hu * factor + offset)
+    write_volume(Volume(grid, hu, role), tmp_path / "a.nii.gz")
+    assert np.array_equal(read_volume(tmp_path / "a.nii.gz", role).array, hu)
+    write_series(tmp_path / "dicom", RescaleSlope="0.001", RescaleIntercept="0")
     with pytest.raises(ArgumentError, match=r"CT must be in HU .*scaled to a range"):
-        read_volume(tmp_path)
+        read_volume(tmp_path / "dicom")
 
 
 # ---- memory that does not suffice
@@ -228,21 +195,21 @@ for path in sys.argv[2:]:
 # ---- writing that fails
 
 
-@pytest.mark.parametrize("name", ["a.png", "a", "a.mhd", "a.nhdr", "a.nii.bz2", "A.NII.GZ"])
-def test_suffixes_that_cannot_be_written(tmp_path: Path, name: str) -> None:
-    with pytest.raises(WriteError, match=rf"{name}: no format to write; give one of \.nii\.gz"):
+NO_FORMAT = r": no format to write; give one of \.nii\.gz"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        *((name, name + NO_FORMAT) for name in ("a.png", "a", "a.mhd", "a.nhdr", "a.nii.bz2", "A.NII.GZ")),
+        ("a.seg.nrrd", r"\.seg\.nrrd is for masks"),
+        ("nowhere/a.nii.gz", "does not exist"),
+    ],
+)
+def test_names_that_no_image_is_written_to(tmp_path: Path, name: str, words: str) -> None:
+    with pytest.raises(WriteError, match=words):
         write_volume(volume(), tmp_path / name)
     assert not list(tmp_path.iterdir())
-
-
-def test_an_image_is_no_segmentation(tmp_path: Path) -> None:
-    with pytest.raises(WriteError, match=r"\.seg\.nrrd is for masks"):
-        write_volume(volume(), tmp_path / "a.seg.nrrd")
-
-
-def test_a_missing_folder(tmp_path: Path) -> None:
-    with pytest.raises(WriteError, match="does not exist"):
-        write_mask(mask(1), tmp_path / "nowhere" / "m.nii.gz")
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody may write to")
@@ -258,7 +225,6 @@ import resource, sys
 import numpy as np
 from TumorSegLib.errors import WriteError
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.io.images import write_volume
 array = np.random.default_rng(0).integers(0, 30000, (20, 50, 50)).astype(np.int16)
@@ -268,16 +234,15 @@ for path in sys.argv[1:]:
     try:
         write_volume(Volume(Grid.from_spacing(array.shape, (1, 1, 1)), array), path)
     except WriteError as error:
-        failed += f"{path}: could not be written whole" in str(error) and "MB are free" in str(error)
+        failed += f"{path}: could not be written completely" in str(error) and "MB are free" in str(error)
 sys.exit(100 + failed)
 """
     paths = [tmp_path / f"a{suffix}" for suffix in (".nii.gz", ".nii", ".nrrd", ".mha")]
     for path in paths:
         write_volume(volume(), path)
     before = [path.read_bytes() for path in paths]
-    run = subprocess.run(
-        [sys.executable, "-c", code, *map(str, paths)], cwd=REPOSITORY, check=False, capture_output=True
-    )
+    command = [sys.executable, "-c", code, *map(str, paths)]
+    run = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True)
     assert run.returncode == 104, run.stderr.decode()
     assert [path.read_bytes() for path in paths] == before
     assert sorted(tmp_path.iterdir()) == sorted(paths)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from Testing.unit.volume_cases import GRID, image_from_array, mask, volume
+from Testing.unit.volume_cases import GRID, mask, volume
 from TumorSegLib.errors import GeometryError, ReadError
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.io.images import read_mask, write_mask, write_volume
+from TumorSegLib.io.images import read_mask, write_mask
 from TumorSegLib.io.nrrd import read_nrrd
 
 VALUES = volume().array
@@ -44,25 +44,6 @@ def assert_read(path: Path) -> None:
     image = read_nrrd(path)
     assert image.grid == PLAIN
     assert np.array_equal(image.array, VALUES)
-
-
-@pytest.mark.parametrize("compressed", [True, False])
-@pytest.mark.parametrize("suffix", [".nrrd", ".nhdr"])
-def test_what_itk_writes_is_read(tmp_path: Path, suffix: str, compressed: bool) -> None:
-    sitk.WriteImage(image_from_array(VALUES, GRID), str(tmp_path / f"a{suffix}"), compressed)
-    image = read_nrrd(tmp_path / f"a{suffix}")
-    assert image.grid == GRID
-    assert np.array_equal(image.array, VALUES)
-
-
-@pytest.mark.parametrize("kind", ["int8", "uint8", "uint16", "int32", "uint64", "float32", "float64"])
-def test_itk_reads_what_is_written(tmp_path: Path, kind: str) -> None:
-    write_volume(volume(kind=kind), tmp_path / "a.nrrd")
-    image = sitk.ReadImage(str(tmp_path / "a.nrrd"))
-    assert np.array_equal(sitk.GetArrayFromImage(image), VALUES.astype(kind))
-    expected = image_from_array(VALUES, GRID)
-    for name in ("GetOrigin", "GetSpacing", "GetDirection"):
-        assert getattr(image, name)() == pytest.approx(getattr(expected, name)(), abs=1e-9)
 
 
 def test_every_bit_of_a_segmentation_s_voxels_is_checked(tmp_path: Path) -> None:
@@ -103,12 +84,8 @@ def test_lengths_in_any_unit_become_mm(tmp_path: Path, unit: str, millimetres: f
         assert [unit in note for note in image.notes] == ([True] if millimetres != 1 else [])
     image = read_nrrd(written(tmp_path / "a.nrrd", space_units=units))
     assert image.grid.origin == pytest.approx(np.array([-10, -20, 30]) * millimetres)
-
-
-def test_axes_may_have_units_of_their_own(tmp_path: Path) -> None:
-    image = read_nrrd(written(tmp_path / "a.nrrd", space_units='"mm" "cm" "mm"'))
-    assert image.grid.spacing == pytest.approx((1, 20, 3))
-    assert image.grid.origin == pytest.approx((-10, -200, 30))
+    image = read_nrrd(written(tmp_path / "a.nrrd", space_units=f'"mm" "{unit}" "mm"'))
+    assert image.grid.spacing == pytest.approx((1, 2 * millimetres, 3))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +101,7 @@ def test_spaces(tmp_path: Path, space: str, signs: Any) -> None:
 
 def test_a_space_of_no_anatomy_is_noted(tmp_path: Path) -> None:
     (note,) = read_nrrd(written(tmp_path / "a.nrrd", space="scanner-xyz")).notes
-    assert "'scanner-xyz', which names no anatomical axes; LPS assumed" in note
+    assert "'scanner-xyz', which does not name anatomical axes; LPS assumed" in note
 
 
 @pytest.mark.parametrize(
@@ -164,27 +141,27 @@ def test_voxels_in_several_files(tmp_path: Path, data: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [
-        ({"type": "shirt"}, ReadError, "number type that is not read: 'shirt'"),
+        ({"type": "shirt"}, ReadError, "unsupported number type: 'shirt'"),
         ({"type": None}, ReadError, "lacks type"),
         ({"endian": None}, ReadError, "endian is ''"),
-        ({"encoding": "bzip2"}, ReadError, "encoding that is not read: 'bzip2'; raw, gzip"),
+        ({"encoding": "bzip2"}, ReadError, "unsupported encoding: 'bzip2'; raw, gzip"),
         ({"sizes": "7 6"}, ReadError, "sizes is '7 6'; 3 whole"),
         ({"sizes": "7 6 6"}, ReadError, "at most 420 of 504 bytes"),
         ({"sizes": "7 6 4"}, ReadError, "more than the 336 bytes"),
         ({"dimension": "2"}, ReadError, "sizes is '7 6 5'; 2 whole"),
-        ({"space": "left-posterior-inferior"}, ReadError, "space that is not read: 'left-posterior-inferior'"),
+        ({"space": "left-posterior-inferior"}, ReadError, "unsupported space: 'left-posterior-inferior'"),
         ({"space_units": '"mm" "mm" "inch"'}, ReadError, "space units is 'inch'; lengths in mm, cm, m and um"),
         ({"space_units": '"mm" "mm"'}, ReadError, "3 quoted names are needed"),
         ({"space_origin": "(1,2)"}, ReadError, r"space origin is '\(1,2\)'; 3 numbers"),
         ({"space_directions": "(1,0,0) (0,2,0) (0,0,x)"}, ReadError, "space directions is 'x'"),
         ({"space_directions": "(1,0,0) (0,2,0)"}, ReadError, "3 are needed"),
-        ({"space_directions": None}, GeometryError, "tells no voxel spacing"),
-        ({"space_directions": None, "spacings": "1 2 3"}, GeometryError, "a space and no space directions"),
+        ({"space_directions": None}, GeometryError, "has no voxel spacing"),
+        ({"space_directions": None, "spacings": "1 2 3"}, GeometryError, "a space but no space directions"),
         ({"space_directions": None, "spacings": "1 0 3"}, GeometryError, "spacing must be positive"),
         ({"space_directions": None, "spacings": "1 2 3", "axis_mins": "0 0 0"}, GeometryError, "axis mins and maxs"),
         ({"kinds": "domain domain dumain"}, ReadError, "kind of an axis is 'dumain'"),
         ({"spase": "LPS"}, ReadError, "unknown field in the line 'spase: LPS'"),
-        ({"labels": "a space origin: (0,0,0)"}, ReadError, "'labels' holds the field 'space origin:'"),
+        ({"labels": "a space origin: (0,0,0)"}, ReadError, "'labels' contains the field 'space origin:'"),
     ],
 )
 def test_impossible_headers_are_refused(tmp_path: Path, changes: Any, error: Any, words: str) -> None:
@@ -195,7 +172,7 @@ def test_impossible_headers_are_refused(tmp_path: Path, changes: Any, error: Any
 @pytest.mark.parametrize("content", [b"NRRD0009\n", b"NRRD0004\ntype: short\n", b"nothing"])
 def test_what_is_no_nrrd_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.nrrd").write_bytes(content)
-    with pytest.raises(ReadError, match=r"no NRRD file|lacks dimension, sizes, encoding"):
+    with pytest.raises(ReadError, match=r"not an NRRD file|lacks dimension, sizes, encoding"):
         read_nrrd(tmp_path / "a.nrrd")
 
 

@@ -1,4 +1,4 @@
-"""Diameters against analytic shapes, brute force over surfaces, and SimpleITK."""
+"""Diameters against analytic shapes and brute force over surfaces."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import pytest
-import SimpleITK
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -14,7 +13,6 @@ from scipy.spatial.distance import pdist
 from skimage.measure import find_contours, marching_cubes
 
 from Testing.fakes import rotation
-from Testing.unit.volume_cases import image_from_array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.measurements import diameters
@@ -23,15 +21,6 @@ from TumorSegLib.measurements.diameters import AxialDiameters, Line, axial_axis,
 
 def mask_of(array: np.ndarray, spacing: tuple[float, ...] = (1.0, 1.0, 1.0), **grid: object) -> Mask:
     return Mask(Grid.from_spacing(array.shape, spacing, **grid), np.asarray(array, np.uint8))
-
-
-def ellipsoid(semi_axes: tuple[float, ...], spacing: tuple[float, ...], turned: np.ndarray | None = None) -> Mask:
-    """Voxels ``(i, j, k)`` whose centre lies in an ellipsoid round a point that is no voxel's centre."""
-    size = [2 * math.ceil(max(semi_axes) / edge) + 4 for edge in spacing]
-    i, j, k = ((np.arange(n) - n / 2 + 0.3) * edge for n, edge in zip(size, spacing))
-    points = np.stack(np.meshgrid(k, j, i, indexing="ij")[::-1], axis=-1)
-    points = points if turned is None else points @ turned
-    return mask_of((np.square(points / np.asarray(semi_axes)).sum(axis=-1) <= 1), spacing)
 
 
 def voxels(line: Line, grid: Grid) -> list[list[float]]:
@@ -115,31 +104,6 @@ def test_a_cross_has_its_arms_as_diameters() -> None:
     assert found.longest.length_mm == pytest.approx(13)
     assert found.perpendicular.length_mm == pytest.approx(7)
     assert voxels(found.perpendicular, mask_of(array).grid) == [[5, 2.5, 0], [5, 9.5, 0]]
-
-
-@pytest.mark.parametrize("spacing", [(1.0, 1.0, 1.0), (0.9, 0.9, 3.0), (0.8, 1.1, 2.5)])
-@pytest.mark.parametrize("semi_axes", [(15.0, 15.0, 15.0), (20.0, 12.0, 9.0), (9.0, 14.0, 24.0)])
-def test_ellipsoids_within_a_voxel_edge(semi_axes: tuple[float, ...], spacing: tuple[float, ...]) -> None:
-    mask = ellipsoid(semi_axes, spacing)
-    found, maximum = found_in(mask), maximum_diameter(mask)
-    longest, perpendicular = sorted(semi_axes[:2], reverse=True)
-    in_plane = max(spacing[:2])
-    assert found.longest.length_mm == pytest.approx(2 * longest, abs=in_plane)
-    assert found.perpendicular.length_mm == pytest.approx(2 * perpendicular, abs=in_plane)
-    assert maximum is not None
-    assert maximum.length_mm == pytest.approx(2 * max(semi_axes), abs=max(spacing))
-
-
-@pytest.mark.parametrize("degrees", [10, 25, 45, 60])
-def test_an_ellipse_across_the_axes_of_the_slice(degrees: float) -> None:
-    angle = math.radians(degrees)
-    turned = np.array([[math.cos(angle), -math.sin(angle), 0], [math.sin(angle), math.cos(angle), 0], [0, 0, 1]])
-    mask = ellipsoid((25.0, 11.0, 8.0), (0.7, 0.9, 2.0), turned)
-    found = found_in(mask)
-    assert found.longest.length_mm == pytest.approx(50, abs=0.9)
-    assert found.perpendicular.length_mm == pytest.approx(22, abs=0.9)
-    direction = np.subtract(*found.longest.ends_ras) / found.longest.length_mm
-    assert abs(direction @ turned[:, 0]) > math.cos(math.radians(3))
 
 
 @settings(max_examples=25, deadline=None)
@@ -261,18 +225,6 @@ def test_an_empty_mask_has_no_diameter() -> None:
     mask = mask_of(np.zeros((3, 4, 5)))
     assert axial_diameters(mask) is None
     assert maximum_diameter(mask) is None
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_the_diameter_between_centres_of_simpleitk_is_shorter_by_an_edge_at_most(seed: int) -> None:
-    spacing = (0.9, 1.3, 2.1)
-    mask = mask_of(largest(blobs((14, 20, 20), seed, 0.3)), spacing)
-    shape = SimpleITK.LabelShapeStatisticsImageFilter()
-    shape.ComputeFeretDiameterOn()
-    shape.Execute(image_from_array(mask.array, mask.grid))
-    maximum = maximum_diameter(mask)
-    assert maximum is not None
-    assert 0 < maximum.length_mm - shape.GetFeretDiameter(1) <= max(spacing)
 
 
 def test_of_thousands_of_scattered_regions_few_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:

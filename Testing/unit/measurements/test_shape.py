@@ -116,9 +116,11 @@ def test_shape_of_a_voxel_and_a_plane():
     assert plane.elongation == pytest.approx(math.sqrt((6 * 6 - 1) / (9 * 9 - 1)))
 
 
-def test_shape_of_nothing_is_refused():
+def test_empty_mask_has_no_components_and_no_shape():
+    empty = mask_of(np.zeros((3, 4, 5)))
+    assert connected_components(empty) == []
     with pytest.raises(ArgumentError, match="empty mask"):
-        shape_measures(mask_of(np.zeros((3, 3, 3))))
+        shape_measures(empty)
 
 
 def test_components_are_listed_largest_first_with_box_and_label():
@@ -129,10 +131,6 @@ def test_components_are_listed_largest_first_with_box_and_label():
     large, small = connected_components(Mask(grid, array))
     assert large == Component(2, pytest.approx(0.24), ((4, 8), (3, 6), (2, 4)), pytest.approx((15.5, 28.0, 42.5)))
     assert small == Component(5, pytest.approx(0.02), ((0, 2), (0, 1), (0, 1)), pytest.approx((10.5, 20.0, 30.0)))
-
-
-def test_components_of_an_empty_mask_are_none() -> None:
-    assert connected_components(mask_of(np.zeros((3, 4, 5)))) == []
 
 
 def test_components_touch_at_corners_but_not_across_labels():

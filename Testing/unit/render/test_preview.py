@@ -11,12 +11,14 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from TumorSegLib.errors import GeometryError, ResourceError, WriteError
-from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.labels import label_colour
 from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.render import preview
-from TumorSegLib.render.preview import write_preview
+from TumorSegLib.render import panels
+from TumorSegLib.render.preview import draw_preview, outline_fields, shown_box, turned_case, write_preview
+from TumorSegLib.render.skin import skin_surface
+from TumorSegLib.render.surface import surface_from_probability
 
 RED = np.array(label_colour(1))
 
@@ -50,7 +52,7 @@ def test_picture_has_an_outline_in_every_slice_of_every_modality(tmp_path):
     images, mask = patient()
     write_preview(images, mask, tmp_path / "preview.png")
     picture = imread(tmp_path / "preview.png")
-    figure = preview._make_figure(images, mask, None)
+    figure = draw_preview(images, mask)
     height, width = picture.shape[:2]
     assert len(figure.axes) == 2 * 3 + 1
     for axes in figure.axes[:-1]:
@@ -63,7 +65,7 @@ def test_picture_has_an_outline_in_every_slice_of_every_modality(tmp_path):
 
 
 def test_all_panels_have_one_scale_in_both_directions():
-    figure = preview._make_figure(*patient((20, 64, 72)), None)  # 100 mm from foot to head, 160 mm across
+    figure = draw_preview(*patient((20, 64, 72)))  # 100 mm from foot to head, 160 mm across
     inches = figure.get_size_inches()
     scales = []
     for axes in figure.axes[:-1]:
@@ -74,7 +76,7 @@ def test_all_panels_have_one_scale_in_both_directions():
 
 def test_crop_is_the_tumour_and_six_centimetres_but_within_the_image():
     _, mask = patient()
-    (i0, i1), (j0, j1), (k0, k1) = preview._shown_box(mask)
+    (i0, i1), (j0, j1), (k0, k1) = shown_box(mask)
     assert (i1 - i0) * 3 == pytest.approx(40 + 120, abs=6)
     assert (j1 - j0) * 3 == pytest.approx(40 + 120, abs=6)
     assert (k0, k1) == (4, 36)  # 160 mm of 180, moved to end at the border instead of being cut
@@ -95,11 +97,11 @@ def test_slices_are_turned_to_radiological_convention(order, signs):
     dot = np.zeros(grid.shape, np.float32)
     i, j, k = np.round(grid.to_ijk(middle + TILT @ (12.0, 12.0, 12.0))).astype(int)
     dot[k, j, i] = 1
-    scene = preview._turned_scene({"ct": Volume(grid, dot)}, {}, grid, tuple((0, size) for size in grid.size))
-    down, back, left = np.argwhere(scene.images["ct"])[0]
-    size = scene.images["ct"].shape
+    case = turned_case({"ct": Volume(grid, dot)}, {}, grid, full_box(grid.shape))
+    down, back, left = np.argwhere(case.images["ct"])[0]
+    size = case.images["ct"].shape
     assert (down < size[0] / 2 - 2, back < size[1] / 2 - 2, left < size[2] / 2 - 2) == (True, True, True)
-    assert [n * s for n, s in zip(size, scene.spacing)] == pytest.approx(
+    assert [n * s for n, s in zip(size, case.spacing)] == pytest.approx(
         [grid.shape[2 - axis] * grid.spacing[axis] for axis in (order.index(2), order.index(1), order.index(0))]
     )
 
@@ -108,11 +110,9 @@ def test_slices_go_through_the_largest_area():
     images, mask = patient()
     array = mask.array.copy()
     array[2, 3, 4] = 1
-    scene = preview._turned_scene(
-        images, {1: array.astype(np.float32)}, mask.grid, tuple((0, s) for s in mask.grid.size)
-    )
-    for axis, centre in enumerate(scene.centre):
-        areas = scene.inside.sum(axis=tuple(n for n in range(3) if n != axis))
+    case = turned_case(images, {1: array.astype(np.float32)}, mask.grid, full_box(mask.grid.shape))
+    for axis, centre in enumerate(case.centre):
+        areas = case.inside.sum(axis=tuple(n for n in range(3) if n != axis))
         assert areas[centre] == areas.max() > 1
 
 
@@ -120,7 +120,7 @@ def test_slices_go_through_the_largest_area():
 def test_outline_agrees_with_the_mask_in_every_voxel(given):
     _, mask = patient()
     smooth = Volume(mask.grid, gaussian_filter(mask.array.astype(np.float32), 2), "probability") if given else None
-    fields, grid, box = preview._outline_fields(mask, smooth)
+    fields, grid, box = outline_fields(mask, smooth)
     assert np.array_equal(fields[1] > 0.5, mask.array[slices(box)] == 1)
     assert grid == mask.grid.crop(box)
     assert len(np.unique(fields[1])) > 100  # not a step, so that the outline is smooth
@@ -135,9 +135,9 @@ def test_probability_makes_the_outline_smoother():
     probability = Volume(mask.grid, 1 / (1 + np.exp((radius - 20) / 2)), "probability")
 
     def roughness(given):
-        fields, grid, _ = preview._outline_fields(mask, given)
-        (surface,) = preview._surfaces(fields, grid, None)
-        points = np.asarray(surface.surface.GetPoints().GetData())
+        fields, grid, _ = outline_fields(mask, given)
+        surface = surface_from_probability(Volume(grid, fields[1], "probability"))
+        points = np.asarray(surface.GetPoints().GetData())
         return np.linalg.norm(points - centre, axis=1).std()
 
     assert roughness(probability) < 0.75 * roughness(None)
@@ -147,7 +147,7 @@ def test_labels_have_their_own_colours_and_volumes():
     images, mask = patient()
     array = mask.array.copy()
     array[:, :, 44:][array[:, :, 44:] > 0] = 2
-    figure = preview._make_figure(images, Mask(mask.grid, array), None)
+    figure = draw_preview(images, Mask(mask.grid, array))
     assert "label 1: " in words(figure)
     assert "label 2: " in words(figure)
     figure.canvas.draw()
@@ -162,7 +162,7 @@ def test_empty_mask_says_so_and_draws_no_outline(tmp_path):
     empty = Mask(mask.grid, np.zeros(mask.grid.shape, np.uint8))
     write_preview(images, empty, tmp_path / "preview.png")
     assert not red_pixels(imread(tmp_path / "preview.png")).any()
-    figure = preview._make_figure(images, empty, None)
+    figure = draw_preview(images, empty)
     assert "Nothing marked" in words(figure)
     assert " ml" not in words(figure)
 
@@ -171,22 +171,22 @@ def test_failed_rendering_leaves_a_note_not_a_crash(tmp_path, monkeypatch):
     def fail(surfaces, size):
         raise ResourceError("OpenGL drew nothing")
 
-    monkeypatch.setattr(preview, "render", fail)
+    monkeypatch.setattr(panels, "render", fail)
     images, mask = patient()
     write_preview(images, mask, tmp_path / "preview.png")
     assert (tmp_path / "preview.png").stat().st_size > 10_000
-    assert "OpenGL drew nothing" in words(preview._make_figure(images, mask, None))
+    assert "OpenGL drew nothing" in words(draw_preview(images, mask))
 
 
 def test_solid_panel_shows_the_tumour_and_the_skin():
     images, mask = patient()
-    figure = preview._make_figure(images, mask, None)
+    figure = draw_preview(images, mask)
     pixels = figure.axes[-1].images[0].get_array()
     red = pixels[..., 0].astype(int) - pixels[..., 2] > 60
     assert 0.02 < red.mean() < 0.5
     background = (np.abs(pixels.astype(int) - pixels[0, 0]).max(axis=-1) < 3).mean()
     assert background < 0.9 - red.mean()  # the skin covers more than the tumour
-    without_ct = preview._make_figure({"pet": images["pet"]}, mask, None).axes[-1].images[0].get_array()
+    without_ct = draw_preview({"pet": images["pet"]}, mask).axes[-1].images[0].get_array()
     assert (np.abs(without_ct.astype(int) - without_ct[0, 0]).max(axis=-1) >= 3).mean() > red.mean()
 
 
@@ -195,18 +195,15 @@ def test_skin_is_open_where_the_image_ends_and_without_gas():
     ct = images["ct"]
     array = ct.array.copy()
     array[10:20, 30:38, 30:40] = -1000  # gas
-    skin = preview._skin(Volume(ct.grid, array), ct.grid.to_ras((np.asarray(ct.grid.size) - 1) / 2))
+    skin = skin_surface(Volume(ct.grid, array), ct.grid.to_ras((np.asarray(ct.grid.size) - 1) / 2))
     points = np.asarray(skin.surface.GetPoints().GetData())
     used = np.unique(np.asarray(skin.surface.GetPolys().GetConnectivityArray()))
     offset = points[used] - ct.grid.to_ras((np.asarray(ct.grid.size) - 1) / 2)
     ellipse = (offset[:, 0] / 95) ** 2 + (offset[:, 1] / 75) ** 2
     assert ellipse.min() > 0.8
     assert ellipse.max() < 1.25
-
-
-def test_air_has_no_skin():
-    grid = Grid.from_spacing((20, 30, 30), (3, 3, 5))
-    assert preview._skin(Volume(grid, np.full(grid.shape, -1000, np.int16)), np.zeros(3)) is None
+    air = Volume(ct.grid, np.full(ct.grid.shape, -1000, np.int16))
+    assert skin_surface(air, np.zeros(3)) is None
 
 
 def test_windows():
@@ -214,13 +211,13 @@ def test_windows():
     inside[4:6, 4:6, 4:6] = True
     image = np.where(inside, 7.0, 0.5)
     image[0, 0] = 60  # a bladder
-    assert preview._window("ct", image, inside) == (-160, 240, "HU")
-    assert preview._window("pet", image, inside) == (0, 7, "SUV")
-    assert preview._window("pet", np.minimum(image, 2), inside) == (0, 5, "SUV")
-    assert preview._window("pet", image, ~inside & False)[1] == pytest.approx(60)
-    low, high, _ = preview._window("mr_t1", np.where(inside, np.arange(1000.0).reshape(10, 10, 10), 0), inside)
+    assert panels.intensity_range("ct", image, inside) == (-160, 240, "HU")
+    assert panels.intensity_range("pet", image, inside) == (0, 7, "SUV")
+    assert panels.intensity_range("pet", np.minimum(image, 2), inside) == (0, 5, "SUV")
+    assert panels.intensity_range("pet", image, ~inside & False)[1] == pytest.approx(60)
+    low, high, _ = panels.intensity_range("mr_t1", np.where(inside, np.arange(1000.0).reshape(10, 10, 10), 0), inside)
     assert 400 < low < high < 600
-    assert preview._window("mr_t1", np.zeros((3, 3, 3)), inside)[:2] == (0, 1)
+    assert panels.intensity_range("mr_t1", np.zeros((3, 3, 3)), inside)[:2] == (0, 1)
 
 
 def test_oblique_single_slice_and_constant_images_are_drawn(tmp_path):

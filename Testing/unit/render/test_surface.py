@@ -144,23 +144,19 @@ def test_vtp_keeps_normals_outwards_in_lps(tmp_path):
     assert ((normals * outwards).sum(axis=1) / RADIUS).min() > 0.97
 
 
-def test_other_suffix_is_refused(tmp_path):
+def test_surfaces_that_cannot_be_written_leave_the_old_file(tmp_path):
     volume, _ = gaussian_ball(np.eye(3))
-    with pytest.raises(WriteError, match=r"tumour\.obj.*\.stl or \.vtp"):
-        write_surface(volume, tmp_path / "tumour.obj")
-    assert not list(tmp_path.iterdir())
-
-
-def test_missing_folder_and_failed_write_leave_nothing(tmp_path):
-    volume, _ = gaussian_ball(np.eye(3))
-    with pytest.raises(WriteError, match="does not exist"):
-        write_surface(volume, tmp_path / "absent" / "tumour.stl")
     old = tmp_path / "tumour.stl"
     old.write_text("old")
-    with pytest.raises(TumorSegError):
-        write_surface(volume, old, level=1.5)
+    for name, level, words in (
+        ("tumour.obj", 0.5, r"tumour\.obj.*\.stl or \.vtp"),
+        ("absent/tumour.stl", 0.5, "does not exist"),
+        ("tumour.stl", 1.5, r"level 1\.5"),
+    ):
+        with pytest.raises(TumorSegError, match=words):
+            write_surface(volume, tmp_path / name, level=level)
+    assert list(tmp_path.iterdir()) == [old]
     assert old.read_text() == "old"
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("name", ["tumour.stl", "tumour.vtp"])

@@ -42,8 +42,8 @@ class Slice:
         path: where it is.
         tags: its tags, without pixels.
         fault: what is wrong with its pixels, in words; empty where nothing is.
-        typed: whether its elements state their value type (explicit VR), whatever its transfer syntax says; None where
-            that is not known.
+        typed: whether its elements state their value type (explicit VR), which its transfer syntax may contradict; None
+            where that is not known.
     """
 
     path: Path
@@ -135,7 +135,7 @@ def image_slice(path: Path) -> Slice | None:
     """An image slice; None for anything else.
 
     Raises:
-        ReadError: an image cut off before its series is told; a file that cannot be opened.
+        ReadError: an image cut off before its series is stated; a file that cannot be opened.
     """
     head = _head(path)
     if not (head[128:] == b"DICM" or is_bare(head)):
@@ -151,7 +151,7 @@ def image_slice(path: Path) -> Slice | None:
             if not _storage(tags.get("SOPClassUID")):
                 return None
             typed = states_types(file)
-            told = _tells_series(tags)
+            told = _states_series(tags)
             fault = _fault(file, tags) if told else ""
             _ = [tags.get(name) for name in LISTED]  # damaged ones are found here
     except FILE_ERRORS as error:
@@ -215,7 +215,7 @@ def _shown(path: Path) -> bool:
     return not path.name.startswith(".")
 
 
-def _tells_series(tags: Dataset) -> bool:
+def _states_series(tags: Dataset) -> bool:
     """Whether the series of a slice is known: the last tag of a truncated file may be cut off itself."""
     if tags.get("Rows"):
         return True

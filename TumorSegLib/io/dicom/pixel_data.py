@@ -48,7 +48,7 @@ def check_pixel_data(file: BinaryIO, tags: Dataset) -> None:
         return
     there, needed = _size(file) - file.tell(), _bytes_of(tags)
     if untyped and syntax not in ("", ImplicitVRLittleEndian) and length - needed not in (0, 1):
-        raise ReadError(f"damaged DICOM file: its {NAME} has no known type of value")
+        raise ReadError(f"damaged DICOM file: the value type of its {NAME} is unknown")
     if there < min(length, needed):
         raise ReadError(f"truncated DICOM file, with {there} of the {length} bytes of its {NAME}")
     _check_length(length, tags)
@@ -135,7 +135,7 @@ def _check_rle(stream: bytes, pixels: int) -> None:
     for start, end in pairwise([*offsets[:count], len(stream)]):
         decoded = _unpacked_length(stream[start:end])
         if decoded < pixels:
-            raise ReadError(f"RLE {NAME} is cut off: a segment holds {decoded} of {pixels} bytes")
+            raise ReadError(f"RLE {NAME} is cut off: a segment has {decoded} of {pixels} bytes")
 
 
 def _unpacked_length(segment: bytes) -> int:

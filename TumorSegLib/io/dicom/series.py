@@ -171,9 +171,9 @@ def _pick(folder: Path, uid: str | None) -> tuple[Series, tuple[str, ...]]:
     if len(matching) == 1:
         return matching[0], _check_none_lost(matching[0], damaged, picked=uid is not None)
     if not found:
-        raise next(iter(damaged.values()), ReadError(f"{folder}: holds no DICOM images (CT, PT, MR ...)"))
+        raise next(iter(damaged.values()), ReadError(f"{folder}: contains no DICOM images (CT, PT, MR ...)"))
     listed = "\n".join(f"  {folder}#{series}" for series in found)
-    problem = f"holds no series {uid}" if uid else f"holds {len(found)} series"
+    problem = f"contains no series {uid}" if uid else f"contains {len(found)} series"
     raise ReadError(f"{folder}: {problem}; pick one as PATH#UID:\n{listed}")
 
 

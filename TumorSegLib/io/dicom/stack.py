@@ -24,7 +24,7 @@ GAP_TOLERANCE = 0.2
 # has gaps that are 2.4 % off, and slices 1.2 %, 0.04 mm, the others below 0.0002 %. Rounding of positions, by which
 # thin slices come to lie up to half a step off, is allowed beyond that.
 UNEVEN_TOLERANCE = 0.05
-# From this share on a note tells the user.
+# From this share on the user gets a note.
 TOLD_UNEVEN = 0.01
 # Steps, mm, that scanners and archives round positions to, the largest first, and how exactly a multiple must be met.
 ROUNDINGS_MM, MULTIPLE_MM = (0.1, 0.01, 0.001), 1e-5
@@ -34,7 +34,7 @@ SAME_POSITION = 0.01
 DRIFT_PIXELS = 0.5
 # Largest difference of direction cosines within one stack; as in TumorSegLib.geometry.grid.
 COSINE_TOLERANCE = 1e-3
-# What tells images of one position apart, also of two patients or series under one number after anonymisation. In MR,
+# What distinguishes images of one position, also of two patients or series under one number after anonymisation. In MR,
 # slices of one volume are excited in turns.
 ACQUISITION_TAGS = (
     *("PatientID", "StudyInstanceUID", "FrameOfReferenceUID", "SeriesNumber", "SeriesDescription", "SeriesTime"),
@@ -59,7 +59,7 @@ def check_stack(series: Series, folder: Path) -> tuple[str, ...]:
 
     Raises:
         ReadError: slices missing, doubled or spaced so unevenly that one would lie more than 5 % of the slice distance,
-            and more than the rounding of the positions, from where the image has it; slices woven together from two
+            and more than the rounding of the positions, from where the image has it; alternating slices of two
             acquisitions; a file without the tags needed.
         GeometryError: slices of different size or orientation, gantry tilt.
     """
@@ -173,8 +173,8 @@ def _check_one_acquisition(series: Series, where: str) -> tuple[str, ...]:
         problem = f"slices of {len(kinds)} acquisitions alternate ({name} {listed})"
         if series.modality in ONE_AT_A_TIME and len(runs) > len(kinds) + 1:
             raise ReadError(f"{where}: {problem}; put each acquisition into a folder of its own")
-        notes.append(f"{problem}; they were taken for one image")
-    if _woven_in_time(series):
+        notes.append(f"{problem}; they were read as one image")
+    if _alternate_in_time(series):
         raise ReadError(
             f"{where}: slices of two acquisitions alternate (by AcquisitionTime); put each acquisition into a folder of"
             " its own"
@@ -193,7 +193,7 @@ def _acquisitions(series: Series) -> Iterator[tuple[str, list[str]]]:
         yield "AcquisitionTime", times
 
 
-def _woven_in_time(series: Series) -> bool:
+def _alternate_in_time(series: Series) -> bool:
     """Whether slices two apart are closer in time than neighbours."""
     times = [_seconds(tags) for tags in series.tags]
     if series.modality not in ONE_AT_A_TIME or len(times) < 6 or None in times:
@@ -216,4 +216,4 @@ def _fewer_than_stated(series: Series) -> tuple[str, ...]:
     stated, found = int(series.tags[0].get("NumberOfSlices") or 0), len(series.slices)
     if found >= stated:
         return ()
-    return (f"the series has {stated} slices by its NumberOfSlices (0054,0081), {found} of them are here",)
+    return (f"the series has {stated} slices by its NumberOfSlices (0054,0081), of which {found} were found",)

@@ -33,15 +33,11 @@ def change(path: Path, **tags: Any) -> None:
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
-@pytest.mark.parametrize("kept", [0, 1, 42, 83])
+@pytest.mark.parametrize("kept", [0, 2, 42, 82])
 def test_pixel_data_shorter_than_the_slice_are_refused(tmp_path: Path, modality: str, kept: int) -> None:
     stored = write_series(tmp_path, modality=modality)
-    even = kept + kept % 2
-    change(tmp_path / "02.dcm", PixelData=stored[2].tobytes()[:even])
-    if even == 84:
-        assert read(tmp_path, role="image").shape == (5, 6, 7)
-        return
-    with pytest.raises(ReadError, match=rf"02\.dcm: PixelData .7fe0,0010. has {even} of the 84 bytes of 7 x 6 pixels"):
+    change(tmp_path / "02.dcm", PixelData=stored[2].tobytes()[:kept])
+    with pytest.raises(ReadError, match=rf"02\.dcm: PixelData .7fe0,0010. has {kept} of the 84 bytes of 7 x 6 pixels"):
         read_series(tmp_path, role="image")
     assert [len(series.slices) for series in list_series(tmp_path)] == [5]
 
@@ -223,8 +219,7 @@ def test_pet_needs_a_slope_others_do_not(tmp_path: Path) -> None:
 )
 def test_pet_far_above_any_suv_is_refused_with_the_tags_at_fault(tmp_path: Path, changes: Any) -> None:
     write_series(tmp_path, **pet_tags(**changes))
-    with pytest.raises(
-        SuvError, match=r"a SUV above 100; Units .0054,1001. .*, RescaleSlope .0028,1053., weight, dose"
-    ):
+    words = r"a SUV above 100; Units .0054,1001. .*, RescaleSlope .0028,1053., weight, dose"
+    with pytest.raises(SuvError, match=words):
         read_series(tmp_path, role="pet")
     assert read(tmp_path, role="image").max() > 100

@@ -14,40 +14,27 @@ import SimpleITK as sitk
 from pydicom.dataelem import DataElement
 
 from Testing.unit.dicom_series import cut_off, pet_tags, voxels, write_series, write_slice
-from TumorSegLib.errors import GeometryError, ReadError, RoleError, SuvError
+from TumorSegLib.errors import GeometryError, ReadError, RoleError
 from TumorSegLib.io.dicom.series import list_series, read_series
 
 OBLIQUE = [0.8, 0.6, 0.0, 0.0, 0.0, 1.0]
 REPOSITORY = Path(__file__).resolve().parents[4]
 
 
-def test_a_plain_series_becomes_one_image(tmp_path: Path) -> None:
-    stored = write_series(tmp_path)
+@pytest.mark.parametrize("orientation", [[1, 0, 0, 0, 1, 0], OBLIQUE, [-1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1]])
+def test_series_in_any_orientation_is_ordered_by_position(tmp_path: Path, orientation: Any) -> None:
+    names = ["e.dcm", "b", "d.dcm", "a.ima", "c.dcm"]
+    stored = write_series(tmp_path, names=names, ImageOrientationPatient=orientation)
     image = read_series(tmp_path)
     assert np.array_equal(sitk.GetArrayFromImage(image), stored.astype(int) - 1024)
-    assert image.GetPixelID() == sitk.sitkInt32 or image.GetPixelID() == sitk.sitkInt16
     assert image.GetSpacing() == pytest.approx((1.5, 2.0, 3.0))
-    assert image.GetOrigin() == pytest.approx((10, 20, 30))
-
-
-@pytest.mark.parametrize("orientation", [OBLIQUE, [-1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1]])
-def test_any_orientation_gives_the_positions_of_the_tags(tmp_path: Path, orientation: Any) -> None:
-    write_series(tmp_path, ImageOrientationPatient=orientation)
-    image = read_series(tmp_path)
-    for series in list_series(tmp_path):
-        for n, tags in enumerate(series.tags):
-            assert image.TransformIndexToPhysicalPoint((0, 0, n)) == pytest.approx(tags.ImagePositionPatient)
+    (series,) = list_series(tmp_path)
+    assert [path.name for path in series.files] == names
+    for n, tags in enumerate(series.tags):
+        assert image.TransformIndexToPhysicalPoint((0, 0, n)) == pytest.approx(tags.ImagePositionPatient)
     row, column = np.split(np.asarray(orientation, float), 2)
     far = np.array([10, 20, 30]) + 6 * 1.5 * row + 5 * 2.0 * column
     assert image.TransformIndexToPhysicalPoint((6, 5, 0)) == pytest.approx(far)
-
-
-def test_slices_are_ordered_by_position_not_by_name(tmp_path: Path) -> None:
-    names = ["e.dcm", "b", "d.dcm", "a.ima", "c.dcm"]
-    stored = write_series(tmp_path, names=names)
-    (series,) = list_series(tmp_path)
-    assert [path.name for path in series.files] == names
-    assert np.array_equal(sitk.GetArrayFromImage(read_series(tmp_path)), stored.astype(int) - 1024)
 
 
 @pytest.mark.parametrize("modality", ["CT", "MR", "PT"])
@@ -90,12 +77,6 @@ def test_pet_becomes_suv(tmp_path: Path, role: str) -> None:
     assert np.allclose(sitk.GetArrayFromImage(image), stored * 0.25 * 80000 / 4e8, rtol=1e-6)
 
 
-def test_pet_without_the_tags_for_suv_is_refused(tmp_path: Path) -> None:
-    write_series(tmp_path, **pet_tags(PatientWeight=None))
-    with pytest.raises(SuvError, match="PatientWeight"):
-        read_series(tmp_path, role="pet")
-
-
 @pytest.mark.parametrize(("modality", "role"), [("PT", "ct"), ("CT", "pet"), ("CT", "mr_t1"), ("MR", "ct")])
 def test_the_modality_must_be_that_of_the_role(tmp_path: Path, modality: str, role: str) -> None:
     write_series(tmp_path, modality=modality)
@@ -110,22 +91,17 @@ def two_series(folder: Path) -> None:
 
 def test_several_series_are_listed_and_one_is_picked(tmp_path: Path) -> None:
     two_series(tmp_path)
-    with pytest.raises(ReadError, match="holds 2 series; pick one as PATH#UID") as caught:
+    assert [(one.uid, one.modality, one.description, len(one.files)) for one in list_series(tmp_path)] == [
+        ("1.1", "CT", "lung", 5),
+        ("1.2", "MR", "T2 FS", 5),
+    ]
+    with pytest.raises(ReadError, match="contains 2 series; pick one as PATH#UID") as caught:
         read_series(tmp_path)
     for text in (f"{tmp_path}#1.1  CT", '"lung"', f"{tmp_path}#1.2  MR", '"T2 FS"', "5 slices"):
         assert text in str(caught.value)
     assert read_series(tmp_path, "1.2", "mr_t2").GetSize() == (7, 6, 5)
-    with pytest.raises(ReadError, match=r"holds no series 1\.3; pick one"):
+    with pytest.raises(ReadError, match=r"contains no series 1\.3; pick one"):
         read_series(tmp_path, "1.3")
-
-
-def test_series_are_listed_in_order_with_their_files(tmp_path: Path) -> None:
-    two_series(tmp_path)
-    listed = list_series(tmp_path)
-    assert [(one.uid, one.modality, one.description, len(one.files)) for one in listed] == [
-        ("1.1", "CT", "lung", 5),
-        ("1.2", "MR", "T2 FS", 5),
-    ]
 
 
 def test_contours_segmentations_and_other_files_are_left_out(tmp_path: Path) -> None:
@@ -162,14 +138,9 @@ def test_tags_tell_that_a_truncated_slice_beside_belongs_to_another_series(tmp_p
     assert read_series(tmp_path, "1.1").GetSize() == (7, 6, 5)
     with pytest.raises(ReadError, match=r"other4: truncated"):
         read_series(tmp_path, "1.2")
-    with pytest.raises(ReadError, match="holds 2 series; pick one"):
+    with pytest.raises(ReadError, match="contains 2 series; pick one"):
         read_series(tmp_path)
-
-
-def test_a_damaged_file_beside_the_slices_may_be_one_of_them(tmp_path: Path) -> None:
-    write_series(tmp_path, SeriesInstanceUID="1.1")
-    write_series(tmp_path, SeriesInstanceUID="1.2", names=[f"other{n}" for n in range(5)])
-    cut_off(tmp_path / "04.dcm", 0)
+    cut_off(tmp_path / "04.dcm", 0)  # without tags it may belong to either
     with pytest.raises(ReadError, match=r"04\.dcm: .*truncated .*may be a slice of series 1\.1: .*take it out"):
         read_series(tmp_path, "1.1")
 
@@ -275,14 +246,13 @@ except ResourceError as error:
 """
     for n in range(4):
         write_slice(tmp_path / f"{n}.dcm", np.zeros((2560, 2560), np.uint16), (0, 0, n))
-    run = subprocess.run(
-        [sys.executable, "-c", code, str(tmp_path)], cwd=REPOSITORY, check=False, capture_output=True, text=True
-    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    run = subprocess.run(command, cwd=REPOSITORY, check=False, capture_output=True, text=True)
     assert run.stderr == f"{tmp_path}: not enough memory to read series 1.2.3\n"
 
 
 def test_a_folder_without_images_and_a_missing_one_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ReadError, match="holds no DICOM images"):
+    with pytest.raises(ReadError, match="contains no DICOM images"):
         read_series(tmp_path)
     with pytest.raises(ReadError, match="no such folder"):
         read_series(tmp_path / "nowhere")

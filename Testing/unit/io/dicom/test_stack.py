@@ -77,7 +77,7 @@ def test_slices_of_different_modality_are_refused(tmp_path: Path) -> None:
 def test_mr_may_excite_its_slices_in_turns(tmp_path: Path) -> None:
     assert write(tmp_path / "time", "AcquisitionTime", ["100000", "100300"] * 3, "MR") == ()
     (note,) = write(tmp_path / "number", "AcquisitionNumber", [1, 2] * 3, "MR")
-    assert note == "slices of 2 acquisitions alternate (AcquisitionNumber 1, 2); they were taken for one image"
+    assert note == "slices of 2 acquisitions alternate (AcquisitionNumber 1, 2); they were read as one image"
 
 
 def test_one_slice_of_another_acquisition_is_told(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_pet_with_fewer_slices_than_it_states_is_told(tmp_path: Path) -> None:
     for n in range(4):
         write_slice(tmp_path / f"{n}.dcm", voxels(1)[0], (0, 0, 3 * n), **pet_tags(RescaleSlope=0.1, NumberOfSlices=9))
     notes = read_series_and_notes(tmp_path, role="pet")[1]
-    assert notes == ("the series has 9 slices by its NumberOfSlices (0054,0081), 4 of them are here",)
+    assert notes == ("the series has 9 slices by its NumberOfSlices (0054,0081), of which 4 were found",)
 
 
 def positions(folder: Path, heights: Any, **tags: Any) -> tuple[str, ...]:

@@ -120,14 +120,14 @@ def uncorrected(slices: Sequence[Dataset], half_life: float) -> list[Frame]:
     if is_made_by_ge(slices[0]) and len({frame.start for frame in frames}) == 1 and len(offsets) < len(frames) > 1:
         raise SuvError(
             f"AcquisitionTime {tag('AcquisitionTime')} is {frames[0].start} in all slices; with GE it can be that of"
-            f" the scan, and FrameReferenceTime {tag('FrameReferenceTime')} is needed to tell"
+            f" the scan, and FrameReferenceTime {tag('FrameReferenceTime')} is needed to decide"
         )
     if len({reference for _, reference in offsets}) > 1:
         scans = [start - timedelta(seconds=reference) for start, reference in offsets]
         if max(scans) - min(scans) > tolerance(half_life):
             raise SuvError(
                 f"AcquisitionTime {tag('AcquisitionTime')} and FrameReferenceTime {tag('FrameReferenceTime')} place the"
-                " frames differently; which times are their own cannot be told"
+                " frames differently; the times of the frames are ambiguous"
             )
     return frames
 

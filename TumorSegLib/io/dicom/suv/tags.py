@@ -87,12 +87,12 @@ def moment(stamp: str, what: str) -> tuple[datetime, timedelta | None]:
     """
     match = DATE_TIME.fullmatch(stamp.replace(":", "").replace(" ", "").replace(".", "", 2 if stamp[4:5] == "." else 0))
     if not match:
-        raise SuvError(f"{what}: {stamp!r} is no DICOM date and time (YYYYMMDD and HHMMSS)")
+        raise SuvError(f"{what}: {stamp!r} is not a DICOM date and time (YYYYMMDD and HHMMSS)")
     date, hour, minute, second, fraction, zone = match.groups()
     try:
         parsed = datetime.strptime(date + hour + (minute or "00") + min(second or "00", "59"), "%Y%m%d%H%M%S")
     except ValueError as error:
-        raise SuvError(f"{what}: {stamp!r} is no valid date and time") from error
+        raise SuvError(f"{what}: {stamp!r} is not a valid date and time") from error
     parsed += timedelta(seconds=float(fraction or 0))
     if parsed == datetime(parsed.year, parsed.month, parsed.day):
         raise SuvError(

@@ -52,7 +52,7 @@ def corrected_to(slices: Sequence[Dataset], half_life: float) -> tuple[datetime,
     if not frames:
         raise SuvError(
             f"no slice states AcquisitionTime {tag('AcquisitionTime')}; without it SeriesTime {tag('SeriesTime')}"
-            " may be that of a later saving"
+            " may be the time of a later save"
         )
     scanner = private_text(slices[0], GE, 0x0D)
     if scanner:
@@ -66,7 +66,7 @@ def corrected_to(slices: Sequence[Dataset], half_life: float) -> tuple[datetime,
     if of_scan and abs(implied - frames[0].start) > tolerance(half_life):
         raise SuvError(
             f"the acquisition time {frames[0].start} can be that of the frame or of the scan, and the series time"
-            f" {series} is later; which moment the decay was corrected to cannot be told"
+            f" {series} is later; the time of the decay correction is ambiguous"
         )
     return implied, (
         f"the series time {series} is later than the acquisition at {frames[0].start}; the decay was corrected to"
@@ -132,7 +132,7 @@ def seconds_since(injection: Dataset, dataset: Dataset, scan: datetime, half_lif
 def _by_scanner(
     stated: datetime, series: datetime, frames: list[Frame], dataset: Dataset, half_life: float
 ) -> tuple[datetime, str]:
-    """The scan time that a GE scanner keeps privately, unless the other accounts speak against it."""
+    """The scan time in a private tag of GE scanners, unless the other tags contradict it."""
     allowed = tolerance(half_life)
     first = frames[0]
     accounts = _accounts(first, dataset)
@@ -146,7 +146,7 @@ def _by_scanner(
     if not agreed:
         raise SuvError(
             f"the GE scan date and time (0009,100d) {stated}, the series time {series} and the acquisition at"
-            f" {first.start} contradict each other; which one the decay was corrected to cannot be told"
+            f" {first.start} contradict each other; the time of the decay correction is ambiguous"
         )
     return stated, "" if same else f"the decay was corrected to {stated}, the scan date and time of GE (0009,100d)"
 
@@ -170,7 +170,7 @@ def _by_series(
     if sure and of_scan and abs(first.start - series) <= allowed:
         return series, ""
     raise SuvError(
-        f"the series time {series} and the acquisition at {first.start} do not tell the moment that the decay was"
+        f"the series time {series} and the acquisition at {first.start} do not determine the time that the decay was"
         f" corrected to: {_claim(accounts, first)}"
     )
 
@@ -191,7 +191,7 @@ def _check_later_frames(series: datetime, frames: list[Frame], allowed: timedelt
 
 def _claim(accounts: list[datetime], first: Frame) -> str:
     if not accounts:
-        return f"they lie far apart, or on an unknown day, and {FRAME_TAGS} do not settle it"
+        return f"they lie far apart, or on an unknown day, and {FRAME_TAGS} do not resolve it"
     return f"by {_source(first)} it would be {_words(accounts[0])}"
 
 
@@ -228,18 +228,18 @@ def _implied(frames: list[Frame], dataset: Dataset, half_life: float) -> datetim
     if max(moments) - min(moments) > tolerance(half_life):
         raise SuvError(
             f"the frames lead back to different moments, {_words(min(moments))} to {_words(max(moments))}, by"
-            f" {FRAME_TAGS}; which one the decay was corrected to cannot be told"
+            f" {FRAME_TAGS}; the time of the decay correction is ambiguous"
         )
     return moments[0]
 
 
 def _exact(frame: Frame, dataset: Dataset, half_life: float) -> datetime:
-    """The moment by the frame reference time, in the sense that the decay factor or the manufacturer tells."""
+    """The moment by the frame reference time, with the meaning that follows from decay factor or manufacturer."""
     made_by_ge = is_made_by_ge(dataset)
     if frame.mean is None or not _accounts(frame, dataset):
         raise SuvError(
-            f"SeriesTime {tag('SeriesTime')} is later than the acquisition at {frame.start}, as in a series saved anew;"
-            f" {FRAME_TAGS} are needed to tell the moment that the decay was corrected to"
+            f"SeriesTime {tag('SeriesTime')} is later than the acquisition at {frame.start}, as in a series that was"
+            f" saved again; {FRAME_TAGS} are needed to determine the time of the decay correction"
         )
     if frame.decay is None:
         if not text(dataset, "Manufacturer"):
@@ -256,7 +256,7 @@ def _exact(frame: Frame, dataset: Dataset, half_life: float) -> datetime:
     if abs(nearest - by_factor) > tolerance(half_life):
         raise SuvError(
             f"DecayFactor {tag('DecayFactor')} leads back to {_words(by_factor)}, FrameReferenceTime"
-            f" {tag('FrameReferenceTime')} to {_words(nearest)}; which one the decay was corrected to cannot be told"
+            f" {tag('FrameReferenceTime')} to {_words(nearest)}; the time of the decay correction is ambiguous"
         )
     return nearest
 
@@ -298,7 +298,7 @@ def _local(stamp: str, series_zone: str, time_of_day: str) -> datetime:
         if not offset and not time_of_day:
             raise SuvError(
                 f"{named} is {stamp}, in UTC, and the series states no TimezoneOffsetFromUTC"
-                f" {tag('TimezoneOffsetFromUTC')}; which time it was at the scanner cannot be told"
+                f" {tag('TimezoneOffsetFromUTC')}; so the local time of the injection is unknown"
             )
         return injected
     zone = moment(f"2000010101{series_zone}", f"TimezoneOffsetFromUTC {tag('TimezoneOffsetFromUTC')}")[1]

@@ -264,7 +264,7 @@ def test_a_single_missing_tag_is_named(name: str) -> None:
         ({"RadiopharmaceuticalStartTime": "noon"}, {}, "20240131noon"),
         ({"RadiopharmaceuticalStartDateTime": "20240201100000"}, {}, "-79812 s apart"),
         ({"RadiopharmaceuticalStartDateTime": "20230131100000"}, {}, "half-lives"),
-        ({"RadiopharmaceuticalStartDateTime": "20241331100000"}, {}, "no valid date"),
+        ({"RadiopharmaceuticalStartDateTime": "20241331100000"}, {}, "not a valid date"),
         ({"RadiopharmaceuticalStartTime": "120000"}, {}, "half-lives"),  # by the clock, 24 h earlier
     ],
 )

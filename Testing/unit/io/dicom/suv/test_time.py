@@ -65,7 +65,7 @@ def test_a_late_window_is_corrected_to_the_start_of_its_scan(series: str) -> Non
 def test_a_late_window_is_refused_where_the_series_time_is_that_of_the_window() -> None:
     """Either the series time or what the frames say is wrong: a factor of 1.42 between them."""
     for accounts, tag in (({}, "DecayFactor .0054,1321."), ({"factor": False}, "FrameReferenceTime .0054,1300.")):
-        with pytest.raises(SuvError, match=rf"do not tell the moment .*by {tag} it would be 2024-01-31 10:54:30"):
+        with pytest.raises(SuvError, match=rf"do not determine the time .*by {tag} it would be 2024-01-31 10:54:30"):
             suv_factor(frame(6588, 3270, **accounts))
 
 
@@ -74,7 +74,7 @@ def test_a_late_window_is_refused_where_the_series_time_is_that_of_the_window() 
     [
         ({"factor": False, "reference": False}, "FrameReferenceTime .0054,1300. or DecayFactor .0054,1321. are needed"),
         ({"ActualFrameDuration": None}, "ActualFrameDuration .0018,1242.* are needed"),
-        ({"factor": False, "FrameReferenceTime": "0"}, "are needed to tell"),
+        ({"factor": False, "FrameReferenceTime": "0"}, "are needed to determine"),
         ({"factor": False, "Manufacturer": None}, "has another meaning for GE"),
         ({"FrameReferenceTime": "900000"}, "DecayFactor .* leads back to .*, FrameReferenceTime .* to"),
     ],
@@ -117,7 +117,7 @@ def test_frames_with_the_time_of_the_series_are_told_by_their_factors() -> None:
     times = {"AcquisitionTime": "114948", "Manufacturer": "Philips"}
     slices = [frame(HALF_LIFE + later, HALF_LIFE, **times) for later in (0, 243, 486)]
     assert suv_factor(*slices[1:]) == pytest.approx(2 * UNDECAYED, rel=1e-12)
-    with pytest.raises(SuvError, match="do not tell the moment"):  # one bed, or a late window
+    with pytest.raises(SuvError, match="do not determine the time"):  # one bed, or a late window
         suv_factor(*slices[2:])
 
 
