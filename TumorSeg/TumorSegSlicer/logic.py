@@ -24,7 +24,7 @@ from TumorSegSlicer.mrml import arguments, dicom_pet, labelmaps, volumes
 from TumorSegSlicer.mrml.arguments import asInputs, asModel, asRoi
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import Input, Saved
-from TumorSegSlicer.work import edits, views
+from TumorSegSlicer.work import edits, undo, views
 from TumorSegSlicer.work.new_segments import NewSegment
 from TumorSegSlicer.work.runner import Action, Run, complete
 from TumorSegSlicer.work.saving import SaveSession
@@ -232,15 +232,15 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
 
     def undo(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> Edit | None:
         """Takes the last edit of a segment back, by whatever tool, and returns what changed; None at the beginning."""
-        return run(edits.Undo(self.bench, segmentation, segmentId))
+        return run(undo.Undo(self.bench, segmentation, segmentId))
 
     def redo(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> Edit | None:
         """Does again what was undone last and returns what changed; None where there is nothing."""
-        return run(edits.Redo(self.bench, segmentation, segmentId))
+        return run(undo.Redo(self.bench, segmentation, segmentId))
 
     def reset(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> Edit:
         """Takes a segment back to what it began with; this, too, can be undone."""
-        return run(edits.Reset(self.bench, segmentation, segmentId))
+        return run(undo.Reset(self.bench, segmentation, segmentId))
 
     def measure(
         self,

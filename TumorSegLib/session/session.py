@@ -319,8 +319,8 @@ class Session:
     def snapshot(self) -> Snapshot:
         """The session as it is now, for saving it step by step in another thread.
 
-        A click waits while the snapshot is taken (less than 1 ms), not while its records are encoded: beside saving it
-        took at most 6 ms longer, with 200 edits on 512 x 512 x 200 voxels (``python -m Testing.benchmarks saving``).
+        A click waits while the snapshot is taken, not while its records are encoded; ``python -m Testing.benchmarks
+        panel`` measures a click beside saving.
         """
         return take_snapshot(self._segments, self._initial, list(self.images), self._active)
 
