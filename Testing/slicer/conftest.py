@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from Testing.slicer.desk import Case
+from Testing.slicer.desk import Case, Desk
 from Testing.slicer.module import TUMORSEG
 from Testing.slicer.tiny import TINY
 
@@ -56,6 +56,12 @@ def case(host: Host) -> Iterator[Case]:
     made = Case(host.load_module(TUMORSEG, with_panel=False))
     yield made
     made.logic.close()
+
+
+@pytest.fixture
+def desk(host: Host) -> Desk:
+    """A user at the open panel with a phantom chosen."""
+    return Desk(host)
 
 
 @pytest.fixture

@@ -22,13 +22,3 @@ def segmented() -> tuple[Any, Any, str]:
 
     volume = cube()
     return volume, *TinyLogic().threshold(volume, 50.0)
-
-
-def volume_ras(volume: Any, ijk: tuple[int, int, int]) -> list[float]:
-    """RAS mm of a voxel of a volume that has no parent transform."""
-    import slicer
-    import vtk
-
-    matrix = vtk.vtkMatrix4x4()
-    volume.GetIJKToRASMatrix(matrix)
-    return (slicer.util.arrayFromVTKMatrix(matrix) @ [*ijk, 1])[:3].tolist()

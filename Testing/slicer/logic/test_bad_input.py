@@ -84,8 +84,11 @@ def test_volumes_and_where_segments_go_are_checked(case: Case) -> None:
     gone = slicer.util.addVolumeFromArray(np.ones((4, 4, 4)), name="Gone")
     slicer.mrmlScene.RemoveNode(gone)
     nodes = slicer.mrmlScene.GetNumberOfNodes()
-    for add in (case.logic.segment, case.logic.addSegment):
+    adding = (case.logic.segment, case.logic.addSegment)
+    for add in (*adding, lambda inputs: case.logic.openSegment(inputs, case.node, case.segment)):
         for inputs, words in (
+            ({}, "^no volume was chosen"),
+            ({"ct": None}, "^no volume was chosen"),
             (None, "^inputs: role to volume is needed, e.g. {'ct': volume}, got None"),
             (ct, "^inputs: .* got 'Phantom CT'"),
             ({0: ct}, "^inputs: "),
@@ -94,6 +97,7 @@ def test_volumes_and_where_segments_go_are_checked(case: Case) -> None:
             ({"ct": gone}, r"^the ct volume: 'Gone' .* is not in the scene"),
         ):
             refused(lambda add=add, inputs=inputs: add(inputs), words)
+    for add in adding:
         refused(lambda add=add: add(case.inputs, segmentation=ct), "^segmentation: ")
     refused(lambda: case.logic.segment(case.inputs, segmentId="Tumour"), "^segmentation: .* got None$")
     refused(lambda: case.logic.segment(case.inputs, segmentation=case.node, segmentId="gone"), "id 'gone'")
@@ -119,6 +123,7 @@ def test_boxes_and_points_are_checked(case: Case) -> None:
     for ras in (None, "here", (0, 0), (0, 0, math.nan)):
         refused(lambda ras=ras: case.logic.addClick(case.node, case.segment, ras), "three finite RAS coordinates")
     for points, words in (
+        ([], "at least one point"),
         (None, "^points: .* got None"),
         (7, "^points: "),
         ("here", "^points: a list of points .* got 'here'"),

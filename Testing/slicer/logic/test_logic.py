@@ -112,19 +112,6 @@ def test_a_segment_may_begin_empty_and_with_clicks(case: Case) -> None:
     assert second != case.segment
 
 
-def test_a_brush_stroke_is_kept_by_the_next_click(case: Case) -> None:
-    case.find()
-    paint_box(case, (2, 2, 2), (3, 3, 3))
-    case.click((50, 50, 20))
-    mask = case.mask()
-    assert mask[2:5, 2:5, 2:5].all()
-    assert mask[20, 50, 50] == 1
-    case.logic.undo(case.node, case.segment)
-    assert case.mask()[2:5, 2:5, 2:5].all()
-    case.logic.undo(case.node, case.segment)
-    assert not case.mask()[2:5, 2:5, 2:5].any()
-
-
 # Other segments
 
 

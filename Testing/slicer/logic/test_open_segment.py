@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer.desk import Case
-from TumorSegLib import ArgumentError, Grid, SuvError, TumorSegError
+from TumorSegLib import ArgumentError, Grid
 
 
 def draw(case: Case, low: tuple[int, int, int] = (20, 22, 10), grid: Grid | None = None) -> np.ndarray:
@@ -85,23 +85,6 @@ def test_a_segment_on_another_lattice_keeps_its_place(case: Case, low: tuple[int
     np.testing.assert_allclose(left.mean(axis=0), place, atol=1.0)
 
 
-def test_a_locked_segment_is_opened_and_not_changed(case: Case) -> None:
-    import slicer
-
-    drawn = draw(case)
-    status = slicer.vtkSlicerSegmentationsModuleLogic
-    segment = case.node.GetSegmentation().GetSegment(case.segment)
-    status.SetSegmentStatus(segment, status.Completed)
-    open_segment(case)
-    with pytest.raises(ArgumentError, match="'GTV' is marked as completed"):
-        case.click((50, 50, 20))
-    np.testing.assert_array_equal(case.mask(), drawn)
-    assert slicer.util.arrayFromVolume(case.logic.probabilityVolume(case.node, case.segment)).any()
-    status.SetSegmentStatus(segment, status.InProgress)
-    case.click((50, 50, 20))
-    assert case.mask().sum() > drawn.sum()
-
-
 def as_surface(case: Case) -> Any:
     """Keeps a segmentation as a surface alone; returns its segments."""
     segmentation = case.node.GetSegmentation()
@@ -109,29 +92,6 @@ def as_surface(case: Case) -> Any:
     segmentation.SetSourceRepresentationName("Closed surface")
     segmentation.RemoveRepresentation("Binary labelmap")
     return segmentation
-
-
-def test_a_segment_that_is_a_surface_says_what_to_do(case: Case) -> None:
-    draw(case)
-    segmentation = as_surface(case)
-    open_segment(case)
-    assert case.logic.volumeMl(case.node, case.segment) == pytest.approx(8 * 7 * 6 * 0.08, rel=0.2)
-    with pytest.raises(TumorSegError, match="make 'Binary labelmap' its source representation"):
-        case.click((50, 50, 20))
-    assert not segmentation.ContainsRepresentation("Binary labelmap")
-
-
-def test_it_goes_on_with_what_was_saved(case: Case) -> None:
-    drawn = draw(case)
-    open_segment(case)
-    case.click((50, 50, 20))
-    case.logic.save()
-    case.logic.close()
-    case.logic = case.module.TumorSegLogic(case.engines)
-    open_segment(case)
-    assert len(case.logic.clickPoints(case.node, case.segment)) == 1
-    case.logic.undo(case.node, case.segment)
-    np.testing.assert_array_equal(case.mask(), drawn)
 
 
 # What is wrong
@@ -143,27 +103,6 @@ def test_the_way_to_open_it_is_told(case: Case) -> None:
         with pytest.raises(ArgumentError, match=r"segment 'GTV': choose them under Inputs, .* openSegment\(inputs"):
             act()
     np.testing.assert_array_equal(case.mask(), drawn)
-
-
-def test_bad_input_opens_nothing(case: Case) -> None:
-    import slicer
-
-    drawn = draw(case)
-    unitless = slicer.util.addVolumeFromArray(np.ones((32, 64, 64), np.float32), name="PET")
-    assert case.logic.parameters.autoModel  # the settings have a node of their own
-    nodes = {node.GetID() for node in slicer.mrmlScene.GetNodes()}
-    for arguments, error, words in (
-        (({}, case.node, case.segment), ArgumentError, "no volume was chosen"),
-        (({"ct": None}, case.node, case.segment), ArgumentError, "no volume was chosen"),
-        (({**case.inputs, "pet": unitless}, case.node, case.segment), SuvError, "does not say the unit"),
-        ((case.inputs, case.node, "gone"), ArgumentError, "no segment with the id 'gone'; the ids in it: GTV"),
-        ((case.inputs, None, case.segment), ArgumentError, "segmentation: .* got None"),
-    ):
-        with pytest.raises(error, match=words):
-            case.logic.openSegment(*arguments)
-        assert not case.logic.hasSession(case.node, case.segment)
-        assert {node.GetID() for node in slicer.mrmlScene.GetNodes()} == nodes
-        np.testing.assert_array_equal(case.mask(), drawn)
 
 
 def test_a_surface_becomes_voxels_where_a_script_asks_for_it(case: Case) -> None:

@@ -1,4 +1,4 @@
-"""The module's logic without a window: measurements, overlays, uncertain places."""
+"""The module's logic without a window: measurements, overlays, uncertain regions."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_uncertainty_is_entropy_in_bits(case: Case) -> None:
         percentages(probability, "variance")
 
 
-def test_uncertain_places_are_where_the_probability_is_near_a_half(case: Case) -> None:
+def test_uncertain_regions_are_where_the_probability_is_near_a_half(case: Case) -> None:
     from TumorSegSlicer.mrml.overlays import uncertainPositions
 
     from TumorSegLib import Grid, Volume

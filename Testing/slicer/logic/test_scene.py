@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from Testing.slicer.desk import Case, bounds_of, paint_box
-from Testing.slicer.module import load_phantom, segment_ids
-from TumorSegLib import ArgumentError, Cancelled, ModelError, RoleError, SuvError, TumorSegError
+from Testing.slicer.module import segment_ids
+from TumorSegLib import Cancelled, RoleError
 
 if TYPE_CHECKING:
-    from Testing.slicer.host.host import Host
+    pass
 
 
 def scene_nodes() -> set[str]:
@@ -25,58 +24,7 @@ def scene_nodes() -> set[str]:
 # Save and resume
 
 
-@pytest.mark.parametrize("ending", ["mrb", "mrml"])
-def test_a_saved_scene_goes_on_where_it_was(host: Host, case: Case, tmp_path: Path, ending: str) -> None:
-    import slicer
-
-    case.find()
-    case.click((5, 6, 7))
-    case.click((50, 50, 20))
-    case.logic.undo(case.node, case.segment)
-    before = case.mask()
-    case.logic.save()
-    for node in (*case.inputs.values(), case.volumes["mr_t1"], case.node):  # as Slicer's dialog does for .mrml
-        suffix = "seg.nrrd" if node is case.node else "nrrd"
-        if ending == "mrml":
-            assert slicer.util.saveNode(node, str(tmp_path / f"{node.GetID()}.{suffix}"))
-    assert slicer.util.saveScene(str(tmp_path / f"scene.{ending}"))
-    slicer.mrmlScene.Clear(False)
-    slicer.util.loadScene(str(tmp_path / f"scene.{ending}"))
-    (saved,) = case.logic.saved()
-    assert (saved.problem, saved.segmentId) == ("", case.segment)
-    case.node, case.volumes["ct"] = saved.segmentationNode, saved.inputs["ct"].node
-    np.testing.assert_array_equal(case.mask(), before)
-    case.logic.redo(case.node, case.segment)
-    assert case.mask()[20, 50, 50] == 1
-    for _ in range(3):
-        case.logic.undo(case.node, case.segment)
-    assert not case.mask().any()
-
-
 # Bad input
-
-
-def test_bad_input_leaves_the_scene_as_it_was(case: Case) -> None:
-    import slicer
-
-    case.find()
-    pet = slicer.util.addVolumeFromArray(np.ones((32, 64, 64), np.float32), name="PET")
-    before, nodes = case.mask(), scene_nodes()
-    bare = case.logic.segment
-    for act, error, words in (
-        (lambda: bare({}), ArgumentError, "no volume was chosen"),
-        (lambda: bare({"ct": None}), ArgumentError, "no volume was chosen"),
-        (lambda: bare({**case.inputs, "pet": pet}), SuvError, "does not say the unit"),
-        (lambda: bare({**case.inputs, "pet": pet}, segmentation=case.node), SuvError, "does not say the unit"),
-        (lambda: case.click((500, 0, 0)), ArgumentError, "outside"),
-        (lambda: case.logic.addClick(case.node, "gone", (0, 0, 0)), ArgumentError, "no segment with the id .gone."),
-        (lambda: case.logic.addScribble(case.node, case.segment, []), ArgumentError, "at least one point"),
-    ):
-        with pytest.raises(error, match=words):
-            act()
-        assert scene_nodes() - nodes == set()
-        assert segment_ids(case.node) == [case.segment]
-        np.testing.assert_array_equal(case.mask(), before)
 
 
 def test_a_failing_engine_leaves_nothing_behind(case: Case) -> None:
@@ -124,68 +72,6 @@ def test_a_click_reads_no_model_folders(case: Case, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(registry, "find_model", lambda *_: pytest.fail("the folders of models were read"))
     case.click((8, 8, 8))
     assert len(case.logic.clickPoints(case.node, case.segment)) == 2
-
-
-def test_a_pet_without_unit_is_taken_as_suv_only_when_told(case: Case) -> None:
-    from TumorSegSlicer.mrml.session_nodes import Input
-    from TumorSegSlicer.mrml.volumes import UNIT_ATTRIBUTE
-
-    pet = case.volumes["pet"]
-    assert case.logic.suvProblem(pet) == ""
-    pet.RemoveAttribute(UNIT_ATTRIBUTE)
-    assert "does not say the unit" in case.logic.suvProblem(pet)
-    with pytest.raises(SuvError):
-        case.find()
-    case.inputs["pet"] = Input(pet, assumeSuv=True)
-    assert case.find().any()
-    pet.SetAttribute(UNIT_ATTRIBUTE, "Bq/ml")
-    with pytest.raises(SuvError, match="is in Bq/ml"):
-        case.logic.suvProblem(pet)
-
-
-def test_a_box_model_that_is_not_there_is_named_and_the_rest_works(case: Case) -> None:
-    def without_box(kind: str, *rest: str) -> Any:
-        if kind == "box":
-            raise ModelError("no model 'lite-medsam'")
-        return case.engines(kind, *rest)
-
-    case.logic.bench.engineSource = without_box
-    before = case.find()
-    with pytest.raises(ModelError, match="lite-medsam"):
-        case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)))
-    np.testing.assert_array_equal(case.mask(), before)
-    case.click((5, 6, 7))
-    case.logic.bench.engineSource = case.engines  # it was downloaded meanwhile
-    case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)))
-    for _ in range(2):
-        case.logic.undo(case.node, case.segment)
-    np.testing.assert_array_equal(case.mask(), before)
-
-
-def test_a_deleted_volume_does_not_end_the_session(case: Case) -> None:
-    import slicer
-
-    case.find()
-    slicer.mrmlScene.RemoveNode(case.volumes["pet"])
-    case.click((5, 6, 7))
-    assert case.mask()[7, 6, 5] == 1
-
-
-def test_deleted_segments_and_a_closed_scene_are_forgotten(case: Case) -> None:
-    import slicer
-
-    dropped: list[tuple[str, str]] = []
-    case.logic.onDropped = lambda *key: dropped.append(key)
-    case.find()
-    key = (case.node.GetID(), case.segment)
-    case.node.GetSegmentation().RemoveSegment(case.segment)
-    assert dropped == [key]
-    with pytest.raises(TumorSegError):
-        case.click((5, 6, 7))
-    slicer.mrmlScene.Clear(False)
-    case.volumes = load_phantom()
-    case.inputs = {"ct": case.volumes["ct"], "pet": case.volumes["pet"]}
-    assert case.find().any()
 
 
 # Engines and models

@@ -43,12 +43,6 @@ def model_folder(folder: Path, name: str) -> Path:
 # What is told of models
 
 
-def test_the_source_of_the_chosen_model_is_told(desk: ModelsDesk) -> None:
-    for words in ("Apache-2.0", "median Dice 0.84 on 8 cases (CT + PET + T1 MR)", "data: Soft-tissue-Sarcoma (TCIA)"):
-        assert words in desk.ui.modelLabel.text
-    assert "CC BY 3.0" in desk.ui.modelLabel.text
-
-
 def test_what_a_model_does_not_state_is_said(module: Any) -> None:
     spec = tiny_spec("mine", results={}, training_data=())
     assert module.summary(spec) == "mine 1.2.3, CC-BY-4.0; accuracy not measured; training data: not stated"
@@ -101,14 +95,6 @@ def test_nothing_is_done_without_a_model_or_with_one_elsewhere(desk: ModelsDesk)
         assert desk.status == f"Model '{NAME}' is not on this computer."
     desk.press("importModelButton")  # no folder chosen
     assert len(desk.host.dialogs.shown) == 1
-
-
-def test_models_that_ship_stay(desk: ModelsDesk, qt: Any) -> None:
-    desk.select("sts-auto")
-    desk.host.dialogs.answer(qt.QMessageBox.Yes)
-    desk.press("deleteModelButton")
-    assert "not among the user's models" in desk.host.dialogs.shown[-1].text
-    assert desk.line_of("sts-auto")
 
 
 def test_tampered_weights_are_named_and_the_model_is_replaced(

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
 
-@pytest.fixture
-def desk(host: Host) -> Desk:
-    return Desk(host)
-
-
 # The panel itself
 
 
@@ -115,15 +110,6 @@ def test_errors_become_words_and_the_scene_stays(desk: Desk, caplog: pytest.LogC
     assert "in fails" in caplog.text
     assert "Doe" not in caplog.text
     assert desk.ui.segmentButton.enabled
-
-
-def test_no_memory_is_said_in_words(desk: Desk) -> None:
-    def fails(images: Any) -> Any:
-        raise MemoryError
-
-    desk.engines.engines["auto"].rule = fails
-    desk.press("segmentButton")
-    assert "memory" in desk.host.dialogs.shown[0].text
 
 
 @pytest.mark.parametrize("agreed", [True, False])

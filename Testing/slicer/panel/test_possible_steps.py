@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from Testing.slicer.desk import Desk, Slow
 from Testing.slicer.panel.editing.test_brush import FAR, Painter
 from Testing.slicer.panel.test_segments import imported, place, save_and_reopen
@@ -15,11 +13,6 @@ if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
 NONE, ALL = set[str](), {"undo", "redo", "reset", "measure"}
-
-
-@pytest.fixture
-def desk(host: Host) -> Desk:
-    return Desk(host)
 
 
 def possible(desk: Desk) -> set[str]:

@@ -11,12 +11,7 @@ import pytest
 from Testing.slicer.desk import Desk
 
 if TYPE_CHECKING:
-    from Testing.slicer.host.host import Host
-
-
-@pytest.fixture
-def desk(host: Host) -> Desk:
-    return Desk(host)
+    pass
 
 
 def lay_over(desk: Desk, kind: str = "probability") -> None:

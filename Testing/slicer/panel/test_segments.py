@@ -12,12 +12,7 @@ from Testing.slicer.desk import Desk, Slow
 from Testing.slicer.module import TUMORSEG, voxels
 
 if TYPE_CHECKING:
-    from Testing.slicer.host.host import Host
-
-
-@pytest.fixture
-def desk(host: Host) -> Desk:
-    return Desk(host)
+    pass
 
 
 def imported(desk: Desk) -> tuple[Any, str, np.ndarray]:

@@ -49,6 +49,7 @@ def test_the_model_for_boxes_leads_to_its_card(models: Any) -> None:
     ("results", "words"),
     [
         ({"dice": 0.5}, "median Dice 0.50"),
+        ({"dice": {"median": 0.5}, "cases": 3}, "median Dice 0.50 on 3 cases; expect less on your own patients"),
         ({COMMAND: {"ct": {"dice": {"median": 0.5}}, "ct+pet": {"dice": {"median": 0.75}, "cases": 3}}}, "0.75 on 3 "),
         ({COMMAND: {"ct": {"automatic": {"refiner": {"median": [0.25, 0.5]}}}}}, "0.25, after 1 clicks 0.50 (CT)"),
         ({COMMAND: {"ct": {"clicks_to_0.85": {"median": 0.5}, "median": []}}}, "accuracy: see its model card"),

@@ -136,7 +136,7 @@ def accuracy(spec: ModelSpec) -> str:
     repeatable = {key: value for key, value in spec.results.items() if key != UNSEEN}
     found = max(_measurements(repeatable, frozenset(spec.roles), ()), key=lambda each: len(each.roles), default=None)
     if found is not None:
-        return f"{found.words}; {unseen(spec)}"
+        return _("{measured}; {expectation}").format(measured=found.words, expectation=unseen(spec))
     published = CATALOGUE.get(spec.name)
     if spec.results or (published is not None and published.measured):
         return _("accuracy: see its model card")
@@ -181,11 +181,19 @@ class _Measurement:
         from TumorSegLib.images.roles import role_in_words
 
         values, clicks = [f"{dice:.2f}" for dice in self.dices], len(self.dices) - 1
-        text = _("median Dice {dice}").format(dice=values[0])
+        figures = values[:1]
         for count in sorted({clicks // 2, clicks} - {0}):
-            text += _(", after {count} clicks {dice}").format(count=count, dice=values[count])
-        text += _(" on {cases} cases").format(cases=self.cases) if self.cases else ""
-        return text + (f" ({' + '.join(map(role_in_words, self.roles))})" if self.roles else "")
+            figures.append(_("after {count} clicks {dice}").format(count=count, dice=values[count]))
+        if self.cases and self.roles:
+            sentence = _("median Dice {figures} on {cases} cases ({roles})")
+        elif self.cases:
+            sentence = _("median Dice {figures} on {cases} cases")
+        elif self.roles:
+            sentence = _("median Dice {figures} ({roles})")
+        else:
+            sentence = _("median Dice {figures}")
+        roles = " + ".join(map(role_in_words, self.roles))
+        return sentence.format(figures=", ".join(figures), cases=self.cases, roles=roles)
 
 
 def _measurements(results: Mapping[str, Any], known: frozenset[str], roles: tuple[str, ...]) -> Iterator[_Measurement]:

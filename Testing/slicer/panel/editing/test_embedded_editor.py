@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def desk(host: Host) -> Desk:
-    return Desk(host)
-
-
-@pytest.fixture
 def painter(host: Host) -> Painter:
     return Painter(host)
 
