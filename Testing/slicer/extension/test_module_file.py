@@ -33,6 +33,8 @@ def test_its_help_leads_to_its_own_page_and_names_who_made_it(host: Host) -> Non
     from TumorSegSlicer.install import packages
 
     module = slicer.modules.tumorseg
+    assert not module.icon.isNull()
+    assert "not a medical device" in module.helpText
     assert re.findall(r'<a href="([^"]+)">', module.helpText) == [packages.DOCUMENTATION]
     made = re.search(r'EXTENSION_CONTRIBUTORS "(.+)"', (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8"))
     assert made is not None

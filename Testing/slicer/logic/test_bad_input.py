@@ -46,7 +46,7 @@ def refused(act: Callable[[], Any], words: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*OF_A_SEGMENT, *QUERIES])
-def test_what_is_no_segmentation_is_named(case: Case, name: str) -> None:
+def test_segmentation_argument_of_another_type_is_refused(case: Case, name: str) -> None:
     method, rest = getattr(case.logic, name), OF_A_SEGMENT.get(name, ())
     refused(
         lambda: method(None, "Tumour", *rest), "^segmentation: a node of class vtkMRMLSegmentationNode .* got None$"
@@ -56,7 +56,7 @@ def test_what_is_no_segmentation_is_named(case: Case, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OF_A_SEGMENT)
-def test_a_segment_that_is_not_there_is_named(case: Case, name: str) -> None:
+def test_segment_argument_that_does_not_exist_is_refused(case: Case, name: str) -> None:
     import slicer
 
     before, rest = case.find(), OF_A_SEGMENT[name]
@@ -103,6 +103,7 @@ def test_volumes_and_where_segments_go_are_checked(case: Case) -> None:
     refused(lambda: case.logic.segment(case.inputs, segmentation=case.node, segmentId="gone"), "id 'gone'")
     refused(lambda: case.logic.measure(case.node, case.segment, pet=case.node), "^the pet volume: ")
     refused(lambda: case.logic.suvProblem(None), "^pet: .* got None$")
+    refused(lambda: case.logic.keepAsVoxels(case.node, None), "^volume: a node of class")
     assert (slicer.mrmlScene.GetNumberOfNodes(), segment_ids(case.node)) == (nodes, ids)
     np.testing.assert_array_equal(case.mask(), before)
 
@@ -150,7 +151,7 @@ class Without:
         return self.case.engines(kind, *rest)
 
 
-def test_without_any_model_all_that_needs_none_goes_on(case: Case) -> None:
+def test_undo_measure_and_overlays_need_no_model(case: Case) -> None:
     import slicer
 
     masks = [case.find()]
@@ -177,7 +178,7 @@ def test_without_any_model_all_that_needs_none_goes_on(case: Case) -> None:
     assert second in segment_ids(case.node)
 
 
-def test_what_needs_a_model_says_which_is_missing_and_what_to_do(case: Case) -> None:
+def test_missing_model_is_named_with_advice(case: Case) -> None:
     case.find()
     paint_box(case, (2, 2, 2), (3, 3, 3))
     before, ids = case.mask(), segment_ids(case.node)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 
@@ -85,34 +83,12 @@ def test_a_segment_on_another_lattice_keeps_its_place(case: Case, low: tuple[int
     np.testing.assert_allclose(left.mean(axis=0), place, atol=1.0)
 
 
-def as_surface(case: Case) -> Any:
-    """Keeps a segmentation as a surface alone; returns its segments."""
-    segmentation = case.node.GetSegmentation()
-    assert segmentation.CreateRepresentation("Closed surface")
-    segmentation.SetSourceRepresentationName("Closed surface")
-    segmentation.RemoveRepresentation("Binary labelmap")
-    return segmentation
-
-
 # What is wrong
 
 
-def test_the_way_to_open_it_is_told(case: Case) -> None:
+def test_segment_without_session_is_refused_with_advice(case: Case) -> None:
     drawn = draw(case)
     for act in (lambda: case.click((50, 50, 20)), lambda: case.logic.undo(case.node, case.segment)):
         with pytest.raises(ArgumentError, match=r"segment 'GTV': choose them under Inputs, .* openSegment\(inputs"):
             act()
     np.testing.assert_array_equal(case.mask(), drawn)
-
-
-def test_a_surface_becomes_voxels_where_a_script_asks_for_it(case: Case) -> None:
-    drawn = draw(case)
-    segmentation = as_surface(case)
-    case.logic.keepAsVoxels(case.node, case.volumes["ct"])
-    assert segmentation.GetSourceRepresentationName() == "Binary labelmap"
-    assert (case.mask() != drawn).sum() < 0.2 * drawn.sum()
-    open_segment(case)
-    case.click((50, 50, 20))
-    assert case.mask()[20, 50, 50] == 1
-    with pytest.raises(ArgumentError, match="volume: a node of class"):
-        case.logic.keepAsVoxels(case.node, None)

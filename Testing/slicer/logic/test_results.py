@@ -36,6 +36,8 @@ def test_measurements_are_those_of_the_library(case: Case) -> None:
     assert [line.GetName() for line in lines] == ["Thigh longest axial diameter", "Thigh perpendicular diameter"]
     lengths = [line.GetLineLengthWorld() for line in lines]
     np.testing.assert_allclose(lengths, [found.axial.longest.length_mm, found.axial.perpendicular.length_mm], atol=1e-3)
+    case.logic.measure(case.node, case.segment)  # lines are no longer wanted
+    assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
     case.logic.reset(case.node, case.segment)
     assert case.logic.measure(case.node, case.segment, diameterLines=True) is table
     assert [table.GetCellText(row, 1) for row in (1, 3)] == ["0.00", ""]
@@ -59,28 +61,6 @@ def test_a_segment_from_elsewhere_is_measured_on_its_own_voxels(case: Case) -> N
         case.logic.measure(other, empty)
     with pytest.raises(ArgumentError, match="no segment"):
         case.logic.measure(node, "gone", case.volumes["pet"])
-
-
-def test_a_table_is_copied_as_text(case: Case) -> None:
-    from TumorSegSlicer.mrml.tables import tableText
-
-    case.find()
-    text = tableText(case.logic.measure(case.node, case.segment, case.volumes["pet"]))
-    lines = text.splitlines()
-    assert lines[0] == "Measurement,Value,Unit"
-    assert lines[1] == "Segment,Tumour,"
-    assert lines[2].startswith("Volume,")
-    assert lines[-1] == f'Note,"{DISCLAIMER}",'
-
-
-def test_lines_that_are_no_longer_wanted_are_taken_away(case: Case) -> None:
-    import slicer
-
-    case.find()
-    case.logic.measure(case.node, case.segment, diameterLines=True)
-    assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")) == 2
-    case.logic.measure(case.node, case.segment)
-    assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
 
 
 # See

@@ -123,7 +123,7 @@ def test_what_was_painted_after_saving_is_found_on_resuming(scene: Any, case: Ca
     case.store.close()
 
 
-def test_the_users_word_on_suv_is_kept(scene: Any, store: Any, case: Case) -> None:
+def test_confirmed_suv_is_saved_with_the_session(scene: Any, store: Any, case: Case) -> None:
     pet = add_volume(scene, PLAIN, np.ones(PLAIN.shape, np.float32), name="PET")
     store.open(case.node, case.segment, {"ct": Input(case.volume), "pet": Input(pet, assumeSuv=True)})
     store.save()

@@ -79,7 +79,7 @@ def drawer(host: Host) -> Drawer:
     return Drawer(host)
 
 
-def test_a_box_left_alone_is_looked_into_and_nobody_notices(drawer: Drawer) -> None:
+def test_embedding_ahead_of_a_box_at_rest_changes_nothing_else(drawer: Drawer) -> None:
     assert drawer.patience_ms == 1000
     before = drawer.mask()
     drawer.host.wait_until(lambda: not drawer.context.unsaved, "the session to be in the scene", 60)
@@ -99,7 +99,7 @@ def test_a_box_left_alone_is_looked_into_and_nobody_notices(drawer: Drawer) -> N
     assert len(drawer.box.prepared) == 1
 
 
-def test_a_box_that_moves_is_looked_into_anew(drawer: Drawer) -> None:
+def test_embedding_ahead_restarts_for_a_moved_box(drawer: Drawer) -> None:
     slow = drawer.slow()
     drawer.draw((30, 30, 16))
     drawer.host.wait_until(slow.stopped.is_set, "the engine to stop", 60)
@@ -110,7 +110,7 @@ def test_a_box_that_moves_is_looked_into_anew(drawer: Drawer) -> None:
     assert drawer.host.dialogs.shown == []
 
 
-def test_whatever_the_user_does_goes_first(drawer: Drawer) -> None:
+def test_embedding_ahead_makes_way_for_actions(drawer: Drawer) -> None:
     slow = drawer.slow()
     assert drawer.told == []
     drawer.press("resetButton")
@@ -122,7 +122,7 @@ def test_whatever_the_user_does_goes_first(drawer: Drawer) -> None:
     assert drawer.told == [True, False]
 
 
-def test_a_stroke_need_not_wait_for_it(drawer: Drawer) -> None:
+def test_embedding_ahead_makes_way_for_a_brush_stroke(drawer: Drawer) -> None:
     from Testing.slicer.host.segment_editor import paint
 
     slow = drawer.slow()
@@ -135,7 +135,7 @@ def test_a_stroke_need_not_wait_for_it(drawer: Drawer) -> None:
     drawer.looked()
 
 
-def test_keeping_that_had_to_make_way_is_done_later(drawer: Drawer) -> None:
+def test_saving_waits_behind_embedding_and_follows_later(drawer: Drawer) -> None:
     drawer.slow()
     drawer.context.edited(drawer.context.target())
     drawer.listen()
@@ -145,7 +145,7 @@ def test_keeping_that_had_to_make_way_is_done_later(drawer: Drawer) -> None:
     drawer.host.wait_until(lambda: not drawer.context.unsaved, "the session to be in the scene", 60)
 
 
-def test_it_waits_for_a_session(drawer: Drawer) -> None:
+def test_embedding_ahead_waits_for_a_session(drawer: Drawer) -> None:
     import slicer
 
     node, segment = drawer.node, drawer.segment
@@ -159,7 +159,7 @@ def test_it_waits_for_a_session(drawer: Drawer) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["packages", "model", "memory", "outside", "undrawn"])
-def test_whatever_is_wrong_is_not_told(drawer: Drawer, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+def test_embedding_ahead_reports_no_errors(drawer: Drawer, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     from TumorSegSlicer.install import packages
 
     def fails(*_: Any, **__: Any) -> Any:
@@ -187,7 +187,7 @@ def test_whatever_is_wrong_is_not_told(drawer: Drawer, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("what", ["scene", "box", "segment", "module"])
-def test_all_may_go_away_meanwhile(drawer: Drawer, what: str) -> None:
+def test_embedding_ahead_survives_deleted_nodes_and_closing(drawer: Drawer, what: str) -> None:
     import slicer
 
     slow = drawer.slow()
@@ -207,7 +207,7 @@ def test_all_may_go_away_meanwhile(drawer: Drawer, what: str) -> None:
     assert drawer.host.dialogs.shown == []
 
 
-def test_a_box_that_was_let_go_is_not_heard_of_any_more(drawer: Drawer) -> None:
+def test_embedding_ahead_ignores_a_deselected_box(drawer: Drawer) -> None:
     roi = drawer.draw((16, 27, 22))
     drawer.looked()
     drawer.ui.boxSelector.setCurrentNode(None)
@@ -216,7 +216,7 @@ def test_a_box_that_was_let_go_is_not_heard_of_any_more(drawer: Drawer) -> None:
     assert len(drawer.box.embedded) == 1
 
 
-def test_an_engine_that_loads_when_needed_looks_ahead_too() -> None:
+def test_embedding_ahead_by_a_lazy_engine() -> None:
     from Testing.fakes import EllipsoidEngine
     from Testing.slicer.scene import PLAIN
     from TumorSegLib import BoxPrompt

@@ -205,7 +205,7 @@ def test_images_longer_than_those_of_the_training_are_doubted(desk: Desk) -> Non
     assert "480 mm long from head to foot, those it was trained on at most 373 mm" in desk.status
 
 
-def test_nothing_marked_is_no_promise(desk: Desk) -> None:
+def test_empty_result_does_not_exclude_a_tumour(desk: Desk) -> None:
     desk.engines.engines["auto"].rule = lambda images: images["pet"].array > 1e6
     assert not desk.find().any()
     assert "sts-auto marked nothing, which does not mean that there is no tumour. Press 'Tumour here'" in desk.status

@@ -45,7 +45,7 @@ def test_an_installation_is_shown_and_cannot_be_entered_twice(desk: Desk) -> Non
     assert desk.mask().any()  # and what was pressed is done
 
 
-def test_whatever_else_needs_packages_waits(desk: Desk) -> None:
+def test_actions_wait_during_an_installation(desk: Desk) -> None:
     """Keys, tools and other modules can call the panel while pip handles events."""
     ready: list[tuple[bool, str]] = []
     desk.host.pytorch.during = lambda: ready.append((desk.context.ready(), desk.status))
@@ -55,7 +55,7 @@ def test_whatever_else_needs_packages_waits(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_what_ends_meanwhile_ends_well(desk: Desk, closed: bool) -> None:
+def test_installation_survives_closing_of_scene_and_module(desk: Desk, closed: bool) -> None:
     import slicer
 
     def during() -> None:

@@ -40,15 +40,6 @@ def test_what_is_possible_follows_what_was_done(desk: Desk) -> None:
     assert possible(desk) == {"undo"}
 
 
-def test_each_segment_has_its_own_steps(desk: Desk) -> None:
-    desk.find()
-    first = desk.segment
-    desk.press("newSegmentButton")
-    assert possible(desk) == NONE
-    desk.context.setTarget(desk.node, first)
-    assert possible(desk) == {"undo", "reset", "measure"}
-
-
 def test_a_segment_from_elsewhere_can_be_measured(desk: Desk) -> None:
     import slicer
 

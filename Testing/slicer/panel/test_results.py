@@ -130,7 +130,7 @@ def test_other_volumes_that_come_and_go_cost_the_selectors_nothing(desk: Desk, m
     assert "Tumour probability (%)" not in offered(desk.ui.ctSelector)
 
 
-def test_the_surest_is_the_hottest(desk: Desk) -> None:
+def test_overlay_colours_rise_with_probability(desk: Desk) -> None:
     import slicer
     import vtk
 

@@ -42,18 +42,6 @@ def place(desk: Desk, ijk: tuple[int, int, int], tool: str = "positiveButton") -
     desk.place("Red", ijk)
 
 
-def test_a_segment_from_elsewhere_is_corrected_and_keeps_the_rest(desk: Desk) -> None:
-    node, segment, mask = imported(desk)
-    place(desk, (50, 50, 20))
-    found = voxels(node, segment, desk.volumes["ct"])
-    assert found[20, 50, 50] == 1
-    np.testing.assert_array_equal(found[10:14], mask[10:14])
-    desk.press("undoButton")
-    np.testing.assert_array_equal(voxels(node, segment, desk.volumes["ct"]), mask)
-    assert not desk.ui.undoButton.enabled
-    assert desk.host.dialogs.shown == []
-
-
 def test_contours_become_voxels_if_the_user_agrees(desk: Desk, qt: Any) -> None:
     node, segment, mask = imported(desk)
     segmentation = node.GetSegmentation()
@@ -121,17 +109,6 @@ def test_deleting_the_selected_segment_takes_its_marks_and_tools_along(desk: Des
     desk.host.wait_until(lambda: desk.segment == "", "no segment to be selected")
     assert not desk.ui.positiveButton.checked
     assert not desk.ui.negativeButton.checked
-
-
-def test_deleting_the_segmentation_takes_marks_and_tools_along(desk: Desk) -> None:
-    import slicer
-
-    desk.find()
-    place(desk, (50, 50, 20))
-    slicer.mrmlScene.RemoveNode(desk.node)
-    desk.host.wait_until(lambda: desk.segment == "", "no segment to be selected")
-    assert shown_clicks() == 0
-    assert not desk.ui.positiveButton.checked
 
 
 def test_the_volume_told_is_that_of_the_segment_that_changed(desk: Desk) -> None:

@@ -26,7 +26,7 @@ def models(host: Host) -> Any:
     return models
 
 
-def test_what_was_measured_of_the_models_that_ship_is_told(models: Any) -> None:
+def test_accuracy_of_the_models_that_ship(models: Any) -> None:
     found = {spec.name: models.summary(spec) for kind in ("auto", "clicks") for spec in models.modelsOfKind(kind)}
     assert "; median Dice 0.84 on 8 cases (CT + PET + T1 MR); unseen patients do worse: " in found["sts-auto"]
     assert "do worse: median 0.82, worst 0.57 on 11 cases (CT + PET); training data: Soft-" in found["sts-auto"]
@@ -62,12 +62,12 @@ def test_all_kinds_of_results_are_read(models: Any, results: dict[str, Any], wor
 
 
 @pytest.mark.parametrize("noted", [{}, {"unseen patients": {"dice": 0.4}}, {"unseen patients": "none"}])
-def test_figures_that_nobody_checked_on_others_promise_nothing(models: Any, noted: dict[str, Any]) -> None:
+def test_accuracy_without_figures_of_unseen_patients_expects_less(models: Any, noted: dict[str, Any]) -> None:
     spec = tiny_spec("mine", ("ct", "pet"), results={"dice": 0.5, **noted})
     assert models.accuracy(spec) == "median Dice 0.50; expect less on your own patients"
 
 
-def test_a_function_is_nobodys_work(models: Any) -> None:
+def test_attributions_leave_out_phantoms(models: Any) -> None:
     (listed,) = [each for each in models.listed() if each.name == "sts-auto"]
     assert "M. Vallieres" in listed.details
     assert "make_phantom" not in listed.details

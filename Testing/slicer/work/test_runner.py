@@ -10,10 +10,8 @@ from typing import Any
 
 import pytest
 
-from Testing.fakes import BallEngine
 from Testing.slicer.scene import failures, runner
-from Testing.unit.sessions import IMAGES
-from TumorSegLib import ArgumentError, Cancelled, Click, Session, TumorSegError
+from TumorSegLib import ArgumentError, Cancelled, TumorSegError
 
 LIMIT = 20.0  # seconds; only a test that fails waits so long
 Work = Callable[[Any, Any], Any]
@@ -234,26 +232,6 @@ def test_work_that_could_not_be_stopped_any_more_is_finished(caller: Caller) -> 
     assert caller.wait() == [("result", "done")]
 
 
-def test_cancelling_a_click_leaves_the_session_as_it_was(caller: Caller) -> None:
-    session = Session(IMAGES, clicks=BallEngine())
-    session.add_click(Click((4, 4, 4)))
-    before, entered = session.mask.array, threading.Event()
-
-    def asked(cancel: Any) -> bool:
-        entered.set()
-        while not cancel():
-            time.sleep(0.005)
-        return True
-
-    caller.start(work=lambda _progress, cancel: session.add_click(Click((7, 7, 7)), cancel=lambda: asked(cancel)))
-    assert entered.wait(LIMIT)
-    caller.runner.cancel()
-    ((kind, failure),) = caller.wait()
-    assert (kind, failure.cancelled) == ("error", True)
-    assert (session.mask.array == before).all()
-    assert len(session.prompts) == 1
-
-
 def test_abandoned_actions_are_told_and_never_finished(caller: Caller) -> None:
     caller.start("box", waiting_for(threading.Event()))
     caller.start("save", quiet=True)
@@ -381,28 +359,3 @@ def test_nothing_of_an_action_stays_in_memory(caller: Caller) -> None:
     while gone() is not None and time.monotonic() < end:  # the thread may still be leaving the work
         time.sleep(0.005)
     assert gone() is None
-
-
-def test_importing_the_logic_brings_no_torch_and_no_library() -> None:
-    """Which may be missing while Slicer loads the module: then the panel says so."""
-    import subprocess
-    import sys
-    from pathlib import Path
-
-    from Testing.slicer import scene
-
-    code = """
-import sys, types
-import slicer
-for name, content in (("i18n", "tr"), ("ScriptedLoadableModule", "ScriptedLoadableModuleLogic")):
-    sys.modules[f"slicer.{name}"] = types.SimpleNamespace(**{content: type(content, (), {})})
-slicer.packaging = None
-sys.path.insert(0, sys.argv[1])
-import TumorSegSlicer.logic
-heavy = {"torch", "monai", "scipy", "SimpleITK", "pydicom", "TumorSegLib", "qt", "PySide6"}
-sys.exit(", ".join(sorted(heavy & set(sys.modules))) or 0)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(scene.MODULE)], capture_output=True, text=True, check=False, cwd=Path("/")
-    )
-    assert done.returncode == 0, done.stderr

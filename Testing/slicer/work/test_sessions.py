@@ -17,11 +17,10 @@ from Testing.slicer.scene import (
     add_volume,
     paint,
     segments,
-    sessions,
     slicer,
     volumes,
 )
-from TumorSegLib import ArgumentError, BoxPrompt, Click, SuvError
+from TumorSegLib import ArgumentError, Click, SuvError
 
 
 @pytest.fixture
@@ -30,28 +29,6 @@ def case(scene: Any, store: Any) -> Case:
 
 
 # In step with the scene
-
-
-def test_edits_arrive_in_the_segment_and_undo_takes_them_back(case: Case) -> None:
-    masks = []
-    for act in (
-        case.session.segment,
-        lambda: case.session.add_click(Click((3, 3, 3), positive=False)),
-        lambda: case.session.add_box(BoxPrompt(((9, 15), (8, 14), (2, 8)))),
-    ):
-        case.store.apply(act(), case.node, case.segment)
-        np.testing.assert_array_equal(case.mask(), case.session.mask.array)
-        masks.append(case.mask())
-    assert case.store.changedMask(case.node, case.segment) is None
-    case.store.apply(case.session.undo(), case.node, case.segment)
-    np.testing.assert_array_equal(case.mask(), masks[1])
-    assert not np.array_equal(masks[1], masks[2])
-
-
-def test_an_open_session_is_given_again(case: Case) -> None:
-    case.click()
-    assert case.open() == sessions.Opened(case.session)
-    assert len(case.session.prompts) == 1
 
 
 def test_segments_have_sessions_of_their_own(scene: Any, store: Any, case: Case) -> None:
@@ -229,7 +206,7 @@ def test_a_deleted_segment_takes_its_session_along(case: Case, dropped: list[tup
 
 
 @pytest.mark.parametrize("is_open", [True, False])
-def test_a_segment_of_the_same_id_inherits_nothing(scene: Any, case: Case, is_open: bool) -> None:
+def test_deleted_segment_passes_no_session_to_another_of_its_id(scene: Any, case: Case, is_open: bool) -> None:
     case.click()
     case.store.save()
     if not is_open:
@@ -243,7 +220,7 @@ def test_a_segment_of_the_same_id_inherits_nothing(scene: Any, case: Case, is_op
     assert not opened.session.mask.array.any()
 
 
-def test_a_segment_deleted_while_nobody_looked_is_left_out(scene: Any, case: Case) -> None:
+def test_saved_session_of_a_segment_deleted_while_closed_is_left_out(scene: Any, case: Case) -> None:
     case.store.save()
     case.store.close()
     case.node.GetSegmentation().RemoveSegment(case.segment)

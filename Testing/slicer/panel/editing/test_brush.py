@@ -238,7 +238,7 @@ def test_painting_and_erasing_at_once_stay_as_they_are(guide: Painter) -> None:
 
 
 @pytest.mark.parametrize("tool", ["Paint", "Erase"])
-def test_what_slicer_undoes_does_not_come_back_from_the_model(guide: Painter, tool: str) -> None:
+def test_undo_by_slicer_of_a_stroke_does_not_guide_the_model(guide: Painter, tool: str) -> None:
     """Whatever tool is active: the undo of a stroke looks like one of the other tool."""
     editor = guide.segment_editor()
     guide.dab(FAR)
@@ -284,38 +284,6 @@ def test_a_stroke_that_cannot_be_refined_is_kept_by_the_next_action(guide: Paint
     guide.press("resetButton")
     guide.press("undoButton")
     np.testing.assert_array_equal(guide.mask(), painted)
-
-
-@pytest.mark.parametrize("overlap", ["allow", "overwrite visible", "overwrite all"])
-@pytest.mark.parametrize("completed", [False, True])
-def test_a_plain_stroke_overwrites_as_chosen_and_undo_gives_back(
-    painter: Painter, overlap: str, completed: bool
-) -> None:
-    import slicer
-    from TumorSegSlicer.parameters import Overlap
-
-    from Testing.slicer.module import voxels
-
-    def shown(segment: str) -> np.ndarray:
-        return voxels(painter.node, segment, painter.volumes["ct"]).astype(bool)
-
-    other, before = painter.segment, painter.found.astype(bool)
-    painter.context.parameters.overlap = Overlap(overlap)
-    painter.press("newSegmentButton")
-    status = slicer.vtkSlicerSegmentationsModuleLogic
-    if completed:
-        status.SetSegmentStatus(painter.node.GetSegmentation().GetSegment(other), status.Completed)
-    painter.dab(WITHIN)
-    stroke = painter.settle(1).astype(bool)
-    assert (stroke & before).any()
-    keeps = completed or overlap == "allow"
-    np.testing.assert_array_equal(shown(other), before if keeps else before & ~stroke)
-    painter.press("undoButton")
-    assert not painter.mask().any()
-    np.testing.assert_array_equal(shown(other), before)
-    painter.press("redoButton")
-    np.testing.assert_array_equal(painter.mask().astype(bool), stroke)
-    np.testing.assert_array_equal(shown(other), before if keeps else before & ~stroke)
 
 
 def test_a_stroke_that_the_model_was_stopped_at_stays_as_it_was_drawn(guide: Painter) -> None:

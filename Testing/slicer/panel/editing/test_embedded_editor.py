@@ -213,10 +213,13 @@ def test_when_the_segmentation_is_removed_the_next_one_is_not_edited(desk: Desk)
     import slicer
 
     desk.find()
+    place(desk, (50, 50, 20))
     node = somebody_elses(desk)
     desk.ui.editor.setActiveEffectByName("Paint")
     slicer.mrmlScene.RemoveNode(desk.node)
     desk.host.wait_until(lambda: desk.segment == "", "no segment to be selected")
+    assert shown_clicks() == 0
+    assert not desk.ui.positiveButton.checked
     assert desk.ui.editor.segmentationNode() is not node
     assert desk.ui.editor.activeEffect() is None
     assert not tools_work(desk)

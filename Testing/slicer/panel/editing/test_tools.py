@@ -13,6 +13,7 @@ import pytest
 from Testing.slicer.desk import Desk
 from Testing.slicer.module import OUTPUT, segment_ids
 from TumorSegLib import Cancelled
+from TumorSegLib.disclaimer import DISCLAIMER
 
 if TYPE_CHECKING:
     pass
@@ -181,6 +182,7 @@ def test_measurements_are_shown_copied_and_written(desk: Desk, qt: Any, tmp_path
     text = (tmp_path / "tumour.csv").read_text(encoding="utf-8")
     assert text.startswith("\ufeffMeasurement,Value,Unit\nSegment,Tumour,\nVolume,")
     assert ",mm²\n" in text
+    assert text.splitlines()[-1] == f'Note,"{DISCLAIMER}",'
     desk.host.dialogs.answer(str(tmp_path / "nowhere" / "tumour.csv"))
     desk.ui.csvButton.click()
     assert "does not exist" in desk.host.dialogs.shown[-1].text
