@@ -267,6 +267,34 @@ def test_saving_that_is_stopped_goes_on_from_the_last_step_encoded(case: Case) -
     assert saved_steps(case.node, case.segment) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("change", ["click", "undo"])
+def test_saving_never_replaces_a_newer_snapshot_by_an_older_one(case: Case, change: str) -> None:
+    from TumorSegSlicer.work.saving import SaveSession
+
+    case.click()
+    case.click((3, 3, 3))
+    action = SaveSession(case.store, case.node, case.segment)
+    action.begin()
+    action.work(lambda _done, _total: None, lambda: False)
+    if change == "click":
+        case.click((12, 12, 4))
+    else:
+        case.store.apply(case.session.undo(), case.node, case.segment)
+    case.store.save()  # by a script, while the panel saves
+    action.finish(None)
+    prompts, before = case.session.prompts, case.mask()
+    assert saved_steps(case.node, case.segment) == ([1, 2, 3] if change == "click" else [1, 2])
+    reopen(case)
+    assert case.open().problem == ""
+    assert case.session.prompts == prompts
+    np.testing.assert_array_equal(case.session.mask.array, before)
+    case.click((5, 12, 4))
+    case.store.save()
+    reopen(case)
+    assert case.open().problem == ""
+    case.store.close()
+
+
 def test_state_nodes_are_hidden_and_saved_with_the_scene(case: Case) -> None:
     case.store.save()
     text = session_nodes.textNode(case.node, case.segment)

@@ -26,17 +26,16 @@ class SaveSession(Action):
     def work(self, _progress: Progress, cancel: Cancel) -> None:
         """Encodes the steps that are new."""
         if self.unsaved is not None:
-            _session, snapshot, since = self.unsaved
-            for number, record in snapshot.records(since, cancel):
+            for number, record in self.unsaved.snapshot.records(self.unsaved.since, cancel):
                 self.records[number] = record
 
     def finish(self, _result: None) -> None:
-        """Writes them, unless the session was dropped meanwhile."""
-        if self.unsaved is not None and self.sessions.get(self.node, self.segmentId) is self.unsaved[0]:
+        """Writes them, unless the session was dropped or saved by something else meanwhile."""
+        if self.unsaved is not None and self.sessions.get(self.node, self.segmentId) is self.unsaved.session:
             self.fail()
-            self.sessions.write(self.unsaved[1].head, self.node, self.segmentId)
+            self.sessions.write(self.unsaved, self.node, self.segmentId)
 
     def fail(self) -> None:
         """Keeps what was encoded."""
         if self.unsaved is not None:
-            self.sessions.keepRecords(self.unsaved[0], self.node, self.segmentId, self.records)
+            self.sessions.keepRecords(self.unsaved.session, self.node, self.segmentId, self.records)

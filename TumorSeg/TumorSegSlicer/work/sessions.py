@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from TumorSegSlicer.mrml.session_nodes import (
     textNodes,
     writeSession,
 )
+from TumorSegSlicer.work.moved_sessions import carriedAlong, movedGrid
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit, Grid, Mask, ModelSpec, Session
@@ -58,6 +59,25 @@ class _Entry:
     models: dict[str, Mapping[str, str]] = field(default_factory=dict)
     savedUpTo: int = -1  # the last record that is in the scene
     records: dict[int, str] = field(default_factory=dict)  # encoded, and not yet in the scene
+    snapshots: int = 0  # number of snapshots taken
+    written: int = 0  # number of the snapshot that is in the scene
+
+
+@dataclass(frozen=True, eq=False)
+class Unsaved:
+    """A snapshot of a session that is to be written into the scene.
+
+    Attributes:
+        session: the session.
+        snapshot: of the session.
+        since: the last of its records that is encoded; -1 for none.
+        number: larger than those of earlier snapshots of the session.
+    """
+
+    session: Session
+    snapshot: Snapshot
+    since: int
+    number: int
 
 
 class Sessions:
@@ -202,7 +222,7 @@ class Sessions:
         """
         entry = self._entry(node, segmentId)
         now, grid = volumes.toWorld(node), entry.session.grid
-        return grid if np.array_equal(now, entry.seen) else _moved(grid, entry.seen, now)
+        return grid if np.array_equal(now, entry.seen) else movedGrid(grid, entry.seen, now)
 
     def apply(
         self, edit: Edit, node: slicer.vtkMRMLSegmentationNode, segmentId: str, others: Collection[Edit] = ()
@@ -223,16 +243,14 @@ class Sessions:
     def save(self) -> None:
         """Writes all open sessions into the scene."""
         for (_nodeId, segmentId), entry in self._entries.items():
-            snapshot, since = entry.session.snapshot(), self._encodedUpTo(entry, segmentId)
-            entry.records.update(snapshot.records(since))
-            self.write(snapshot.head, entry.node, segmentId)
+            unsaved = self._unsaved(entry, segmentId)
+            entry.records.update(unsaved.snapshot.records(unsaved.since))
+            self.write(unsaved, entry.node, segmentId)
 
-    def unsaved(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[Session, Snapshot, int] | None:
-        """A session, a snapshot of it, and the last of its records that is encoded; None if it is not open."""
+    def unsaved(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> Unsaved | None:
+        """A snapshot of the session of a segment; None if it is not open."""
         entry = self._entries.get((node.GetID(), segmentId))
-        if entry is None:
-            return None
-        return entry.session, entry.session.snapshot(), self._encodedUpTo(entry, segmentId)
+        return self._unsaved(entry, segmentId) if entry is not None else None
 
     def keepRecords(
         self, session: Session, node: slicer.vtkMRMLSegmentationNode, segmentId: str, records: Mapping[int, str]
@@ -242,27 +260,34 @@ class Sessions:
         if entry is not None and entry.session is session:
             entry.records.update(records)
 
-    def write(self, head: Mapping[str, Any], node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        """Writes one session into the scene, quickly.
+    def write(self, unsaved: Unsaved, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+        """Writes one session into the scene, quickly; nothing where a later snapshot was written meanwhile.
 
         Args:
-            head: of a snapshot, all records of which were kept or are in the scene.
+            unsaved: all records of its snapshot were kept or are in the scene.
             node, segmentId: the segment.
 
         Raises:
             ArgumentError: the segment has no session any more.
         """
-        entry, listed = self._entry(node, segmentId), {0, *head["history"]["steps"]}
+        entry, head = self._entry(node, segmentId), unsaved.snapshot.head
+        if unsaved.number < entry.written:
+            return
+        listed = {0, *head["history"]["steps"]}
         records = {number: record for number, record in entry.records.items() if number in listed}
         about = {"models": entry.models, "place": entry.place.tolist()}
         writeSession(node, segmentId, about, entry.inputs, head, records)
-        entry.savedUpTo, entry.records = head["history"]["last"], {}
+        entry.savedUpTo, entry.records, entry.written = head["history"]["last"], {}, unsaved.number
+
+    def _unsaved(self, entry: _Entry, segmentId: str) -> Unsaved:
+        entry.snapshots += 1
+        return Unsaved(entry.session, entry.session.snapshot(), self._encodedUpTo(entry, segmentId), entry.snapshots)
 
     def _encodedUpTo(self, entry: _Entry, segmentId: str) -> int:
         """The last record that is in the scene or was kept; -1 for none, as where the text node was removed."""
         if entry.savedUpTo >= 0 and textNode(entry.node, segmentId) is None:
             entry.savedUpTo, entry.records = -1, {}
-        return max(entry.records, default=entry.savedUpTo)
+        return max((entry.savedUpTo, *entry.records))
 
     def saved(self) -> list[Saved]:
         """The heads of the sessions that the scene holds, of segments that are there; :meth:`open` resumes them."""
@@ -298,12 +323,12 @@ class Sessions:
         grid, place = images.grid, volumes.toWorld(node)
         problem, data, known, session, models, savedUpTo = "", None, None, None, {}, -1
         if earlier is not None:
-            data = _carriedAlong(earlier.session.to_json(), earlier.place, place, grid)
+            data = carriedAlong(earlier.session.to_json(), earlier.place, place, grid)
             known, models, savedUpTo = earlier.segment, earlier.models, earlier.savedUpTo
         elif (text := textNode(node, segmentId)) is not None:
             head = readHead(node, text)
             data, problem = readSession(text) if not head.problem else (None, head.problem)
-            data, models, savedUpTo = _carriedAlong(data, head.place, place, grid), dict(head.models), head.last
+            data, models, savedUpTo = carriedAlong(data, head.place, place, grid), dict(head.models), head.last
         if data is not None:
             try:
                 session = Session.from_json(data, images)
@@ -352,31 +377,6 @@ class Sessions:
     def _onSceneClosed(self, _scene: vtk.vtkObject) -> None:
         for nodeId, segmentId in list(self._entries):
             self._forget(nodeId, segmentId)
-
-
-def _carriedAlong(data: Any, then: Sequence[Sequence[float]] | np.ndarray, now: np.ndarray, grid: Grid) -> Any:
-    """The data of a session whose segmentation and first image were moved in the world by one and the same transform.
-
-    Args:
-        data: of the library's session; comes back as it is where that is not so.
-        then, now: the segmentation's place, a matrix ``(4, 4)`` to RAS mm of the world.
-        grid: of the first image now.
-    """
-    from TumorSegLib import GeometryError, Grid
-
-    try:
-        former = Grid(tuple(data["grid"]["shape"]), np.array(data["grid"]["affine"], dtype=float))
-        moved = _moved(former, np.array(then, dtype=float), now)
-    except (LookupError, TypeError, ValueError, np.linalg.LinAlgError, GeometryError):
-        return data  # damaged, which reading it tells in words, or written before places were
-    return {**data, "grid": {**data["grid"], "affine": grid.affine.tolist()}} if moved == grid else data
-
-
-def _moved(grid: Grid, then: np.ndarray, now: np.ndarray) -> Grid:
-    """A grid that moves along with a segmentation from one place in the world to another, matrices ``(4, 4)``."""
-    from TumorSegLib import Grid
-
-    return Grid(grid.shape, now @ np.linalg.inv(then) @ grid.affine)
 
 
 def _imageStamp(inputs: Mapping[str, Input]) -> tuple[Any, ...]:
