@@ -65,11 +65,15 @@ class _Segment:
     voxels: int = 0
     last_mask: UInt8Array | None = None
 
-    def write(self, box: Box, probability: UInt8Array) -> None:
-        """Replaces a part; masks read before do not change."""
-        at = slices(box)
-        self.voxels += int(np.count_nonzero(probability >= TUMOUR) - np.count_nonzero(self.probability[at] >= TUMOUR))
-        self.probability[at] = probability
+    def growth(self, box: Box, probability: UInt8Array) -> int:
+        """The number of voxels that the segment gains if a part is replaced; negative if it loses more."""
+        before = self.probability[slices(box)] >= TUMOUR
+        return int(np.count_nonzero(probability >= TUMOUR)) - int(np.count_nonzero(before))
+
+    def write(self, box: Box, probability: UInt8Array, growth: int) -> None:
+        """Replaces a part, with its :meth:`growth`; allocates no arrays. Masks read before do not change."""
+        self.voxels += growth
+        self.probability[slices(box)] = probability
         self.last_mask = None
 
 
@@ -113,7 +117,7 @@ class Segments:
         if not name or name in self._segments:
             raise ArgumentError(f"segment name {name!r} is empty or taken; there are {', '.join(self._segments)}")
         segment = _Segment(np.zeros(self.grid.shape, dtype=np.uint8))
-        segment.write(box, probability)
+        segment.write(box, probability, segment.growth(box, probability))
         with self.lock:
             self._segments[name] = segment
 
@@ -259,13 +263,14 @@ class Segments:
         for change in step.changes:
             if not change.outside:
                 segment = self._segments[change.segment]
-                segment.write(change.box, segment.probability[slices(change.box)] ^ change.unpacked())
+                after = segment.probability[slices(change.box)] ^ change.unpacked()
+                segment.write(change.box, after, segment.growth(change.box, after))
         for each in step.prompts:
             segment = self._segments[each.segment]
             segment.prompts = each.applied(segment.prompts, undo=False)
 
     def _apply(self, step: Step, undo: bool, note: Callable[[], None]) -> Edit:
-        """Does a step or undoes it; everything that may fail comes before the first write.
+        """Does a step or undoes it; everything that may fail, allocations included, comes before the first write.
 
         Args:
             step: the step.
@@ -282,7 +287,7 @@ class Segments:
             segment = self._segments[change.segment]
             before = segment.probability[slices(change.box)]
             after = before ^ change.unpacked()
-            writes.append((segment, change.box, after))
+            writes.append((segment, change.box, after, segment.growth(change.box, after)))
             edit = _edit(change.segment, change.box, _mask(before), _mask(after))
             if change.segment == step.segment:
                 own = edit
@@ -291,8 +296,8 @@ class Segments:
         prompts = [(self._segments[c.segment], c.applied(self.prompts(c.segment), undo)) for c in step.prompts]
         with self.lock:
             note()
-            for segment, box, after in writes:
-                segment.write(box, after)
+            for segment, box, after, growth in writes:
+                segment.write(box, after, growth)
             for segment, kept in prompts:
                 segment.prompts = kept
         return replace(own, others=others)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from TumorSegLib.errors import ArgumentError, ResourceError
+from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.prompts.types import Click, Prompts
@@ -153,3 +157,36 @@ def test_an_edit_without_room_changes_nothing(monkeypatch: pytest.MonkeyPatch, a
     monkeypatch.undo()
     assert state(segments) == before
     assert segments.redo() is not None
+
+
+@pytest.mark.parametrize("edit", ["commit", "undo", "redo"])
+def test_no_array_is_allocated_once_a_step_is_in_the_history(monkeypatch: pytest.MonkeyPatch, edit: str) -> None:
+    """A lack of memory after that would leave the step without its voxels, and undo would add voxels."""
+    grid, rest = Grid.from_spacing((60, 60, 60), (1, 1, 1)), np.full((60, 60, 60), 255, np.uint8)
+    segments = Segments(grid, "overwrite")
+    segments.add("a")
+    for n in (255, 200):
+        segments.commit("a", full_box(grid.shape), np.full_like(rest, n), PROMPTS)
+    segments.undo()
+    before = segments.history.position
+
+    def count_nonzero(array: np.ndarray) -> int:
+        if segments.history.position != before:
+            raise MemoryError
+        return int(np.sum(array != 0))
+
+    def traced(plain: Callable) -> Callable:
+        def noted(*args: object) -> None:
+            plain(*args)
+            tracemalloc.start()
+
+        return noted
+
+    monkeypatch.setattr(np, "count_nonzero", count_nonzero)
+    for name in ("push", "moved"):
+        monkeypatch.setattr(segments.history, name, traced(getattr(segments.history, name)))
+    try:
+        segments.commit("a", full_box(grid.shape), 0 * rest, PROMPTS) if edit == "commit" else getattr(segments, edit)()
+        assert tracemalloc.get_traced_memory()[1] < rest.nbytes / 10
+    finally:
+        tracemalloc.stop()
