@@ -10,9 +10,9 @@ from typing import Protocol, TypeAlias
 
 from TumorSegLib.errors import Cancelled
 
-#: Called with (steps done, steps in all).
+#: Called with (steps done, steps in all), by the thread that asked for the work; may use the same engine.
 Progress: TypeAlias = Callable[[int, int], None]
-#: Returns True to stop the work; called often, and from any thread.
+#: Returns True to stop the work; called often, and from any thread, so that it must not use an engine.
 Cancel: TypeAlias = Callable[[], bool]
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +52,27 @@ def same(first: Any, second: Any) -> bool:
     if isinstance(first, list | tuple):
         return len(first) == len(second) and all(map(same, first, second))
     return bool(first == second)
+
+
+def threads_during(batches: Callable[[], Iterator[Any]]) -> int:
+    """The number of torch threads, after its first batch, of a thread that begins in a process with two of them."""
+    number: Future[int] = Future()
+
+    def train() -> None:
+        try:
+            with closing(batches()) as source:  # type: ignore[type-var]
+                next(source)
+                number.set_result(torch.get_num_threads())
+        except BaseException as error:
+            number.set_exception(error)
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        threading.Thread(target=train, daemon=True).start()
+        return number.result(60)
+    finally:
+        torch.set_num_threads(before)
 
 
 def write_ball(

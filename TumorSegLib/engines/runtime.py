@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import re
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import nn
@@ -74,8 +75,9 @@ ON_CPU = Runtime(torch.device("cpu"), torch.float32)
 class Placement:
     """A network on the device it was loaded for.
 
-    The network never changes after construction, and one lock lets one case at a time compute with it, so that several
-    sessions may share an engine. Every case has a :class:`CaseDevice` of its own.
+    The network never changes after construction, and one lock lets one thread at a time compute with it, so that
+    several sessions may share an engine. Every case has a :class:`CaseDevice` of its own. A process forked while a
+    thread computes may use the engine.
     """
 
     def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime, *, mixed: bool = False) -> None:
@@ -92,11 +94,17 @@ class Placement:
         """
         self.spec, self.wanted = spec, runtime
         self._original = network.eval()
-        self._lock, self._cases_lock = threading.Lock(), threading.Lock()
+        self.renew_locks()
         self._cases: WeakKeyDictionary[object, CaseDevice] = WeakKeyDictionary()
         with memory_errors(f"to put {spec.name!r} on {runtime.name}"):
             self._network = _moved(network, runtime.device) if mixed else _converted(network, runtime)
+        _placements.add(self)
         _log.info("%s %s is loaded on %s in %s", spec.name, spec.version, runtime.name, runtime.precision)
+
+    def renew_locks(self) -> None:
+        """Makes the locks; again in a forked process."""
+        # Reentrant: a progress callback, which runs during a turn, may compute another case.
+        self._lock, self._cases_lock = threading.RLock(), threading.Lock()
 
     def case(self, prepared: object) -> CaseDevice:
         """Where a case is computed, by its prepared images; the same for as long as those exist."""
@@ -109,13 +117,14 @@ class Placement:
 
     @contextmanager
     def turn(self, job: Job) -> Iterator[None]:
-        """Waits until no other case computes; raises :class:`Cancelled` where the job is cancelled meanwhile."""
-        while not self._lock.acquire(timeout=POLL_SECONDS):
+        """Waits until no other thread computes; raises :class:`Cancelled` where the job is cancelled meanwhile."""
+        lock = self._lock  # a fork during the turn gives the child another
+        while not lock.acquire(timeout=POLL_SECONDS):
             job.check("while it waited for another case")
         try:
             yield
         finally:
-            self._lock.release()
+            lock.release()
 
     def info(self, runtime: Runtime | None = None, **more: Any) -> RunInfo:
         """Model, version, checksum of the weights, device and precision, and what else :class:`RunInfo` has."""
@@ -256,7 +265,7 @@ class Workers:
         if pieces < count:
             count = 1 << (max(pieces, 1).bit_length() - 1)  # a power of two, so that there are few pools
         self._count = count
-        self._pool = _pool(count, threads) if count > 1 else None
+        self._pool = _pools.get(count, threads) if count > 1 else None
         self._waiting: deque[Future[Any]] = deque()
 
     def __enter__(self) -> Workers:
@@ -285,35 +294,68 @@ class Workers:
         return result
 
 
-_pools: dict[tuple[int, int, int], ThreadPoolExecutor] = {}
-_pools_lock = threading.Lock()
+class _Pools:
+    """The process's pools by their number of threads and the number of torch threads these share."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Forgets all pools, as a forked process must, which has none of its parent's threads."""
+        self._pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
+        self.lock = threading.Lock()
+
+    def get(self, count: int, threads: int) -> ThreadPoolExecutor:
+        with self.lock:
+            if (count, threads) not in self._pools:
+                self._pools[count, threads] = new_pool(count, threads // count)
+            return self._pools[count, threads]
 
 
-def _pool(count: int, threads: int) -> ThreadPoolExecutor:
-    """The process's pool of so many threads, which share the torch threads of the caller."""
-    key = (os.getpid(), count, threads)  # a forked process has none of its parent's threads
-    with _pools_lock:
-        if key not in _pools:
-            _pools[key] = _new_pool(count, threads)
-        return _pools[key]
+_pools = _Pools()
+_placements: WeakSet[Placement] = WeakSet()
 
 
-def _new_pool(count: int, threads: int) -> ThreadPoolExecutor:
+def new_pool(count: int, threads: int) -> ThreadPoolExecutor:
+    """Starts a pool whose threads are all running and compute on a number of torch threads each.
+
+    The number of the caller's torch threads, which new threads begin with, stays, also where the start fails.
+
+    Args:
+        count: threads of the pool.
+        threads: torch threads of each.
+
+    Raises:
+        RuntimeError, MemoryError: there is no memory for another thread.
+    """
+    number = torch.get_num_threads()
     pool, ready = ThreadPoolExecutor(count, "TumorSeg worker"), threading.Barrier(count + 1)
 
     def begin() -> None:
         torch.get_num_threads()  # the first call in a thread copies the process's number, later ones do not
-        torch.set_num_threads(threads // count)
+        torch.set_num_threads(threads)
         ready.wait()
 
     try:
         for _ in range(count):
             pool.submit(begin)
-    except BaseException:  # there is no memory for another thread
-        ready.abort()
-        pool.shutdown(wait=False)
+        ready.wait()
+    except BaseException:  # no memory for another thread, or Ctrl-C
+        ready.abort()  # else the threads wait for ever, and the process for them at its end
+        pool.shutdown(cancel_futures=True)  # none may set its number after the lines below
         raise
-    ready.wait()
-    # A thread has a number of its own, but new threads begin with the one that was set last.
-    torch.set_num_threads(threads)
+    finally:
+        # A thread has a number of its own, but new threads begin with the one that was set last.
+        torch.set_num_threads(number)
     return pool
+
+
+def _renew_locks() -> None:
+    """Gives a forked process new locks: those of its parent may be locked by threads which it does not have."""
+    _pools.renew()
+    for placement in _placements:
+        placement.renew_locks()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_renew_locks)

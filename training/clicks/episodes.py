@@ -8,7 +8,7 @@ always correct errors of the current network (iterative training: Sofiiuk et al.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from training.data.augment import draw_sample
 from training.data.batches import Batch, Pools
 from TumorSegLib.engines.clicks.patches import network_input, patch_origin, prompt_centre
 from TumorSegLib.engines.networks.unets import probabilities
+from TumorSegLib.engines.runtime import new_pool
 from TumorSegLib.prompts.constraints import apply_constraints
 from TumorSegLib.prompts.encoding import PointPrompt, distance_map
 
@@ -72,7 +73,7 @@ class Episodes:
     def batches(self, first: int) -> Iterator[Batch]:
         """As :class:`training.data.batches.Source`."""
         settings = self._configuration.optimisation
-        with ThreadPoolExecutor(settings.workers, initializer=torch.set_num_threads, initargs=(1,)) as self._users:
+        with new_pool(settings.workers, 1) as self._users:
             if self._restored:
                 self._slots = [self._users.submit(self._resumed, values) for values in self._restored]
             else:

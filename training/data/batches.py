@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -14,6 +13,7 @@ import torch
 from training.config.train import Configuration, DataSettings
 from training.data.augment import Sample, draw_sample
 from training.data.cases import Case
+from TumorSegLib.engines.runtime import new_pool
 
 
 class Batch(NamedTuple):
@@ -69,7 +69,7 @@ class Samples:
         """As :class:`Source`; threads draw the next batches while the network trains on the last."""
         settings = self._configuration.optimisation
         ahead = 2 * settings.workers
-        with ThreadPoolExecutor(settings.workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with new_pool(settings.workers, 1) as pool:
             pending = deque(pool.submit(self._batch, step) for step in range(first, min(first + ahead, settings.steps)))
             for step in range(first, settings.steps):
                 ready = pending.popleft().result()

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import training.data.batches
-from Testing.training.training_runs import same
+from Testing.training.training_runs import same, threads_during
 from training.config.train import Configuration, DataSettings
 from training.data.augment import Sample
 from training.data.batches import Pools, Samples
@@ -69,6 +69,11 @@ def test_several_threads_draw_at_once(data: Path, configured: Configured, monkey
     monkeypatch.setattr(training.data.batches, "draw_sample", draw_with_two_others)
     configuration = configured("batch = 1", "batch = 1\nworkers = 3")
     assert len(list(Samples(configuration, pools_of(data, "a"), 0).batches(0))) == 6
+
+
+def test_a_thread_new_to_torch_keeps_the_number_of_torch_threads(data: Path, configured: Configured) -> None:
+    source = Samples(configured(), pools_of(data, "a"), 0)
+    assert threads_during(lambda: source.batches(0)) == 2
 
 
 def test_errors_in_threads_are_raised(data: Path, configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:

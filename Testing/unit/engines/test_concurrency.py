@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -13,6 +16,7 @@ import torch
 
 from Testing.fakes import noise_volume, tiny_network, tiny_spec
 from Testing.unit.engines.box_cases import tiny_sam
+from TumorSegLib.engines import runtime
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.runtime import Runtime, Workers
@@ -147,6 +151,95 @@ def test_a_case_waits_for_another_with_the_same_engine_and_can_be_cancelled() ->
         second.result(LIMIT_S)
     go_on.set()
     first.result(LIMIT_S)
+
+
+@pytest.mark.parametrize("box", [False, True], ids=["automatic", "box"])
+def test_a_progress_callback_may_compute_another_case_with_the_same_engine(box: bool) -> None:
+    engine, nested = (tiny_sam()[0] if box else auto_engine()), list[Any]()
+
+    def run(images: Images, progress: Callable[[int, int], None] | None = None) -> Any:
+        if box:
+            return engine.segment(engine.prepare(images), BOX, progress=progress).probability
+        return Session(images, auto=engine).segment(progress=progress).after
+
+    def compute(*_: int) -> None:
+        if not nested:
+            nested.append(None)
+            nested[0] = run(CASES[1])
+
+    expected = [run(images) for images in CASES]
+    assert np.array_equal(begin(lambda: run(CASES[0], compute)).result(LIMIT_S), expected[0])
+    assert np.array_equal(nested[0], expected[1])
+
+
+FORK = """
+import os, threading, time
+import numpy as np
+from Testing.unit.engines.test_concurrency import CASES, auto_engine, begin, segmented
+from TumorSegLib.engines import runtime
+import torch
+
+torch.set_num_threads(2)
+engine, begun = auto_engine(), threading.Event()
+expected = segmented(engine, CASES[0])
+
+def pause(*_):
+    begun.set()
+    threading.Event().wait()
+
+begin(lambda: engine.segment(CASES[1], progress=pause))
+assert begun.wait(60)
+with runtime._pools.lock:  # as where another thread starts a pool
+    child = os.fork()
+if child == 0:
+    os._exit(0 if np.array_equal(segmented(engine, CASES[0]), expected) else 3)
+for _ in range(300):
+    ended, status = os.waitpid(child, os.WNOHANG)
+    if ended:
+        os._exit(os.waitstatus_to_exitcode(status))
+    time.sleep(0.1)
+os.kill(child, 9)
+os._exit(4)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_process_forked_while_another_thread_computes_uses_the_engine() -> None:
+    ended = subprocess.run([sys.executable, "-c", FORK], check=False, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError], ids=["Ctrl-C", "no thread"])
+def test_a_failed_start_of_a_pool_ends_its_threads_and_keeps_the_number_of_torch_threads(
+    failure: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if failure is KeyboardInterrupt:
+        main, wait = threading.current_thread(), threading.Barrier.wait
+
+        def interrupted(barrier: threading.Barrier, timeout: float | None = None) -> int:
+            if threading.current_thread() is main:
+                raise KeyboardInterrupt
+            return wait(barrier, timeout)
+
+        monkeypatch.setattr(threading.Barrier, "wait", interrupted)
+    else:
+        submit, calls = runtime.ThreadPoolExecutor.submit, []
+
+        def refused(*args: Any) -> Any:
+            calls.append(args)
+            if len(calls) > 1:
+                raise RuntimeError("can't start new thread")
+            return submit(*args)
+
+        monkeypatch.setattr(runtime.ThreadPoolExecutor, "submit", refused)
+    before = set(threading.enumerate())
+    with pytest.raises(failure):
+        runtime.new_pool(2, 1)
+    started = set(threading.enumerate()) - before
+    for thread in started:
+        thread.join(1)
+    assert not [thread for thread in started if thread.is_alive()]
+    assert torch.get_num_threads() == threads_of_a_new_thread() == 2
 
 
 def test_workers_keep_the_order_and_are_the_same_threads_every_time() -> None:
