@@ -64,12 +64,12 @@ def check_spelling(entry: Mapping[str, Any], known: Collection[str], origin: str
     """Raises :class:`ReadError` where a key is a misspelt known one, in objects that may have further keys."""
     for key in entry:
         if key not in known and (meant := _nearest(key, known, ALIKE)):
-            raise ReadError(f"{origin}: unknown key {key!r}; {meant!r} may be meant")
+            raise ReadError(f"{origin}: unknown key {key!r}; did you mean {meant!r}?")
 
 
 def _in_words(unknown: Iterable[str], known: Collection[str]) -> str:
     meant = {key: _nearest(key, known, 0.6) for key in unknown}
-    named = ", ".join(f"{key!r}" + (f" ({one!r} may be meant)" if one else "") for key, one in meant.items())
+    named = ", ".join(f"{key!r}" + (f" (did you mean {one!r}?)" if one else "") for key, one in meant.items())
     return f"{named}; there are {', '.join(known)}"
 
 

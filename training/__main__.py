@@ -1,4 +1,4 @@
-"""``python -m training``: the arguments of every command. What runs them is :mod:`training.commands`."""
+"""``python -m training``: the arguments of every command. The commands are in :mod:`training.commands`."""
 
 from __future__ import annotations
 

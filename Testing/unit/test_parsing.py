@@ -53,7 +53,7 @@ def test_lists_become_tuples_and_tables_the_dataclasses_of_the_fields():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"nmae": "b"}, r"^here: unknown key 'nmae' \('name' may be meant\); there are name, spacing"),
+        ({"nmae": "b"}, r"^here: unknown key 'nmae' \(did you mean 'name'\?\); there are name, spacing"),
         ({"name": 3}, "^here: name = 3 does not fit, text is needed"),
         ({"spacing": [1]}, r"^here: spacing = \[1\] does not fit, a list of 2 is needed"),
         ({"spacing": [1, "b"]}, "^here: spacing = .* a list of 2 is needed"),

@@ -1,4 +1,4 @@
-"""Networks from model folders, and weights into files."""
+"""Loads networks from model folders and writes weights to files."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def write_weights(network: nn.Module, path: Path) -> None:
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Fills a network with tensors by name; one that modules share needs one of its names only.
+    """Fills a network with tensors by name; a tensor shared by several modules may appear under any one of its names.
 
     Raises:
         RuntimeError: names or shapes are not the network's.
@@ -76,10 +76,10 @@ def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def why_refused(error: Exception) -> str:
-    """What ``torch.load`` says, without its advice to load the file unchecked, which would execute code in the file."""
+    """The message of ``torch.load`` without its advice to disable the check, which would execute code in the file."""
     text = str(error)
-    if "weights_only" in text:  # the cause, if it is told, follows the advice
+    if "weights_only" in text:  # the cause, if present, follows the advice
         text = (
-            text.rpartition("WeightsUnpickler error:")[2] if "WeightsUnpickler error:" in text else "no tensors alone"
+            text.rpartition("WeightsUnpickler error:")[2] if "WeightsUnpickler error:" in text else "not only tensors"
         )
     return f"{type(error).__name__}: {text.strip().splitlines()[0] if text.strip() else 'no reason given'}"

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from TumorSegLib.geometry.grid import Box, FloatArray, Grid
 
-# Points that lie between two voxels but for rounding belong to neither side, voxels.
+# Tolerance in voxels for points exactly between two voxels; they belong to neither.
 ROUNDING = 1e-3
 #: The box without a voxel.
 EMPTY_BOX: Box = ((0, 0), (0, 0), (0, 0))
@@ -40,7 +40,7 @@ def bounding_box(array: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Box | 
 
 
 def from_corners(low: npt.NDArray[np.int_], high: npt.NDArray[np.int_]) -> Box:
-    """The box from a first voxel ``(i, j, k)`` to, but without, another one."""
+    """The half-open box from the first voxel ``(i, j, k)`` to ``high``, exclusive."""
     i, j, k = ((int(first), int(end)) for first, end in zip(low, high))
     return i, j, k
 
@@ -58,19 +58,19 @@ def around_points(ijk: FloatArray, grid: Grid) -> Box:
 
 
 def intersection(first: Box, second: Box) -> Box:
-    """What two boxes have in common; some range is empty where they do not meet."""
+    """The intersection of two boxes; a range is empty if they do not overlap."""
     i, j, k = ((max(a, c), min(b, d)) for (a, b), (c, d) in zip(first, second))
     return i, j, k
 
 
 def grown(box: Box, margin: Sequence[int], shape: tuple[int, int, int]) -> Box:
-    """The box larger by so many voxels ``(i, j, k)`` on either side, cut to an array of shape ``(k, j, i)``."""
+    """The box grown by a margin in voxels ``(i, j, k)`` on either side, cut to an array of shape ``(k, j, i)``."""
     i, j, k = ((low - n, high + n) for (low, high), n in zip(box, margin))
     return intersection((i, j, k), full_box(shape))
 
 
 def within(box: Box, outer: Box) -> Box:
-    """The box in the voxels of another one that holds it."""
+    """The box in the voxel coordinates of another box that contains it."""
     return translate(box, [-n for n in origin(outer)])
 
 
@@ -81,7 +81,7 @@ def union(boxes: Sequence[Box]) -> Box:
 
 
 def translate(box: Box, by: Sequence[int]) -> Box:
-    """The box moved by so many voxels ``(i, j, k)``."""
+    """The box translated by an offset in voxels ``(i, j, k)``."""
     i, j, k = ((low + n, high + n) for (low, high), n in zip(box, by))
     return i, j, k
 
@@ -92,12 +92,12 @@ def origin(box: Box) -> tuple[int, int, int]:
 
 
 def clip_additions(
-    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], box: Box, fence: Box
+    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], box: Box, region: Box
 ) -> npt.NDArray[np.uint8]:
-    """``after`` of a box, but nowhere outside a fence more than ``before``."""
+    """``after`` of a box, limited to ``before`` outside a region."""
     kept: npt.NDArray[np.uint8] = np.minimum(before, after)
     k, j, i = (
-        slice(max(low - first, 0), max(high - first, 0)) for (first, _), (low, high) in zip(box[::-1], fence[::-1])
+        slice(max(low - first, 0), max(high - first, 0)) for (first, _), (low, high) in zip(box[::-1], region[::-1])
     )
     kept[k, j, i] = after[k, j, i]
     return kept

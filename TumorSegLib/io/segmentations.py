@@ -42,7 +42,7 @@ def segmentation_fields(mask: Mask) -> dict[str, str]:
 
 
 def check_representation(fields: Mapping[str, str]) -> None:
-    """Raises :class:`ReadError` unless the segments are stored as binary label maps, or it is no segmentation."""
+    """Raises :class:`ReadError` unless the segments are stored as binary label maps, or it is not a segmentation."""
     for key in ("Segmentation_MasterRepresentation", "Segmentation_SourceRepresentation"):
         kind = fields.get(key, "Binary labelmap")
         if kind != "Binary labelmap":

@@ -32,7 +32,7 @@ def parse_sections(
         text: TOML.
         origin: names it in errors.
         required, optional: sections.
-        lists: further required keys that are no sections.
+        lists: further required keys that are not sections.
 
     Raises:
         ReadError: the text is not TOML.

@@ -115,7 +115,7 @@ def parse_configuration(text: str, origin: str) -> Configuration:
 
 
 def differences(first: Configuration, second: Configuration) -> list[str]:
-    """The settings, as ``[section] name``, in which two configurations differ that cannot be of one run."""
+    """The settings, as ``[section] name``, that differ and may not change when a run is resumed."""
     differ = []
     for section in ("model", "model.input", "data", "augmentation", "optimisation", "clicks"):
         one, other = attrgetter(section)(first), attrgetter(section)(second)
@@ -134,7 +134,9 @@ def _check_model(configuration: Configuration, origin: str) -> None:
     if model.kind == "clicks" and configuration.clicks is None:
         raise ArgumentError(f"{origin}: kind 'clicks' needs a section [clicks], which may be empty")
     if model.kind != "clicks" and configuration.clicks is not None:
-        raise ArgumentError(f"{origin}: the section [clicks] goes with kind 'clicks', the model's is {model.kind!r}")
+        raise ArgumentError(
+            f"{origin}: section [clicks] is for kind 'clicks' only; this model's kind is {model.kind!r}"
+        )
     if model.kind == "clicks" and configuration.optimisation.validate_every:
         raise ArgumentError(f"{origin} [optimisation]: validate_every must be 0 for kind 'clicks'; see evaluate-clicks")
     for name in configuration.augmentation.role_subsets:

@@ -105,7 +105,7 @@ def draw_sample(case: Case, spec: ModelSpec, settings: Augmentation, rng: np.ran
 
 
 def random_window(case: Case, settings: Augmentation, rng: np.random.Generator) -> Box:
-    """A window with a random margin on each side of the tumour, so that its position in the image is no cue.
+    """A window with a random margin on each side of the tumour, so that its position in the image gives nothing away.
 
     Images cropped around their tumour reveal its position, and a network would learn the crop, not the tumour.
     """

@@ -34,7 +34,7 @@ def role_subsets(spec: ModelSpec) -> list[tuple[str, ...]]:
 
 
 def evaluate_case(engine: AutoSegmenter, case: Case, roles: Sequence[str], mirror: bool = False) -> dict[str, Any]:
-    """Segments a case from some of its roles, as if nothing outside its window existed, and compares.
+    """Segments a case from some of its roles, using only voxels inside the jitter window, and compares.
 
     Returns:
         All metrics of :func:`TumorSegLib.evaluation.metrics.evaluate`, with ``case``, ``seconds`` (of the segmentation)

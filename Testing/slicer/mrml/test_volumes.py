@@ -117,7 +117,7 @@ def test_nodes_that_are_no_images_are_refused(scene: Any) -> None:
         label_map: r"'labels' \(vtkMRMLLabelMapVolumeNode\) is no image",
         vector: "'colours' .* has 3 values per voxel",
         empty: "'hollow' .* holds no voxels",
-        sequence: r"'4D' .* \(of a sequence, the volume of one frame\)",
+        sequence: r"'4D' .* \(for a sequence, one frame.s\)",
     }
     for node, message in expected.items():
         with pytest.raises(ArgumentError, match=message):

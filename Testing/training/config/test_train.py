@@ -73,13 +73,13 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
 @pytest.mark.parametrize(
     ("old", "new", "error", "words"),
     [
-        ("[data]", "[dates]", ArgumentError, "unknown key 'dates' ('data' may be meant); there are model, opt"),
+        ("[data]", "[dates]", ArgumentError, "unknown key 'dates' (did you mean 'data'?); there are model, opt"),
         ("[optimisation]", "[data.x]", ArgumentError, "section [optimisation] is missing"),
         (
             "test_fold = 2",
             "test_folds = 2",
             ArgumentError,
-            "[data]: unknown key 'test_folds' ('test_fold' may be meant); there",
+            "[data]: unknown key 'test_folds' (did you mean 'test_fold'?); there",
         ),
         ("test_fold = 2", "test_fold = '2'", ArgumentError, "[data]: test_fold = '2' does not fit, a whole number"),
         ("test_fold = 2", "phantom_share = 1.5", ArgumentError, "phantom_share = 1.5 must be from 0 to 1"),
@@ -102,7 +102,7 @@ def test_a_configuration_passes_between_processes(configured: Callable[..., Conf
             "[data]",
             "[clicks]\n[data]",
             ArgumentError,
-            "section [clicks] goes with kind 'clicks', the model's is 'auto'",
+            "section [clicks] is for kind 'clicks' only; this model's kind is 'auto'",
         ),
         ('"volume"', '"automatic"', ModelError, "[model], input: type 'automatic' is not one of volume"),
         ('type = "volume"', "", ModelError, "tiny.toml [model], input: type 'None' is not one of volume"),
@@ -134,7 +134,7 @@ CLICK_SETTINGS = [
     ("small_scale = [0.0, 0.2]", "small_scale = [0.0, 0.2] must be two positive numbers"),
     ("small_scale = [0.5, inf]", "small_scale = [0.5, inf] must be two positive numbers"),
     ("zooms = { '1' = 1, '1.0' = 2 }", "zooms = {'1': 1, '1.0': 2} names one number twice"),
-    ("rounds = 3", "unknown key 'rounds' ('most_rounds' may be meant); there are first_stage, starts"),
+    ("rounds = 3", "unknown key 'rounds' (did you mean 'most_rounds'?); there are first_stage, starts"),
 ]
 
 

@@ -259,7 +259,7 @@ def test_what_are_no_prompts(data: Any) -> None:
 
 
 def test_a_key_beside_the_prompts_is_refused() -> None:
-    with pytest.raises(ReadError, match=r"^case\.json: unknown key 'prompt' \('prompts' may be meant\)"):
+    with pytest.raises(ReadError, match=r"^case\.json: unknown key 'prompt' \(did you mean 'prompts'\?\)"):
         Prompts.from_json({"prompts": [], "prompt": [{"click": [0, 0, 0]}]}, PLAIN, "case.json")
 
 
@@ -274,9 +274,9 @@ SCRIBBLE = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"
         ({"click": [0, 0, 0], "positive": "no"}, "\"positive\" is 'no'; it must be true or false"),
         (
             {"click": [0, 0, 0], "postive": False},
-            "unknown key 'postive' ('positive' may be meant); there are click, po",
+            "unknown key 'postive' (did you mean 'positive'?); there are click, po",
         ),
-        ({"click": [0, 0, 0], "Positive": False}, "unknown key 'Positive' ('positive' may be meant)"),
+        ({"click": [0, 0, 0], "Positive": False}, "unknown key 'Positive' (did you mean 'positive'?)"),
         ({"ras": [11, 24, 39], "negative": True}, "unknown key 'negative'; there are ras, positive"),
         ({"click": [0, 0, 0], "ras": [11, 24, 39]}, "unknown key 'ras'; there are click, positive"),
         ({"box": [[0, 1], [0, 1], [0, 1]], "positive": False}, "unknown key 'positive'; there are box"),

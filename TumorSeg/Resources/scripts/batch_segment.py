@@ -3,7 +3,7 @@
     Slicer --no-splash --no-main-window --python-script batch_segment.py -- --input ct=CT --output tumour.seg.nrrd
 
 Takes what ``tumorseg segment`` takes and leaves Slicer with its exit status: 0 done, 2 bad input or missing packages,
-said in a line of standard error, 130 interrupted. Installs nothing, since nobody is there to be asked. Files are read
+said in a line of standard error, 130 interrupted. Installs nothing, since nobody can answer a question. Files are read
 by the library, not through the scene, so PET from DICOM becomes SUV by itself.
 """
 

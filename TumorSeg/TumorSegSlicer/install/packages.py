@@ -131,7 +131,7 @@ def _installTorch() -> None:
 
 
 def _checkProcessor() -> None:
-    """There is no torch to be had for macOS on Intel processors any more, which pip would say as a lack of versions."""
+    """Refuses Macs with Intel processors, for which PyTorch is no longer published; pip would find no version."""
     from TumorSegLib import TumorSegError
 
     if sys.platform == "darwin" and platform.machine() == "x86_64":

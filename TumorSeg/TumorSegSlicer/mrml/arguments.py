@@ -15,7 +15,7 @@ SEGMENTATION, VOLUME, ROI = "vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"
 
 
 def checkNode(node: Any, className: str, argument: str) -> None:
-    """Raises ``ArgumentError`` where something is no node of a class, or not in the scene.
+    """Raises ``ArgumentError`` unless something is a node of a class and in the scene.
 
     Args:
         node: what was given.
@@ -62,7 +62,7 @@ def asInputs(inputs: Any) -> dict[str, Input]:
     """Role to input of what is given as volumes or inputs; those without a volume are left out.
 
     Raises:
-        ArgumentError: no mapping, a role that is no text, or a node that is no scalar volume of the scene.
+        ArgumentError: not a mapping, a role that is not a string, or a node that is not a scalar volume of the scene.
     """
     from TumorSegLib import ArgumentError
 

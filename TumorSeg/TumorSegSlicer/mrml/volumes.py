@@ -132,7 +132,7 @@ def _checkVolume(node: slicer.vtkMRMLNode | None) -> None:
         raise ArgumentError("no volume was chosen")
     what = f"'{node.GetName()}' ({node.GetClassName()})"
     if not node.IsA("vtkMRMLScalarVolumeNode") or node.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise ArgumentError(f"{what} is no image; a scalar volume is needed (of a sequence, the volume of one frame)")
+        raise ArgumentError(f"{what} is not an image; a scalar volume is needed (for a sequence, one frame's)")
     if node.GetImageData() is None or node.GetImageData().GetPointData().GetScalars() is None:
         raise ArgumentError(f"{what} holds no voxels; load the image first")
     components = node.GetImageData().GetNumberOfScalarComponents()

@@ -199,7 +199,7 @@ class Context:
         return self._complete and not self._closed
 
     def edited(self, target: tuple[SegmentationNode, str] | None) -> None:
-        """Tells the parts that a segment was changed, and sees to it that this is saved."""
+        """Tells the parts that a segment was changed, and schedules saving."""
         if target is not None:
             self._unsaved[target[0].GetID(), target[1]] = target
             self._saving.start()

@@ -19,8 +19,8 @@ SETTLED_MS = 1000
 class EmbeddingAhead:
     """Embeds the slices of the chosen box in advance, so that segmenting in it is fast.
 
-    Failures are logged, not shown; segmenting in the box shows them. It begins when
-    nothing else is being done, and makes way for whatever the user does.
+    Failures are logged, not shown; segmenting in the box shows them. It begins when no task runs, and any action of the
+    user stops it.
     """
 
     def __init__(self, context: Context) -> None:

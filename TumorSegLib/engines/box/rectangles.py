@@ -1,4 +1,4 @@
-"""Rectangles that prompt slices: the way from a box in 3D to slices and one prompt for each.
+"""Converts a box in 3D to slices with one rectangle as a prompt for each.
 
 A rectangle is first row, end of rows, first and end of columns, in voxels of a view's slices; of several ``[n, 4]``.
 """

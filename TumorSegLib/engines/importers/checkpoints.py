@@ -33,7 +33,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     except Exception as error:  # a damaged file may raise errors of any type
         reason = shorten(why_refused(error), 200)
         raise ModelError(
-            f"{file}: is no checkpoint, is damaged, or holds Python objects beside tensors, which are refused: {reason}"
+            f"{file}: is not a checkpoint, is damaged, or contains objects other than tensors: {reason}"
         ) from error
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
@@ -42,7 +42,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
     tensors = {str(k).removeprefix("module."): v for k, v in found if isinstance(v, torch.Tensor)}
     tensors = {k: v for k, v in tensors.items() if k not in ("pixel_mean", "pixel_std")}
     if not tensors:
-        raise ModelError(f"{file}: holds no tensors by name, neither at its top nor under model or state_dict")
+        raise ModelError(f"{file}: contains no named tensors, at the top level or under model or state_dict")
     return tensors
 
 

@@ -63,7 +63,7 @@ def _modeling() -> ModuleType:
     )
     try:
         if spec is None or spec.loader is None:
-            raise ImportError(f"{folder} is no package")
+            raise ImportError(f"{folder} is not a package")
         module = importlib.util.module_from_spec(spec)
         sys.modules[OWN_NAME] = module
         spec.loader.exec_module(module)

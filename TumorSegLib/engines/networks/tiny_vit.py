@@ -42,7 +42,7 @@ class Stage(NamedTuple):
 
 @dataclass(frozen=True)
 class TinyViTSizes:
-    """What tells one TinyViT from another; by default LiteMedSAM's.
+    """Configuration of a TinyViT; the defaults are LiteMedSAM's.
 
     Attributes:
         stages: the first is convolutional, the others attend; every step between two halves the map, the last does not.

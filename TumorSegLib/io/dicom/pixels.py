@@ -26,7 +26,7 @@ from TumorSegLib.memory import is_out_of_memory
 
 # What GDCM chooses the number type of a slice by.
 PIXEL_TAGS = ("RescaleSlope", "RescaleIntercept", "BitsAllocated", "BitsStored", "PixelRepresentation")
-# Rescaled values that are no attenuation (PS3.3 C.11.1.1.2): optical or electron density, effective atomic number ...
+# Rescaled values that are not attenuation (PS3.3 C.11.1.1.2): optical or electron density, effective atomic number ...
 NOT_HU = ("OD", "MGML", "Z_EFF", "ED", "EDW", "PCT")
 # What GDCM needs of a slice.
 COPIED = (

@@ -175,13 +175,13 @@ def test_bad_checkpoints_are_refused(tmp_path, monkeypatch):
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
-        with pytest.raises(ModelError, match=f"{name}: is no checkpoint, is damaged") as refused:
+        with pytest.raises(ModelError, match=f"{name}: is not a checkpoint, is damaged") as refused:
             read_checkpoint(name)
         assert "weights_only" not in str(refused.value)  # torch's advice to load it unchecked
     assert not (tmp_path / "harm").exists()
     for wrong in ({"epoch": 3}, {"model": {}}, [torch.zeros(1)]):
         torch.save(wrong, "none.pth")
-        with pytest.raises(ModelError, match=r"none\.pth: holds no tensors"):
+        with pytest.raises(ModelError, match=r"none\.pth: contains no named tensors"):
             read_checkpoint("none.pth")
     for missing in ("absent.pth", tmp_path):
         with pytest.raises(ModelError, match="no such file"):
