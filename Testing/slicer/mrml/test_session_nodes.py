@@ -267,6 +267,88 @@ def test_saving_that_is_stopped_goes_on_from_the_last_step_encoded(case: Case) -
     assert saved_steps(case.node, case.segment) == [1, 2, 3]
 
 
+def clone(case: Case, added_first: bool = True) -> Case:
+    """The segmentation copied as Slicer's subject hierarchy does; its references are copied, too."""
+    copy = object.__new__(Case)
+    copy.__dict__.update(case.__dict__)
+    copy.node = case.scene.CreateNodeByClass("vtkMRMLSegmentationNode")
+    copy.node.UnRegister(None)
+    if added_first:
+        case.scene.AddNode(copy.node)
+    copy.node.Copy(case.node)
+    copy.node.SetName("Copy")
+    if not added_first:
+        case.scene.AddNode(copy.node)
+    return copy
+
+
+def texts(case: Case) -> int:
+    return int(case.scene.GetNumberOfNodesByClass("vtkMRMLTextNode"))
+
+
+@pytest.mark.parametrize("added_first", [True, False])
+def test_a_cloned_segmentation_has_a_session_of_its_own(
+    request: pytest.FixtureRequest, tmp_path: Path, case: Case, added_first: bool
+) -> None:
+    case.click()
+    case.store.save()
+    copy = clone(case, added_first)
+    case.click((3, 3, 3))
+    case.store.save()
+    assert copy.open().problem == ""
+    assert [click.ijk for click in copy.session.prompts.of(Click)] == [(8, 8, 8)]  # as when it was copied
+    copy.click((12, 12, 8))
+    case.store.save()
+    case.click((4, 8, 3))
+    case.store.save()
+    assert texts(case) == 2
+    expected = {each.node.GetName(): (each.session.prompts, each.mask()) for each in (case, copy)}
+    assert [[click.ijk for click in prompts.of(Click)] for prompts, _mask in expected.values()] == [
+        [(8, 8, 8), (3, 3, 3), (4, 8, 3)],
+        [(8, 8, 8), (12, 12, 8)],
+    ]
+    with empty_scene(tmp_path) as other:
+        reload(case.scene, tmp_path, other, "mrb")
+        again = Sessions(other)
+        request.addfinalizer(again.close)
+        assert len(again.saved()) == 2
+        for saved in again.saved():
+            opened = again.open(saved.segmentationNode, saved.segmentId)
+            prompts, mask = expected[saved.segmentationNode.GetName()]
+            assert (opened.problem, opened.session.prompts) == ("", prompts)
+            np.testing.assert_array_equal(opened.session.mask.array, mask)
+            assert again.changedMask(saved.segmentationNode, saved.segmentId) is None
+
+
+@pytest.mark.parametrize("edited", [True, False])
+@pytest.mark.parametrize("what", ["segmentation", "segment"])
+@pytest.mark.parametrize("removed", ["copy", "original"])
+def test_removing_a_clone_or_its_original_leaves_the_other_ones_session(
+    case: Case, removed: str, what: str, edited: bool
+) -> None:
+    case.click()
+    case.store.save()
+    copy = clone(case)
+    if edited:
+        copy.open()
+        copy.click((12, 12, 8))
+        case.store.save()
+    gone, left = (copy, case) if removed == "copy" else (case, copy)
+    if what == "segmentation":
+        case.scene.RemoveNode(gone.node)
+    else:
+        gone.node.GetSegmentation().RemoveSegment(gone.segment)
+        assert session_nodes.textNode(gone.node, gone.segment) is None
+    case.store.close()
+    left.store = Sessions(case.scene)
+    assert [each.segmentationNode.GetID() for each in left.store.saved()] == [left.node.GetID()]
+    assert left.open().problem == ""
+    assert len(left.session.prompts) == (2 if left is copy and edited else 1)
+    case.scene.RemoveNode(left.node)
+    assert texts(case) == 0
+    left.store.close()
+
+
 @pytest.mark.parametrize("change", ["click", "undo"])
 def test_saving_never_replaces_a_newer_snapshot_by_an_older_one(case: Case, change: str) -> None:
     from TumorSegSlicer.work.saving import SaveSession

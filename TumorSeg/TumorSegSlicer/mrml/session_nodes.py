@@ -4,6 +4,9 @@ All is kept in attributes of the text node: the head (models, images, place, lis
 step, which never changes once written. So the head is known without reading any step, and saving only adds the steps
 that are new. Attributes are part of the scene file itself, so they survive .mrb, .mrml and the import into another
 scene, where ids of nodes change but references follow.
+
+A copy of a segmentation refers to the text nodes of the original. So a text node that several segmentations refer to is
+never changed, and is removed with the last of them; the one whose session is saved gets a copy.
 """
 
 from __future__ import annotations
@@ -89,7 +92,7 @@ def writeSession(
         records: those of the snapshot that are not in the scene yet, by number; others that its head does not list are
             removed.
     """
-    text = textNode(node, segmentId) or _newTextNode(node, segmentId)
+    text = _ownTextNode(node, segmentId)
     entries = {}
     for number, (role, each) in enumerate(inputs.items()):
         text.SetNodeReferenceID(f"{INPUT_ROLE}{number}", each.node.GetID())
@@ -105,6 +108,16 @@ def writeSession(
     text.SetAttribute(HEAD_ATTRIBUTE, json.dumps(head))
     text.SetText("")
     text.EndModify(modified)
+
+
+def removeSession(node: slicer.vtkMRMLSegmentationNode, text: slicer.vtkMRMLTextNode) -> None:
+    """Removes the saved session in a text node from a segmentation; copies of the segmentation keep it."""
+    count = node.GetNumberOfNodeReferences(STATE_ROLE)
+    for number in reversed(range(count)):
+        if node.GetNthNodeReferenceID(STATE_ROLE, number) == text.GetID():
+            node.RemoveNthNodeReferenceID(STATE_ROLE, number)
+    if not _isReferred(text):
+        text.GetScene().RemoveNode(text)
 
 
 def readHead(node: slicer.vtkMRMLSegmentationNode, text: slicer.vtkMRMLTextNode) -> Saved:
@@ -144,6 +157,26 @@ def _headText(text: slicer.vtkMRMLTextNode) -> str:
 
 def _damaged(error: Exception) -> str:
     return f"the saved session of an earlier time is damaged: {type(error).__name__}: {error}"
+
+
+def _ownTextNode(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtkMRMLTextNode:
+    """The text node with the session of a segment, which no other segmentation refers to; made where there is none."""
+    text = textNode(node, segmentId)
+    if text is None:
+        return _newTextNode(node, segmentId)
+    if not _isReferred(text, node):
+        return text
+    removeSession(node, text)
+    own = _newTextNode(node, segmentId)
+    own.Copy(text)
+    return own
+
+
+def _isReferred(text: slicer.vtkMRMLTextNode, without: slicer.vtkMRMLSegmentationNode | None = None) -> bool:
+    """Whether a segmentation of the scene, but for one, refers to a text node."""
+    nodes = text.GetScene().GetNodesByClass("vtkMRMLSegmentationNode")
+    nodes.UnRegister(None)  # GetNodesByClass leaves it to its caller
+    return any(node is not without and text in textNodes(node) for node in nodes)
 
 
 def _newTextNode(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtkMRMLTextNode:

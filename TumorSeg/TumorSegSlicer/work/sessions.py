@@ -18,6 +18,7 @@ from TumorSegSlicer.mrml.session_nodes import (
     Saved,
     readHead,
     readSession,
+    removeSession,
     textNode,
     textNodes,
     writeSession,
@@ -351,9 +352,10 @@ class Sessions:
     def _onSegmentRemoved(self, segmentation: vtk.vtkObject, segmentId: str) -> None:
         """A segment that gets the same id later must not inherit the prompts."""
         nodeId = next(nodeId for nodeId, (observed, _listener) in self._segments.items() if observed is segmentation)
-        text = textNode(self._scene.GetNodeByID(nodeId), segmentId)
+        node = self._scene.GetNodeByID(nodeId)
+        text = textNode(node, segmentId)
         if text is not None:
-            self._scene.RemoveNode(text)
+            removeSession(node, text)
         self._forget(nodeId, segmentId)
 
     def _forget(self, nodeId: str, segmentId: str) -> None:
@@ -370,7 +372,7 @@ class Sessions:
         _segments, listener = self._segments.pop(node.GetID(), (None, Listener()))
         listener.listen()
         for text in [] if self._scene.IsClosing() else textNodes(node):
-            self._scene.RemoveNode(text)
+            removeSession(node, text)
         for nodeId, segmentId in [key for key in self._entries if key[0] == node.GetID()]:
             self._forget(nodeId, segmentId)
 
