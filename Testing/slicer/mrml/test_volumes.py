@@ -114,7 +114,7 @@ def test_nodes_that_are_no_images_are_refused(scene: Any) -> None:
     sequence.SetName("4D")
     expected = {
         None: "no volume was chosen",
-        label_map: r"'labels' \(vtkMRMLLabelMapVolumeNode\) is no image",
+        label_map: r"'labels' \(vtkMRMLLabelMapVolumeNode\) is not an image",
         vector: "'colours' .* has 3 values per voxel",
         empty: "'hollow' .* holds no voxels",
         sequence: r"'4D' .* \(for a sequence, one frame.s\)",
