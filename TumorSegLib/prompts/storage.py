@@ -7,6 +7,7 @@ import binascii
 import math
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,9 @@ def _scribble(entry: Mapping[str, Any], grid: Grid, positive: bool) -> Scribble:
     bits = np.frombuffer(stream.decompress(packed, size + 1), dtype=np.uint8)
     if bits.size != size or not stream.eof:
         raise ValueError(f"the voxels do not fill its box {box}")
-    return Scribble.in_box(grid, box, np.unpackbits(bits, count=math.prod(shape)).reshape(shape), positive)
+    scribble = Scribble.in_box(grid, box, np.unpackbits(bits, count=math.prod(shape)).reshape(shape), positive)
+    # Another build of zlib may pack the same voxels into other bytes, but checksums of sessions need the same ones.
+    return replace(scribble, packed=packed) if scribble.box == box else scribble
 
 
 #: The key that names a kind of prompt, to the keys of its entry and the function that reads it; a scribble has a box.

@@ -6,6 +6,7 @@ and redo. Steps beyond a memory budget are moved to a temporary file, the oldest
 
 from __future__ import annotations
 
+import json
 import tempfile
 import threading
 import weakref
@@ -100,6 +101,19 @@ class Step:
     changes: tuple[Change, ...]
     prompts: tuple[PromptChange, ...]
 
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of all its parts, which saving and reading the step preserves."""
+        changes = [(each.segment, each.box, each.outside) for each in self.changes]
+        prompts = [
+            (each.segment, each.kept, Prompts(each.removed).to_json(), Prompts(each.added).to_json())
+            for each in self.prompts
+        ]
+        value = zlib.crc32(json.dumps([self.segment, changes, prompts]).encode("ascii"))
+        for change in self.changes:
+            value = zlib.crc32(change.difference, value)
+        return value
+
 
 class History:
     """Steps done, and steps undone that may be done again, each with a number that no other step ever has.
@@ -123,6 +137,7 @@ class History:
         """
         self._steps: list[Step | StoredStep] = []
         self._numbers: list[int] = []
+        self._checksums: list[int] = []
         self.last = 0
         self._file_lock = threading.Lock()
         self._file: IO[bytes] | None = None
@@ -147,6 +162,11 @@ class History:
         """All steps in order by number, as they are stored; :meth:`load` reads those in the file."""
         return dict(zip(self._numbers, self._steps))
 
+    @property
+    def checksums(self) -> list[int]:
+        """:attr:`Step.checksum` of all steps in order; no step is read from the file for it."""
+        return list(self._checksums)
+
     def load(self, step: Step | StoredStep) -> Step:
         """The step, read from the file if it is there; raises :class:`ResourceError` if the file is damaged."""
         if isinstance(step, Step):
@@ -165,10 +185,12 @@ class History:
         Raises:
             ResourceError: older steps cannot be moved to the temporary folder; nothing was added or dropped.
         """
+        checksum = step.checksum
         dropped = sum(_size(old) for old in self._steps[self.position :] if isinstance(old, Step))
         self._make_room(_size(step) - dropped)
         self._steps[self.position :] = [step]
         self._numbers[self.position :] = [self.last + 1]
+        self._checksums[self.position :] = [checksum]
         self.last += 1
         self._in_memory += _size(step) - dropped
         self._oldest_in_memory = min(self._oldest_in_memory, self.position)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -58,9 +59,16 @@ class Edit:
 
 @dataclass(eq=False)
 class _Segment:
-    """One segment: probability, prompts, number of voxels, and the mask as last read, None once outdated."""
+    """One segment.
+
+    Attributes:
+        probability, prompts, voxels: as it is now; ``voxels`` is their number.
+        initial_checksum: of what it began with.
+        last_mask: the mask as last read, None once outdated.
+    """
 
     probability: UInt8Array
+    initial_checksum: int
     prompts: Prompts = field(default_factory=Prompts)
     voxels: int = 0
     last_mask: UInt8Array | None = None
@@ -116,7 +124,7 @@ class Segments:
             raise ArgumentError(f"a segment's name must be text, got {name!r}")
         if not name or name in self._segments:
             raise ArgumentError(f"segment name {name!r} is empty or taken; there are {', '.join(self._segments)}")
-        segment = _Segment(np.zeros(self.grid.shape, dtype=np.uint8))
+        segment = _Segment(np.zeros(self.grid.shape, dtype=np.uint8), checksum(box, probability))
         segment.write(box, probability, segment.growth(box, probability))
         with self.lock:
             self._segments[name] = segment
@@ -143,6 +151,10 @@ class Segments:
     def voxels(self, name: str) -> int:
         """The number of voxels of a segment, which is kept and not counted."""
         return self._known(name).voxels
+
+    def initial_checksum(self, name: str) -> int:
+        """The :func:`checksum` of what a segment began with."""
+        return self._known(name).initial_checksum
 
     def scaled_probability(self, name: str) -> npt.NDArray[np.float32]:
         """A copy of the probability of a segment, float32 from 0 to 1 ``[k, j, i]``."""
@@ -342,6 +354,11 @@ class Segments:
         if name not in self._segments:
             raise ArgumentError(f"there is no segment {name!r}; there are {', '.join(self._segments)}")
         return self._segments[name]
+
+
+def checksum(box: Box, values: UInt8Array) -> int:
+    """CRC-32 of values ``[k, j, i]`` in a box."""
+    return zlib.crc32(np.ascontiguousarray(values).data, zlib.crc32(str(box).encode("ascii")))
 
 
 def _mask(probability: UInt8Array) -> UInt8Array:

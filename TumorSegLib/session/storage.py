@@ -34,9 +34,11 @@ from TumorSegLib.session.entries import (
     voxels_to_json,
 )
 from TumorSegLib.session.history import History, Step, StoredStep
-from TumorSegLib.session.segments import Segments
+from TumorSegLib.session.segments import Segments, checksum
 
-FORMAT, VERSION = "tumorseg-session", 3
+FORMAT, VERSION = "tumorseg-session", 4
+# Version 3 had no checksums in its head, version 2 every step in one document.
+READABLE = (2, 3, VERSION)
 HEAD_KEYS = ("format", "version", "roles", "active", "grid", "overlap", "segments", "history")
 #: Number of the record with the mask that the first segment began with; steps have larger numbers.
 INITIAL = 0
@@ -50,7 +52,8 @@ class Snapshot:
 
     Attributes:
         head: JSON-ready: format, version, roles, active segment, grid, overlap, segments (name, number of voxels and of
-            prompts), and the history: numbers of the steps, how many are done, and the last number given to any step.
+            prompts), and the history: numbers of the steps, how many are done, the last number given to any step, and
+            the checksums (CRC-32 of the contents) of record 0 and of the steps in order.
     """
 
     head: Mapping[str, Any]
@@ -106,7 +109,12 @@ def take_snapshot(segments: Segments, initial: Begun, roles: Sequence[str], acti
                 {"name": name, "voxels": segments.voxels(name), "prompts": len(segments.prompts(name))}
                 for name in names
             ],
-            "history": {"steps": list(steps), "position": history.position, "last": history.last},
+            "history": {
+                "steps": list(steps),
+                "position": history.position,
+                "last": history.last,
+                "checksums": [segments.initial_checksum(names[0]), *history.checksums],
+            },
         }
     return Snapshot(head, initial[names[0]], history, steps)
 
@@ -115,7 +123,7 @@ def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Seg
     """Rebuilds the segments of a session.
 
     Args:
-        data: as :meth:`Snapshot.to_json`, or of version 2.
+        data: as :meth:`Snapshot.to_json`, or of version 2 or 3.
         grid: of the first image.
         roles: of the images, the first one first.
 
@@ -123,7 +131,8 @@ def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Seg
         The segments, what each began with, and the name of the active one.
 
     Raises:
-        ReadError: the data are not a session, have an unknown key, or contradict each other.
+        ReadError: the data are not a session, have an unknown key, or contradict each other, e.g. a record is of
+            another session.
         GeometryError: the session's grid is another one.
         RoleError: the first role is another one.
         ResourceError: there is no room for the undo steps.
@@ -131,8 +140,8 @@ def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Seg
     if not isinstance(data, Mapping) or data.get("format") != FORMAT:
         raise ReadError(f'not a session: it must be a JSON object with "format": "{FORMAT}"')
     version = data.get("version")
-    if version not in (2, VERSION):
-        raise ReadError(f"a session of version {version!r} cannot be read; this program reads 2 and {VERSION}")
+    if version not in READABLE:
+        raise ReadError(f"a session of version {version!r} cannot be read; this program reads 2 to {VERSION}")
     try:
         check_keys(data, HEAD_KEYS if version == 2 else (*HEAD_KEYS, "records"), "session")
         _check_images(data, grid, roles)
@@ -151,7 +160,8 @@ def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Seg
 
 def _contents(data: Mapping[str, Any], grid: Grid) -> Contents:
     history, records = data["history"], data["records"]
-    check_keys(history, ("steps", "position", "last"), "history")
+    known = ("steps", "position", "last")
+    check_keys(history, known if data["version"] == 3 else (*known, "checksums"), "history")
     numbers = [operator.index(number) for number in history["steps"]]
     if numbers != sorted(set(numbers)) or set(records) != {str(number) for number in (INITIAL, *numbers)}:
         raise ValueError(f"the records {', '.join(records)} are not those of the steps {numbers}")
@@ -166,7 +176,19 @@ def _contents(data: Mapping[str, Any], grid: Grid) -> Contents:
     first = _entry(INITIAL, records[str(INITIAL)])
     begun = dict.fromkeys(names, (EMPTY_BOX, EMPTY)) | {names[0]: voxels_from_json(first, grid)}
     steps = {number: step_from_json(_entry(number, records[str(number)]), grid, names) for number in numbers}
+    if data["version"] != 3:
+        found = [checksum(*begun[names[0]]), *(step.checksum for step in steps.values())]
+        _check_checksums(history["checksums"], dict(zip((INITIAL, *numbers), found)))
     return Contents(begun, steps, operator.index(history["position"]), last)
+
+
+def _check_checksums(saved: Sequence[int], found: Mapping[int, int]) -> None:
+    """Raises ValueError unless records, by number, have the checksums of the head."""
+    if len(saved) != len(found):
+        raise ValueError(f"there are {len(saved)} checksums for {len(found)} records")
+    others = [number for number, value in zip(found, saved) if found[number] != value]
+    if others:
+        raise ValueError(f"records {', '.join(map(str, others))} do not match their checksums: of another session?")
 
 
 def _rebuilt(contents: Contents, segments: Segments) -> Segments:
@@ -209,7 +231,7 @@ def _check_images(data: Mapping[str, Any], grid: Grid, roles: Sequence[str]) -> 
 
 
 def _record(number: int, entry: Mapping[str, Any]) -> str:
-    """The text of a record; it contains its number, so that a record in the place of another one is noticed."""
+    """The text of a record; it contains its number, so that a record in the place of another one is named."""
     return encoded(zlib.compress(json.dumps({"number": number, **entry}).encode("ascii"), 1))
 
 

@@ -6,16 +6,24 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
-from TumorSegLib.geometry.boxes import slices
-from TumorSegLib.geometry.grid import Grid
+import numpy as np
+
+from TumorSegLib.geometry.boxes import EMPTY_BOX, slices
+from TumorSegLib.geometry.grid import Box, Grid
+from TumorSegLib.images.probability import EMPTY, UInt8Array
 from TumorSegLib.parsing import check_keys
 from TumorSegLib.prompts.types import Prompts
 from TumorSegLib.session.entries import Begun, Contents, checked_name, step_from_json, voxels_from_json
+from TumorSegLib.session.history import Change, Step
 from TumorSegLib.session.segments import Segments
 
 
 def contents(data: Mapping[str, Any], grid: Grid) -> Contents:
-    """What segments began with, and the steps, numbered from 1; raises ValueError and the like if damaged."""
+    """What segments began with, and the steps, numbered from 1; raises ValueError and the like if damaged.
+
+    What a segment after the first one began with becomes a step before the others: later versions save only what the
+    first segment began with.
+    """
     check_keys(data["history"], ("position", "steps"), "history")
     begun: Begun = {}
     for entry in data["segments"]:
@@ -23,11 +31,21 @@ def contents(data: Mapping[str, Any], grid: Grid) -> Contents:
         begun[checked_name(entry["name"])] = voxels_from_json(entry["initial"], grid)
     if len(begun) < len(data["segments"]):
         raise ValueError("two segments have one name")
-    steps = {}
-    for number, entry in enumerate(data["history"]["steps"], start=1):
+    names = list(begun)
+    steps = [_initial_step(name, *begun[name]) for name in names[1:] if begun[name][1].any()]
+    position = operator.index(data["history"]["position"])
+    if position < 0:
+        raise ValueError(f"position {position} is negative")
+    position += len(steps)
+    begun |= dict.fromkeys(names[1:], (EMPTY_BOX, EMPTY))
+    for entry in data["history"]["steps"]:
         changes = [{**change, "outside": False} for change in entry["changes"]]
-        steps[number] = step_from_json({**entry, "changes": changes}, grid, list(begun))
-    return Contents(begun, steps, operator.index(data["history"]["position"]))
+        steps.append(step_from_json({**entry, "changes": changes}, grid, names))
+    return Contents(begun, dict(enumerate(steps, start=1)), position)
+
+
+def _initial_step(name: str, box: Box, values: UInt8Array) -> Step:
+    return Step(name, (Change.between(name, box, np.zeros_like(values), values),), ())
 
 
 def check_result(data: Mapping[str, Any], segments: Segments) -> None:

@@ -15,8 +15,10 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
+from Testing.fakes import BallEngine
 from Testing.unit.saved_sessions import IMAGES, saved, worked_on
 from TumorSegLib.errors import ReadError, TumorSegError
+from TumorSegLib.prompts.types import Click
 from TumorSegLib.session.segments import Overlap
 from TumorSegLib.session.session import Session
 
@@ -56,7 +58,8 @@ def without_undone(session: Session) -> dict:
     history = data["history"]
     steps = history["steps"][: history["position"]]
     records = {n: record for n, record in data["records"].items() if int(n) in (0, *steps)}
-    return {**data, "history": {**history, "steps": steps}, "records": records}
+    sums = history["checksums"][: 1 + len(steps)]
+    return {**data, "history": {**history, "steps": steps, "checksums": sums}, "records": records}
 
 
 def is_harmless(data: dict) -> bool:
@@ -163,9 +166,9 @@ def test_data_that_are_not_a_session_are_refused(data: Any) -> None:
         Session.from_json(data, IMAGES)
 
 
-@pytest.mark.parametrize("version", [1, 4, None])
+@pytest.mark.parametrize("version", [1, 5, None])
 def test_a_session_of_another_version_is_refused(version: int | None) -> None:
-    with pytest.raises(ReadError, match=f"a session of version {version} cannot be read; this program reads 2 and 3"):
+    with pytest.raises(ReadError, match=f"a session of version {version} cannot be read; this program reads 2 to 4"):
         Session.from_json({**json.loads(saved()), "version": version}, IMAGES)
 
 
@@ -175,8 +178,16 @@ def packed(values: np.ndarray, cut: int = 0) -> str:
     return base64.b64encode(compressed[: len(compressed) - cut]).decode()
 
 
-def edited(change: Callable[[dict], object]) -> dict:
+def version_3() -> dict:
+    """The saved session as version 3 had it, without checksums."""
     data = intact()
+    del data["history"]["checksums"]
+    return {**data, "version": 3}
+
+
+def edited(change: Callable[[dict], object]) -> dict:
+    """Of version 3: damage that checksums would find first."""
+    data = version_3()
     change(data)
     return closed(data)
 
@@ -231,3 +242,31 @@ def test_few_bytes_that_expand_to_gigabytes_are_refused() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 25_000_000
+
+
+def test_a_session_of_version_3_is_restored() -> None:
+    session = Session.from_json(closed(version_3()), IMAGES)
+    assert opened(session.to_json()) == intact()
+
+
+def test_records_of_a_copy_of_the_session_that_was_edited_differently_are_refused() -> None:
+    """Two copies of one saved session get different steps of the same number, one voxel and one prompt each."""
+    copies = []
+    for ijk in ((0, 6, 1), (0, 6, 2)):
+        session = Session.from_json(json.loads(saved()), IMAGES, clicks=BallEngine())
+        session.add_click(Click(ijk))
+        copies.append(session.to_json())
+    one, other = copies
+    number = str(one["history"]["last"])
+    assert one["history"]["steps"] == other["history"]["steps"]
+    assert Session.from_json(one, IMAGES).to_json() == one
+    mixed = {**one, "records": {**one["records"], number: other["records"][number]}}
+    with pytest.raises(ReadError, match=f"records {number} do not match their checksums: of another session"):
+        Session.from_json(mixed, IMAGES)
+
+
+def test_a_mask_to_begin_with_that_has_other_values_does_not_match_its_checksum() -> None:
+    data = intact()
+    data["records"]["0"].update(values=packed(np.full(8, 254, np.uint8)))
+    with pytest.raises(ReadError, match="records 0 do not match their checksums"):
+        Session.from_json(closed(data), IMAGES)

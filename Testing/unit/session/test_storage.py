@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import threading
 import tracemalloc
+import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,11 @@ import numpy as np
 import pytest
 
 from Testing.fakes import BallEngine, noise_volume
-from Testing.unit.saved_sessions import GRID, IMAGES, saved, through_text, worked_on
+from Testing.unit.saved_sessions import GRID, IMAGES, cube, saved, through_text, worked_on
 from TumorSegLib.errors import Cancelled, GeometryError, ReadError, ResourceError, RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
-from TumorSegLib.prompts.types import Click
+from TumorSegLib.prompts.types import Click, Scribble
 from TumorSegLib.session import history as history_module
 from TumorSegLib.session import storage
 from TumorSegLib.session.history import Step
@@ -65,6 +67,31 @@ def test_a_session_of_version_2_is_restored() -> None:
     data["segments"][0]["probability"]["values"] = data["segments"][0]["initial"]["values"]
     with pytest.raises(ReadError, match=r"do not fill|do not lead to its voxels"):
         Session.from_json(data, IMAGES)
+
+
+def test_a_second_segment_of_version_2_that_began_with_a_mask_is_saved_and_restored() -> None:
+    data = json.loads((Path(__file__).parent / "session_v2.json").read_text())
+    tumour, node = data["segments"]
+    node.update(prompts=[], probability=tumour["initial"], initial=tumour["initial"])
+    tumour.update(prompts=[], probability=tumour["initial"])
+    data["history"].update(position=0)
+    restored = Session.from_json(data, IMAGES)
+    assert restored.mask_of("node").array.sum() == restored.mask_of("tumour").array.sum() > 0
+    assert state(through_text(restored)) == state(restored)
+    data["history"].update(position=-1)
+    with pytest.raises(ReadError, match="position -1"):
+        Session.from_json(data, IMAGES)
+
+
+def test_scribbles_packed_by_another_build_of_zlib_keep_their_bytes() -> None:
+    """Else a session that is saved again would have checksums that its older records do not match."""
+    scribble = Scribble.from_mask(Mask(GRID, cube(2, 4)))
+    packed = zlib.compress(zlib.decompress(scribble.packed), 0)
+    session = Session(IMAGES, clicks=BallEngine())
+    session.add_scribble(replace(scribble, packed=packed))
+    assert packed != scribble.packed
+    assert through_text(session).prompts.items[0].packed == packed
+    assert through_text(session).to_json() == session.to_json()
 
 
 def test_another_image_is_refused() -> None:
