@@ -10,7 +10,8 @@ from typing import Protocol, TypeAlias
 
 from TumorSegLib.errors import Cancelled
 
-#: Called with (steps done, steps in all), by the thread that asked for the work; may use the same engine.
+#: Called with (steps done, steps in all), by the thread that asked for the work; may use the same engine, but must not
+#: change the same session, which would wait for itself.
 Progress: TypeAlias = Callable[[int, int], None]
 #: Returns True to stop the work; called often, and from any thread, so that it must not use an engine.
 Cancel: TypeAlias = Callable[[], bool]
