@@ -147,6 +147,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
             segmentation, segmentId: the segment, which does not change by this.
         """
         arguments.checkSegment(segmentation, segmentId)
+        self.bench.checkFree(segmentation, segmentId)
         self.bench.open(segmentation, segmentId, self._sessions.ordered(asInputs(inputs), segmentation, segmentId))
 
     def resume(self, segmentation: SegmentationNode, segmentId: str) -> bool:

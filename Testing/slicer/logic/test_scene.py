@@ -9,7 +9,7 @@ import pytest
 
 from Testing.slicer.desk import Case, bounds_of, paint_box
 from Testing.slicer.module import segment_ids
-from TumorSegLib import Cancelled, RoleError
+from TumorSegLib import Cancelled, RoleError, TumorSegError
 
 if TYPE_CHECKING:
     pass
@@ -50,6 +50,51 @@ def test_a_cancelled_action_changes_nothing(case: Case) -> None:
     with pytest.raises(Cancelled):
         case.logic.addClick(case.node, case.segment, case.ras(5, 6, 7), run=lambda each: done(each, None, lambda: True))
     np.testing.assert_array_equal(case.mask(), before)
+    assert case.click((5, 6, 7)) is not None
+
+
+@pytest.mark.parametrize("ended", ["finish", "fail"])
+@pytest.mark.parametrize("script", ["undo", "redo", "reset", "click", "brush", "segment", "open"])
+def test_a_script_cannot_edit_a_segment_between_an_edits_work_and_its_end(case: Case, script: str, ended: str) -> None:
+    from TumorSegSlicer.work.edits import ClickEdit
+
+    case.find()
+    case.click((5, 6, 7))
+    case.click((30, 6, 7))
+    logic, target = case.logic, (case.node, case.segment)
+    logic.undo(*target)
+    before = case.mask()
+    edit = ClickEdit(logic.bench, *target, case.ras(50, 50, 20), True)  # as the panel does it
+    assert edit.begin() is None
+    result = edit.work(lambda _done, _total: None, lambda: False) if ended == "finish" else None
+    acts = {
+        "undo": lambda: logic.undo(*target),
+        "redo": lambda: logic.redo(*target),
+        "reset": lambda: logic.reset(*target),
+        "click": lambda: case.click((12, 6, 7)),
+        "brush": lambda: logic.importBrush(*target),
+        "segment": lambda: logic.segment(case.inputs, segmentation=case.node, segmentId=case.segment),
+        "open": lambda: logic.openSegment({"ct": case.volumes["ct"]}, *target),
+    }
+    with pytest.raises(TumorSegError, match="is being edited"):
+        acts[script]()
+    np.testing.assert_array_equal(case.mask(), before)
+    edit.finish(result) if ended == "finish" else edit.fail()
+    np.testing.assert_array_equal(case.mask(), logic.bench.sessions.get(*target).mask.array)
+    if ended == "finish":
+        logic.undo(*target)
+        np.testing.assert_array_equal(case.mask(), before)
+    acts[script]()
+    np.testing.assert_array_equal(case.mask(), logic.bench.sessions.get(*target).mask.array)
+
+
+def test_an_abandoned_edit_lets_others_edit_its_segment(case: Case) -> None:
+    from TumorSegSlicer.work.edits import ClickEdit
+
+    case.find()
+    edit = ClickEdit(case.logic.bench, case.node, case.segment, case.ras(50, 50, 20), True)
+    edit.begin()
+    del edit
     assert case.click((5, 6, 7)) is not None
 
 

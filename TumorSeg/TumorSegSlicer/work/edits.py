@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import slicer
 from slicer.i18n import tr as _
@@ -34,6 +35,7 @@ class Workbench:
         engineSource: where engines come from.
         notice: called with what the user should know, in words, although the action goes on.
         writing: whether voxels of segments are being written now: what observers hear of them then was not painted.
+        working: edits that have begun and not ended; one that is abandoned goes with its last reference.
     """
 
     sessions: Sessions
@@ -41,6 +43,7 @@ class Workbench:
     engineSource: EngineSource
     notice: Callable[[str], None]
     writing: bool = False
+    working: WeakSet[EditAction] = field(default_factory=WeakSet)
 
     def open(
         self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, inputs: Mapping[str, Input] | None = None
@@ -54,6 +57,13 @@ class Workbench:
         if opened.problem:
             self.notice(opened.problem)
         return opened.session
+
+    def checkFree(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+        """Raises ``TumorSegError`` while an edit of a segment is in its session and not yet in the scene."""
+        from TumorSegLib import TumorSegError
+
+        if any(each.node is node and each.segmentId == segmentId for each in self.working):
+            raise TumorSegError(f"segment '{segmentId}' is being edited; wait until that is done, or cancel it")
 
     def engine(self, kind: str, model: str | None = None) -> Any:
         """The engine of a model of a kind, ``auto``, ``clicks`` or ``box``; of the chosen one by default.
@@ -170,9 +180,22 @@ class EditAction(SegmentAction):
 
     edits = True
 
+    def begin(self) -> Action | None:
+        """As any action; a segment is edited by one action at a time, or its session and the scene would differ."""
+        self.bench.checkFree(self.node, self.segmentId)
+        first = super().begin()
+        if first is None:
+            self.bench.working.add(self)
+        return first
+
+    def fail(self) -> None:
+        """Lets other actions edit the segment."""
+        self.bench.working.discard(self)
+
     def finish(self, result: Edit | None) -> Edit | None:
         """Writes the edit; where that fails the session goes back to what the segment shows."""
         if result is None:
+            self.bench.working.discard(self)
             return None
         for note in result.info.get("notes", ()):  # such as that the engine had to leave the graphics card
             self.bench.notice(note)
@@ -185,6 +208,7 @@ class EditAction(SegmentAction):
 
                 raise Cancelled("the segment was deleted meanwhile") from error
             raise
+        self.bench.working.discard(self)
         return result
 
     def write(self, edit: Edit) -> None:
@@ -307,6 +331,7 @@ class Segment(EditAction):
 
     def fail(self) -> None:
         """Removes what was made."""
+        super().fail()
         if self.made is not None:
             self.made.remove()
 
@@ -338,6 +363,7 @@ class ImportBrush(EditAction):
     def begin(self) -> Action | None:
         """Reads the segment where it may have been painted on."""
         sessions, target = self.bench.sessions, (self.node, self.segmentId)
+        self.bench.checkFree(*target)
         self.session = self.bench.open(*target)
         self.reading = sessions.read(*target)
         if self.reading is not None and segments.isLocked(*target) and sessions.changedMask(*target) is None:
@@ -345,6 +371,7 @@ class ImportBrush(EditAction):
         if self.reading is not None:
             self.useEngine()
             segments.checkEditable(*target)
+        self.bench.working.add(self)
         return None
 
     def compute(self, _progress: Progress, cancel: Cancel) -> Edit | None:
