@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from TumorSegLib.errors import Cancelled
 Progress: TypeAlias = Callable[[int, int], None]
 #: Returns True to stop the work; called often, and from any thread, so that it must not use an engine.
 Cancel: TypeAlias = Callable[[], bool]
+# Between two questions whether work that waits was cancelled.
+POLL_SECONDS = 0.05
 
 
 class Job:
@@ -60,6 +63,17 @@ class Job:
         now = time.perf_counter()
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + now - self._last, 4)
         self._last = now
+
+
+@contextmanager
+def acquired(lock: threading.Lock | threading.RLock, job: Job, where: str) -> Iterator[None]:
+    """Holds a lock; asks the job while it waits, see :meth:`Job.check`, and raises :class:`Cancelled`."""
+    while not lock.acquire(timeout=POLL_SECONDS):
+        job.check(where)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class ProgressBar(Protocol):

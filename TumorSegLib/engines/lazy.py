@@ -8,14 +8,11 @@ from concurrent.futures import Future, wait
 from typing import Any, TypeAlias
 
 from TumorSegLib.errors import Cancelled, ModelError
-from TumorSegLib.jobs import Cancel
+from TumorSegLib.jobs import POLL_SECONDS, Cancel
 from TumorSegLib.models.spec import ModelSpec
 
 #: Called as (kind, model, device, precision); returns the same engine for the same arguments.
 EngineSource: TypeAlias = Callable[[str, str, str, str], Any]
-
-# Between two questions whether the wait for an engine was cancelled.
-POLL_SECONDS = 0.05
 
 
 class LazyEngine:

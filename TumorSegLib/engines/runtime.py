@@ -21,7 +21,7 @@ from torch import nn
 
 from TumorSegLib.engines.processor import has_bfloat16
 from TumorSegLib.errors import ArgumentError, ResourceError
-from TumorSegLib.jobs import Job
+from TumorSegLib.jobs import Job, acquired
 from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import RunInfo
@@ -30,8 +30,6 @@ DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 # Pieces of an image computed at once on a CPU; each needs memory of its own.
 MOST_WORKERS = 8
-# Between two questions whether a case that waits for its turn was cancelled.
-POLL_SECONDS = 0.05
 
 Setting = TypeVar("Setting")
 Piece = TypeVar("Piece")
@@ -118,13 +116,9 @@ class Placement:
     @contextmanager
     def turn(self, job: Job) -> Iterator[None]:
         """Waits until no other thread computes; raises :class:`Cancelled` where the job is cancelled meanwhile."""
-        lock = self._lock  # a fork during the turn gives the child another
-        while not lock.acquire(timeout=POLL_SECONDS):
-            job.check("while it waited for another case")
-        try:
+        # A fork during the turn gives the child another lock.
+        with acquired(self._lock, job, "while it waited for another case"):
             yield
-        finally:
-            lock.release()
 
     def info(self, runtime: Runtime | None = None, **more: Any) -> RunInfo:
         """Model, version, checksum of the weights, device and precision, and what else :class:`RunInfo` has."""

@@ -7,7 +7,7 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,10 @@ FARTHEST_MM = 1e9
 
 class Prompt(Protocol):
     """A user's statement about the tumour. Immutable and hashable; ``str`` names it in messages."""
+
+    @property
+    def engine(self) -> str:
+        """Kind of the engine that answers the prompt, as in :class:`TumorSegLib.session.Session`: clicks or box."""
 
     @property
     def box(self) -> Box:
@@ -60,6 +64,7 @@ class Click:
 
     ijk: Voxel
     positive: bool = True
+    engine: ClassVar[str] = "clicks"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ijk", _voxel(self.ijk))
@@ -131,6 +136,7 @@ class Scribble:
     box: Box
     packed: bytes = field(repr=False)
     positive: bool = True
+    engine: ClassVar[str] = "clicks"
 
     def __str__(self) -> str:
         return f"scribble in box {self.box}"
@@ -198,6 +204,7 @@ class BoxPrompt:
     """A box around the tumour, half-open voxel ranges; :class:`ArgumentError` where it is empty."""
 
     box: Box
+    engine: ClassVar[str] = "box"
 
     def __post_init__(self) -> None:
         try:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from TumorSegLib.errors import GeometryError
+from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, clip_additions, full_box, slices, union
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.probability import EMPTY, TUMOUR, UInt8Array, from_mask, to_uint8
 from TumorSegLib.images.volume import Images, Mask, Volume
-from TumorSegLib.jobs import Cancel, Progress
+from TumorSegLib.jobs import Cancel, Job, Progress, acquired
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.prompts.constraints import MaskEdit
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribble
@@ -186,16 +186,14 @@ class Session:
             ArgumentError: the session has no automatic engine.
             TumorSegError: as :meth:`TumorSegLib.engines.auto.engine.AutoEngine.segment`.
         """
-        with self._editing():
+        with self._editing(cancel):
             result = self._engines.auto().segment(self.images, progress=progress, cancel=cancel)
             found = to_uint8(result.probability.array)
             found[found < FAINT] = 0
             return self._segments.commit(self._active, full_box(self.grid.shape), found, Prompts(), result.info)
 
     def add(self, prompt: Prompt, *, cancel: Cancel | None = None) -> Edit:
-        """Corrects the active segment from one click or scribble more, or segments the tumour in a box.
-
-        A box as :meth:`add_box` without options.
+        """Corrects the active segment from one click or scribble more; a box as :meth:`add_box` without options.
 
         Raises:
             ArgumentError: the session has no engine for the prompt; the prompt lies outside the image, or it is
@@ -203,10 +201,12 @@ class Session:
             GeometryError: a scribble is not on the first image's grid.
             TumorSegError: as :meth:`TumorSegLib.engines.clicks.engine.ClickEngine.refine`.
         """
-        if prompt.point_prompt() is None:
-            return self.add_box(BoxPrompt(prompt.box), cancel=cancel)
+        if isinstance(prompt, BoxPrompt):
+            return self.add_box(prompt, cancel=cancel)
+        if prompt.engine != "clicks":
+            raise ArgumentError(f"{prompt} needs an engine of kind {prompt.engine!r}, which no session can use for it")
         prompt.check_on(self.grid)
-        with self._editing():
+        with self._editing(cancel):
             engine, prepared = self._engines.clicks()
             self._segments.check_free(self._active, prompt)
             prompts = self.prompts.with_prompt(prompt)
@@ -228,7 +228,7 @@ class Session:
             Number of slices embedded; 0 if all were embedded before.
         """
         options = options or BoxOptions()
-        with self._editing():
+        with self._editing(cancel):
             engine, prepared = self._engines.box(options)
             return engine.embed(prepared, box, options, cancel)
 
@@ -259,7 +259,7 @@ class Session:
             TumorSegError: as :meth:`TumorSegLib.engines.box.engine.BoxEngine.segment`.
         """
         options = options or BoxOptions()
-        with self._editing():
+        with self._editing(cancel):
             refiner = self._engines.clicks() if refine else None
             engine, prepared = self._engines.box(options)
             answer = engine.segment(prepared, box, options, within=within, progress=progress, cancel=cancel)
@@ -319,8 +319,7 @@ class Session:
     def snapshot(self) -> Snapshot:
         """The session as it is now, for saving it step by step in another thread.
 
-        A click waits while the snapshot is taken, not while its records are encoded; ``python -m Testing.benchmarks
-        panel`` measures a click beside saving.
+        A click waits while the snapshot is taken, not while its records are encoded.
         """
         return take_snapshot(self._segments, self._initial, list(self.images), self._active)
 
@@ -354,8 +353,9 @@ class Session:
         return session
 
     @contextmanager
-    def _editing(self) -> Iterator[None]:
-        with memory_errors("to edit the segmentation"), self._writing:
+    def _editing(self, cancel: Cancel | None = None) -> Iterator[None]:
+        lock = acquired(self._writing, Job(cancel=cancel, name="the edit"), "while it waited for another edit")
+        with memory_errors("to edit the segmentation"), lock:
             yield
 
     def _begin(self, name: str, initial: Mask | None) -> None:

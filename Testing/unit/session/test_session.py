@@ -158,3 +158,22 @@ def test_embedding_ahead_is_no_edit() -> None:
     assert (session.can_undo, len(session.prompts)) == (False, 0)
     with pytest.raises(Cancelled):
         session.embed_box(THIN, cancel=lambda: True)
+
+
+def test_a_region_that_is_not_a_box_is_refused_and_not_replaced_by_its_box() -> None:
+    class Lasso:
+        engine = "box"
+        box = THIN.box
+
+        def __str__(self) -> str:
+            return "lasso"
+
+        def point_prompt(self) -> None:
+            """It is a region."""
+
+    session = new_session(box=EllipsoidEngine())
+    before = state(session)
+    with pytest.raises(ArgumentError, match="lasso needs an engine of kind 'box', which no session can use for it"):
+        session.add(Lasso())
+    assert state(session) == before
+    assert [each.engine for each in (Click((1, 1, 1)), scribble(cube((6, 6, 6))), THIN)] == ["clicks", "clicks", "box"]

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from Testing.unit.sessions import GRID, new_session, state
+from Testing.fakes import EllipsoidEngine
+from Testing.unit.sessions import GRID, THIN, new_session, state
 from TumorSegLib.errors import Cancelled
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import Click
@@ -114,3 +115,27 @@ def test_a_click_cancelled_from_another_thread_leaves_the_mask_readable_all_alon
     assert isinstance(outcome[0], Cancelled)
     assert undone[0].segment == "tumour"
     assert (session.mask.array.max(), len(session.prompts)) == (0, 0)
+
+
+def test_an_edit_is_cancelled_while_it_waits_for_another_one() -> None:
+    session, entered, cancel = new_session(box=EllipsoidEngine()), threading.Event(), threading.Event()
+
+    def asked() -> bool:
+        entered.set()
+        return cancel.wait(timeout=60)
+
+    thread, _ = run_in_thread(lambda: session.add_click(Click((8, 8, 8)), cancel=asked))
+    assert entered.wait(timeout=60)
+    for edit in (
+        lambda: session.add_click(Click((2, 2, 2)), cancel=lambda: True),
+        lambda: session.add(THIN, cancel=lambda: True),
+        lambda: session.embed_box(THIN, cancel=lambda: True),
+        lambda: session.segment(cancel=lambda: True),
+    ):
+        waiting, outcome = run_in_thread(edit)
+        waiting.join(timeout=5)
+        assert [str(each) for each in outcome] == [
+            "the edit was cancelled while it waited for another edit; nothing was changed"
+        ]
+    cancel.set()
+    joined(thread)
