@@ -185,8 +185,9 @@ class CaseDevice:
         return info
 
     def _settings(self, settings: Callable[[Runtime], Iterable[Setting]]) -> Iterator[Setting]:
-        yield from settings(self.runtime)
-        if self.runtime.device.type != "cpu":
+        runtime = self.runtime  # a progress callback may move this case to the CPU meanwhile
+        yield from settings(runtime)
+        if runtime.device.type != "cpu":
             self.runtime = ON_CPU
             _log.warning(self._placement.fallback_note)
             yield from settings(ON_CPU)

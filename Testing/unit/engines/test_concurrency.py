@@ -23,6 +23,7 @@ from TumorSegLib.engines.runtime import Runtime, Workers
 from TumorSegLib.errors import Cancelled
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images
+from TumorSegLib.jobs import Job
 from TumorSegLib.prompts.types import BoxPrompt, Click
 from TumorSegLib.session.session import Session
 
@@ -170,6 +171,22 @@ def test_a_progress_callback_may_compute_another_case_with_the_same_engine(box: 
     expected = [run(images) for images in CASES]
     assert np.array_equal(begin(lambda: run(CASES[0], compute)).result(LIMIT_S), expected[0])
     assert np.array_equal(nested[0], expected[1])
+
+
+def test_a_callback_that_moves_its_own_case_to_the_cpu_leaves_the_cpu_to_the_outer_work() -> None:
+    spec = tiny_spec()
+    device = runtime.Placement(spec, tiny_network(spec), Runtime(torch.device("meta"), torch.float32)).case(
+        threading.Event()
+    )
+
+    def compute(_: Any, where: Runtime, nest: bool) -> str:
+        if where == FLOAT32:
+            return "on the CPU"
+        if nest:
+            assert device.run(compute, lambda _: [False], Job()) == "on the CPU"
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    assert begin(lambda: device.run(compute, lambda _: [True], Job())).result(LIMIT_S) == "on the CPU"
 
 
 FORK = """
