@@ -98,12 +98,14 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         self._sessions.close()
         self._listener.listen()
 
-    def segment(
+    def segment(  # noqa: PLR0913, PLR0917 - scripts pass these
         self,
         inputs: Mapping[str, VolumeNode | Input],
         model: str | None = None,
         segmentation: SegmentationNode | None = None,
         segmentId: str | None = None,
+        progress: Progress | None = None,
+        cancel: Cancel | None = None,
         run: Run = done,
     ) -> tuple[SegmentationNode, str]:
         """Looks for the tumour without a prompt.
@@ -114,12 +116,15 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
             model: of kind ``auto``, for this call; the chosen one by default.
             segmentation: gets the segment; a new one by default.
             segmentId: of a segment whose voxels are replaced, which can be undone; a new one by default.
-            run: how the action is done; :func:`done` takes functions that are told of progress and may cancel.
+            progress: called with (steps done, steps in all).
+            cancel: asked often; True stops with ``TumorSegLib.Cancelled`` and leaves the scene as it was.
+            run: how the action is done, where neither ``progress`` nor ``cancel`` is given.
 
         Returns:
             The segmentation and the id of the segment, which is empty where no tumour was found.
         """
-        return run(edits.Segment(self.bench, asInputs(inputs), segmentation, segmentId, asModel(model)))
+        action = edits.Segment(self.bench, asInputs(inputs), segmentation, segmentId, asModel(model))
+        return run(action) if progress is None and cancel is None else done(action, progress, cancel)
 
     def addSegment(
         self, inputs: Mapping[str, VolumeNode | Input], segmentation: SegmentationNode | None = None

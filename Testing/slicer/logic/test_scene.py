@@ -53,6 +53,25 @@ def test_a_cancelled_action_changes_nothing(case: Case) -> None:
     assert case.click((5, 6, 7)) is not None
 
 
+def test_segmenting_tells_a_script_of_progress_and_may_be_cancelled(case: Case) -> None:
+    engine, told = case.engines.engines["auto"], []
+    plain = engine.segment
+
+    def segment(images: Any, *, progress: Any, cancel: Any, **_named: Any) -> Any:
+        progress(1, 4)
+        if cancel():
+            raise Cancelled("stopped")
+        return plain(images)
+
+    engine.segment = segment
+    case.logic.segment(case.inputs, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4)]
+    before = scene_nodes()
+    with pytest.raises(Cancelled):
+        case.logic.segment(case.inputs, cancel=lambda: True)
+    assert {n for n in scene_nodes() - before if "Segmentation" in n} == set()
+
+
 @pytest.mark.parametrize("ended", ["finish", "fail"])
 @pytest.mark.parametrize("script", ["undo", "redo", "reset", "click", "brush", "segment", "open"])
 def test_a_script_cannot_edit_a_segment_between_an_edits_work_and_its_end(case: Case, script: str, ended: str) -> None:
