@@ -116,7 +116,7 @@ def test_impossible_window(new_data: Path, patients: object, error: type[Excepti
 def test_misspelt_jitter_window_is_refused(new_data: Path) -> None:
     window = [[0, 9], [0, 9], [0, 9]]
     (new_data / "patients.json").write_text(json.dumps({"c": {"jitter_window_xzy": window}}), encoding="utf-8")
-    with pytest.raises(ReadError, match=r"c: unknown key 'jitter_window_xzy'; 'jitter_window_xyz' may be"):
+    with pytest.raises(ReadError, match=r"c: unknown key 'jitter_window_xzy'; did you mean 'jitter_window_xyz'"):
         read_case(new_data, "c", ROLES)
 
 
