@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -163,9 +164,9 @@ class SegmentAction(Action):
             self.engine.loaded(cancel)
         return self.compute(progress, cancel)
 
+    @abstractmethod
     def compute(self, progress: Progress, cancel: Cancel) -> Any:
         """The slow part, with the model loaded."""
-        raise NotImplementedError
 
     def useEngine(self) -> None:
         """Lets the session work with the engine of this action."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ Cancel = Callable[[], bool]
 STOPPING_SECONDS = 0.01
 
 
-class Action:
+class Action(ABC):
     """Something done to the scene: begun and finished on the GUI thread, worked on by another thread in between.
 
     ``begin``, ``work`` and ``finish`` are called in this order, each once the one before has succeeded; where one of
@@ -35,15 +36,15 @@ class Action:
         """
         return None
 
+    @abstractmethod
     def work(self, progress: Progress, cancel: Cancel) -> Any:
         """The slow part, which must not touch the scene; what it returns is passed to :meth:`finish`."""
-        raise NotImplementedError
 
     def finish(self, result: Any) -> Any:
         """Writes the result into the scene and returns the outcome of the action."""
         return result
 
-    def fail(self) -> None:
+    def fail(self) -> None:  # noqa: B027 - most actions change nothing before they finish
         """Takes back what :meth:`begin` did to the scene; must not raise."""
 
 
