@@ -135,7 +135,7 @@ def _is_of(value: Any, hint: Any) -> bool:
 
 
 def _needed(hint: Any) -> str:
-    """A field's type in words."""
+    """A field's type as text."""
     parts = [part for part in get_args(hint) if part not in (NoneType, Ellipsis)]
     if get_origin(hint) in (Union, UnionType):
         return " or ".join(dict.fromkeys(map(_needed, parts)))

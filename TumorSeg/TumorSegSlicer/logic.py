@@ -8,7 +8,7 @@
 
 Methods return when they are done. Those with the argument ``run`` do an action: the panel passes what hands actions to
 its runner, and then they return at once, without a value. Points are RAS mm of the world. All raise
-``TumorSegLib.TumorSegError`` with a message in words, and leave the scene as it was then.
+``TumorSegLib.TumorSegError`` with a message that says what is wrong, and leave the scene as it was then.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         cancel: Cancel | None = None,
         run: Run = done,
     ) -> tuple[SegmentationNode, str]:
-        """Looks for the tumour without a prompt.
+        """Segments the tumour automatically.
 
         Args:
             inputs: role (``ct``, ``pet``, ``mr_t1``) to volume; ``Input(volume, assumeSuv=True)`` takes a PET that does
@@ -144,8 +144,8 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
     ) -> None:
         """Lets a segment from elsewhere (RTSTRUCT, DICOM SEG, drawn by hand) be corrected, from what it holds.
 
-        Every action on it works with these volumes from then on; :meth:`reset` leads back to what it holds now. One
-        that has a session goes on with it, with these volumes.
+        Every action on it works with these volumes from then on; :meth:`reset` leads back to what it holds now. If
+        the segment has a session, that session continues with these volumes.
 
         Args:
             inputs: as for :meth:`segment`; the segment is corrected on the first one's grid.
@@ -198,14 +198,14 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         role: str = "",
         run: Run = done,
     ) -> Edit:
-        """Looks for the tumour in a box and returns what changed.
+        """Segments the tumour in a box and returns what changed.
 
         Args:
             segmentation, segmentId: the segment; its voxels in the box are replaced.
             box: a ROI, or bounds ``(r0, r1, a0, a1, s0, s1)`` in mm.
             model: of kind ``box``, for this call; the chosen one by default. ``lite-medsam`` is downloaded by
                 ``tumorseg models download lite-medsam``.
-            role: of the image that is looked at; the first one by default.
+            role: of the image to segment; the first one by default.
             run: how the action is done.
         """
         return run(edits.BoxEdit(self.bench, segmentation, segmentId, asRoi(box), role, asModel(model)))
@@ -345,7 +345,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         return self._sessions.saved()
 
     def suvProblem(self, pet: VolumeNode) -> str:
-        """Why a volume is not known to be in SUV though it may be, in words; empty where its unit says so.
+        """Why a volume is not known to be in SUV though it may be, as text; empty where its unit says so.
 
         Raises:
             SuvError: it cannot be SUV: its unit is another one, or its values are too large.
@@ -367,7 +367,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """A copy in SUV (body weight, g/ml) of a PET that Slicer loaded from DICOM, which itself stays as it is.
 
         Returns:
-            The copy, the same when called again, and what was done beside the plain rule, in words.
+            The copy, the same when called again, and what was done beside the plain rule, as text.
 
         Raises:
             SuvError: the DICOM files are not in the database, do not say enough, or the volume was changed since.

@@ -1,4 +1,4 @@
-"""What the CPU can do: whether it computes in bfloat16 itself, and its features in words."""
+"""What the CPU can do: whether it computes in bfloat16 itself, and its features as text."""
 
 from __future__ import annotations
 

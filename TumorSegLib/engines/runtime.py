@@ -47,7 +47,7 @@ class Runtime:
 
     @property
     def name(self) -> str:
-        """The device in words, e.g. ``cpu`` or ``cuda (NVIDIA H100)``."""
+        """Name of the device, e.g. ``cpu`` or ``cuda (NVIDIA H100)``."""
         if self.device.type == "cuda":
             return f"cuda ({torch.cuda.get_device_name(self.device)})"
         return self.device.type

@@ -48,7 +48,7 @@ def missingPackages() -> list[str]:
 
 
 def libraryProblem() -> str:
-    """Why TumorSeg's own library cannot be imported, in words; empty where it can, as in every installed extension."""
+    """Why TumorSeg's own library cannot be imported, as text; empty where it can, as in every installed extension."""
     try:
         importlib.import_module("TumorSegLib")
     except ImportError as error:

@@ -50,7 +50,7 @@ class Saved:
         roles: all of them, in that order.
         place: of the segmentation then, a matrix ``(4, 4)`` to RAS mm of the world, as rows; empty if not known.
         last: number of the last record; -1 in scenes of version 1, which have none.
-        problem: why the session cannot be resumed, in words; empty if it can.
+        problem: why the session cannot be resumed, as text; empty if it can.
     """
 
     segmentationNode: slicer.vtkMRMLSegmentationNode
@@ -130,7 +130,7 @@ def readHead(node: slicer.vtkMRMLSegmentationNode, text: slicer.vtkMRMLTextNode)
 
 
 def readSession(text: slicer.vtkMRMLTextNode) -> tuple[Any, str]:
-    """The data of the library's session in a text node and an empty text; or None, and what is wrong, in words."""
+    """The data of the library's session in a text node and an empty text; or None, and what is wrong, as text."""
     try:
         head = text.GetAttribute(HEAD_ATTRIBUTE)
         if not head:

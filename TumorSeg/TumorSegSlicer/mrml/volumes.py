@@ -79,7 +79,7 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assume
 
 
 def suvProblem(node: slicer.vtkMRMLScalarVolumeNode) -> str:
-    """Why a PET is not known to be in SUV though it may be, in words; empty where its unit says so.
+    """Why a PET is not known to be in SUV though it may be, as text; empty where its unit says so.
 
     The voxels are read only if the unit is missing, since :func:`volumeFromNode` checks them anyway.
 

@@ -102,7 +102,7 @@ class FindPanel:
 
 
 def madeFor(spec: ModelSpec) -> str:
-    """What a model was made for, in words."""
+    """What a model was made for, as text."""
     if not spec.made_for:
         return _("The description of {model} does not say what it was made for: check its results with care.").format(
             model=spec.name

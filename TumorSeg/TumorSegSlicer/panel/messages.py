@@ -1,4 +1,4 @@
-"""What the panel tells the user and asks: the status line, dialogs, and errors in words."""
+"""What the panel tells the user and asks: the status line, dialogs, and error messages."""
 
 from __future__ import annotations
 
@@ -90,6 +90,6 @@ class Messages:
         """Calls a function that is quick and returns what it does; says why, and returns None, where it fails."""
         try:
             return function()
-        except Exception as error:  # whatever it is must be told in words
+        except Exception as error:  # every error must be shown to the user
             self.fail(Failure.of(error))
             return None

@@ -34,7 +34,7 @@ class Workbench:
         sessions: of the scene.
         parameters: gives the settings in the scene, which actions read when they begin.
         engineSource: where engines come from.
-        notice: called with what the user should know, in words, although the action goes on.
+        notice: called with what the user should know, as text, although the action goes on.
         writing: whether voxels of segments are being written now: what observers hear of them then was not painted.
         working: edits that have begun and not ended; one that is abandoned goes with its last reference.
     """

@@ -15,7 +15,7 @@ class Failure:
     """Why there is no result.
 
     Attributes:
-        message: for the user, in words; may name files and nodes, so it does not belong in the log.
+        message: for the user, as text; may name files and nodes, so it does not belong in the log.
         details: for the log: kinds of errors and places in the code, without values.
         cancelled: the user stopped the action.
         error: the exception.

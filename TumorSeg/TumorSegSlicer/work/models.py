@@ -30,7 +30,7 @@ class Listed:
         path: its folder; None where it is not on this computer.
         spec: its description, where that can be read.
         entry: what is published of it, where it is not on this computer and can be downloaded.
-        problem: why the folder is broken, in words; empty where it is not known to be.
+        problem: why the folder is broken, as text; empty where it is not known to be.
     """
 
     name: str
@@ -101,7 +101,7 @@ def allModels() -> list[ModelFolder]:
 
 
 def summary(spec: ModelSpec) -> str:
-    """Name, version, licence, measured accuracy and source of a model in words."""
+    """Name, version, licence, measured accuracy and source of a model, as text."""
     return _("{name} {version}, {licence}; {accuracy}; {source}").format(
         name=spec.name,
         version=spec.version,
@@ -112,7 +112,7 @@ def summary(spec: ModelSpec) -> str:
 
 
 def source(spec: ModelSpec) -> str:
-    """What a model was trained on, with the licences of the data, in words."""
+    """What a model was trained on, with the licences of the data, as text."""
     names = []
     for each in spec.training_data:
         words = _("{name} (licence: {licence})") if each.get("licence") else "{name}"
@@ -127,7 +127,7 @@ def _attributions(spec: ModelSpec) -> list[str]:
 
 
 def accuracy(spec: ModelSpec) -> str:
-    """The measured accuracy of a model in words.
+    """The measured accuracy of a model as text.
 
     Taken is the first measurement with the most roles, of a model for clicks that with the most clicks, too.
     """
@@ -216,7 +216,7 @@ def _measurements(results: Mapping[str, Any], known: frozenset[str], roles: tupl
 
 
 def _missing(model: ModelFolder) -> str:
-    """That a model has no weights, in words; empty where it has. Whether they are the right ones takes seconds."""
+    """That a model has no weights, as text; empty where it has. Whether they are the right ones takes seconds."""
     return "" if model.weights.is_file() else _("{file} is missing").format(file=model.weights)
 
 

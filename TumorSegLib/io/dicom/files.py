@@ -41,7 +41,7 @@ class Slice:
     Attributes:
         path: where it is.
         tags: its tags, without pixels.
-        fault: what is wrong with its pixels, in words; empty where nothing is.
+        fault: what is wrong with its pixels, as text; empty where nothing is.
         typed: whether its elements state their value type (explicit VR), which its transfer syntax may contradict; None
             where that is not known.
     """

@@ -67,7 +67,7 @@ class SuvConversion:
 
     Attributes:
         factors: one per slice, in the order given; rescaled pixel values times its factor are SUV.
-        note: what was done, in words; empty when it was nothing but the plain rule.
+        note: what was done, as text; empty when it was nothing but the plain rule.
     """
 
     factors: tuple[float, ...]
