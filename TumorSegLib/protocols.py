@@ -6,10 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
-import numpy.typing as npt
-
 from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
@@ -96,7 +94,7 @@ class Refinement:
     """
 
     box: Box
-    probability: npt.NDArray[np.uint8]
+    probability: UInt8Array
     info: RunInfo = field(default_factory=RunInfo)
 
 
@@ -163,7 +161,7 @@ class ClickSegmenter(Engine, Protocol[PreparedCase]):
         """Prepares the images of a case for :meth:`refine`, once per case."""
 
     def refine(
-        self, prepared: PreparedCase, probability: npt.NDArray[np.uint8], prompts: Prompts, cancel: Cancel | None = None
+        self, prepared: PreparedCase, probability: UInt8Array, prompts: Prompts, cancel: Cancel | None = None
     ) -> Refinement:
         """Answers the last prompt; see :class:`TumorSegLib.engines.clicks.engine.ClickEngine`."""
 

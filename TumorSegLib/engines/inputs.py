@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from TumorSegLib.errors import RoleError
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.resample import average_blocks, resample
@@ -32,8 +32,8 @@ class Channels:
     """
 
     grid: Grid
-    array: npt.NDArray[np.float32]
-    tissue: npt.NDArray[np.bool_]
+    array: Float32Array
+    tissue: BoolArray
     fill: tuple[float, ...]
     resampled: tuple[str, ...]
 

@@ -30,13 +30,12 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry.arrays import BoolArray, Float64Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, slices, union
 
 if TYPE_CHECKING:
-    from TumorSegLib.geometry.grid import FloatArray
     from TumorSegLib.images.volume import Mask
 
-BoolArray = npt.NDArray[np.bool_]
 
 # Rounding of the spacing must not move a distance that equals the tolerance beyond it.
 _ROUNDING_MM = 1e-6
@@ -173,7 +172,7 @@ def _surface_scores(
     )
 
 
-def _surface_points(foreground: BoolArray, spacing_kji: tuple[float, ...]) -> FloatArray:
+def _surface_points(foreground: BoolArray, spacing_kji: tuple[float, ...]) -> Float64Array:
     """Centres of the boundary voxels, ``(n, 3)`` as ``(k, j, i)`` in mm from the centre of the first voxel."""
     from scipy.ndimage import binary_erosion
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from TumorSegLib.geometry.grid import Box, FloatArray, Grid
+from TumorSegLib.geometry.arrays import BoolArray, Float64Array, IntArray, UInt8Array
+from TumorSegLib.geometry.grid import Box, Grid
 
 # Tolerance in voxels for points exactly between two voxels; they belong to neither.
 ROUNDING = 1e-3
@@ -26,7 +26,7 @@ def slices(box: Box) -> tuple[slice, slice, slice]:
     return slice(k0, k1), slice(j0, j1), slice(i0, i1)
 
 
-def bounding_box(array: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Box | None:
+def bounding_box(array: BoolArray | UInt8Array) -> Box | None:
     """The smallest box that holds all non-zero voxels; None where all are 0."""
     ranges: list[tuple[int, int]] = []
     for axis in (0, 1, 2):  # the array shrinks with each range, which speeds up the next
@@ -39,13 +39,13 @@ def bounding_box(array: npt.NDArray[np.bool_] | npt.NDArray[np.uint8]) -> Box | 
     return ranges[2], ranges[1], ranges[0]
 
 
-def from_corners(low: npt.NDArray[np.int_], high: npt.NDArray[np.int_]) -> Box:
+def from_corners(low: IntArray, high: IntArray) -> Box:
     """The half-open box from the first voxel ``(i, j, k)`` to ``high``, exclusive."""
     i, j, k = ((int(first), int(end)) for first, end in zip(low, high))
     return i, j, k
 
 
-def around_points(ijk: FloatArray, grid: Grid) -> Box:
+def around_points(ijk: Float64Array, grid: Grid) -> Box:
     """The smallest box of whole voxels of a grid round points.
 
     Args:
@@ -91,11 +91,9 @@ def origin(box: Box) -> tuple[int, int, int]:
     return box[0][0], box[1][0], box[2][0]
 
 
-def clip_additions(
-    before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8], box: Box, region: Box
-) -> npt.NDArray[np.uint8]:
+def clip_additions(before: UInt8Array, after: UInt8Array, box: Box, region: Box) -> UInt8Array:
     """``after`` of a box, limited to ``before`` outside a region."""
-    kept: npt.NDArray[np.uint8] = np.minimum(before, after)
+    kept: UInt8Array = np.minimum(before, after)
     k, j, i = (
         slice(max(low - first, 0), max(high - first, 0)) for (first, _), (low, high) in zip(box[::-1], region[::-1])
     )

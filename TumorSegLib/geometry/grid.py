@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import GeometryError
+from TumorSegLib.geometry.arrays import Float64Array
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
 #: Half-open voxel ranges ``((i0, i1), (j0, j1), (k0, k1))``.
 Box: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
 #: Half a turn about the S axis, ``(4, 4)``; its own inverse, so RAS to LPS as well.
-LPS_TO_RAS: FloatArray = np.diag([-1.0, -1.0, 1.0, 1.0])
+LPS_TO_RAS: Float64Array = np.diag([-1.0, -1.0, 1.0, 1.0])
 LPS_TO_RAS.setflags(write=False)
 
 # Two grids are the same when no corner differs by more than this share of the finest voxel edge: far above the rounding
@@ -44,7 +44,7 @@ class NiftiForms:
 
     sform_code: int
     qform_code: int
-    qform: FloatArray | None = None
+    qform: Float64Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Grid:
     """
 
     shape: tuple[int, int, int]
-    affine: FloatArray
+    affine: Float64Array
     forms: NiftiForms | None = None
 
     def __post_init__(self) -> None:
@@ -119,12 +119,12 @@ class Grid:
         return float(i), float(j), float(k)
 
     @property
-    def direction(self) -> FloatArray:
+    def direction(self) -> Float64Array:
         """Float64 ``(3, 3)``; column n is the RAS unit vector of voxel axis n (i, j, k)."""
         return np.asarray(self.affine[:3, :3] / np.asarray(self.spacing))
 
     @property
-    def origin(self) -> FloatArray:
+    def origin(self) -> Float64Array:
         """RAS of the centre of voxel (0, 0, 0), mm, shape ``(3,)``."""
         return np.asarray(self.affine[:3, 3])
 
@@ -138,16 +138,16 @@ class Grid:
         """Volume of one voxel in millilitres."""
         return float(np.prod(self.spacing)) / 1000.0
 
-    def to_ras(self, ijk: npt.ArrayLike) -> FloatArray:
+    def to_ras(self, ijk: npt.ArrayLike) -> Float64Array:
         """Voxel coordinates ``(..., 3)`` as ``(i, j, k)`` to RAS millimetres ``(..., 3)``."""
         return np.asarray(np.asarray(ijk, float) @ self.affine[:3, :3].T + self.affine[:3, 3])
 
-    def to_ijk(self, ras: npt.ArrayLike) -> FloatArray:
+    def to_ijk(self, ras: npt.ArrayLike) -> Float64Array:
         """RAS millimetres ``(..., 3)`` to fractional voxel coordinates ``(..., 3)`` as ``(i, j, k)``."""
         inverse = np.linalg.inv(self.affine[:3, :3])
         return np.asarray((np.asarray(ras, float) - self.affine[:3, 3]) @ inverse.T)
 
-    def corners_ras(self) -> FloatArray:
+    def corners_ras(self) -> Float64Array:
         """RAS of the eight outer corners of the lattice (voxel edges, not centres), shape ``(8, 3)``."""
         return self.to_ras(
             [[s - 0.5 if c else -0.5 for c, s in zip(choice, self.size)] for choice in product((0, 1), repeat=3)]

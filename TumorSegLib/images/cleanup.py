@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, slices
 from TumorSegLib.images.volume import Mask
 
@@ -77,7 +78,7 @@ def fill_holes(mask: Mask) -> Mask:
     return _with_crop(mask, np.where(holes, labels[tuple(nearest)], labels), box)
 
 
-def _with_crop(mask: Mask, labels: npt.NDArray[np.uint8], box: Box) -> Mask:
+def _with_crop(mask: Mask, labels: UInt8Array, box: Box) -> Mask:
     """A copy of the mask with the labels of a box replaced."""
     array = mask.array.copy()
     array[slices(box)] = labels

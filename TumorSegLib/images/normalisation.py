@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ModelError
+from TumorSegLib.geometry.arrays import Float32Array
 
 METHODS = ("linear", "log1p", "zscore", "fitted_zscore")
 # MR tissue is what exceeds this share of the 99th percentile; air and the noise floor lie well below.
@@ -52,9 +53,9 @@ class Normalisation:
         if self.method == "log1p" and self.low < 0:
             raise ModelError(f"normalisation log1p needs low >= 0, got {self.low}")
 
-    def __call__(self, array: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    def __call__(self, array: npt.NDArray[Any]) -> Float32Array:
         """Raw values to network input, float32 of the same shape."""
-        values: npt.NDArray[np.float32] = np.clip(array, self.low, self.high, dtype=np.float32)
+        values: Float32Array = np.clip(array, self.low, self.high, dtype=np.float32)
         if self.method in ("zscore", "fitted_zscore"):
             return self._zscore(values)
         if self.method == "log1p":
@@ -70,13 +71,11 @@ class Normalisation:
         mean, deviation = _tissue_statistics(np.clip(array, self.low, self.high, dtype=np.float32))
         return replace(self, method="fitted_zscore", offset=mean, scale=deviation)
 
-    def _zscore(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _zscore(self, values: Float32Array) -> Float32Array:
         mean, deviation = (self.offset, self.scale)
         if self.method == "zscore":
             mean, deviation = _tissue_statistics(values)
-        result: npt.NDArray[np.float32] = np.clip(
-            (values - np.float32(mean)) / np.float32(deviation), -5, 5, dtype=np.float32
-        )
+        result: Float32Array = np.clip((values - np.float32(mean)) / np.float32(deviation), -5, 5, dtype=np.float32)
         result[values == self.outside] = 0
         return result
 
@@ -101,7 +100,7 @@ def mr_tissue_threshold(values: npt.NDArray[Any]) -> float:
     return MR_TISSUE_SHARE * float(np.percentile(values.reshape(-1)[::step], 99))
 
 
-def _tissue_statistics(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+def _tissue_statistics(values: Float32Array) -> tuple[float, float]:
     """Mean and standard deviation of the tissue; a huge deviation, so that all becomes 0, where there is none."""
     inside = values[values > mr_tissue_threshold(values)]
     if inside.size < 2:

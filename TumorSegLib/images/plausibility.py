@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError, SuvError
+from TumorSegLib.geometry.arrays import Float32Array
 from TumorSegLib.images.roles import is_ct, is_pet
 
 # Larger images are thinned out to this many voxels: 400^3 voxels take seconds to count.
@@ -93,7 +94,7 @@ def _thinned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return array[::step, ::step, ::step]
 
 
-def _suspicions(values: npt.NDArray[np.float32], low: float, high: float) -> Iterator[str]:
+def _suspicions(values: Float32Array, low: float, high: float) -> Iterator[str]:
     def share(least: float, most: float) -> float:
         return float(((values >= least) & (values <= most)).mean())
 
@@ -122,7 +123,7 @@ def _suspicions(values: npt.NDArray[np.float32], low: float, high: float) -> Ite
         yield f"{air:.0%} of its voxels lie about -100 and none below: probably a tenth of HU"
 
 
-def _low(values: npt.NDArray[np.float32]) -> float:
+def _low(values: Float32Array) -> float:
     """Tenth percentile below bone: air in a CT 1024 too large is at most 24, muscle 30; 0 where there is bone alone."""
     below = values[values < BONE_HU]
     return float(np.percentile(below, 10)) if below.size else 0.0

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-UInt8Array: TypeAlias = npt.NDArray[np.uint8]
+from TumorSegLib.geometry.arrays import Float32Array, UInt8Array
+
 #: An array without voxels.
 EMPTY: UInt8Array = np.zeros((0, 0, 0), dtype=np.uint8)
 #: The value that stands for a probability of 1.
@@ -38,7 +39,7 @@ def nearest_steps(values: npt.NDArray[Any]) -> UInt8Array:
     return steps
 
 
-def to_float(values: UInt8Array) -> npt.NDArray[np.float32]:
+def to_float(values: UInt8Array) -> Float32Array:
     """Probabilities from 0 to 1, float32 of the same shape."""
     return np.divide(values, CERTAIN, dtype=np.float32)
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 
 from TumorSegLib.errors import GeometryError
+from TumorSegLib.geometry.arrays import Float32Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 
@@ -79,7 +80,7 @@ def resample_mask(mask: Mask, grid: Grid) -> Mask:
     return Mask(grid, _run(_to_image(mask.array, mask.grid), grid, sitk.sitkNearestNeighbor, 0), mask.notes)
 
 
-def resample_probability(probability: npt.NDArray[np.float32], source: Grid, target: Grid) -> npt.NDArray[np.float32]:
+def resample_probability(probability: Float32Array, source: Grid, target: Grid) -> Float32Array:
     """A map ``[k, j, i]`` float32 on ``source`` linearly interpolated on ``target``.
 
     Within half a voxel outside the outermost centres the edge value holds, so that a map does not fade at the border
@@ -87,7 +88,7 @@ def resample_probability(probability: npt.NDArray[np.float32], source: Grid, tar
     """
     if source == target:
         return probability
-    result: npt.NDArray[np.float32] = _run(_to_image(probability, source), target, sitk.sitkLinear, 0)
+    result: Float32Array = _run(_to_image(probability, source), target, sitk.sitkLinear, 0)
     return result
 
 

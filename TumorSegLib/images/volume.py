@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import bounding_box
 from TumorSegLib.geometry.grid import Box, Grid
 
@@ -71,7 +72,7 @@ class Mask:
     """
 
     grid: Grid
-    array: npt.NDArray[np.uint8]
+    array: UInt8Array
     notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 
 from TumorSegLib.errors import ArgumentError, ReadError
+from TumorSegLib.geometry.arrays import Float64Array
 from TumorSegLib.geometry.boxes import around_points
-from TumorSegLib.geometry.grid import LPS_TO_RAS, ORTHONORMAL_TOLERANCE, FloatArray, Grid
+from TumorSegLib.geometry.grid import LPS_TO_RAS, ORTHONORMAL_TOLERANCE, Grid
 from TumorSegLib.parsing import check_spelling, load_json
 from TumorSegLib.prompts.types import FARTHEST_MM, BoxPrompt, Click, Prompt, Prompts
 
 SCHEMA = "markups-schema-v1."
 NEGATIVE_WORDS = ("negative", "background")
 # Names and, in files of Slicer 4.10, numbers of the coordinate systems, and what takes them to RAS.
-TO_RAS: Mapping[str, FloatArray] = {
+TO_RAS: Mapping[str, Float64Array] = {
     "RAS": np.eye(3),
     "0": np.eye(3),
     "LPS": LPS_TO_RAS[:3, :3],
@@ -107,7 +108,7 @@ def _from_markup(markup: Any, grid: Grid, origin: str) -> list[Prompt]:
     return [_box(markup, grid, to_ras, origin)] if kind == "ROI" else _clicks(markup, grid, to_ras, origin)
 
 
-def _clicks(markup: Mapping[str, Any], grid: Grid, to_ras: FloatArray, origin: str) -> list[Prompt]:
+def _clicks(markup: Mapping[str, Any], grid: Grid, to_ras: Float64Array, origin: str) -> list[Prompt]:
     points = markup.get("controlPoints", [])
     if not (isinstance(points, list) and all(isinstance(point, Mapping) for point in points)):
         raise ReadError(f"{origin}: controlPoints must be a list of objects, got {points!r}")
@@ -132,7 +133,7 @@ def _is_negative(point: Mapping[str, Any], markup: Mapping[str, Any]) -> bool:
     return named or label.startswith("-")
 
 
-def _box(markup: Mapping[str, Any], grid: Grid, to_ras: FloatArray, origin: str) -> BoxPrompt:
+def _box(markup: Mapping[str, Any], grid: Grid, to_ras: Float64Array, origin: str) -> BoxPrompt:
     center, size = (_numbers(markup, key, 3, origin) for key in ("center", "size"))
     # Row by row; its columns are the axes of the box in the coordinates of the file.
     axes = _numbers(markup, "orientation", 9, origin).reshape(3, 3)
@@ -150,7 +151,7 @@ def _box(markup: Mapping[str, Any], grid: Grid, to_ras: FloatArray, origin: str)
     return BoxPrompt(box)
 
 
-def _numbers(item: Mapping[str, Any], key: str, count: int, origin: str) -> FloatArray:
+def _numbers(item: Mapping[str, Any], key: str, count: int, origin: str) -> Float64Array:
     values = item.get(key)
     numeric = isinstance(values, list) and all(type(x) in (int, float) and abs(x) < FARTHEST_MM for x in values)
     if not (isinstance(values, list) and numeric and len(values) == count):

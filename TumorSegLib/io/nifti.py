@@ -19,7 +19,8 @@ import numpy.typing as npt
 from scipy.spatial.transform import Rotation
 
 from TumorSegLib.errors import GeometryError, ReadError, WriteError
-from TumorSegLib.geometry.grid import LPS_TO_RAS, FloatArray, Grid, NiftiForms
+from TumorSegLib.geometry.arrays import Float64Array
+from TumorSegLib.geometry.grid import LPS_TO_RAS, Grid, NiftiForms
 from TumorSegLib.io.stored_image import (
     GZIP,
     MOST_INFLATION,
@@ -98,8 +99,8 @@ class _Header:
     unit: str
     spacing: tuple[float, ...]
     codes: tuple[int, int]
-    qform: FloatArray
-    sform: FloatArray
+    qform: Float64Array
+    sform: Float64Array
 
 
 def read_nifti(path: Path) -> StoredImage:
@@ -182,7 +183,7 @@ def _spacing(pixdim: tuple[float, ...], axes: int, millimetres: float) -> tuple[
     return tuple(edge * millimetres for edge in edges)
 
 
-def _from_quaternion(qform: tuple[float, ...], pixdim: tuple[float, ...], millimetres: float) -> FloatArray:
+def _from_quaternion(qform: tuple[float, ...], pixdim: tuple[float, ...], millimetres: float) -> Float64Array:
     """The qform as nifti1.h defines it, METHOD 2; (4, 4), RAS mm."""
     b, c, d, *offset = qform
     a = math.sqrt(max(1.0 - (b * b + c * c + d * d), 0.0))
@@ -194,7 +195,7 @@ def _from_quaternion(qform: tuple[float, ...], pixdim: tuple[float, ...], millim
     return _matrix(np.column_stack([turned * edges, offset]) * millimetres)
 
 
-def _matrix(upper: FloatArray) -> FloatArray:
+def _matrix(upper: Float64Array) -> Float64Array:
     return np.vstack([upper, (0.0, 0.0, 0.0, 1.0)])
 
 
@@ -289,7 +290,7 @@ def _header(kind: np.dtype[Any], grid: Grid) -> bytes:
     return bytes(header)
 
 
-def _quaternion(direction: FloatArray) -> tuple[FloatArray, bool]:
+def _quaternion(direction: Float64Array) -> tuple[Float64Array, bool]:
     """b, c and d of the nearest rotation, and whether the third axis must be mirrored to make it one."""
     u, _, v = np.linalg.svd(direction)
     nearest = u @ v

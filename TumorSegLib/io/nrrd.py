@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from TumorSegLib.errors import GeometryError, ReadError
-from TumorSegLib.geometry.grid import LPS_TO_RAS, FloatArray, Grid
+from TumorSegLib.geometry.arrays import Float64Array
+from TumorSegLib.geometry.grid import LPS_TO_RAS, Grid
 from TumorSegLib.io.stored_image import GZIP, MOST_INFLATION, StoredImage, check_3d, filled, inflated, parsed
 from TumorSegLib.io.text_header import (
     LONGEST_HEADER,
@@ -241,7 +242,7 @@ def _place(fields: Mapping[str, str], size: Sequence[int], spatial: Sequence[int
     return Grid((k, j, i), LPS_TO_RAS @ np.diag([*signs, 1.0]) @ affine), notes
 
 
-def _in_space(fields: Mapping[str, str], spatial: Sequence[int]) -> tuple[FloatArray, FloatArray, list[str]]:
+def _in_space(fields: Mapping[str, str], spatial: Sequence[int]) -> tuple[Float64Array, Float64Array, list[str]]:
     """Columns of the axes' steps, origin, and the unit of each axis of space."""
     text = fields["space directions"]
     words = dict(enumerate(_VECTOR.findall(text)))
@@ -266,7 +267,7 @@ def _in_space(fields: Mapping[str, str], spatial: Sequence[int]) -> tuple[FloatA
 
 def _along_axes(
     fields: Mapping[str, str], axes: int, spatial: Sequence[int]
-) -> tuple[FloatArray, FloatArray, list[str]]:
+) -> tuple[Float64Array, Float64Array, list[str]]:
     """The same where axes have lengths only."""
     if "spacings" not in fields:
         raise GeometryError(
@@ -334,5 +335,5 @@ def write_nrrd(path: Path, array: npt.NDArray[Any], grid: Grid, free: Mapping[st
             packed.write(little.data)
 
 
-def _in_brackets(values: FloatArray) -> str:
+def _in_brackets(values: Float64Array) -> str:
     return f"({','.join(repr(value) for value in values.tolist())})"

@@ -20,11 +20,11 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull
 from scipy.spatial.distance import cdist
 
+from TumorSegLib.geometry.arrays import BoolArray, Float64Array
 from TumorSegLib.geometry.boxes import origin, slices
-from TumorSegLib.geometry.grid import FloatArray, Grid
+from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 Point: TypeAlias = tuple[float, float, float]
 
 # Two voxel axes are equally near to superior up to the rounding of direction cosines in files.
@@ -79,8 +79,8 @@ class _Region(NamedTuple):
     """
 
     array: BoolArray
-    start: FloatArray
-    ends: FloatArray
+    start: Float64Array
+    ends: Float64Array
     length_mm: float
 
 
@@ -133,17 +133,17 @@ def maximum_diameter(mask: Mask) -> Line | None:
     return _line(region.ends + region.start + origin(box)[::-1], mask.grid)
 
 
-def _line(kji: FloatArray, grid: Grid) -> Line:
+def _line(kji: Float64Array, grid: Grid) -> Line:
     """The line between two points ``(2, 3)`` in voxels."""
     start, end = grid.to_ras(kji[:, ::-1])
     return Line(float(np.linalg.norm(end - start)), (_point(start), _point(end)))
 
 
-def _point(ras: FloatArray) -> Point:
+def _point(ras: Float64Array) -> Point:
     return float(ras[0]), float(ras[1]), float(ras[2])
 
 
-def _longest(foreground: BoolArray, spacing: FloatArray) -> _Region:
+def _longest(foreground: BoolArray, spacing: Float64Array) -> _Region:
     """The connected region with the longest diameter.
 
     Args:
@@ -165,7 +165,7 @@ def _longest(foreground: BoolArray, spacing: FloatArray) -> _Region:
     return best
 
 
-def _measured(labels: npt.NDArray[Any], window: tuple[slice, ...], label: int, spacing: FloatArray) -> _Region:
+def _measured(labels: npt.NDArray[Any], window: tuple[slice, ...], label: int, spacing: Float64Array) -> _Region:
     array = labels[window] == label
     array = array.reshape(array.shape[-len(spacing) :])
     ends = _farthest(array, spacing)
@@ -173,7 +173,7 @@ def _measured(labels: npt.NDArray[Any], window: tuple[slice, ...], label: int, s
     return _Region(array, np.asarray([s.start for s in window], np.float64), ends, length)
 
 
-def _longest_possible(sizes: npt.NDArray[Any], spacing: FloatArray) -> FloatArray:
+def _longest_possible(sizes: npt.NDArray[Any], spacing: Float64Array) -> Float64Array:
     """Diameters in mm ``(n,)`` of boxes full of foreground, of so many voxels ``(n, axes)`` each."""
     between_centres = ((sizes - 1) * spacing) ** 2
     from_edge_to_edge = (sizes * spacing) ** 2
@@ -181,7 +181,7 @@ def _longest_possible(sizes: npt.NDArray[Any], spacing: FloatArray) -> FloatArra
     return np.asarray(np.sqrt(between_centres.sum(axis=1) + gain))
 
 
-def _farthest(region: BoolArray, spacing: FloatArray) -> FloatArray:
+def _farthest(region: BoolArray, spacing: Float64Array) -> Float64Array:
     """The two outer points of a region that are farthest apart in mm: ``(2, axes)`` in voxels."""
     # Only what lies first or last along every axis can be a corner of the convex hull, and only those can be farthest.
     axes = region.ndim
@@ -211,7 +211,7 @@ def _extreme(region: BoolArray) -> BoolArray:
     return extreme
 
 
-def _perpendicular(region: _Region, spacing: FloatArray) -> FloatArray:
+def _perpendicular(region: _Region, spacing: Float64Array) -> Float64Array:
     """Ends ``(2, 2)``, in voxels, of the longest line across a region in 2D at a right angle to its diameter."""
     start, end = region.ends * spacing
     along = (end - start) / np.linalg.norm(end - start)
@@ -224,7 +224,7 @@ def _perpendicular(region: _Region, spacing: FloatArray) -> FloatArray:
     return np.asarray(ends / spacing)
 
 
-def _outline(region: BoolArray) -> FloatArray:
+def _outline(region: BoolArray) -> Float64Array:
     """The closed outer contour of a connected region in 2D, half way to the voxels outside: ``(n, 2)`` in voxels."""
     from skimage.measure import find_contours
 
@@ -234,7 +234,7 @@ def _outline(region: BoolArray) -> FloatArray:
     return np.asarray(contour - 1, np.float64)
 
 
-def _profile(places: FloatArray, heights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _profile(places: Float64Array, heights: Float64Array) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Lowest and highest point of a closed polygon over each place where it has a corner.
 
     Between these places both limits are straight lines or end at a corner, so the widest place is among them.

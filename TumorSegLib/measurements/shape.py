@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.arrays import BoolArray, Float64Array, UInt8Array
 from TumorSegLib.geometry.boxes import from_corners, origin, slices, translate
-from TumorSegLib.geometry.grid import Box, FloatArray
+from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.cleanup import number_regions
 from TumorSegLib.images.volume import Mask
 
@@ -116,7 +116,7 @@ def shape_measures(mask: Mask) -> ShapeMeasures:
     )
 
 
-def _component(region: Any, labels: npt.NDArray[np.uint8], corner: tuple[int, int, int], mask: Mask) -> Component:
+def _component(region: Any, labels: UInt8Array, corner: tuple[int, int, int], mask: Mask) -> Component:
     """Translates one of scikit-image's region properties, ``(k, j, i)`` from the corner of the crop."""
     low, high = region.bbox[2::-1], region.bbox[:2:-1]
     ras = mask.grid.to_ras(np.add(region.centroid[::-1], corner))
@@ -128,7 +128,7 @@ def _component(region: Any, labels: npt.NDArray[np.uint8], corner: tuple[int, in
     )
 
 
-def _mesh_volume_and_area(foreground: npt.NDArray[np.bool_], spacing_kji: FloatArray) -> tuple[float, float]:
+def _mesh_volume_and_area(foreground: BoolArray, spacing_kji: Float64Array) -> tuple[float, float]:
     """Volume (mm3) and area (mm2) of the marching-cubes surface at 0.5, closed by a layer of background."""
     from skimage.measure import marching_cubes, mesh_surface_area
 
@@ -140,7 +140,7 @@ def _mesh_volume_and_area(foreground: npt.NDArray[np.bool_], spacing_kji: FloatA
     return abs(float(six_volumes.sum())) / 6, float(mesh_surface_area(vertices, faces))
 
 
-def _axis_lengths(foreground: npt.NDArray[np.bool_], spacing_kji: FloatArray) -> tuple[float, float, float]:
+def _axis_lengths(foreground: BoolArray, spacing_kji: Float64Array) -> tuple[float, float, float]:
     """Major, minor and least axis length in mm: 4 sqrt(eigenvalue), largest first."""
     points = np.argwhere(foreground) * spacing_kji
     centred = points - points.mean(axis=0)

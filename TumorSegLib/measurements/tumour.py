@@ -8,20 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from TumorSegLib.errors import GeometryError
+from TumorSegLib.geometry.arrays import BoolArray
 from TumorSegLib.geometry.boxes import origin, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.measurements.diameters import AxialDiameters, Line, Point, axial_diameters, maximum_diameter
 from TumorSegLib.measurements.uptake import Intensities, Uptake, grids_overlap, intensities_of, sample_image, uptake_of
-
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

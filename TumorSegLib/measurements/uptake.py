@@ -12,18 +12,17 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
+from TumorSegLib.geometry.arrays import BoolArray, Float64Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, from_corners, grown, origin, slices
-from TumorSegLib.geometry.grid import Box, FloatArray, Grid
+from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.resample import resample_mask
 from TumorSegLib.images.volume import Mask, Volume
-
-BoolArray: TypeAlias = npt.NDArray[np.bool_]
 
 #: Radius of the sphere of SUVpeak in mm: it holds 1 ml and is 12.4 mm across, PERCIST's "1.2 cm".
 PEAK_RADIUS_MM = (3000.0 / (4.0 * math.pi)) ** (1.0 / 3.0)
@@ -215,7 +214,7 @@ class _SphereSums:
     tumour of 14 ml, the first 30 s.
     """
 
-    def __init__(self, weights: FloatArray) -> None:
+    def __init__(self, weights: Float64Array) -> None:
         self._weights = weights
         self._size = [fft.next_fast_len(max(64, min(4 * n, 256), 2 * n), real=True) for n in weights.shape]
         self._places = np.argwhere(weights)
@@ -230,7 +229,7 @@ class _SphereSums:
                 lengths = (n + reach - 1 for n, reach in zip(part.shape, self._weights.shape))
                 yield tuple(slice(low, low + length) for low, length in zip(first, lengths)), part
 
-    def __call__(self, image: npt.NDArray[Any], inside: BoolArray) -> FloatArray:
+    def __call__(self, image: npt.NDArray[Any], inside: BoolArray) -> Float64Array:
         """Sums ``(n,)`` of what weights centred on each voxel inside cover of an image, larger by their reach."""
         by_place = len(self._places) * np.count_nonzero(inside)
         if by_place < PLACES_PER_TRANSFORMED_VOXEL * math.prod(self._size):
@@ -240,7 +239,7 @@ class _SphereSums:
         sums = fft.irfftn(fft.rfftn(image.astype(np.float64), self._size) * self._transform, self._size)
         return np.asarray(sums[tuple(slice(n) for n in inside.shape)][inside])
 
-    def _one_place_after_the_other(self, image: npt.NDArray[Any], inside: BoolArray) -> FloatArray:
+    def _one_place_after_the_other(self, image: npt.NDArray[Any], inside: BoolArray) -> Float64Array:
         first = np.ravel_multi_index(tuple(np.nonzero(inside)), image.shape)
         flat, sums = image.ravel(), np.zeros(len(first))
         for place in self._places:
@@ -248,7 +247,7 @@ class _SphereSums:
         return sums
 
 
-def _sphere_weights(spacing: Sequence[float]) -> FloatArray:
+def _sphere_weights(spacing: Sequence[float]) -> Float64Array:
     """Share of each voxel ``[k, j, i]`` in the sphere of SUVpeak round the middle one; odd numbers of voxels, sum 1."""
     squares, parts = [], []
     for edge in reversed(spacing):

@@ -14,9 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.phantom.anatomy import Bools, Floats, Labels, Point, Space, Tissue
+from TumorSegLib.phantom.anatomy import Point, Space, Tissue
 
 _FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
@@ -39,8 +40,8 @@ class Growth:
     """A grown tumour: the part ``box`` of the lattice, the voxels ``inside`` it, their HU, SUV and T1 ``(n, 3)``."""
 
     box: tuple[slice, slice, slice]
-    inside: Bools
-    values: Floats
+    inside: BoolArray
+    values: Float32Array
 
 
 def space_of(grid: Grid) -> Space:
@@ -49,7 +50,7 @@ def space_of(grid: Grid) -> Space:
     return Space.of_axes(left, back, head)
 
 
-def acquire(labels: Labels, grid: Grid, growths: Sequence[Growth], rng: np.random.Generator) -> dict[str, Volume]:
+def acquire(labels: UInt8Array, grid: Grid, growths: Sequence[Growth], rng: np.random.Generator) -> dict[str, Volume]:
     """The three images of a map of tissues; ``pet`` and ``mr_t1`` float32, ``ct`` int16."""
     values = _VALUES.copy()
     organs = slice(Tissue.FAT, Tissue.TABLE)
@@ -76,19 +77,19 @@ def acquire(labels: Labels, grid: Grid, growths: Sequence[Growth], rng: np.rando
     }
 
 
-def _blurred(image: Floats, grid: Grid, fwhm_mm: Point) -> Floats:
+def _blurred(image: Float32Array, grid: Grid, fwhm_mm: Point) -> Float32Array:
     """Gaussian point spread of the given widths along (i, j, k)."""
     sigma = [width / _FWHM / spacing for width, spacing in zip(fwhm_mm, grid.spacing)]
     return np.asarray(ndimage.gaussian_filter(image, sigma[::-1], truncate=3.0))
 
 
-def _noise(grid: Grid, fwhm_mm: Point, rng: np.random.Generator) -> Floats:
+def _noise(grid: Grid, fwhm_mm: Point, rng: np.random.Generator) -> Float32Array:
     """Gaussian noise of deviation 1, correlated over the given widths along (i, j, k)."""
     noise = _blurred(rng.standard_normal(grid.shape, dtype=np.float32), grid, fwhm_mm)
     return np.asarray(noise / noise.std())
 
 
-def _ct(ct: Floats, grid: Grid, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+def _ct(ct: Float32Array, grid: Grid, rng: np.random.Generator) -> npt.NDArray[np.int16]:
     """Low-dose CT: quantum noise, and streaks from left to right where the pelvis or two thighs attenuate most.
 
     Widths and deviations reproduce those of the public sarcoma cases: muscle varies by 9 to 20 HU from voxel to voxel,
@@ -100,7 +101,7 @@ def _ct(ct: Floats, grid: Grid, rng: np.random.Generator) -> npt.NDArray[np.int1
     return np.asarray(np.round(np.clip(image, -1000, 3071)).astype(np.int16))
 
 
-def _pet(pet: Floats, grid: Grid, rng: np.random.Generator) -> Floats:
+def _pet(pet: Float32Array, grid: Grid, rng: np.random.Generator) -> Float32Array:
     """Uptake through the scanner's point spread, with noise that grows as the root of the uptake (counts)."""
     width = rng.uniform(5.0, 7.0)
     image = _blurred(pet, grid, (width, width, width))
@@ -108,7 +109,7 @@ def _pet(pet: Floats, grid: Grid, rng: np.random.Generator) -> Floats:
     return np.asarray(np.maximum(image + noise * np.sqrt(image + np.float32(0.03)), 0.0))
 
 
-def _mr(mr: Floats, space: Space, grid: Grid, rng: np.random.Generator) -> Floats:
+def _mr(mr: Float32Array, space: Space, grid: Grid, rng: np.random.Generator) -> Float32Array:
     """T1 magnitude image: what bias field correction left, and Rician noise (Gudbjartsson and Patz, 1995)."""
     bias = np.exp(np.float32(rng.uniform(0.02, 0.08)) * space.smooth(rng, 90.0))
     image = _blurred(mr, grid, (2.0, 2.0, 3.0)) * bias
@@ -117,7 +118,7 @@ def _mr(mr: Floats, space: Space, grid: Grid, rng: np.random.Generator) -> Float
     return np.asarray(np.hypot(image + real, imaginary))
 
 
-def _mr_field_of_view(labels: Labels, grid: Grid, rng: np.random.Generator) -> Bools:
+def _mr_field_of_view(labels: UInt8Array, grid: Grid, rng: np.random.Generator) -> BoolArray:
     """In half of the patients MR covers only a window round the tumours, at least 10 mm wider than these."""
     partial, margins = rng.random() < 0.5, rng.uniform(10.0, 70.0, 6)
     seen = np.ones(grid.shape, bool)

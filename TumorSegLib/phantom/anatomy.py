@@ -14,18 +14,16 @@ from enum import IntEnum
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-Floats: TypeAlias = npt.NDArray[np.float32]
-Bools: TypeAlias = npt.NDArray[np.bool_]
-Labels: TypeAlias = npt.NDArray[np.uint8]
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
+
 Point: TypeAlias = tuple[float, float, float]
 
 REGIONS = ("trunk", "limb")
 
 
 class Tissue(IntEnum):
-    """Labels of :attr:`TumorSegLib.phantom.patient.Phantom.tissues`."""
+    """UInt8Array of :attr:`TumorSegLib.phantom.patient.Phantom.tissues`."""
 
     AIR = 0
     SKIN = 1
@@ -54,13 +52,13 @@ class Tissue(IntEnum):
 class Space:
     """Coordinates in mm: ``axes`` (left, back, head) 1-D; the arrays ``[k, j, i]`` follow them unless displaced."""
 
-    axes: tuple[Floats, Floats, Floats]
-    left: Floats
-    back: Floats
-    head: Floats
+    axes: tuple[Float32Array, Float32Array, Float32Array]
+    left: Float32Array
+    back: Float32Array
+    head: Float32Array
 
     @classmethod
-    def of_axes(cls, left: Floats, back: Floats, head: Floats) -> Space:
+    def of_axes(cls, left: Float32Array, back: Float32Array, head: Float32Array) -> Space:
         shape = len(head), len(back), len(left)
         full = (np.broadcast_to(a, shape) for a in (left[None, None, :], back[None, :, None], head[:, None, None]))
         return cls((left, back, head), *full)
@@ -70,7 +68,7 @@ class Space:
         left, back, head = self.axes
         return len(head), len(back), len(left)
 
-    def smooth(self, rng: np.random.Generator, scale_mm: float, modes: int = 48) -> Floats:
+    def smooth(self, rng: np.random.Generator, scale_mm: float, modes: int = 48) -> Float32Array:
         """Random field of mean 0, deviation 1 and Gaussian correlation: a sum of plane waves, hence lattice-free."""
         waves = rng.normal(0.0, 1.0 / scale_mm, (3, modes))
         phase = rng.uniform(0.0, 2.0 * np.pi, modes)
@@ -80,7 +78,7 @@ class Space:
         second = np.concatenate([along_left.real, along_left.imag], axis=1).astype(np.float32)
         return np.asarray(first @ second.T * np.float32(math.sqrt(2.0 / modes)))
 
-    def ellipsoid(self, centre: Sequence[float], radii: Sequence[float]) -> Bools:
+    def ellipsoid(self, centre: Sequence[float], radii: Sequence[float]) -> BoolArray:
         """Whether a voxel lies in an axis-parallel ellipsoid; an infinite radius makes it a cylinder."""
         distance: Any = 0.0
         for coordinate, middle, radius in zip((self.left, self.back, self.head), centre, radii):
@@ -89,7 +87,7 @@ class Space:
         return np.asarray(distance < 1.0)
 
 
-def paint(region: str, seed: int, space: Space) -> Labels:
+def paint(region: str, seed: int, space: Space) -> UInt8Array:
     """The patient of one seed on any lattice: uint8 :class:`Tissue` labels."""
     rng = np.random.Generator(np.random.PCG64(seed))
     labels = np.full(space.shape, Tissue.AIR, np.uint8)
@@ -97,7 +95,7 @@ def paint(region: str, seed: int, space: Space) -> Labels:
     return labels
 
 
-def _paint_limb(labels: Labels, space: Space, rng: np.random.Generator) -> None:
+def _paint_limb(labels: UInt8Array, space: Space, rng: np.random.Generator) -> None:
     width, thickness = rng.uniform(70, 90), rng.uniform(66, 86)
     side = rng.choice([-1.0, 1.0])
     plane = width * 1.08 + rng.uniform(2, 25)
@@ -122,7 +120,7 @@ def _paint_limb(labels: Labels, space: Space, rng: np.random.Generator) -> None:
         labels[distance < rng.uniform(3.0, 4.5)] = Tissue.BLOOD
 
 
-def _septa(space: Space, across: Floats, size: tuple[float, float], rng: np.random.Generator) -> Bools:
+def _septa(space: Space, across: Float32Array, size: tuple[float, float], rng: np.random.Generator) -> BoolArray:
     """Fat between muscles, where the two nearest of some wandering points are about equally far, and flecks within."""
     bent, back = (c + np.float32(4.0) * space.smooth(rng, 22.0) for c in (across, space.back))
     nearest = np.full(space.shape, np.inf, np.float32)
@@ -139,7 +137,7 @@ def _septa(space: Space, across: Floats, size: tuple[float, float], rng: np.rand
     return np.asarray((second - nearest < width) | infiltration)
 
 
-def _paint_femur(labels: Labels, space: Space, across: Floats, rng: np.random.Generator) -> None:
+def _paint_femur(labels: UInt8Array, space: Space, across: Float32Array, rng: np.random.Generator) -> None:
     x, y = rng.uniform(-14, 6), rng.uniform(-12, 8)
     lean = rng.uniform(-0.08, 0.08, 2).astype(np.float32)
     distance = np.hypot(
@@ -151,13 +149,13 @@ def _paint_femur(labels: Labels, space: Space, across: Floats, rng: np.random.Ge
     labels[distance < flare - np.float32(rng.uniform(5.0, 7.5))] = Tissue.YELLOW_MARROW
 
 
-def _paint_table(labels: Labels, space: Space, below: float) -> None:
+def _paint_table(labels: UInt8Array, space: Space, below: float) -> None:
     """A shallow carbon-fibre trough under the back, seen only by CT."""
     height = space.back - np.float32(below) + np.square(space.left) * np.float32(0.0006)
     labels[(height > 0) & (height < 3.5)] = Tissue.TABLE
 
 
-def _paint_trunk(labels: Labels, space: Space, rng: np.random.Generator) -> None:
+def _paint_trunk(labels: UInt8Array, space: Space, rng: np.random.Generator) -> None:
     half_width, half_depth = rng.uniform(135, 165), rng.uniform(88, 112)
     x, y, z = space.left, space.back, space.head
     waist = 1.0 - np.float32(0.07) * np.exp(-np.square((z - 240.0) / np.float32(70.0)))
@@ -178,7 +176,9 @@ def _paint_trunk(labels: Labels, space: Space, rng: np.random.Generator) -> None
     _paint_pelvis(labels, space, inside, (half_width, half_depth), rng)
 
 
-def _paint_abdomen(labels: Labels, space: Space, cavity: Bools, half_depth: float, rng: np.random.Generator) -> None:
+def _paint_abdomen(
+    labels: UInt8Array, space: Space, cavity: BoolArray, half_depth: float, rng: np.random.Generator
+) -> None:
     loops = space.smooth(rng, 13.0)
     gut = cavity & (space.head < 350) & (space.back < 0.25 * half_depth) & (loops > rng.uniform(-0.4, 0.5))
     labels[gut] = Tissue.BOWEL
@@ -202,7 +202,7 @@ def _paint_abdomen(labels: Labels, space: Space, cavity: Bools, half_depth: floa
     organ(6, Tissue.BOWEL, (0, 42, 60), (15, 15, 55))  # rectum
 
 
-def _paint_chest(labels: Labels, space: Space, cavity: Bools, rng: np.random.Generator) -> None:
+def _paint_chest(labels: UInt8Array, space: Space, cavity: BoolArray, rng: np.random.Generator) -> None:
     x, y, z = space.left, space.back, space.head
     dome = np.float32(rng.uniform(385, 405)) - np.float32(0.007) * (np.square(np.abs(x) - 60) + np.square(y + 20))
     dome = dome - np.maximum(y, 0) * np.float32(0.5)  # the recess behind liver and spleen reaches lower
@@ -215,7 +215,9 @@ def _paint_chest(labels: Labels, space: Space, cavity: Bools, rng: np.random.Gen
     labels[cavity & (z > dome) & space.ellipsoid(heart, (41, 31, 35))] = Tissue.BLOOD
 
 
-def _paint_back(labels: Labels, space: Space, inside: Floats, half_depth: float, rng: np.random.Generator) -> None:
+def _paint_back(
+    labels: UInt8Array, space: Space, inside: Float32Array, half_depth: float, rng: np.random.Generator
+) -> None:
     """Spine, the muscles along it, great vessels and ribs."""
     x, y, z = np.abs(space.left), space.back, space.head
     lordosis = np.float32(6.0) * np.sin((z - 240) / np.float32(60)) + np.maximum(110 - z, 0) * np.float32(0.25)
@@ -240,13 +242,13 @@ def _paint_back(labels: Labels, space: Space, inside: Floats, half_depth: float,
     labels[rib & (inside > 4) & (inside < 7)] = Tissue.RED_MARROW
 
 
-def _arch(x: Floats, behind: Floats, level: Floats) -> Bools:
+def _arch(x: Float32Array, behind: Float32Array, level: Float32Array) -> BoolArray:
     ring = np.abs(np.hypot(x, behind - 27) - 10.5) < 2.2
     return np.asarray((ring | ((np.abs(behind - 20) < 4) & (x > 8) & (x < 40) & (level < 11))) & (level < 26))
 
 
 def _paint_pelvis(
-    labels: Labels, space: Space, inside: Floats, size: tuple[float, float], rng: np.random.Generator
+    labels: UInt8Array, space: Space, inside: Float32Array, size: tuple[float, float], rng: np.random.Generator
 ) -> None:
     x, y, z = np.abs(space.left), space.back, space.head
     within = inside > 3

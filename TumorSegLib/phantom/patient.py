@@ -16,10 +16,11 @@ import numpy as np
 from scipy import ndimage
 
 from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.phantom.acquisition import Growth, acquire, space_of
-from TumorSegLib.phantom.anatomy import REGIONS, Bools, Floats, Labels, Point, Space, Tissue, paint
+from TumorSegLib.phantom.anatomy import REGIONS, Point, Space, Tissue, paint
 
 MAX_TUMOURS = 5
 TUMOUR_VOLUME_ML = (5.0, 400.0)
@@ -173,7 +174,7 @@ def _place(grid: Grid, region: str, body: int, tumours: int, rng: np.random.Gene
     return lesions
 
 
-def _settled(labels: Labels, room: Floats, space: Space, radius: float, rng: np.random.Generator) -> _Lesion:
+def _settled(labels: UInt8Array, room: Float32Array, space: Space, radius: float, rng: np.random.Generator) -> _Lesion:
     hosts = rng.choice(list(_HOSTS), size=len(_HOSTS), replace=False, p=list(_HOSTS.values()))
     share = rng.random()
     for smaller in np.geomspace(radius, SMALLEST_RADIUS_MM, 16):
@@ -198,7 +199,7 @@ def _pushed(space: Space, lesions: Sequence[_Lesion]) -> Space:
     return Space(space.axes, *pulled)
 
 
-def _grow(labels: Labels, grid: Grid, lesion: _Lesion, rng: np.random.Generator) -> Growth:
+def _grow(labels: UInt8Array, grid: Grid, lesion: _Lesion, rng: np.random.Generator) -> Growth:
     """Adds a tumour to the labels: a rough ellipsoid of the lesion's volume that follows the tissue it started in."""
     first = np.asarray(lesion.centre) * (-1, -1, 1)
     centre = np.round(grid.to_ijk(first)).astype(int)
@@ -225,7 +226,7 @@ def _grow(labels: Labels, grid: Grid, lesion: _Lesion, rng: np.random.Generator)
     return Growth(box, inside, _tumour_values(space, distance[inside] / level, inside, lesion.radius, rng))
 
 
-def _rough_distance(space: Space, lesion: _Lesion, rng: np.random.Generator) -> Floats:
+def _rough_distance(space: Space, lesion: _Lesion, rng: np.random.Generator) -> Float32Array:
     """Distance from the centre in radii, stretched along random axes and modulated by noise of two scales."""
     axes = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     stretch = np.exp(rng.normal(0.0, 0.2, 3))
@@ -239,7 +240,9 @@ def _rough_distance(space: Space, lesion: _Lesion, rng: np.random.Generator) -> 
     return np.asarray(np.sqrt(squared) * np.exp(lobes + ruggedness))
 
 
-def _tumour_values(space: Space, depth: Floats, inside: Bools, radius: float, rng: np.random.Generator) -> Floats:
+def _tumour_values(
+    space: Space, depth: Float32Array, inside: BoolArray, radius: float, rng: np.random.Generator
+) -> Float32Array:
     """HU, SUV and T1 ``(n, 3)`` of the voxels inside; ``depth`` is 0 in the centre and 1 at the boundary."""
     coarse = space.smooth(rng, 0.4 * radius + 3.0)[inside]
     fine = space.smooth(rng, 6.0)[inside]

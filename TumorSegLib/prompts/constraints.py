@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, IntArray, UInt8Array
 from TumorSegLib.geometry.boxes import origin
-from TumorSegLib.geometry.grid import Box, FloatArray
+from TumorSegLib.geometry.grid import Box
 from TumorSegLib.prompts.encoding import MOST_POINTS, PointPrompt, squared_distance
 
 #: Voxels within this distance of a prompt get its value.
@@ -20,9 +20,6 @@ CONSTRAINT_RADIUS_MM = 3.0
 TOLERANCE = 1 + 1e-6
 # Points whose neighbourhoods are marked at once: bounds the memory of long scribbles.
 POINTS_AT_ONCE = 4096
-
-IntArray = npt.NDArray[np.intp]
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +47,7 @@ class MaskEdit:
 
 
 def apply_constraints(
-    probability: npt.NDArray[np.float32] | npt.NDArray[np.uint8],
+    probability: Float32Array | UInt8Array,
     prompts: Sequence[PointPrompt],
     spacing_mm: Sequence[float],
     certain: int = 1,
@@ -71,7 +68,7 @@ def apply_constraints(
 
 
 def constrained_voxels(
-    points: FloatArray, shape: tuple[int, ...], spacing_mm: Sequence[float]
+    points: Float64Array, shape: tuple[int, ...], spacing_mm: Sequence[float]
 ) -> list[tuple[tuple[slice, ...], BoolArray]]:
     """The voxels of a lattice within 3 mm of points, as parts: slices ``(k, j, i)`` and bool ``[k, j, i]`` of these.
 
@@ -97,7 +94,7 @@ def constrained_voxels(
 
 
 def _constrained_scribble(
-    points: FloatArray, shape: tuple[int, ...], spacing_mm: Sequence[float]
+    points: Float64Array, shape: tuple[int, ...], spacing_mm: Sequence[float]
 ) -> list[tuple[tuple[slice, ...], BoolArray]]:
     reach = np.floor(CONSTRAINT_RADIUS_MM * TOLERANCE / np.asarray(spacing_mm, dtype=float)).astype(int)
     voxels = np.floor(points + 0.5).astype(int)

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from TumorSegLib.geometry.grid import FloatArray
+from TumorSegLib.geometry.arrays import Float32Array, Float64Array
 
 #: Channels that a refinement network takes after those of its roles: the previous probability, and the distance maps of
 #: positive and of negative prompts.
@@ -36,11 +35,11 @@ class PointPrompt:
         positive: whether the points lie in the tumour.
     """
 
-    points: FloatArray
+    points: Float64Array
     positive: bool
 
 
-def distance_map(points: FloatArray, shape: Shape, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:
+def distance_map(points: Float64Array, shape: Shape, spacing_mm: Sequence[float]) -> Float32Array:
     """``exp(-distance / 10 mm)`` to the closest point: 1 at a point, 0 everywhere without points.
 
     Distance maps in place of discs or Gaussians as in DeepIGeoS (Wang et al., IEEE TPAMI 2019), in millimetres.
@@ -62,11 +61,11 @@ def distance_map(points: FloatArray, shape: Shape, spacing_mm: Sequence[float]) 
         for point in points:
             np.minimum(squared, squared_distance(point, shape, spacing_mm), out=squared)
         distance = np.sqrt(squared, out=squared)
-    result: npt.NDArray[np.float32] = np.exp(distance / np.float32(-REACH_MM))
+    result: Float32Array = np.exp(distance / np.float32(-REACH_MM))
     return result
 
 
-def guidance_maps(prompts: Sequence[PointPrompt], shape: Shape, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:
+def guidance_maps(prompts: Sequence[PointPrompt], shape: Shape, spacing_mm: Sequence[float]) -> Float32Array:
     """The :func:`distance_map` of positive and that of negative prompts, float32 ``[2, k, j, i]``."""
     maps = np.empty((2, *shape), dtype=np.float32)
     for number, positive in enumerate((True, False)):
@@ -75,16 +74,16 @@ def guidance_maps(prompts: Sequence[PointPrompt], shape: Shape, spacing_mm: Sequ
     return maps
 
 
-def squared_distance(point: FloatArray, shape: Shape, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:
+def squared_distance(point: Float64Array, shape: Shape, spacing_mm: Sequence[float]) -> Float32Array:
     """Squared distance in mm of every voxel to a point ``(i, j, k)``, float32 ``[k, j, i]``."""
     i, j, k = (
         (((np.arange(n) - at) * step) ** 2).astype(np.float32) for n, at, step in zip(shape[::-1], point, spacing_mm)
     )
-    result: npt.NDArray[np.float32] = k[:, None, None] + j[None, :, None] + i[None, None, :]
+    result: Float32Array = k[:, None, None] + j[None, :, None] + i[None, None, :]
     return result
 
 
-def _distance_transform(points: FloatArray, shape: Shape, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:
+def _distance_transform(points: Float64Array, shape: Shape, spacing_mm: Sequence[float]) -> Float32Array:
     """Distance in mm to the voxels that contain the points; infinite where all lie too far outside."""
     from scipy.ndimage import distance_transform_edt
 
@@ -99,5 +98,5 @@ def _distance_transform(points: FloatArray, shape: Shape, spacing_mm: Sequence[f
     background[tuple((voxels - low)[:, ::-1].T)] = False
     part = tuple(slice(int(a), int(a + n)) for a, n in zip(-low[::-1], shape))
     distance = distance_transform_edt(background, tuple(spacing_mm)[::-1])[part]
-    result: npt.NDArray[np.float32] = distance.astype(np.float32, order="C")
+    result: Float32Array = distance.astype(np.float32, order="C")
     return result

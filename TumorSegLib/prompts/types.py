@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import bounding_box, full_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Mask
@@ -151,7 +151,7 @@ class Scribble:
         return cls.in_box(mask.grid, full_box(mask.grid.shape), mask.array, positive)
 
     @classmethod
-    def in_box(cls, grid: Grid, box: Box, values: npt.NDArray[np.uint8], positive: bool = True) -> Scribble:
+    def in_box(cls, grid: Grid, box: Box, values: UInt8Array, positive: bool = True) -> Scribble:
         """The scribble of the voxels of a box that are not 0, uint8 ``[k, j, i]``.
 
         Raises:

@@ -14,6 +14,7 @@ from matplotlib.patheffects import withStroke
 
 from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.errors import ResourceError
+from TumorSegLib.geometry.arrays import BoolArray
 from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
 from TumorSegLib.images.labels import label_colour
 from TumorSegLib.images.roles import is_ct, is_pet, role_in_words
@@ -47,7 +48,7 @@ class TurnedCase:
 
     images: dict[str, FloatImage]
     fields: dict[int, FloatImage]
-    inside: npt.NDArray[np.bool_]
+    inside: BoolArray
     spacing: tuple[float, float, float]
     centre: tuple[int, int, int]
 
@@ -209,7 +210,7 @@ def _draw_words(figure: Figure, mask: Mask) -> None:
     figure.text(left, 0.09 / height, note, color=_MUTED, fontsize=7, va="bottom")
 
 
-def intensity_range(role: str, image: FloatImage, inside: npt.NDArray[np.bool_]) -> Window:
+def intensity_range(role: str, image: FloatImage, inside: BoolArray) -> Window:
     """The values shown as the two ends of the grey scale, and their unit.
 
     PET ends at the tumour's uptake: with that of kidneys and bladder beside it, the tumour would stay white.

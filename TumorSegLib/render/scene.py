@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 # Registers the OpenGL implementation that vtkRenderWindow needs.
 import vtkmodules.vtkRenderingOpenGL2  # noqa: F401
@@ -25,7 +24,7 @@ from vtkmodules.vtkRenderingCore import (
 )
 
 from TumorSegLib.errors import ResourceError
-from TumorSegLib.geometry.grid import FloatArray
+from TumorSegLib.geometry.arrays import Float64Array, UInt8Array
 from TumorSegLib.render.surface import quiet_vtk
 
 Colour = tuple[float, float, float]
@@ -55,7 +54,7 @@ class RenderedSurface:
     glass: bool = False
 
 
-def render(surfaces: Sequence[RenderedSurface], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def render(surfaces: Sequence[RenderedSurface], size: tuple[int, int]) -> UInt8Array:
     """Draws surfaces without a screen, seen from the front, 30 degrees from the patient's left and 15 from above.
 
     Args:
@@ -79,7 +78,7 @@ def render(surfaces: Sequence[RenderedSurface], size: tuple[int, int]) -> npt.ND
     return pixels
 
 
-def view_directions() -> tuple[FloatArray, FloatArray, FloatArray]:
+def view_directions() -> tuple[Float64Array, Float64Array, Float64Array]:
     """RAS unit vectors to the right, upwards and towards the viewer in :func:`render`'s picture."""
     azimuth, elevation = math.radians(30), math.radians(15)
     level = math.cos(elevation)
@@ -115,13 +114,13 @@ def _scene(surfaces: Sequence[RenderedSurface], aspect: float) -> vtkRenderer:
     return renderer
 
 
-def _frame(surfaces: Sequence[RenderedSurface], aspect: float) -> tuple[FloatArray, float, float]:
+def _frame(surfaces: Sequence[RenderedSurface], aspect: float) -> tuple[Float64Array, float, float]:
     """Middle (RAS), half the height and half the depth (mm) of the view: everything, or what is solid if that is small.
 
     A tumour of a few millimetres in a whole body would not be seen; it gets two fifths of the picture.
     """
 
-    def fit(items: Sequence[RenderedSurface]) -> tuple[FloatArray, float, float]:
+    def fit(items: Sequence[RenderedSurface]) -> tuple[Float64Array, float, float]:
         axes = np.stack(view_directions())
         points = np.concatenate([vtk_to_numpy(item.surface.GetPoints().GetData()) for item in items]) @ axes.T
         low, high = points.min(axis=0), points.max(axis=0)
@@ -177,7 +176,7 @@ def _actor(surface: vtkPolyData) -> vtkActor:
     return actor
 
 
-def _draw(renderer: vtkRenderer, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+def _draw(renderer: vtkRenderer, size: tuple[int, int]) -> UInt8Array:
     window = vtkRenderWindow()
     window.SetOffScreenRendering(1)
     window.SetMultiSamples(8)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import binary_fill_holes, binary_opening, gaussian_filter, generate_binary_structure
 
+from TumorSegLib.geometry.arrays import Float64Array
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.cleanup import largest_component
@@ -22,7 +22,7 @@ SKIN_REACH_MM = 180.0  # of the body round the tumour's centre, so that a small 
 _SKIN_COLOUR = (0.78, 0.83, 0.9)
 
 
-def skin_surface(ct: Volume, centre_ras: npt.NDArray[np.float64]) -> RenderedSurface | None:
+def skin_surface(ct: Volume, centre_ras: Float64Array) -> RenderedSurface | None:
     """The body's outline near a point, on a coarse grid; None where the CT shows no body."""
     step = [max(round(SKIN_VOXEL_MM / s), 1) for s in ct.grid.spacing]
     ranges = []

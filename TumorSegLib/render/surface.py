@@ -33,6 +33,7 @@ from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
 
 from TumorSegLib.errors import ArgumentError, TumorSegError, WriteError
 from TumorSegLib.files import replacing
+from TumorSegLib.geometry.arrays import Float32Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, grown, origin, slices
 from TumorSegLib.geometry.grid import LPS_TO_RAS, Grid
 from TumorSegLib.images.volume import Volume
@@ -112,14 +113,14 @@ def without_border_faces(surface: vtkPolyData, grid: Grid) -> vtkPolyData:
     return opened
 
 
-def _padded_crop(array: npt.NDArray[Any], level: float) -> tuple[npt.NDArray[np.float32], tuple[int, int, int]]:
+def _padded_crop(array: npt.NDArray[Any], level: float) -> tuple[Float32Array, tuple[int, int, int]]:
     """The part above the level with its neighbours and a closing layer of 0, and the ``(i, j, k)`` of its corner."""
     box = grown(bounding_box(array > level) or EMPTY_BOX, (1, 1, 1), (array.shape[0], array.shape[1], array.shape[2]))
     i, j, k = origin(box)
     return np.pad(array[slices(box)].astype(np.float32), 1), (i - 1, j - 1, k - 1)
 
 
-def _isosurface(array: npt.NDArray[np.float32], corner_ijk: tuple[int, ...], level: float) -> vtkPolyData:
+def _isosurface(array: Float32Array, corner_ijk: tuple[int, ...], level: float) -> vtkPolyData:
     """Triangles in voxel coordinates ``(i, j, k)``, facing the smaller values."""
     image = vtkImageData()
     image.SetDimensions(*array.shape[::-1])

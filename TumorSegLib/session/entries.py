@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX
 from TumorSegLib.geometry.grid import Box, Grid
-from TumorSegLib.images.probability import UInt8Array
 from TumorSegLib.parsing import check_keys
 from TumorSegLib.prompts.types import Prompts
 from TumorSegLib.session.history import Change, PromptChange, Step

@@ -17,9 +17,9 @@ from types import MappingProxyType
 from typing import IO
 
 import numpy as np
-import numpy.typing as npt
 
 from TumorSegLib.errors import ResourceError
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.prompts.types import Prompt, Prompts
 
@@ -44,12 +44,12 @@ class Change:
     outside: bool = False
 
     @classmethod
-    def between(cls, segment: str, box: Box, before: npt.NDArray[np.uint8], after: npt.NDArray[np.uint8]) -> Change:
+    def between(cls, segment: str, box: Box, before: UInt8Array, after: UInt8Array) -> Change:
         """The change from ``before`` to ``after``, uint8 ``[k, j, i]`` of the box."""
         difference = np.bitwise_xor(before, after)
         return cls(segment, box, zlib.compress(difference.tobytes(), 1))
 
-    def unpacked(self) -> npt.NDArray[np.uint8]:
+    def unpacked(self) -> UInt8Array:
         """Before XOR after, uint8 ``[k, j, i]`` of the box."""
         (i0, i1), (j0, j1), (k0, k1) = self.box
         flat = np.frombuffer(zlib.decompress(self.difference), dtype=np.uint8)

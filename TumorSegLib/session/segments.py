@@ -10,19 +10,17 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate, union
 from TumorSegLib.geometry.grid import Box, Grid
-from TumorSegLib.images.probability import CERTAIN, EMPTY, TUMOUR, UInt8Array, to_float
+from TumorSegLib.images.probability import CERTAIN, EMPTY, TUMOUR, to_float
 from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, MaskEdit, apply_constraints
 from TumorSegLib.prompts.encoding import PointPrompt
 from TumorSegLib.prompts.types import Prompt, Prompts
 from TumorSegLib.protocols import Refinement
 from TumorSegLib.session.history import Change, History, PromptChange, Step
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 class Overlap(str, Enum):
@@ -156,7 +154,7 @@ class Segments:
         """The :func:`checksum` of what a segment began with."""
         return self._known(name).initial_checksum
 
-    def scaled_probability(self, name: str) -> npt.NDArray[np.float32]:
+    def scaled_probability(self, name: str) -> Float32Array:
         """A copy of the probability of a segment, float32 from 0 to 1 ``[k, j, i]``."""
         segment = self._known(name)
         with self.lock:

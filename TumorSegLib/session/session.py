@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, clip_additions, full_box, slices, union
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.image_set import ImageSet
-from TumorSegLib.images.probability import EMPTY, TUMOUR, UInt8Array, from_mask, to_uint8
+from TumorSegLib.images.probability import EMPTY, TUMOUR, from_mask, to_uint8
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Job, Progress, acquired
 from TumorSegLib.memory import memory_errors
@@ -126,9 +127,8 @@ class Session:
         if self.prompts.items:
             return True
         with self._segments.lock:
-            if np.count_nonzero(current) != np.count_nonzero(initial):
-                return True
-            return not np.array_equal(current[slices(box)], initial)
+            same_count = np.count_nonzero(current) == np.count_nonzero(initial)
+            return not (same_count and np.array_equal(current[slices(box)], initial))
 
     def add_segment(self, name: str, initial: Mask | None = None) -> Edit:
         """Adds an empty segment, which undo does not remove, and makes it the active one.

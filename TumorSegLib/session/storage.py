@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from TumorSegLib.errors import GeometryError, ReadError, ResourceError, RoleError, TumorSegError
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX
 from TumorSegLib.geometry.grid import Box, Grid
-from TumorSegLib.images.probability import EMPTY, UInt8Array
+from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.jobs import Cancel, Job
 from TumorSegLib.parsing import check_keys
 from TumorSegLib.session import version2

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, slices
 from TumorSegLib.geometry.grid import Box, Grid
-from TumorSegLib.images.probability import EMPTY, UInt8Array
+from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.parsing import check_keys
 from TumorSegLib.prompts.types import Prompts
 from TumorSegLib.session.entries import Begun, Contents, checked_name, step_from_json, voxels_from_json

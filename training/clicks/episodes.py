@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -25,6 +24,7 @@ from training.data.batches import Batch, Pools
 from TumorSegLib.engines.clicks.patches import network_input, patch_origin, prompt_centre
 from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.runtime import new_pool
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.prompts.constraints import apply_constraints
 from TumorSegLib.prompts.encoding import PointPrompt, distance_map
 
@@ -38,10 +38,10 @@ class Episode:
 
     number: tuple[int, int]
     images: torch.Tensor
-    truth: npt.NDArray[np.bool_]
+    truth: BoolArray
     spacing_mm: tuple[float, float, float]
     rounds: int
-    probability: npt.NDArray[np.float32]
+    probability: Float32Array
     prompts: list[PointPrompt] = field(default_factory=list)
 
 
@@ -154,7 +154,7 @@ class Episodes:
         rounds = min(1 + int(rng.exponential(settings.mean_rounds)), settings.most_rounds)
         return Episode(number, images, truth, (i, j, k), rounds, np.zeros(truth.shape, np.float32)), rng
 
-    def _start(self, episode: Episode, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    def _start(self, episode: Episode, rng: np.random.Generator) -> Float32Array:
         """The probability an episode begins with: the first stage's, a corrupted or shifted mask, or none."""
         settings, spacing = self._settings, episode.spacing_mm
         kinds = list(settings.starts)
@@ -175,7 +175,7 @@ class Episodes:
         corruption = rng.uniform(0.2, 1) * settings.corruption_mm
         distance = warped(episode.truth, spacing, rng, corruption, settings.corruption_length_mm)
         softness = rng.uniform(0.3, 4)
-        result: npt.NDArray[np.float32] = 1 / (1 + np.exp(np.clip(-distance / np.float32(softness), -30, 30)))
+        result: Float32Array = 1 / (1 + np.exp(np.clip(-distance / np.float32(softness), -30, 30)))
         return result
 
     def _advanced(self, episode: Episode, answer: torch.Tensor) -> Episode:

@@ -9,12 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import binary_dilation, distance_transform_edt, find_objects, label, zoom
 
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, IntArray
 from TumorSegLib.prompts.encoding import PointPrompt
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +26,7 @@ class ErrorRegion:
     """
 
     region: BoolArray
-    corner: npt.NDArray[np.int_]
+    corner: IntArray
     missed: bool
 
     def on(self, shape: tuple[int, ...]) -> BoolArray:
@@ -94,7 +92,7 @@ def draw_scribble(error: ErrorRegion, click: PointPrompt, rng: np.random.Generat
 
 def warped(
     mask: BoolArray, spacing_mm: Sequence[float], rng: np.random.Generator, most_mm: float, length_mm: float
-) -> npt.NDArray[np.float32]:
+) -> Float32Array:
     """The mask with its boundary moved by a smooth random distance, as another program or person might draw it.
 
     Args:
@@ -111,15 +109,15 @@ def warped(
         return np.full(mask.shape, -1000.0, dtype=np.float32)
     noise = rng.uniform(-1, 1, [max(round(n * s / length_mm), 1) + 2 for n, s in zip(mask.shape, spacing_mm[::-1])])
     field = zoom(noise, np.divide(mask.shape, noise.shape), order=1, mode="nearest", grid_mode=True)
-    result: npt.NDArray[np.float32] = (signed_distance(mask, spacing_mm) + most_mm * field).astype(np.float32)
+    result: Float32Array = (signed_distance(mask, spacing_mm) + most_mm * field).astype(np.float32)
     return result
 
 
-def signed_distance(mask: BoolArray, spacing_mm: Sequence[float]) -> npt.NDArray[np.float32]:
+def signed_distance(mask: BoolArray, spacing_mm: Sequence[float]) -> Float32Array:
     """Distance in mm from the nearest voxel of the other kind, negative outside; the mask must not be empty."""
     steps = tuple(spacing_mm)[::-1]
     inside = distance_transform_edt(mask, steps) if not mask.all() else np.full(mask.shape, 1000.0)
-    result: npt.NDArray[np.float32] = (inside - distance_transform_edt(~mask, steps)).astype(np.float32)
+    result: Float32Array = (inside - distance_transform_edt(~mask, steps)).astype(np.float32)
     return result
 
 

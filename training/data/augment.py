@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 from training.config.loader import check_range
 from training.data.cases import Case
 from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.arrays import Float64Array
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.models.spec import ModelSpec
@@ -158,7 +159,7 @@ def _elastic(spec: ModelSpec, settings: Augmentation, rng: np.random.Generator) 
     return field_mm.movedim(0, -1)
 
 
-def _centre(part: Case, settings: Augmentation, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+def _centre(part: Case, settings: Augmentation, rng: np.random.Generator) -> Float64Array:
     tumour = np.flatnonzero(part.reference.array) if rng.random() < settings.tumour_share else np.array([])
     if tumour.size:
         place = np.unravel_index(int(rng.choice(tumour)), part.reference.array.shape)

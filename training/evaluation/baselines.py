@@ -16,6 +16,7 @@ from vtkmodules.vtkCommonDataModel import vtkImageData
 
 from training.data.cases import AIR_HU
 from TumorSegLib.errors import ArgumentError, RoleError, TumorSegError
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.resample import resample
@@ -119,7 +120,7 @@ def _checked_grid(images: Images, clicks: Sequence[Click]) -> Grid:
     return grid
 
 
-def _seeds(clicks: Sequence[Click], grid: Grid) -> npt.NDArray[np.uint8]:
+def _seeds(clicks: Sequence[Click], grid: Grid) -> UInt8Array:
     seeds = np.full(grid.shape, BACKGROUND, dtype=np.uint8)
     seeds[1:-1, 1:-1, 1:-1] = 0
     for click in clicks:
@@ -128,9 +129,7 @@ def _seeds(clicks: Sequence[Click], grid: Grid) -> npt.NDArray[np.uint8]:
     return seeds
 
 
-def _grown(
-    intensity: npt.NDArray[np.float32], seeds: npt.NDArray[np.uint8], spacing_mm: Sequence[float]
-) -> npt.NDArray[np.uint8]:
+def _grown(intensity: Float32Array, seeds: UInt8Array, spacing_mm: Sequence[float]) -> UInt8Array:
     """The seeds' labels on every voxel, uint8 ``[k, j, i]``."""
     from slicer import vtkImageGrowCutSegment
 
@@ -142,7 +141,7 @@ def _grown(
     grow.SetDistancePenalty(SEED_LOCALITY)
     grow.Update()
     labels = vtk_to_numpy(grow.GetOutput().GetPointData().GetScalars()).reshape(padded.shape)
-    result: npt.NDArray[np.uint8] = labels[1:-1, 1:-1, 1:-1].copy()
+    result: UInt8Array = labels[1:-1, 1:-1, 1:-1].copy()
     return result
 
 
@@ -154,7 +153,7 @@ def _to_vtk(array: npt.NDArray[Any], spacing_mm: Sequence[float]) -> vtkImageDat
     return image
 
 
-def _uptake(suv: npt.NDArray[Any], ijk: Voxel, grid: Grid, share: float) -> npt.NDArray[np.bool_]:
+def _uptake(suv: npt.NDArray[Any], ijk: Voxel, grid: Grid, share: float) -> BoolArray:
     """The connected uptake at a click, bool ``[k, j, i]``."""
     own = ijk[::-1]
     hottest = _hottest_near(suv, own, grid.spacing[::-1])
@@ -162,7 +161,7 @@ def _uptake(suv: npt.NDArray[Any], ijk: Voxel, grid: Grid, share: float) -> npt.
         return np.zeros(grid.shape, dtype=bool)
     threshold = share * float(suv[hottest])
     numbers, _ = label(suv >= threshold)
-    result: npt.NDArray[np.bool_] = numbers == numbers[own if suv[own] >= threshold else hottest]
+    result: BoolArray = numbers == numbers[own if suv[own] >= threshold else hottest]
     return result
 
 

@@ -23,6 +23,7 @@ from TumorSegLib.engines.box.views import View
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.errors import ReadError
 from TumorSegLib.files import replacing
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.jobs import Job, progress_bar
 from TumorSegLib.protocols import BoxOptions
@@ -40,7 +41,7 @@ class Example:
     """
 
     embedding: Path
-    target: npt.NDArray[np.bool_]
+    target: BoolArray
     view: View
     number: int
     grid: Grid
@@ -97,7 +98,7 @@ class Encoder:
         spec = engine.spec
         self._origin = f"{spec.weights_sha256} {spec.arguments} {spec.input} {engine.info['precision']}"
 
-    def files(self, title: str, view: View, array: npt.NDArray[np.float32], numbers: Sequence[int]) -> list[Path]:
+    def files(self, title: str, view: View, array: Float32Array, numbers: Sequence[int]) -> list[Path]:
         """Where embeddings of slices go. Names tell weights, view and every pixel: changed slices are encoded again."""
         stack, files = view.stack(array), []
         for number in numbers:
@@ -184,8 +185,8 @@ def _load(file: Path) -> npt.NDArray[np.float16]:
     return array
 
 
-def _targets(view: View, truth: npt.NDArray[np.bool_], numbers: Sequence[int], edge: int) -> npt.NDArray[np.bool_]:
+def _targets(view: View, truth: BoolArray, numbers: Sequence[int], edge: int) -> BoolArray:
     """The tumour of slices in the network's masks ``[n, edge, edge]``: where it covers at least half a pixel."""
     shares = view.to_input(view.stack(truth.astype(np.float32))[list(numbers)])
-    found: npt.NDArray[np.bool_] = (F.adaptive_avg_pool2d(shares, edge)[:, 0] >= 0.5).numpy()
+    found: BoolArray = (F.adaptive_avg_pool2d(shares, edge)[:, 0] >= 0.5).numpy()
     return found

@@ -17,7 +17,8 @@ import TumorSegLib as ts
 from Testing.fakes import noise_volume, rotation
 from Testing.unit.volume_cases import image_from_array
 from TumorSegLib.errors import GeometryError
-from TumorSegLib.geometry.grid import FloatArray, Grid
+from TumorSegLib.geometry.arrays import Float64Array
+from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.measurements.diameters import axial_diameters, maximum_diameter
 from TumorSegLib.measurements.tumour import measure
@@ -26,7 +27,7 @@ from TumorSegLib.measurements.uptake import PEAK_RADIUS_MM, Uptake
 GRID = Grid.from_spacing((16, 20, 24), (2.0, 2.5, 3.0), (-10, 5, 7), rotation((0.2, -0.1, 0.4)))
 
 
-def centres(grid: Grid) -> FloatArray:
+def centres(grid: Grid) -> Float64Array:
     """RAS of all voxel centres, ``[k, j, i, 3]``."""
     return grid.to_ras(np.moveaxis(np.indices(grid.shape)[::-1], 0, -1))
 
@@ -185,7 +186,7 @@ def test_suv_peak_as_the_mean_of_points_drawn_in_the_sphere(spacing: tuple[float
     assert uptake(mask, volume).suv_peak == pytest.approx(max(means), rel=3e-3)
 
 
-def sphere_by_small_cubes(spacing: tuple[float, float, float]) -> FloatArray:
+def sphere_by_small_cubes(spacing: tuple[float, float, float]) -> Float64Array:
     """Share of each voxel ``[k, j, i]`` in a sphere of 1 ml, from cubes of at most 0.25 mm whose centre is in it."""
     axes = []
     for edge in spacing[::-1]:

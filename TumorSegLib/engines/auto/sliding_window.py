@@ -21,6 +21,7 @@ from torch import nn
 from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.runtime import Runtime, Workers
 from TumorSegLib.errors import ArgumentError, Cancelled
+from TumorSegLib.geometry.arrays import BoolArray, UInt8Array
 from TumorSegLib.jobs import Job
 
 Size = tuple[int, int, int]
@@ -66,7 +67,7 @@ class Maps:
     """
 
     probability: npt.NDArray[np.float16]
-    label: npt.NDArray[np.uint8]
+    label: UInt8Array
     entropy: npt.NDArray[np.float16] | None
     windows: int
     skipped: int
@@ -89,7 +90,7 @@ def gaussian_weights(size: Size) -> torch.Tensor:
 def predict(
     network: nn.Module,
     channels: torch.Tensor,
-    tissue: npt.NDArray[np.bool_],
+    tissue: BoolArray,
     plan: WindowPlan,
     runtime: Runtime,
     job: Job | None = None,
@@ -137,7 +138,7 @@ def predict(
     return Maps(maps.probability, maps.label, maps.entropy, total, skipped)
 
 
-def _has_tissue(tissue: npt.NDArray[np.bool_], size: Size, position: Position) -> bool:
+def _has_tissue(tissue: BoolArray, size: Size, position: Position) -> bool:
     return bool(np.count_nonzero(tissue[_at(size, *position)]) >= max(LEAST_TISSUE * math.prod(size), 1))
 
 

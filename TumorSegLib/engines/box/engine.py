@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import gaussian_filter1d
 
 from TumorSegLib.engines.box.embeddings import Embeddings
 from TumorSegLib.engines.box.propagation import Answer, propagate
 from TumorSegLib.engines.box.rectangles import SCALES, limits, sampled_slices, scaled, sections
 from TumorSegLib.engines.box.slice_model import BoxCase, SliceModel
-from TumorSegLib.engines.box.views import FloatStack, View
+from TumorSegLib.engines.box.views import View
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, RoleError
+from TumorSegLib.geometry.arrays import Float32Array, Float64Array, UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, full_box
-from TumorSegLib.geometry.grid import Box, FloatArray, Grid
+from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.display_windows import window_of
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.probability import EMPTY, to_uint8
@@ -178,7 +178,7 @@ class BoxEngine:
         view = self.view(case, box, axis)
         rows, columns = view.plane
 
-        def predict(number: int, rectangle: FloatArray) -> Answer:
+        def predict(number: int, rectangle: Float64Array) -> Answer:
             embedding = self.model.encode(case, view, range(number, number + 1), job)
             probabilities, scores = self.model.decode(case, view, embedding, rectangle[None], job)
             return Answer(probabilities[0], float(scores[0]))
@@ -207,7 +207,7 @@ class BoxEngine:
         return max(suitable, key=lambda view: (kept.count(view, range(*box[axis])), view == own), default=own)
 
 
-def _pasted(view: View, found: Mapping[int, FloatStack], region: Box) -> tuple[Box, npt.NDArray[np.uint8]]:
+def _pasted(view: View, found: Mapping[int, Float32Array], region: Box) -> tuple[Box, UInt8Array]:
     """Slices smoothed and cut to a region: the box, and uint8 ``[k, j, i]``."""
     if not found:
         return EMPTY_BOX, EMPTY
@@ -242,7 +242,7 @@ def _suits(view: View, box: Box, grid: Grid) -> bool:
     return max(shares) >= LEAST_FILLED
 
 
-def interpolated(view: View, stack: FloatStack, numbers: Sequence[int], box: Box) -> FloatStack:
+def interpolated(view: View, stack: Float32Array, numbers: Sequence[int], box: Box) -> Float32Array:
     """Answers on some slices ``[n, rows, columns]`` as the box ``[k, j, i]``.
 
     They are smoothed from slice to slice and fade at the ends; one or two slices would fade to nothing and stay as they

@@ -20,11 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import binary_dilation, label
 
 from TumorSegLib.engines.box.rectangles import LEAST_SECTION
-from TumorSegLib.geometry.grid import FloatArray
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array
 
 # Sarcomas of limbs are long along k: on fold 1 their half length was 1.4 to 3.5 times that radius, 1.8 in the median.
 # Mean Dice on MR and PET with 1.5: 0.75 and 0.74, with 1.8: 0.77 and 0.77, with 2.1: 0.76 and 0.76. Tumours of other
@@ -39,19 +38,17 @@ MOST_GROWTH = 2.0
 # Probability of what lies apart from the section before: not tumour, whatever the model says.
 APART = 0.4
 
-BoolArray = npt.NDArray[np.bool_]
-
 
 @dataclass(frozen=True, eq=False)
 class Answer:
     """The model's answer for one slice: probabilities ``[rows, columns]`` and its own score of them, 0 to 1."""
 
-    probability: npt.NDArray[np.float32]
+    probability: Float32Array
     score: float
 
 
 #: Asks the model about a slice, by its number, with a rectangle: first row, end of rows, first and end of columns.
-Predict = Callable[[int, FloatArray], Answer]
+Predict = Callable[[int, Float64Array], Answer]
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,8 @@ class _Section:
 
     number: int
     area: int
-    centre: FloatArray
-    half: FloatArray
+    centre: Float64Array
+    half: Float64Array
 
     @classmethod
     def of(cls, number: int, inside: BoolArray) -> _Section:
@@ -69,7 +66,7 @@ class _Section:
         low, high = (np.array([hit[end] for hit in hits], dtype=float) for end in (0, -1))
         return cls(number, int(inside.sum()), (low + high + 1) / 2, (high + 1 - low) / 2)
 
-    def prompt(self, number: int, spacing_mm: tuple[float, float, float]) -> FloatArray | None:
+    def prompt(self, number: int, spacing_mm: tuple[float, float, float]) -> Float64Array | None:
         """The rectangle to ask about on a slice; None beyond the reach."""
         along, rows, columns = spacing_mm
         reach = REACH * math.sqrt(self.area * rows * columns / math.pi)
@@ -81,8 +78,12 @@ class _Section:
 
 
 def propagate(
-    predict: Predict, start: int, rectangle: FloatArray, limits: tuple[int, int], spacing_mm: tuple[float, float, float]
-) -> dict[int, npt.NDArray[np.float32]]:
+    predict: Predict,
+    start: int,
+    rectangle: Float64Array,
+    limits: tuple[int, int],
+    spacing_mm: tuple[float, float, float],
+) -> dict[int, Float32Array]:
     """Segments a slice and then its neighbours, one after the other, until the tumour ends on both sides.
 
     Args:

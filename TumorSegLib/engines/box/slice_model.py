@@ -7,15 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from TumorSegLib.engines.box.embeddings import BATCH, Embeddings
-from TumorSegLib.engines.box.views import FloatStack, View
+from TumorSegLib.engines.box.views import View
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import CaseDevice, Placement, Runtime, Workers
-from TumorSegLib.geometry.grid import FloatArray, Grid
+from TumorSegLib.geometry.arrays import Float32Array, Float64Array
+from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.jobs import Job
 from TumorSegLib.models.spec import ModelSpec
 
@@ -35,7 +34,7 @@ class BoxCase:
 
     grid: Grid
     role: str
-    array: npt.NDArray[np.float32]
+    array: Float32Array
     embeddings: Embeddings
 
 
@@ -85,7 +84,7 @@ class SliceModel:
         return torch.stack([embedding for embedding in found.values() if embedding is not None])
 
     @torch.inference_mode()
-    def _encode(self, network: Sam, runtime: Runtime, view: View, stack: FloatStack) -> torch.Tensor:
+    def _encode(self, network: Sam, runtime: Runtime, view: View, stack: Float32Array) -> torch.Tensor:
         mean, std = (torch.tensor(values)[:, None, None] for values in (self._input.mean, self._input.std))
         images = (view.to_input(stack) - mean) / std
         # SAM fills a slice up with 0 after this normalisation.
@@ -96,8 +95,8 @@ class SliceModel:
             return network.encode(images.to(runtime.device)).to("cpu", torch.float16)
 
     def decode(
-        self, case: BoxCase, view: View, embeddings: torch.Tensor, rectangles: FloatArray, job: Job
-    ) -> tuple[FloatStack, FloatArray]:
+        self, case: BoxCase, view: View, embeddings: torch.Tensor, rectangles: Float64Array, job: Job
+    ) -> tuple[Float32Array, Float64Array]:
         """Segments slices.
 
         Args:
@@ -128,7 +127,7 @@ class SliceModel:
 
 @torch.inference_mode()
 def _decode(
-    network: Sam, runtime: Runtime, view: View, embeddings: torch.Tensor, rectangles: FloatArray
+    network: Sam, runtime: Runtime, view: View, embeddings: torch.Tensor, rectangles: Float64Array
 ) -> tuple[torch.Tensor, torch.Tensor]:
     with _autocast(runtime):
         boxes = view.to_pixels(rectangles).to(runtime.device)

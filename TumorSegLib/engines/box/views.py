@@ -10,10 +10,10 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from TumorSegLib.geometry.arrays import Float32Array, Float64Array
 from TumorSegLib.geometry.boxes import slices
-from TumorSegLib.geometry.grid import Box, FloatArray, Grid
+from TumorSegLib.geometry.grid import Box, Grid
 
-FloatStack = npt.NDArray[np.float32]
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -59,17 +59,17 @@ class View:
         """The slices ``[n, rows, columns]`` of an array ``[k, j, i]`` of the whole grid; a view of it."""
         return np.moveaxis(array[slices(self.region)], 2 - self.axis, 0)
 
-    def unstack(self, stack: FloatStack) -> FloatStack:
+    def unstack(self, stack: Float32Array) -> Float32Array:
         """The reverse: slices ``[n, rows, columns]`` as the region ``[k, j, i]``."""
         return np.moveaxis(stack, 0, 2 - self.axis)
 
-    def to_input(self, stack: FloatStack) -> torch.Tensor:
+    def to_input(self, stack: Float32Array) -> torch.Tensor:
         """Slices as input of a model, float32 ``[n, 1, size, size]``."""
         images = torch.from_numpy(np.ascontiguousarray(stack))[:, None]
         images = F.interpolate(images, self.pixels, mode="bilinear", antialias=True)
         return F.pad(images, (0, self.size - self.pixels[1], 0, self.size - self.pixels[0]))
 
-    def to_pixels(self, ranges: FloatArray) -> torch.Tensor:
+    def to_pixels(self, ranges: Float64Array) -> torch.Tensor:
         """Rectangles in pixels of the input.
 
         Args:

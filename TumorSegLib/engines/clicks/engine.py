@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import SimpleITK as sitk
 import torch
 from torch import nn
@@ -32,8 +31,9 @@ from TumorSegLib.engines.clicks.patches import (
 from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.runtime import CaseDevice, Placement, Runtime
 from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from TumorSegLib.geometry.boxes import origin, slices, translate, union
-from TumorSegLib.geometry.grid import Box, FloatArray, Grid
+from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import CERTAIN, TUMOUR
 from TumorSegLib.images.volume import Images
 from TumorSegLib.jobs import Cancel, Job
@@ -50,9 +50,6 @@ SMALL = 0.6
 HAS_DETAIL = 0.75
 # Changes this near to the patch's border, in voxels, may go on beyond it; changes smaller than this are noise.
 MARGIN, REAL_CHANGE = 2, 0.1
-
-BoolArray = npt.NDArray[np.bool_]
-FloatMap = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +68,7 @@ class _Correction:
 
     images: CaseImages
     device: CaseDevice
-    probability: npt.NDArray[np.uint8]
+    probability: UInt8Array
     network_prompts: tuple[PointPrompt, ...]
     constraints: tuple[PointPrompt, ...]
     boxes: tuple[Box, ...]
@@ -117,7 +114,7 @@ class ClickEngine:
     def refine(
         self,
         prepared: CaseImages,
-        probability: npt.NDArray[np.uint8],
+        probability: UInt8Array,
         prompts: Prompts,
         cancel: Cancel | None = None,
     ) -> Refinement:
@@ -146,7 +143,7 @@ class ClickEngine:
             return _refine(self._correction(prepared, probability, prompts, cancel))
 
     def _correction(
-        self, images: CaseImages, probability: npt.NDArray[np.uint8], prompts: Prompts, cancel: Cancel | None
+        self, images: CaseImages, probability: UInt8Array, prompts: Prompts, cancel: Cancel | None
     ) -> _Correction:
         """The correction that answers the last prompt."""
         constraints, last = tuple(prompts.point_prompts()), prompts.items[-1]
@@ -183,7 +180,7 @@ def _refine(task: _Correction) -> Refinement:
     return Refinement(box, values, task.device.info(task.job, roles=tuple(images.images)))
 
 
-def _check_input(probability: npt.NDArray[np.uint8], prompts: Prompts, grid: Grid) -> None:
+def _check_input(probability: UInt8Array, prompts: Prompts, grid: Grid) -> None:
     if not prompts.items:
         raise ArgumentError("a correction needs at least one prompt")
     if probability.dtype != np.uint8:
@@ -192,7 +189,7 @@ def _check_input(probability: npt.NDArray[np.uint8], prompts: Prompts, grid: Gri
         raise GeometryError(f"the probability has shape {probability.shape}, the first image {grid.shape} (k, j, i)")
 
 
-def _predict(task: _Correction, part: _ChangedPart, patch: Patch) -> tuple[FloatMap, FloatMap]:
+def _predict(task: _Correction, part: _ChangedPart, patch: Patch) -> tuple[Float32Array, Float32Array]:
     """The probability in a patch before, and the network's, with the constraints applied."""
     task.job.check()
     before = sample_probability(part.values, part.box, task.images.grid, patch.grid)
@@ -202,7 +199,7 @@ def _predict(task: _Correction, part: _ChangedPart, patch: Patch) -> tuple[Float
     )
     channels = torch.from_numpy(network_input(patch.images, before, visible, patch.grid.spacing))
     task.job.lap("encode")
-    answer: FloatMap = task.device.run(
+    answer: Float32Array = task.device.run(
         lambda network, runtime, _: _run(network, runtime, channels), lambda _: [None], task.job
     )
     apply_constraints(answer, constraints, patch.grid.spacing)
@@ -211,9 +208,9 @@ def _predict(task: _Correction, part: _ChangedPart, patch: Patch) -> tuple[Float
 
 
 @torch.inference_mode()
-def _run(network: nn.Module, runtime: Runtime, channels: torch.Tensor) -> FloatMap:
+def _run(network: nn.Module, runtime: Runtime, channels: torch.Tensor) -> Float32Array:
     batch = channels[None].to(runtime.device).to(runtime.dtype, memory_format=runtime.layout)
-    answer: FloatMap = probabilities(network(batch)[0]).sum(dim=0).cpu().numpy()
+    answer: Float32Array = probabilities(network(batch)[0]).sum(dim=0).cpu().numpy()
     return answer
 
 
@@ -223,7 +220,7 @@ class _ChangedPart:
 
     task: _Correction
     box: Box
-    values: npt.NDArray[np.uint8]
+    values: UInt8Array
 
     @classmethod
     def around(cls, task: _Correction, patches: Sequence[Grid]) -> _ChangedPart:
@@ -235,12 +232,12 @@ class _ChangedPart:
         box = union(boxes)
         return cls(task, box, task.probability[slices(box)].copy())
 
-    def add(self, change: FloatMap, patch: Patch) -> None:
+    def add(self, change: Float32Array, patch: Patch) -> None:
         """Adds a change of the probability in a patch."""
         inside = np.ascontiguousarray(change[slices(patch.inner)])
         add_change(self.values, self.box, self.task.images.grid, inside, patch.grid.crop(patch.inner))
 
-    def constrained(self) -> tuple[Box, npt.NDArray[np.uint8]]:
+    def constrained(self) -> tuple[Box, UInt8Array]:
         """Box and values with the constraints applied, and unchanged where not connected with the last prompt."""
         before, after = self.task.probability[slices(self.box)], self.values
         spacing, last = self.task.images.grid.spacing, self.task.last
@@ -272,7 +269,7 @@ class _ChangedPart:
         return bool(np.any(~np.any(np.all(inside, axis=2), axis=1)))
 
 
-def _deepest_voxel(probability: npt.NDArray[np.uint8], box: Box, spacing_mm: Sequence[float]) -> PointPrompt:
+def _deepest_voxel(probability: UInt8Array, box: Box, spacing_mm: Sequence[float]) -> PointPrompt:
     """The voxel of the mask in a box that is farthest (mm) from its boundary; the box's centre where it has none."""
     from scipy.ndimage import distance_transform_edt
 
@@ -287,7 +284,7 @@ def _deepest_voxel(probability: npt.NDArray[np.uint8], box: Box, spacing_mm: Seq
     return PointPrompt(np.array([at], dtype=float) + origin(box), True)
 
 
-def _components(mask: BoolArray, points: FloatArray) -> BoolArray:
+def _components(mask: BoolArray, points: Float64Array) -> BoolArray:
     """The connected parts of a mask (shared faces) that contain any of the points ``(i, j, k)``."""
     voxels = np.floor(points + 0.5).astype(int)
     voxels = voxels[((voxels >= 0) & (voxels < mask.shape[::-1])).all(axis=1)]
@@ -304,7 +301,7 @@ def _in_patch(prompt: PointPrompt, grid: Grid, patch: Patch) -> PointPrompt:
     return PointPrompt(patch.grid.to_ijk(grid.to_ras(prompt.points)), prompt.positive)
 
 
-def _reaches_border(patch: Patch, before: FloatMap, answer: FloatMap, prompt: PointPrompt) -> bool:
+def _reaches_border(patch: Patch, before: Float32Array, answer: Float32Array, prompt: PointPrompt) -> bool:
     """Whether what the prompt changes reaches a side of the patch behind which the image goes on."""
     old, new = before > 0.5, answer > 0.5
     changed = (old != new) & (np.abs(answer - before) > REAL_CHANGE) & _components(old | new, prompt.points)
@@ -320,7 +317,7 @@ def _shrunk(patch: Patch) -> Box:
     return ranges[0], ranges[1], ranges[2]
 
 
-def _is_small(images: CaseImages, answer: FloatMap, patch: Patch, prompt: PointPrompt) -> bool:
+def _is_small(images: CaseImages, answer: Float32Array, patch: Patch, prompt: PointPrompt) -> bool:
     """Whether the tumour at the prompt fits well into a patch at the fine spacing, and the image has that detail."""
     if min(images.grid.spacing) > HAS_DETAIL * min(images.spec.volume_input.spacing_mm):
         return False

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from TumorSegLib.engines.inputs import Channels, prepare
+from TumorSegLib.geometry.arrays import Float32Array, Float64Array, IntArray, UInt8Array
 from TumorSegLib.geometry.boxes import bounding_box, grown, slices, translate, within
-from TumorSegLib.geometry.grid import Box, FloatArray, Grid
+from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.probability import CERTAIN, nearest_steps, to_float
@@ -46,7 +46,7 @@ class Patch:
     """
 
     grid: Grid
-    images: npt.NDArray[np.float32]
+    images: Float32Array
     inner: Box
     goes_on: tuple[tuple[bool, bool], ...]
 
@@ -69,7 +69,7 @@ class CaseImages:
     levels: Mapping[float, Channels]
     rules: Mapping[str, Normalisation]
 
-    def patch(self, ras: FloatArray, scale: float) -> Patch:
+    def patch(self, ras: Float64Array, scale: float) -> Patch:
         """The patch around a point.
 
         It is moved inwards where it would leave the image, and centred on it where the image is smaller.
@@ -93,7 +93,7 @@ class CaseImages:
         i, j, k = (edge * scale for edge in self.spec.volume_input.spacing_mm)
         return self.grid.with_spacing((i, j, k))
 
-    def _sampled(self, grid: Grid) -> npt.NDArray[np.float32]:
+    def _sampled(self, grid: Grid) -> Float32Array:
         """Network input read from the images themselves, at a spacing finer than the model's."""
         images = np.zeros((len(self.spec.roles), *grid.shape), dtype=np.float32)
         for number, role in enumerate(self.spec.roles):
@@ -126,13 +126,13 @@ def prepare_patches(images: Images, spec: ModelSpec) -> CaseImages:
     return CaseImages(images.grid, images, spec, {OWN: own, COARSE: coarse}, rules)
 
 
-def prompt_centre(points: FloatArray) -> FloatArray:
+def prompt_centre(points: Float64Array) -> Float64Array:
     """The point of a scribble ``[n, 3]`` nearest its middle, around which its patch lies; a click's own point."""
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     return np.asarray(points[np.linalg.norm(points - middle, axis=1).argmin()])
 
 
-def patch_origin(centre: FloatArray, patch: Shape, lattice: Shape) -> list[int]:
+def patch_origin(centre: Float64Array, patch: Shape, lattice: Shape) -> list[int]:
     """First voxel ``(i, j, k)`` of the patch around a point of a lattice, for inference and training alike.
 
     The patch is moved inwards where it would leave the lattice, and centred on the lattice along axes that are shorter.
@@ -148,11 +148,11 @@ def patch_origin(centre: FloatArray, patch: Shape, lattice: Shape) -> list[int]:
 
 
 def network_input(
-    images: npt.NDArray[np.float32],
-    previous: npt.NDArray[np.float32],
+    images: Float32Array,
+    previous: Float32Array,
     prompts: Sequence[PointPrompt],
     spacing_mm: Sequence[float],
-) -> npt.NDArray[np.float32]:
+) -> Float32Array:
     """The channels of a refinement network for one patch, for inference and training alike.
 
     Args:
@@ -185,9 +185,7 @@ def covering_box(part: Grid, grid: Grid) -> Box | None:
     return i, j, k
 
 
-def sample_probability(
-    probability: npt.NDArray[np.uint8], box: Box, grid: Grid, patch: Grid
-) -> npt.NDArray[np.float32]:
+def sample_probability(probability: UInt8Array, box: Box, grid: Grid, patch: Grid) -> Float32Array:
     """A probability on the lattice of a patch, float32 from 0 to 1.
 
     Args:
@@ -203,13 +201,11 @@ def sample_probability(
     if not part.any():
         return np.zeros(patch.shape, dtype=np.float32)
     volume = _with_border(Volume(grid.crop(covering), to_float(part)), covering, grid, patch)
-    sampled: npt.NDArray[np.float32] = np.clip(resample(volume, patch).array, 0, 1)
+    sampled: Float32Array = np.clip(resample(volume, patch).array, 0, 1)
     return sampled
 
 
-def add_change(
-    probability: npt.NDArray[np.uint8], box: Box, grid: Grid, change: npt.NDArray[np.float32], patch: Grid
-) -> None:
+def add_change(probability: UInt8Array, box: Box, grid: Grid, change: Float32Array, patch: Grid) -> None:
     """Adds the change of a probability in a patch to the probability on the user's grid, in place.
 
     Adding the difference instead of pasting the answer leaves alone what the network agrees with: contours finer than
@@ -244,9 +240,9 @@ def _meet(patch: Grid, part: Grid) -> bool:
     return patch.overlaps(part) and part.overlaps(patch)
 
 
-def _blocks(patch: Grid, grid: Grid) -> npt.NDArray[np.int_]:
+def _blocks(patch: Grid, grid: Grid) -> IntArray:
     """How many voxels (i, j, k) of a grid are averaged for one of a patch along its axes; 1 where none are."""
-    blocks: npt.NDArray[np.int_] = np.maximum((np.divide(patch.spacing, grid.spacing) + 0.01).astype(int), 1)
+    blocks: IntArray = np.maximum((np.divide(patch.spacing, grid.spacing) + 0.01).astype(int), 1)
     return blocks
 
 
@@ -268,7 +264,7 @@ def _with_border(part: Volume, box: Box, grid: Grid, patch: Grid) -> Volume:
     return Volume(Grid((array.shape[0], array.shape[1], array.shape[2]), affine), array)
 
 
-def _cut(level: Channels, starts: Sequence[int], inner: Box, shape: tuple[int, int, int]) -> npt.NDArray[np.float32]:
+def _cut(level: Channels, starts: Sequence[int], inner: Box, shape: tuple[int, int, int]) -> Float32Array:
     at = slices(translate(inner, starts))
     images = np.empty((len(level.array), *shape), dtype=np.float32)
     for channel, whole, fill in zip(images, level.array, level.fill):

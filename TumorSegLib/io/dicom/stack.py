@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydicom.dataset import Dataset
 
 from TumorSegLib.errors import GeometryError, ReadError
+from TumorSegLib.geometry.arrays import Float64Array
 from TumorSegLib.io.dicom.files import Series
-
-FloatArray: TypeAlias = npt.NDArray[np.float64]
 
 # A missing slice makes a gap of 2 of the usual ones. Positions rounded to 0.1 mm reach 1.17 at a spacing of 0.6 mm.
 GAP_TOLERANCE = 0.2
@@ -121,7 +119,7 @@ def _check_alike(series: Series, where: str) -> None:
                 )
 
 
-def _check_gaps(series: Series, heights: FloatArray, where: str) -> None:
+def _check_gaps(series: Series, heights: Float64Array, where: str) -> None:
     gaps = np.diff(heights)
     usual = float(np.median(gaps))
     doubled = np.flatnonzero(gaps < SAME_POSITION)
@@ -140,7 +138,7 @@ def _check_gaps(series: Series, heights: FloatArray, where: str) -> None:
         )
 
 
-def _check_lattice(heights: FloatArray, rounding: float, where: str) -> tuple[str, ...]:
+def _check_lattice(heights: Float64Array, rounding: float, where: str) -> tuple[str, ...]:
     """Checks how far slices lie from where the image has them; ``rounding`` of the heights in mm is allowed anyway."""
     even = np.linspace(heights[0], heights[-1], len(heights))
     off, distance = float(np.abs(heights - even).max()), float(even[1] - even[0])
@@ -154,7 +152,7 @@ def _check_lattice(heights: FloatArray, rounding: float, where: str) -> tuple[st
     return (said,) if off > max(TOLD_UNEVEN * distance, rounding) else ()
 
 
-def _rounding(positions: FloatArray) -> float:
+def _rounding(positions: Float64Array) -> float:
     """The largest step, mm, that all positions are multiples of; 0 where there is none."""
     for step in ROUNDINGS_MM:
         if np.abs(positions - np.rint(positions / step) * step).max() < MULTIPLE_MM:
