@@ -10,18 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from training import commands
-from TumorSegLib.cli.entry import run_guarded
-from TumorSegLib.cli.process import LEAST_NETWORK_GB, require_memory
+from TumorSegLib.cli.entry import add_command, add_device_arguments, run_guarded
+from TumorSegLib.cli.process import INTERRUPTED_MESSAGE, LEAST_NETWORK_GB, require_memory
 
-PROGRAM = "training"
-INTERRUPTED = "interrupted; no file is half-written; train and finetune-sam continue with the same command"
+TRAINING_INTERRUPTED = f"{INTERRUPTED_MESSAGE}; train and finetune-sam continue with the same command"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status is that of :mod:`TumorSegLib.cli.entry`."""
     # Samples are drawn in a thread beside the network; OpenMP threads that spin while waiting would take its core.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    return run_guarded(PROGRAM, _run, arguments, INTERRUPTED)
+    return run_guarded("training", _run, arguments, TRAINING_INTERRUPTED)
 
 
 def _run(arguments: Sequence[str] | None) -> None:
@@ -44,24 +43,24 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_train(parsers: Any) -> None:
-    parser = _add_command(parsers, "train", commands.run_train, "train a model, or continue its training")
+    parser = add_command(parsers, "train", commands.run_train, "train a model, or continue its training")
     parser.add_argument("configuration", type=Path, help="TOML file, see training/configs")
     # Not --run alone, though it works: torchrun takes that for a beginning of its own --run-path.
     parser.add_argument("--run-folder", dest="run", type=Path, help="folder of the run (default training/runs/NAME)")
     parser.add_argument("--threads", type=int, help="CPU threads")
     _add_data(parser)
-    _add_device(parser)
+    add_device_arguments(parser)
 
 
 def _add_export(parsers: Any) -> None:
-    parser = _add_command(parsers, "export", commands.run_export, "write a model folder from a run")
+    parser = add_command(parsers, "export", commands.run_export, "write a model folder from a run")
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--output", type=Path, help="model folder (default TumorSegLib/bundled/NAME)")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="of the weights")
 
 
 def _add_evaluate_auto(parsers: Any) -> None:
-    parser = _add_command(parsers, "evaluate-auto", commands.run_evaluate_auto, "measure an automatic model")
+    parser = add_command(parsers, "evaluate-auto", commands.run_evaluate_auto, "measure an automatic model")
     _add_evaluation(parser)
     parser.add_argument("--mirror", action="store_true", help="average over mirror images")
     _add_record(parser)
@@ -69,7 +68,7 @@ def _add_evaluate_auto(parsers: Any) -> None:
 
 def _add_evaluate_clicks(parsers: Any) -> None:
     help_ = "measure a refinement model by simulated clicks"
-    parser = _add_command(parsers, "evaluate-clicks", commands.run_evaluate_clicks, help_)
+    parser = add_command(parsers, "evaluate-clicks", commands.run_evaluate_clicks, help_)
     _add_evaluation(parser)
     parser.add_argument("--first-stage", help="automatic model whose masks are corrected too (default: none)")
     parser.add_argument("--clicks", type=int, default=10, help="clicks per case (default %(default)s)")
@@ -79,13 +78,13 @@ def _add_evaluate_clicks(parsers: Any) -> None:
 
 
 def _add_evaluate_boxes(parsers: Any) -> None:
-    parser = _add_command(parsers, "evaluate-boxes", commands.run_evaluate_boxes, "measure a box model")
+    parser = add_command(parsers, "evaluate-boxes", commands.run_evaluate_boxes, "measure a box model")
     _add_evaluation(parser)
     parser.add_argument("--refiner", help="refinement model that corrects the masks from boxes (default: none)")
 
 
 def _add_finetune(parsers: Any) -> None:
-    parser = _add_command(parsers, "finetune-sam", commands.run_finetune, "fine-tune the mask decoder of a box model")
+    parser = add_command(parsers, "finetune-sam", commands.run_finetune, "fine-tune the mask decoder of a box model")
     parser.add_argument("configuration", type=Path, help="TOML file, see training/configs/lite_medsam_sts.toml")
     parser.add_argument("--run-folder", dest="run", type=Path, help="folder of the run (default training/runs/NAME)")
     parser.add_argument("--output", type=Path, help="model folder (default model, in the folder of the run)")
@@ -94,21 +93,13 @@ def _add_finetune(parsers: Any) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
 
 
-def _add_command(parsers: Any, name: str, run_command: Any, help_: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = parsers.add_parser(name, help=help_, description=help_)
-    # No default here: it would undo a --debug before the command.
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
-    parser.set_defaults(command=name, run_command=run_command)
-    return parser
-
-
 def _add_evaluation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="name or folder of the model that is measured")
     parser.add_argument("--fold", type=int, help="only this fold (default: all cases)")
     parser.add_argument("--roles", help="roles of the images, e.g. ct,pet (default: every subset; boxes: each role)")
     parser.add_argument("--json", type=Path, help="write the whole report here, .json")
     _add_data(parser)
-    _add_device(parser)
+    add_device_arguments(parser)
 
 
 def _add_record(parser: argparse.ArgumentParser) -> None:
@@ -117,11 +108,6 @@ def _add_record(parser: argparse.ArgumentParser) -> None:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="data folder (default $TUMORSEG_DATA/sts, or ../shared/data/sts)")
-
-
-def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--precision", default="auto", help="auto, float32, bfloat16 or float16")
 
 
 if __name__ == "__main__":

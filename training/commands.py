@@ -83,14 +83,14 @@ def run_evaluate_clicks(options: argparse.Namespace) -> None:
 
 def run_evaluate_boxes(options: argparse.Namespace) -> None:
     """Measures a box model."""
-    from training.evaluation.boxes import ROLES, BoxPlan, evaluate_boxes, format_boxes
+    from training.evaluation.boxes import EVALUATED_ROLES, BoxPlan, evaluate_boxes, format_boxes
     from TumorSegLib.engines.load import load_engine
 
     _check_outputs(json=options.json)
     engine, refiner = _engine(options, "box"), None
     if options.refiner:
         refiner = load_engine(options.refiner, options.device, options.precision, kind="clicks")
-    roles = options.roles.split(",") if options.roles is not None else ROLES
+    roles = options.roles.split(",") if options.roles is not None else EVALUATED_ROLES
     report = evaluate_boxes(BoxPlan(engine, refiner), _data(options), options.fold, roles)
     print(format_boxes(report))
     _write_report(options, report)

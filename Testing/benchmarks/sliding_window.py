@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from Testing.benchmarks.cases import clinical_case
 from Testing.benchmarks.measuring import format_row, peak_memory_gib, timed
-from TumorSegLib.engines.auto.engine import BATCH
+from TumorSegLib.engines.auto.engine import WINDOWS_PER_PASS
 from TumorSegLib.engines.auto.sliding_window import WindowPlan, predict
 from TumorSegLib.engines.inputs import Channels, prepare
 from TumorSegLib.engines.load import load_engine
@@ -104,7 +104,7 @@ def time_engine(
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Figures of our engine and its mask."""
     network = network_of(model, runtime)
-    plan = WindowPlan(model.spec.volume_input.patch, OVERLAP, BATCH[runtime.device.type])
+    plan = WindowPlan(model.spec.volume_input.patch, OVERLAP, WINDOWS_PER_PASS[runtime.device.type])
     flops = window_flops(network, (1, len(model.spec.roles), *model.spec.volume_input.patch), runtime)
     array = torch.from_numpy(channels.array)
     predict(network, array[:, :48, :128, :128], channels.tissue[:48, :128, :128], plan, runtime)  # warm up
@@ -135,7 +135,7 @@ def time_monai(
             result = sliding_window_inference(
                 array,
                 model.spec.volume_input.patch,
-                BATCH[runtime.device.type],
+                WINDOWS_PER_PASS[runtime.device.type],
                 lambda windows: torch.sigmoid(network(windows)),
                 overlap=OVERLAP,
                 mode="gaussian",

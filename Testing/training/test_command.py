@@ -15,7 +15,7 @@ import pytest
 import training.commands
 import training.loop.train
 from Testing.fakes import tiny_network, tiny_spec, write_model
-from training.__main__ import INTERRUPTED, main
+from training.__main__ import TRAINING_INTERRUPTED, main
 from training.config.train import Configuration
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.models.folder import read_model_folder
@@ -166,7 +166,7 @@ def test_interrupted_training_says_that_it_can_go_on_and_does(
     with monkeypatch.context() as patch:
         patch.setattr(training.loop.train, "save", save_and_interrupt)
         assert main([*command, "--device", "cpu"]) == 130
-    assert capsys.readouterr().err == f"training: {INTERRUPTED}\n"
+    assert capsys.readouterr().err == f"training: {TRAINING_INTERRUPTED}\n"
     assert main([*command, "--device", "cpu"]) == 0
     assert [line.split(",")[0] for line in capsys.readouterr().out.splitlines()] == ["step 2"]
 

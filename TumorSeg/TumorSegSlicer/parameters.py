@@ -27,7 +27,7 @@ else:
 MODEL_PARAMETERS = {"auto": "autoModel", "clicks": "clicksModel", "box": "boxModel"}
 
 
-class Overlap(enum.Enum):
+class OverwriteMode(enum.Enum):
     """What other segments lose where a segment grows into them; the choices of Slicer's Segment Editor.
 
     Segments that are marked as completed never lose voxels.
@@ -40,9 +40,9 @@ class Overlap(enum.Enum):
     def label(self) -> str:
         """Text of the choice in the panel."""
         return {
-            Overlap.ALLOW: _("keep their voxels, segments may overlap"),
-            Overlap.OVERWRITE_VISIBLE: _("are overwritten where they are visible"),
-            Overlap.OVERWRITE_ALL: _("are overwritten"),
+            OverwriteMode.ALLOW: _("keep their voxels, segments may overlap"),
+            OverwriteMode.OVERWRITE_VISIBLE: _("are overwritten where they are visible"),
+            OverwriteMode.OVERWRITE_ALL: _("are overwritten"),
         }[self]
 
 
@@ -89,7 +89,7 @@ class TumorSegParameters(_Wrapped):
     boxModel: str = "lite-medsam"
     device: Device = Device.auto
     precision: Precision = Precision.auto
-    overlap: Overlap = Overlap.ALLOW
+    overlap: OverwriteMode = OverwriteMode.ALLOW
     strokesGuide: bool = False
     overlayOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     diameterLines: bool = False

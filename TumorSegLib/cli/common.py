@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,32 +23,11 @@ INPUT_HELP = (
 )
 
 
-def add_command(
-    commands: Any, name: str, run: Callable[[argparse.Namespace], None], help_: str
-) -> argparse.ArgumentParser:
-    """Adds a command, or an action of one, that runs a function."""
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
-    # No default here: it would undo a --debug before the command.
-    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
-    parser.set_defaults(run=run)
-    return parser
-
-
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds ``--input`` and ``--output`` of the commands that segment."""
     parser.add_argument("--input", action="append", required=True, metavar="ROLE=PATH", help=INPUT_HELP)
     parser.add_argument(
         "--output", action="append", required=True, metavar="FILE", help=f"mask, {', '.join(MASK_SUFFIXES)}; repeatable"
-    )
-
-
-def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--device`` and ``--precision``, which :func:`open_engine` reads."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
-    parser.add_argument(
-        "--precision",
-        default="auto",
-        help="auto, float32, bfloat16 or float16 (default %(default)s: the fastest that the device has)",
     )
 
 

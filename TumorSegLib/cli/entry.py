@@ -1,17 +1,19 @@
-"""The command ``tumorseg``.
+"""The command ``tumorseg``, and what ``python -m training`` shares with it.
 
 Exit status: 0 done, 2 bad input or another error with a message, 130 interrupted, 141 standard output closed.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import Any
 
 from TumorSegLib.cli.process import (
-    INTERRUPTED,
-    INTERRUPTED_WORDS,
+    EXIT_INTERRUPTED,
+    INTERRUPTED_MESSAGE,
     LEAST_GB,
     PROGRAM,
     end_interrupted,
@@ -38,7 +40,7 @@ def run_guarded(
     program: str,
     run: Callable[[Sequence[str] | None], None],
     arguments: Sequence[str] | None = None,
-    interrupted: str = INTERRUPTED_WORDS,
+    interrupted: str = INTERRUPTED_MESSAGE,
 ) -> int:
     """Runs a program: errors become one line, Ctrl-C ends it, closed pipes and odd encodings do no harm.
 
@@ -64,19 +66,40 @@ def run_guarded(
             if alone:
                 end_interrupted(program, interrupted)
             say(interrupted, program)
-            return INTERRUPTED
+            return EXIT_INTERRUPTED
         except BrokenPipeError:
             return NOBODY_READS
         except Exception as error:
             expected = isinstance(error, (TumorSegError, OSError)) or is_out_of_memory(error)
             if debug or not expected:
                 raise
-            say(f"error: {_in_words(error)}", program)
+            say(f"error: {_message(error)}", program)
             return 2
     return 0
 
 
-def _in_words(error: Exception) -> str:
+def add_command(
+    commands: Any, name: str, run: Callable[[argparse.Namespace], None], help_: str
+) -> argparse.ArgumentParser:
+    """Adds a command, or an action of one; ``run_command`` of the parsed options is its function."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help_, description=help_)
+    # No default here: it would undo a --debug before the command.
+    parser.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help="show an error's traceback")
+    parser.set_defaults(command=name, run_command=run)
+    return parser
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device`` and ``--precision``."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    parser.add_argument(
+        "--precision",
+        default="auto",
+        help="auto, float32, bfloat16 or float16 (default %(default)s: the fastest that the device has)",
+    )
+
+
+def _message(error: Exception) -> str:
     if isinstance(error, TumorSegError) or not is_out_of_memory(error):
         return str(error)
     return f"not enough memory{f': {error}' if str(error) else ''}"
@@ -87,7 +110,7 @@ def _run(arguments: Sequence[str] | None) -> None:
     from TumorSegLib.cli.parser import make_parser  # imports numpy and ITK, which may fail in all these ways
 
     options = make_parser().parse_args(arguments)
-    options.run(options)
+    options.run_command(options)
 
 
 def _flush() -> None:

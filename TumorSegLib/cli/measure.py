@@ -18,7 +18,7 @@ from TumorSegLib.files import write_text
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.measurements.report import to_json
-from TumorSegLib.measurements.rows import columns, rows
+from TumorSegLib.measurements.rows import columns, measurement_rows
 from TumorSegLib.measurements.tumour import Measurements, measure
 
 #: Label, None for an empty mask, and what was measured of it.
@@ -120,12 +120,12 @@ def _print_table(found: Found) -> None:
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), collapse_padding=True)
     table.add_column("label\n", justify="right")
-    for row in rows(found[0][1]):
+    for row in measurement_rows(found[0][1]):
         table.add_column(f"{row.heading}\n{row.unit}", justify="right", no_wrap=True)
     table.add_column("slice\n", justify="right")
     for label, measurements in found:
         axial = measurements.axial
-        cells = [label, *(row.text for row in rows(measurements)), axial.slice if axial else None]
+        cells = [label, *(row.text for row in measurement_rows(measurements)), axial.slice if axial else None]
         table.add_row(*("-" if cell in (None, "") else str(cell) for cell in cells))
     # A narrow terminal then breaks the lines; rich would cut figures off.
     Console(width=WIDEST_TABLE, highlight=False).print(table)

@@ -7,7 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from TumorSegLib.cli.common import add_command, require_network_memory
+from TumorSegLib.cli.common import require_network_memory
+from TumorSegLib.cli.entry import add_command
 from TumorSegLib.errors import ModelError
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.catalogue import CATALOGUE, describe, find_entry

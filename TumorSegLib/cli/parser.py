@@ -6,8 +6,8 @@ import argparse
 
 from TumorSegLib import __version__
 from TumorSegLib.cli.box import add_box_arguments, run_box
-from TumorSegLib.cli.common import add_command
 from TumorSegLib.cli.demo import add_demo_arguments, run_demo_command
+from TumorSegLib.cli.entry import add_command
 from TumorSegLib.cli.evaluate import add_evaluate_arguments, run_evaluate
 from TumorSegLib.cli.measure import add_measure_arguments, run_measure
 from TumorSegLib.cli.models import add_models_commands
@@ -17,7 +17,7 @@ from TumorSegLib.disclaimer import DISCLAIMER
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """The parser; what it parses has ``run``, the function of the command, to be called with it."""
+    """The parser; what it parses has ``run_command``, to be called with the options."""
     parser = argparse.ArgumentParser(prog="tumorseg", description=f"Segment tumours on CT, PET and MR. {DISCLAIMER}")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--debug", action="store_true", help="show an error's traceback")

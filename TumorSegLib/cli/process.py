@@ -19,8 +19,8 @@ from typing import NoReturn, TextIO
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.files import remove_unfinished
 
-INTERRUPTED = 130
-INTERRUPTED_WORDS = "interrupted; no file is half-written"
+EXIT_INTERRUPTED = 130
+INTERRUPTED_MESSAGE = "interrupted; no file is half-written"
 PROGRAM = "tumorseg"
 #: How long a command may take to stop by itself; then, or when interrupted again, it is ended.
 GRACE_SECONDS = 0.3
@@ -82,7 +82,7 @@ def end_interrupted(program: str, words: str) -> NoReturn:
     cursor = SHOW_CURSOR if sys.stderr.isatty() else ""  # which a progress bar has hidden
     with suppress(OSError):
         os.write(sys.stderr.fileno(), f"{cursor}{program}: {words}\n".encode())
-    os._exit(INTERRUPTED)
+    os._exit(EXIT_INTERRUPTED)
 
 
 @contextmanager

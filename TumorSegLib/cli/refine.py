@@ -11,7 +11,6 @@ from typing import Any
 
 from TumorSegLib.cli.common import (
     MASK_SUFFIXES,
-    add_device_arguments,
     add_image_arguments,
     check_outputs,
     open_engine,
@@ -21,6 +20,7 @@ from TumorSegLib.cli.common import (
     tell_marked,
     tell_notes,
 )
+from TumorSegLib.cli.entry import add_device_arguments
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleError
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry.grid import Grid

@@ -14,7 +14,6 @@ import numpy as np
 from TumorSegLib import __version__
 from TumorSegLib.cli.common import (
     MASK_SUFFIXES,
-    add_device_arguments,
     add_image_arguments,
     check_outputs,
     open_engine,
@@ -23,6 +22,7 @@ from TumorSegLib.cli.common import (
     tell_marked,
     tell_notes,
 )
+from TumorSegLib.cli.entry import add_device_arguments
 from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory, say
 from TumorSegLib.files import write_text
 from TumorSegLib.images.cleanup import fill_holes, remove_small

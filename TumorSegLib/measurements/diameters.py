@@ -25,7 +25,7 @@ from TumorSegLib.geometry.boxes import origin, slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 
-Point: TypeAlias = tuple[float, float, float]
+RasPoint: TypeAlias = tuple[float, float, float]
 
 # Two voxel axes are equally near to superior up to the rounding of direction cosines in files.
 _SAME_DIRECTION = 1e-4
@@ -46,7 +46,7 @@ class Line:
     """
 
     length_mm: float
-    ends_ras: tuple[Point, Point]
+    ends_ras: tuple[RasPoint, RasPoint]
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _line(kji: Float64Array, grid: Grid) -> Line:
     return Line(float(np.linalg.norm(end - start)), (_point(start), _point(end)))
 
 
-def _point(ras: Float64Array) -> Point:
+def _point(ras: Float64Array) -> RasPoint:
     return float(ras[0]), float(ras[1]), float(ras[2])
 
 

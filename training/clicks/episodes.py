@@ -71,7 +71,7 @@ class Episodes:
         self._slots: list[Future[Episode]] = []
 
     def batches(self, first: int) -> Iterator[Batch]:
-        """As :class:`training.data.batches.Source`."""
+        """As :class:`training.data.batches.BatchSource`."""
         settings = self._configuration.optimisation
         with new_pool(settings.workers, 1) as self._users:
             if self._restored:

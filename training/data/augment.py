@@ -77,10 +77,10 @@ class Augmentation:
             )
 
 
-Sample = tuple[torch.Tensor, torch.Tensor]
+TrainingSample = tuple[torch.Tensor, torch.Tensor]
 
 
-def draw_sample(case: Case, spec: ModelSpec, settings: Augmentation, rng: np.random.Generator) -> Sample:
+def draw_sample(case: Case, spec: ModelSpec, settings: Augmentation, rng: np.random.Generator) -> TrainingSample:
     """Draws one training sample.
 
     Args:

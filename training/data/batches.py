@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from training.config.train import Configuration, DataSettings
-from training.data.augment import Sample, draw_sample
+from training.data.augment import TrainingSample, draw_sample
 from training.data.cases import Case
 from TumorSegLib.engines.runtime import new_pool
 
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     focus: torch.Tensor | None = None
 
 
-class Source(Protocol):
+class BatchSource(Protocol):
     """A source of batches; later batches may depend on the answers of the network."""
 
     def batches(self, first: int) -> Iterator[Batch]:
@@ -66,7 +66,7 @@ class Samples:
         self._configuration, self._pools, self._rank = configuration, pools, rank
 
     def batches(self, first: int) -> Iterator[Batch]:
-        """As :class:`Source`; threads draw the next batches while the network trains on the last."""
+        """As :class:`BatchSource`; threads draw the next batches while the network trains on the last."""
         settings = self._configuration.optimisation
         ahead = 2 * settings.workers
         with new_pool(settings.workers, 1) as pool:
@@ -91,7 +91,7 @@ class Samples:
         images, labels = zip(*(self._sample(step, n) for n in range(self._configuration.optimisation.batch)))
         return Batch(torch.stack(images), torch.stack(labels))
 
-    def _sample(self, step: int, number: int) -> Sample:
+    def _sample(self, step: int, number: int) -> TrainingSample:
         configuration = self._configuration
         rng = np.random.default_rng([configuration.optimisation.seed, step, self._rank, number])
         case = self._pools.draw(configuration.data, rng)

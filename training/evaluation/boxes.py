@@ -39,7 +39,7 @@ MARGIN_MM, JITTER_MM, SEED = 5.0, 5.0, 0
 #: Slices run along k, as contours are drawn.
 AXIS = 2
 #: Images that are read unless others are asked for.
-ROLES = ("ct", "pet", "mr_t1")
+EVALUATED_ROLES = ("ct", "pet", "mr_t1")
 ELLIPSOID, EXACT, VOLUME, ALL_AXES, SLICE = "ellipsoid", "exact boxes", "box", "box, three axes", "middle slice"
 REFINED, SLICE_REFINED = "three axes, refined", "middle slice, refined"
 

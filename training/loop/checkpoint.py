@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from training.config.train import Configuration, differences, parse_configuration
-from training.data.batches import Source
+from training.data.batches import BatchSource
 from TumorSegLib.engines.weights import why_refused
 from TumorSegLib.errors import ModelError
 from TumorSegLib.files import make_folder, replacing, write_text
@@ -73,7 +73,7 @@ def write_row(run: Path, row: dict[str, Any]) -> None:
     print(", ".join(f"{key} {value}" for key, value in rows[-1].items() if value != ""), flush=True)
 
 
-def save(run: Path, configuration: Configuration, step: int, state: State, source: Source) -> None:
+def save(run: Path, configuration: Configuration, step: int, state: State, source: BatchSource) -> None:
     """Writes the checkpoint after a number of steps."""
     values = {"step": step, "configuration": configuration.text, "source": source.state_dict(), **state.state_dict()}
     _write_checkpoint(run, values)
@@ -84,7 +84,7 @@ def _write_checkpoint(run: Path, values: dict[str, Any]) -> None:
         torch.save(values, temporary)
 
 
-def resume(run: Path, configuration: Configuration, state: State, source: Source) -> int:
+def resume(run: Path, configuration: Configuration, state: State, source: BatchSource) -> int:
     """Restores state and source from the checkpoint of a run, where there is one; returns the number of steps done.
 
     Raises :class:`ModelError` where it is damaged, or the run began with another configuration.

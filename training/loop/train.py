@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from training.clicks.episodes import Episodes
 from training.clicks.first_stage import initialise, load_first_stage
 from training.config.train import Configuration, Optimisation
-from training.data.batches import Batch, Pools, Samples, Source
+from training.data.batches import Batch, BatchSource, Pools, Samples
 from training.data.cases import Case, coarsened, phantom_case, read_case, read_folds, training_names
 from training.evaluation.automatic import validate
 from training.loop.checkpoint import State, begin, resume, save, write_row
@@ -143,7 +143,7 @@ def _new_state(configuration: Configuration, runtime: Runtime, first_stage: nn.M
 
 def _new_source(
     configuration: Configuration, data: Path, rank: int, first_stage: nn.Module | None
-) -> tuple[Source, list[Case]]:
+) -> tuple[BatchSource, list[Case]]:
     """The source of batches, and the held-out cases at full resolution, since engines coarsen them themselves."""
     settings, roles = configuration.data, configuration.model.roles
     folds = read_folds(data)

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from training.config.finetune import FinetuneConfiguration, FinetuneData
 from training.data.cases import Case, read_case
 from training.evaluation.boxes import AXIS, grown_box
-from TumorSegLib.engines.box.embeddings import BATCH, Embeddings
+from TumorSegLib.engines.box.embeddings import SLICES_PER_PASS, Embeddings
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.box.rectangles import SCALES, scaled, sections
 from TumorSegLib.engines.box.slice_model import BoxCase
@@ -109,8 +109,8 @@ class Encoder:
 
     def encode(self, case: BoxCase, view: View, missing: Sequence[tuple[int, Path]]) -> None:
         """Writes embeddings, each in one step; slices of one image go through the network a few at a time."""
-        for first in range(0, len(missing), BATCH):
-            some = missing[first : first + BATCH]
+        for first in range(0, len(missing), SLICES_PER_PASS):
+            some = missing[first : first + SLICES_PER_PASS]
             fresh = replace(case, embeddings=Embeddings())
             embeddings = self.engine.model.encode(fresh, view, [number for number, _ in some], Job())
             for (_, file), embedding in zip(some, embeddings.cpu().numpy()):

@@ -127,13 +127,13 @@ def test_a_segment_may_begin_empty_and_with_clicks(case: Case) -> None:
 def test_other_segments_lose_what_the_policy_says_and_get_it_back(
     case: Case, overlap: str, visible: bool, loses: bool
 ) -> None:
-    from TumorSegSlicer.parameters import Overlap
+    from TumorSegSlicer.parameters import OverwriteMode
 
     first = case.find()
     other = case.segment
     case.node.GetDisplayNode().SetSegmentVisibility(other, visible)
     _, case.segment = case.logic.addSegment(case.inputs, case.node)
-    case.logic.parameters.overlap = Overlap(overlap)
+    case.logic.parameters.overlap = OverwriteMode(overlap)
     k, j, i = np.argwhere(first)[len(np.argwhere(first)) // 2].tolist()
     case.click((i, j, k))
     mine = case.mask()

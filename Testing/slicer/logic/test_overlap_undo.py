@@ -28,9 +28,9 @@ class Two(Case):
         self.overlap("OVERWRITE_ALL")
 
     def overlap(self, name: str) -> None:
-        from TumorSegSlicer.parameters import Overlap
+        from TumorSegSlicer.parameters import OverwriteMode
 
-        self.logic.parameters.overlap = Overlap[name]
+        self.logic.parameters.overlap = OverwriteMode[name]
 
     def brush(self, erase: bool = False) -> np.ndarray:
         """Paints the box, or erases it, by Slicer's own means, and imports that; which voxels of it were tumour."""

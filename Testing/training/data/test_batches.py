@@ -15,7 +15,7 @@ import torch
 import training.data.batches
 from Testing.training.training_runs import same, threads_during
 from training.config.train import Configuration, DataSettings
-from training.data.augment import Sample
+from training.data.augment import TrainingSample
 from training.data.batches import Pools, Samples
 from training.data.cases import Case, read_case
 
@@ -62,7 +62,7 @@ def test_several_threads_draw_at_once(data: Path, configured: Configured, monkey
     together = threading.Barrier(3, timeout=20)
     draw = training.data.batches.draw_sample
 
-    def draw_with_two_others(*arguments: Any) -> Sample:
+    def draw_with_two_others(*arguments: Any) -> TrainingSample:
         together.wait()  # raises unless three threads come
         return draw(*arguments)
 
@@ -77,7 +77,7 @@ def test_a_thread_new_to_torch_keeps_the_number_of_torch_threads(data: Path, con
 
 
 def test_errors_in_threads_are_raised(data: Path, configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*arguments: Any) -> Sample:
+    def fail(*arguments: Any) -> TrainingSample:
         raise MemoryError("no more")
 
     monkeypatch.setattr(training.data.batches, "draw_sample", fail)

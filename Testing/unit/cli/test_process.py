@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from Testing.unit.cli_cases import GRID, write_images
-from TumorSegLib.cli.process import INTERRUPTED_WORDS
+from TumorSegLib.cli.process import INTERRUPTED_MESSAGE
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.io.images import write_mask
 
@@ -115,7 +115,7 @@ from TumorSegLib.files import replacing
 
 class Options:
     debug = False
-    def run(self, options):
+    def run_command(self, options):
         ACT
 
 class Parser:
@@ -187,5 +187,5 @@ def test_an_interruption_that_a_library_does_not_hear_ends_the_process_all_the_s
             run.send_signal(signal.SIGINT)
             time.sleep(0.05)
         _, errors = run.communicate(timeout=50)  # the work itself takes a minute
-    assert (run.returncode, errors) == (130, f"tumorseg: {INTERRUPTED_WORDS}\n")
+    assert (run.returncode, errors) == (130, f"tumorseg: {INTERRUPTED_MESSAGE}\n")
     assert sorted(case.iterdir()) == before

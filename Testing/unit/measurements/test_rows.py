@@ -7,7 +7,7 @@ import numpy as np
 from Testing.fakes import noise_volume
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
-from TumorSegLib.measurements.rows import columns, rows
+from TumorSegLib.measurements.rows import columns, measurement_rows
 from TumorSegLib.measurements.tumour import measure
 
 GRID = Grid.from_spacing((8, 10, 12), (2, 2, 3))
@@ -17,7 +17,7 @@ def test_every_row_is_a_rounded_column_with_its_unit() -> None:
     array = np.zeros(GRID.shape, np.uint8)
     array[2:5, 2:7, 3:8] = 1
     found = measure(Mask(GRID, array), {role: noise_volume(GRID, role) for role in ("pet", "ct", "mr_t1")})
-    values, listed = columns(found), {row.column: row for row in rows(found)}
+    values, listed = columns(found), {row.column: row for row in measurement_rows(found)}
     for row in listed.values():
         decimals = len(row.text.partition(".")[2])
         assert row.text == f"{values[row.column]:.{decimals}f}"
@@ -29,6 +29,6 @@ def test_every_row_is_a_rounded_column_with_its_unit() -> None:
 
 def test_what_an_empty_mask_lacks_has_no_text() -> None:
     found = measure(Mask(GRID, np.zeros(GRID.shape, np.uint8)), {"ct": noise_volume(GRID, "ct")})
-    texts = {row.column: row.text for row in rows(found)}
+    texts = {row.column: row.text for row in measurement_rows(found)}
     assert (texts["volume_ml"], texts["lesions"], texts["longest_axial_mm"], texts["ct_mean"]) == ("0.00", "0", "", "")
     assert "pet_suv_max" not in texts

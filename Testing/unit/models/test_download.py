@@ -15,7 +15,7 @@ import pytest
 from Testing.web import Site, serving
 from TumorSegLib.errors import ArgumentError, Cancelled, DownloadError, ResourceError, WriteError
 from TumorSegLib.models import download as module
-from TumorSegLib.models.download import Source, download, require_space
+from TumorSegLib.models.download import RemoteFile, download, require_space
 
 CONTENT = np.random.default_rng(4).bytes(3 * module.BLOCK + 1234)
 OTHER = CONTENT[::-1]
@@ -37,8 +37,8 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "model.pth"
 
 
-def source_of(site: Site, content: bytes = CONTENT) -> Source:
-    return Source(site.url, hashlib.sha256(content).hexdigest(), len(content), "CC0-1.0")
+def source_of(site: Site, content: bytes = CONTENT) -> RemoteFile:
+    return RemoteFile(site.url, hashlib.sha256(content).hexdigest(), len(content), "CC0-1.0")
 
 
 def part_of(target: Path) -> Path:
@@ -155,7 +155,7 @@ def test_a_proxy_of_the_environment_is_used(site: Site, target: Path, monkeypatc
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("http_proxy", site.url)
-    source = Source("http://nowhere.invalid/model.pth", source_of(site).sha256, len(CONTENT), "CC0-1.0")
+    source = RemoteFile("http://nowhere.invalid/model.pth", source_of(site).sha256, len(CONTENT), "CC0-1.0")
     download(source, target)
     assert_only(target)
 
@@ -251,5 +251,5 @@ def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path: Path) ->
 )
 def test_wrong_and_unreachable_addresses_are_named(target: Path, url: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        download(Source(url, "0" * 64, 5, "CC0-1.0"), target)
+        download(RemoteFile(url, "0" * 64, 5, "CC0-1.0"), target)
     assert list(target.parent.iterdir()) == []

@@ -127,7 +127,7 @@ def overwritableSegments(segmentationNode: slicer.vtkMRMLSegmentationNode, segme
 
     Args:
         segmentationNode, segmentId: the segment that grows.
-        overlap: value of :class:`TumorSegSlicer.parameters.Overlap`.
+        overlap: value of :class:`TumorSegSlicer.parameters.OverwriteMode`.
     """
     display, segmentation = segmentationNode.GetDisplayNode(), segmentationNode.GetSegmentation()
     if overlap == "allow":

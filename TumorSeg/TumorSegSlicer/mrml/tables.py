@@ -48,17 +48,17 @@ def ownMask(node: slicer.vtkMRMLSegmentationNode, segmentId: str, fallback: Call
     return Mask(grid, segments.maskFromSegment(node, segmentId, grid))
 
 
-def rows(found: Measurements, segmentName: str) -> Iterator[tuple[str, str, str]]:
+def tableRows(found: Measurements, segmentName: str) -> Iterator[tuple[str, str, str]]:
     """What was measured as (measurement, value, unit).
 
     The first row names the segment, the last one says that this is research software. What could not be measured has
     no value.
     """
     from TumorSegLib.disclaimer import DISCLAIMER
-    from TumorSegLib.measurements.rows import rows as measured
+    from TumorSegLib.measurements.rows import measurement_rows
 
     yield "Segment", segmentName, ""
-    yield from ((row.name, row.text, row.unit) for row in measured(found))
+    yield from ((row.name, row.text, row.unit) for row in measurement_rows(found))
     yield "Note", DISCLAIMER, ""
 
 
@@ -73,7 +73,7 @@ def writeTable(found: Measurements, node: slicer.vtkMRMLSegmentationNode, segmen
         placeBeside(table, node)
     elif not table.GetName().startswith(name):  # the segment was renamed
         table.SetName(slicer.mrmlScene.GenerateUniqueName(name))
-    columns = list(zip(*rows(found, segmentName)))
+    columns = list(zip(*tableRows(found, segmentName)))
     table.RemoveAllColumns()
     for heading, values in zip(HEADINGS, columns):
         column = vtk.vtkStringArray()

@@ -24,7 +24,7 @@ from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import Result
 
 # Windows at once. On a CPU one window already fills all cores and the caches; a GPU needs several to be busy.
-BATCH = {"cpu": 1, "mps": 1, "cuda": 4}
+WINDOWS_PER_PASS = {"cpu": 1, "mps": 1, "cuda": 4}
 # Networks that halve five times (SwinUNETR) need multiples of 32, and their instance norm two voxels at the bottom.
 SMALLEST_TILE = (32, 32, 64)
 
@@ -95,7 +95,7 @@ def _predict(
     """The network's maps, and the plan that memory sufficed for."""
 
     def plans(runtime: Runtime) -> Iterator[WindowPlan]:
-        plan = WindowPlan(spec.volume_input.patch, batch=BATCH.get(runtime.device.type, 1), mirror=mirror)
+        plan = WindowPlan(spec.volume_input.patch, batch=WINDOWS_PER_PASS.get(runtime.device.type, 1), mirror=mirror)
         return _smaller(plan, spec.network in FIXED_SIZE)
 
     def compute(network: nn.Module, runtime: Runtime, plan: WindowPlan) -> tuple[Maps, WindowPlan]:

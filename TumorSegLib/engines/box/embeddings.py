@@ -12,7 +12,7 @@ from TumorSegLib.engines.box.views import View
 #: Bytes kept, in main memory: 256 slices of LiteMedSAM or SAM, as float16.
 BUDGET = 512 * 2**20
 # Slices per pass of the decoder, and of the encoder on a GPU; more gain nothing and make cancelling slow.
-BATCH = 4
+SLICES_PER_PASS = 4
 
 
 class Embeddings:

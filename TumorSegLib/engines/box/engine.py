@@ -14,7 +14,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from TumorSegLib.engines.box.embeddings import Embeddings
-from TumorSegLib.engines.box.propagation import Answer, propagate
+from TumorSegLib.engines.box.propagation import SlicePrediction, propagate
 from TumorSegLib.engines.box.rectangles import SCALES, limits, sampled_slices, scaled, sections
 from TumorSegLib.engines.box.slice_model import BoxCase, SliceModel
 from TumorSegLib.engines.box.views import View
@@ -178,10 +178,10 @@ class BoxEngine:
         view = self.view(case, box, axis)
         rows, columns = view.plane
 
-        def predict(number: int, rectangle: Float64Array) -> Answer:
+        def predict(number: int, rectangle: Float64Array) -> SlicePrediction:
             embedding = self.model.encode(case, view, range(number, number + 1), job)
             probabilities, scores = self.model.decode(case, view, embedding, rectangle[None], job)
-            return Answer(probabilities[0], float(scores[0]))
+            return SlicePrediction(probabilities[0], float(scores[0]))
 
         spacing = case.grid.spacing
         steps = (spacing[axis], spacing[rows], spacing[columns])

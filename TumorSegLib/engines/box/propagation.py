@@ -40,7 +40,7 @@ APART = 0.4
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class SlicePrediction:
     """The model's answer for one slice: probabilities ``[rows, columns]`` and its own score of them, 0 to 1."""
 
     probability: Float32Array
@@ -48,7 +48,7 @@ class Answer:
 
 
 #: Asks the model about a slice, by its number, with a rectangle: first row, end of rows, first and end of columns.
-Predict = Callable[[int, Float64Array], Answer]
+Predict = Callable[[int, Float64Array], SlicePrediction]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from TumorSegLib.engines.box.embeddings import BATCH, Embeddings
+from TumorSegLib.engines.box.embeddings import SLICES_PER_PASS, Embeddings
 from TumorSegLib.engines.box.views import View
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import CaseDevice, Placement, Runtime, Workers
@@ -18,7 +18,7 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.jobs import Job
 from TumorSegLib.models.spec import ModelSpec
 
-Answer = TypeVar("Answer")
+Computed = TypeVar("Computed")
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +120,7 @@ class SliceModel:
             part = slice(some[0], some[-1] + 1)
             return _decode(network, runtime, view, embeddings[part], rectangles[part])
 
-        _in_batches(self.placement.case(case), decode, range(len(embeddings)), collect, job, on_cpu=BATCH)
+        _in_batches(self.placement.case(case), decode, range(len(embeddings)), collect, job, on_cpu=SLICES_PER_PASS)
         job.lap("decode")
         return torch.cat(answers).numpy(), torch.cat(scores).double().numpy()
 
@@ -137,9 +137,9 @@ def _decode(
 
 def _in_batches(
     device: CaseDevice,
-    compute: Callable[[Sam, Runtime, Sequence[int]], Answer],
+    compute: Callable[[Sam, Runtime, Sequence[int]], Computed],
     numbers: Sequence[int],
-    take: Callable[[Sequence[int], Answer], None],
+    take: Callable[[Sequence[int], Computed], None],
     job: Job,
     *,
     on_cpu: int,
@@ -152,11 +152,11 @@ def _in_batches(
         numbers: of all slices.
         take: is given numbers and their answer.
         job: asked for cancelling while another case computes.
-        on_cpu: slices at a time on a CPU; ``BATCH`` elsewhere, or one where memory does not suffice for them.
+        on_cpu: slices at a time on a CPU; ``SLICES_PER_PASS`` elsewhere, or one where memory does not suffice for them.
     """
 
     def sizes(runtime: Runtime) -> Sequence[int]:
-        return [on_cpu] if runtime.device.type == "cpu" else [BATCH, 1]
+        return [on_cpu] if runtime.device.type == "cpu" else [SLICES_PER_PASS, 1]
 
     def work(network: Any, runtime: Runtime, size: int) -> None:
         nonlocal numbers

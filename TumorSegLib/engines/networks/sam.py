@@ -188,11 +188,11 @@ def build_sam(network: str, arguments: Mapping[str, Any], name: str) -> Sam:
     Raises:
         ModelError: the name is unknown, its arguments do not fit, or segment-anything is missing.
     """
-    if network not in BUILDERS:
-        raise ModelError(f"model {name!r}: network {network!r} is not one of {', '.join(BUILDERS)}")
+    if network not in SAM_BUILDERS:
+        raise ModelError(f"model {name!r}: network {network!r} is not one of {', '.join(SAM_BUILDERS)}")
     import_segment_anything()
     try:
-        return BUILDERS[network](**arguments)
+        return SAM_BUILDERS[network](**arguments)
     except Exception as error:  # torch raises errors of many types for wrong arguments
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(f"model {name!r}: {network} cannot be built from {dict(arguments)}: {reason}") from error
@@ -247,4 +247,4 @@ def _assembled(encoder: nn.Module, image_size: int, embedding_size: int, channel
     return Sam(encoder, prompt_encoder, mask_decoder)
 
 
-BUILDERS: Mapping[str, Callable[..., Sam]] = {"LiteMedSAM": _lite_med_sam, "SamViT": _sam_vit}
+SAM_BUILDERS: Mapping[str, Callable[..., Sam]] = {"LiteMedSAM": _lite_med_sam, "SamViT": _sam_vit}

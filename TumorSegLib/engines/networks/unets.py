@@ -18,12 +18,12 @@ from TumorSegLib.errors import ModelError
 from TumorSegLib.models.spec import ModelSpec, PromptedVolumeInput
 from TumorSegLib.prompts.encoding import GUIDANCE
 
-Patch = tuple[int, int, int]
-Builder = Callable[[int, int, Patch, Mapping[str, Any]], nn.Module]
+PatchShape = tuple[int, int, int]
+Builder = Callable[[int, int, PatchShape, Mapping[str, Any]], nn.Module]
 
 
 def _dynunet(residual: bool) -> Builder:
-    def build(channels: int, labels: int, _patch: Patch, arguments: Mapping[str, Any]) -> nn.Module:
+    def build(channels: int, labels: int, _patch: PatchShape, arguments: Mapping[str, Any]) -> nn.Module:
         unknown = set(arguments) - {"filters", "strides"}
         if unknown:
             raise TypeError(f"unknown arguments {sorted(unknown)}; filters and strides are taken")
@@ -50,17 +50,17 @@ def _dynunet(residual: bool) -> Builder:
 
 
 def _convolutional(network: Callable[..., nn.Module]) -> Builder:
-    def build(channels: int, labels: int, _patch: Patch, arguments: Mapping[str, Any]) -> nn.Module:
+    def build(channels: int, labels: int, _patch: PatchShape, arguments: Mapping[str, Any]) -> nn.Module:
         return network(spatial_dims=3, in_channels=channels, out_channels=labels, **arguments)
 
     return build
 
 
-def _basic_unet_plus_plus(channels: int, labels: int, _patch: Patch, arguments: Mapping[str, Any]) -> nn.Module:
+def _basic_unet_plus_plus(channels: int, labels: int, _patch: PatchShape, arguments: Mapping[str, Any]) -> nn.Module:
     return _FirstOutput(nets.BasicUNetPlusPlus(spatial_dims=3, in_channels=channels, out_channels=labels, **arguments))
 
 
-def _unetr(channels: int, labels: int, patch: Patch, arguments: Mapping[str, Any]) -> nn.Module:
+def _unetr(channels: int, labels: int, patch: PatchShape, arguments: Mapping[str, Any]) -> nn.Module:
     network: nn.Module = nets.UNETR(
         in_channels=channels, out_channels=labels, img_size=patch, spatial_dims=3, **arguments
     )
@@ -79,7 +79,7 @@ class _FirstOutput(nn.Module):
         return output
 
 
-BUILDERS: Mapping[str, Builder] = {
+UNET_BUILDERS: Mapping[str, Builder] = {
     "AttentionUnet": _convolutional(nets.AttentionUnet),
     "BasicUNet": _convolutional(nets.BasicUNet),
     "BasicUNetPlusPlus": _basic_unet_plus_plus,
@@ -102,11 +102,11 @@ def build_network(spec: ModelSpec) -> nn.Module:
     Raises:
         ModelError: the name is unknown, its arguments do not fit, or the model takes no volumes.
     """
-    if spec.network not in BUILDERS:
-        raise ModelError(f"model {spec.name!r}: network {spec.network!r} is not one of {', '.join(BUILDERS)}")
+    if spec.network not in UNET_BUILDERS:
+        raise ModelError(f"model {spec.name!r}: network {spec.network!r} is not one of {', '.join(UNET_BUILDERS)}")
     patch = spec.volume_input.patch
     try:
-        return BUILDERS[spec.network](channel_count(spec), len(spec.labels), patch, spec.arguments)
+        return UNET_BUILDERS[spec.network](channel_count(spec), len(spec.labels), patch, spec.arguments)
     except Exception as error:  # networks and torch raise errors of many types for wrong arguments
         reason = f"{type(error).__name__}: {error}"
         raise ModelError(

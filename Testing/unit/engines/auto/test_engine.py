@@ -13,7 +13,7 @@ from torch import nn
 from Testing.fakes import noise_volume, rotation, tiny_network, tiny_spec
 from Testing.unit.engines.box_cases import dice
 from Testing.unit.engines.click_cases import WithoutMemory, distance
-from TumorSegLib.engines.auto.engine import BATCH, AutoEngine
+from TumorSegLib.engines.auto.engine import WINDOWS_PER_PASS, AutoEngine
 from TumorSegLib.engines.runtime import ON_CPU, Placement, Runtime
 from TumorSegLib.errors import Cancelled, ResourceError, RoleError
 from TumorSegLib.geometry.grid import Grid
@@ -259,7 +259,7 @@ def test_out_of_memory_leads_to_smaller_windows_and_the_same_result(error):
 def test_windows_shrink_to_multiples_of_32_before_a_lack_of_memory_is_reported(
     monkeypatch, patch, network, batch, sizes
 ):
-    monkeypatch.setitem(BATCH, "cpu", batch)
+    monkeypatch.setitem(WINDOWS_PER_PASS, "cpu", batch)
     hungry = Hungry(0, TORCH_ERROR)
     smallest = str(sizes[-1]).replace("(", r"\(").replace(")", r"\)")
     words = rf"'tiny' on \(20, 23, 26\) voxels, even in tiles of {smallest}.*can't all"

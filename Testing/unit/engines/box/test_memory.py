@@ -10,7 +10,7 @@ import torch
 
 from Testing.unit.engines.box_cases import PROMPTS, VOLUME_BOX, BrightSam, box_spec, bright_engine, ct_of, failing
 from Testing.unit.engines.click_cases import CUBE
-from TumorSegLib.engines.box.embeddings import BATCH
+from TumorSegLib.engines.box.embeddings import SLICES_PER_PASS
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ResourceError
@@ -84,7 +84,7 @@ def test_out_of_memory_on_a_card_falls_back_to_the_cpu_for_this_case_only(prompt
         assert answer.info["notes"] == ["There was not enough memory on meta for bright: it ran on the CPU, slower."]
         assert answer.box == wanted.box
         assert np.array_equal(answer.probability, wanted.probability)
-        assert network.on("meta", "encode") == ([BATCH, 1] if prompt is VOLUME_BOX else [1, 1])
+        assert network.on("meta", "encode") == ([SLICES_PER_PASS, 1] if prompt is VOLUME_BOX else [1, 1])
         assert network.on("meta", "decode") == []
     assert network.alive == 0, "slices that were too many are still in memory"
     network.calls.clear()
@@ -93,10 +93,12 @@ def test_out_of_memory_on_a_card_falls_back_to_the_cpu_for_this_case_only(prompt
 
 
 @pytest.mark.parametrize(
-    ("encodes", "calls"), [(BATCH, [4, 4, 4, 4, 4, 2]), (1, [BATCH, *[1] * 22])], ids=["in batches", "one by one"]
+    ("encodes", "calls"),
+    [(SLICES_PER_PASS, [4, 4, 4, 4, 4, 2]), (1, [SLICES_PER_PASS, *[1] * 22])],
+    ids=["in batches", "one by one"],
 )
 def test_slices_are_encoded_one_by_one_on_a_card_without_memory_for_batches(encodes: int, calls: list[int]) -> None:
-    network = Cramped(encodes, BATCH)
+    network = Cramped(encodes, SLICES_PER_PASS)
     engine = on_card(network)
     for _ in range(2):  # the next case begins with batches again
         network.calls.clear()
@@ -109,7 +111,7 @@ def test_slices_are_encoded_one_by_one_on_a_card_without_memory_for_batches(enco
 
 @PROMPTS
 def test_embeddings_of_the_card_are_used_on_the_cpu(prompt: BoxPrompt) -> None:
-    network, wanted = Cramped(BATCH, 0), plain(prompt)
+    network, wanted = Cramped(SLICES_PER_PASS, 0), plain(prompt)
     reported: list[int] = []
     engine = on_card(network)
     prepared = engine.prepare(IMAGES)
@@ -120,7 +122,7 @@ def test_embeddings_of_the_card_are_used_on_the_cpu(prompt: BoxPrompt) -> None:
     assert reported == sorted(reported)
     if prompt is VOLUME_BOX:
         assert network.on("cpu", "encode") == []
-        assert network.on("meta", "decode") == [BATCH, 1]
+        assert network.on("meta", "decode") == [SLICES_PER_PASS, 1]
 
 
 @pytest.mark.parametrize("what", ["encode", "decode"])
@@ -131,13 +133,13 @@ def test_a_card_that_fills_up_at_work_does_nothing_twice(what: str) -> None:
                 self.fits[what] = 0
             return super()._record(method, given)
 
-    network, wanted = Filling(BATCH, BATCH), plain(VOLUME_BOX)
+    network, wanted = Filling(SLICES_PER_PASS, SLICES_PER_PASS), plain(VOLUME_BOX)
     reported: list[int] = []
     engine = on_card(network)
     prepared = engine.prepare(IMAGES)
     answer = engine.segment(prepared, VOLUME_BOX, progress=lambda done, _: reported.append(done))
-    assert network.on("meta", what) == [BATCH, BATCH, BATCH, 1]  # the last two refused
-    assert sum(network.on("cpu", what)) == 22 - 2 * BATCH
+    assert network.on("meta", what) == [SLICES_PER_PASS, SLICES_PER_PASS, SLICES_PER_PASS, 1]  # the last two refused
+    assert sum(network.on("cpu", what)) == 22 - 2 * SLICES_PER_PASS
     assert answer.probability.shape == wanted.probability.shape
     assert answer.info["slices"] == reported[-1] == 22
     assert reported == sorted(reported)
@@ -172,7 +174,7 @@ def test_other_errors_on_the_card_are_not_taken_for_a_lack_of_memory(monkeypatch
     monkeypatch.setattr("Testing.unit.engines.box.test_memory.FULL", "shapes differ")
     with pytest.raises(RuntimeError, match="shapes differ"):
         engine.segment(engine.prepare(IMAGES), VOLUME_BOX)
-    assert network.calls == [("encode", "meta", BATCH)]
+    assert network.calls == [("encode", "meta", SLICES_PER_PASS)]
 
 
 def test_a_network_too_large_for_the_card_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:

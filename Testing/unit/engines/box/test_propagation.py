@@ -13,7 +13,7 @@ from TumorSegLib.engines.box.propagation import (
     LEAST_SCORE,
     MOST_GROWTH,
     REACH,
-    Answer,
+    SlicePrediction,
     propagate,
 )
 from TumorSegLib.engines.box.rectangles import LEAST_SECTION
@@ -43,13 +43,13 @@ class Script:
         self.rectangles: dict[int, np.ndarray] = {}
         self.order: list[int] = []
 
-    def __call__(self, number: int, rectangle: np.ndarray) -> Answer:
+    def __call__(self, number: int, rectangle: np.ndarray) -> SlicePrediction:
         self.rectangles[number] = rectangle
         self.order.append(number)
         (top, bottom), (left, right) = np.rint(rectangle).astype(int).reshape(2, 2)
         visible = np.full((ROWS, COLUMNS), not self.cut)
         visible[top:bottom, left:right] = True
-        return Answer(np.where(self.masks(number) & visible, 0.9, 0.1).astype(np.float32), self.score(number))
+        return SlicePrediction(np.where(self.masks(number) & visible, 0.9, 0.1).astype(np.float32), self.score(number))
 
 
 def propagated(

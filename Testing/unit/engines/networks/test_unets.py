@@ -10,8 +10,8 @@ from torch import nn
 from Testing.fakes import RULES, tiny_network, tiny_spec, write_model
 from TumorSegLib.engines.auto.engine import SMALLEST_TILE
 from TumorSegLib.engines.networks.unets import (
-    BUILDERS,
     FIXED_SIZE,
+    UNET_BUILDERS,
     build_network,
     check_patch,
     probabilities,
@@ -40,7 +40,7 @@ def spec_of(name):
     return tiny_spec(name, ["ct", "pet"], patch=patch, network=name, arguments=arguments, labels=labels)
 
 
-@pytest.mark.parametrize("name", BUILDERS)
+@pytest.mark.parametrize("name", UNET_BUILDERS)
 def test_a_step_of_training_reaches_every_weight_and_lowers_the_loss(name):
     spec = spec_of(name)
     network = tiny_network(spec).train()
@@ -121,7 +121,7 @@ def test_the_check_of_the_patch_accepts_it_and_leaves_random_numbers_alone(name,
 def test_a_patch_the_network_cannot_take_is_refused(name, patch, reason):
     spec = spec_of(name).with_input(patch=patch)
     with torch.inference_mode(), pytest.raises((RuntimeError, ValueError)):  # what would happen at run time
-        BUILDERS[name](2, 2, patch, spec.arguments).eval()(torch.zeros(1, 2, *patch))
+        UNET_BUILDERS[name](2, 2, patch, spec.arguments).eval()(torch.zeros(1, 2, *patch))
     with pytest.raises(ModelError) as caught:
         check_patch(spec)
     words = f"model '{name}': {name} cannot take a patch of {patch} (k, j, i); multiples of 32, "
@@ -130,7 +130,7 @@ def test_a_patch_the_network_cannot_take_is_refused(name, patch, reason):
 
 
 def test_an_output_of_another_size_is_refused(monkeypatch):
-    monkeypatch.setitem(BUILDERS, "Strided", lambda channels, labels, *_: nn.Conv3d(channels, labels, 1, stride=2))
+    monkeypatch.setitem(UNET_BUILDERS, "Strided", lambda channels, labels, *_: nn.Conv3d(channels, labels, 1, stride=2))
     with pytest.raises(ModelError, match=r"Strided cannot take .*it gives \(1, 8, 8, 8\) instead of \(1, 16, 16, 16\)"):
         check_patch(tiny_spec(network="Strided", arguments={}))
 

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 
 from TumorSegLib.errors import SuvError
 from TumorSegLib.io.dicom.suv.body import MASSES, from_mass, from_surface, weight_kg
-from TumorSegLib.io.dicom.suv.frames import acquired, uncorrected
+from TumorSegLib.io.dicom.suv.frames import frames_with_times, uncorrected
 from TumorSegLib.io.dicom.suv.tags import check_present, check_same, number, private_text, tag, text
 from TumorSegLib.io.dicom.suv.time import check_undecayed, corrected_to, seconds_since
 
@@ -276,7 +276,7 @@ def _decayed_to_start(slices: Sequence[Dataset], injection: Dataset) -> tuple[li
     half_life = _half_life(injection)
     scan, note = corrected_to(slices, half_life)
     elapsed = seconds_since(injection, slices[0], scan, half_life)
-    if elapsed == 0 and all(frame.start == scan for frame in acquired(slices, half_life)):
+    if elapsed == 0 and all(frame.start == scan for frame in frames_with_times(slices, half_life)):
         raise SuvError(
             f"injection, series and all acquisitions have the same time, {scan}, as if times were removed; the true"
             " ones are needed"

@@ -57,7 +57,7 @@ def mean_count_rate_seconds(duration: float, half_life: float) -> float:
     return half_life / math.log(2) * math.log(decays / -math.expm1(-decays)) if decays > 0 else 0.0
 
 
-def acquired(slices: Sequence[Dataset], half_life: float) -> list[Frame]:
+def frames_with_times(slices: Sequence[Dataset], half_life: float) -> list[Frame]:
     """The frame of each slice that states when it was acquired, in the order given.
 
     The day of an acquisition that states none, or that of the series, is the one beside the series time: a scan across
@@ -105,7 +105,7 @@ def uncorrected(slices: Sequence[Dataset], half_life: float) -> list[Frame]:
     Raises:
         SuvError: a frame lacks its times or has a decay factor; all have the time of the scan instead of their own.
     """
-    frames = acquired(slices, half_life)
+    frames = frames_with_times(slices, half_life)
     if len(frames) < len(slices):
         raise SuvError(f"AcquisitionTime {tag('AcquisitionTime')} is midnight in a slice, as if the time was removed")
     for one, frame in zip(slices, frames):

@@ -22,9 +22,9 @@ from TumorSegLib.io.dicom.suv.frames import (
     LONGEST_SCAN,
     MOST_HALF_LIVES,
     Frame,
-    acquired,
     check_days,
     first_to_last,
+    frames_with_times,
     is_made_by_ge,
     tolerance,
 )
@@ -47,7 +47,7 @@ def corrected_to(slices: Sequence[Dataset], half_life: float) -> tuple[datetime,
         SuvError: tags are missing or contradict each other, so that the moment would have to be guessed.
     """
     series = date_and_time(slices[0], "SeriesDate", "SeriesTime")
-    stated = acquired(slices, half_life)
+    stated = frames_with_times(slices, half_life)
     frames = first_to_last(stated)
     if not frames:
         raise SuvError(
@@ -78,7 +78,7 @@ def check_undecayed(slices: Sequence[Dataset], injection: Dataset, half_life: fl
     """Raises SuvError where decay factors deny that the decay was corrected to the injection (ADMIN)."""
     for one in slices:
         try:
-            frame = next(iter(acquired([one], half_life)))
+            frame = next(iter(frames_with_times([one], half_life)))
             elapsed = seconds_since(injection, one, frame.mean or frame.start, half_life)
         except (SuvError, StopIteration):
             continue  # without times, which ADMIN does not need, there is nothing to compare
