@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from TumorSegLib.protocols import Result as Result
     from TumorSegLib.render.preview import write_preview as write_preview
     from TumorSegLib.render.surface import write_surface as write_surface
-    from TumorSegLib.session.segments import Edit as Edit
+    from TumorSegLib.session.edit import Edit as Edit
     from TumorSegLib.session.segments import Overlap as Overlap
     from TumorSegLib.session.session import Session as Session
 
@@ -84,7 +84,8 @@ _HOMES = {
     "protocols": ("BoxOptions", "Result"),
     "models.registry": ("list_models",),
     "models.spec": ("ModelSpec",),
-    "session.segments": ("Edit", "Overlap"),
+    "session.edit": ("Edit",),
+    "session.segments": ("Overlap",),
     "session.session": ("Session",),
     "render.surface": ("write_surface",),
     "images.volume": ("Mask", "Volume"),

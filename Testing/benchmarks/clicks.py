@@ -19,7 +19,7 @@ from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import Click
-from TumorSegLib.session.segments import Edit
+from TumorSegLib.session.edit import Edit
 from TumorSegLib.session.session import Session
 
 MODEL, CLICKS = "sts-clicks", 10

@@ -26,7 +26,7 @@ from TumorSegSlicer.work import failures, runner, sessions  # noqa: E402, F401 -
 
 from Testing.fakes import rotation  # noqa: E402
 from TumorSegLib.geometry.grid import Grid  # noqa: E402
-from TumorSegLib.session.segments import Edit  # noqa: E402
+from TumorSegLib.session.edit import Edit  # noqa: E402
 
 LOGICS = (
     "vtkSlicerVolumesLogic",

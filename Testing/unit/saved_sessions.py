@@ -11,7 +11,8 @@ from Testing.fakes import BallEngine, noise_volume
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import Click, Scribble
-from TumorSegLib.session.segments import Edit, Overlap
+from TumorSegLib.session.edit import Edit
+from TumorSegLib.session.segments import Overlap
 from TumorSegLib.session.session import Session
 
 # Affines of real images: numbers without a short decimal form.

@@ -27,6 +27,7 @@ else:
 MODEL_PARAMETERS = {"auto": "autoModel", "clicks": "clicksModel", "box": "boxModel"}
 
 
+# Scenes store the name of an enum's member: names of members must not change.
 class OverwriteMode(enum.Enum):
     """What other segments lose where a segment grows into them; the choices of Slicer's Segment Editor.
 
@@ -46,7 +47,7 @@ class OverwriteMode(enum.Enum):
         }[self]
 
 
-# Scenes store the name of an enum's member, so the names below are those that TumorSegLib.load_engine takes.
+# As scenes store names of members, those below are the ones that TumorSegLib.load_engine takes.
 class Device(enum.Enum):
     """Where models run."""
 
@@ -89,7 +90,7 @@ class TumorSegParameters(_Wrapped):
     boxModel: str = "lite-medsam"
     device: Device = Device.auto
     precision: Precision = Precision.auto
-    overlap: OverwriteMode = OverwriteMode.ALLOW
+    overlap: OverwriteMode = OverwriteMode.ALLOW  # scenes store it under this name
     strokesGuide: bool = False
     overlayOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     diameterLines: bool = False

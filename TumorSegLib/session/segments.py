@@ -11,15 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from TumorSegLib.errors import ArgumentError, GeometryError
-from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
-from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate, union
+from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.arrays import Float32Array, UInt8Array
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid
-from TumorSegLib.images.probability import CERTAIN, EMPTY, TUMOUR, to_float
-from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, MaskEdit, apply_constraints
-from TumorSegLib.prompts.encoding import PointPrompt
+from TumorSegLib.images.probability import EMPTY, TUMOUR, to_float
+from TumorSegLib.prompts.constraints import MaskEdit
 from TumorSegLib.prompts.types import Prompt, Prompts
-from TumorSegLib.protocols import Refinement
+from TumorSegLib.session.edit import Edit, checked_loss
 from TumorSegLib.session.history import Change, History, PromptChange, Step
 
 
@@ -31,41 +30,19 @@ class Overlap(str, Enum):
     ALLOW = "allow"  # both have them
 
 
-@dataclass(frozen=True, eq=False)
-class Edit:
-    """The part of a mask that changed; undo and redo return what they did in the same form.
-
-    Attributes:
-        segment: name of the segment.
-        box: smallest half-open voxel box that holds all changed voxels; ``((0, 0), (0, 0), (0, 0))`` if none did.
-        before, after: the mask in the box, uint8 0 or 1 ``[k, j, i]``.
-        others: name to how the same step changed another segment, of the session (see :class:`Overlap`) or outside it
-            (see :meth:`Segments.record_losses`). Of a segment outside, ``before`` and ``after`` hold only the voxels
-            that it lost or, on undo, gets back.
-        info: JSON-ready: model, device and timings, where an engine made the edit.
-        step: number of the session's step; None where nothing changed.
-    """
-
-    segment: str
-    box: Box
-    before: UInt8Array
-    after: UInt8Array
-    others: Mapping[str, Edit] = field(default_factory=dict)
-    info: Mapping[str, Any] = field(default_factory=dict)
-    step: int | None = None
-
-
 @dataclass(eq=False)
 class _Segment:
     """One segment.
 
     Attributes:
         probability, prompts, voxels: as it is now; ``voxels`` is their number.
-        initial_checksum: of what it began with.
+        initial: box and values that it began with; 0 outside the box.
+        initial_checksum: of these.
         last_mask: the mask as last read, None once outdated.
     """
 
     probability: UInt8Array
+    initial: tuple[Box, UInt8Array]
     initial_checksum: int
     prompts: Prompts = field(default_factory=Prompts)
     voxels: int = 0
@@ -122,7 +99,8 @@ class Segments:
             raise ArgumentError(f"a segment's name must be text, got {name!r}")
         if not name or name in self._segments:
             raise ArgumentError(f"segment name {name!r} is empty or taken; there are {', '.join(self._segments)}")
-        segment = _Segment(np.zeros(self.grid.shape, dtype=np.uint8), checksum(box, probability))
+        initial = box, probability
+        segment = _Segment(np.zeros(self.grid.shape, dtype=np.uint8), initial, checksum(*initial))
         segment.write(box, probability, segment.growth(box, probability))
         with self.lock:
             self._segments[name] = segment
@@ -150,9 +128,22 @@ class Segments:
         """The number of voxels of a segment, which is kept and not counted."""
         return self._known(name).voxels
 
+    def initial(self, name: str) -> tuple[Box, UInt8Array]:
+        """Box and probability, uint8 ``[k, j, i]``, that a segment began with; 0 outside the box."""
+        return self._known(name).initial
+
     def initial_checksum(self, name: str) -> int:
         """The :func:`checksum` of what a segment began with."""
         return self._known(name).initial_checksum
+
+    def is_initial(self, name: str) -> bool:
+        """Whether a segment has no prompts, and the probability that it began with."""
+        segment = self._known(name)
+        box, initial = segment.initial
+        with self.lock:
+            if segment.prompts.items or np.count_nonzero(segment.probability) != np.count_nonzero(initial):
+                return False
+            return np.array_equal(segment.probability[slices(box)], initial)
 
     def scaled_probability(self, name: str) -> Float32Array:
         """A copy of the probability of a segment, float32 from 0 to 1 ``[k, j, i]``."""
@@ -180,30 +171,6 @@ class Segments:
                 'a session with overlap="overwrite" would take them'
             )
 
-    def constrained(self, name: str, answer: Refinement, prompts: Prompts, add: bool) -> Refinement:
-        """An engine's answer combined with a segment, with the constraints of the prompts applied.
-
-        Args:
-            name: the segment.
-            answer: replaces the segment in its box.
-            prompts: voxels within 3 mm of clicks and scribbles get their value, also outside the answer's box.
-            add: the answer is added to the segment instead.
-        """
-        points, reach = prompts.point_prompts(), np.ceil(CONSTRAINT_RADIUS_MM / np.array(self.grid.spacing)) + 1
-        boxes = [answer.box]
-        for each in points:
-            low = np.maximum(each.points.min(axis=0) - reach, 0).astype(int).tolist()
-            high = np.minimum(each.points.max(axis=0) + reach + 1, self.grid.size).astype(int).tolist()
-            boxes.append(((low[0], high[0]), (low[1], high[1]), (low[2], high[2])))
-        box = union(boxes)
-        first = origin(box)
-        values = self._known(name).probability[slices(box)].copy()
-        at = slices(translate(answer.box, [-n for n in first]))
-        values[at] = np.maximum(values[at], answer.probability) if add else answer.probability
-        shifted = [PointPrompt(each.points - first, each.positive) for each in points]
-        apply_constraints(values, shifted, self.grid.spacing, certain=CERTAIN)
-        return Refinement(box, values, answer.info)
-
     def commit(
         self, name: str, box: Box, probability: UInt8Array, prompts: Prompts, info: Mapping[str, Any] | None = None
     ) -> Edit:
@@ -224,16 +191,23 @@ class Segments:
         at = slices(box)
         before = self._known(name).probability[at]
         after = self._allowed(name, at, before, probability)
-        results = {name: (after, prompts)}
+        results = {name: (box, after, prompts)}
         if self.overlap is Overlap.OVERWRITE:
-            results |= self._overwritten(name, box, (after >= TUMOUR) & (before < TUMOUR))
-        changes = [self._change(each, box, values) for each, (values, _) in results.items()]
-        prompt_changes = [PromptChange.between(each, self.prompts(each), kept) for each, (_, kept) in results.items()]
+            results |= self._overwritten(Edit(name, box, _mask(before), _mask(after)))
+        changes = [self._change(each, part, values) for each, (part, values, _) in results.items()]
+        prompt_changes = [PromptChange.between(each, self.prompts(each), kept) for each, (*_, kept) in results.items()]
         step = Step(name, tuple(c for c in changes if c), tuple(c for c in prompt_changes if c))
         if not (step.changes or step.prompts):
             return Edit(name, EMPTY_BOX, EMPTY, EMPTY, info=info or {})
         edit = self._apply(step, False, lambda: self.history.push(step))
         return replace(edit, info=info or {}, step=self.history.newest)
+
+    def reset(self, name: str) -> Edit:
+        """Restores what a segment began with and drops its prompts; raises as :meth:`commit`."""
+        box, initial = self.initial(name)
+        values = np.zeros(self.grid.shape, dtype=np.uint8)
+        values[slices(box)] = initial
+        return self.commit(name, full_box(self.grid.shape), values, Prompts())
 
     def record_losses(self, edit: Edit, losses: Iterable[Edit]) -> Edit:
         """Adds what segments outside the session lost to the step of an edit; see :meth:`Session.record_losses`."""
@@ -245,7 +219,7 @@ class Segments:
                 f"the edit of segment {edit.segment!r} (step {edit.step}) is not the newest step "
                 f"({self.history.newest}): record losses before anything else is edited or undone"
             )
-        lost = {loss.segment: _loss(loss, self.grid) for loss in losses}
+        lost = {loss.segment: checked_loss(loss, self.grid) for loss in losses}
         known = {*edit.others, *self._segments} - {edit.segment}
         if known & set(lost):
             raise ArgumentError(f"what segment {min(known & set(lost))!r} lost is recorded already")
@@ -298,7 +272,7 @@ class Segments:
             before = segment.probability[slices(change.box)]
             after = before ^ change.unpacked()
             writes.append((segment, change.box, after, segment.growth(change.box, after)))
-            edit = _edit(change.segment, change.box, _mask(before), _mask(after))
+            edit = Edit.between(change.segment, change.box, _mask(before), _mask(after))
             if change.segment == step.segment:
                 own = edit
             else:
@@ -330,18 +304,21 @@ class Segments:
         blocked = np.any([segment.probability[at] >= TUMOUR for segment in others], axis=0) & entered
         return np.where(blocked, before, after)
 
-    def _overwritten(self, name: str, box: Box, entered: BoolArray) -> dict[str, tuple[UInt8Array, Prompts]]:
-        """By name, the new values in a box and prompts of other segments that lose voxels to this one.
+    def _overwritten(self, edit: Edit) -> dict[str, tuple[Box, UInt8Array, Prompts]]:
+        """By name, a box, the new values in it and the prompts of other segments that lose voxels by an edit.
 
         Prompts that the loss contradicts are dropped, or the next click there would take the voxels back.
         """
         results = {}
         for other, segment in self._segments.items():
-            values = segment.probability[slices(box)]
-            lost = (values >= TUMOUR) & entered
-            if other != name and lost.any():
-                kept = segment.prompts.without_conflicts(MaskEdit(box, lost, np.zeros_like(lost), self.grid.spacing))
-                results[other] = (np.where(lost, 0, values).astype(np.uint8), kept)
+            if other == edit.segment:
+                continue
+            loss = edit.loss_of(other, _mask(segment.probability[slices(edit.box)]))
+            if loss is not None:
+                lost, values = loss.before > 0, segment.probability[slices(loss.box)]
+                contradiction = MaskEdit(loss.box, lost, np.zeros_like(lost), self.grid.spacing)
+                kept = segment.prompts.without_conflicts(contradiction)
+                results[other] = (loss.box, np.where(lost, 0, values).astype(np.uint8), kept)
         return results
 
     def check_known(self, name: str) -> None:
@@ -361,23 +338,3 @@ def checksum(box: Box, values: UInt8Array) -> int:
 
 def _mask(probability: UInt8Array) -> UInt8Array:
     return (probability >= TUMOUR).view(np.uint8)
-
-
-def _loss(loss: Edit, grid: Grid) -> Edit:
-    """The loss of a segment outside the session, its voxels 1 before and 0 after, cut to these."""
-    shape = grid.crop(loss.box).shape
-    if not loss.before.shape == loss.after.shape == shape:
-        raise GeometryError(f"a loss of shape {loss.after.shape} does not fill the box {loss.box}, {shape}")
-    lost = (loss.before > 0) & (loss.after == 0)
-    if not lost.any() or ((loss.after > 0) & (loss.before == 0)).any():
-        raise ArgumentError(f"segment {loss.segment!r} must lose at least one voxel and gain none")
-    return _edit(loss.segment, loss.box, lost.view(np.uint8), np.zeros(shape, dtype=np.uint8))
-
-
-def _edit(name: str, box: Box, before: UInt8Array, after: UInt8Array) -> Edit:
-    """The edit of a part of a mask, cut to what changed."""
-    inner = bounding_box(before != after)
-    if inner is None:
-        return Edit(name, EMPTY_BOX, EMPTY, EMPTY)
-    at = slices(inner)
-    return Edit(name, translate(inner, origin(box)), before[at].copy(), after[at].copy())

@@ -7,27 +7,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
-from TumorSegLib.errors import ArgumentError, GeometryError
-from TumorSegLib.geometry.arrays import UInt8Array
-from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, clip_additions, full_box, slices, union
-from TumorSegLib.geometry.grid import Box
+from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.boxes import EMPTY_BOX
 from TumorSegLib.images.image_set import ImageSet
-from TumorSegLib.images.probability import EMPTY, TUMOUR, from_mask, to_uint8
+from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Job, Progress, acquired
 from TumorSegLib.memory import memory_errors
-from TumorSegLib.prompts.constraints import MaskEdit
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribble
-from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter, Refinement
+from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter
+from TumorSegLib.session.edit import Edit
 from TumorSegLib.session.engine_set import EngineSet
-from TumorSegLib.session.segments import Edit, Overlap, Segments
+from TumorSegLib.session.parts import beginning, check_grid, constrained, corrected, edited_elsewhere, found
+from TumorSegLib.session.segments import Overlap, Segments
 from TumorSegLib.session.storage import Snapshot, segments_from_json, take_snapshot
 
 FIRST_SEGMENT = "tumour"
-# Probabilities below 2 % are set to 0, so that an undo step has the size of the tumour, not of the body.
-FAINT = 5
 
 
 class Session:
@@ -68,8 +63,8 @@ class Session:
         self._engines = EngineSet(self.images, auto, clicks, box)
         self._writing = threading.Lock()
         self._segments = Segments(self.grid, overlap)
-        self._initial: dict[str, tuple[Box, UInt8Array]] = {}
-        self._begin(FIRST_SEGMENT, initial)
+        self._segments.add(FIRST_SEGMENT, *beginning(initial, self.grid))
+        self._active = FIRST_SEGMENT
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -123,12 +118,7 @@ class Session:
     @property
     def can_reset(self) -> bool:
         """Whether the active segment has prompts, or other voxels than it began with."""
-        (box, initial), current = self._initial[self._active], self._segments.probability(self._active)
-        if self.prompts.items:
-            return True
-        with self._segments.lock:
-            same_count = np.count_nonzero(current) == np.count_nonzero(initial)
-            return not (same_count and np.array_equal(current[slices(box)], initial))
+        return not self._segments.is_initial(self._active)
 
     def add_segment(self, name: str, initial: Mask | None = None) -> Edit:
         """Adds an empty segment, which undo does not remove, and makes it the active one.
@@ -142,9 +132,10 @@ class Session:
             GeometryError: the mask lies on another grid.
         """
         if initial is not None:
-            self._check_grid(initial)
+            check_grid(initial, self.grid)
         with self._editing():
-            self._begin(name, None)
+            self._segments.add(name)
+            self._active = name
             return self._replace(initial) if initial is not None else Edit(name, EMPTY_BOX, EMPTY, EMPTY)
 
     def activate(self, name: str) -> None:
@@ -188,9 +179,7 @@ class Session:
         """
         with self._editing(cancel):
             result = self._engines.auto().segment(self.images, progress=progress, cancel=cancel)
-            found = to_uint8(result.probability.array)
-            found[found < FAINT] = 0
-            return self._segments.commit(self._active, full_box(self.grid.shape), found, Prompts(), result.info)
+            return self._segments.commit(self._active, *found(result), Prompts(), result.info)
 
     def add(self, prompt: Prompt, *, cancel: Cancel | None = None) -> Edit:
         """Corrects the active segment from one click or scribble more; a box as :meth:`add_box` without options.
@@ -263,10 +252,10 @@ class Session:
             refiner = self._engines.clicks() if refine else None
             engine, prepared = self._engines.box(options)
             answer = engine.segment(prepared, box, options, within=within, progress=progress, cancel=cancel)
-            prompts, on_slice = self.prompts.with_prompt(box), box.thin_axis(self.grid) is not None
-            part = self._segments.constrained(self._active, answer, prompts, add=on_slice)
+            current, prompts = self._segments.probability(self._active), self.prompts.with_prompt(box)
+            part = constrained(current, answer, prompts, self.grid, add=box.thin_axis(self.grid) is not None)
             if refiner is not None:
-                part = self._corrected(part, *refiner, prompts, within, cancel)
+                part = corrected(current, part, refiner, prompts, within, cancel)
             return self._segments.commit(self._active, part.box, part.probability, prompts, part.info)
 
     def replace_mask(self, mask: Mask) -> Edit:
@@ -277,17 +266,14 @@ class Session:
         Raises:
             GeometryError: the mask is not on the first image's grid.
         """
-        self._check_grid(mask)
+        check_grid(mask, self.grid)
         with self._editing():
             return self._replace(mask)
 
     def reset(self) -> Edit:
         """Restores the active segment's first mask and drops its prompts, as one step that can be undone."""
         with self._editing():
-            box, initial = self._initial[self._active]
-            values = np.zeros(self.grid.shape, dtype=np.uint8)
-            values[slices(box)] = initial
-            return self._segments.commit(self._active, full_box(self.grid.shape), values, Prompts())
+            return self._segments.reset(self._active)
 
     def record_losses(self, edit: Edit, losses: Iterable[Edit]) -> Edit:
         """Adds voxels that segments outside the session lost by an edit to its step: undo gives them back.
@@ -321,7 +307,7 @@ class Session:
 
         A click waits while the snapshot is taken, not while its records are encoded.
         """
-        return take_snapshot(self._segments, self._initial, list(self.images), self._active)
+        return take_snapshot(self._segments, list(self.images), self._active)
 
     def to_json(self) -> dict[str, Any]:
         """All segments, prompts and undo steps, JSON-ready; images and engines are not in it."""
@@ -349,7 +335,7 @@ class Session:
             RoleError: the first image has another role than the session's.
         """
         session = cls(images, auto=auto, clicks=clicks, box=box)
-        session._segments, session._initial, session._active = segments_from_json(data, session.grid, list(images))
+        session._segments, session._active = segments_from_json(data, session.grid, list(images))
         return session
 
     @contextmanager
@@ -358,43 +344,6 @@ class Session:
         with memory_errors("to edit the segmentation"), lock:
             yield
 
-    def _begin(self, name: str, initial: Mask | None) -> None:
-        box, values = EMPTY_BOX, EMPTY
-        if initial is not None:
-            self._check_grid(initial)
-            box = initial.bounding_box() or EMPTY_BOX
-            values = from_mask(initial.array[slices(box)])
-        self._segments.add(name, box, values)
-        self._initial[name] = (box, values)
-        self._active = name
-
     def _replace(self, mask: Mask) -> Edit:
-        current = self._segments.probability(self._active)
-        box = bounding_box((mask.array > 0) != (current >= TUMOUR)) or EMPTY_BOX
-        new, values = mask.array[slices(box)] > 0, current[slices(box)].copy()
-        changed = new != (values >= TUMOUR)
-        values[changed] = from_mask(new[changed])
-        kept = self.prompts.without_conflicts(MaskEdit(box, changed & ~new, changed & new, self.grid.spacing))
-        return self._segments.commit(self._active, box, values, kept)
-
-    def _corrected(
-        self,
-        part: Refinement,
-        engine: ClickSegmenter[Any],
-        prepared: Any,
-        prompts: Prompts,
-        within: BoxPrompt | None,
-        cancel: Cancel | None,
-    ) -> Refinement:
-        """A part as the click engine corrects it; nothing is added outside a region."""
-        start = self._segments.probability(self._active).copy()
-        start[slices(part.box)] = part.probability
-        answer = engine.refine(prepared, start, prompts, cancel)
-        at, box, values = slices(answer.box), union([part.box, answer.box]), answer.probability
-        start[at] = clip_additions(start[at], values, answer.box, within.box) if within else values
-        return Refinement(box, start[slices(box)], part.info.with_details(refined=dict(answer.info)))
-
-    def _check_grid(self, mask: Mask) -> None:
-        if mask.grid != self.grid:
-            difference = self.grid.difference(mask.grid)
-            raise GeometryError(f"the mask is not on the grid of the first image ({self.grid}): {difference}")
+        part = edited_elsewhere(self._segments.probability(self._active), mask, self.prompts)
+        return self._segments.commit(self._active, *part)

@@ -24,7 +24,6 @@ from TumorSegLib.jobs import Cancel, Job
 from TumorSegLib.parsing import check_keys
 from TumorSegLib.session import version2
 from TumorSegLib.session.entries import (
-    Begun,
     Contents,
     checked_name,
     decoded,
@@ -93,7 +92,7 @@ class Snapshot:
         return {**self.head, "records": {str(number): text for number, text in self.records()}}
 
 
-def take_snapshot(segments: Segments, initial: Begun, roles: Sequence[str], active: str) -> Snapshot:
+def take_snapshot(segments: Segments, roles: Sequence[str], active: str) -> Snapshot:
     """The segments as they are now; waits while an edit is written or a mask is read, not for an engine."""
     grid = segments.grid
     with segments.lock:
@@ -117,10 +116,10 @@ def take_snapshot(segments: Segments, initial: Begun, roles: Sequence[str], acti
                 "checksums": [segments.initial_checksum(names[0]), *history.checksums],
             },
         }
-    return Snapshot(head, initial[names[0]], history, steps)
+    return Snapshot(head, segments.initial(names[0]), history, steps)
 
 
-def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Segments, Begun, str]:
+def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Segments, str]:
     """Rebuilds the segments of a session.
 
     Args:
@@ -129,7 +128,7 @@ def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Seg
         roles: of the images, the first one first.
 
     Returns:
-        The segments, what each began with, and the name of the active one.
+        The segments and the name of the active one.
 
     Raises:
         ReadError: the data are not a session, have an unknown key, or contradict each other, e.g. a record is of
@@ -156,7 +155,7 @@ def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Seg
         raise
     except (TumorSegError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, zlib.error) as error:
         raise ReadError(f"the session is damaged: {type(error).__name__}: {error}") from error
-    return segments, contents.begun, active
+    return segments, active
 
 
 def _contents(data: Mapping[str, Any], grid: Grid) -> Contents:

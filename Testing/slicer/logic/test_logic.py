@@ -116,16 +116,16 @@ def test_a_segment_may_begin_empty_and_with_clicks(case: Case) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overlap", "visible", "loses"),
+    ("mode", "visible", "loses"),
     [
-        ("allow", True, False),
-        ("overwrite visible", True, True),
-        ("overwrite visible", False, False),
-        ("overwrite all", False, True),
+        ("ALLOW", True, False),
+        ("OVERWRITE_VISIBLE", True, True),
+        ("OVERWRITE_VISIBLE", False, False),
+        ("OVERWRITE_ALL", False, True),
     ],
 )
-def test_other_segments_lose_what_the_policy_says_and_get_it_back(
-    case: Case, overlap: str, visible: bool, loses: bool
+def test_other_segments_lose_what_the_overwrite_mode_says_and_get_it_back(
+    case: Case, mode: str, visible: bool, loses: bool
 ) -> None:
     from TumorSegSlicer.parameters import OverwriteMode
 
@@ -133,7 +133,7 @@ def test_other_segments_lose_what_the_policy_says_and_get_it_back(
     other = case.segment
     case.node.GetDisplayNode().SetSegmentVisibility(other, visible)
     _, case.segment = case.logic.addSegment(case.inputs, case.node)
-    case.logic.parameters.overlap = OverwriteMode(overlap)
+    case.logic.parameters.overlap = OverwriteMode[mode]
     k, j, i = np.argwhere(first)[len(np.argwhere(first)) // 2].tolist()
     case.click((i, j, k))
     mine = case.mask()

@@ -25,9 +25,9 @@ class Two(Case):
         self.found = self.find()
         self.other = self.segment
         _, self.segment = self.logic.addSegment(self.inputs, self.node)
-        self.overlap("OVERWRITE_ALL")
+        self.overwrite_mode("OVERWRITE_ALL")
 
-    def overlap(self, name: str) -> None:
+    def overwrite_mode(self, name: str) -> None:
         from TumorSegSlicer.parameters import OverwriteMode
 
         self.logic.parameters.overlap = OverwriteMode[name]
@@ -87,7 +87,7 @@ def test_undo_of_an_equal_edit_without_overwrite_gives_others_nothing(two: Two) 
     less = two.found.astype(bool) & ~taken
     np.testing.assert_array_equal(two.mask(two.other), less)
     two.brush(erase=True)
-    two.overlap("ALLOW")
+    two.overwrite_mode("ALLOW")
     two.brush()  # the same voxels, and nobody loses any
     for _ in range(2):
         two.undo()
@@ -120,10 +120,10 @@ def test_undo_overwrite_after_reopening_a_scene(two: Two, tmp_path: Path, tool: 
 
 
 def test_redo_overwrite_takes_only_what_was_taken_whatever_the_policy_is_now(two: Two) -> None:
-    two.overlap("ALLOW")
+    two.overwrite_mode("ALLOW")
     two.click(tuple(low + 1 for low in LOW))  # type: ignore[arg-type]
     two.undo()
-    two.overlap("OVERWRITE_ALL")
+    two.overwrite_mode("OVERWRITE_ALL")
     two.redo()
     np.testing.assert_array_equal(two.mask(two.other), two.found)
     assert (two.mask() & two.found).any()
@@ -142,3 +142,10 @@ def test_undo_overwrite_leaves_completed_and_deleted_segments_alone(two: Two) ->
     two.node.GetSegmentation().RemoveSegment(two.other)
     two.undo()
     assert not two.mask().any()
+
+
+@pytest.mark.parametrize("stored", ["ALLOW", "OVERWRITE_VISIBLE", "OVERWRITE_ALL"])
+def test_the_overwrite_mode_of_saved_scenes_is_read(two: Two, stored: str) -> None:
+    parameters = two.logic.parameters
+    parameters.parameterNode.SetParameter("overlap", stored)
+    assert parameters.overlap.name == stored

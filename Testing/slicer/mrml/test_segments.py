@@ -81,7 +81,7 @@ def test_segments_that_may_be_overwritten_lose_just_what_is_gained(
         node.GetSegmentation().SeparateSegmentLabelmap(second)
     before = mask(node, second)
     edit = box_edit(PLAIN, (6, 3, 3), (5, 4, 4))
-    (lost,) = segments.lossesOf(edit, node, segments.overwritableSegments(node, first, "overwrite all"), PLAIN)
+    (lost,) = segments.lossesOf(edit, node, first, PLAIN)
     segments.applyEdit(lost, node, second, PLAIN)
     segments.applyEdit(edit, node, first, PLAIN)
     assert mask(node, first)[3:7, 3:7, 6:11].all()
@@ -99,7 +99,7 @@ def test_locked_segments_stay_as_they_are(shared: tuple[Any, str, str]) -> None:
     assert (segments.isLocked(node, first), segments.isLocked(node, second)) == (False, True)
     before = mask(node, second)
     edit = box_edit(PLAIN, (6, 3, 3), (5, 4, 4))
-    assert segments.overwritableSegments(node, first, "overwrite all") == []
+    assert segments.lossesOf(edit, node, first, PLAIN) == []
     segments.applyEdit(edit, node, first, PLAIN)
     assert mask(node, first)[3:7, 3:7, 6:11].all()
     with pytest.raises(ArgumentError, match="'b' is marked as completed; set its status"):

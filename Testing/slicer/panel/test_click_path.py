@@ -16,10 +16,9 @@ if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
 MOST_MODULES = 16
-#: Packages of values, which the click carries along, and of what the whole library uses: they pass nothing on.
-VALUES = tuple(
-    f"TumorSegLib/{name}" for name in ("geometry", "images", "prompts", "protocols", "errors", "memory", "jobs")
-)
+#: Values, which the click carries along, and what the whole library uses: they pass nothing on.
+_PASSED = ("geometry", "images", "prompts", "protocols", "session/edit.py", "errors", "memory", "jobs")
+VALUES = tuple(f"TumorSegLib/{name}" for name in _PASSED)
 START, END = "TumorSegSlicer/panel/editing/place.py", "TumorSegSlicer/mrml/labelmaps.py"
 REPOSITORY = Path(__file__).resolve().parents[3]
 

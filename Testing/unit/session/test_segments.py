@@ -14,8 +14,9 @@ from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.prompts.types import Click, Prompts
 from TumorSegLib.session import history as history_module
+from TumorSegLib.session.edit import Edit
 from TumorSegLib.session.history import Change
-from TumorSegLib.session.segments import Edit, Segments
+from TumorSegLib.session.segments import Segments
 
 GRID = Grid.from_spacing((1, 1, 6), (1.0, 1.0, 1.0))
 ROW: Box = ((0, 6), (0, 1), (0, 1))

@@ -23,7 +23,8 @@ from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribble
 from TumorSegLib.protocols import BoxOptions, Refinement
 from TumorSegLib.session import history as history_module
-from TumorSegLib.session.segments import Edit, Overlap
+from TumorSegLib.session.edit import Edit
+from TumorSegLib.session.segments import Overlap
 from TumorSegLib.session.session import Session
 
 

@@ -7,7 +7,6 @@ wherever its node hangs in the scene.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -122,34 +121,30 @@ def applyEdit(edit: Edit, segmentationNode: slicer.vtkMRMLSegmentationNode, segm
     writeVoxels(segmentationNode, segmentId, lattice, edit.box, _changes(edit))
 
 
-def overwritableSegments(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str, overlap: str) -> list[str]:
-    """Ids of the segments that lose voxels where another one grows into them; locked ones never do.
+def lossesOf(
+    edit: Edit,
+    segmentationNode: slicer.vtkMRMLSegmentationNode,
+    segmentId: str,
+    grid: Grid,
+    visibleOnly: bool = False,
+) -> list[Edit]:
+    """The edits by which other segments lose the voxels that an edit adds to one; locked ones lose none.
 
     Args:
-        segmentationNode, segmentId: the segment that grows.
-        overlap: value of :class:`TumorSegSlicer.parameters.OverwriteMode`.
+        edit: what was added to the segment, not necessarily written yet.
+        segmentationNode, segmentId: the segment.
+        grid: of the session that made the edit, in the world.
+        visibleOnly: hidden segments lose nothing either.
     """
-    display, segmentation = segmentationNode.GetDisplayNode(), segmentationNode.GetSegmentation()
-    if overlap == "allow":
+    if edit.after.size == 0:
         return []
-    others = [other for other in segmentation.GetSegmentIDs() if other != segmentId]
-    if overlap == "overwrite visible" and display is not None:
+    display, region = segmentationNode.GetDisplayNode(), grid.crop(edit.box)
+    others = [other for other in segmentationNode.GetSegmentation().GetSegmentIDs() if other != segmentId]
+    if visibleOnly and display is not None:
         others = [other for other in others if display.GetSegmentVisibility(other)]
-    return [other for other in others if not isLocked(segmentationNode, other)]
-
-
-def lossesOf(
-    edit: Edit, segmentationNode: slicer.vtkMRMLSegmentationNode, others: Sequence[str], grid: Grid
-) -> list[Edit]:
-    """The edits by which other segments lose the voxels that an edit adds to one, on the grid of its session."""
-    from TumorSegLib import Edit
-
-    if not others or edit.after.size == 0:
-        return []
-    added, region = _changes(edit) > 0, grid.crop(edit.box)
-    masks = [(other, maskFromSegment(segmentationNode, other, region)) for other in others]
-    lost = [(other, mask * added) for other, mask in masks if mask[added].any()]
-    return [Edit(other, edit.box, mask, np.zeros_like(mask)) for other, mask in lost]
+    others = [other for other in others if not isLocked(segmentationNode, other)]
+    losses = [edit.loss_of(other, maskFromSegment(segmentationNode, other, region)) for other in others]
+    return [loss for loss in losses if loss is not None]
 
 
 def _numbered(name: str, number: int) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import qt
 import slicer
@@ -17,7 +17,10 @@ from TumorSegSlicer.logic import TumorSegLogic
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.panel.messages import Messages
 from TumorSegSlicer.work.failures import Failure
-from TumorSegSlicer.work.runner import Action, Progress, Run, Runner
+from TumorSegSlicer.work.runner import Action, Run, Runner
+
+if TYPE_CHECKING:
+    from TumorSegLib.jobs import Progress
 
 # How often the results of the worker are looked for, and how long its thread may then go on undisturbed: Slicer's event
 # loop holds the interpreter's lock otherwise. So Python code of the worker, as in imports, has two thirds of the time.

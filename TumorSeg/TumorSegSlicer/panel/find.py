@@ -12,9 +12,9 @@ from TumorSegSlicer.mrml import segments
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
-from TumorSegSlicer.work.runner import Progress
 
 if TYPE_CHECKING:
+    from TumorSegLib.jobs import Progress
     from TumorSegLib.models.spec import ModelSpec
 
 #: A segmentation and the id of a segment in it that is replaced; None for a new one.

@@ -16,10 +16,11 @@ from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.parameters import MODEL_PARAMETERS
 from TumorSegSlicer.work import models
 from TumorSegSlicer.work.failures import Failure
-from TumorSegSlicer.work.runner import Progress, Task
+from TumorSegSlicer.work.runner import Task
 
 if TYPE_CHECKING:
     from TumorSegLib import ModelSpec
+    from TumorSegLib.jobs import Progress
     from TumorSegLib.models.catalogue import Entry
 
 

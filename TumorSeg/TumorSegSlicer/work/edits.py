@@ -17,12 +17,13 @@ from TumorSegSlicer.mrml.arguments import checkSegment
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.work import scribbles
 from TumorSegSlicer.work.new_segments import NewSegment
-from TumorSegSlicer.work.runner import Action, Cancel, Progress
+from TumorSegSlicer.work.runner import Action
 from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
-    from TumorSegLib import BoxOptions, BoxPrompt, Click, Edit, Scribble, Session
+    from TumorSegLib import Click, Edit, Scribble, Session
     from TumorSegLib.engines.lazy import EngineSource
+    from TumorSegLib.jobs import Cancel, Progress
     from TumorSegSlicer.parameters import TumorSegParameters
 
 
@@ -85,8 +86,12 @@ class Workbench:
 
     def write(self, session: Session, edit: Edit, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         """Writes a new edit into its segment; what other segments lose by it becomes part of the session's step."""
-        others = segments.overwritableSegments(node, segmentId, self.parameters().overlap.value)
-        losses = segments.lossesOf(edit, node, others, self.sessions.gridNow(node, segmentId))
+        from TumorSegSlicer.parameters import OverwriteMode
+
+        mode, losses = self.parameters().overlap, []
+        if mode is not OverwriteMode.ALLOW:
+            grid, visibleOnly = self.sessions.gridNow(node, segmentId), mode is OverwriteMode.OVERWRITE_VISIBLE
+            losses = segments.lossesOf(edit, node, segmentId, grid, visibleOnly)
         if losses:
             session.record_losses(edit, losses)
         with self.writingVoxels():
@@ -284,7 +289,10 @@ class BoxEdit(EditAction):
 
     def prepare(self) -> None:
         """Turns the ROI into a box on the session's grid."""
-        self.prompt, self.options = boxOf(self.session, self.roi, self.role)
+        from TumorSegLib import BoxOptions
+
+        self.prompt = prompts.boxFromRoi(self.roi, self.session.grid)
+        self.options = BoxOptions(role=self.role)
 
     def compute(self, progress: Progress, cancel: Cancel) -> Any:
         """Lets the model segment in the box."""
@@ -387,10 +395,3 @@ class ImportBrush(EditAction):
         if self.reading is not None and sessions.get(self.node, self.segmentId) is self.session:
             sessions.noteUpToDate(self.node, self.segmentId, self.reading)
         return super().finish(result)
-
-
-def boxOf(session: Session, roi: slicer.vtkMRMLMarkupsROINode, role: str) -> tuple[BoxPrompt, BoxOptions]:
-    """A ROI as a box of a session, and the image that is looked at."""
-    from TumorSegLib import BoxOptions
-
-    return prompts.boxFromRoi(roi, session.grid), BoxOptions(role=role)

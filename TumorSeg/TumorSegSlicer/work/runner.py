@@ -9,14 +9,13 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from TumorSegSlicer.work.failures import Failure
 
-#: Called with (steps done, steps in all).
-Progress = Callable[[int, int], None]
-#: Asked by the slow part of an action as often as it can; True means that it should raise ``TumorSegLib.Cancelled``.
-Cancel = Callable[[], bool]
+if TYPE_CHECKING:
+    from TumorSegLib.jobs import Cancel, Progress
+
 #: So long an action waits at once for a quiet one to stop, so that it need not wait for the next poll.
 STOPPING_SECONDS = 0.01
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import slicer
 
-from TumorSegSlicer.work.runner import Action, Cancel, Progress
+from TumorSegSlicer.work.runner import Action
 from TumorSegSlicer.work.sessions import Sessions
+
+if TYPE_CHECKING:
+    from TumorSegLib.jobs import Cancel, Progress
 
 
 class SaveSession(Action):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from TumorSegSlicer.work.edits import EditAction
-from TumorSegSlicer.work.runner import Cancel, Progress
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit
+    from TumorSegLib.jobs import Cancel, Progress
 
 
 class Reset(EditAction):

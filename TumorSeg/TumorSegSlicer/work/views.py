@@ -12,11 +12,12 @@ from TumorSegSlicer.mrml.arguments import checkSegment
 from TumorSegSlicer.mrml.nodes import placeBeside
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.work.edits import BoxEdit, SegmentAction, Workbench
-from TumorSegSlicer.work.runner import Action, Cancel, Progress
+from TumorSegSlicer.work.runner import Action
 from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
     from TumorSegLib import Grid, Volume
+    from TumorSegLib.jobs import Cancel, Progress
 
 
 class Overlay(SegmentAction):

@@ -207,7 +207,7 @@ def test_settings_come_back_with_the_scene(desk: Desk, tmp_path: Path) -> None:
     assert desk.ui.petSelector.currentNode().GetName() == "Phantom PET"
     assert desk.ui.opacitySlider.value == pytest.approx(0.3)
     parameters = desk.widget.logic.parameters
-    assert (parameters.device.value, parameters.overlap.value) == ("cpu", "overwrite all")
+    assert (parameters.device.value, parameters.overlap.name) == ("cpu", "OVERWRITE_ALL")
     assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
 
 
