@@ -73,8 +73,8 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if problem:
             self.layout.addWidget(self.complaint(problem))
             return
-        from TumorSegSlicer.panel.context import Context
         from TumorSegSlicer.panel.panel import Panel
+        from TumorSegSlicer.panel.shared.context import Context
 
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/TumorSeg.ui"))
         self.layout.addWidget(self.uiWidget)
@@ -135,13 +135,13 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The running action is stopped, since its segment is about to be removed."""
         if self.panel is not None:
             self.panel.context.abandon()
-            self.panel.context.disconnectGui()
+            self.panel.context.settings.disconnect()
             self.panel.correct.stopTools()
 
     def onSceneStartImport(self, _caller: Any, _event: str) -> None:
         """Settings may come with the scene: what selectors show meanwhile is not the user's choice."""
         if self.panel is not None:
-            self.panel.context.disconnectGui()
+            self.panel.context.settings.disconnect()
 
     def onSceneChanged(self, _caller: Any, _event: str) -> None:
         """The panel is updated at the end of the batch process, which follows."""
@@ -162,7 +162,7 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.outdated:
             self.outdated = False
             self.panel.sceneChanged()
-        self.panel.context.readParameters()
+        self.panel.context.settings.read()
         self.panel.correct.batchEnded()
 
 

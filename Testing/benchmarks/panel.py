@@ -75,7 +75,7 @@ class _Desk:
         started = time.perf_counter()
         with self.host.heartbeat() as gaps:
             getattr(self.ui, button).click()
-            self._wait(lambda: not self.context.busy)
+            self._wait(lambda: not self.context.tasks.busy)
         return time.perf_counter() - started, gaps
 
     def cancel(self, after_seconds: float) -> dict[str, float]:
@@ -86,14 +86,14 @@ class _Desk:
             self._wait(lambda: time.perf_counter() > wanted)
             started = time.perf_counter()
             self.ui.cancelButton.click()
-            self._wait(lambda: not self.context.busy)
+            self._wait(lambda: not self.context.tasks.busy)
         return {"seconds": time.perf_counter() - started, "gap_largest_ms": max(gaps)}
 
     def click(self, truth: Mask) -> dict[str, Any]:
         """Places points on random voxels in and near the tumour."""
         library = _clocked_clicks()
         overheads, totals, ended = [], [], []
-        self.context.onEdited.connect(lambda: ended.append(time.perf_counter()))
+        self.context.edits.onEdited.connect(lambda: ended.append(time.perf_counter()))
         places = list(_places(truth))
         with self.host.heartbeat() as gaps:
             for ras, positive in places:
@@ -103,7 +103,7 @@ class _Desk:
                 self._wait(lambda: ended)
                 totals.append(ended[0] - started)
                 overheads.append(totals[-1] - sum(library))
-                self._wait(lambda: not self.context.unsaved)
+                self._wait(lambda: not self.context.edits.unsaved)
         return {
             "clicks": len(totals),
             "total_median_ms": 1000 * float(np.median(totals)),
@@ -116,7 +116,7 @@ class _Desk:
         """Makes many edits without a model, and places points while all of them are being saved."""
         from TumorSegSlicer.mrml.session_nodes import textNode
 
-        target, engine = self.context.target(), _balls()
+        target, engine = self.context.selection.target(), _balls()
         self.context.logic.bench.engineSource = lambda *_key: engine
         inside = np.argwhere(truth.array)[:, ::-1]
         for ijk in np.random.default_rng(1).choice(inside, STEPS):
@@ -152,21 +152,22 @@ class _Desk:
 
     def _forget_saved(self) -> None:
         """Has all steps encoded again the next time."""
-        node, segment = self.context.target()
+        node, segment = self.context.selection.target()
         self.context.logic._sessions._entries[node.GetID(), segment].savedUpTo = -1
 
     def _begin_saving(self, seconds: float) -> None:
         """Saves all steps as the panel does, and goes on after some seconds, before it ends."""
         context = self.context
         self._forget_saved()
-        context.logic.saveSession(*context.target(), run=context.startingQuietly(lambda _: None, lambda _: None))
+        run = context.tasks.startingQuietly(lambda _: None, lambda _: None)
+        context.logic.saveSession(*context.selection.target(), run=run)
         wanted = time.perf_counter() + seconds
         self._wait(lambda: time.perf_counter() > wanted)
 
     def _time_to_begin(self, ras: tuple[float, float, float], engine: Any) -> float:
         """Seconds from a point placed to the engine asked; waits until the session is saved."""
         started = self._place(ras, True)
-        self._wait(lambda: engine.begun > started and not self.context.unsaved)
+        self._wait(lambda: engine.begun > started and not self.context.edits.unsaved)
         return engine.begun - started
 
     def _place(self, ras: tuple[float, float, float], positive: bool) -> float:

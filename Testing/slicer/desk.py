@@ -53,7 +53,7 @@ class Desk:
         self.ui.ctSelector.setCurrentNode(self.volumes["ct"])
         self.ui.petSelector.setCurrentNode(self.volumes["pet"])
         self.answered: list[None] = []
-        self.context.onEdited.connect(lambda: self.answered.append(None))
+        self.context.edits.onEdited.connect(lambda: self.answered.append(None))
 
     @property
     def context(self) -> Any:
@@ -72,7 +72,10 @@ class Desk:
         return self.ui.statusLabel.text
 
     def wait(self) -> None:
-        self.host.wait_until(lambda: not self.context.busy, "the panel to be done", 60)
+        self.host.wait_until(lambda: not self.context.tasks.busy, "the panel to be done", 60)
+
+    def wait_saved(self) -> None:
+        self.host.wait_until(lambda: not self.context.edits.unsaved, "the session to be in the scene", 60)
 
     def press(self, name: str) -> None:
         getattr(self.ui, name).click()
@@ -93,6 +96,11 @@ class Desk:
         self.host.click(view, self.ras(*ijk))
         self.host.wait_until(lambda: self.steps() > before, "the click to be answered", 60)
         self.wait()
+
+    def start_click(self, ijk: tuple[int, int, int], positive: bool = True, words: str = "") -> None:
+        """Adds a click on the selected segment and says so; does not wait for it."""
+        target = self.context.selection.target()
+        self.widget.logic.addClick(*target, self.ras(*ijk), positive, run=self.widget.panel.correct.editing(words))
 
     def steps(self) -> int:
         return len(self.answered)

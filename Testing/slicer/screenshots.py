@@ -137,7 +137,7 @@ def show(desk: Desk, places: dict[str, tuple[int, int, int]]) -> None:
 
     desk.ui.opacitySlider.value = 0.4
     desk.ui.overlaySelector.setCurrentIndex(1)
-    desk.host.wait_until(lambda: not desk.context.busy, "the overlay", PATIENCE)
+    desk.host.wait_until(lambda: not desk.context.tasks.busy, "the overlay", PATIENCE)
     for view, ijk in places.items():
         widget = desk.host.app.layout_manager.sliceWidget(view)
         widget.fitSliceToBackground()

@@ -28,7 +28,7 @@ from TumorSegLib.errors import TumorSegError
 from TumorSegLib.memory import is_out_of_memory
 
 #: 128 and the number of SIGPIPE, of which other tools die in this case.
-NOBODY_READS = 141
+BROKEN_PIPE = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +68,7 @@ def run_guarded(
             say(interrupted, program)
             return EXIT_INTERRUPTED
         except BrokenPipeError:
-            return NOBODY_READS
+            return BROKEN_PIPE
         except Exception as error:
             expected = isinstance(error, (TumorSegError, OSError)) or is_out_of_memory(error)
             if debug or not expected:

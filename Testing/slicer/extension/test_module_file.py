@@ -107,7 +107,7 @@ def test_a_scene_that_was_opened_is_shown_once_it_is_complete(host: Host, tmp_pa
     desk = Desk(host)
     found = desk.find()
     node, segment = desk.node.GetName(), desk.segment
-    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene")
+    desk.wait_saved()
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
     slicer.mrmlScene.Clear(False)
     batches: list[bool] = []
@@ -144,7 +144,7 @@ def test_a_panel_that_was_reloaded_leaves_nothing_behind(host: Host) -> None:
     desk = Desk(host)
     former = desk.widget
     heard: list[Any] = []
-    desk.context.onParameters.connect(heard.append)
+    desk.context.settings.onChanged.connect(heard.append)
     keys = len(host.window.findChildren(qt.QShortcut))
     former.onReload()
     host.process_events()

@@ -29,7 +29,7 @@ class Desk:
         self.host, self.widget = host, host.load_module(TUMORSEG)
         self.ui, self.context = self.widget.ui, self.widget.panel.context
         self.answered = 0
-        self.context.onEdited.connect(self._count)
+        self.context.edits.onEdited.connect(self._count)
         self.longest_gap, self.beats = 0.0, 0
 
     def _count(self) -> None:
@@ -37,7 +37,7 @@ class Desk:
 
     @property
     def target(self) -> tuple[Any, str]:
-        found = self.context.target()
+        found = self.context.selection.target()
         assert found is not None
         return found
 
@@ -52,7 +52,7 @@ class Desk:
         """Presses a button, waits, and returns the segment."""
         with self.host.heartbeat() as gaps:
             getattr(self.ui, name).click()
-            self.host.wait_until(lambda: not self.context.busy, f"{name} to be done", PATIENCE)
+            self.host.wait_until(lambda: not self.context.tasks.busy, f"{name} to be done", PATIENCE)
         self._note(gaps)
         return self.mask()
 
@@ -61,7 +61,7 @@ class Desk:
         before, told = self.answered, list(self.host.dialogs.texts)
         with self.host.heartbeat() as gaps:
             self.host.click(view, ras_of(self.ct, ijk))
-            self.host.wait_until(lambda: self.answered > before and not self.context.busy, "an answer", PATIENCE)
+            self.host.wait_until(lambda: self.answered > before and not self.context.tasks.busy, "an answer", PATIENCE)
         self._note(gaps)
         assert self.host.dialogs.texts == told
         return self.mask()
@@ -208,7 +208,7 @@ def measure_and_see(desk: Desk, mask: np.ndarray, pet: Any, place: tuple[float, 
     assert float(rows["TLG"]) == pytest.approx(inside.mean() * volume, rel=1e-3, abs=0.06)
     assert len(slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")) == 2
     desk.ui.overlaySelector.setCurrentIndex(1)
-    desk.host.wait_until(lambda: not desk.context.busy, "the overlay", PATIENCE)
+    desk.host.wait_until(lambda: not desk.context.tasks.busy, "the overlay", PATIENCE)
     slicer.modules.markups.logic().JumpSlicesToLocation(*place, True)
     desk.host.screenshot(OUTPUT / "end_to_end.png")
     desk.ui.overlaySelector.setCurrentIndex(0)
@@ -218,11 +218,11 @@ def save_and_go_on(desk: Desk, path: Path, kept: np.ndarray, undone: np.ndarray,
     """Saves, clears, reopens, does again what was undone before, and clicks."""
     import slicer
 
-    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", PATIENCE)
+    desk.host.wait_until(lambda: not desk.context.edits.unsaved, "the session to be in the scene", PATIENCE)
     clicks = desk.widget.logic.clickPoints(*desk.target)
     assert slicer.util.saveScene(str(path))
     slicer.mrmlScene.Clear(False)
-    assert desk.context.target() is None
+    assert desk.context.selection.target() is None
     slicer.util.loadScene(str(path))
     np.testing.assert_array_equal(desk.mask(), kept)
     again = desk.widget.logic.clickPoints(*desk.target)
@@ -264,7 +264,7 @@ def test_a_box_through_the_panel(host: Host) -> None:
     roi.SetRadiusXYZ([radius[0], radius[1], 7.0])  # three slices, as each takes a second
     desk.ui.boxSelector.setCurrentNode(roi)
     desk.ui.boxButton.click()
-    host.wait_until(lambda: not desk.context.busy, "the box", PATIENCE)
+    host.wait_until(lambda: not desk.context.tasks.busy, "the box", PATIENCE)
     assert host.dialogs.texts == []
     mask = voxels(*desk.target, volumes["mr_t1"])
     slices = np.flatnonzero(mask.any(axis=(1, 2)))

@@ -43,7 +43,7 @@ class Trace:
         module = self._module(frame.f_code.co_filename)
         if not module or (not self.stretches and (module, frame.f_code.co_name) != (START, "_take")):
             return
-        if module.endswith("panel/context.py") and frame.f_code.co_name in ("emit", "_poll"):
+        if module.startswith("TumorSegSlicer/panel/shared/") and frame.f_code.co_name in ("emit", "_poll"):
             return
         if self._listens(frame):
             return
@@ -58,7 +58,7 @@ class Trace:
     def _listens(frame: Any) -> bool:
         """Whether a function was called by a signal, such as that of being busy, which passes no click on."""
         while frame is not None:
-            if frame.f_code.co_name == "emit" and frame.f_code.co_filename.endswith("panel/context.py"):
+            if frame.f_code.co_name == "emit" and frame.f_code.co_filename.endswith("panel/shared/signals.py"):
                 return True
             frame = frame.f_back
         return False
@@ -86,16 +86,16 @@ def trace(host: Host) -> Iterator[Trace]:
     host.show(desk.volumes["ct"])
     desk.ui.positiveButton.click()
     desk.place("Red", (20, 50, 20))
-    host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    desk.wait_saved()
     made = Trace()
-    desk.context.start(Task(lambda _progress, _cancel: made.install("worker")), lambda _: None)
+    desk.context.tasks.start(Task(lambda _progress, _cancel: made.install("worker")), lambda _: None)
     desk.wait()
     made.install("GUI")
     try:
         desk.place("Red", (50, 50, 20))
     finally:
         sys.setprofile(None)
-    desk.context.start(Task(lambda _progress, _cancel: sys.setprofile(None)), lambda _: None)
+    desk.context.tasks.start(Task(lambda _progress, _cancel: sys.setprofile(None)), lambda _: None)
     desk.wait()
     assert made.ended
     return made

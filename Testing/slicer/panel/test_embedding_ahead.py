@@ -43,7 +43,7 @@ class Drawer(Desk):
         self.find()
         self.box = self.engines.engines["box"]
         self.told: list[bool] = []
-        self.context.onBusy.connect(self.told.append)
+        self.context.tasks.onBusy.connect(self.told.append)
         self.timer = self.widget.panel.correct._ahead._timer
         self.patience_ms = self.timer.interval
         self.timer.setInterval(SETTLED_MS)
@@ -82,7 +82,7 @@ def drawer(host: Host) -> Drawer:
 def test_embedding_ahead_of_a_box_at_rest_changes_nothing_else(drawer: Drawer) -> None:
     assert drawer.patience_ms == 1000
     before = drawer.mask()
-    drawer.host.wait_until(lambda: not drawer.context.unsaved, "the session to be in the scene", 60)
+    drawer.wait_saved()
     drawn = time.monotonic()
     drawer.draw((16, 27, 22))
     drawer.looked()
@@ -93,7 +93,7 @@ def test_embedding_ahead_of_a_box_at_rest_changes_nothing_else(drawer: Drawer) -
     assert drawer.ui.segmentButton.enabled
     assert drawer.host.dialogs.shown == []
     np.testing.assert_array_equal(drawer.mask(), before)
-    assert not drawer.context.unsaved
+    assert not drawer.context.edits.unsaved
     drawer.press("boxButton")
     assert drawer.box.embedded == [box for box, _ in drawer.box.segmented]
     assert len(drawer.box.prepared) == 1
@@ -130,19 +130,19 @@ def test_embedding_ahead_makes_way_for_a_brush_stroke(drawer: Drawer) -> None:
     paint(drawer.ui.editor, drawer.ras(12, 12, 8), 9.0)
     drawer.host.wait_until(lambda: drawer.steps() > before, "the stroke to be taken over", 60)
     assert slow.stopped.is_set()
-    drawer.host.wait_until(lambda: not drawer.context.unsaved, "the session to be in the scene", 60)
+    drawer.wait_saved()
     slow.go.set()
     drawer.looked()
 
 
 def test_saving_waits_behind_embedding_and_follows_later(drawer: Drawer) -> None:
     drawer.slow()
-    drawer.context.edited(drawer.context.target())
+    drawer.context.edits.add(drawer.context.selection.target())
     drawer.listen()
     drawer.listen()  # it waits behind the box
-    assert drawer.context.unsaved
+    assert drawer.context.edits.unsaved
     drawer.press("nextPlaceButton")
-    drawer.host.wait_until(lambda: not drawer.context.unsaved, "the session to be in the scene", 60)
+    drawer.wait_saved()
 
 
 def test_embedding_ahead_waits_for_a_session(drawer: Drawer) -> None:
@@ -150,11 +150,11 @@ def test_embedding_ahead_waits_for_a_session(drawer: Drawer) -> None:
 
     node, segment = drawer.node, drawer.segment
     segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Empty")
-    drawer.context.setTarget(segmentation, "")
+    drawer.context.selection.setTarget(segmentation, "")
     drawer.draw((16, 27, 22))
     drawer.listen()
     assert drawer.box.embedded == []
-    drawer.context.setTarget(node, segment)
+    drawer.context.selection.setTarget(node, segment)
     drawer.looked()
 
 
@@ -168,7 +168,7 @@ def test_embedding_ahead_reports_no_errors(drawer: Drawer, monkeypatch: pytest.M
     status = drawer.status
     if wrong == "packages":
         monkeypatch.setattr(packages, "missingPackages", lambda: ["torch>=2.6"])
-        drawer.context._complete = False
+        drawer.context.packages.found = False
     elif wrong == "model":
         drawer.widget.logic.bench.engineSource = lambda kind, *_: (
             fails() if kind == "box" else drawer.engines.engines[kind]

@@ -28,7 +28,7 @@ def organs(desk: Desk) -> tuple[Any, np.ndarray]:
     paint(node, liver, volumes.gridFromVolume(desk.volumes["ct"]), (10, 10, 5), (20, 20, 10))
     desk.ui.segmentationSelector.setCurrentNode(node)
     desk.ui.segmentsTable.setSelectedSegmentIDs([liver])
-    assert desk.context.target() == (node, liver)
+    assert desk.context.selection.target() == (node, liver)
     return node, voxels(node, liver, desk.volumes["ct"])
 
 
@@ -62,7 +62,7 @@ def test_a_segment_from_elsewhere_is_replaced_only_where_the_user_says_so(desk: 
     assert "'liver' was drawn, corrected or loaded" in dialog.text
     kept = voxels(node, "liver", desk.volumes["ct"])
     if answer == "No":
-        assert desk.context.target() == (node, "liver")
+        assert desk.context.selection.target() == (node, "liver")
         assert not np.array_equal(kept, liver)
         desk.press("undoButton")
         np.testing.assert_array_equal(voxels(node, "liver", desk.volumes["ct"]), liver)
@@ -82,7 +82,7 @@ def test_of_several_segments_from_elsewhere_none_is_selected_unasked(desk: Desk,
     node.GetSegmentation().AddEmptySegment("spleen", "spleen")
     desk.ui.segmentationSelector.setCurrentNode(None)
     desk.ui.segmentationSelector.setCurrentNode(node)
-    assert desk.context.target() is None
+    assert desk.context.selection.target() is None
     desk.press(press)
     assert [name(node, each) for each in segment_ids(node)] == ["liver", "spleen", "Tumour"]
     assert name(node, desk.segment) == "Tumour"
@@ -93,7 +93,7 @@ def test_of_several_segments_from_elsewhere_none_is_selected_unasked(desk: Desk,
     assert name(node, desk.segment) == "Tumour"  # the one that was worked on
     node.GetSegmentation().RemoveSegment(desk.segment)
     desk.host.process_events()
-    assert desk.context.target() is None
+    assert desk.context.selection.target() is None
 
 
 def test_a_completed_segment_gets_another_beside_it(desk: Desk) -> None:
@@ -113,7 +113,7 @@ def corrected_by(desk: Desk, tool: str) -> None:
 
     if tool == "click":
         desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(5, 5, 5))
-        desk.context.edited(desk.context.target())
+        desk.context.edits.add(desk.context.selection.target())
     else:
         paint(desk.node, desk.segment, volumes.gridFromVolume(desk.volumes["ct"]), (2, 2, 2), (6, 6, 4))
 
@@ -138,7 +138,7 @@ def test_what_was_saved_is_known_as_found_or_as_corrected(desk: Desk, tmp_path: 
     import slicer
 
     desk.find()
-    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    desk.wait_saved()
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
     slicer.mrmlScene.Clear(False)
     slicer.util.loadScene(str(tmp_path / "case.mrb"))

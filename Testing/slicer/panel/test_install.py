@@ -48,7 +48,7 @@ def test_an_installation_is_shown_and_cannot_be_entered_twice(desk: Desk) -> Non
 def test_actions_wait_during_an_installation(desk: Desk) -> None:
     """Keys, tools and other modules can call the panel while pip handles events."""
     ready: list[tuple[bool, str]] = []
-    desk.host.pytorch.during = lambda: ready.append((desk.context.ready(), desk.status))
+    desk.host.pytorch.during = lambda: ready.append((desk.context.packages.ready(), desk.status))
     desk.press("segmentButton")
     assert ready == [(False, "Python packages are being installed; please wait.")] * 3
     assert len(desk.host.dialogs.shown) == 1

@@ -226,7 +226,7 @@ def test_closing_the_scene_while_running_cancels(desk: Desk) -> None:
     desk.ui.segmentButton.click()
     desk.host.wait_until(slow.begun.is_set, "the engine to begin")
     slicer.mrmlScene.Clear(False)
-    assert not desk.context.busy
+    assert not desk.context.tasks.busy
     assert desk.ui.segmentButton.enabled
     assert desk.ui.ctSelector.currentNode() is None
     slow.go.set()

@@ -23,7 +23,7 @@ def possible(desk: Desk) -> set[str]:
 def test_nothing_is_possible_without_a_segment(desk: Desk) -> None:
     assert possible(desk) == NONE
     desk.find()
-    desk.context.setTarget(None, "")
+    desk.context.selection.setTarget(None, "")
     assert possible(desk) == NONE
 
 
@@ -45,7 +45,7 @@ def test_a_segment_from_elsewhere_can_be_measured(desk: Desk) -> None:
 
     node, _, _ = imported(desk)
     assert possible(desk) == {"measure"}
-    desk.context.setTarget(node, node.GetSegmentation().AddEmptySegment("empty", "empty"))
+    desk.context.selection.setTarget(node, node.GetSegmentation().AddEmptySegment("empty", "empty"))
     assert possible(desk) == NONE
     assert slicer.mrmlScene.IsNodePresent(node)
 
@@ -77,7 +77,7 @@ def test_saved_steps_can_be_undone(desk: Desk, tmp_path: Path) -> None:
     place(desk, (50, 50, 20))
     save_and_reopen(desk, tmp_path / "case.mrb")
     assert possible(desk) == {"undo", "reset", "measure"}
-    desk.context.setTarget(desk.node, first)  # its session is opened by the first action
+    desk.context.selection.setTarget(desk.node, first)  # its session is opened by the first action
     assert {"undo", "reset", "measure"} <= possible(desk)
     desk.press("undoButton")
     assert possible(desk) == {"redo"}

@@ -42,7 +42,7 @@ def test_an_overlay_that_was_saved_is_taken_off(desk: Desk, tmp_path: Path) -> N
     desk.find()
     desk.host.show(desk.volumes["ct"])
     lay_over(desk)
-    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    desk.wait_saved()
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
     slicer.mrmlScene.Clear(False)
     slicer.util.loadScene(str(tmp_path / "case.mrb"))
@@ -103,7 +103,7 @@ def test_overlays_are_not_offered_as_images(desk: Desk, tmp_path: Path) -> None:
     lay_over(desk)
     desk.widget.logic.uncertaintyVolume(desk.node, desk.segment)
     assert [offered(selector) for selector in selectors] == [images] * 3
-    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    desk.wait_saved()
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
     slicer.mrmlScene.Clear(False)
     for number in range(9):  # which take the ids that the overlays had

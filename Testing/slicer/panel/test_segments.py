@@ -116,8 +116,8 @@ def test_the_volume_told_is_that_of_the_segment_that_changed(desk: Desk) -> None
     first = desk.segment
     desk.press("newSegmentButton")
     second = desk.segment
-    desk.widget.logic.addClick(desk.node, second, desk.ras(50, 50, 20), run=desk.context.editing("Added to: {volume}"))
-    desk.context.setTarget(desk.node, first)
+    desk.start_click((50, 50, 20), words="Added to: {volume}")
+    desk.context.selection.setTarget(desk.node, first)
     desk.wait()
     volume = desk.widget.logic.volumeMl(desk.node, second)
     assert desk.status == f"Added to: Tumour 2: {volume:.1f} ml"
@@ -142,7 +142,7 @@ def test_a_renamed_segment_renames_its_table(desk: Desk) -> None:
 def save_and_reopen(desk: Desk, path: Path, damage: bool = False) -> None:
     import slicer
 
-    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene")
+    desk.wait_saved()
     if damage:
         (text,) = slicer.util.getNodesByClass("vtkMRMLTextNode")
         text.SetAttribute("TumorSeg.SessionRecord.1", "no step")
@@ -212,10 +212,10 @@ def test_a_scene_saved_before_the_last_step_was_noted_goes_on_with_what_it_shows
     import slicer
 
     desk.find()
-    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene")
+    desk.wait_saved()
     desk.host.show(desk.volumes["ct"])
     desk.ui.positiveButton.click()
-    desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(50, 50, 20), run=desk.context.editing(""))
+    desk.start_click((50, 50, 20))
     desk.wait()
     shown = desk.mask()
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))  # as a script does, at once
@@ -279,7 +279,7 @@ def test_images_chosen_later_are_worked_with_and_come_back_with_their_segment(de
     assert len(desk.widget.logic.clickPoints(desk.node, first)) == 2
     desk.ui.petSelector.setCurrentNode(None)
     desk.press("newSegmentButton")
-    desk.context.setTarget(desk.node, first)
+    desk.context.selection.setTarget(desk.node, first)
     assert desk.ui.petSelector.currentNode() is desk.volumes["pet"]
     assert desk.host.dialogs.shown == []
 

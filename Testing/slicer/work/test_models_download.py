@@ -147,7 +147,7 @@ def test_a_box_is_not_segmented_when_the_user_went_on_to_another_segment(desk: M
     second = desk.segment
     desk.host.dialogs.answer(qt.QMessageBox.Yes)
     desk.ui.boxButton.click()
-    desk.context.setTarget(desk.node, first)
+    desk.context.selection.setTarget(desk.node, first)
     desk.wait()
     assert desk.status == f"Model '{NAME}' was downloaded and verified."
     sessions = [desk.widget.logic.bench.open(desk.node, segment) for segment in (first, second)]

@@ -13,7 +13,6 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.panel.editing.brush import Brush
 from TumorSegSlicer.panel.editing.embedded_editor import EmbeddedEditor
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
@@ -21,6 +20,8 @@ from TumorSegSlicer.panel.editing.place import PlaceTool, ShownClicks, interacti
 from TumorSegSlicer.panel.embedding_ahead import EmbeddingAhead
 from TumorSegSlicer.panel.images import IMAGES
 from TumorSegSlicer.panel.possible_steps import PossibleSteps
+from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.work.runner import Run
 
 
 class CorrectPanel:
@@ -51,9 +52,9 @@ class CorrectPanel:
         self._steps = PossibleSteps(context)
         self._listener = Listener()
         self._connect()
-        context.onParameters.connect(self._onParameters)
-        context.onTarget.connect(self._onTarget)
-        context.onEdited.connect(self._showClicks)
+        context.settings.onChanged.connect(self._onParameters)
+        context.selection.onTarget.connect(self._onTarget)
+        context.edits.onEdited.connect(self._showClicks)
 
     def keyActions(self) -> dict[str, Callable[[], None]]:
         """What the keys do."""
@@ -88,10 +89,21 @@ class CorrectPanel:
         self._brush.watch(None)
         self._ahead.watch(None)
 
+    def editing(self, words: str, nothing: str = "") -> Run:
+        """For methods of the logic that edit the selected segment; then says so, or that there was nothing to do."""
+        context, target = self._context, self._context.selection.target()
+
+        def onResult(edit: Any) -> None:
+            context.edits.add(target)
+            volume = context.selection.volumeInWords(target)
+            context.messages.say(words.format(volume=volume) if edit is not None else nothing)
+
+        return context.tasks.starting(onResult)
+
     def resume(self) -> None:
         """Goes on with the saved session of the selected segment, if there is one, so that its clicks are shown."""
-        context, target = self._context, self._context.target()
-        if target is None or not context.complete or context.logic.hasSession(*target):
+        context, target = self._context, self._context.selection.target()
+        if target is None or not context.packages.complete or context.logic.hasSession(*target):
             return
         if not context.logic.inputs(*target):
             return
@@ -104,7 +116,7 @@ class CorrectPanel:
         self._steps.update()
         if upToDate:
             words = _("Saved work restored. Segment: {volume}")
-            context.messages.say(words.format(volume=context.volumeInWords(target)))
+            context.messages.say(words.format(volume=context.selection.volumeInWords(target)))
         else:  # saved before the last step was noted, or painted elsewhere since
             self._brush.wait()
 
@@ -136,7 +148,7 @@ class CorrectPanel:
         parameters = self._context.parameters
         if "segmentation" in changed:
             node = parameters.segmentation
-            self._context.setTarget(node, self._firstSegment(node) if node is not None else "")
+            self._context.selection.setTarget(node, self._firstSegment(node) if node is not None else "")
         if "box" in changed:
             self._ahead.watch(parameters.box)
         if changed.intersection(IMAGES):
@@ -157,7 +169,7 @@ class CorrectPanel:
         table = self._context.ui.segmentsTable
         node, selected = table.segmentationNode(), list(table.selectedSegmentIDs())
         if node is not None and node is self._context.parameters.segmentation and selected:
-            self._context.setTarget(node, selected[0])
+            self._context.selection.setTarget(node, selected[0])
 
     def _onRemoved(self, _segmentation: vtk.vtkObject) -> None:
         # The segment is still there in this event.
@@ -166,19 +178,19 @@ class CorrectPanel:
     def _leaveRemoved(self) -> None:
         """Works on another segment where the selected one was deleted."""
         context, node = self._context, self._context.parameters.segmentation
-        if node is not None and context.parameters.segmentId and context.target() is None:
-            context.setTarget(node, self._firstSegment(node))
+        if node is not None and context.parameters.segmentId and context.selection.target() is None:
+            context.selection.setTarget(node, self._firstSegment(node))
             context.messages.say(_("The segment was deleted."))
 
     def _onNewSegment(self, _checked: bool = False) -> None:
-        if self._context.busy:  # a segment that is being found may come with a segmentation of its own
+        if self._context.tasks.busy:  # a segment that is being found may come with a segmentation of its own
             self._context.messages.say(_("Wait for the current task, or cancel it."))
         else:
             self._addSegment()
 
     def _addSegment(self) -> None:
         context = self._context
-        inputs = self._inputs() if context.ready() else None
+        inputs = self._inputs() if context.packages.ready() else None
         if inputs is None:
             return
         node = context.parameters.segmentation
@@ -186,13 +198,13 @@ class CorrectPanel:
             return
         target = context.messages.attempt(lambda: context.logic.addSegment(inputs, node))
         if target is not None:
-            context.setTarget(*target)
+            context.selection.setTarget(*target)
             context.messages.say(_("New segment: click on the tumour, or draw a box around it."))
 
     def _onTarget(self) -> None:
         """Another segment is selected: clicks are positive again."""
         self._showTarget()
-        if self._context.target() is None:
+        if self._context.selection.target() is None:
             self._tool.end()
         if self._tool.active and not self._tool.positive:
             self._tool.begin(True)
@@ -216,10 +228,10 @@ class CorrectPanel:
         ids = list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
         if ids:
             now = self._context.parameters.segmentId
-            self._context.setTarget(node, ids[(ids.index(now) + 1) % len(ids)] if now in ids else ids[0])
+            self._context.selection.setTarget(node, ids[(ids.index(now) + 1) % len(ids)] if now in ids else ids[0])
 
     def _toggleVisibility(self) -> None:
-        node, segmentId = self._context.target() or (None, "")
+        node, segmentId = self._context.selection.target() or (None, "")
         display = node.GetDisplayNode() if node is not None else None
         if display is not None:
             display.SetSegmentVisibility(segmentId, not display.GetSegmentVisibility(segmentId))
@@ -228,15 +240,15 @@ class CorrectPanel:
 
     def _toggleEffect(self, effect: str) -> None:
         """Activates one of Slicer's tools, or deactivates it; makes a segment to paint on where there is none."""
-        if self._context.target() is None:
+        if self._context.selection.target() is None:
             self._onNewSegment()
         self._context.ui.brushSection.collapsed = False
         self._editor.toggle(effect)
 
     def _onTool(self, positive: bool, on: bool) -> None:
-        if on and self._context.target() is None:
+        if on and self._context.selection.target() is None:
             self._onNewSegment()
-        if on and self._context.target() is not None:
+        if on and self._context.selection.target() is not None:
             self._tool.begin(positive)
         else:
             self._tool.end()
@@ -248,10 +260,10 @@ class CorrectPanel:
         ui.negativeButton.checked = tool.active and not tool.positive
 
     def _onPlaced(self, ras: tuple[float, float, float], positive: bool) -> None:
-        target = self._context.target()
+        target = self._context.selection.target()
         if target is not None and self._opened(target):
             words = _("Added. Segment now: {volume}") if positive else _("Removed. Segment now: {volume}")
-            self._context.logic.addClick(*target, ras, positive, run=self._context.editing(words))
+            self._context.logic.addClick(*target, ras, positive, run=self.editing(words))
 
     def _opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
         """Opens the session of a segment where there is none, also for Slicer's tools; returns whether there is one."""
@@ -262,7 +274,7 @@ class CorrectPanel:
         return opened
 
     def _showClicks(self) -> None:
-        target = self._context.target()
+        target = self._context.selection.target()
         self._clicks.show(self._context.logic.clickPoints(*target) if target is not None else [])
 
     # Box, undo, other segments
@@ -270,7 +282,7 @@ class CorrectPanel:
     def _onPlaceBox(self, _checked: bool) -> None:
         self._tool.end()
         self._showTool()
-        beside = next(iter(self._context.images()), self._context.parameters.segmentation)
+        beside = next(iter(self._context.selection.images()), self._context.parameters.segmentation)
         self._context.parameters.box = placeBox(self._context.parameters.box, beside)
         self._context.messages.say(
             _("Draw a box around the tumour in a slice view, check it in the other views, then press Segment in box.")
@@ -282,27 +294,27 @@ class CorrectPanel:
         if roi is None or min(roi.GetSize()) <= 0:
             context.messages.say(_("Draw a box around the tumour first."))
             return
-        if context.target() is None and context.busy:
+        if context.selection.target() is None and context.tasks.busy:
             context.messages.say(_("Wait for the current task, or cancel it."))
             return
         interactionNode().SwitchToViewTransformMode()
-        before = context.target()
+        before = context.selection.target()
 
         def go() -> None:  # after a download, during which the user may have gone on to something else
-            if (context.target(), context.parameters.box) == (before, roi):
+            if (context.selection.target(), context.parameters.box) == (before, roi):
                 self._segmentInBox(roi)
 
         self._withModel("box", go)
 
     def _segmentInBox(self, roi: slicer.vtkMRMLMarkupsROINode) -> None:
         context = self._context
-        if context.target() is None:
+        if context.selection.target() is None:
             self._addSegment()
-        target = context.target()
+        target = context.selection.target()
         if target is not None and self._opened(target):
-            context.logic.addBox(*target, roi, run=context.editing(_("Segmented in the box. Segment now: {volume}")))
+            context.logic.addBox(*target, roi, run=self.editing(_("Segmented in the box. Segment now: {volume}")))
 
     def _act(self, name: str, words: str, nothing: str) -> None:
-        target = self._context.target()
+        target = self._context.selection.target()
         if target is not None and self._opened(target):
-            getattr(self._context.logic, name)(*target, run=self._context.editing(words, nothing))
+            getattr(self._context.logic, name)(*target, run=self.editing(words, nothing))

@@ -9,7 +9,7 @@ import slicer
 import vtk
 
 from TumorSegSlicer.mrml.observers import Listener
-from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.shared.context import Context
 from TumorSegSlicer.work.failures import Failure
 
 #: Embedding begins this long after the last change of the box.
@@ -29,10 +29,10 @@ class EmbeddingAhead:
         self._roi: slicer.vtkMRMLMarkupsROINode | None = None
         self._listener = Listener()
         self._due = False  # the box has changed since its slices were embedded
-        self._looking = False
-        self._timer = context.alarm(SETTLED_MS, self._look)
-        context.onTarget.connect(self._wait)
-        context.onEdited.connect(self._wait)
+        self._embedding = False
+        self._timer = context.tasks.timer(SETTLED_MS, self._embed)
+        context.selection.onTarget.connect(self._wait)
+        context.edits.onEdited.connect(self._wait)
 
     def watch(self, roi: slicer.vtkMRMLMarkupsROINode | None) -> None:
         """Embeds this box from now on, and no other."""
@@ -43,30 +43,30 @@ class EmbeddingAhead:
 
     def _onMoved(self, roi: Any) -> None:
         self._due = roi is not None
-        if self._looking:
-            self._context.stopQuiet()
+        if self._embedding:
+            self._context.tasks.stopQuiet()
         self._wait()
 
     def _wait(self) -> None:
         self._timer.start()
 
-    def _look(self) -> None:
-        context, roi, target = self._context, self._roi, self._context.target()
-        if not self._due or self._looking or target is None or not context.complete:
+    def _embed(self) -> None:
+        context, roi, target = self._context, self._roi, self._context.selection.target()
+        if not self._due or self._embedding or target is None or not context.packages.complete:
             return
-        if context.unsaved:  # saving is to be quick, and this may take minutes
+        if context.edits.unsaved:  # saving is to be quick, and this may take minutes
             self._wait()
             return
         if not slicer.mrmlScene.IsNodePresent(roi) or not context.logic.hasSession(*target):
             return
-        self._due, self._looking = False, True
-        context.logic.embedBox(*target, roi, run=context.startingQuietly(self._onLooked, self._onStopped))
+        self._due, self._embedding = False, True
+        context.logic.embedBox(*target, roi, run=context.tasks.startingQuietly(self._onEmbedded, self._onStopped))
 
-    def _onLooked(self, _slices: int) -> None:
-        self._looking = False
+    def _onEmbedded(self, _slices: int) -> None:
+        self._embedding = False
 
     def _onStopped(self, failure: Failure) -> None:
-        self._looking = False
+        self._embedding = False
         if failure.cancelled:
             self._due = True
             self._wait()

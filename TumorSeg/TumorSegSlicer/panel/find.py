@@ -10,8 +10,8 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml import segments
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
+from TumorSegSlicer.panel.shared.context import Context
 
 if TYPE_CHECKING:
     from TumorSegLib.jobs import Progress
@@ -52,17 +52,17 @@ class FindPanel:
 
     def _onSegment(self, _checked: bool) -> None:
         context = self._context
-        inputs = self._inputs() if context.ready() else None
+        inputs = self._inputs() if context.packages.ready() else None
         place = self._place(inputs) if inputs is not None else None
         if inputs is None or place is None or not self._opening.madeEditable(place[0], inputs):
             return
         context.messages.say(_("Segmenting... The model is loaded first (first use only)."))
-        run = context.starting(lambda target: self._onFound(target, inputs), self._onProgress)
+        run = context.tasks.starting(lambda target: self._onFound(target, inputs), self._onProgress)
         context.logic.segment(inputs, segmentation=place[0], segmentId=place[1], run=run)
 
     def _place(self, inputs: Mapping[str, Input]) -> Place | None:
         """Segmentation and segment for the result; asks before manual work is replaced. None if the user cancels."""
-        context, node, target = self._context, self._context.parameters.segmentation, self._context.target()
+        context, node, target = self._context, self._context.parameters.segmentation, self._context.selection.target()
         if node is None or not _liesOn(node, inputs):  # a follow-up has a segmentation of its own
             return None, None
         if target is None or segments.isLocked(*target):
@@ -82,8 +82,8 @@ class FindPanel:
 
     def _onFound(self, target: tuple[Any, str], inputs: Mapping[str, Input]) -> None:
         context, spec = self._context, self._spec()
-        context.setTarget(*target)
-        context.edited(context.target())
+        context.selection.setTarget(*target)
+        context.edits.add(context.selection.target())
         volumeMl = context.logic.volumeMl(*target)
         name = spec.name if spec is not None else context.parameters.autoModel
         if not volumeMl:
@@ -96,7 +96,7 @@ class FindPanel:
         made = spec.made_for if spec is not None else ""
         words = _("Marked {volume} by {model}, which was made for {what}; check it.") if made else ""
         words = words or _("Marked {volume} by {model}, whose description does not say what it was made for; check it.")
-        volume = context.volumeInWords(context.target())
+        volume = context.selection.volumeInWords(context.selection.target())
         doubts = doubtsOf(spec, volumeMl, inputs) if spec is not None else []
         context.messages.say(" ".join([words.format(volume=volume, model=name, what=made), *doubts]))
 

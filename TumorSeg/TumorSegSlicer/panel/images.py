@@ -10,7 +10,7 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml.overlays import showImages
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.shared.context import Context
 
 #: Kinds of images in the panel: parameter and first part of the role.
 IMAGES = ("ct", "pet", "mr")
@@ -28,8 +28,8 @@ class ImagesPanel:
         """
         self._context, self._spec = context, spec
         self._choosing = False  # the panel chooses images, not the user
-        context.onParameters.connect(self._onParameters)
-        context.onTarget.connect(self._chooseKnown)
+        context.settings.onChanged.connect(self._onParameters)
+        context.selection.onTarget.connect(self._chooseKnown)
 
     def showRoles(self) -> None:
         """Offers those images that the model takes."""
@@ -93,7 +93,7 @@ class ImagesPanel:
 
     def _chooseKnown(self) -> None:
         """Chooses the images of the selected segment's session."""
-        target = self._context.target()
+        target = self._context.selection.target()
         known = self._context.logic.inputs(*target) if target is not None else {}
         there = {role: each for role, each in known.items() if slicer.mrmlScene.IsNodePresent(each.node)}
         if not there:

@@ -12,7 +12,7 @@ import slicer
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import GuiConnector
 
-from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.shared.context import Context
 from TumorSegSlicer.parameters import MODEL_PARAMETERS
 from TumorSegSlicer.work import models
 from TumorSegSlicer.work.failures import Failure
@@ -96,12 +96,12 @@ class ModelsPanel:
         ui = context.ui
         lists = {"auto": ui.modelSelector, "clicks": ui.clicksModelSelector, "box": ui.boxModelSelector}
         self._lists = {kind: ModelConnector(widget) for kind, widget in lists.items()}
-        context.connectors.update({MODEL_PARAMETERS[kind]: each for kind, each in self._lists.items()})
+        context.settings.connectors.update({MODEL_PARAMETERS[kind]: each for kind, each in self._lists.items()})
         ui.downloadModelButton.connect("clicked(bool)", self._onDownload)
         ui.importModelButton.connect("clicked(bool)", self._onImport)
         ui.verifyModelButton.connect("clicked(bool)", self._onVerify)
         ui.deleteModelButton.connect("clicked(bool)", self._onDelete)
-        context.onBusy.connect(self._onBusy)
+        context.tasks.onBusy.connect(self._onBusy)
 
     def update(self) -> None:
         """Shows the models on this computer."""
@@ -184,7 +184,7 @@ class ModelsPanel:
         if not _agreed(self._context, entry):
             self._context.messages.say(_("Nothing was downloaded."))
             return
-        if not self._context.ready():
+        if not self._context.packages.ready():
             return
         self._coming.add(entry.name)
         self._context.messages.say(_("Downloading model '{name}'...").format(name=entry.name))
@@ -195,7 +195,7 @@ class ModelsPanel:
             then()
 
         download = Task(lambda progress, cancel: models.downloadModel(entry.name, progress, cancel))
-        self._context.start(download, onResult, self._onProgress)
+        self._context.tasks.start(download, onResult, self._onProgress)
 
     def _onBusy(self, busy: bool) -> None:
         if not busy:  # downloads that failed or were stopped ended as well
@@ -206,13 +206,13 @@ class ModelsPanel:
         if folder:
             words = _("Model '{name}' was verified and imported.")
             task = Task(lambda _progress, _cancel: models.importModel(folder))
-            self._context.start(task, lambda name: self._changed(name, words))
+            self._context.tasks.start(task, lambda name: self._changed(name, words))
 
     def _onVerify(self, _checked: bool) -> None:
         selected = self._selectedFolder()
         if selected is not None:
             task = Task(lambda _progress, _cancel: _problemOf(selected[1]))
-            self._context.start(task, lambda error: self._onVerified(*selected, error))
+            self._context.tasks.start(task, lambda error: self._onVerified(*selected, error))
 
     def _onVerified(self, name: str, path: Path, error: Exception | None) -> None:
         if error is None:

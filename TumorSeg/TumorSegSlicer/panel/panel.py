@@ -8,13 +8,13 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.panel.correct import CorrectPanel
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.find import FindPanel
 from TumorSegSlicer.panel.images import ImagesPanel
 from TumorSegSlicer.panel.models import ModelsPanel
 from TumorSegSlicer.panel.results import ResultsPanel
+from TumorSegSlicer.panel.shared.context import Context
 from TumorSegSlicer.panel.shortcuts import Shortcuts, keysInWords
 from TumorSegSlicer.work import models
 
@@ -68,15 +68,15 @@ class Panel:
         self._showModel()
         self.correct.update()
         self.results.update()
-        if self.context.target() is None:
+        if self.context.selection.target() is None:
             self.context.messages.say(_("Choose images, then segment automatically or add a segment."))
 
     def _connect(self) -> None:
         ui, context = self.context.ui, self.context
-        ui.cancelButton.connect("clicked(bool)", lambda _checked: context.cancel())
-        context.onParameters.connect(self._onParameters)
-        context.onBusy.connect(self._onBusy)
-        context.onInstalling.connect(self._onInstalling)
+        ui.cancelButton.connect("clicked(bool)", lambda _checked: context.tasks.cancel())
+        context.settings.onChanged.connect(self._onParameters)
+        context.tasks.onBusy.connect(self._onBusy)
+        context.packages.onInstalling.connect(self._onInstalling)
         context.logic.bench.notice = context.messages.notice
         context.logic.onDropped = self._onDropped
 
@@ -134,5 +134,5 @@ class Panel:
     def _onDropped(self, nodeId: str, segmentId: str) -> None:
         parameters = self.context.parameters
         node = parameters.segmentation
-        if self.context.busy and node is not None and (node.GetID(), parameters.segmentId) == (nodeId, segmentId):
-            self.context.cancel()
+        if self.context.tasks.busy and node is not None and (node.GetID(), parameters.segmentId) == (nodeId, segmentId):
+            self.context.tasks.cancel()

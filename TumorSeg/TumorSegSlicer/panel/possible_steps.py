@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from TumorSegSlicer.mrml import labelmaps
-from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.shared.context import Context
 
 
 class PossibleSteps:
@@ -12,35 +12,34 @@ class PossibleSteps:
     def __init__(self, context: Context) -> None:
         """Follows the selected segment."""
         self._context = context
-        context.onTarget.connect(self.update)
-        context.onEdited.connect(self.update)
-        context.onBusy.connect(lambda _busy: self.update())
+        context.selection.onTarget.connect(self.update)
+        context.edits.onEdited.connect(self.update)
+        context.tasks.onBusy.connect(lambda _busy: self.update())
 
     def update(self) -> None:
         """Looks again at what can be done."""
         ui = self._context.ui
         ui.undoButton.enabled, ui.redoButton.enabled, ui.resetButton.enabled = self._steps()
         ui.measureButton.enabled = self._holdsVoxels()
-        selected = self._context.target() is not None
+        selected = self._context.selection.target() is not None
         ui.overlaySelector.enabled = ui.nextPlaceButton.enabled = ui.surfaceCheckBox.enabled = selected
 
     def _steps(self) -> tuple[bool, bool, bool]:
         """Whether there may be a step to undo, one to redo, and anything to reset."""
-        context, target = self._context, self._context.target()
+        context, target = self._context, self._context.selection.target()
         if target is None:
             return False, False, False
-        if context.busy and context.logic.hasSession(
-            *target
-        ):  # with what can be undone next; who redoes several steps need not wait for each
+        if context.tasks.busy and context.logic.hasSession(*target):
+            # The running action can be undone next; several steps can be redone without waiting for each.
             return True, context.ui.redoButton.enabled, True
         return context.logic.possibleSteps(*target)
 
     def _holdsVoxels(self) -> bool:
-        target = self._context.target()
+        target = self._context.selection.target()
         if target is None:
             return False
         volume = self._context.logic.volumeMl(*target)
         if volume is not None:
-            return volume > 0 or self._context.busy
+            return volume > 0 or self._context.tasks.busy
         kept = labelmaps.isKeptAsVoxels(target[0])
         return not kept or labelmaps.ownVoxels(*target)[0].size > 0  # contours and surfaces are measured as voxels

@@ -15,7 +15,7 @@ from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.overlays import Foreground, isOverlay
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.mrml.tables import HEADINGS, drawDiameters, tableText
-from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.shared.context import Context
 
 Inputs = Callable[[], "dict[str, Input] | None"]
 
@@ -40,9 +40,9 @@ class ResultsPanel:
         ui.measureButton.connect("clicked(bool)", self._onMeasure)
         ui.copyButton.connect("clicked(bool)", self._onCopy)
         ui.csvButton.connect("clicked(bool)", self._onCsv)
-        context.onParameters.connect(self._onParameters)
-        context.onTarget.connect(self._onTarget)
-        context.onEdited.connect(self._onEdited)
+        context.settings.onChanged.connect(self._onParameters)
+        context.selection.onTarget.connect(self._onTarget)
+        context.edits.onEdited.connect(self._onEdited)
 
     def update(self) -> None:
         """Begins anew with overlay, also one that the scene was saved with, and table."""
@@ -65,7 +65,7 @@ class ResultsPanel:
 
     def _showSurface(self) -> None:
         """Ticks the box where the segment has a surface."""
-        target, box = self._context.target(), self._context.ui.surfaceCheckBox
+        target, box = self._context.selection.target(), self._context.ui.surfaceCheckBox
         blocked = box.blockSignals(True)
         name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
         box.checked = target is not None and target[0].GetSegmentation().ContainsRepresentation(name)
@@ -75,7 +75,7 @@ class ResultsPanel:
         """The segment has changed: measurements and diameter lines are out of date."""
         self._positions = []
         self._fill(None)
-        target = self._context.target()
+        target = self._context.selection.target()
         if target is not None:
             drawDiameters(None, *target)
         if self._kind():
@@ -86,7 +86,7 @@ class ResultsPanel:
         return str(selector.itemData(selector.currentIndex) or "")
 
     def _showOverlay(self) -> None:
-        target, kind = self._context.target(), self._kind()
+        target, kind = self._context.selection.target(), self._kind()
         if not kind:
             self._foreground.hide()
         elif target is None:
@@ -95,7 +95,7 @@ class ResultsPanel:
         else:
             logic = self._context.logic
             show = logic.probabilityVolume if kind == "probability" else logic.uncertaintyVolume
-            show(*target, run=self._context.starting(self._onOverlay))
+            show(*target, run=self._context.tasks.starting(self._onOverlay))
 
     def _onOverlay(self, volume: slicer.vtkMRMLScalarVolumeNode) -> None:
         if not self._kind():
@@ -109,13 +109,13 @@ class ResultsPanel:
             self._foreground.setOpacity(self._context.parameters.overlayOpacity)
 
     def _onNextPlace(self, _checked: bool) -> None:
-        target = self._context.target()
+        target = self._context.selection.target()
         if target is None:
             self._context.messages.say(_("Select a segment first."))
         elif self._positions:
             self._jump()
         else:
-            self._context.logic.uncertainPositions(*target, run=self._context.starting(self._onPositions))
+            self._context.logic.uncertainPositions(*target, run=self._context.tasks.starting(self._onPositions))
 
     def _onPositions(self, positions: list[tuple[float, float, float]]) -> None:
         self._positions = list(positions)
@@ -131,7 +131,7 @@ class ResultsPanel:
         self._context.messages.say(text.format(ras=", ".join(f"{x:.0f}" for x in ras), count=len(self._positions)))
 
     def _onSurface(self, shown: bool) -> None:
-        target = self._context.target()
+        target = self._context.selection.target()
         if target is None:
             self._showSurface()
             self._context.messages.say(_("Select a segment first."))
@@ -144,7 +144,7 @@ class ResultsPanel:
 
     def _onMeasure(self, _checked: bool) -> None:
         context = self._context
-        target = context.target()
+        target = context.selection.target()
         if target is None:
             context.messages.say(_("Select a segment first."))
             return
@@ -155,7 +155,7 @@ class ResultsPanel:
                 return
             pet = inputs.get("pet")
         lines = context.parameters.diameterLines
-        context.logic.measure(*target, pet, lines, run=context.starting(self._onMeasured))
+        context.logic.measure(*target, pet, lines, run=context.tasks.starting(self._onMeasured))
 
     def _onMeasured(self, table: slicer.vtkMRMLTableNode) -> None:
         self._fill(table)

@@ -28,7 +28,7 @@ class Painter(Desk):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self.found = self.find()
-        host.wait_until(lambda: not self.context.unsaved, "the session to be in the scene", 60)
+        self.wait_saved()
 
     @property
     def session(self) -> Any:
@@ -95,14 +95,14 @@ def test_a_stroke_is_imported_soon_as_one_step(painter: Painter) -> None:
     from Testing.slicer.scene import saved_steps
 
     told: list[bool] = []
-    painter.context.onBusy.connect(told.append)
+    painter.context.tasks.onBusy.connect(told.append)
     painted = painter.dab(FAR)
     assert painted.sum() > painter.found.sum()
     np.testing.assert_array_equal(painter.settle(1), painted)
     np.testing.assert_array_equal(painter.session.mask.array, painted)
     assert painter.status == f"Stroke kept. Segment now: {painted.sum() * 0.08:.1f} ml"
     assert told == []  # the panel stays as it is
-    painter.host.wait_until(lambda: not painter.context.unsaved, "the session to be in the scene", 60)
+    painter.wait_saved()
     assert len(saved_steps(painter.node, painter.segment)) == 2
     painter.press("undoButton")
     np.testing.assert_array_equal(painter.mask(), painter.found)
@@ -122,7 +122,7 @@ def test_strokes_in_a_row_are_one_step(painter: Painter) -> None:
 
 def test_edits_of_the_panel_are_not_imported_as_strokes(guide: Painter) -> None:
     told: list[bool] = []
-    guide.context.onBusy.connect(told.append)
+    guide.context.tasks.onBusy.connect(told.append)
     guide.ui.editor.setActiveEffectByName("Erase")
     for button in ("resetButton", "undoButton", "redoButton", "undoButton"):
         before = guide.steps()
@@ -157,7 +157,7 @@ def test_strokes_wait_for_what_is_being_done(guide: Painter) -> None:
 
 def test_changes_of_a_segment_without_session_are_not_imported(painter: Painter) -> None:
     segmentation = painter.node.GetSegmentation()
-    painter.context.setTarget(painter.node, segmentation.AddEmptySegment("mine", "mine"))
+    painter.context.selection.setTarget(painter.node, segmentation.AddEmptySegment("mine", "mine"))
     painted = painter.dab(FAR, "")
     assert painted.any()
     painter.listen()
@@ -180,7 +180,7 @@ def test_missing_packages_are_not_asked_for_by_a_stroke(painter: Painter, monkey
     from TumorSegSlicer.install import packages
 
     monkeypatch.setattr(packages, "missingPackages", lambda: ["torch>=2.6"])
-    painter.context._complete = False
+    painter.context.packages.found = False
     painter.ui.strokesGuideCheckBox.checked = True
     painter.dab(FAR)
     painter.listen()

@@ -172,7 +172,7 @@ def test_a_tool_taken_along_to_another_segment_can_be_undone_there_too(painter: 
 def test_a_tool_that_was_put_down_and_taken_up_again_can_be_undone(painter: Painter) -> None:
     painter.ui.editor.setActiveEffectByName("Paint")
     painter.host.process_events()
-    painter.context.setTarget(None, "")
+    painter.context.selection.setTarget(None, "")
     painter.host.process_events()
     assert painter.ui.editor.activeEffect() is None
     node, segment, mask = imported(painter)
@@ -287,7 +287,7 @@ def test_a_segment_that_is_selected_in_a_batch_is_edited_after_it(desk: Desk) ->
     first, scene = desk.segment, slicer.mrmlScene
     desk.press("newSegmentButton")
     scene.StartState(scene.BatchProcessState)
-    desk.context.setTarget(desk.node, first)
+    desk.context.selection.setTarget(desk.node, first)
     scene.EndState(scene.BatchProcessState)
     desk.host.process_events()
     assert desk.ui.editor.currentSegmentID() == desk.segment == first

@@ -149,7 +149,7 @@ def test_the_views_jump_to_uncertain_regions(desk: Desk) -> None:
     desk.press("nextPlaceButton")
     assert desk.status == "No region above the uncertainty threshold. The model can still be wrong."
     desk.engines.engines["clicks"].radius = 5
-    desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(20, 20, 8), False, run=desk.context.editing(""))
+    desk.start_click((20, 20, 8), False)
     desk.wait()
     desk.press("nextPlaceButton")
     assert desk.status.startswith("Uncertain region at RAS")
@@ -216,9 +216,9 @@ def test_saving_of_sessions_does_not_disturb(desk: Desk) -> None:
 
     desk.find()
     told: list[bool] = []
-    desk.context.onBusy.connect(told.append)
-    assert desk.context.unsaved
-    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    desk.context.tasks.onBusy.connect(told.append)
+    assert desk.context.edits.unsaved
+    desk.wait_saved()
     (saved,) = desk.widget.logic.saved()
     assert (saved.segmentId, len(saved_steps(desk.node, desk.segment)), told) == (desk.segment, 1, [])
     desk.press("resetButton")
@@ -230,7 +230,7 @@ def test_a_click_while_saving_goes_first_and_is_saved_later(desk: Desk, monkeypa
     from TumorSegLib.session.storage import Snapshot
 
     desk.find()
-    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    desk.wait_saved()
     begun, stopped = threading.Event(), threading.Event()
     plain = Snapshot.records
 
@@ -248,11 +248,11 @@ def test_a_click_while_saving_goes_first_and_is_saved_later(desk: Desk, monkeypa
     monkeypatch.setattr(Snapshot, "records", slow)
     desk.press("resetButton")
     desk.host.wait_until(begun.is_set, "saving to begin", 60)
-    assert not desk.context.busy
-    desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(50, 50, 20), run=desk.context.editing(""))
+    assert not desk.context.tasks.busy
+    desk.start_click((50, 50, 20))
     desk.wait()
     assert stopped.is_set()
     assert desk.mask()[20, 50, 50] == 1
-    desk.host.wait_until(lambda: not desk.context.unsaved, "the session to be in the scene", 60)
+    desk.wait_saved()
     assert saved_steps(desk.node, desk.segment) == [1, 2, 3]
     assert desk.host.dialogs.shown == []

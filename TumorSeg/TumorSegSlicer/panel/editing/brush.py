@@ -11,7 +11,8 @@ import vtk
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml.observers import Listener
-from TumorSegSlicer.panel.context import Context, SegmentationNode
+from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.panel.shared.tasks import SegmentationNode
 from TumorSegSlicer.work.failures import Failure
 
 #: A stroke is imported this long after its last change.
@@ -42,7 +43,7 @@ class Brush:
         self._listener = Listener()
         self._target: tuple[SegmentationNode, str] | None = None  # what was painted on
         self._tools: set[str] = set()  # what with
-        self._timer = context.alarm(SETTLED_MS, self._import)
+        self._timer = context.tasks.timer(SETTLED_MS, self._import)
 
     def watch(self, node: SegmentationNode | None) -> None:
         """Listens to this segmentation from now on, and to no other."""
@@ -63,25 +64,27 @@ class Brush:
 
     def wait(self) -> None:
         """Imports the selected segment as it is, a moment from now."""
-        self._target = self._context.target()
+        self._target = self._context.selection.target()
         self._timer.start()
 
     def _import(self) -> None:
         context, target = self._context, self._target
-        if context.busy:
+        if context.tasks.busy:
             self._timer.start()
             return
         tools, self._tools = self._tools, set()
         # A stroke does not install packages, nor begin a session: the next action imports it anyway.
-        if target is None or not self._isKnown(*target) or not context.complete:
+        if target is None or not self._isKnown(*target) or not context.packages.complete:
             return
         onImported = functools.partial(self._onImported, target)
         if context.parameters.strokesGuide and tools and tools <= set(GUIDING):
             guides = {GUIDING[tool] for tool in tools}
-            context.logic.importBrush(*target, guides, run=context.starting(onImported, onError=self._onNotRefined))
+            context.logic.importBrush(
+                *target, guides, run=context.tasks.starting(onImported, onError=self._onNotRefined)
+            )
         else:
-            context.stopQuiet()  # which may take long, and goes on later
-            context.logic.importBrush(*target, run=context.startingQuietly(onImported, self._onNotImported))
+            context.tasks.stopQuiet()  # which may take long, and goes on later
+            context.logic.importBrush(*target, run=context.tasks.startingQuietly(onImported, self._onNotImported))
 
     def _onNotRefined(self, failure: Failure) -> None:
         """Imports the stroke as it was drawn where the user stops the model."""
@@ -106,5 +109,5 @@ class Brush:
             return
         guided = _("The model followed your stroke. Segment now: {volume}")
         words = guided if edit.info else _("Stroke kept. Segment now: {volume}")
-        self._context.edited(target)
-        self._context.messages.say(words.format(volume=self._context.volumeInWords(target)))
+        self._context.edits.add(target)
+        self._context.messages.say(words.format(volume=self._context.selection.volumeInWords(target)))

@@ -11,8 +11,8 @@ import vtk
 
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.overlays import labelLayersKept
-from TumorSegSlicer.panel.context import Context
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
+from TumorSegSlicer.panel.shared.context import Context
 
 TAG = "TumorSeg"
 #: Of Slicer's tools those that serve to correct a tumour, in this order.
@@ -42,12 +42,12 @@ class EmbeddedEditor:
         self._listener = Listener()
         self._telling = False  # the panel tells the editor, not the other way round
         # Slicer's own events on the segment that it has just added and selected must end before.
-        self._following, self._beginning = context.alarm(0, self._follow), context.alarm(0, self._begin)
+        self._following, self._beginning = context.tasks.timer(0, self._follow), context.tasks.timer(0, self._begin)
         editor = context.ui.editor
         editor.setEffectNameOrder(list(EFFECTS))
         for name in HIDDEN:
             setattr(editor, name, False)
-        context.onTarget.connect(self._beginning.start)
+        context.selection.onTarget.connect(self._beginning.start)
         editor.autoShowSourceVolumeNode = False  # or choosing a segment would change what the views show
         editor.maximumNumberOfUndoStates = 0  # copies of the whole segmentation, for a button that is hidden
         slicer.util.findChild(editor, "SegmentsTableView").hide()
@@ -68,7 +68,7 @@ class EmbeddedEditor:
 
     def show(self) -> None:
         """Lets the editor edit what the panel works on, and nothing else."""
-        editor, target = self._context.ui.editor, self._context.target()
+        editor, target = self._context.ui.editor, self._context.selection.target()
         if editor.mrmlSegmentEditorNode() is None or slicer.mrmlScene.IsBatchProcessing():
             return  # it ignores changes while a scene is read
         node = self._context.parameters.segmentation
@@ -106,10 +106,10 @@ class EmbeddedEditor:
 
     def _sourceVolume(self, node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
         """The image that a segment is worked on with, or will be; without one Slicer greys its tools out."""
-        target = self._context.target()
+        target = self._context.selection.target()
         known = self._context.logic.inputs(*target).values() if target is not None else ()
         reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
-        candidates = (*(each.node for each in known), *self._context.images(), reference)
+        candidates = (*(each.node for each in known), *self._context.selection.images(), reference)
         return next((each for each in candidates if each is not None and slicer.mrmlScene.IsNodePresent(each)), None)
 
     def _onNode(self, _node: Any) -> None:
@@ -125,12 +125,12 @@ class EmbeddedEditor:
             return
         selected = node.GetSelectedSegmentID() or ""
         if selected and selected != parameters.segmentId and parameters.segmentation is not None:
-            self._context.setTarget(parameters.segmentation, selected)
+            self._context.selection.setTarget(parameters.segmentation, selected)
 
     def _begin(self) -> None:
         """Opens a session for the segment of the active tool, so that its present state can be restored."""
-        context, target = self._context, self._context.target()
-        if not self.effect() or target is None or not context.complete or context.logic.hasSession(*target):
+        context, target = self._context, self._context.selection.target()
+        if not self.effect() or target is None or not context.packages.complete or context.logic.hasSession(*target):
             return
         if not self._opening.opened(target):
             self.stop()  # what it would paint could not be undone

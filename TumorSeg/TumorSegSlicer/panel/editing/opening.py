@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml import labelmaps
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.panel.context import Context
+from TumorSegSlicer.panel.shared.context import Context
 
 
 class SegmentOpening:
@@ -27,10 +27,10 @@ class SegmentOpening:
     def opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
         """Sees to it that a segment, from elsewhere perhaps, has a session with the images chosen; whether it has."""
         context, (node, segmentId) = self._context, target
-        known, chosen = context.logic.inputs(node, segmentId), context.images()
+        known, chosen = context.logic.inputs(node, segmentId), context.selection.images()
         if known and (not chosen or _ids(chosen) == _ids(each.node for each in known.values())):
             return self.madeEditable(node, known)
-        inputs = self._inputs() if context.ready() else None
+        inputs = self._inputs() if context.packages.ready() else None
         if not inputs or not self._mayMove(known, inputs) or not self.madeEditable(node, inputs):
             return False
         return context.messages.succeeds(lambda: context.logic.openSegment(inputs, node, segmentId))

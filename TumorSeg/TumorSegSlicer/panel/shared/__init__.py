@@ -1,0 +1,1 @@
+"""What the parts of the panel share: settings, selection, tasks, packages, edited segments, messages."""
