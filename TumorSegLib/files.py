@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from TumorSegLib.errors import WriteError
 
 # Temporary files and folders that are being written.
 _unfinished: set[Path] = set()
+#: Bytes read at a time.
+BLOCK = 1 << 18
 LONGEST_SUFFIX = 12  # of those in use, .safetensors is
 
 
@@ -134,3 +137,13 @@ def write_text(path: str | os.PathLike[str], text: str, durable: bool = False) -
 def readable(text: str) -> str:
     """The text with bytes of file names that are not UTF-8, which Python keeps as lone surrogates, as ``\\xNN``."""
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def digest_of(path: Path, check: Callable[[], None] = lambda: None) -> hashlib._Hash:
+    """SHA-256 of a file; ``check`` is called between blocks and may raise."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            check()
+            digest.update(block)
+    return digest

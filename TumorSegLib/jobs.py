@@ -7,9 +7,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 from TumorSegLib.errors import Cancelled
+
+Returned = TypeVar("Returned")
 
 #: Called with (steps done, steps in all), by the thread that asked for the work; may use the same engine, but must not
 #: change the same session, which would wait for itself.
@@ -63,6 +65,13 @@ class Job:
         now = time.perf_counter()
         self.seconds[stage] = round(self.seconds.get(stage, 0.0) + now - self._last, 4)
         self._last = now
+
+
+def timed(call: Callable[[], Returned]) -> tuple[Returned, float]:
+    """What a call returns, and the seconds that it took, to 0.1 ms."""
+    started = time.perf_counter()
+    value = call()
+    return value, round(time.perf_counter() - started, 4)
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def check_keys(
     """
     unknown = [key for key in entry if key not in known]
     if unknown:
-        raise error(f"{origin}: unknown key {_in_words(unknown, known)}")
+        raise error(f"{origin}: unknown key {_named_with_suggestion(unknown, known)}")
 
 
 def check_spelling(entry: Mapping[str, Any], known: Collection[str], origin: str) -> None:
@@ -67,7 +67,7 @@ def check_spelling(entry: Mapping[str, Any], known: Collection[str], origin: str
             raise ReadError(f"{origin}: unknown key {key!r}; did you mean {meant!r}?")
 
 
-def _in_words(unknown: Iterable[str], known: Collection[str]) -> str:
+def _named_with_suggestion(unknown: Iterable[str], known: Collection[str]) -> str:
     meant = {key: _nearest(key, known, 0.6) for key in unknown}
     named = ", ".join(f"{key!r}" + (f" (did you mean {one!r}?)" if one else "") for key, one in meant.items())
     return f"{named}; there are {', '.join(known)}"

@@ -8,7 +8,7 @@ import pytest
 
 from Testing.terminal import open_terminal
 from TumorSegLib.errors import Cancelled
-from TumorSegLib.jobs import Job, progress_bar
+from TumorSegLib.jobs import Job, progress_bar, timed
 
 
 def test_job_reports_steps_never_more_than_all() -> None:
@@ -30,13 +30,14 @@ def test_job_cancelled_names_the_work_and_the_step() -> None:
     Job().check()
 
 
-def test_job_adds_up_the_seconds_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([10.0, 11.5, 12.0, 14.0])
+def test_job_adds_up_the_seconds_of_a_stage_and_a_call_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 11.5, 12.0, 14.0, 20.0, 20.25])
     monkeypatch.setattr("TumorSegLib.jobs.time.perf_counter", lambda: next(clock))
     job = Job()
     for stage in ("prepare", "network", "prepare"):
         job.lap(stage)
     assert job.seconds == {"prepare": 3.5, "network": 0.5}
+    assert timed(lambda: "a value") == ("a value", 0.25)
 
 
 def test_progress_bar_shows_title_share_and_remark(monkeypatch: pytest.MonkeyPatch) -> None:

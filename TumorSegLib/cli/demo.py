@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from TumorSegLib.files import make_folder, write_text
 from TumorSegLib.geometry.boxes import EMPTY_BOX, grown
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import write_mask, write_volume
-from TumorSegLib.jobs import Progress, progress_bar
+from TumorSegLib.jobs import Progress, progress_bar, timed
 from TumorSegLib.measurements.report import make_report, to_json
 from TumorSegLib.models.registry import list_models
 from TumorSegLib.phantom.patient import make_phantom
@@ -77,13 +76,14 @@ def run_demo(
         write_surface(result.probability, target / "tumour.stl")
     write_preview(images, result.mask, target / "preview.png", result.probability)
     metrics = evaluate(result.mask, phantom.tumour).to_dict()
-    box = _box(images, phantom.tumour, target) if BOX_MODEL in {found.spec.name for found in list_models()} else None
+    has_box_model = BOX_MODEL in {found.spec.name for found in list_models()}
+    box = _segment_from_box(images, phantom.tumour, target) if has_box_model else None
     report = {**make_report(result), "tumorseg_version": __version__, "metrics": metrics, "box": box}
     write_text(target / "report.json", to_json(report))
     return report
 
 
-def _box(images: Images, tumour: Mask, target: Path) -> dict[str, Any]:
+def _segment_from_box(images: Images, tumour: Mask, target: Path) -> dict[str, Any]:
     """The tumour from a box around it, written; models, metrics and seconds."""
     from TumorSegLib.engines.load import load_engine
     from TumorSegLib.render.preview import write_preview
@@ -91,13 +91,11 @@ def _box(images: Images, tumour: Mask, target: Path) -> dict[str, Any]:
     margin = [round(MARGIN_MM / step) for step in tumour.grid.spacing]
     box = grown(tumour.bounding_box() or EMPTY_BOX, margin, tumour.grid.shape)
     session = Session(images, box=load_engine(BOX_MODEL, kind="box"), clicks=load_engine(REFINER, kind="clicks"))
-    started = time.perf_counter()
-    session.add_box(BoxPrompt(box), options=BoxOptions(BOX_ROLE), refine=True)
-    seconds = round(time.perf_counter() - started, 1)
+    _, seconds = timed(lambda: session.add_box(BoxPrompt(box), options=BoxOptions(BOX_ROLE), refine=True))
     write_mask(session.mask, target / "box.nii.gz")
     write_preview(images, session.mask, target / "box_preview.png", session.probability)
     metrics = evaluate(session.mask, tumour).to_dict()
-    return {"model": BOX_MODEL, "refiner": REFINER, "role": BOX_ROLE, "seconds": seconds, "metrics": metrics}
+    return {"model": BOX_MODEL, "refiner": REFINER, "role": BOX_ROLE, "seconds": round(seconds, 1), "metrics": metrics}
 
 
 def add_demo_arguments(parser: argparse.ArgumentParser) -> None:

@@ -180,10 +180,16 @@ class Grid:
         return Grid((int(size[2]), int(size[1]), int(size[0])), affine)
 
     def overlaps(self, other: Grid) -> bool:
-        """Whether the voxel-aligned bounds of the other grid, seen from this one, share any volume with it."""
-        corners = self.to_ijk(other.corners_ras())
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        return bool((high > -0.5).all() and (low < np.asarray(self.size) - 0.5).all())
+        """Whether the two grids share any volume, as far as their bounds along the axes of either grid tell.
+
+        The bounds along one grid's axes alone may overlap where an oblique grid lies beside it.
+        """
+        for one, seen in ((self, other), (other, self)):
+            corners = one.to_ijk(seen.corners_ras())
+            low, high = corners.min(axis=0), corners.max(axis=0)
+            if (high <= -0.5).any() or (low >= np.asarray(one.size) - 0.5).any():
+                return False
+        return True
 
     def __eq__(self, other: object) -> bool:
         """Same shape, and no corner farther than 1 % of the finest voxel edge from its counterpart."""

@@ -100,8 +100,7 @@ def _blocks(source: Grid, target: Grid) -> list[int]:
 
 
 def _check_overlap(source: Grid, target: Grid, what: str) -> None:
-    # Tested along the axes of both grids: bounding boxes of oblique grids may overlap where the grids do not.
-    if not (target.overlaps(source) and source.overlaps(target)):
+    if not source.overlaps(target):
         raise GeometryError(f"{what} ({source}) does not overlap the target grid ({target})")
 
 

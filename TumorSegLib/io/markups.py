@@ -105,7 +105,7 @@ def _from_markup(markup: Any, grid: Grid, origin: str) -> list[Prompt]:
     if (unit[0] if isinstance(unit, list) and unit else unit) != "mm":
         raise ReadError(f"{origin}: coordinateUnits is {unit!r}; it must be 'mm'")
     to_ras = TO_RAS[str(system)]
-    return [_box(markup, grid, to_ras, origin)] if kind == "ROI" else _clicks(markup, grid, to_ras, origin)
+    return [_box_of_roi(markup, grid, to_ras, origin)] if kind == "ROI" else _clicks(markup, grid, to_ras, origin)
 
 
 def _clicks(markup: Mapping[str, Any], grid: Grid, to_ras: Float64Array, origin: str) -> list[Prompt]:
@@ -133,7 +133,7 @@ def _is_negative(point: Mapping[str, Any], markup: Mapping[str, Any]) -> bool:
     return named or label.startswith("-")
 
 
-def _box(markup: Mapping[str, Any], grid: Grid, to_ras: Float64Array, origin: str) -> BoxPrompt:
+def _box_of_roi(markup: Mapping[str, Any], grid: Grid, to_ras: Float64Array, origin: str) -> BoxPrompt:
     center, size = (_numbers(markup, key, 3, origin) for key in ("center", "size"))
     # Row by row; its columns are the axes of the box in the coordinates of the file.
     axes = _numbers(markup, "orientation", 9, origin).reshape(3, 3)

@@ -19,7 +19,7 @@ from TumorSegLib.geometry.boxes import origin, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.measurements.diameters import AxialDiameters, Line, RasPoint, axial_diameters, maximum_diameter
-from TumorSegLib.measurements.uptake import Intensities, Uptake, grids_overlap, intensities_of, sample_image, uptake_of
+from TumorSegLib.measurements.uptake import Intensities, Uptake, intensities_of, sample_image, uptake_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def measure(mask: Mask, images: Images | None = None) -> Measurements:
         GeometryError: the grid of an image does not overlap that of the mask.
     """
     for role, volume in (images or {}).items():
-        if not grids_overlap(volume.grid, mask.grid):
+        if not volume.grid.overlaps(mask.grid):
             raise GeometryError(
                 f"the {role} image ({volume.grid}) does not overlap the mask ({mask.grid}); they must show one region"
             )

@@ -118,15 +118,10 @@ def _covered(mask: Mask, grid: Grid) -> float:
     corners = grid.to_ijk(mask.grid.corners_ras())
     if (corners >= -0.5).all() and (corners <= np.asarray(grid.size) - 0.5).all():
         return 1.0
-    if not grids_overlap(mask.grid, grid):
+    if not mask.grid.overlaps(grid):
         return 0.0
     reached = resample_mask(Mask(grid, np.ones(grid.shape, np.uint8)), mask.grid).array != 0
     return float(np.count_nonzero(reached & (mask.array != 0)) / np.count_nonzero(mask.array))
-
-
-def grids_overlap(one: Grid, other: Grid) -> bool:
-    # Tested along the axes of both grids: bounding boxes of oblique grids may overlap where the grids do not.
-    return one.overlaps(other) and other.overlaps(one)
 
 
 def _by_their_centres(mask: Mask, grid: Grid) -> tuple[Box, BoolArray] | None:
@@ -138,7 +133,7 @@ def _by_their_centres(mask: Mask, grid: Grid) -> tuple[Box, BoolArray] | None:
         return None
     box = from_corners(low, high)
     window = grid.crop(box)
-    if not grids_overlap(mask.grid, window):
+    if not mask.grid.overlaps(window):
         return None
     inside = resample_mask(mask, window).array != 0
     return (box, inside) if inside.any() else None

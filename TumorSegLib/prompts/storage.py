@@ -46,24 +46,24 @@ def prompt_from_json(entry: Any, grid: Grid, source: str) -> Prompt:
         raise ReadError(f"{source} cannot be understood: {error}") from error
 
 
-def _point(entry: Mapping[str, Any], grid: Grid, positive: bool) -> Click:
+def _read_ras_click(entry: Mapping[str, Any], grid: Grid, positive: bool) -> Click:
     return Click.from_ras(grid, entry["ras"], positive)
 
 
-def _click(entry: Mapping[str, Any], grid: Grid, positive: bool) -> Click:
+def _read_click(entry: Mapping[str, Any], grid: Grid, positive: bool) -> Click:
     click = Click(entry["click"], positive)
     click.check_on(grid)
     return click
 
 
-def _box(entry: Mapping[str, Any], grid: Grid, _positive: bool = True) -> BoxPrompt:
+def _read_box(entry: Mapping[str, Any], grid: Grid, _positive: bool = True) -> BoxPrompt:
     box = BoxPrompt(tuple(tuple(limits) for limits in entry["box"]))  # type: ignore[arg-type]  # checked by the box
     box.check_on(grid)
     return box
 
 
-def _scribble(entry: Mapping[str, Any], grid: Grid, positive: bool) -> Scribble:
-    box = _box(entry, grid).box
+def _read_scribble(entry: Mapping[str, Any], grid: Grid, positive: bool) -> Scribble:
+    box = _read_box(entry, grid).box
     shape = grid.crop(box).shape
     size, stream = -(-math.prod(shape) // 8), zlib.decompressobj()
     packed = base64.b64decode(entry["scribble"], validate=True)
@@ -78,8 +78,8 @@ def _scribble(entry: Mapping[str, Any], grid: Grid, positive: bool) -> Scribble:
 
 #: The key that names a kind of prompt, to the keys of its entry and the function that reads it; a scribble has a box.
 READERS: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any], Grid, bool], Prompt]]] = {
-    "scribble": (("scribble", "box", "positive"), _scribble),
-    "click": (("click", "positive"), _click),
-    "ras": (("ras", "positive"), _point),
-    "box": (("box",), _box),
+    "scribble": (("scribble", "box", "positive"), _read_scribble),
+    "click": (("click", "positive"), _read_click),
+    "ras": (("ras", "positive"), _read_ras_click),
+    "box": (("box",), _read_box),
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import time
 from collections.abc import Mapping, Sequence
 from itertools import chain, combinations
 from pathlib import Path
@@ -19,7 +18,7 @@ from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
-from TumorSegLib.jobs import progress_bar
+from TumorSegLib.jobs import progress_bar, timed
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import AutoSegmenter
 
@@ -41,9 +40,8 @@ def evaluate_case(engine: AutoSegmenter, case: Case, roles: Sequence[str], mirro
         and ``run``, see :func:`training.evaluation.summary.run_settings`.
     """
     part = case.in_jitter_window()
-    started = time.perf_counter()
-    result = engine.segment({role: part.images[role] for role in roles}, mirror=mirror)
-    seconds = round(time.perf_counter() - started, 3)
+    images = {role: part.images[role] for role in roles}
+    result, seconds = timed(lambda: engine.segment(images, mirror=mirror))
     metrics = compare(result.mask, part.tumour).to_dict()
     return {"case": case.name, "seconds": seconds, "run": run_settings(result.info), **metrics}
 

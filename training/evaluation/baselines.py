@@ -61,7 +61,7 @@ def grow_cut(images: Images, clicks: Sequence[Click]) -> Mask:
         return Mask(grid, np.zeros(grid.shape, dtype=np.uint8))
     role = next((role for role in ("pet", "ct") if role in images), ImageSet.of(images).reference)
     image = resample(images[role], grid, AIR_HU if is_ct(role) else 0.0)
-    labels = _grown(image.array.astype(np.float32), _seeds(clicks, grid), grid.spacing)
+    labels = _grow_from_seeds(image.array.astype(np.float32), _seeds(clicks, grid), grid.spacing)
     return Mask(grid, (labels == TUMOUR).astype(np.uint8))
 
 
@@ -129,7 +129,7 @@ def _seeds(clicks: Sequence[Click], grid: Grid) -> UInt8Array:
     return seeds
 
 
-def _grown(intensity: Float32Array, seeds: UInt8Array, spacing_mm: Sequence[float]) -> UInt8Array:
+def _grow_from_seeds(intensity: Float32Array, seeds: UInt8Array, spacing_mm: Sequence[float]) -> UInt8Array:
     """The seeds' labels on every voxel, uint8 ``[k, j, i]``."""
     from slicer import vtkImageGrowCutSegment
 

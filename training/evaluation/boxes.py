@@ -10,7 +10,6 @@ time than it would alone.
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.images.volume import Mask
-from TumorSegLib.jobs import Job, progress_bar
+from TumorSegLib.jobs import Job, progress_bar, timed
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
 from TumorSegLib.session.session import Session
@@ -174,9 +173,7 @@ def _evaluate_case(plan: BoxPlan, case: Case, role: str) -> dict[str, dict[str, 
     }
     rows = {}
     for method in plan.methods():
-        started = time.perf_counter()
-        mask = answers[method]()
-        seconds = round(time.perf_counter() - started, 2)
+        mask, seconds = timed(answers[method])
         metrics = compare(mask, truth).to_dict()
         rows[method] = {"case": case.name, "run": run_settings(plan.boxes.info), "seconds": seconds, **metrics}
     return rows

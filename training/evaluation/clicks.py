@@ -6,9 +6,9 @@ method's own last answer (see :func:`training.clicks.simulate.next_click`).
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.images.volume import Images, Mask
-from TumorSegLib.jobs import progress_bar
+from TumorSegLib.jobs import progress_bar, timed
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.prompts.types import Click
 from TumorSegLib.session.session import Session
@@ -140,9 +140,8 @@ def click_through(method: Method, mask: Mask, truth: Mask, clicks: int) -> dict[
         if prompt is None:
             break
         i, j, k = (int(n) for n in prompt.points[0])
-        started = time.perf_counter()
-        mask = method.click(Click((i, j, k), prompt.positive))
-        seconds.append(round(time.perf_counter() - started, 4))
+        mask, duration = timed(partial(method.click, Click((i, j, k), prompt.positive)))
+        seconds.append(duration)
         clicked.append([i, j, k, prompt.positive])
         curve.append(dice(mask.array, truth.array))
     curve += curve[-1:] * (clicks + 1 - len(curve))

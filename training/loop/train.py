@@ -51,10 +51,7 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
     with joined_processes(device) as process, progress_bar("Training", visible=process.rank == 0) as progress:
         rank, world = process.rank, process.world
         runtime = choose_runtime(process.device, precision)
-        torch.manual_seed(settings.seed)
-        first_stage = load_first_stage(configuration)
-        state = _new_state(configuration, runtime, first_stage)
-        source, held_out = _new_source(configuration, data, rank, first_stage)
+        state, source, held_out = _prepare(configuration, data, rank, runtime)
         first, network = resume(run, configuration, state, source), state.network
         model = DistributedDataParallel(network) if world > 1 else network
         if rank == 0:
@@ -127,6 +124,16 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, step: i
         mean.lerp_(value.detach(), share)
     for buffer, current in zip(average.buffers(), network.buffers()):
         buffer.copy_(current)
+
+
+def _prepare(
+    configuration: Configuration, data: Path, rank: int, runtime: Runtime
+) -> tuple[State, BatchSource, list[Case]]:
+    """The state of the first step, the batches of a process, and the held-out cases."""
+    torch.manual_seed(configuration.optimisation.seed)
+    first_stage = load_first_stage(configuration)
+    state = _new_state(configuration, runtime, first_stage)
+    return state, *_new_source(configuration, data, rank, first_stage)
 
 
 def _new_state(configuration: Configuration, runtime: Runtime, first_stage: nn.Module | None) -> State:

@@ -70,14 +70,11 @@ def finetune(
         ResourceError: memory does not suffice.
         WriteError: the folders cannot be written; no model is left half-written.
     """
-    base = _base_model(configuration.model.base)
+    base, network = _load_base(configuration.model.base)
     check_output(output, configuration.model.name)
     training, held_out = _split(configuration, data)
     _check_roles(configuration.roles, data, training, held_out)
     runtime = choose_runtime(device)
-    network = load_network(base)
-    if not isinstance(network, Sam):
-        raise ModelError(f"model {base.spec.name!r}: its network {base.spec.network} has no mask decoder")
     engine = BoxEngine(base.spec, network, runtime)
     make_folder(run / EMBEDDINGS)
 
@@ -86,18 +83,23 @@ def finetune(
     with memory_errors(f"for batches of {configuration.optimisation.batch}; a smaller batch needs less"):
         losses = train_decoder(tuned, examples, configuration, run)
     engines = {BEFORE: engine, AFTER: BoxEngine(base.spec, tuned, runtime)}
-    tenth = max(len(losses) // 10, 1)
     report = {
         "settings": asdict(configuration),
         "cases": training,
         "slices": len(examples),
         "encoded": encoded,
-        "loss": {"first": float(np.mean(losses[:tenth])), "last": float(np.mean(losses[-tenth:]))},
+        "loss": _first_and_last(losses),
         "fold": configuration.data.test_fold,
         "roles": measure_loose_boxes(engines, data, held_out, configuration.roles, configuration.data.ct_window),
     }
     write_tuned_model(base, tuned, configuration, report, output)
     return report
+
+
+def _first_and_last(losses: Sequence[float]) -> dict[str, float]:
+    """Mean loss of the first and of the last tenth of the steps."""
+    tenth = max(len(losses) // 10, 1)
+    return {"first": float(np.mean(losses[:tenth])), "last": float(np.mean(losses[-tenth:]))}
 
 
 def train_decoder(
@@ -179,11 +181,14 @@ def format_report(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _base_model(name_or_path: str) -> ModelFolder:
+def _load_base(name_or_path: str) -> tuple[ModelFolder, Sam]:
     base = find_model(name_or_path)
     if base.spec.kind != "box":
         raise ModelError(f"base model {base.spec.name!r} is of kind {base.spec.kind!r}; one of kind 'box' is needed")
-    return base
+    network = load_network(base)
+    if not isinstance(network, Sam):
+        raise ModelError(f"model {base.spec.name!r}: its network {base.spec.network} has no mask decoder")
+    return base, network
 
 
 def _split(configuration: FinetuneConfiguration, data: Path) -> tuple[list[str], list[str]]:

@@ -214,15 +214,3 @@ def test_embedding_ahead_ignores_a_deselected_box(drawer: Drawer) -> None:
     roi.SetXYZ(drawer.ras(30, 30, 16))
     drawer.listen()
     assert len(drawer.box.embedded) == 1
-
-
-def test_embedding_ahead_by_a_lazy_engine() -> None:
-    from Testing.fakes import EllipsoidEngine
-    from Testing.slicer.scene import PLAIN
-    from TumorSegLib import BoxPrompt
-    from TumorSegLib.engines.lazy import LazyEngine
-
-    engine = EllipsoidEngine()
-    lazy = LazyEngine(engine.spec, lambda: engine)
-    assert lazy.embed((PLAIN, None), BoxPrompt(((0, 3), (0, 3), (0, 3)))) == 1
-    assert len(engine.embedded) == 1

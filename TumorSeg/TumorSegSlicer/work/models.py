@@ -81,7 +81,7 @@ def published() -> list[Entry]:
     """The models that can be downloaded, on this computer or not."""
     from TumorSegLib.models.catalogue import CATALOGUE
 
-    return [entry for entry in CATALOGUE.values() if entry.source is not None]
+    return [entry for entry in CATALOGUE.values() if entry.can_be_downloaded]
 
 
 def modelsOfKind(kind: str) -> list[ModelSpec]:

@@ -198,7 +198,7 @@ class BoxEngine:
 
     def view(self, case: BoxCase, box: Box, axis: int) -> View:
         """The view for a box along an axis: of those that suit it the one with most slices encoded, or its own."""
-        region = [_grown(limits, n, CONTEXT) for limits, n in zip(box, case.grid.size)]
+        region = [_with_margin(limits, n, CONTEXT) for limits, n in zip(box, case.grid.size)]
         region[axis] = (0, case.grid.size[axis])
         own = View.of(case.grid, (region[0], region[1], region[2]), axis, self.model.image_size)
         kept = case.embeddings
@@ -227,7 +227,7 @@ def _check_inside(box: Box, region: Box, grid: Grid) -> None:
         raise ArgumentError(f"box {box} does not lie in the region {region} given for the tumour")
 
 
-def _grown(limits: tuple[int, int], n: int, share: float) -> tuple[int, int]:
+def _with_margin(limits: tuple[int, int], n: int, share: float) -> tuple[int, int]:
     margin = round(share * (limits[1] - limits[0]))
     return max(limits[0] - margin, 0), min(limits[1] + margin, n)
 
@@ -235,7 +235,7 @@ def _grown(limits: tuple[int, int], n: int, share: float) -> tuple[int, int]:
 def _suits(view: View, box: Box, grid: Grid) -> bool:
     """Whether slices of a view show a box with enough around it, and large enough."""
     for axis in {0, 1, 2} - {view.axis}:
-        (low, high), (first, end) = _grown(box[axis], grid.size[axis], LEAST_CONTEXT), view.region[axis]
+        (low, high), (first, end) = _with_margin(box[axis], grid.size[axis], LEAST_CONTEXT), view.region[axis]
         if low < first or high > end:
             return False
     shares = [(box[a][1] - box[a][0]) / (view.region[a][1] - view.region[a][0]) for a in {0, 1, 2} - {view.axis}]

@@ -102,7 +102,7 @@ class CaseImages:
             rule, volume = self.rules[role], self.images[role]
             images[number] = rule.fill
             box = covering_box(grid, volume.grid)
-            if box is None or not _meet(grid, volume.grid.crop(box)):
+            if box is None or not grid.overlaps(volume.grid.crop(box)):
                 continue
             part = average_blocks(Volume(volume.grid.crop(box), volume.array[slices(box)], role), grid)
             images[number] = resample(Volume(part.grid, rule(part.array), role), grid, outside=rule.fill).array
@@ -233,11 +233,6 @@ def add_change(probability: UInt8Array, box: Box, grid: Grid, change: Float32Arr
     coarse = resample_probability(sample_probability(probability, box, grid, source), source, target)
     faded = np.minimum(np.abs(added) / np.float32(FULL_CHANGE), 1)
     view[...] = nearest_steps(view + CERTAIN * added + faded * (CERTAIN * coarse - view))
-
-
-def _meet(patch: Grid, part: Grid) -> bool:
-    """Whether they overlap: a patch may lie beside an image that ends early, or that is turned against the first."""
-    return patch.overlaps(part) and part.overlaps(patch)
 
 
 def _blocks(patch: Grid, grid: Grid) -> IntArray:

@@ -123,7 +123,7 @@ def site(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
         size_bytes=checkpoint.stat().st_size,
     )
     with serving(checkpoint.read_bytes()) as site:
-        published = {"sam-vit-b": replace(entry, source=site.url)}
+        published = {"sam-vit-b": replace(entry, url=site.url)}
         for module in ("models.catalogue", "engines.importers.sam", "cli.models"):
             monkeypatch.setattr(f"TumorSegLib.{module}.CATALOGUE", published)
         yield site
