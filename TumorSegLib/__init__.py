@@ -7,7 +7,7 @@
 
 Arrays are ``[k, j, i]``, voxel coordinates ``(i, j, k)``, world coordinates RAS millimetres. Names are loaded when
 first used, so importing the package costs little and never imports torch. The logger ``TumorSegLib`` is told of models,
-devices and times, never of patients. Research software, not a medical device.
+devices, times, and roles and sizes of images; never of patients. Research software, not a medical device.
 """
 
 from __future__ import annotations

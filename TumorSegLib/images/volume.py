@@ -31,7 +31,8 @@ class Volume:
         grid: its geometry.
         array: real-valued ``[k, j, i]``, read-only, in the unit of its role: HU for ``ct``, SUV (g/ml) for ``pet``,
             arbitrary units for ``mr_*``.
-        role: what the channel is, e.g. ``ct``, ``pet``, ``mr_t1``.
+        role: what the image is, e.g. ``ct``, ``pet``, ``mr_t1``; it decides what the values mean. Without it they
+            are taken as HU, windowed and normalised as CT: state the role of every PET and MR.
         notes: sentences about how the image was read that its user must know; empty for most.
 
     Raises:

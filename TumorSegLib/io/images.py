@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -51,6 +53,8 @@ LABEL_TOLERANCE = 1e-4
 LARGEST_LABEL_TOLERANCE = 0.25
 TOLD_LABEL_TOLERANCE = 0.01
 
+_log = logging.getLogger(__name__)
+
 
 def read_volume(path: str | os.PathLike[str], role: str = "ct") -> Volume:
     """Reads a 3D image.
@@ -59,7 +63,8 @@ def read_volume(path: str | os.PathLike[str], role: str = "ct") -> Volume:
         path: a file (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd), a folder with a DICOM series, or one slice of it.
             ``FOLDER#SeriesInstanceUID`` picks one of several series.
         role: what the image is: ``ct`` (HU), ``pet`` (SUV, g/ml; DICOM PET is converted, other files must hold SUV),
-            ``mr_t1`` ...
+            ``mr_t1`` ... Without it the values are taken as HU, windowed and normalised as CT. State the role of every
+            PET and MR: in files other than DICOM, only values that no CT can have are noticed.
 
     Returns:
         The image in the file's number type and unit; a 4D file with a single time point counts as 3D. Its notes say
@@ -74,8 +79,9 @@ def read_volume(path: str | os.PathLike[str], role: str = "ct") -> Volume:
         SuvError: a DICOM PET series that cannot be converted to SUV; another PET file with values far above any SUV.
         ResourceError: not enough memory.
     """
+    started = time.perf_counter()
     source, uid = _split(path)
-    if _holds_dicom(source):
+    if dicom := _holds_dicom(source):
         image, notes = read_series_and_notes(source, uid, role)
         with naming(source):
             volume = Volume(grid_from_image(image), sitk.GetArrayFromImage(image), role, notes)
@@ -88,6 +94,7 @@ def read_volume(path: str | os.PathLike[str], role: str = "ct") -> Volume:
             volume = Volume(stored.grid, stored.array, role, stored.notes)
     with naming(source):
         check_plausible(volume.array, role)
+    _log_read(f"{role} image", "DICOM" if dicom else _suffix(source), volume, started)
     return volume
 
 
@@ -107,7 +114,7 @@ def read_mask(path: str | os.PathLike[str]) -> Mask:
         ArgumentError: values that are not whole numbers from 0 to 255.
         ResourceError: not enough memory.
     """
-    source = Path(path)
+    source, started = Path(path), time.perf_counter()
     if _holds_dicom(source):
         raise ReadError(
             f"{readable(str(source))}: masks are read from label maps, not from DICOM;"
@@ -117,10 +124,13 @@ def read_mask(path: str | os.PathLike[str]) -> Mask:
     with naming(source):
         check_representation(stored.fields)
         if stored.array.ndim == 4 and "Segment0_ID" in stored.fields:
-            return Mask(stored.grid, merge_layers(stored.array, stored.fields), stored.notes)
-        _check_scalar(stored)
-        labels, notes = _whole(stored.array, stored.step)
-        return Mask(stored.grid, labels, stored.notes + notes)
+            mask = Mask(stored.grid, merge_layers(stored.array, stored.fields), stored.notes)
+        else:
+            _check_scalar(stored)
+            labels, notes = _whole(stored.array, stored.step)
+            mask = Mask(stored.grid, labels, stored.notes + notes)
+    _log_read("mask", _suffix(source), mask, started)
+    return mask
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -188,6 +198,11 @@ def _holds_dicom(path: Path) -> bool:
     if os.path.isdir(path):
         return True
     return os.path.isfile(path) and _suffix(path) is None and is_dicom(path)
+
+
+def _log_read(what: str, reader: str | None, image: Volume | Mask, started: float) -> None:
+    seconds, size, kind = time.perf_counter() - started, image.grid.size, image.array.dtype
+    _log.info("read a %s (%s): %s voxels, %s, in %.2f s", what, reader, size, kind, seconds)
 
 
 def _read_image(path: Path) -> StoredImage:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import logging
 import os
 import shutil
 import threading
@@ -29,6 +30,8 @@ from TumorSegLib.jobs import Cancel, Job, Progress
 TIMEOUT_S, POLL_S = 30.0, 0.1
 NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota error
 OK, PARTIAL, BEYOND_THE_END = 200, 206, 416
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,7 @@ class _Transfer:
                 self._forget()
                 raise self._failure(f"its sha256 is {found}, it should be {self.source.sha256}")
             os.replace(self.part, self.target)
+            _log.info("downloaded %d bytes, %d of them by an earlier try; the checksum is right", self.done, kept)
         finally:
             if self.part.is_file() and self.part.stat().st_size == 0:
                 self.part.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from TumorSegLib.parsing import load_json
 WEIGHTS_FILE, CARD_FILE = "weights.safetensors", "MODEL_CARD.md"
 Content = TypeVar("Content")
 
+_log = logging.getLogger(__name__)
 
 # By folder: the state of its description when that was read last, and the model.
 _known: dict[Path, tuple[tuple[int, ...], ModelFolder]] = {}
@@ -64,6 +66,7 @@ class ModelFolder:
                 f"model {self.spec.name!r}: {self.weights} is corrupt or was changed: its sha256 is {digest}, "
                 f"model.json says {self.spec.weights_sha256 or 'nothing'}"
             )
+        _log.debug("%s %s: the weights have the checksum of the description", self.spec.name, self.spec.version)
 
 
 def read_model_folder(path: str | os.PathLike[str]) -> ModelFolder:
@@ -127,8 +130,8 @@ def write_model_folder(
 
 
 def write_description(folder: Path, spec: ModelSpec) -> None:
-    """Writes ``model.json`` in one step; raises :class:`WriteError`."""
-    write_text(folder / SPEC_FILE, json.dumps(spec.to_dict(), indent=2) + "\n")
+    """Writes ``model.json`` in one step, durably; raises :class:`WriteError`."""
+    write_text(folder / SPEC_FILE, json.dumps(spec.to_dict(), indent=2) + "\n", durable=True)
 
 
 def sha256_of(path: Path) -> str:

@@ -6,6 +6,7 @@ Models are found by name among those bundled with the library, then in ``$TUMORS
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import warnings
@@ -16,6 +17,8 @@ from TumorSegLib.errors import ArgumentError, ModelError
 from TumorSegLib.models.catalogue import how_to_get
 from TumorSegLib.models.folder import WEIGHTS_FILE, ModelFolder, read_model_folder
 from TumorSegLib.models.spec import SPEC_FILE
+
+_log = logging.getLogger(__name__)
 
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 
@@ -81,6 +84,8 @@ def find_model(name_or_path: str | os.PathLike[str]) -> ModelFolder:
     models, broken = _scan()
     for model in models:
         if model.spec.name == str(name_or_path):
+            place = "bundled" if model.path.parent == BUNDLED else "among the user's models"
+            _log.debug("%s %s: found, %s", model.spec.name, model.spec.version, place)
             return model
     if is_folder:
         return read_model_folder(name_or_path)

@@ -7,6 +7,7 @@ and redo. Steps beyond a memory budget are moved to a temporary file, the oldest
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import threading
 import weakref
@@ -25,6 +26,8 @@ from TumorSegLib.prompts.types import Prompt, Prompts
 
 # Bytes of compressed changes kept in memory; a click on a tumour of 10 cm takes about 20 kB.
 MEMORY_BUDGET = 64 * 2**20
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -240,6 +243,7 @@ class History:
                 positions.append((self._file.seek(0, 2), len(change.difference)))
                 _write_all(self._file, change.difference)
         self._in_memory -= _size(step)
+        _log.debug("an undo step of %d bytes is moved to the temporary file", _size(step))
         bare = tuple(replace(change, difference=b"") for change in step.changes)
         self._steps[number] = StoredStep(replace(step, changes=bare), tuple(positions))
 

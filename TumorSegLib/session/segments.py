@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -20,6 +21,8 @@ from TumorSegLib.prompts.constraints import MaskEdit
 from TumorSegLib.prompts.types import Prompt, Prompts
 from TumorSegLib.session.edit import Edit, checked_loss
 from TumorSegLib.session.history import Change, History, PromptChange, Step
+
+_log = logging.getLogger(__name__)
 
 
 class Overlap(str, Enum):
@@ -199,6 +202,8 @@ class Segments:
         step = Step(name, tuple(c for c in changes if c), tuple(c for c in prompt_changes if c))
         if not (step.changes or step.prompts):
             return Edit(name, EMPTY_BOX, EMPTY, EMPTY, info=info or {})
+        if undone := len(self.history) - self.history.position:
+            _log.debug("undone steps dropped for a new one: %d", undone)
         edit = self._apply(step, False, lambda: self.history.push(step))
         return replace(edit, info=info or {}, step=self.history.newest)
 

@@ -7,6 +7,7 @@ that its head no longer lists belong to dropped steps and may be deleted.
 from __future__ import annotations
 
 import json
+import logging
 import operator
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,6 +45,8 @@ HEAD_KEYS = ("format", "version", "roles", "active", "grid", "overlap", "segment
 INITIAL = 0
 # A record expands to at most this many times its size, and a megabyte: a few bytes may claim to be gigabytes.
 MOST_EXPANSION = 200
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +158,11 @@ def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Seg
         raise
     except (TumorSegError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, zlib.error) as error:
         raise ReadError(f"the session is damaged: {type(error).__name__}: {error}") from error
+    names, history = segments.names, segments.history
+    _log.info(
+        "restored a session of version %d; segments: %d, steps: %d, of them done: %d",
+        *(version, len(names), len(history), history.position),
+    )
     return segments, active
 
 

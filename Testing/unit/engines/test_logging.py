@@ -1,4 +1,4 @@
-"""The logger ``TumorSegLib``: models, devices and times; nothing of a patient."""
+"""The logger ``TumorSegLib``: models, devices, times, roles and sizes of images; nothing of a patient."""
 
 from __future__ import annotations
 
@@ -36,11 +36,22 @@ def test_log_names_model_device_and_seconds_and_nothing_of_the_patient(
     session.segment()
     session.add_click(Click((27, 13, 19)))
     session.add_box(BoxPrompt(((11, 23), (9, 26), (14, 28))))
+    session.undo()
+    session.add_segment("Jane")
+    session.add_click(Click((13, 17, 19)))
+    Session.from_json(session.to_json(), images)
     text = "\n".join(record.getMessage() for record in caplog.records)
     assert "tiny 1.2.3 is loaded on cpu in float32" in text
     assert re.search(r"tiny 1\.2\.3 ran on cpu in float32: seconds {.*'network': [\d.]+", text)
     assert re.search(r"bright 1\.2\.3 ran on cpu in float32: seconds {'encode'", text)
-    for secret in ("DOE", "1957", str(tmp_path), "mr_t1", "27, 13", "19, 13", "11, 23", "31, 33", "35, 33"):
+    for event in (
+        "read a mr_t1 image (.nii.gz): (35, 33, 31) voxels, float32, in ",
+        "tiny 1.2.3: the weights have the checksum of the description",
+        "undone steps dropped for a new one: 1",
+        "restored a session of version 4; segments: 2, steps: 3, of them done: 3",
+    ):
+        assert event in text, event
+    for secret in ("DOE", "Jane", "1957", str(tmp_path), "27, 13", "13, 17", "11, 23"):
         assert secret not in text, secret
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,14 @@ import pytest
 
 from Testing.fakes import tiny_spec, write_spec
 from TumorSegLib.errors import ModelError, WriteError
-from TumorSegLib.models.folder import CARD_FILE, WEIGHTS_FILE, read_model_folder, sha256_of, write_model_folder
+from TumorSegLib.models.folder import (
+    CARD_FILE,
+    WEIGHTS_FILE,
+    read_model_folder,
+    sha256_of,
+    write_description,
+    write_model_folder,
+)
 from TumorSegLib.models.spec import SPEC_FILE
 
 
@@ -34,6 +42,17 @@ def test_a_written_folder_is_read_as_it_was_with_the_checksum_of_its_weights(tmp
     assert written.verified_weights() == b"weights"
     assert (written.path / CARD_FILE).read_text() == "# Card\n"
     assert json.loads((written.path / SPEC_FILE).read_text())["format"] == 2
+
+
+def test_a_description_with_new_results_survives_a_power_failure(tmp_path, monkeypatch):
+    folder = folder_with_weights(tmp_path)
+    flushed, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda descriptor: (flushed.append(os.fstat(descriptor).st_ino), fsync(descriptor))
+    )
+    write_description(folder, tiny_spec("m", results={"evaluate": {"dice": 0.8}}))
+    assert (folder / SPEC_FILE).stat().st_ino in flushed
+    assert read_model_folder(folder).spec.results == {"evaluate": {"dice": 0.8}}
 
 
 def test_a_folder_written_again_keeps_its_card_unless_another_is_given(tmp_path):

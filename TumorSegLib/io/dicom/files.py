@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import struct
@@ -32,6 +33,8 @@ FIRST_GROUPS = (0x0002, 0x0008)
 VALUE_TYPES = frozenset(b"AE AS CS DA DS DT IS LO LT OB OW PN SH SQ ST TM UI UL UN US UT".split())
 # The first elements are short; text taken for an element would state a length of millions.
 LONGEST_FIRST_ELEMENT = 1024
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,7 @@ def scan(root: Path) -> tuple[list[Series], dict[Path, ReadError]]:
         raise ReadError(f"{root}: no such folder")
     damaged: dict[Path, ReadError] = {}
     groups: dict[str, list[Slice]] = {}
+    others = 0
     for path in sorted(_files(root, damaged)):
         try:
             found = image_slice(path)
@@ -127,7 +131,10 @@ def scan(root: Path) -> tuple[list[Series], dict[Path, ReadError]]:
             continue
         if found is not None:
             groups.setdefault(series_uid(found.tags), []).append(found)
+        others += found is None
     series = [series_of(group) for group in groups.values()]
+    sizes = [(one.modality, len(one.slices)) for one in series]
+    _log.debug("DICOM series (modality, slices): %s; left out: %d other files, %d damaged", sizes, others, len(damaged))
     return sorted(series, key=lambda one: (one.modality, one.description, one.uid)), damaged
 
 
