@@ -36,13 +36,13 @@ def run(device: str, shape: tuple[int, int, int]) -> None:
     first, edits, seconds = None, [], []
     for start in (np.zeros_like(truth.array), _cut(truth), np.zeros_like(truth.array)):
         session.replace_mask(Mask(truth.grid, start))
-        shown = start.copy()
+        current = start.copy()
         for _ in range(CLICKS):
-            click = _next(shown, truth)
+            click = _next(current, truth)
             if click is None:
                 break
             taken, edit = timed(lambda click=click: session.add_click(click))  # type: ignore[misc]
-            shown[slices(edit.box)] = edit.after
+            current[slices(edit.box)] = edit.after
             edits.append(edit)
             seconds.append(taken)
         first = seconds[0] if first is None else first
@@ -65,13 +65,13 @@ def _cut(truth: Mask) -> np.ndarray:
     return array
 
 
-def _next(shown: np.ndarray, truth: Mask) -> Click | None:
+def _next(current: np.ndarray, truth: Mask) -> Click | None:
     box = _around(truth)
-    hint = next_click(shown[slices(box)] > 0, truth.array[slices(box)] > 0, truth.grid.spacing)
-    if hint is None:
+    prompt = next_click(current[slices(box)] > 0, truth.array[slices(box)] > 0, truth.grid.spacing)
+    if prompt is None:
         return None
-    i, j, k = (int(at + low) for at, (low, _) in zip(hint.points[0], box))
-    return Click((i, j, k), hint.positive)
+    i, j, k = (int(at + low) for at, (low, _) in zip(prompt.points[0], box))
+    return Click((i, j, k), prompt.positive)
 
 
 def _around(truth: Mask) -> Box:

@@ -135,5 +135,5 @@ def _write_surface(result: Result, path: str) -> None:
 
     # The surface runs smoothly through the probability, and round the mask where that was tidied.
     inside, probability = result.mask.array > 0, result.probability.array
-    shown = np.where((probability > 0.5) == inside, probability, inside).astype(np.float32)
-    write_surface(Volume(result.mask.grid, shown, "probability"), path)
+    field = np.where((probability > 0.5) == inside, probability, inside).astype(np.float32)
+    write_surface(Volume(result.mask.grid, field, "probability"), path)

@@ -46,11 +46,11 @@ def window_of(volume: Volume, ct_window: str = DEFAULT_CT_WINDOW) -> Normalisati
 
 
 def _percentiles(volume: Volume) -> tuple[float, float]:
-    shown = volume.array[volume.array != 0]
-    if not shown.size:
+    foreground = volume.array[volume.array != 0]
+    if not foreground.size:
         return 0.0, 1.0
-    step = max(1, shown.size // 1_000_000)  # a million voxels give the percentiles to four digits
-    low, high = np.percentile(shown[::step].astype(np.float64), MR_PERCENTILES)
+    step = max(1, foreground.size // 1_000_000)  # a million voxels give the percentiles to four digits
+    low, high = np.percentile(foreground[::step].astype(np.float64), MR_PERCENTILES)
     high = max(high, low + 1e-6 * max(abs(low), 1.0))
     # Limits that float32 holds exactly, as images are windowed in it: the highest value becomes 1 and no more.
     return float(np.float32(low)), float(np.float32(high))

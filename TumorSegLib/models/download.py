@@ -261,8 +261,8 @@ class _Transfer:
         return DownloadError(f"{self.target}: download from {self.source.url} failed: {reason}{self._kept()}")
 
     def _refused(self, status: int) -> DownloadError:
-        hint = ", there is no such file" if status in (404, 410) else ""
-        return self._failure(f"the server answered {status}{hint}")
+        explanation = ", there is no such file" if status in (404, 410) else ""
+        return self._failure(f"the server answered {status}{explanation}")
 
     def _broken(self, error: BaseException) -> DownloadError:
         reason = getattr(error, "reason", None) or error

@@ -1,4 +1,4 @@
-"""Episodes: what the network is shown, how the simulated user answers it, when an episode ends, and how it goes on."""
+"""Episodes: what the network is given, how the simulated user answers it, when an episode ends, and how it goes on."""
 
 from __future__ import annotations
 
@@ -200,13 +200,13 @@ def test_case_without_tumour_gets_negative_clicks(clicking: Clicking) -> None:
 
 def test_previous_dropout_empties_the_previous_probability_alone(clicking: Clicking, pools: dict[float, Pools]) -> None:
     text = "starts = {{ corrupted = 1 }}\nprevious_dropout = {}"
-    hidden, state = first_visit(clicking(text.format(1)), pools)
-    shown, _ = first_visit(clicking(text.format(0)), pools)
-    assert (hidden.inputs[:, 2] == 0).all()
-    assert torch.equal(shown.inputs[0, 2], state["probability"])
-    assert (shown.inputs[:, 2] > 0.5).any()
+    emptied, state = first_visit(clicking(text.format(1)), pools)
+    complete, _ = first_visit(clicking(text.format(0)), pools)
+    assert (emptied.inputs[:, 2] == 0).all()
+    assert torch.equal(complete.inputs[0, 2], state["probability"])
+    assert (complete.inputs[:, 2] > 0.5).any()
     others = [0, 1, 3, 4]
-    assert torch.equal(hidden.inputs[:, others], shown.inputs[:, others])
+    assert torch.equal(emptied.inputs[:, others], complete.inputs[:, others])
     source = Episodes(clicking(text.format(0.5), "batch = 1", "batch = 2", "steps = 6", "steps = 30"), pools, 0)
     gone = [bool((inputs[2] == 0).all()) for batch, _ in visits(source, moody, 30) for inputs in batch.inputs]
     assert 18 < sum(gone) < 42

@@ -61,14 +61,14 @@ def test_network_input_of_a_bent_scribble_and_an_mr_is_the_same_in_training_and_
     drawn[k, j, i] = 1
     expected = []
     for flip in [axes for n in range(4) for axes in combinations(range(3), n)]:
-        shown: list[np.ndarray] = []
-        engine = engine_of(recorded(nothing, shown), clicking(settings, *CHANGES).model)
+        received: list[np.ndarray] = []
+        engine = engine_of(recorded(nothing, received), clicking(settings, *CHANGES).model)
         images = {
             role: Volume(GRID, np.ascontiguousarray(np.flip(volume.array, flip)), role)
             for role, volume in one_voxel.images.items()
         }
         engine.refine(engine.prepare(images), blank(GRID), Prompts((Scribble.from_mask(Mask(GRID, drawn)),)))
-        expected.append(shown[0])
+        expected.append(received[0])
     for batch, _ in visits(source, blind, 4):
         inputs = batch.inputs[0].numpy()
         np.testing.assert_array_equal(inputs[2:], expected[0][2:])

@@ -31,11 +31,11 @@ def table(*rows: str) -> tuple[np.ndarray, np.ndarray]:
     return np.isin(cells, ["w", "t"]), np.isin(cells, ["m", "t"])
 
 
-def where(hint: PointPrompt | None) -> tuple[tuple[float, ...], bool]:
-    assert hint is not None
-    assert hint.points.shape == (1, 3)
-    assert hint.points.dtype == np.float64
-    return tuple(hint.points[0].tolist()), hint.positive
+def where(prompt: PointPrompt | None) -> tuple[tuple[float, ...], bool]:
+    assert prompt is not None
+    assert prompt.points.shape == (1, 3)
+    assert prompt.points.dtype == np.float64
+    return tuple(prompt.points[0].tolist()), prompt.positive
 
 
 @pytest.mark.parametrize(

@@ -203,9 +203,9 @@ def test_gain_offset_noise_and_blur_act(case: Case) -> None:
 def test_roles_hidden_or_missing_are_zero(case: Case) -> None:
     hidden = replace(Augmentation(), role_subsets={"pet": 1.0})
     only_pet = Case("b", {"pet": case.images["pet"]}, case.reference, case.jitter_window)
-    for shown, strengths in ((case, hidden), (only_pet, Augmentation())):
+    for drawn_from, strengths in ((case, hidden), (only_pet, Augmentation())):
         for seed in range(5):
-            images, _ = draw_sample(shown, spec_of((8, 8, 8), 3.0), strengths, np.random.default_rng(seed))
+            images, _ = draw_sample(drawn_from, spec_of((8, 8, 8), 3.0), strengths, np.random.default_rng(seed))
             assert (images[[0, 2]] == 0).all()
             assert images[1].abs().max() > 0
 
@@ -299,5 +299,7 @@ def test_patches_are_centred_on_the_tumour_as_often_as_asked() -> None:
     """In a large image a patch of a few voxels holds the one tumour voxel only when it is centred there."""
     case, spec = make_case((24, 24, 24), 2.0, (slice(12, 13),) * 3), spec_of((3, 3, 3), 2.0)
     strengths = replace(PLAIN, tumour_share=0.3, role_subsets={"ct": 1.0})
-    held = [draw_sample(case, spec, strengths, np.random.default_rng(seed))[1].sum().item() > 0 for seed in range(120)]
-    assert np.mean(held) == pytest.approx(0.3, abs=0.1)
+    with_tumour = [
+        draw_sample(case, spec, strengths, np.random.default_rng(seed))[1].sum().item() > 0 for seed in range(120)
+    ]
+    assert np.mean(with_tumour) == pytest.approx(0.3, abs=0.1)

@@ -50,10 +50,10 @@ def test_evaluation_is_inside_the_jitter_window_alone(data: Path) -> None:
     row = evaluate_case(engine, case, ("pet",))
     assert row["case"] == "c"
     assert (row["dice"], row["iou"], row["hd95_mm"], row["nsd"]) == (1, 1, 0, 1)
-    (shown,) = engine.images
-    assert list(shown) == ["pet"]
-    assert shown["pet"].array.shape == (18, 18, 18)
-    assert shown["pet"].grid == case.reference.grid.crop(case.jitter_window)
+    (given,) = engine.images
+    assert list(given) == ["pet"]
+    assert given["pet"].array.shape == (18, 18, 18)
+    assert given["pet"].grid == case.reference.grid.crop(case.jitter_window)
 
 
 def test_evaluation_counts_all_labels_of_the_contour(data: Path) -> None:

@@ -114,9 +114,9 @@ def test_growth_stops_where_intensity_changes_most(grown: Baseline) -> None:
 def test_grow_cut_works_on_one_volume(grown: Baseline) -> None:
     flat, ct = np.zeros(SHAPE, dtype=np.int16), (blobs(80, 20, -100)).astype(np.int16)
     clicks = [Click((6, 9, 8)), Click((14, 9, 8), False)]
-    shown = volume(blobs())
+    uptake = volume(blobs())
     for images in (
-        {"mr_t1": volume(flat, "mr_t1"), "ct": volume(flat, "ct"), "pet": shown},
+        {"mr_t1": volume(flat, "mr_t1"), "ct": volume(flat, "ct"), "pet": uptake},
         {"mr_t1": volume(flat, "mr_t1"), "ct": volume(ct, "ct")},
         {"mr_t1": volume(ct, "mr_t1"), "mr_t2": volume(flat, "mr_t2")},
     ):
@@ -226,8 +226,8 @@ def test_one_click_finds_a_real_tumour(baseline: Baseline, data_root: Path) -> N
     case = read_case(folder, "STS_010", ("ct", "pet"))
     case = case.in_jitter_window()
     truth = case.reference.array > 0
-    hint = next_click(np.zeros_like(truth), truth, case.reference.grid.spacing)
-    assert hint is not None
-    i, j, k = hint.points[0].astype(int).tolist()
-    found = baseline(case.images, [Click((i, j, k), hint.positive)]).array > 0
+    prompt = next_click(np.zeros_like(truth), truth, case.reference.grid.spacing)
+    assert prompt is not None
+    i, j, k = prompt.points[0].astype(int).tolist()
+    found = baseline(case.images, [Click((i, j, k), prompt.positive)]).array > 0
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.75  # 0.84 and 0.81

@@ -62,9 +62,9 @@ def test_clicks_go_where_the_method_was_wrong_last() -> None:
     row = click_through(method, EMPTY, truth, 3)
     assert row["dice"] == [0, pytest.approx(2 / 3), pytest.approx(128 / 132), 1]
     for click, before in zip(method.clicks, (EMPTY, half, wrong)):
-        hint = next_click(before.array > 0, truth.array > 0, GRID.spacing)
-        assert hint is not None
-        assert (click.ijk, click.positive) == (tuple(hint.points[0].astype(int)), hint.positive)
+        prompt = next_click(before.array > 0, truth.array > 0, GRID.spacing)
+        assert prompt is not None
+        assert (click.ijk, click.positive) == (tuple(prompt.points[0].astype(int)), prompt.positive)
     assert [click.positive for click in method.clicks] == [True, True, False]
     assert row["clicks"] == [[*click.ijk, click.positive] for click in method.clicks]
     assert len(row["seconds"]) == 3
@@ -164,19 +164,19 @@ def test_baselines_only_when_asked_for() -> None:
 
 
 def test_without_memory_the_previous_map_is_blank_and_the_rest_is_shown() -> None:
-    shown: list[torch.Tensor] = []
+    inputs: list[torch.Tensor] = []
 
     class Showing(nn.Module):
         def forward(self, channels: torch.Tensor) -> torch.Tensor:
-            shown.append(channels)
+            inputs.append(channels)
             return channels[:, :1]
 
     channels = torch.rand(1, 5, 4, 4, 4)
     original = channels.clone()
     WithoutMemory(Showing(), 2)(channels)
     assert torch.equal(channels, original)
-    assert not shown[0][:, 2].any()
-    assert torch.equal(shown[0][:, [0, 1, 3, 4]], original[:, [0, 1, 3, 4]])
+    assert not inputs[0][:, 2].any()
+    assert torch.equal(inputs[0][:, [0, 1, 3, 4]], original[:, [0, 1, 3, 4]])
 
 
 def test_forgetful_is_the_same_network_without_its_memory(case: Case, refiner_folder: Path) -> None:

@@ -38,8 +38,8 @@ def test_report_of_a_perfect_refiner(data: Path) -> None:
             assert all(row["dice"] == [0, 1, 1] and len(row["clicks"]) == 1 for row in rows)
             assert summary["clicks_to_0.90"] == {"median": 1.0, "cases": 3}
     # The hidden window of case c, and no role but those asked for.
-    assert {image.array.shape for shown in auto.images for image in shown.values()} == {(20, 24, 22), (18, 18, 18)}
-    assert {tuple(shown) for shown in auto.images} == {ROLES, ("pet",)}
+    assert {image.array.shape for given in auto.images for image in given.values()} == {(20, 24, 22), (18, 18, 18)}
+    assert {tuple(given) for given in auto.images} == {ROLES, ("pet",)}
     json.dumps(subsets, allow_nan=False)
 
 

@@ -49,8 +49,8 @@ def test_curves_are_means_over_cases_and_baselines_share_the_colour(tmp_path: Pa
     assert path.read_bytes().startswith(b"\x89PNG")
     assert imread(path).shape[1] == pytest.approx(2 * 6.2 * 130, abs=2)
     assert [axis.get_title() for axis in panels] == ["from automatic", "from nothing"]
-    shown = [[line.get_label() for line in axis.lines] for axis in panels]
-    assert shown == [["ct", "ct, without previous map", "pet"], ["ct", "ct, grow from seeds", "pet", "pet, PET 41 %"]]
+    labels = [[line.get_label() for line in axis.lines] for axis in panels]
+    assert labels == [["ct", "ct, without previous map", "pet"], ["ct", "ct, grow from seeds", "pet", "pet, PET 41 %"]]
     first, baseline, second = panels[0].lines
     assert np.allclose(first.get_ydata(), [0.1, 0.7, 0.9])
     assert list(first.get_xdata()) == [0, 1, 2]

@@ -79,17 +79,17 @@ def test_targets_lie_where_the_tumour_is(data: Path, examples: list[Example]) ->
     empty = 0
     for example in examples:
         (r0, r1), (c0, c1) = example.view.region[1], example.view.region[0]
-        shown = case.reference.array[example.number, r0:r1, c0:c1] > 0
+        section = case.reference.array[example.number, r0:r1, c0:c1] > 0
         assert example.target.shape == (16, 16)
         area = example.target.sum() / (example.view.pixels[0] * example.view.pixels[1] / 16)
-        assert area == pytest.approx(shown.mean(), abs=0.04)
-        if shown.any():
+        assert area == pytest.approx(section.mean(), abs=0.04)
+        if section.any():
             rows, columns = np.argwhere(example.target).mean(axis=0) + 0.5
-            middle = np.argwhere(shown).mean(axis=0) + 0.5
-            wanted = middle / shown.shape * example.view.pixels / 4
+            middle = np.argwhere(section).mean(axis=0) + 0.5
+            wanted = middle / section.shape * example.view.pixels / 4
             assert (rows, columns) == pytest.approx(tuple(wanted), abs=0.7)
-        empty += not shown.any()
-        assert (example.number in range(*tumour[AXIS])) == shown.any()
+        empty += not section.any()
+        assert (example.number in range(*tumour[AXIS])) == section.any()
     assert 0 < empty < len(examples)
 
 

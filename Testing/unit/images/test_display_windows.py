@@ -20,7 +20,7 @@ def image(values: Any, role: str, dtype: Any = np.float32) -> Volume:
     return Volume(Grid.from_spacing(array.shape, (1, 1, 1)), array, role)
 
 
-def shown(volume: Volume, **options: Any) -> np.ndarray:
+def windowed(volume: Volume, **options: Any) -> np.ndarray:
     return window_of(volume, **options)(volume.array).ravel()
 
 
@@ -32,13 +32,13 @@ def test_limits_of_ct_windows(name: str | None, level: int, width: int) -> None:
     low, high = level - width / 2, level + width / 2
     volume = image([-3000, low - 1, low, level, high, high + 1, 3000], "ct", np.int16)
     options = {"ct_window": name} if name else {}
-    assert np.allclose(shown(volume, **options), [0, 0, 0, 0.5, 1, 1, 1])
+    assert np.allclose(windowed(volume, **options), [0, 0, 0, 0.5, 1, 1, 1])
     assert window_of(volume, **options).fill == 0
 
 
 def test_pet_from_suv_0_to_10_whatever_the_ct_window() -> None:
     volume = image([0, 2.5, 10, 40], "pet")
-    assert np.allclose(shown(volume, ct_window="lung"), [0, 0.25, 1, 1])
+    assert np.allclose(windowed(volume, ct_window="lung"), [0, 0.25, 1, 1])
 
 
 @pytest.mark.parametrize("role", ["mr_t1", "mr_flair", "anything"])
@@ -46,7 +46,7 @@ def test_percentiles_of_mr_leave_zeros_out(role: str) -> None:
     tissue = np.arange(1001, 2002)
     volume = image([*np.zeros(5000), *tissue], role)
     low, high = 1001 + 0.005 * 1000, 1001 + 0.995 * 1000
-    values = shown(volume)
+    values = windowed(volume)
     assert (values[:5000] == 0).all()
     assert np.allclose(values[5000:], np.clip((tissue - low) / (high - low), 0, 1), atol=1e-5)
 
@@ -60,12 +60,12 @@ def test_percentiles_of_a_large_image_are_those_of_all_its_voxels() -> None:
 
 @pytest.mark.parametrize("value", [0, 7, -7, 1e-9, 123456.78, -3e6])
 def test_an_image_of_one_value_is_black(value: float) -> None:
-    assert (shown(image(np.full(50, value), "mr_t1")) == 0).all()
+    assert (windowed(image(np.full(50, value), "mr_t1")) == 0).all()
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.uint16, np.float16, np.float64, bool])
 def test_any_number_type(dtype: Any) -> None:
-    values = shown(image([0, 1, 1, 1, 1], "mr_t1", dtype))
+    values = windowed(image([0, 1, 1, 1, 1], "mr_t1", dtype))
     assert values.dtype == np.float32
     assert 0 <= values.min() <= values.max() <= 1
 
@@ -79,7 +79,7 @@ def test_any_number_type(dtype: Any) -> None:
 def test_values_lie_between_0_and_1(values: list[float], around: float, role: str) -> None:
     """Values close together around a large one, too, where float32 has few numbers left."""
     for volume in (image(values, role), image(around + np.array(values) / 1e7 * max(abs(around), 1e-3) * 1e-5, role)):
-        seen = shown(volume)
+        seen = windowed(volume)
         assert seen.min() >= 0
         assert seen.max() <= 1
 

@@ -54,12 +54,12 @@ class Reference:
                 new[name][met] = old[name][met]
             elif self.overlap is Overlap.OVERWRITE:
                 new[other] = np.where(met, 0, old[other])
-        held = {each: uncontradicted(self.prompts[each], old[each], new[each]) for each in old} | {name: prompts}
-        if held == self.prompts and all(np.array_equal(new[each], old[each]) for each in old):
+        remaining = {each: uncontradicted(self.prompts[each], old[each], new[each]) for each in old} | {name: prompts}
+        if remaining == self.prompts and all(np.array_equal(new[each], old[each]) for each in old):
             return  # nothing to undo, and what was undone can still be done again
-        self.done.append((name, old, new, dict(self.prompts), held))
+        self.done.append((name, old, new, dict(self.prompts), remaining))
         self.undone.clear()
-        self.arrays, self.prompts = new, held
+        self.arrays, self.prompts = new, remaining
 
     def back(self) -> str:
         step = self.done.pop()
@@ -255,9 +255,9 @@ class Walk:
         wanted = old[reference.active].copy()
         wanted[(mask > 0) & (wanted < TUMOUR)] = 255
         wanted[(mask == 0) & (wanted >= TUMOUR)] = 0
-        held = uncontradicted(reference.prompts[reference.active], old[reference.active], wanted)
+        remaining = uncontradicted(reference.prompts[reference.active], old[reference.active], wanted)
         edit = self.session.replace_mask(Mask(GRID, mask))
-        reference.edit(wanted, held)
+        reference.edit(wanted, remaining)
         self.expect(edit, reference.active, old)
 
     def automatic(self) -> None:
