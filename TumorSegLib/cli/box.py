@@ -86,10 +86,11 @@ def run_box(options: argparse.Namespace) -> None:
         write_mask(session.mask, path)
     if options.session:
         write_text(options.session, json.dumps(session.to_json()) + "\n", durable=True)
-    if edit.info["role"] in images.on_other_grids:
-        print(f"resampled to the grid of {images.reference}: {edit.info['role']}")
+    (role,) = edit.info.roles
+    if role in images.on_other_grids:
+        print(f"resampled to the grid of {images.reference}: {role}")
     tell_notes([edit.info], images)
-    how = f"{edit.info['slices']} slices of {edit.info['role']}: "
+    how = f"{edit.info.details['slices']} slices of {role}: "
     tell_marked((clicks or engine).spec, session.volume_ml, options.output, how)
 
 

@@ -15,6 +15,7 @@ from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume
 from TumorSegLib.measurements.report import doubt, marked
 from TumorSegLib.models.spec import ModelSpec
+from TumorSegLib.protocols import RunInfo
 
 MASK_SUFFIXES = (SEGMENTATION_SUFFIX, *WRITABLE)
 INPUT_HELP = (
@@ -117,16 +118,16 @@ def require_network_memory() -> None:
     require_memory(LEAST_NETWORK_GB, "a command with a neural network")
 
 
-def tell_notes(infos: Iterable[Mapping[str, Any]], images: Images) -> None:
+def tell_notes(infos: Iterable[RunInfo], images: Images) -> None:
     """Prints on standard error what the runs of engines note, each sentence once; notes on images were printed before.
 
     Args:
-        infos: of results, edits or refinements, see :class:`TumorSegLib.protocols.RunInfo`.
+        infos: of results, edits or refinements.
         images: those that were read.
     """
     printed = {f"{role}: {note}" for role, volume in images.items() for note in volume.notes}
     for info in infos:
-        for note in [*info.get("notes", ()), *info.get("refined", {}).get("notes", ())]:
+        for note in [*info.notes, *info.details.get("refined", {}).get("notes", ())]:
             if note not in printed:
                 say(f"note: {note}")
                 printed.add(note)

@@ -32,6 +32,7 @@ from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.parsing import load_json
 from TumorSegLib.prompts.types import BoxPrompt, Prompt, Prompts
+from TumorSegLib.protocols import RunInfo
 from TumorSegLib.session.session import Session
 
 
@@ -69,12 +70,12 @@ def run_refine(options: argparse.Namespace) -> None:
     _check_no_boxes(prompts, options.clicks)
     session = _new_session(options, images, kept)
     session.prepare()  # refuses channels its model does not take before an automatic model works for minutes
-    infos: list[Mapping[str, Any]] = []
+    infos: list[RunInfo] = []
     if options.auto:
         with progress_bar("Segmenting") as progress:
             infos.append(session.segment(progress=progress).info)
     corrections = _apply(session, prompts.items)
-    seconds = [sum(info["seconds"].values()) for info in corrections]
+    seconds = [sum(info.seconds.values()) for info in corrections]
     for path in options.output:
         write_mask(session.mask, path)
     if options.session:
@@ -128,7 +129,7 @@ def _read_initial(path: str, grid: Grid) -> Mask:
     return mask
 
 
-def _apply(session: Session, prompts: Sequence[Prompt]) -> list[Mapping[str, Any]]:
+def _apply(session: Session, prompts: Sequence[Prompt]) -> list[RunInfo]:
     """Gives the session one prompt after the other; what made each correction."""
     infos = []
     with progress_bar("Correcting") as progress:

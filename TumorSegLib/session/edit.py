@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import EMPTY
+from TumorSegLib.protocols import RunInfo
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Edit:
             :class:`TumorSegLib.session.segments.Overlap`) or outside it (see
             :meth:`TumorSegLib.session.session.Session.record_losses`). Of a segment outside, ``before`` and ``after``
             hold only the voxels that it lost or, on undo, gets back.
-        info: JSON-ready: model, device and timings, where an engine made the edit.
+        info: model, device and timings, where an engine made the edit; ``info.model`` is empty where none did.
         step: number of the session's step; None where nothing changed.
     """
 
@@ -36,7 +36,7 @@ class Edit:
     before: UInt8Array
     after: UInt8Array
     others: Mapping[str, Edit] = field(default_factory=dict)
-    info: Mapping[str, Any] = field(default_factory=dict)
+    info: RunInfo = field(default_factory=RunInfo)
     step: int | None = None
 
     @classmethod

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import EMPTY, TUMOUR, to_float
 from TumorSegLib.prompts.constraints import MaskEdit
 from TumorSegLib.prompts.types import Prompt, Prompts
+from TumorSegLib.protocols import RunInfo
 from TumorSegLib.session.edit import Edit, checked_loss
 from TumorSegLib.session.history import Change, History, PromptChange, Step
 
@@ -175,7 +175,7 @@ class Segments:
             )
 
     def commit(
-        self, name: str, box: Box, probability: UInt8Array, prompts: Prompts, info: Mapping[str, Any] | None = None
+        self, name: str, box: Box, probability: UInt8Array, prompts: Prompts, info: RunInfo | None = None
     ) -> Edit:
         """Writes a part of a segment, as far as the overlap policy allows, as one step that can be undone.
 
@@ -201,11 +201,11 @@ class Segments:
         prompt_changes = [PromptChange.between(each, self.prompts(each), kept) for each, (*_, kept) in results.items()]
         step = Step(name, tuple(c for c in changes if c), tuple(c for c in prompt_changes if c))
         if not (step.changes or step.prompts):
-            return Edit(name, EMPTY_BOX, EMPTY, EMPTY, info=info or {})
+            return Edit(name, EMPTY_BOX, EMPTY, EMPTY, info=info or RunInfo())
         if undone := len(self.history) - self.history.position:
             _log.debug("undone steps dropped for a new one: %d", undone)
         edit = self._apply(step, False, lambda: self.history.push(step))
-        return replace(edit, info=info or {}, step=self.history.newest)
+        return replace(edit, info=info or RunInfo(), step=self.history.newest)
 
     def reset(self, name: str) -> Edit:
         """Restores what a segment began with and drops its prompts; raises as :meth:`commit`."""

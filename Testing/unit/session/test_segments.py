@@ -13,6 +13,7 @@ from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.prompts.types import Click, Prompts
+from TumorSegLib.protocols import RunInfo
 from TumorSegLib.session import history as history_module
 from TumorSegLib.session.edit import Edit
 from TumorSegLib.session.history import Change
@@ -69,9 +70,9 @@ OLD_A, OLD_B, NEW_A = row(200, 200, 0, 9, 100, 0), row(0, 255, 255, 128, 127, 0)
 )
 def test_where_segments_meet(overlap: str, new_a: list, new_b: list, edit: tuple) -> None:
     segments = two(overlap, OLD_A, OLD_B)
-    done = segments.commit("a", ROW, NEW_A, PROMPTS, {"model": "m"})
+    done = segments.commit("a", ROW, NEW_A, PROMPTS, RunInfo(model="m"))
     assert as_text(done) == edit
-    assert done.info == {"model": "m"}
+    assert done.info == RunInfo(model="m")
     assert (values_of(segments, "a"), values_of(segments, "b")) == (new_a, new_b)
     undone = as_text(segments.undo())
     assert undone[:4] == (edit[0], edit[1], edit[3], edit[2])

@@ -39,6 +39,11 @@ class Input:
     assumeSuv: bool = False
 
 
+def firstImage(inputs: Mapping[str, Input]) -> slicer.vtkMRMLScalarVolumeNode:
+    """The image on whose voxels a segment lies: the first one, as the reference of ``TumorSegLib``'s ``ImageSet``."""
+    return next(iter(inputs.values())).node
+
+
 @dataclass(frozen=True)
 class Saved:
     """The head of a saved session.

@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml import segments
-from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.mrml.session_nodes import Input, firstImage
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.shared.context import Context
 
@@ -122,7 +122,7 @@ def doubtsOf(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> l
         words = _("That is more than any tumour it was trained on ({low:.0f} to {high:.0f} ml): probably organs.")
         less = _("That is less than any tumour it was trained on ({low:.0f} to {high:.0f} ml).")
         doubts.append((words if more else less).format(low=limits[0], high=limits[1]))
-    longest, length = spec.trained_length_mm, _lengthMm(next(iter(inputs.values())).node)
+    longest, length = spec.trained_length_mm, _lengthMm(firstImage(inputs))
     if longest is not None and length > longest:
         words = _(
             "The images are {length:.0f} mm long from head to foot, those it was trained on at most {longest:.0f} mm: "

@@ -203,7 +203,7 @@ class EditAction(SegmentAction):
         if result is None:
             self.bench.working.discard(self)
             return None
-        for note in result.info.get("notes", ()):  # such as that the engine had to leave the graphics card
+        for note in result.info.notes:  # such as that the engine had to leave the graphics card
             self.bench.notice(note)
         try:
             self.write(result)
@@ -348,7 +348,7 @@ class Segment(EditAction):
 class ImportBrush(EditAction):
     """Makes what was painted by hand one step of the session, with what the model makes of it where it is asked to.
 
-    Its outcome is an Edit, whose ``info`` is empty where the model was not asked; None where nothing was painted.
+    Its outcome is an Edit, whose ``info`` names no model where none was asked; None where nothing was painted.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ import slicer
 from TumorSegSlicer.mrml import segments, volumes
 from TumorSegSlicer.mrml.arguments import SEGMENTATION, checkNode
 from TumorSegSlicer.mrml.nodes import placeBeside
-from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.mrml.session_nodes import Input, firstImage
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class NewSegment:
         if not inputs:
             raise ArgumentError("no volume was chosen; choose at least one")
         images = tuple(volumes.volumeFromNode(each.node, role, each.assumeSuv) for role, each in inputs.items())
-        first, isNewNode = next(iter(inputs.values())).node, node is None
+        first, isNewNode = firstImage(inputs), node is None
         if node is None:
             name = f"{first.GetName()} tumour segmentation"
             node = slicer.mrmlScene.AddNewNodeByClass(SEGMENTATION, name)

@@ -108,6 +108,6 @@ class Brush:
         if edit is None:
             return
         guided = _("The model followed your stroke. Segment now: {volume}")
-        words = guided if edit.info else _("Stroke kept. Segment now: {volume}")
+        words = guided if edit.info.model else _("Stroke kept. Segment now: {volume}")
         self._context.edits.add(target)
         self._context.messages.say(words.format(volume=self._context.selection.volumeInWords(target)))
