@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from TumorSegLib.render.preview import write_preview as write_preview
     from TumorSegLib.render.surface import write_surface as write_surface
     from TumorSegLib.session.edit import Edit as Edit
-    from TumorSegLib.session.segments import Overlap as Overlap
+    from TumorSegLib.session.overlap import Overlap as Overlap
     from TumorSegLib.session.session import Session as Session
 
 __version__ = "0.1.0"
@@ -85,7 +85,7 @@ _HOMES = {
     "models.registry": ("list_models",),
     "models.spec": ("ModelSpec",),
     "session.edit": ("Edit",),
-    "session.segments": ("Overlap",),
+    "session.overlap": ("Overlap",),
     "session.session": ("Session",),
     "render.surface": ("write_surface",),
     "images.volume": ("Mask", "Volume"),

@@ -12,7 +12,7 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import Click, Scribble
 from TumorSegLib.session.edit import Edit
-from TumorSegLib.session.segments import Overlap
+from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.session import Session
 
 # Affines of real images: numbers without a short decimal form.

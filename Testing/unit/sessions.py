@@ -12,7 +12,7 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.prompts.types import BoxPrompt, Scribble
 from TumorSegLib.protocols import Result
-from TumorSegLib.session.segments import Overlap
+from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.session import Session
 
 GRID = Grid.from_spacing((9, 10, 11), (1.0, 1.5, 2.0), (5, -3, 40), np.eye(3)[[1, 2, 0]])

@@ -24,7 +24,7 @@ class Edit:
         box: smallest half-open voxel box that holds all changed voxels; ``((0, 0), (0, 0), (0, 0))`` if none did.
         before, after: the mask in the box, uint8 0 or 1 ``[k, j, i]``.
         others: name to how the same step changed another segment, of the session (see
-            :class:`TumorSegLib.session.segments.Overlap`) or outside it (see
+            :class:`TumorSegLib.session.overlap.Overlap`) or outside it (see
             :meth:`TumorSegLib.session.session.Session.record_losses`). Of a segment outside, ``before`` and ``after``
             hold only the voxels that it lost or, on undo, gets back.
         info: model, device and timings, where an engine made the edit; ``info.model`` is empty where none did.

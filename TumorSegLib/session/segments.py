@@ -7,7 +7,6 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from enum import Enum
 
 import numpy as np
 
@@ -21,16 +20,9 @@ from TumorSegLib.prompts.types import Prompt, Prompts
 from TumorSegLib.protocols import RunInfo
 from TumorSegLib.session.edit import Edit, checked_loss
 from TumorSegLib.session.history import Change, History, PromptChange, Step
+from TumorSegLib.session.overlap import Overlap, check_free, outside_others
 
 _log = logging.getLogger(__name__)
-
-
-class Overlap(str, Enum):
-    """What happens where an edit of one segment meets another: ``keep``, ``overwrite`` or ``allow``."""
-
-    KEEP = "keep"  # the other segment keeps its voxels
-    OVERWRITE = "overwrite"  # they move to the edited segment
-    ALLOW = "allow"  # both have them
 
 
 @dataclass(eq=False)
@@ -161,18 +153,9 @@ class Segments:
 
     def check_free(self, name: str, prompt: Prompt) -> None:
         """Raises :class:`ArgumentError` if no voxel of a positive prompt may become tumour."""
-        points = prompt.point_prompt()
-        if self.overlap is not Overlap.KEEP or points is None or not points.positive:
-            return
-        at = tuple(points.points.T[::-1].astype(np.intp))
-        others = {other: segment for other, segment in self._segments.items() if other != name}
-        owned = {other: segment.probability[at] >= TUMOUR for other, segment in others.items()}
-        if owned and np.any(list(owned.values()), axis=0).all():
-            owners = ", ".join(repr(other) for other, voxels in owned.items() if voxels.any())
-            raise ArgumentError(
-                f"{prompt} lies in segment {owners}, which keeps its voxels; "
-                'a session with overlap="overwrite" would take them'
-            )
+        others = self._others(name)
+        if self.overlap is Overlap.KEEP and others:
+            check_free(prompt, {other: segment.probability for other, segment in others.items()})
 
     def commit(
         self, name: str, box: Box, probability: UInt8Array, prompts: Prompts, info: RunInfo | None = None
@@ -302,12 +285,10 @@ class Segments:
 
     def _allowed(self, name: str, at: tuple[slice, ...], before: UInt8Array, after: UInt8Array) -> UInt8Array:
         """The new values, but the old ones where a segment that keeps its voxels would be entered."""
-        others = [segment for other, segment in self._segments.items() if other != name]
+        others = self._others(name)
         if self.overlap is not Overlap.KEEP or not others:
             return after
-        entered = (after >= TUMOUR) & (before < TUMOUR)
-        blocked = np.any([segment.probability[at] >= TUMOUR for segment in others], axis=0) & entered
-        return np.where(blocked, before, after)
+        return outside_others(before, after, [segment.probability[at] for segment in others.values()])
 
     def _overwritten(self, edit: Edit) -> dict[str, tuple[Box, UInt8Array, Prompts]]:
         """By name, a box, the new values in it and the prompts of other segments that lose voxels by an edit.
@@ -315,9 +296,7 @@ class Segments:
         Prompts that the loss contradicts are dropped, or the next click there would take the voxels back.
         """
         results = {}
-        for other, segment in self._segments.items():
-            if other == edit.segment:
-                continue
+        for other, segment in self._others(edit.segment).items():
             loss = edit.loss_of(other, _mask(segment.probability[slices(edit.box)]))
             if loss is not None:
                 lost, values = loss.before > 0, segment.probability[slices(loss.box)]
@@ -329,6 +308,9 @@ class Segments:
     def check_known(self, name: str) -> None:
         """Raises :class:`ArgumentError` if there is no segment of this name."""
         self._known(name)
+
+    def _others(self, name: str) -> dict[str, _Segment]:
+        return {other: segment for other, segment in self._segments.items() if other != name}
 
     def _known(self, name: str) -> _Segment:
         if name not in self._segments:

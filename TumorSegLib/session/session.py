@@ -18,8 +18,9 @@ from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribbl
 from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter
 from TumorSegLib.session.edit import Edit
 from TumorSegLib.session.engine_set import EngineSet
+from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.parts import beginning, check_grid, constrained, corrected, edited_elsewhere, found
-from TumorSegLib.session.segments import Overlap, Segments
+from TumorSegLib.session.segments import Segments
 from TumorSegLib.session.storage import Snapshot, segments_from_json, take_snapshot
 
 FIRST_SEGMENT = "tumour"
@@ -49,8 +50,7 @@ class Session:
             images: role to image; masks lie on the first one's grid.
             auto, clicks, box: for :meth:`segment`; for :meth:`add_click` and :meth:`add_scribble`; for :meth:`add_box`.
             initial: mask to begin with, on the first image's grid; what is not background is tumour.
-            overlap: what happens where an edit of one segment meets another: ``keep`` (the other keeps its voxels),
-                ``overwrite`` (they move to the edited one) or ``allow`` (both have them).
+            overlap: what happens where an edit of one segment meets another, see :class:`Overlap`.
 
         Raises:
             ArgumentError: there is no image, or no such overlap policy.

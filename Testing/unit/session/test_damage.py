@@ -19,7 +19,7 @@ from Testing.fakes import BallEngine
 from Testing.unit.saved_sessions import IMAGES, saved, worked_on
 from TumorSegLib.errors import ReadError, TumorSegError
 from TumorSegLib.prompts.types import Click
-from TumorSegLib.session.segments import Overlap
+from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.session import Session
 
 

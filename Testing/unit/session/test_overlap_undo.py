@@ -18,7 +18,7 @@ from TumorSegLib.geometry.boxes import EMPTY_BOX, slices
 from TumorSegLib.prompts.types import Click
 from TumorSegLib.session import history as history_module
 from TumorSegLib.session.edit import Edit
-from TumorSegLib.session.segments import Overlap
+from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.session import Session
 
 TUMOUR, ORGAN = cube((2, 2, 2)), cube((3, 3, 3))

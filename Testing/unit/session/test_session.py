@@ -15,7 +15,7 @@ from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.prompts.types import BoxPrompt, Click, Scribble
 from TumorSegLib.protocols import BoxOptions, Result
-from TumorSegLib.session.segments import Overlap
+from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.session import Session
 
 

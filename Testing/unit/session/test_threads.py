@@ -14,7 +14,7 @@ from Testing.unit.sessions import GRID, THIN, new_session, state
 from TumorSegLib.errors import Cancelled
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import Click
-from TumorSegLib.session.segments import Overlap
+from TumorSegLib.session.overlap import Overlap
 
 
 def run_in_thread(work: Callable[[], Any]) -> tuple[threading.Thread, list]:

@@ -24,7 +24,7 @@ from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribbl
 from TumorSegLib.protocols import BoxOptions, Refinement
 from TumorSegLib.session import history as history_module
 from TumorSegLib.session.edit import Edit
-from TumorSegLib.session.segments import Overlap
+from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.session import Session
 
 
