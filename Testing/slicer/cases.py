@@ -39,7 +39,7 @@ class Case:
         return self.store.get(self.node, self.segment)
 
     def click(self, ijk: tuple[int, int, int] = (8, 8, 8), positive: bool = True) -> None:
-        self.store.apply(self.session.add_click(Click(ijk, positive)), self.node, self.segment)
+        self.store.of(self.node, self.segment).apply(self.session.add_click(Click(ijk, positive)))
 
     def mask(self) -> np.ndarray:
         return segments.maskFromSegment(self.node, self.segment, self.session.grid)

@@ -29,6 +29,7 @@ from TumorSegSlicer.work.new_segments import NewSegment
 from TumorSegSlicer.work.runner import Action, Run, complete
 from TumorSegSlicer.work.saving import SaveSession
 from TumorSegSlicer.work.sessions import Sessions
+from TumorSegSlicer.work.workbench import Workbench
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit, Session
@@ -72,26 +73,19 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self)
         self.onDropped: Callable[[str, str], None] | None = None
         self._sessions = Sessions(slicer.mrmlScene, self._onDropped)
-        self._parameters: TumorSegParameters | None = None
         self._listener = Listener()
         scene = slicer.mrmlScene
         self._listener.listen((scene, scene.EndCloseEvent, self._onScene), (scene, scene.EndImportEvent, self._onScene))
         source = engineSource or EngineCache(torch_libraries.loadEngine)
-        self.bench = edits.Workbench(self._sessions, lambda: self.parameters, source, lambda _words: None)
+        self.bench = Workbench(self._sessions, self.getParameterNode, source, lambda _words: None)
 
     @property
     def parameters(self) -> TumorSegParameters:
         """The settings in the scene: models, device, precision, and what happens to other segments."""
-        from TumorSegSlicer.parameters import TumorSegParameters  # its classes of nodes come with other modules
-
-        node = self.getParameterNode()
-        if self._parameters is None or self._parameters.parameterNode is not node:
-            self._parameters = TumorSegParameters(node)
-        return self._parameters
+        return self.bench.parameters
 
     def _onScene(self, _scene: slicer.vtkMRMLScene) -> None:
-        """Slicer's wrapper keeps values that are out of date after a scene was closed or read into the same node."""
-        self._parameters = None
+        self.bench.forgetParameters()
 
     def close(self) -> None:
         """Removes the observers of the scene; the logic cannot be used afterwards."""
@@ -158,7 +152,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
     def resume(self, segmentation: SegmentationNode, segmentId: str) -> bool:
         """Opens the saved session of a segment; whether it holds what the segment shows now."""
         self.bench.open(segmentation, segmentId)
-        return self._sessions.changedMask(segmentation, segmentId) is None
+        return self._sessions.of(segmentation, segmentId).changedMask() is None
 
     def keepAsVoxels(self, segmentation: SegmentationNode, volume: VolumeNode) -> None:
         """Turns contours (RTSTRUCT) or surfaces into voxels on a volume's lattice, so that they can be corrected."""

@@ -56,8 +56,8 @@ def test_a_session_goes_on_in_another_scene(
 ) -> None:
     for click in ((8, 8, 8), (11, 8, 8), (4, 4, 4)):
         case.click(click)
-    case.store.noteModel(case.node, case.segment, "clicks", case.engines["clicks"].spec)
-    case.store.apply(case.session.undo(), case.node, case.segment)
+    case.store.of(case.node, case.segment).noteModel("clicks", case.engines["clicks"].spec)
+    case.store.of(case.node, case.segment).apply(case.session.undo())
     case.store.save()
     with empty_scene(tmp_path) as other:
         # Ids are taken there, so those of the nodes that come in change.
@@ -82,13 +82,13 @@ def test_a_session_goes_on_in_another_scene(
         assert opened.problem == ""
         np.testing.assert_array_equal(opened.session.mask.array, case.session.mask.array)
         assert opened.session.prompts == case.session.prompts
-        assert again.changedMask(saved.segmentationNode, saved.segmentId) is None
+        assert again.of(saved.segmentationNode, saved.segmentId).changedMask() is None
         for session, store, node in (
             (opened.session, again, saved.segmentationNode),
             (case.session, case.store, case.node),
         ):
-            store.apply(session.redo(), node, case.segment)
-            store.apply(session.add_click(Click((2, 12, 3))), node, case.segment)
+            store.of(node, case.segment).apply(session.redo())
+            store.of(node, case.segment).apply(session.add_click(Click((2, 12, 3))))
         np.testing.assert_array_equal(opened.session.mask.array, case.session.mask.array)
         np.testing.assert_array_equal(
             segments.maskFromSegment(saved.segmentationNode, case.segment, opened.session.grid), case.mask()
@@ -118,7 +118,7 @@ def test_what_was_painted_after_saving_is_found_on_resuming(scene: Any, case: Ca
     case.store = Sessions(scene)
     assert case.open().problem == ""
     assert len(case.session.prompts) == 1
-    painted = case.store.changedMask(case.node, case.segment)
+    painted = case.store.of(case.node, case.segment).changedMask()
     assert painted.array.sum() == case.session.mask.array.sum() + 8
     case.store.close()
 
@@ -198,7 +198,7 @@ def test_scenes_of_the_first_version_are_opened(case: Case) -> None:
     assert (saved.problem, list(saved.inputs), saved.roles) == ("", ["ct"], ("ct",))
     assert case.open().problem == ""
     assert len(case.session.prompts) == 2
-    case.store.apply(case.session.undo(), case.node, case.segment)
+    case.store.of(case.node, case.segment).apply(case.session.undo())
     assert case.mask()[8, 8, 8] == 1
     case.store.save()
     assert (text.GetText(), saved_steps(case.node, case.segment)) == ("", [1, 2])
@@ -229,7 +229,7 @@ def test_saving_encodes_only_new_steps_and_drops_those_that_cannot_be_done_again
         case.click(ijk)
         case.store.save()
     assert encoded == [0, 1, 2]
-    case.store.apply(case.session.undo(), case.node, case.segment)
+    case.store.of(case.node, case.segment).apply(case.session.undo())
     case.store.save()
     assert (encoded, saved_steps(case.node, case.segment)) == ([0, 1, 2], [1, 2])
     case.click((3, 3, 3))  # the step that was undone cannot be done again
@@ -317,7 +317,7 @@ def test_a_cloned_segmentation_has_a_session_of_its_own(
             prompts, mask = expected[saved.segmentationNode.GetName()]
             assert (opened.problem, opened.session.prompts) == ("", prompts)
             np.testing.assert_array_equal(opened.session.mask.array, mask)
-            assert again.changedMask(saved.segmentationNode, saved.segmentId) is None
+            assert again.of(saved.segmentationNode, saved.segmentId).changedMask() is None
 
 
 @pytest.mark.parametrize("edited", [True, False])
@@ -361,7 +361,7 @@ def test_saving_never_replaces_a_newer_snapshot_by_an_older_one(case: Case, chan
     if change == "click":
         case.click((12, 12, 4))
     else:
-        case.store.apply(case.session.undo(), case.node, case.segment)
+        case.store.of(case.node, case.segment).apply(case.session.undo())
     case.store.save()  # by a script, while the panel saves
     action.finish(None)
     prompts, before = case.session.prompts, case.mask()

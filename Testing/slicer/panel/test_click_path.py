@@ -1,13 +1,17 @@
-"""The modules that one click passes, from the point placed in a view to the voxels of the segment."""
+"""The modules that a click passes, from the point placed in a view to the voxels of the segment, with a real model."""
 
 from __future__ import annotations
 
+import re
 import sys
+import threading
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from Testing.documents import blocks_of
 from Testing.slicer.desk import Desk
 
 if TYPE_CHECKING:
@@ -15,103 +19,110 @@ if TYPE_CHECKING:
 
     from Testing.slicer.host.host import Host
 
+#: Modules that hand the click, or its answer, on.
 MOST_MODULES = 16
-#: Values, which the click carries along, and what the whole library uses: they pass nothing on.
-_PASSED = ("geometry", "images", "prompts", "protocols", "session/edit.py", "errors", "memory", "jobs")
-VALUES = tuple(f"TumorSegLib/{name}" for name in _PASSED)
-START, END = "TumorSegSlicer/panel/editing/place.py", "TumorSegSlicer/mrml/labelmaps.py"
+#: All modules in which a function is called for the click: with values (grids, prompts), checks and the network.
+MOST_ENTERED = 40
+THREADS = ["MainThread", "TumorSeg", "MainThread"]
 REPOSITORY = Path(__file__).resolve().parents[3]
+#: Where a click arrives, in their order: module and function. Whatever is on the call stack there has handed it on.
+STATIONS = (
+    ("TumorSegSlicer/mrml/prompts.py", "clickFromRas"),
+    ("TumorSegSlicer/work/runner.py", "work"),
+    ("TumorSegLib/engines/clicks/engine.py", "_run"),
+    ("TumorSegLib/session/history.py", "push"),
+    ("TumorSegSlicer/mrml/labelmaps.py", "writeVoxels"),
+)
 
 
 class Trace:
-    """Notes the product's modules in the order in which a click enters them, by thread; listeners are left out."""
+    """Notes the modules of the product from the placing of a point on; listeners of signals are left out."""
 
     def __init__(self) -> None:
-        #: One list per stretch on one thread.
-        self.stretches: list[list[str]] = []
+        self.entered: dict[str, None] = {}
+        #: Station to the modules on the call stack there, the outermost first, by the name of the thread.
+        self.stations: dict[tuple[str, str], tuple[str, list[str]]] = {}
         self._modules: dict[str, str] = {}
-        self._thread: str | None = None
-        self.ended = False
+        self._begun = False
 
-    def install(self, thread: str) -> None:
-        """Begins to note what this thread does."""
-        sys.setprofile(lambda frame, event, _argument: self._note(thread, frame, event))
+    def note(self, frame: Any, event: str, _argument: Any) -> None:
+        """To be set as the profile function of a thread."""
+        module, function = self._module(frame), frame.f_code.co_name
+        self._begun = self._begun or (module.endswith("editing/place.py") and function == "_take")
+        ended = STATIONS[-1] in self.stations
+        if event != "call" or not module or not self._begun or ended:
+            return
+        stack = list(_stack(frame))
+        if any(each.f_code.co_name == "emit" and self._module(each).endswith("shared/signals.py") for each in stack):
+            return
+        self.entered.setdefault(module)
+        if (module, function) in STATIONS:
+            passed = [each for each, _ in groupby(filter(None, map(self._module, reversed(stack))))]
+            self.stations.setdefault((module, function), (threading.current_thread().name, passed))
 
-    def _note(self, thread: str, frame: Any, event: str) -> None:
-        if event != "call" or self.ended:
-            return
-        module = self._module(frame.f_code.co_filename)
-        if not module or (not self.stretches and (module, frame.f_code.co_name) != (START, "_take")):
-            return
-        if module.startswith("TumorSegSlicer/panel/shared/") and frame.f_code.co_name in ("emit", "_poll"):
-            return
-        if self._listens(frame):
-            return
-        if thread != self._thread:
-            self.stretches.append([])
-            self._thread = thread
-        if not self.stretches[-1] or self.stretches[-1][-1] != module:
-            self.stretches[-1].append(module)
-        self.ended = (module, frame.f_code.co_name) == (END, "writeVoxels")
-
-    @staticmethod
-    def _listens(frame: Any) -> bool:
-        """Whether a function was called by a signal, such as that of being busy, which passes no click on."""
-        while frame is not None:
-            if frame.f_code.co_name == "emit" and frame.f_code.co_filename.endswith("panel/shared/signals.py"):
-                return True
-            frame = frame.f_back
-        return False
-
-    def _module(self, filename: str) -> str:
-        """The module of a file as a path; empty where it is not the product's, or one of values."""
+    def _module(self, frame: Any) -> str:
+        """The module of a frame as a path; empty where it is not the product's."""
+        filename = frame.f_code.co_filename
         if filename not in self._modules:
             name = filename.removeprefix(f"{REPOSITORY}/").removeprefix("TumorSeg/")
-            product = name.startswith(("TumorSegSlicer/", "TumorSegLib/")) and not name.startswith(VALUES)
-            self._modules[filename] = name if product and not name.endswith("__init__.py") else ""
+            product = name.startswith(("TumorSegSlicer/", "TumorSegLib/")) and not name.endswith("__init__.py")
+            self._modules[filename] = name if product else ""
         return self._modules[filename]
 
-    def words(self) -> str:
-        """The trace, a line per module, a rule where the thread changes."""
-        return "\n----\n".join("\n".join(dict.fromkeys(stretch)) for stretch in self.stretches)
+
+def _stack(frame: Any) -> Iterator[Any]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def drawn_modules() -> set[str]:
+    """The modules in the drawing of the page on architecture."""
+    _layers, drawing = (block for block in blocks_of("docs/architecture.md") if block.language == "text")
+    return set(re.findall(r"[\w/]+\.py", drawing.text))
 
 
 @pytest.fixture
-def trace(host: Host) -> Iterator[Trace]:
-    """The trace of the second click of a user, with an engine that has been used before."""
+def trace(host: Host) -> Trace:
+    """The trace of the second click of a user."""
     desk = Desk(host)
+    from TumorSegSlicer.install.torch_libraries import loadEngine
     from TumorSegSlicer.work.runner import Task
 
+    from TumorSegLib.engines.lazy import EngineCache
+
     desk.find()
+    desk.widget.logic.bench.engineSource = EngineCache(loadEngine)
     host.show(desk.volumes["ct"])
     desk.ui.positiveButton.click()
     desk.place("Red", (20, 50, 20))
     desk.wait_saved()
     made = Trace()
-    desk.context.tasks.start(Task(lambda _progress, _cancel: made.install("worker")), lambda _: None)
+    desk.context.tasks.start(Task(lambda _progress, _cancel: sys.setprofile(made.note)), lambda _: None)
     desk.wait()
-    made.install("GUI")
+    sys.setprofile(made.note)
     try:
         desk.place("Red", (50, 50, 20))
     finally:
         sys.setprofile(None)
     desk.context.tasks.start(Task(lambda _progress, _cancel: sys.setprofile(None)), lambda _: None)
     desk.wait()
-    assert made.ended
     return made
 
 
-def test_a_click_passes_few_modules_and_two_threads(trace: Trace) -> None:
-    modules = list(dict.fromkeys(module for stretch in trace.stretches for module in stretch))
-    print(trace.words())
-    assert len(modules) <= MOST_MODULES, trace.words()
-    for needed in ("panel/correct.py", "logic.py", "mrml/segments.py", "work/runner.py", "session/segments.py"):
-        assert any(module.endswith(needed) for module in modules), trace.words()
-    # To the worker and back, and no other queue: what was passed before the work is not passed again after it, but for
-    # the runner, the action, and what these ask of the scene.
-    assert len(trace.stretches) == 3, trace.words()
-    before, work, after = (set(stretch) for stretch in trace.stretches)
-    mrml = {module for module in modules if "/mrml/" in module}
-    own = {f"TumorSegSlicer/work/{name}.py" for name in ("runner", "edits", "sessions")}
-    assert (before & after) - mrml <= own | {"TumorSegSlicer/logic.py"}, trace.words()
-    assert not work & {module for module in modules if "/panel/" in module or "/mrml/" in module}, trace.words()
+def test_a_click_is_handed_on_by_few_modules_and_by_none_twice(trace: Trace) -> None:
+    assert list(trace.stations) == list(STATIONS)
+    paths = [passed for _thread, passed in trace.stations.values()]
+    print("\n\n".join("\n".join(passed) for passed in paths))
+    for passed in paths:  # none twice: but the runtime calls the engine's function, again where memory does not suffice
+        once = [module for module in passed if not module.endswith("engines/clicks/engine.py")]
+        assert len(set(once)) == len(once), passed
+    modules = {module for passed in paths for module in passed}
+    assert len(modules) <= MOST_MODULES, sorted(modules)
+    assert drawn_modules() == {module.partition("/")[2] for module in modules}
+    # To the worker and back, once; the worker does not touch the scene.
+    assert [thread for thread, _ in groupby(trace.stations.values(), lambda station: station[0])] == THREADS
+    work = {module for thread, passed in trace.stations.values() if thread == "TumorSeg" for module in passed}
+    assert not [module for module in work if "/panel/" in module or "/mrml/" in module]
+    print("\n".join(trace.entered))
+    assert len(trace.entered) <= MOST_ENTERED, sorted(trace.entered)

@@ -37,7 +37,7 @@ def test_segments_have_sessions_of_their_own(scene: Any, store: Any, case: Case)
     elsewhere = Case(scene, store, OBLIQUE)
     case.click((4, 4, 4))
     elsewhere.click((9, 9, 9))
-    store.apply(second.add_click(Click((12, 12, 10))), case.node, other)
+    store.of(case.node, other).apply(second.add_click(Click((12, 12, 10))))
     assert [len(s.prompts) for s in (case.session, second, elsewhere.session)] == [1, 1, 1]
     np.testing.assert_array_equal(segments.maskFromSegment(case.node, other, second.grid), second.mask.array)
     np.testing.assert_array_equal(case.mask(), case.session.mask.array)
@@ -58,21 +58,21 @@ def test_a_new_session_begins_with_the_segment(scene: Any, store: Any) -> None:
 def test_what_was_painted_is_found_and_can_be_taken_over(case: Case) -> None:
     case.click()
     paint(case.node, case.segment, PLAIN, (0, 0, 0), (2, 2, 2))
-    painted = case.store.changedMask(case.node, case.segment)
+    painted = case.store.of(case.node, case.segment).changedMask()
     assert painted.array[:2, :2, :2].all()
     assert painted.array.sum() == case.session.mask.array.sum() + 8
     # Until it is taken over, it is found again: an action may be cancelled.
-    assert case.store.changedMask(case.node, case.segment) is not None
-    case.store.apply(case.session.replace_mask(painted), case.node, case.segment)
-    assert case.store.changedMask(case.node, case.segment) is None
+    assert case.store.of(case.node, case.segment).changedMask() is not None
+    case.store.of(case.node, case.segment).apply(case.session.replace_mask(painted))
+    assert case.store.of(case.node, case.segment).changedMask() is None
     np.testing.assert_array_equal(case.mask(), painted.array)
 
 
 def test_what_was_painted_while_the_session_worked_is_found_afterwards(case: Case) -> None:
     edit = case.session.add_click(Click((8, 8, 8)))
     paint(case.node, case.segment, PLAIN, (0, 0, 0), (2, 2, 2))
-    case.store.apply(edit, case.node, case.segment)
-    painted = case.store.changedMask(case.node, case.segment)
+    case.store.of(case.node, case.segment).apply(edit)
+    painted = case.store.of(case.node, case.segment).changedMask()
     assert painted.array.sum() == case.session.mask.array.sum() + 8
 
 
@@ -82,13 +82,13 @@ def test_the_editors_undo_and_a_moved_segmentation_are_found(scene: Any, case: C
     history.SaveState()
     case.click()
     history.RestorePreviousState()
-    assert case.store.changedMask(case.node, case.segment).array.sum() == 0
+    assert case.store.of(case.node, case.segment).changedMask().array.sum() == 0
     history.RestoreNextState()
-    assert case.store.changedMask(case.node, case.segment) is None
+    assert case.store.of(case.node, case.segment).changedMask() is None
     shift = np.eye(4)
     shift[0, 3] = 2
     case.node.SetAndObserveTransformNodeID(add_transform(scene, RIGID @ shift))
-    moved = case.store.changedMask(case.node, case.segment).array
+    moved = case.store.of(case.node, case.segment).changedMask().array
     np.testing.assert_array_equal(moved[:, :, 2:], case.session.mask.array[:, :, :-2])
 
 
@@ -133,29 +133,29 @@ def test_a_session_goes_along_where_image_and_segmentation_are_moved_by_one_tran
     assert opened.problem == ""
     assert len(opened.session.prompts) == 2
     assert opened.session.grid == volumes.gridFromVolume(case.volume)
-    assert case.store.changedMask(case.node, case.segment) is None
+    assert case.store.of(case.node, case.segment).changedMask() is None
     np.testing.assert_array_equal(case.mask(), before)
-    case.store.apply(opened.session.undo(), case.node, case.segment)
+    case.store.of(case.node, case.segment).apply(opened.session.undo())
     assert 0 < case.mask().sum() < before.sum()
     case.store.close()
 
 
 def test_what_moves_while_the_session_works_gets_its_edit_in_its_voxels(scene: Any, case: Case) -> None:
     case.click()
-    assert case.store.changedMask(case.node, case.segment) is None
+    assert case.store.of(case.node, case.segment).changedMask() is None
     edit = case.session.add_click(Click((3, 3, 3)))
     further = add_transform(scene, RIGID)
     for transform in {case.node.GetParentTransformNode(), case.volume.GetParentTransformNode()}:
         transform.SetAndObserveTransformNodeID(further)
-    case.store.apply(edit, case.node, case.segment)
+    case.store.of(case.node, case.segment).apply(edit)
     opened = case.open()
     assert opened.problem == ""
-    assert case.store.changedMask(case.node, case.segment) is None
+    assert case.store.of(case.node, case.segment).changedMask() is None
     mask = case.mask()
     assert mask[3, 3, 3] == mask[8, 8, 8] == 1
     np.testing.assert_array_equal(mask, opened.session.mask.array)
     for _ in range(2):
-        case.store.apply(opened.session.undo(), case.node, case.segment)
+        case.store.of(case.node, case.segment).apply(opened.session.undo())
     assert not case.mask().any()
 
 
@@ -180,12 +180,12 @@ def test_bad_input_changes_nothing(scene: Any, store: Any, case: Case) -> None:
 def test_segments_are_not_read_while_only_the_session_writes_them(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     """Reading one of 512 x 512 x 200 voxels takes 20 ms; a click must not pay for that."""
     case.node.GetBinaryLabelmapInternalRepresentation(case.segment).Modified()
-    assert case.store.changedMask(case.node, case.segment) is None  # read once, as it might have changed
+    assert case.store.of(case.node, case.segment).changedMask() is None  # read once, as it might have changed
     monkeypatch.setattr(segments, "readVoxels", lambda *_: pytest.fail("the segment was read"))
     for click in ((8, 8, 8), (3, 3, 3)):
-        assert case.store.changedMask(case.node, case.segment) is None
+        assert case.store.of(case.node, case.segment).changedMask() is None
         case.click(click)
-    assert case.store.changedMask(case.node, case.segment) is None
+    assert case.store.of(case.node, case.segment).changedMask() is None
 
 
 # Deleted under us
@@ -201,7 +201,7 @@ def test_a_deleted_segment_takes_its_session_along(case: Case, dropped: list[tup
     assert case.session is None
     assert [each.segmentId for each in case.store.saved()] == [other]
     with pytest.raises(ArgumentError, match="has no open session; it may be deleted"):
-        case.store.apply(edit, case.node, case.segment)
+        case.store.of(case.node, case.segment).apply(edit)
     assert case.store.get(case.node, other) is not None
 
 

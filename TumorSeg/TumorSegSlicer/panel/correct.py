@@ -55,6 +55,7 @@ class CorrectPanel:
         context.settings.onChanged.connect(self._onParameters)
         context.selection.onTarget.connect(self._onTarget)
         context.edits.onEdited.connect(self._showClicks)
+        opening.onOpened.connect(self._editor.show)
 
     def keyActions(self) -> dict[str, Callable[[], None]]:
         """What the keys do."""
@@ -261,17 +262,9 @@ class CorrectPanel:
 
     def _onPlaced(self, ras: tuple[float, float, float], positive: bool) -> None:
         target = self._context.selection.target()
-        if target is not None and self._opened(target):
+        if target is not None and self._opening.opened(target):
             words = _("Added. Segment now: {volume}") if positive else _("Removed. Segment now: {volume}")
             self._context.logic.addClick(*target, ras, positive, run=self.editing(words))
-
-    def _opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
-        """Opens the session of a segment where there is none, also for Slicer's tools; returns whether there is one."""
-        before = self._context.logic.inputs(*target)
-        opened = self._opening.opened(target)
-        if self._context.logic.inputs(*target) != before:
-            self._editor.show()
-        return opened
 
     def _showClicks(self) -> None:
         target = self._context.selection.target()
@@ -311,10 +304,10 @@ class CorrectPanel:
         if context.selection.target() is None:
             self._addSegment()
         target = context.selection.target()
-        if target is not None and self._opened(target):
+        if target is not None and self._opening.opened(target):
             context.logic.addBox(*target, roi, run=self.editing(_("Segmented in the box. Segment now: {volume}")))
 
     def _act(self, name: str, words: str, nothing: str) -> None:
         target = self._context.selection.target()
-        if target is not None and self._opened(target):
+        if target is not None and self._opening.opened(target):
             getattr(self._context.logic, name)(*target, run=self.editing(words, nothing))

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
 
 import slicer
-from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml import prompts, segments
 from TumorSegSlicer.mrml.arguments import checkSegment
@@ -18,120 +14,12 @@ from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.work import scribbles
 from TumorSegSlicer.work.new_segments import NewSegment
 from TumorSegSlicer.work.runner import Action
-from TumorSegSlicer.work.sessions import Sessions
+from TumorSegSlicer.work.workbench import Workbench
 
 if TYPE_CHECKING:
-    from TumorSegLib import Click, Edit, Scribble, Session
-    from TumorSegLib.engines.lazy import EngineSource
+    from TumorSegLib import Click, Edit, Scribble
     from TumorSegLib.jobs import Cancel, Progress
-    from TumorSegSlicer.parameters import TumorSegParameters
-
-
-@dataclass(eq=False)
-class Workbench:
-    """What actions on segments share.
-
-    Attributes:
-        sessions: of the scene.
-        parameters: gives the settings in the scene, which actions read when they begin.
-        engineSource: where engines come from.
-        notice: called with what the user should know, as text, although the action goes on.
-        writing: whether voxels of segments are being written now: what observers hear of them then was not painted.
-        working: edits that have begun and not ended; one that is abandoned goes with its last reference.
-    """
-
-    sessions: Sessions
-    parameters: Callable[[], TumorSegParameters]
-    engineSource: EngineSource
-    notice: Callable[[str], None]
-    writing: bool = False
-    working: WeakSet[EditAction] = field(default_factory=WeakSet)
-
-    def open(
-        self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, inputs: Mapping[str, Input] | None = None
-    ) -> Session:
-        """The session of a segment, see :meth:`Sessions.open`; ``ArgumentError`` where there is no such segment."""
-        if not self.sessions.isOpen(node, segmentId):
-            checkSegment(node, segmentId)
-            if inputs is None:
-                self._checkKnown(node, segmentId)
-        opened = self.sessions.open(node, segmentId, inputs)
-        if opened.problem:
-            self.notice(opened.problem)
-        return opened.session
-
-    def checkFree(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        """Raises ``TumorSegError`` while an edit of a segment is in its session and not yet in the scene."""
-        from TumorSegLib import TumorSegError
-
-        if any(each.node is node and each.segmentId == segmentId for each in self.working):
-            raise TumorSegError(f"segment '{segmentId}' is being edited; wait until that is done, or cancel it")
-
-    def engine(self, kind: str, model: str | None = None) -> Any:
-        """The engine of a model of a kind, ``auto``, ``clicks`` or ``box``; of the chosen one by default.
-
-        Raises:
-            ModelError: the model is not on this computer, or of another kind; says what to do.
-        """
-        from TumorSegLib import ModelError
-        from TumorSegSlicer.parameters import MODEL_PARAMETERS
-
-        parameters = self.parameters()
-        name = model or getattr(parameters, MODEL_PARAMETERS[kind])
-        try:
-            return self.engineSource(kind, name, parameters.device.value, parameters.precision.value)
-        except ModelError as error:
-            words = _("{problem}. Choose another model, or import or download this one (Manage models).")
-            raise ModelError(words.format(problem=error)) from error
-
-    def write(self, session: Session, edit: Edit, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        """Writes a new edit into its segment; what other segments lose by it becomes part of the session's step."""
-        from TumorSegSlicer.parameters import OverwriteMode
-
-        mode, losses = self.parameters().overlap, []
-        if mode is not OverwriteMode.ALLOW:
-            grid, visibleOnly = self.sessions.gridNow(node, segmentId), mode is OverwriteMode.OVERWRITE_VISIBLE
-            losses = segments.lossesOf(edit, node, segmentId, grid, visibleOnly)
-        if losses:
-            session.record_losses(edit, losses)
-        with self.writingVoxels():
-            self.sessions.apply(edit, node, segmentId, losses)
-
-    def restore(self, edit: Edit, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        """Writes an edit that was undone or done again, and exactly what its step holds of other segments."""
-        ids = [other for other in edit.others if node.GetSegmentation().GetSegment(other) is not None]
-        others = [edit.others[other] for other in ids if not segments.isLocked(node, other)]
-        with self.writingVoxels():
-            self.sessions.apply(edit, node, segmentId, others)
-
-    def _checkKnown(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-        """Raises ``ArgumentError`` where no volume is known, or the first one is gone: its clicks would be lost."""
-        from TumorSegLib import ArgumentError
-
-        saved, name = self.sessions.head(node, segmentId), node.GetSegmentation().GetSegment(segmentId).GetName()
-        if saved is not None and saved.roles and saved.roles[0] not in saved.inputs:
-            raise ArgumentError(
-                _(
-                    "the image that segment '{name}' was made on ({role}) is not in the scene: load it and choose it "
-                    "under Inputs, and its clicks and steps go on"
-                ).format(name=name, role=saved.roles[0])
-            )
-        if saved is None or not saved.inputs:
-            raise ArgumentError(
-                _(
-                    "no volumes are known for segment '{name}': choose them under Inputs, or in a script give them to "
-                    "openSegment(inputs, segmentation, segmentId)"
-                ).format(name=name)
-            )
-
-    @contextmanager
-    def writingVoxels(self) -> Iterator[None]:
-        """Marks a block that writes voxels."""
-        self.writing = True
-        try:
-            yield
-        finally:
-            self.writing = False
+    from TumorSegSlicer.work.segment_session import SegmentSession
 
 
 class SegmentAction(Action):
@@ -155,7 +43,7 @@ class SegmentAction(Action):
         if self.edits:
             segments.checkEditable(self.node, self.segmentId)
         self.prepare()
-        painted = self.bench.sessions.read(self.node, self.segmentId) is not None
+        painted = self.opened.read() is not None
         return ImportBrush(self.bench, self.node, self.segmentId) if painted else None
 
     def prepare(self) -> None:
@@ -173,12 +61,17 @@ class SegmentAction(Action):
     def compute(self, progress: Progress, cancel: Cancel) -> Any:
         """The slow part, with the model loaded."""
 
+    @property
+    def opened(self) -> SegmentSession:
+        """The open session of the segment; raises ``ArgumentError`` where the segment was deleted."""
+        return self.bench.sessions.of(self.node, self.segmentId)
+
     def useEngine(self) -> None:
         """Lets the session work with the engine of this action."""
         if self.kind:
             self.engine = self.bench.engine(self.kind, self.model)
             self.session.use_engines(**{self.kind: self.engine})
-            self.bench.sessions.noteModel(self.node, self.segmentId, self.kind, self.engine.spec)
+            self.opened.noteModel(self.kind, self.engine.spec)
 
 
 class EditAction(SegmentAction):
@@ -218,8 +111,17 @@ class EditAction(SegmentAction):
         return result
 
     def write(self, edit: Edit) -> None:
-        """Writes the edit into the scene."""
-        self.bench.write(self.session, edit, self.node, self.segmentId)
+        """Writes the edit into the scene; what other segments lose by it becomes part of the session's step."""
+        from TumorSegSlicer.parameters import OverwriteMode
+
+        opened, mode, losses = self.opened, self.bench.parameters.overlap, []
+        if mode is not OverwriteMode.ALLOW:
+            visibleOnly = mode is OverwriteMode.OVERWRITE_VISIBLE
+            losses = segments.lossesOf(edit, self.node, self.segmentId, opened.gridNow(), visibleOnly)
+        if losses:
+            self.session.record_losses(edit, losses)
+        with self.bench.writingVoxels():
+            opened.apply(edit, losses)
 
     def revert(self) -> None:
         """Takes the edit back in the session."""
@@ -371,11 +273,11 @@ class ImportBrush(EditAction):
 
     def begin(self) -> Action | None:
         """Reads the segment where it may have been painted on."""
-        sessions, target = self.bench.sessions, (self.node, self.segmentId)
+        target = self.node, self.segmentId
         self.bench.checkFree(*target)
         self.session = self.bench.open(*target)
-        self.reading = sessions.read(*target)
-        if self.reading is not None and segments.isLocked(*target) and sessions.changedMask(*target) is None:
+        self.reading = self.opened.read()
+        if self.reading is not None and segments.isLocked(*target) and self.opened.changedMask() is None:
             self.reading = None
         if self.reading is not None:
             self.useEngine()
@@ -393,5 +295,5 @@ class ImportBrush(EditAction):
         """Notes that the segment has been read."""
         sessions = self.bench.sessions
         if self.reading is not None and sessions.get(self.node, self.segmentId) is self.session:
-            sessions.noteUpToDate(self.node, self.segmentId, self.reading)
+            self.opened.noteUpToDate(self.reading)
         return super().finish(result)

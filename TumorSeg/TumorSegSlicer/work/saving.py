@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import slicer
 
 from TumorSegSlicer.work.runner import Action
+from TumorSegSlicer.work.segment_session import SegmentSession, Unsaved
 from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
@@ -21,11 +22,13 @@ class SaveSession(Action):
 
     def __init__(self, sessions: Sessions, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         self.sessions, self.node, self.segmentId = sessions, node, segmentId
+        self.unsaved: Unsaved | None = None
         self.records: dict[int, str] = {}
 
     def begin(self) -> Action | None:
         """Takes a snapshot of the session."""
-        self.unsaved = self.sessions.unsaved(self.node, self.segmentId)
+        if self.sessions.isOpen(self.node, self.segmentId):
+            self.unsaved = self.sessions.of(self.node, self.segmentId).unsaved()
         return None
 
     def work(self, _progress: Progress, cancel: Cancel) -> None:
@@ -35,12 +38,19 @@ class SaveSession(Action):
                 self.records[number] = record
 
     def finish(self, _result: None) -> None:
-        """Writes them, unless the session was dropped or saved by something else meanwhile."""
-        if self.unsaved is not None and self.sessions.get(self.node, self.segmentId) is self.unsaved.session:
-            self.fail()
-            self.sessions.write(self.unsaved, self.node, self.segmentId)
+        """Writes them."""
+        opened = self._keep()
+        if opened is not None and self.unsaved is not None:
+            opened.write(self.unsaved)
 
     def fail(self) -> None:
         """Keeps what was encoded."""
-        if self.unsaved is not None:
-            self.sessions.keepRecords(self.unsaved.session, self.node, self.segmentId, self.records)
+        self._keep()
+
+    def _keep(self) -> SegmentSession | None:
+        """Keeps what was encoded with the session; None where it was dropped or replaced meanwhile."""
+        if self.unsaved is None or self.sessions.get(self.node, self.segmentId) is not self.unsaved.session:
+            return None
+        opened = self.sessions.of(self.node, self.segmentId)
+        opened.records.update(self.records)
+        return opened

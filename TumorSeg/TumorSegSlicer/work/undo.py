@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from TumorSegSlicer.mrml import segments
 from TumorSegSlicer.work.edits import EditAction
 
 if TYPE_CHECKING:
@@ -27,21 +28,24 @@ class Undo(EditAction):
         return self.session.undo()
 
     def write(self, edit: Edit) -> None:
-        """Writes what the step changed."""
-        self.bench.restore(edit, self.node, self.segmentId)
+        """Writes what the step changed, and exactly what it holds of other segments."""
+        segmentation = self.node.GetSegmentation()
+        others = {other: loss for other, loss in edit.others.items() if segmentation.GetSegment(other) is not None}
+        with self.bench.writingVoxels():
+            self.opened.apply(edit, [loss for other, loss in others.items() if not segments.isLocked(self.node, other)])
 
     def revert(self) -> None:
         """Does the step again."""
         self.session.redo()
 
 
-class Redo(EditAction):
+class Redo(Undo):
     """Does again what was undone last."""
 
     def compute(self, _progress: Progress, _cancel: Cancel) -> Edit | None:
         """Takes the session forward by a step."""
         return self.session.redo()
 
-    def write(self, edit: Edit) -> None:
-        """Writes what the step changed."""
-        self.bench.restore(edit, self.node, self.segmentId)
+    def revert(self) -> None:
+        """Undoes the step again."""
+        self.session.undo()

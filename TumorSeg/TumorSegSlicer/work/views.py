@@ -11,9 +11,10 @@ from TumorSegSlicer.mrml import overlays, tables, volumes
 from TumorSegSlicer.mrml.arguments import checkSegment
 from TumorSegSlicer.mrml.nodes import placeBeside
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.work.edits import BoxEdit, SegmentAction, Workbench
+from TumorSegSlicer.work.edits import BoxEdit, SegmentAction
 from TumorSegSlicer.work.runner import Action
 from TumorSegSlicer.work.sessions import Sessions
+from TumorSegSlicer.work.workbench import Workbench
 
 if TYPE_CHECKING:
     from TumorSegLib import Grid, Volume

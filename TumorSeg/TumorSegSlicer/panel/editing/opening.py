@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from TumorSegSlicer.mrml import labelmaps
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.panel.shared.signals import Signal
 
 
 class SegmentOpening:
@@ -23,6 +24,8 @@ class SegmentOpening:
             inputs: gives the images chosen.
         """
         self._context, self._inputs = context, inputs
+        #: Emitted when a segment was opened.
+        self.onOpened = Signal()
 
     def opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
         """Sees to it that a segment, from elsewhere perhaps, has a session with the images chosen; whether it has."""
@@ -33,7 +36,10 @@ class SegmentOpening:
         inputs = self._inputs() if context.packages.ready() else None
         if not inputs or not self._mayMove(known, inputs) or not self.madeEditable(node, inputs):
             return False
-        return context.messages.succeeds(lambda: context.logic.openSegment(inputs, node, segmentId))
+        if not context.messages.succeeds(lambda: context.logic.openSegment(inputs, node, segmentId)):
+            return False
+        self.onOpened.emit()
+        return True
 
     def _mayMove(self, known: dict[str, Input], inputs: dict[str, Input]) -> bool:
         """Asks before the clicks and steps of a segment are lost since the image it was made on is another one now."""

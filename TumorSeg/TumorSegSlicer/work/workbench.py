@@ -1,0 +1,124 @@
+"""What actions on segments share: the sessions, the settings, the engines, and who is told of notices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+import slicer
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.mrml.arguments import checkSegment
+from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.work.sessions import Sessions
+
+if TYPE_CHECKING:
+    from TumorSegLib import Session
+    from TumorSegLib.engines.lazy import EngineSource
+    from TumorSegSlicer.parameters import TumorSegParameters
+    from TumorSegSlicer.work.edits import EditAction
+
+
+@dataclass(eq=False)
+class Workbench:
+    """What actions on segments share.
+
+    Attributes:
+        sessions: of the scene.
+        parameterNode: gives the node with the settings, which actions read when they begin.
+        engineSource: where engines come from.
+        notice: called with what the user should know, as text, although the action goes on.
+        writing: whether voxels of segments are being written now: what observers hear of them then was not painted.
+        working: edits that have begun and not ended; one that is abandoned goes with its last reference.
+    """
+
+    sessions: Sessions
+    parameterNode: Callable[[], slicer.vtkMRMLScriptedModuleNode]
+    engineSource: EngineSource
+    notice: Callable[[str], None]
+    writing: bool = False
+    working: WeakSet[EditAction] = field(default_factory=WeakSet)
+    _parameters: TumorSegParameters | None = None
+
+    @property
+    def parameters(self) -> TumorSegParameters:
+        """The settings in the scene; another object after the scene was closed or read."""
+        node = self.parameterNode()
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            from TumorSegSlicer.parameters import TumorSegParameters  # its classes of nodes come with other modules
+
+            self._parameters = TumorSegParameters(node)
+        return self._parameters
+
+    def forgetParameters(self) -> None:
+        """Slicer's wrapper keeps values that are out of date after a scene was closed or read into the same node."""
+        self._parameters = None
+
+    def open(
+        self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, inputs: Mapping[str, Input] | None = None
+    ) -> Session:
+        """The session of a segment, see :meth:`Sessions.open`; ``ArgumentError`` where there is no such segment."""
+        if not self.sessions.isOpen(node, segmentId):
+            checkSegment(node, segmentId)
+            if inputs is None:
+                self._checkKnown(node, segmentId)
+        opened = self.sessions.open(node, segmentId, inputs)
+        if opened.problem:
+            self.notice(opened.problem)
+        return opened.session
+
+    def checkFree(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+        """Raises ``TumorSegError`` while an edit of a segment is in its session and not yet in the scene."""
+        from TumorSegLib import TumorSegError
+
+        if any(each.node is node and each.segmentId == segmentId for each in self.working):
+            raise TumorSegError(f"segment '{segmentId}' is being edited; wait until that is done, or cancel it")
+
+    def engine(self, kind: str, model: str | None = None) -> Any:
+        """The engine of a model of a kind, ``auto``, ``clicks`` or ``box``; of the chosen one by default.
+
+        Raises:
+            ModelError: the model is not on this computer, or of another kind; says what to do.
+        """
+        from TumorSegLib import ModelError
+        from TumorSegSlicer.parameters import MODEL_PARAMETERS
+
+        parameters = self.parameters
+        name = model or getattr(parameters, MODEL_PARAMETERS[kind])
+        try:
+            return self.engineSource(kind, name, parameters.device.value, parameters.precision.value)
+        except ModelError as error:
+            words = _("{problem}. Choose another model, or import or download this one (Manage models).")
+            raise ModelError(words.format(problem=error)) from error
+
+    def _checkKnown(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+        """Raises ``ArgumentError`` where no volume is known, or the first one is gone: its clicks would be lost."""
+        from TumorSegLib import ArgumentError
+
+        saved, name = self.sessions.head(node, segmentId), node.GetSegmentation().GetSegment(segmentId).GetName()
+        if saved is not None and saved.roles and saved.roles[0] not in saved.inputs:
+            raise ArgumentError(
+                _(
+                    "the image that segment '{name}' was made on ({role}) is not in the scene: load it and choose it "
+                    "under Inputs, and its clicks and steps go on"
+                ).format(name=name, role=saved.roles[0])
+            )
+        if saved is None or not saved.inputs:
+            raise ArgumentError(
+                _(
+                    "no volumes are known for segment '{name}': choose them under Inputs, or in a script give them to "
+                    "openSegment(inputs, segmentation, segmentId)"
+                ).format(name=name)
+            )
+
+    @contextmanager
+    def writingVoxels(self) -> Iterator[None]:
+        """Marks a block that writes voxels."""
+        self.writing = True
+        try:
+            yield
+        finally:
+            self.writing = False
