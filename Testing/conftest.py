@@ -55,7 +55,8 @@ def site(checkpoint: bytes, models: Path, monkeypatch: pytest.MonkeyPatch) -> It
     """A server with the tiny SAM, which is all that is published, under the name of the model for boxes."""
     with serving(checkpoint) as site:
         digest = hashlib.sha256(checkpoint).hexdigest()
-        entry = replace(catalogue.CATALOGUE[BOX_MODEL], sha256=digest, size_bytes=len(checkpoint), url=site.url, wheel=None)
+        about = {"sha256": digest, "size_bytes": len(checkpoint), "url": site.url, "wheel": None}
+        entry = replace(catalogue.CATALOGUE[BOX_MODEL], **about)
         for module in ("models.catalogue", "engines.importers.sam"):
             monkeypatch.setattr(f"TumorSegLib.{module}.CATALOGUE", {BOX_MODEL: entry})
         yield site
