@@ -172,7 +172,7 @@ def test_interrupted_training_says_that_it_can_go_on_and_does(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not keep this limit")
-def test_the_process_has_the_guards_of_tumorseg(tmp_path: Path) -> None:
+def test_training_reports_memory_encoding_and_closed_pipes_as_tumorseg(tmp_path: Path) -> None:
     """Little memory and odd encodings give one line, a closed pipe none."""
     shell = f"""(ulimit -v 1000000; "{sys.executable}" -m training train none.toml); echo $?
         PYTHONIOENCODING=ascii "{sys.executable}" -m training train $'\\u03bc.toml'; echo $?

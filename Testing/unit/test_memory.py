@@ -28,5 +28,5 @@ def test_a_lack_of_memory_is_recognised(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", [RuntimeError("Dimension out of range"), OSError(28, "No space left on device")])
-def test_other_errors_are_not(error: Exception) -> None:
+def test_other_errors_are_not_a_lack_of_memory(error: Exception) -> None:
     assert not is_out_of_memory(error)

@@ -174,7 +174,7 @@ def test_differences_of_click_settings(
         assert differences(*pair) == ["[model.input]", "[augmentation] tumour_share", "[clicks]"]
 
 
-def test_differences_are_of_what_one_run_must_share(configured: Callable[..., Configuration]) -> None:
+def test_only_settings_fixed_for_a_run_count_as_differences(configured: Callable[..., Configuration]) -> None:
     first = configured()
     assert differences(first, configured("steps = 6", "steps = 8", "every = 3", "every = 2\nworkers = 4")) == []
     assert differences(first, configured('version = "1.0.0"', 'version = "1.0.0"\nresults = { dice = 0.5 }')) == []

@@ -73,7 +73,7 @@ def test_evaluation_of_a_perfect_engine(data: Path) -> None:
         assert entry["summary"]["hd95_mm"] == {"mean": 0, "median": 0, "worst": 0}
 
 
-def test_report_tells_what_made_it(data: Path) -> None:
+def test_report_names_model_device_and_precision(data: Path) -> None:
     spec = tiny_spec(roles=ROLES, optional=ROLES, weights_sha256="ab" * 32)
     engine = AutoEngine(spec, tiny_network(spec), Runtime(torch.device("cpu"), torch.bfloat16))
     report = evaluate_folder(engine, data, 2, [ROLES, ("ct",)], mirror=True)
@@ -87,7 +87,7 @@ def test_report_tells_what_made_it(data: Path) -> None:
     assert all(0 <= row["precision"] <= 1 for row in rows)  # the metric
 
 
-def test_report_tells_when_cases_were_computed_differently(data: Path) -> None:
+def test_report_names_differing_devices_and_precisions(data: Path) -> None:
     class Wavering(PaintingEngine):
         def segment(self, images: Images, **options: Any) -> Result:
             device = "cpu" if self.images else "cuda"

@@ -123,7 +123,7 @@ def test_grow_cut_works_on_one_volume(grown: Baseline) -> None:
         np.testing.assert_array_equal(grown(images, clicks).array, where(FIRST))
 
 
-def test_there_is_air_where_no_ct_was_taken(grown: Baseline) -> None:
+def test_grow_cut_takes_air_outside_the_ct(grown: Baseline) -> None:
     ct = np.full(SHAPE, -1000, dtype=np.int16)
     ct[:8, 8:16, 8:16], ct[8:14, 8:16, 8:16] = 30, 200
     larger = Grid.from_spacing((24, 24, 28), (2.0, 2.0, 3.0), (5.0, -40.0, 0.0))  # four slices more at the foot

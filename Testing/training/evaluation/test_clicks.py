@@ -89,7 +89,7 @@ def test_clicks_without_effect_are_all_given() -> None:
     assert row["last"]["hd95_mm"] is None
 
 
-def test_no_tumour_and_none_found_is_right() -> None:
+def test_an_empty_reference_and_an_empty_mask_need_no_click() -> None:
     assert click_through(Scripted(), EMPTY, EMPTY, 1)["dice"] == [1, 1]
 
 

@@ -147,7 +147,7 @@ def test_box_options_of_axis_role_and_window(
         ("i", "4,18,3,9", ((6, 7), (4, 18), (3, 9))),
     ],
 )
-def test_a_box_on_one_slice_is_followed_as_far_as_it_goes(case: Path, axis: str, text: str, prompt: Any) -> None:
+def test_a_box_on_one_slice_is_propagated_along_every_axis(case: Path, axis: str, text: str, prompt: Any) -> None:
     assert box("--slice", "6", "--axis", axis, place=("--box", text)) == 0
     mask = written()
     assert np.array_equal(mask, expected(BoxPrompt(prompt)).mask.array)
@@ -157,7 +157,7 @@ def test_a_box_on_one_slice_is_followed_as_far_as_it_goes(case: Path, axis: str,
 
 
 @pytest.mark.parametrize("place", [("--box", TEXT), ("--roi", "roi.mrk.json")])
-def test_three_ranges_with_a_slice_are_a_region_not_to_leave(case: Path, place: tuple[str, ...]) -> None:
+def test_three_ranges_with_a_slice_limit_the_propagation(case: Path, place: tuple[str, ...]) -> None:
     assert box("--slice", "5", place=place) == 0
     mask = written()
     thin = BoxPrompt((*BOX.box[:2], (5, 6)))
@@ -169,7 +169,7 @@ def test_three_ranges_with_a_slice_are_a_region_not_to_leave(case: Path, place: 
     assert expected(thin).mask.array[~inside].any()  # which it would have left
 
 
-def test_a_flat_box_without_a_slice_is_not_left_either(case: Path) -> None:
+def test_a_box_one_slice_thick_is_not_propagated_without_a_slice(case: Path) -> None:
     thin = BoxPrompt((*BOX.box[:2], (5, 6)))
     assert box(place=("--box", "5,20,4,18,5,6")) == 0
     mask = written()
@@ -178,7 +178,7 @@ def test_a_flat_box_without_a_slice_is_not_left_either(case: Path) -> None:
     assert np.delete(expected(thin).mask.array, 5, axis=0).any()  # where the tumour would have been followed to
 
 
-def test_an_image_on_another_grid_is_resampled_and_that_is_said(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_on_another_grid_is_resampled_with_a_note(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = Grid.from_spacing((14, 20, 24), (2.5, 2.5, 3.0), (-10, 5, 7), np.diag([-1.0, -1.0, 1.0]))
     write_volume(noise_volume(other, "pet", seed=1), "pet.nii.gz")
     assert box("--role", "pet") == 0
@@ -188,7 +188,7 @@ def test_an_image_on_another_grid_is_resampled_and_that_is_said(case: Path, caps
     assert "resampled" not in capsys.readouterr().out
 
 
-def test_a_correction_on_top(case: Path) -> None:
+def test_a_box_refined_by_the_click_model(case: Path) -> None:
     assert box("--refine", "clicks") == 0
     assert np.array_equal(written(), expected(clicks=True).mask.array)
     assert not np.array_equal(written(), expected().mask.array)

@@ -75,9 +75,7 @@ def test_demo_writes_every_file_and_they_agree(
         assert report["box"] is None
 
 
-def test_demo_keeps_nothing_of_an_earlier_one_that_it_does_not_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_demo_removes_optional_files_of_an_earlier_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(images: Images) -> np.ndarray:
         return np.zeros(images["ct"].grid.shape)
 
@@ -119,13 +117,13 @@ def test_report_counts_components_and_volume() -> None:
 SARCOMA = tiny_spec("m", made_for="sarcoma of the limbs", plausible_volume_ml=(27.8, 2330.8))
 
 
-def test_what_was_marked_is_told_with_what_the_model_was_made_for() -> None:
+def test_marked_volume_is_reported_with_the_purpose_of_the_model() -> None:
     assert marked(SARCOMA, 342.04) == "marked 342.0 ml; it was made for sarcoma of the limbs: check it"
     assert marked(SARCOMA, 0.0) == "marked nothing; it was made for sarcoma of the limbs: check it"
     assert marked(tiny_spec("m"), 0.02) == "marked 0.0 ml; its purpose is not stated: check it"
 
 
-def test_volumes_outside_those_of_training_are_doubted() -> None:
+def test_volumes_outside_those_of_training_give_a_warning() -> None:
     for volume in (27.8, 342, 2330.8, 0):
         assert doubt(SARCOMA, volume) == ""
     for volume in (0.01, 27.7, 4698.2):

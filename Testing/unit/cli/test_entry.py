@@ -60,7 +60,7 @@ def paint(case: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return mark
 
 
-def test_segment_writes_all_it_is_asked_for(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_segment_writes_every_output(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ["--output", "seg.seg.nrrd", "--probability", "p.nii.gz", "--uncertainty", "u.nii.gz", "--info", "info.json"]
     assert segment(*more, "--device", "cpu", "--precision", "float32", "--preview", "preview.png") == 0
     mask, probability = read_mask("seg.nii.gz"), read_volume("p.nii.gz", "probability")
@@ -80,7 +80,7 @@ def test_segment_writes_all_it_is_asked_for(case: Path, capsys: pytest.CaptureFi
     assert "seg.nii.gz" in capsys.readouterr().out
 
 
-def test_channels_on_other_grids_are_resampled_and_it_says_so(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_channels_on_other_grids_are_resampled_with_a_note(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     coarse = GRID.with_spacing((4.0, 4.0, 6.0))
     write_volume(Volume(coarse, np.ones(coarse.shape, np.float32), "pet"), "pet.nii.gz")
     assert segment("--preview", "preview.png") == 0
@@ -133,7 +133,7 @@ def test_a_folder_that_is_not_writable_is_refused_before_the_input_is_read(
 
 
 @pytest.mark.parametrize("volume", ["-1", "nan", "inf", "much"])
-def test_a_bad_least_volume_is_refused(case: Path, capsys: pytest.CaptureFixture[str], volume: str) -> None:
+def test_a_min_volume_that_is_no_volume_is_refused(case: Path, capsys: pytest.CaptureFixture[str], volume: str) -> None:
     with pytest.raises(SystemExit, match="2"):
         segment("--min-volume", volume)
     assert f"--min-volume: '{volume}' is not a volume of at least 0 ml" in capsys.readouterr().err
@@ -148,7 +148,7 @@ def test_a_bad_least_volume_is_refused(case: Path, capsys: pytest.CaptureFixture
         (PermissionError(13, "Permission denied", "card"), "[Errno 13] Permission denied: 'card'"),
     ],
 )
-def test_what_the_machine_refuses_is_one_line_and_status_2(
+def test_errors_of_memory_and_files_are_one_line_and_status_2(
     case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
     def fail(*_: object) -> None:
@@ -242,7 +242,7 @@ def test_empty_result_is_reported_and_the_rest_is_written(
         ({"trained_length_mm": 61.0}, ""),
     ],
 )
-def test_results_unlike_the_training_data_are_warned_of_on_standard_error(
+def test_implausible_results_give_a_warning_on_standard_error(
     paint: Callable[..., None], capsys: pytest.CaptureFixture[str], spec: dict[str, object], warning: str
 ) -> None:
     paint(two_parts(), made_for="lymphoma", **spec)
@@ -272,7 +272,7 @@ def two_parts() -> np.ndarray:
         (["--min-volume", "0.1", "--fill-holes"], 300),
     ],
 )
-def test_the_mask_is_tidied_as_asked_and_the_info_says_so(
+def test_min_volume_and_fill_holes_change_the_mask_and_the_info(
     case: Path, paint: Callable[..., None], options: list[str], voxels: int
 ) -> None:
     paint(two_parts())
@@ -286,7 +286,7 @@ def test_the_mask_is_tidied_as_asked_and_the_info_says_so(
 
 
 @pytest.mark.parametrize("suffix", ["stl", "vtp"])
-def test_the_surface_is_that_of_the_tidied_mask(case: Path, paint: Callable[..., None], suffix: str) -> None:
+def test_the_surface_is_that_of_the_mask_after_min_volume(case: Path, paint: Callable[..., None], suffix: str) -> None:
     array = two_parts()
     paint(array)
     assert segment("--surface", f"all.{suffix}", "--min-volume", "0") == 0

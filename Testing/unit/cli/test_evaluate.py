@@ -56,7 +56,7 @@ def test_labels_are_evaluated_together_and_one_by_one(case: Path, capsys: pytest
     assert captured.err == "note: the prediction has labels 1, 2, the reference 1\n"
 
 
-def test_swapped_labels_are_said(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_swapped_labels_give_a_note(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labelled("a.nii.gz", 2, 1)
     labelled("b.nii.gz", 1, 2)
     assert main(["evaluate", "a.nii.gz", "b.nii.gz", "--json", "m.json"]) == 0
@@ -72,7 +72,7 @@ def test_swapped_labels_are_said(case: Path, capsys: pytest.CaptureFixture[str])
     assert captured.out.splitlines()[1].split() == ["dice", *["1.0000"] * 3]
 
 
-def test_two_numbers_for_the_one_label_are_said(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_different_label_values_give_a_note(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labelled("a.nii.gz", 1, 1)
     labelled("b.nii.gz", 255, 255)
     assert main(["evaluate", "a.nii.gz", "b.nii.gz", "--json", "m.json"]) == 0

@@ -41,7 +41,7 @@ def segment(*more: str, output: str = "out.nii.gz") -> int:
     return main(["segment", "--input", "ct=ct.nii.gz", "--model", "tiny", "--output", output, *more])
 
 
-def test_segment_says_which_place_counts_and_results_state_both(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_segment_notes_which_nifti_form_is_used_and_writes_both(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert segment("--info", "info.json") == 0
     assert f"note: ct.nii.gz: {SAID}; the sform is used" in capsys.readouterr().err.splitlines()
     assert f"ct: {SAID}; the sform is used" in json.loads(Path("info.json").read_text())["notes"]
@@ -59,7 +59,7 @@ def test_segment_says_which_place_counts_and_results_state_both(case: Path, caps
         lambda: main(["evaluate", "mask.nii.gz", "mask.nii.gz"]),
     ],
 )
-def test_measure_and_evaluate_say_it_of_masks(
+def test_measure_and_evaluate_note_differing_nifti_forms_of_masks(
     case: Path, capsys: pytest.CaptureFixture[str], run: Callable[[], int]
 ) -> None:
     assert run() == 0

@@ -108,7 +108,7 @@ def test_csv_has_a_row_for_each_label_and_every_number(case: Path, capsys: pytes
     assert "not a medical device" in found[0]["notice"]
 
 
-def test_json_has_the_ends_of_the_lines_and_where_it_all_came_from(case: Path) -> None:
+def test_json_has_the_ends_of_the_diameters_and_the_inputs(case: Path) -> None:
     assert run("--json", "out.json", "--csv", "out.csv") == 0
     report = json.loads(Path("out.json").read_text(encoding="utf-8"))
     assert "not a medical device" in report["notice"]
@@ -119,9 +119,7 @@ def test_json_has_the_ends_of_the_lines_and_where_it_all_came_from(case: Path) -
     assert len(rows("out.csv")) == 2
 
 
-def test_an_empty_mask_is_a_row_of_nothing_under_the_same_headings(
-    case: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_empty_mask_is_a_csv_row_without_values(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--csv", "full.csv") == 0
     assert run("--csv", "empty.csv", "--json", "empty.json", mask="empty.nii.gz") == 0
     assert "the mask is empty" in capsys.readouterr().out
@@ -134,7 +132,7 @@ def test_an_empty_mask_is_a_row_of_nothing_under_the_same_headings(
     assert capsys.readouterr().out.splitlines()[-2].split()[:4] == ["-", "0.00", "0", "-"]
 
 
-def test_what_an_image_does_not_reach_is_said(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mask_only_partly_covered_by_an_image_gives_a_note(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     part = GRID.crop(((0, 28), (0, 24), (0, 8)))
     write_volume(Volume(part, np.ones(part.shape, np.float32), "pet"), "part.nii.gz")
     assert run(inputs=("pet=part.nii.gz",)) == 0

@@ -45,7 +45,7 @@ def run_quietly(command: list[str], **environment: str) -> subprocess.CompletedP
 
 
 @pytest.mark.parametrize("arguments", [["models", "show", "sts-auto"], ["segment", "--help"], ["models", "list"]])
-def test_a_reader_that_goes_away_ends_the_command_quietly(arguments: list[str]) -> None:
+def test_a_closed_pipe_ends_the_command_without_a_message(arguments: list[str]) -> None:
     # The reader is gone before the first word is written.
     run = tumorseg(*arguments, after="| true; echo ${PIPESTATUS[0]}")
     assert run.stderr == ""
@@ -61,7 +61,7 @@ def test_output_that_cannot_be_written_is_one_line_and_status_2(case: Path) -> N
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
-def test_a_name_that_standard_output_cannot_show_is_written_all_the_same(case: Path, encoding: str) -> None:
+def test_a_file_name_outside_the_encoding_of_standard_output_is_escaped(case: Path, encoding: str) -> None:
     table = case / "\N{GREEK SMALL LETTER MU}.csv"
     arguments = ["measure", "--segmentation", str(case / "mask.nii.gz"), "--csv", str(table)]
     run = tumorseg(*arguments, PYTHONIOENCODING=encoding)
@@ -132,7 +132,7 @@ def program(act: str) -> list[str]:
     return [sys.executable, "-c", PROGRAM.replace("ACT", "\n        ".join(act.strip().splitlines()))]
 
 
-def test_only_our_line_stands_on_standard_error_whatever_libraries_print() -> None:
+def test_messages_of_libraries_are_hidden_from_standard_error() -> None:
     command = program("""
 os.write(2, b"ITK: a line of a C library\\n")
 logging.getLogger("matplotlib").warning("a cache folder")
@@ -177,7 +177,7 @@ with replacing("FOLDER/mask.nii.gz") as temporary:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="it has no such signals")
 @pytest.mark.parametrize("times", [1, 2])
-def test_an_interruption_that_a_library_does_not_hear_ends_the_process_all_the_same(case: Path, times: int) -> None:
+def test_an_interrupt_ends_the_process_during_a_library_call(case: Path, times: int) -> None:
     command = program(BUSY.replace("FOLDER", str(case)))
     before = sorted(case.iterdir())
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -59,7 +59,7 @@ def expected(prompts: Sequence[Click | Scribble] = CLICKS, initial: str | None =
     return session
 
 
-def test_from_nothing(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refine_from_an_empty_mask(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = set(case.rglob("*"))
     assert refine("--output", "out.seg.nrrd") == 0
     mask = read_mask("out.nii.gz")
@@ -75,7 +75,7 @@ def test_from_nothing(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert captured.err == ""
 
 
-def test_from_a_mask_whatever_its_labels(case: Path) -> None:
+def test_refine_from_a_mask_with_any_label(case: Path) -> None:
     assert refine("--initial", "drawn.nii.gz") == 0
     mask = read_mask("out.nii.gz").array
     assert np.array_equal(mask, expected(initial="drawn.nii.gz").mask.array)
@@ -83,7 +83,7 @@ def test_from_a_mask_whatever_its_labels(case: Path) -> None:
     assert not np.array_equal(mask, read_mask("out.nii.gz").array)
 
 
-def test_from_an_automatic_model(case: Path) -> None:
+def test_refine_from_an_automatic_model(case: Path) -> None:
     assert refine("--auto", "auto") == 0
     mask = read_mask("out.nii.gz").array
     wanted = expected(auto=True)
@@ -94,14 +94,14 @@ def test_from_an_automatic_model(case: Path) -> None:
     assert not np.array_equal(mask, wanted.mask.array)
 
 
-def test_points_of_slicer_say_the_same(case: Path) -> None:
+def test_refine_from_points_of_slicer(case: Path) -> None:
     clicked = points(GRID, CLICKS[0].ijk), points(GRID, CLICKS[1].ijk, name="negative"), points(GRID, CLICKS[2].ijk)
     save("points.mrk.json", markups(*clicked))
     assert refine(clicks="points.mrk.json") == 0
     assert np.array_equal(read_mask("out.nii.gz").array, expected().mask.array)
 
 
-def test_scribbles_and_points_in_millimetres(case: Path) -> None:
+def test_refine_from_scribbles_and_points_in_mm(case: Path) -> None:
     drawn = np.zeros(GRID.shape, np.uint8)
     drawn[9, 10, 6:20] = 1
     line = Scribble.from_mask(Mask(GRID, drawn))
@@ -114,7 +114,7 @@ def test_scribbles_and_points_in_millimetres(case: Path) -> None:
     assert mask[9, 10, 6:20].all()
 
 
-def test_session_is_kept_and_continued(case: Path) -> None:
+def test_refine_saves_and_continues_a_session(case: Path) -> None:
     """Two calls with one session give what one call with all clicks gives; each prompt can be undone."""
     save("first.json", Prompts(CLICKS[:2]).to_json())
     save("last.json", Prompts(CLICKS[2:]).to_json())
@@ -175,7 +175,7 @@ def test_a_required_role_that_is_missing_is_named_before_the_automatic_model_run
     )
 
 
-def test_session_that_could_not_be_continued_stays_as_it_was(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_session_is_refused_and_not_overwritten(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert refine("--session", "kept.json") == 0
     damaged = json.loads(Path("kept.json").read_bytes())
     damaged["records"]["0"] = "AAAA"

@@ -31,7 +31,7 @@ shapes = hnp.array_shapes(min_dims=3, max_dims=3, min_side=0, max_side=6)
 
 @fast
 @given(hnp.arrays(np.uint8, shapes, elements=st.sampled_from([0, 0, 0, 0, 1, 255])))
-def test_bounding_box_is_the_range_of_what_is_not_0(array: np.ndarray) -> None:
+def test_bounding_box_of_nonzero_voxels(array: np.ndarray) -> None:
     hits = np.argwhere(array)
     expected = tuple((int(n.min()), int(n.max()) + 1) for n in hits.T[::-1]) if len(hits) else None
     assert bounding_box(array) == expected
@@ -45,7 +45,7 @@ def test_slices_index_k_j_i() -> None:
     assert part[0, 0].tolist() == [array[1, 2, 3], array[1, 2, 4]]
 
 
-def test_whole_is_the_array_and_nothing_is_none_of_it() -> None:
+def test_full_box_is_the_array_and_empty_box_has_no_voxel() -> None:
     array = np.arange(4 * 5 * 6).reshape(4, 5, 6)
     assert full_box((4, 5, 6)) == ((0, 6), (0, 5), (0, 4))
     np.testing.assert_array_equal(array[slices(full_box((4, 5, 6)))], array)
@@ -54,7 +54,7 @@ def test_whole_is_the_array_and_nothing_is_none_of_it() -> None:
 
 @fast
 @given(st.lists(boxes, min_size=1, max_size=5))
-def test_joined_holds_all_boxes_and_no_more(several: list) -> None:
+def test_union_is_the_smallest_box_around_all(several: list) -> None:
     offset, array = 9, np.zeros((27, 27, 27), dtype=bool)
     for box in several:
         array[slices(translate(box, (offset,) * 3))] = True
@@ -63,14 +63,14 @@ def test_joined_holds_all_boxes_and_no_more(several: list) -> None:
 
 @fast
 @given(boxes, st.tuples(*[st.integers(-9, 9)] * 3))
-def test_moving_adds_to_both_ends_and_back_again(box: tuple, by: tuple) -> None:
+def test_translate_moves_both_ends_and_back(box: tuple, by: tuple) -> None:
     there = translate(box, by)
     assert origin(there) == tuple(n + low for n, (low, _) in zip(by, box))
     assert [high - low for low, high in there] == [high - low for low, high in box]
     assert translate(there, [-n for n in by]) == box
 
 
-def test_a_fence_lets_nothing_grow_outside_it() -> None:
+def test_clip_additions_adds_nothing_outside_the_region() -> None:
     rng = np.random.default_rng(3)
     before, after = (rng.integers(0, 256, (4, 5, 6), dtype=np.uint8) for _ in range(2))
     box: Box = ((10, 16), (20, 25), (30, 34))

@@ -48,7 +48,7 @@ def test_to_ras_agrees_with_simpleitk_and_to_ijk_leads_back(grid: Grid, ijk: Any
 
 @fast
 @given(grids(), st.data())
-def test_voxels_of_a_crop_lie_where_they_lay(grid: Grid, data: st.DataObject) -> None:
+def test_crop_keeps_the_position_of_voxels(grid: Grid, data: st.DataObject) -> None:
     box = []
     for size in grid.size:
         low = data.draw(st.integers(0, size - 1))
@@ -104,7 +104,7 @@ def test_equality_sees_shape_spacing_and_mirroring() -> None:
     assert grid != "grid"
 
 
-def test_what_makes_grids_different_is_said_in_words() -> None:
+def test_difference_of_two_grids_as_text() -> None:
     grid = Grid.from_spacing((8, 20, 20), (1, 1, 3), (5, 6, 7))
     moved = Grid.from_spacing((8, 20, 20), (1, 1, 3), (5.02, 6, 7))
     assert grid.difference(moved) == "first voxels 0.02 mm apart, corners up to 0.02 mm apart; 0.01 mm are allowed"
@@ -122,11 +122,11 @@ def test_what_makes_grids_different_is_said_in_words() -> None:
 
 @fast
 @given(grids(), grids())
-def test_every_difference_has_words_of_its_own(grid: Grid, other: Grid) -> None:
+def test_every_difference_of_grids_has_its_own_text(grid: Grid, other: Grid) -> None:
     assert grid == other or "apart" in grid.difference(other) or "the other" in grid.difference(other)
 
 
-def test_how_a_nifti_file_states_its_place_is_no_difference() -> None:
+def test_nifti_forms_do_not_make_grids_differ() -> None:
     forms = NiftiForms(2, 1, np.diag([2.0, 2, 2, 1]))
     assert Grid((2, 3, 4), np.eye(4), forms) == Grid((2, 3, 4), np.eye(4))
 

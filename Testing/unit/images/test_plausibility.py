@@ -72,7 +72,7 @@ def test_an_image_far_above_any_suv_is_refused(side: int) -> None:
     check_suv(image / 100)
 
 
-def test_few_hot_or_noisy_voxels_are_no_reason() -> None:
+def test_a_few_hot_or_noisy_voxels_are_accepted() -> None:
     image = np.full((40, 40, 40), 2.0)
     image[:2, :4, :7] = 5000.0  # 56 of 64000 voxels
     check_suv(image)

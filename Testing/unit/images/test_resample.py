@@ -50,7 +50,7 @@ def depth(source: Grid, target: Grid) -> np.ndarray:
 
 @settings(max_examples=40, deadline=None)
 @given(grids(), grids())
-def test_a_linear_field_comes_through_exactly_and_the_rest_is_outside(source, target):
+def test_resampling_a_linear_field_is_exact_and_fills_outside(source, target):
     assume(source != target)
     result = resample(Volume(source, linear_field(source), "pet"), target, outside=-999)
     inside = depth(source, target)

@@ -39,10 +39,10 @@ def silently_wrong(folder: Path, first: int, count: int) -> list[str]:
     return wrong
 
 
-def test_damage_is_never_silent(tmp_path: Path) -> None:
+def test_a_damaged_image_file_is_refused_or_reads_the_same(tmp_path: Path) -> None:
     assert silently_wrong(tmp_path, 0, 160) == []
 
 
 @pytest.mark.slow
-def test_damage_of_2000_kinds_is_never_silent(tmp_path: Path) -> None:
+def test_a_damaged_image_file_is_refused_or_reads_the_same_2000_times(tmp_path: Path) -> None:
     assert silently_wrong(tmp_path, 1000, 2000) == []

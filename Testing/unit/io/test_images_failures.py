@@ -248,7 +248,7 @@ sys.exit(100 + failed)
     assert sorted(tmp_path.iterdir()) == sorted(paths)
 
 
-def test_nothing_is_said_on_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_reading_images_prints_nothing_on_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = save(tmp_path / "a.nii", CUBE)
     data = bytearray(path.read_bytes())
     data[280:284] = np.float32([-1.2]).tobytes()  # sform and pixdim disagree: ITK warns

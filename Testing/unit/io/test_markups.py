@@ -56,7 +56,7 @@ def test_coordinate_systems_by_name_and_number(tmp_path: Path, system: str, posi
     assert read_prompts(path, GRID).items == (Click((3, 3, 3)),)
 
 
-def test_the_least_that_the_schema_asks_for(tmp_path: Path) -> None:
+def test_a_minimal_markups_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "points.txt"
     text = {"@schema": "Markups-Schema-v1.0.0.json", "markups": [{"type": "Fiducial", "controlPoints": []}]}
     text["markups"].append({"type": "Fiducial", "controlPoints": [{"position": [-3, -7, 10]}]})
@@ -123,7 +123,7 @@ def test_points_and_boxes_keep_the_order_of_the_file(tmp_path: Path) -> None:
         (roi([20, 30, 45], [1e-4, 1e-4, 1e-4]), ((20, 21), (15, 16), (15, 16))),
     ],
 )
-def test_boxes(tmp_path: Path, markup: Any, box: Any) -> None:
+def test_an_roi_becomes_a_box(tmp_path: Path, markup: Any, box: Any) -> None:
     assert read_prompts(saved(tmp_path, markup), GRID).items == (BoxPrompt(box),)
 
 
@@ -134,7 +134,7 @@ def test_boxes(tmp_path: Path, markup: Any, box: Any) -> None:
     st.tuples(*[st.floats(-180, 180)] * 3),
     st.sampled_from([np.eye(3), TURN, TURN * [1, 1, -1]]),
 )
-def test_a_turned_box_is_held_by_the_smallest_of_voxels(
+def test_a_rotated_roi_becomes_its_bounding_box(
     tmp_path: Path, center: Any, size: Any, angles: Any, direction: Any
 ) -> None:
     grid = Grid.from_spacing((400, 400, 400), (0.6, 0.8, 1.1), direction=direction)
@@ -158,7 +158,7 @@ def test_a_turned_box_is_held_by_the_smallest_of_voxels(
 # TumorSeg's own files
 
 
-def test_own_json(tmp_path: Path) -> None:
+def test_prompts_in_tumorseg_json_are_read(tmp_path: Path) -> None:
     array = np.zeros(GRID.shape, dtype=np.uint8)
     array[3:5, 7, 9:12] = 1
     scribble = Scribble.from_mask(Mask(GRID, array), False)

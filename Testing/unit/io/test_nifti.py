@@ -68,7 +68,7 @@ def fields(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("edges", [(1, 1, 1), (2, 2, 2)])
-def test_the_sform_counts_where_pixdim_tells_other_lengths(tmp_path: Path, edges: Any) -> None:
+def test_the_sform_is_used_with_a_note_where_pixdim_differs(tmp_path: Path, edges: Any) -> None:
     mask = read_mask(nifti(tmp_path / "m.nii", edges=edges, codes=(0, 2)))
     assert mask.volume_ml == pytest.approx(0.36)
     told = " x ".join(map(str, edges))
@@ -76,7 +76,7 @@ def test_the_sform_counts_where_pixdim_tells_other_lengths(tmp_path: Path, edges
 
 
 @pytest.mark.parametrize("codes", [(1, 1), (1, 2), (1, 4), (3, 1)])
-def test_the_sform_counts_where_the_qform_is_another_place_and_it_is_said(tmp_path: Path, codes: Any) -> None:
+def test_the_sform_is_used_with_a_note_where_the_qform_differs(tmp_path: Path, codes: Any) -> None:
     mask = read_mask(nifti(tmp_path / "m.nii", sform=MOVED, codes=codes))
     assert mask.grid.origin == pytest.approx((40, 15, -7))
     (note,) = mask.notes
@@ -89,13 +89,13 @@ def test_the_sform_counts_where_the_qform_is_another_place_and_it_is_said(tmp_pa
 @pytest.mark.parametrize(
     ("codes", "origin"), [((1, 0), (30, 20, -10)), ((0, 1), (40, 15, -7)), ((2, -1), (30, 20, -10))]
 )
-def test_a_form_whose_code_is_0_does_not_count(tmp_path: Path, codes: Any, origin: Any) -> None:
+def test_a_form_with_code_0_is_ignored(tmp_path: Path, codes: Any, origin: Any) -> None:
     mask = read_mask(nifti(tmp_path / "m.nii", sform=MOVED, codes=codes))
     assert mask.grid.origin == pytest.approx(origin)
     assert mask.notes == ()
 
 
-def test_without_any_form_the_place_is_assumed_as_itk_does_and_it_is_said(tmp_path: Path) -> None:
+def test_without_sform_and_qform_the_grid_is_that_of_itk_with_a_note(tmp_path: Path) -> None:
     mask = read_mask(nifti(tmp_path / "m.nii", codes=(0, 0)))
     image = sitk.ReadImage(str(tmp_path / "m.nii"))
     assert mask.grid.origin == pytest.approx(image.GetOrigin())
@@ -104,7 +104,7 @@ def test_without_any_form_the_place_is_assumed_as_itk_does_and_it_is_said(tmp_pa
     assert "neither position nor direction" in mask.notes[0]
 
 
-def test_forms_that_differ_by_rounding_are_not_spoken_of(tmp_path: Path) -> None:
+def test_forms_that_differ_by_rounding_are_not_noted(tmp_path: Path) -> None:
     rounded = np.array(SFORM, float)
     rounded[:, 3] += 0.02
     assert read_mask(nifti(tmp_path / "m.nii", sform=rounded, codes=(1, 1))).notes == ()
@@ -112,7 +112,7 @@ def test_forms_that_differ_by_rounding_are_not_spoken_of(tmp_path: Path) -> None
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
 @pytest.mark.parametrize("codes", [(1, 2), (2, 1), (0, 4), (1, 0), (0, 0)])
-def test_results_state_both_forms_as_the_image_did(tmp_path: Path, codes: Any, suffix: str) -> None:
+def test_written_files_have_both_forms_of_the_image(tmp_path: Path, codes: Any, suffix: str) -> None:
     source = nifti(tmp_path / "ct.nii", sform=MOVED, codes=codes)
     image = read_volume(source, "image")
     result = Mask(image.grid, (image.array > 0).astype(np.uint8))
@@ -127,7 +127,7 @@ def test_results_state_both_forms_as_the_image_did(tmp_path: Path, codes: Any, s
     assert read_mask(tmp_path / f"out{suffix}").grid == image.grid
 
 
-def test_a_result_of_wrong_pixdim_states_the_lengths_that_count(tmp_path: Path) -> None:
+def test_written_files_have_the_voxel_size_of_the_sform(tmp_path: Path) -> None:
     mask = read_mask(nifti(tmp_path / "m.nii", edges=(1, 1, 1), codes=(0, 2)))
     write_mask(mask, tmp_path / "out.nii")
     assert fields(tmp_path / "out.nii")["pixdim"] == (1, 1, 1, 2)
@@ -154,7 +154,7 @@ def test_two_forms_of_any_direction_come_back(tmp_path: Path, one: Any, other: A
     assert Grid(place.shape, back.grid.forms.qform) == second
 
 
-def test_a_small_shear_is_read_as_it_is_of_other_formats(tmp_path: Path) -> None:
+def test_a_small_shear_is_read_as_in_other_formats(tmp_path: Path) -> None:
     sheared = [[-1, 2e-4, 0, 30], [0, -1, 0, 20], [0, 0, 2, -10]]
     assert read_mask(nifti(tmp_path / "m.nii", sform=sheared, codes=(0, 2))).volume_ml == pytest.approx(0.36)
     sheared[0][1] = 2e-3
@@ -200,7 +200,7 @@ def test_values_are_scaled(tmp_path: Path, kind: str, scaled: str) -> None:
     ("top", "kind", "most"),
     [(2, "int16", 32767), (2, "uint8", 255), (7, "int16", 32767), (117, "int16", 32767), (117, "uint8", 255)],
 )
-def test_labels_that_were_spread_over_a_type_come_back(tmp_path: Path, top: int, kind: str, most: int) -> None:
+def test_labels_scaled_by_nibabel_are_read_back(tmp_path: Path, top: int, kind: str, most: int) -> None:
     """As nibabel saves a label map of floating point numbers as integers."""
     labels = BLOCK.copy()
     labels[4:9, 6:12, 12:15] = top
@@ -210,7 +210,7 @@ def test_labels_that_were_spread_over_a_type_come_back(tmp_path: Path, top: int,
     assert len(mask.notes) == (slope > 0.4)
 
 
-def test_labels_rounded_to_float32_come_back_and_others_are_refused(tmp_path: Path) -> None:
+def test_labels_rounded_to_float32_are_read_and_fractions_refused(tmp_path: Path) -> None:
     assert np.array_equal(read_mask(nifti(tmp_path / "m.nii", BLOCK * np.float32(0.99999994))).array, BLOCK)
     with pytest.raises(ArgumentError, match=r"whole numbers .* got 0\.0 to 1\.5, and 1\.5 at ijk \(5, 6, 4\)"):
         read_mask(nifti(tmp_path / "m.nii", BLOCK * np.float32(1.5)))

@@ -27,7 +27,7 @@ def test_every_row_is_a_rounded_column_with_its_unit() -> None:
     assert listed["volume_ml"].text == f"{75 * 12 / 1000:.2f}"
 
 
-def test_what_an_empty_mask_lacks_has_no_text() -> None:
+def test_measurements_missing_for_an_empty_mask_have_no_text() -> None:
     found = measure(Mask(GRID, np.zeros(GRID.shape, np.uint8)), {"ct": noise_volume(GRID, "ct")})
     texts = {row.column: row.text for row in measurement_rows(found)}
     assert (texts["volume_ml"], texts["lesions"], texts["longest_axial_mm"], texts["ct_mean"]) == ("0.00", "0", "", "")

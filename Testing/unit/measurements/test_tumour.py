@@ -258,7 +258,7 @@ def test_a_tumour_between_the_centres_of_a_coarse_image_has_the_value_of_the_vox
     assert found.pet.mtv_ml == found.volume_ml
 
 
-def test_what_the_pet_does_not_reach_is_said_and_does_not_count() -> None:
+def test_voxels_outside_the_pet_are_reported_and_not_measured() -> None:
     half = pet(GRID.crop(((0, 12), (0, 20), (0, 16))), 4)
     array = np.zeros(GRID.shape, np.uint8)
     array[8, 8, 9:19] = 1

@@ -57,7 +57,7 @@ def some_points(count: int, low: Any, high: Any) -> np.ndarray:
         pytest.param((-9, -9, -9), (18, 15, 13), id="all round"),
     ],
 )
-def test_many_points_are_taken_for_their_voxels(low: Any, high: Any) -> None:
+def test_many_points_are_rounded_to_their_voxels(low: Any, high: Any) -> None:
     points = some_points(MOST_POINTS + 1, low, high)
     result = distance_map(points, SHAPE, SPACING)
     snapped = distances(np.floor(points + 0.5), SHAPE, SPACING)
@@ -67,14 +67,14 @@ def test_many_points_are_taken_for_their_voxels(low: Any, high: Any) -> None:
     assert np.abs(-10 * np.log(result) - exact).max() <= np.linalg.norm(SPACING) / 2 + 1e-4
 
 
-def test_both_routes_are_the_same_for_voxels() -> None:
+def test_distance_by_points_and_by_transform_agree_for_voxels() -> None:
     points = np.floor(some_points(MOST_POINTS, (0, 0, 0), (8, 6, 5)))
     few = distance_map(points, SHAPE, SPACING)
     many = distance_map(np.concatenate([points, points[:1]]), SHAPE, SPACING)
     assert many == pytest.approx(few, abs=1e-6)
 
 
-def test_many_points_far_away_are_not_felt() -> None:
+def test_many_points_far_away_have_no_effect() -> None:
     far = np.tile([8 + FADED_MM / SPACING[0] + 1, 2.0, 2.0], (MOST_POINTS + 1, 1))
     assert distance_map(far, SHAPE, SPACING).max() == 0
     mixed = np.concatenate([far, [[3.0, 2.0, 1.0]]])

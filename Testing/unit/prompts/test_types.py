@@ -90,7 +90,7 @@ NO_BOX = r"a box is \(\(i0, i1\), \(j0, j1\), \(k0, k1\)\) in whole voxels, got 
         (BoxPrompt, r"box range k = \[4, 2\) is empty", ((0, 5), (0, 5), (4, 2))),
     ],
 )
-def test_what_is_no_voxel_and_no_box_is_refused(kind: type, words: str, value: Any) -> None:
+def test_invalid_voxels_and_boxes_are_refused(kind: type, words: str, value: Any) -> None:
     with pytest.raises(ArgumentError, match=words):
         kind(value)
 
@@ -159,7 +159,7 @@ def test_a_scribble_gives_its_mask_back_and_fills_its_box() -> None:
 
 
 @pytest.mark.parametrize("grid", GRIDS)
-def test_the_voxel_that_holds_a_point(grid: Grid) -> None:
+def test_from_ras_gives_the_voxel_that_contains_the_point(grid: Grid) -> None:
     for ijk in [(0, 0, 0), (6, 5, 4), (3, 0, 4)]:
         # By hand: origin plus so many steps along the axes; 0.49 of a voxel off the centre is still inside.
         ras = grid.origin + grid.direction @ (
@@ -209,7 +209,7 @@ def test_the_error_of_a_point_outside_names_it() -> None:
         (1.0, 2.0, (3.0, 4.0)),
     ],
 )
-def test_coordinates_that_are_no_point(ras: Any) -> None:
+def test_invalid_coordinates_are_refused(ras: Any) -> None:
     with pytest.raises(ArgumentError, match="three finite RAS coordinates in mm"):
         Click.from_ras(PLAIN, ras)
 
@@ -253,7 +253,7 @@ def test_points_in_mm_and_the_default_sign() -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], "text", {}, {"prompts": {}}, {"clicks": []}])
-def test_what_are_no_prompts(data: Any) -> None:
+def test_invalid_prompts_json_is_refused(data: Any) -> None:
     with pytest.raises(ReadError, match=r'^case\.json: must hold \{"prompts": '):
         Prompts.from_json(data, PLAIN, "case.json")
 
@@ -292,7 +292,7 @@ SCRIBBLE = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"
         (SCRIBBLE | {"box": [[0, 1], [0, 1], [0, 1]]}, "the voxels do not fill its box"),
     ],
 )
-def test_entries_that_cannot_be_understood(entry: Any, words: str) -> None:
+def test_invalid_prompt_entries_are_refused(entry: Any, words: str) -> None:
     with pytest.raises(ReadError, match=r"^case\.json: prompt 2 ?.*") as caught:
         Prompts.from_json({"prompts": [{"click": [0, 0, 0]}, entry]}, PLAIN, "case.json")
     assert words in str(caught.value)
@@ -312,7 +312,7 @@ def test_entries_that_cannot_be_understood(entry: Any, words: str) -> None:
         (SCRIBBLE | {"scribble": "eJxjYGBgAAAABAAB", "box": [[0, 4], [0, 4], [0, 2]]}, "at least one voxel"),
     ],
 )
-def test_entries_that_do_not_fit_the_image(entry: Any, words: str) -> None:
+def test_prompt_entries_outside_the_image_are_refused(entry: Any, words: str) -> None:
     with pytest.raises(ArgumentError, match=r"^case\.json: prompt 1: ") as caught:
         Prompts.from_json({"prompts": [entry]}, PLAIN, "case.json")
     assert words in str(caught.value)

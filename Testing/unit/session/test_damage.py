@@ -102,7 +102,7 @@ def is_refused(data: dict) -> bool:
     return False
 
 
-def test_anything_missing_is_noticed() -> None:
+def test_a_missing_field_is_refused() -> None:
     """All but signs, which default to positive, and items of lists in records, which have a checksum of their own."""
     for path in PATHS:
         if path[-1] != "positive" and not (path[0] == "records" and isinstance(path[-1], int)):
@@ -139,7 +139,7 @@ def test_an_unknown_key_is_refused_wherever_it_is() -> None:
 @example(path=("records", "0"), value={"number": 0, "box": [[0, 0]] * 3, "values": "eJwDAAAAAAE="})
 @example(path=("segments", 0, "name"), value=None)
 @example(path=("segments", 0, "prompts"), value=[])
-def test_nonsense_is_found_or_does_no_harm(path: tuple, value: Any) -> None:
+def test_arbitrary_values_are_refused_or_harmless(path: tuple, value: Any) -> None:
     """The only errors are the library's; what is read in spite of a damaged head is the same session."""
     assume(path != ("active",) or value not in ("tumour", "node"))  # another session, but a valid one
     assume(path != ("overlap",) or value not in tuple(Overlap))
@@ -226,7 +226,7 @@ def edited(change: Callable[[dict], object]) -> dict:
         ("'tumour' lead to", lambda d: d["records"]["0"].update(values=packed(np.full(8, 3, np.uint8)))),
     ],
 )
-def test_damage_is_named(message: str, change: Callable[[dict], object]) -> None:
+def test_a_damaged_entry_is_named(message: str, change: Callable[[dict], object]) -> None:
     with pytest.raises(ReadError, match=f"the session is damaged: .*({message})"):
         Session.from_json(edited(change), IMAGES)
 

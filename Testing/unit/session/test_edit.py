@@ -24,7 +24,7 @@ def test_another_segment_loses_the_voxels_that_an_edit_adds_and_no_others() -> N
     assert loss.before.dtype == loss.after.dtype == np.uint8
 
 
-def test_nothing_is_lost_where_an_edit_only_erases_or_meets_nothing() -> None:
+def test_an_edit_that_only_erases_or_touches_no_other_segment_takes_no_voxels() -> None:
     assert Edit("tumour", BOX, row(1, 1, 1, 1), row(0, 0, 0, 0)).loss_of("node", row(1, 1, 1, 1)) is None
     assert Edit("tumour", BOX, row(0, 0, 1, 1), row(1, 1, 1, 1)).loss_of("node", row(0, 0, 1, 1)) is None
     empty = np.zeros((0, 0, 0), np.uint8)

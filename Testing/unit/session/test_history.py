@@ -83,7 +83,7 @@ class SmallDisk(io.RawIOBase):
 
 @fast
 @given(st.integers(0, 2**32), st.tuples(*[st.integers(1, 6)] * 3), st.floats(0, 1))
-def test_a_change_turns_either_side_into_the_other(seed: int, shape: tuple[int, int, int], share: float) -> None:
+def test_a_change_is_undone_and_redone(seed: int, shape: tuple[int, int, int], share: float) -> None:
     random = np.random.default_rng(seed)
     before = random.integers(0, 256, shape, dtype=np.uint8)
     after = np.where(random.random(shape) < share, random.integers(0, 256, shape, dtype=np.uint8), before)
@@ -113,7 +113,7 @@ prompt_lists = st.lists(
 
 @fast
 @given(prompt_lists, st.data())
-def test_a_change_takes_prompts_back_and_forth(items: list[Prompt], data: st.DataObject) -> None:
+def test_a_change_of_prompts_is_undone_and_redone(items: list[Prompt], data: st.DataObject) -> None:
     removed = data.draw(st.sets(st.integers(0, len(items))))
     added = data.draw(prompt_lists)
     before = Prompts(tuple(items))
@@ -138,7 +138,7 @@ def test_a_change_holds_only_the_prompts_that_changed() -> None:
 
 @fast
 @given(st.lists(st.one_of(st.integers(0, 900), st.sampled_from(["back", "forward", "back"])), max_size=60))
-def test_any_walk_gives_the_steps_of_a_plain_list(moves: list[int | str]) -> None:
+def test_undo_and_redo_give_the_steps_of_a_plain_list(moves: list[int | str]) -> None:
     """Numbers are sizes of steps pushed; with the small budget most of them lie on disk."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(history_module, "MEMORY_BUDGET", BUDGET)

@@ -86,7 +86,7 @@ def test_undo_overwrite_of_equal_edits_gives_back_what_that_edit_took(saved: boo
     assert np.array_equal(scene["organ"], lost)
 
 
-def test_losses_are_told_like_those_of_segments_in_the_session() -> None:
+def test_losses_outside_the_session_are_reported_like_those_inside() -> None:
     inside, outside = new_session(Overlap.OVERWRITE, initial=painted(ORGAN)), new_session()
     expected = inside.add_segment("tumour 2", painted(TUMOUR)).others["tumour"]
     edit = outside.replace_mask(painted(TUMOUR))

@@ -68,7 +68,7 @@ OLD_A, OLD_B, NEW_A = row(200, 200, 0, 9, 100, 0), row(0, 255, 255, 128, 127, 0)
         ),
     ],
 )
-def test_where_segments_meet(overlap: str, new_a: list, new_b: list, edit: tuple) -> None:
+def test_overlap_policies_keep_overwrite_and_allow(overlap: str, new_a: list, new_b: list, edit: tuple) -> None:
     segments = two(overlap, OLD_A, OLD_B)
     done = segments.commit("a", ROW, NEW_A, PROMPTS, RunInfo(model="m"))
     assert as_text(done) == edit
@@ -97,7 +97,7 @@ def test_masks_and_edits_that_were_handed_out_are_read_only_or_copies() -> None:
             live[0, 0, 0] = 1
 
 
-def test_prompts_of_another_segment_go_where_its_voxels_are_taken() -> None:
+def test_overwrite_drops_contradicted_prompts_of_the_other_segment() -> None:
     """Else its next click would take them back; undo gives both back."""
     segments = two("overwrite", row(0, 0, 0, 0, 0, 0), row(0, 0, 0, 0, 0, 0))
     taken, far, outside = Click((1, 0, 0)), Click((5, 0, 0)), Click((0, 0, 0), positive=False)

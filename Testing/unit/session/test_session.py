@@ -160,7 +160,7 @@ def test_embedding_ahead_is_no_edit() -> None:
         session.embed_box(THIN, cancel=lambda: True)
 
 
-def test_a_region_that_is_not_a_box_is_refused_and_not_replaced_by_its_box() -> None:
+def test_a_region_that_is_not_a_box_is_refused() -> None:
     class Lasso:
         engine = "box"
         box = THIN.box

@@ -69,7 +69,7 @@ def test_readers_see_whole_edits_that_never_change() -> None:
     assert all(outcome[0] in {1, 2} for _, outcome in readers), readers
 
 
-def test_two_writers_take_turns() -> None:
+def test_edits_of_two_threads_are_done_one_after_the_other() -> None:
     session = new_session(Overlap.ALLOW)
     start = threading.Barrier(2)
 

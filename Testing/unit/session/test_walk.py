@@ -344,7 +344,9 @@ class Walk:
 @pytest.mark.parametrize("overlap", Overlap)
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 2**32), spill=st.booleans())
-def test_10000_random_operations_are_those_of_the_model(overlap: Overlap, seed: int, spill: bool) -> None:
+def test_random_edits_undo_and_redo_give_the_masks_of_a_reference_model(
+    overlap: Overlap, seed: int, spill: bool
+) -> None:
     """3 ways of overlapping x 20 walks x 170 operations; in half of the walks most undo steps lie on disk."""
     with pytest.MonkeyPatch.context() as patch:
         if spill:

@@ -78,7 +78,7 @@ def wrong(result: Result, image: Volume) -> int:
 
 
 @pytest.mark.parametrize("shape", [(20, 23, 26), (5, 7, 40), (3, 1, 2)], ids=["larger", "partly smaller", "tiny"])
-def test_at_the_spacing_of_the_model_voxels_are_those_of_the_network(shape):
+def test_an_image_at_the_spacing_of_the_model_is_not_resampled(shape):
     grid = Grid.from_spacing(shape, (1, 1, 1), (-30, 12, 5), TURN)
     image = noise_volume(grid)
     result = engine().segment({"ct": image})
@@ -201,7 +201,7 @@ def test_missing_roles_are_refused_before_the_network_runs():
     assert network.sizes == []
 
 
-def test_air_is_skipped_and_is_no_tumour():
+def test_windows_of_air_are_skipped_and_are_not_tumour():
     air = {"ct": Volume(OBLIQUE, np.full(OBLIQUE.shape, -1000.0))}
     calls: list[int] = []
     with pytest.raises(Cancelled, match="of 12 windows"):

@@ -165,7 +165,7 @@ def test_a_tumour_of_few_slices_is_found_on_each_of_them(axis: int, thickness: i
     assert dice(pasted(CUBE, answer), tumour) > 0.9
 
 
-def test_nothing_in_the_box_is_nothing() -> None:
+def test_a_box_without_a_tumour_gives_an_empty_mask() -> None:
     engine = bright_engine()
     prepared = engine.prepare({"ct": ct_of(CUBE, np.zeros(CUBE.shape, bool))})
     answer = engine.segment(prepared, BoxPrompt(((5, 15), (5, 15), (7, 8))))

@@ -126,7 +126,7 @@ def test_embeddings_of_the_card_are_used_on_the_cpu(prompt: BoxPrompt) -> None:
 
 
 @pytest.mark.parametrize("what", ["encode", "decode"])
-def test_a_card_that_fills_up_at_work_does_nothing_twice(what: str) -> None:
+def test_out_of_memory_on_a_card_during_the_work_repeats_no_slice(what: str) -> None:
     class Filling(Cramped):
         def _record(self, method: str, given: torch.Tensor) -> bool:
             if len(self.on("meta", what)) == 2:
@@ -177,7 +177,7 @@ def test_other_errors_on_the_card_are_not_taken_for_a_lack_of_memory(monkeypatch
     assert network.calls == [("encode", "meta", SLICES_PER_PASS)]
 
 
-def test_a_network_too_large_for_the_card_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_too_large_for_the_card_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("TumorSegLib.engines.runtime._moved", lambda *_: failing(RuntimeError(FULL))())
     with pytest.raises(ResourceError, match="not enough memory to put 'bright' on meta: CUDA out of memory"):
         on_card(Cramped(0, 0))

@@ -99,7 +99,7 @@ def test_propagation_ends_at_the_reach() -> None:
     assert 10 < reach < 12
 
 
-def test_a_larger_section_farther_on_leads_from_there() -> None:
+def test_prompts_follow_a_larger_section_found_on_the_way() -> None:
     """Boxed near its end; from its middle the tumour reaches farther than from there."""
 
     def tumour(number: int) -> np.ndarray:
@@ -142,7 +142,7 @@ def test_components_apart_from_the_previous_section_are_no_tumour(gap: int, kept
         assert (found[22][spot] < 0.5).all()
 
 
-def test_nothing_on_the_first_slice_is_nothing_at_all() -> None:
+def test_an_empty_first_slice_gives_no_tumour() -> None:
     script = Script(lambda number: disc(9) & (number != 20))
     assert propagated(script) == {}
     assert script.order == [20]
@@ -156,7 +156,7 @@ def test_a_low_score_ends_propagation_on_that_side_only(score: float, ends: bool
 
 
 @pytest.mark.parametrize("side", [-1, 1])
-def test_a_leap_in_area_ends_it(side: int) -> None:
+def test_a_sudden_growth_of_the_area_ends_propagation(side: int) -> None:
     """Into an organ beside the tumour: the answer more than doubles."""
 
     def masks(number: int) -> np.ndarray:
@@ -166,7 +166,7 @@ def test_a_leap_in_area_ends_it(side: int) -> None:
     assert sorted(propagated(Script(masks))) == (list(range(24)) if side == 1 else list(range(17, 40)))
 
 
-def test_a_tumour_as_small_as_the_least_area_ends_it() -> None:
+def test_an_area_below_the_minimum_ends_propagation() -> None:
     pixels = int(LEAST_AREA_MM2 / (THIN[1] * THIN[2]))
     large = disc(7)
 
@@ -178,7 +178,7 @@ def test_a_tumour_as_small_as_the_least_area_ends_it() -> None:
     assert sorted(propagated(Script(masks), (18, 40))) == [18, 19, 20, 21, 22]
 
 
-def test_the_share_counts_from_the_largest_so_far_on_its_side() -> None:
+def test_the_area_share_refers_to_the_largest_section_on_that_side() -> None:
     """A tumour that has shrunk to a twentieth of its largest section has ended, even above the least area."""
 
     def masks(number: int) -> np.ndarray:

@@ -32,7 +32,7 @@ def test_sampled_slices(ends: tuple[int, int], spacing: float, expected: range) 
 
 @pytest.mark.parametrize("first", range(9))
 @pytest.mark.parametrize("count", [1, 5, 16, 33, 100])
-def test_few_are_left_out_between_any_two_and_at_the_ends(first: int, count: int) -> None:
+def test_sampled_slices_leave_small_gaps(first: int, count: int) -> None:
     numbers = sampled_slices((first, first + count), 0.7)
     assert len(numbers) >= min(count, LEAST_SLICES - 1)
     assert numbers.step * 0.7 <= STEP_MM

@@ -52,7 +52,7 @@ def test_linked_slices_are_read_once(tmp_path: Path, linked: str) -> None:
 
 
 @posix
-def test_a_link_to_nothing_may_be_a_lost_slice(tmp_path: Path) -> None:
+def test_a_broken_link_is_refused_as_a_missing_slice(tmp_path: Path) -> None:
     write_series(tmp_path)
     (tmp_path / "05.dcm").symlink_to(tmp_path / "gone.dcm")
     with pytest.raises(ReadError, match=r"05\.dcm: cannot be read: No such file .*may be a slice of series 1\.2\.3"):
@@ -71,7 +71,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(os, "scandir", scandir)
 
 
-def test_a_folder_that_cannot_be_read_may_hold_lost_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_folder_is_refused_as_missing_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     split_series(tmp_path, tmp_path / "more")
     unreadable(monkeypatch, tmp_path / "more")
     for read_it in (read_series, list_series, lambda folder: read_series(folder, "1.2.3")):
@@ -79,7 +79,7 @@ def test_a_folder_that_cannot_be_read_may_hold_lost_slices(tmp_path: Path, monke
             read_it(tmp_path)
 
 
-def test_what_cannot_be_read_elsewhere_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_files_of_other_series_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_series(tmp_path / "a", SeriesInstanceUID="1.1")
     write_series(tmp_path / "b", SeriesInstanceUID="1.2")
     unreadable(monkeypatch, tmp_path / "c")
@@ -168,7 +168,7 @@ def test_names_that_are_not_utf8_are_read(tmp_path: Path) -> None:
         read_series(folder)
 
 
-def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Slices without preamble are written anew into the folder for temporary files."""
 
     def full(_self: Any, name: Any, **_options: Any) -> None:
@@ -182,7 +182,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_flipped_bit_in_the_header_is_told_or_does_no_harm(tmp_path: Path, seed: int) -> None:
+def test_a_flipped_bit_in_the_header_is_refused_or_harmless(tmp_path: Path, seed: int) -> None:
     """But for the two numbers that values are scaled by: another one is as good as the true one."""
     write_series(tmp_path)
     truth = read(tmp_path)

@@ -120,7 +120,7 @@ def test_one_slice_stands_for_its_series(tmp_path: Path) -> None:
     assert read_series(tmp_path / "other2").GetSize() == (7, 6, 5)
 
 
-def test_a_slice_cut_off_anywhere_matters_to_its_own_series_only(tmp_path: Path) -> None:
+def test_a_truncated_slice_matters_to_its_own_series_only(tmp_path: Path) -> None:
     two_series(tmp_path)
     path = tmp_path / "b" / "04.dcm"  # the last slice: without it the others would still be a regular stack
     for kept in range(path.stat().st_size - 1, 0, -17):
@@ -131,7 +131,7 @@ def test_a_slice_cut_off_anywhere_matters_to_its_own_series_only(tmp_path: Path)
 
 
 @pytest.mark.parametrize("kept", [450, 480, 600, 700])
-def test_tags_tell_that_a_truncated_slice_beside_belongs_to_another_series(tmp_path: Path, kept: int) -> None:
+def test_a_truncated_slice_of_another_series_is_recognised_by_its_tags(tmp_path: Path, kept: int) -> None:
     write_series(tmp_path, SeriesInstanceUID="1.1")
     write_series(tmp_path, SeriesInstanceUID="1.2", names=[f"other{n}" for n in range(5)])
     cut_off(tmp_path / "other4", kept)
@@ -258,7 +258,7 @@ def test_a_folder_without_images_and_a_missing_one_are_refused(tmp_path: Path) -
         read_series(tmp_path / "nowhere")
 
 
-def test_nothing_is_said_on_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_reading_dicom_prints_nothing_on_standard_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     write_series(tmp_path, np.round(np.arange(9) * 0.625, 1))  # ITK warns of uneven spacing
     before = sitk.ProcessObject.GetGlobalWarningDisplay()
     read_series(tmp_path)

@@ -65,7 +65,7 @@ def test_two_acquisitions_with_a_time_for_each_slice_are_refused(tmp_path: Path)
     ],
 )
 @pytest.mark.parametrize("modality", ["CT", "PT"])
-def test_one_acquisition_after_the_other_is_well(tmp_path: Path, name: str, values: Any, modality: str) -> None:
+def test_consecutive_acquisitions_are_accepted(tmp_path: Path, name: str, values: Any, modality: str) -> None:
     assert write(tmp_path, name, values, modality) == ()
 
 
@@ -80,12 +80,12 @@ def test_mr_may_excite_its_slices_in_turns(tmp_path: Path) -> None:
     assert note == "slices of 2 acquisitions alternate (AcquisitionNumber 1, 2); they were read as one image"
 
 
-def test_one_slice_of_another_acquisition_is_told(tmp_path: Path) -> None:
+def test_one_slice_of_another_acquisition_is_noted(tmp_path: Path) -> None:
     (note,) = write(tmp_path, "AcquisitionNumber", [1, 1, 7, 1, 1])
     assert "AcquisitionNumber 1, 7" in note
 
 
-def test_a_pet_with_fewer_slices_than_it_states_is_told(tmp_path: Path) -> None:
+def test_a_pet_with_fewer_slices_than_stated_is_noted(tmp_path: Path) -> None:
     for n in range(4):
         write_slice(tmp_path / f"{n}.dcm", voxels(1)[0], (0, 0, 3 * n), **pet_tags(RescaleSlope=0.1, NumberOfSlices=9))
     notes = read_series_and_notes(tmp_path, role="pet")[1]
@@ -103,7 +103,7 @@ def positions(folder: Path, heights: Any, **tags: Any) -> tuple[str, ...]:
 EVEN = 0.123457 + 3.0 * np.arange(9)
 
 
-def test_unevenly_spaced_slices_are_refused_from_5_percent_of_their_distance_and_told_from_1(tmp_path: Path) -> None:
+def test_unevenly_spaced_slices_are_refused_from_5_percent_and_noted_from_1_percent(tmp_path: Path) -> None:
     for share, folder in ((0.005, "quiet"), (0.03, "told"), (0.06, "refused")):
         heights = EVEN.copy()
         heights[4] += share * 3.0
@@ -121,7 +121,7 @@ def test_gaps_that_drift_are_refused_though_each_is_near_the_usual_one(tmp_path:
         positions(tmp_path, heights)
 
 
-def test_rounding_of_positions_is_no_unevenness(tmp_path: Path) -> None:
+def test_rounded_positions_count_as_evenly_spaced(tmp_path: Path) -> None:
     thin = 0.625 * np.arange(20)
     assert positions(tmp_path / "rounded", np.round(thin, 1)) == ()
     noisy = thin + 0.05 * (np.arange(20) % 2) + 0.00037

@@ -49,7 +49,7 @@ def test_the_mean_count_rate_time_is_where_the_activity_is_its_mean() -> None:
 
 @pytest.mark.parametrize("accounts", [{}, {"factor": False}, {"reference": False}])
 @pytest.mark.parametrize("maker", ["SIEMENS", "GE MEDICAL SYSTEMS", "Philips", "Synthetic"])
-def test_a_series_saved_anew_is_led_back_by_its_frames(maker: str, accounts: Any) -> None:
+def test_the_scan_start_of_a_resaved_series_is_found_from_its_frames(maker: str, accounts: Any) -> None:
     slices = [frame(start, 3600, SeriesTime="150000", Manufacturer=maker, **accounts) for start in (3750, 3990)]
     conversion = suv_conversion(slices)
     assert conversion.factors == pytest.approx([decayed(3600)] * 2, rel=1e-5)
@@ -79,19 +79,19 @@ def test_a_late_window_is_refused_where_the_series_time_is_that_of_the_window() 
         ({"FrameReferenceTime": "900000"}, "DecayFactor .* leads back to .*, FrameReferenceTime .* to"),
     ],
 )
-def test_a_series_saved_anew_is_refused_where_its_frames_do_not_lead_back(changes: Any, words: str) -> None:
+def test_a_resaved_series_without_a_scan_start_in_its_frames_is_refused(changes: Any, words: str) -> None:
     with pytest.raises(SuvError, match=words):
         suv_factor(frame(3750, 3600, **({"SeriesTime": "150000"} | changes)))
 
 
-def test_frames_that_lead_back_to_different_moments_are_refused() -> None:
+def test_frames_with_contradicting_scan_starts_are_refused() -> None:
     with pytest.raises(SuvError, match="lead back to different moments"):
         suv_factor(frame(3600, 3600, SeriesTime="150000"), frame(3900, 3900, SeriesTime="150000"))
     with pytest.raises(SuvError, match="no common moment"):
         suv_factor(frame(3600, 3600, SeriesTime=clock(3600)), frame(3900, 3900, SeriesTime=clock(3600)))
 
 
-def test_a_decay_factor_of_one_says_nothing() -> None:
+def test_a_decay_factor_of_one_is_ignored() -> None:
     assert suv_factor(pet(DecayFactor="1", ActualFrameDuration="240000")) == pytest.approx(2 * UNDECAYED, rel=1e-12)
 
 
@@ -102,7 +102,7 @@ def test_ge_frames_may_all_have_the_time_of_the_series() -> None:
     assert suv_factor(*slices[2:]) == pytest.approx(2 * UNDECAYED, rel=1e-12)  # the first beds are left out
 
 
-def test_frames_with_the_time_of_the_scan_may_be_saved_anew_if_the_first_is_there() -> None:
+def test_frames_with_the_time_of_the_scan_need_the_first_frame() -> None:
     for maker in ("GE MEDICAL SYSTEMS", "Philips"):
         times = {"AcquisitionTime": "114948", "SeriesTime": "150000", "Manufacturer": maker}
         slices = [frame(HALF_LIFE + later, HALF_LIFE, **times) for later in (0, 243, 486)]
@@ -113,7 +113,7 @@ def test_frames_with_the_time_of_the_scan_may_be_saved_anew_if_the_first_is_ther
         suv_factor(frame(HALF_LIFE, 3600, SeriesTime="150000", Manufacturer="GE MEDICAL SYSTEMS"))
 
 
-def test_frames_with_the_time_of_the_series_are_told_by_their_factors() -> None:
+def test_frames_with_the_time_of_the_series_are_distinguished_by_decay_factors() -> None:
     times = {"AcquisitionTime": "114948", "Manufacturer": "Philips"}
     slices = [frame(HALF_LIFE + later, HALF_LIFE, **times) for later in (0, 243, 486)]
     assert suv_factor(*slices[1:]) == pytest.approx(2 * UNDECAYED, rel=1e-12)
@@ -121,7 +121,7 @@ def test_frames_with_the_time_of_the_series_are_told_by_their_factors() -> None:
         suv_factor(*slices[2:])
 
 
-def test_acquisitions_hours_from_the_series_time_need_more_than_it() -> None:
+def test_a_series_time_hours_from_the_acquisition_is_refused() -> None:
     with pytest.raises(SuvError, match="lie far apart"):
         suv_factor(pet(SeriesTime="103000", AcquisitionTime="170000"))
 
@@ -148,7 +148,7 @@ def test_a_scan_across_midnight_goes_on_the_next_day(date: str | None) -> None:
 
 
 @pytest.mark.parametrize("date", [None, "20240131"])
-def test_a_series_saved_after_midnight_is_not_taken_for_one_of_the_next_evening(date: str | None) -> None:
+def test_a_series_saved_after_midnight_is_not_dated_to_the_next_evening(date: str | None) -> None:
     saved = {"SeriesTime": "002000", "AcquisitionTime": "233000", "AcquisitionDate": date}
     with pytest.raises(SuvError, match="later than the acquisition at 2024-01-30 23:30:00"):
         suv_factor(pet(NIGHT, **saved))
@@ -167,7 +167,7 @@ def test_two_times_of_injection_are_refused() -> None:
         suv_factor(pet({"RadiopharmaceuticalStartDateTime": "20240131103000"}))
 
 
-def test_decay_factors_can_deny_a_correction_to_the_injection() -> None:
+def test_decay_factors_that_contradict_a_correction_to_the_injection_are_refused() -> None:
     assert suv_factor(frame(3600, 0, DecayCorrection="ADMIN")) == pytest.approx(UNDECAYED, rel=1e-12)
     with pytest.raises(SuvError, match=r"is ADMIN, but DecayFactor .0054,1321. covers 120 s of decay, not the 3720 s"):
         suv_factor(frame(3600, 3600, DecayCorrection="ADMIN"))
@@ -206,7 +206,7 @@ def test_offsets_from_utc_are_compared_where_both_are_known() -> None:
     assert suv_factor(pet(injection)) == pytest.approx(2 * UNDECAYED, rel=1e-12)
 
 
-def test_an_offset_of_the_injection_that_the_time_of_day_denies_or_nothing_settles_is_refused() -> None:
+def test_an_injection_with_a_contradicting_or_unknown_utc_offset_is_refused() -> None:
     injection: dict[str, str | None] = {"RadiopharmaceuticalStartDateTime": "20240131080000+0000"}
     with pytest.raises(SuvError, match=r"RadiopharmaceuticalStartTime .* is 10:00:00, but"):
         suv_factor(pet(injection))
@@ -218,7 +218,7 @@ def test_an_offset_of_the_injection_that_the_time_of_day_denies_or_nothing_settl
 
 @pytest.mark.parametrize("day", ["00010101", "99991231"])
 @pytest.mark.parametrize("acquired", [True, False])
-def test_days_at_the_ends_of_the_calendar_as_anonymisation_leaves_them_are_days(day: str, acquired: bool) -> None:
+def test_dates_at_the_ends_of_the_calendar_from_anonymisation_are_accepted(day: str, acquired: bool) -> None:
     dataset = pet(SeriesDate=day, AcquisitionDate=day if acquired else None)
     assert suv_factor(dataset) == pytest.approx(2 * UNDECAYED, rel=1e-12)
 
