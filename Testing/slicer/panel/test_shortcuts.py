@@ -164,7 +164,7 @@ def test_no_key_scrolls_the_views_while_it_is_held(desk: Desk) -> None:
 def test_the_panel_names_all_keys(desk: Desk) -> None:
     assert desk.ui.shortcutsLabel.text == (
         "Keys: T tumour here, N not tumour here, B draw a box, P paint, E erase, Ctrl+Z undo, "
-        "Ctrl+Y or Ctrl+Shift+Z redo, H show or hide the segment, S next segment"
+        "Ctrl+Y / Ctrl+Shift+Z redo, H show or hide the segment, S next segment"
     )
 
 

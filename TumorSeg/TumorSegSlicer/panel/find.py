@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -85,20 +86,21 @@ class FindPanel:
         context.selection.setTarget(*target)
         context.edits.add(context.selection.target())
         volumeMl = context.logic.volumeMl(*target)
-        name = spec.name if spec is not None else context.parameters.autoModel
+        model = spec.name if spec is not None else context.parameters.autoModel
         if not volumeMl:
             words = _(
                 "{model} marked nothing, which does not mean that there is no tumour. Press 'Tumour here' and click on "
                 "it, or choose other images."
             )
-            context.messages.say(words.format(model=name))
+            context.messages.say(words.format(model=model))
             return
-        made = spec.made_for if spec is not None else ""
-        words = _("Marked {volume} by {model}, which was made for {what}; check it.") if made else ""
-        words = words or _("Marked {volume} by {model}, whose description does not say what it was made for; check it.")
-        volume = context.selection.volumeInWords(context.selection.target())
+        if spec is not None and spec.made_for:
+            marked = _("Marked {volume} by {model}, which was made for {what}; check it.")
+        else:
+            marked = _("Marked {volume} by {model}, whose description does not say what it was made for; check it.")
+        volume, what = context.selection.volumeInWords(context.selection.target()), spec.made_for if spec else ""
         doubts = doubtsOf(spec, volumeMl, inputs) if spec is not None else []
-        context.messages.say(" ".join([words.format(volume=volume, model=name, what=made), *doubts]))
+        context.messages.say(" ".join([marked.format(volume=volume, model=model, what=what), *doubts]))
 
 
 def madeFor(spec: ModelSpec) -> str:
@@ -115,20 +117,24 @@ def madeFor(spec: ModelSpec) -> str:
 
 
 def doubtsOf(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> list[str]:
-    """Reasons to doubt a result: an implausible volume, or images longer than those of training."""
-    doubts, limits = [], spec.plausible_volume_ml
-    if limits is not None and not limits[0] <= volumeMl <= limits[1]:
-        more = volumeMl > limits[1]
-        words = _("That is more than any tumour it was trained on ({low:.0f} to {high:.0f} ml): probably organs.")
-        less = _("That is less than any tumour it was trained on ({low:.0f} to {high:.0f} ml).")
-        doubts.append((words if more else less).format(low=limits[0], high=limits[1]))
+    """Reasons to doubt a result, as sentences: an implausible volume, or images longer than those of training."""
+    doubts, low, high = [], *(spec.plausible_volume_ml or (0.0, math.inf))
+    if volumeMl > high:
+        words = _(
+            "Every tumour that {model} was trained on was smaller ({low:.0f} to {high:.0f} ml): probably organs are "
+            "marked."
+        )
+        doubts.append(words.format(model=spec.name, low=low, high=high))
+    elif volumeMl < low:
+        words = _("Every tumour that {model} was trained on was larger ({low:.0f} to {high:.0f} ml).")
+        doubts.append(words.format(model=spec.name, low=low, high=high))
     longest, length = spec.trained_length_mm, _lengthMm(firstImage(inputs))
     if longest is not None and length > longest:
         words = _(
-            "The images are {length:.0f} mm long from head to foot, those it was trained on at most {longest:.0f} mm: "
-            "crop them to the tumour's region (module Crop Volume)."
+            "The images are {length:.0f} mm long from head to foot, those that {model} was trained on at most "
+            "{longest:.0f} mm: crop them to the tumour's region (module Crop Volume)."
         )
-        doubts.append(words.format(length=length, longest=longest))
+        doubts.append(words.format(model=spec.name, length=length, longest=longest))
     return doubts
 
 

@@ -38,7 +38,8 @@ class ImagesPanel:
             role = _role(spec, name)
             optional = spec is not None and role in spec.optional
             getattr(ui, f"{name}Selector").enabled = role is not None
-            getattr(ui, f"{name}Label").text = _("{image} (optional):").format(image=label) if optional else f"{label}:"
+            words = _("{image} (optional):") if optional else _("{image}:")
+            getattr(ui, f"{name}Label").text = words.format(image=label)
 
     def inputs(self) -> dict[str, Input] | None:
         """Role to image as chosen; None where there is none, or the user does not say that a PET is in SUV."""

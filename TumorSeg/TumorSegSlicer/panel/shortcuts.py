@@ -39,7 +39,9 @@ def words() -> dict[str, str]:
 
 def keysInWords() -> str:
     """All keys and what they do, in one line."""
-    return ", ".join(f"{_(' or ').join(KEYS[name])} {text}" for name, text in words().items())
+    return ", ".join(
+        _("{keys} {action}").format(keys=" / ".join(KEYS[name]), action=text) for name, text in words().items()
+    )
 
 
 class Shortcuts:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: In a model's results: figures of patients that no data folder holds, so that no command repeats them.
 UNSEEN = "unseen patients"
+#: Between the clauses of a description, each of which is translated as a whole.
+SEPARATOR = "; "
 
 
 @dataclass(frozen=True)
@@ -102,22 +104,16 @@ def allModels() -> list[ModelFolder]:
 
 def summary(spec: ModelSpec) -> str:
     """Name, version, licence, measured accuracy and source of a model, as text."""
-    return _("{name} {version}, {licence}; {accuracy}; {source}").format(
-        name=spec.name,
-        version=spec.version,
-        licence=spec.licence,
-        accuracy=accuracy(spec),
-        source=source(spec),
-    )
+    return SEPARATOR.join([f"{spec.name} {spec.version}, {spec.licence}", accuracy(spec), source(spec)])
 
 
 def source(spec: ModelSpec) -> str:
     """What a model was trained on, with the licences of the data, as text."""
-    names = []
+    clauses = []
     for each in spec.training_data:
-        words = _("{name} (licence: {licence})") if each.get("licence") else "{name}"
-        names.append(words.format(name=each["name"], licence=each.get("licence")))
-    return _("training data: {data}").format(data=_(" and ").join(names) or _("not stated"))
+        words = _("training data: {name} (licence: {licence})") if each.get("licence") else _("training data: {name}")
+        clauses.append(words.format(name=each["name"], licence=each.get("licence")))
+    return SEPARATOR.join(clauses or [_("training data: not stated")])
 
 
 def _attributions(spec: ModelSpec) -> list[str]:
@@ -136,7 +132,7 @@ def accuracy(spec: ModelSpec) -> str:
     repeatable = {key: value for key, value in spec.results.items() if key != UNSEEN}
     found = max(_measurements(repeatable, frozenset(spec.roles), ()), key=lambda each: len(each.roles), default=None)
     if found is not None:
-        return _("{measured}; {expectation}").format(measured=found.words, expectation=unseen(spec))
+        return SEPARATOR.join([*found.clauses(), unseen(spec)])
     published = CATALOGUE.get(spec.name)
     if spec.results or (published is not None and published.measured):
         return _("accuracy: see its model card")
@@ -154,17 +150,15 @@ def unseen(spec: ModelSpec) -> str:
 def _unseenFigures(noted: Mapping[str, Any]) -> str:
     from TumorSegLib.images.roles import role_in_words
 
-    figures = []
-    if "dice" in noted:
-        words = _("median {median:.2f}, worst {worst:.2f}")
-        figures.append(words.format(**noted["dice"]))
-    for count, dice in noted.get("after_clicks", {}).items():
-        figures.append(_("after {count} clicks {dice:.2f}").format(count=count, dice=dice))
-    for count, dice in noted.get("from_nothing_after_clicks", {}).items():
-        figures.append(_("from nothing after {count} clicks {dice:.2f}").format(count=count, dice=dice))
-    words = _("unseen patients do worse: {figures} on {cases} cases ({roles})")
     roles = " + ".join(map(role_in_words, noted["roles"]))
-    return words.format(figures=", ".join(figures), cases=noted["cases"], roles=roles)
+    clauses = [_("unseen patients do worse ({cases} cases, {roles})").format(cases=noted["cases"], roles=roles)]
+    if "dice" in noted:
+        clauses.append(_("unseen: median Dice {median:.2f}, worst {worst:.2f}").format(**noted["dice"]))
+    for count, dice in noted.get("after_clicks", {}).items():
+        clauses.append(_("unseen: Dice {dice:.2f} after {count} click(s)").format(count=count, dice=dice))
+    for count, dice in noted.get("from_nothing_after_clicks", {}).items():
+        clauses.append(_("unseen: Dice {dice:.2f} from nothing after {count} click(s)").format(count=count, dice=dice))
+    return SEPARATOR.join(clauses)
 
 
 @dataclass(frozen=True)
@@ -175,25 +169,23 @@ class _Measurement:
     cases: int
     dices: tuple[float, ...]
 
-    @property
-    def words(self) -> str:
-        """Half of the clicks and all of them tell how it goes on."""
+    def clauses(self) -> list[str]:
+        """The Dice at the beginning, after half of the clicks and after all of them, each as text."""
         from TumorSegLib.images.roles import role_in_words
 
-        values, clicks = [f"{dice:.2f}" for dice in self.dices], len(self.dices) - 1
-        figures = values[:1]
-        for count in sorted({clicks // 2, clicks} - {0}):
-            figures.append(_("after {count} clicks {dice}").format(count=count, dice=values[count]))
         if self.cases and self.roles:
-            sentence = _("median Dice {figures} on {cases} cases ({roles})")
+            words = _("median Dice {dice:.2f} on {cases} cases ({roles})")
         elif self.cases:
-            sentence = _("median Dice {figures} on {cases} cases")
+            words = _("median Dice {dice:.2f} on {cases} cases")
         elif self.roles:
-            sentence = _("median Dice {figures} ({roles})")
+            words = _("median Dice {dice:.2f} ({roles})")
         else:
-            sentence = _("median Dice {figures}")
-        roles = " + ".join(map(role_in_words, self.roles))
-        return sentence.format(figures=", ".join(figures), cases=self.cases, roles=roles)
+            words = _("median Dice {dice:.2f}")
+        roles, clicks = " + ".join(map(role_in_words, self.roles)), len(self.dices) - 1
+        later = _("median Dice {dice:.2f} after {count} click(s)")
+        return [words.format(dice=self.dices[0], cases=self.cases, roles=roles)] + [
+            later.format(dice=self.dices[count], count=count) for count in sorted({clicks // 2, clicks} - {0})
+        ]
 
 
 def _measurements(results: Mapping[str, Any], known: frozenset[str], roles: tuple[str, ...]) -> Iterator[_Measurement]:

@@ -91,8 +91,10 @@ class Workbench:
         try:
             return self.engineSource(kind, name, parameters.device.value, parameters.precision.value)
         except ModelError as error:
-            words = _("{problem}. Choose another model, or import or download this one (Manage models).")
-            raise ModelError(words.format(problem=error)) from error
+            words = _(
+                "Model '{name}' cannot be used ({problem}). Choose another, or import or download it (Manage models)."
+            )
+            raise ModelError(words.format(name=name, problem=error)) from error
 
     def _checkKnown(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         """Raises ``ArgumentError`` where no volume is known, or the first one is gone: its clicks would be lost."""
