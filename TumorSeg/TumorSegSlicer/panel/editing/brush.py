@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.panel.shared.context import Context
-from TumorSegSlicer.panel.shared.tasks import SegmentationNode
+from TumorSegSlicer.panel.shared.selection import SegmentationNode
 from TumorSegSlicer.work.failures import Failure
 
 #: A stroke is imported this long after its last change.

@@ -8,7 +8,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml import labelmaps
-from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.mrml.session_nodes import Input, firstImage
 from TumorSegSlicer.panel.shared.context import Context
 from TumorSegSlicer.panel.shared.signals import Signal
 
@@ -43,16 +43,14 @@ class SegmentOpening:
 
     def _mayMove(self, known: dict[str, Input], inputs: dict[str, Input]) -> bool:
         """Asks before the clicks and steps of a segment are lost since the image it was made on is another one now."""
-        first = next(iter(known.values())).node if known else None
+        first = firstImage(known) if known else None
         if first is None or first in [each.node for each in inputs.values()]:
             return True
         question = _(
             "This segment was made on '{former}', which is not among the chosen images. Continue on '{new}'? The "
             "segment stays as it is; its clicks and edits can no longer be undone."
         )
-        return self._context.messages.agrees(
-            question.format(former=first.GetName(), new=next(iter(inputs.values())).node.GetName())
-        )
+        return self._context.messages.agrees(question.format(former=first.GetName(), new=firstImage(inputs).GetName()))
 
     def madeEditable(self, node: slicer.vtkMRMLSegmentationNode | None, inputs: dict[str, Input]) -> bool:
         """Makes a segmentation of contours or surfaces one of voxels if the user agrees; whether it can be edited."""
@@ -65,7 +63,7 @@ class SegmentOpening:
         if not self._context.messages.agrees(question):
             self._context.messages.say(_("Nothing was changed: the segmentation stays as it is."))
             return False
-        volume = next(iter(inputs.values())).node
+        volume = firstImage(inputs)
         return self._context.messages.succeeds(lambda: self._context.logic.keepAsVoxels(node, volume))
 
 

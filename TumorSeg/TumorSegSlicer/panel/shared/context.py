@@ -8,8 +8,9 @@ from TumorSegSlicer.logic import TumorSegLogic
 from TumorSegSlicer.panel.shared.edited_segments import EditedSegments
 from TumorSegSlicer.panel.shared.installing import Packages
 from TumorSegSlicer.panel.shared.messages import Messages
+from TumorSegSlicer.panel.shared.selection import Selection
 from TumorSegSlicer.panel.shared.settings import Settings
-from TumorSegSlicer.panel.shared.tasks import Selection, Tasks
+from TumorSegSlicer.panel.shared.tasks import Tasks
 from TumorSegSlicer.parameters import TumorSegParameters
 
 

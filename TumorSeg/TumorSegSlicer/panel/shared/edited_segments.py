@@ -6,8 +6,9 @@ import functools
 
 from TumorSegSlicer.logic import TumorSegLogic
 from TumorSegSlicer.panel.shared.messages import Messages
+from TumorSegSlicer.panel.shared.selection import SegmentationNode
 from TumorSegSlicer.panel.shared.signals import Signal
-from TumorSegSlicer.panel.shared.tasks import SegmentationNode, Tasks
+from TumorSegSlicer.panel.shared.tasks import Tasks
 from TumorSegSlicer.work.failures import Failure
 
 # A session is written into the scene when nothing was done for so long, since that takes a while where it is large, and

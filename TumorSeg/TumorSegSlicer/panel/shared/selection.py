@@ -1,0 +1,65 @@
+"""The images and the segment that the user has chosen."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import slicer
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.logic import TumorSegLogic
+from TumorSegSlicer.panel.shared.settings import Settings
+from TumorSegSlicer.panel.shared.signals import Signal
+
+SegmentationNode: TypeAlias = slicer.vtkMRMLSegmentationNode
+
+
+class Selection:
+    """The images and the segment that the user has chosen.
+
+    Attributes:
+        onTarget: emitted when another segment is selected.
+    """
+
+    def __init__(self, settings: Settings, logic: TumorSegLogic) -> None:
+        """Begins with what the scene has selected."""
+        self._settings, self._logic = settings, logic
+        self.onTarget = Signal()
+        self.restart()
+
+    def restart(self) -> None:
+        """Takes what the scene has selected, without emitting onTarget; for after a scene was closed or read."""
+        parameters = self._settings.parameters
+        self._selected = (parameters.segmentation, parameters.segmentId)
+
+    def images(self) -> list[slicer.vtkMRMLScalarVolumeNode]:
+        """The images chosen."""
+        parameters = self._settings.parameters
+        return [node for node in (parameters.ct, parameters.pet, parameters.mr) if node is not None]
+
+    def target(self) -> tuple[SegmentationNode, str] | None:
+        """Segmentation and id of the selected segment; None where there is none."""
+        node, segmentId = self._settings.parameters.segmentation, self._settings.parameters.segmentId
+        if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
+            return None
+        return node, segmentId
+
+    def setTarget(self, node: SegmentationNode | None, segmentId: str) -> None:
+        """Selects a segment; one that does not exist means none."""
+        if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
+            segmentId = ""
+        if (node, segmentId) == self._selected:
+            return
+        self._selected = (node, segmentId)
+        self._settings.setQuietly(segmentation=node, segmentId=segmentId)
+        self.onTarget.emit()
+
+    def volumeInWords(self, target: tuple[SegmentationNode, str] | None) -> str:
+        """Volume of a segment, with its name if it is not the selected one; empty if it has no session."""
+        volume = self._logic.volumeMl(*target) if target is not None else None
+        if target is None or volume is None:
+            return ""
+        segment = target[0].GetSegmentation().GetSegment(target[1])
+        if segment is None or target == self.target():
+            return _("{volume} ml").format(volume=f"{volume:.1f}")
+        return _("{segment}: {volume} ml").format(segment=segment.GetName(), volume=f"{volume:.1f}")
