@@ -64,11 +64,7 @@ def evaluate_folder(
     """
     for roles in subsets:
         check_subset(engine.spec, roles)
-    cases = read_cases(data, fold, engine.spec.roles)
-    able = [(roles, case) for roles in subsets for case in cases if set(roles) <= set(case.images)]
-    if not able:
-        wanted = " nor ".join("+".join(roles) for roles in subsets)
-        raise RoleError(f"{data}: none of the {len(cases)} cases has {wanted}")
+    able = cases_of_subsets(data, fold, engine.spec, subsets)
     rows: dict[str, list[dict[str, Any]]] = {}
     with progress_bar("Evaluating") as progress:
         for done, (roles, case) in enumerate(able, start=1):
@@ -80,6 +76,18 @@ def evaluate_folder(
         for name, some in rows.items()
     }
     return {**provenance(engine.spec, list(chain(*rows.values()))), "fold": fold, "mirror": mirror, "subsets": report}
+
+
+def cases_of_subsets(
+    data: Path, fold: int | None, spec: ModelSpec, subsets: Sequence[Sequence[str]]
+) -> list[tuple[Sequence[str], Case]]:
+    """Each subset of roles with every case that has all of them; raises :class:`RoleError` where there is none."""
+    cases = read_cases(data, fold, spec.roles)
+    able = [(roles, case) for roles in subsets for case in cases if set(roles) <= set(case.images)]
+    if not able:
+        wanted = " nor ".join("+".join(roles) for roles in subsets)
+        raise RoleError(f"{data}: none of the {len(cases)} cases has {wanted}")
+    return able
 
 
 def check_subset(spec: ModelSpec, roles: Sequence[str]) -> None:

@@ -17,15 +17,15 @@ import torch
 from torch import nn
 
 from training.clicks.simulate import next_click
-from training.data.cases import Case, read_cases
-from training.evaluation.automatic import check_subset
+from training.data.cases import Case
+from training.evaluation.automatic import cases_of_subsets, check_subset
 from training.evaluation.baselines import grow_cut, pet_threshold
 from training.evaluation.summary import provenance, run_settings
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.runtime import choose_runtime
 from TumorSegLib.engines.weights import load_network
-from TumorSegLib.errors import ArgumentError, RoleError
+from TumorSegLib.errors import ArgumentError
 from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.images.volume import Images, Mask
@@ -193,10 +193,7 @@ def evaluate_clicks(plan: ClickPlan, data: Path, fold: int | None, subsets: Sequ
     for engine in (plan.refiner, plan.auto):
         for roles in subsets if engine is not None else ():
             check_subset(engine.spec, roles)  # type: ignore[union-attr]
-    cases = read_cases(data, fold, plan.refiner.spec.roles)
-    able = [(roles, case) for roles in subsets for case in cases if set(roles) <= set(case.images)]
-    if not able:
-        raise RoleError(f"{data}: no case has {' or '.join('+'.join(roles) for roles in subsets)}")
+    able = cases_of_subsets(data, fold, plan.refiner.spec, subsets)
     rows: dict[str, dict[str, dict[str, list[dict[str, Any]]]]] = {}
     with progress_bar("Clicking") as progress:
         for done, (roles, case) in enumerate(able, start=1):

@@ -22,7 +22,7 @@ from Testing.training.episode_visits import (
     prompts_of,
     visits,
 )
-from Testing.training.training_runs import same, threads_during
+from Testing.training.training_runs import same
 from training.clicks.episodes import POOL, Episodes
 from training.clicks.simulate import largest_error, next_click
 from training.data.batches import Batch, Pools
@@ -221,11 +221,6 @@ def test_episodes_depend_on_seed_and_process_not_on_threads(clicking: Clicking, 
     assert all(map(same, drawn(0, "every = 3", "every = 3\nworkers = 3"), expected))
     for other in (drawn(1), drawn(0, "seed = 3", "seed = 4")):
         assert not any(map(same, other, expected))
-
-
-def test_a_thread_new_to_torch_keeps_the_number_of_torch_threads(clicking: Clicking, pools: dict[float, Pools]) -> None:
-    source = Episodes(clicking(EMPTY), pools, 0)
-    assert threads_during(lambda: source.batches(0)) == 2
 
 
 def test_episodes_resume_from_a_checkpoint(clicking: Clicking, pools: dict[float, Pools]) -> None:

@@ -61,13 +61,6 @@ def test_clicks_and_roles_that_cannot_be_evaluated(data: Path) -> None:
         evaluate_clicks(plan_of(refiner_of(bright)), data, None, [("ct", "mr_t1")])
 
 
-def test_roles_no_case_has(new_data: Path) -> None:
-    for path in new_data.glob("*_pet.nii.gz"):
-        path.unlink()
-    with pytest.raises(RoleError, match=r"no case has ct\+pet or pet"):
-        evaluate_clicks(plan_of(refiner_of(bright)), new_data, None, [ROLES, ("pet",)])
-
-
 def made_up_report(methods: tuple[str, ...] = ("refiner", "without previous map")) -> dict[str, Any]:
     rows = [row_of([0.0, 0.84512, 0.9], [0.25, 0.5], None), row_of([0.2, 0.7, 0.8], [0.5, 0.75])]
     entry = {"summary": summarise_clicks(rows), "cases": rows}

@@ -96,7 +96,6 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "role twice": ([*GOOD, "--input", "ct=pet.nii.gz"], "'ct' twice"),
     "role of another model": ([*GOOD, "--input", "mr_t2=pet.nii.gz"], "mr_t2"),
     "required role missing": (["--input", "pet=pet.nii.gz", *GOOD[2:]], "needs ct"),
-    "unknown model": ([*GOOD, "--model", "nobody"], "no model 'nobody'"),
     "model of another kind": ([*GOOD, "--model", "sts-clicks"], "is of kind 'clicks', one of kind 'auto' is needed"),
     "unknown suffix": ([*GOOD, "--output", "seg.doc"], "seg.doc"),
     "no such folder": ([*GOOD, "--probability", "no/p.nii.gz"], "no/p.nii.gz"),
@@ -110,8 +109,6 @@ WRONG: dict[str, tuple[list[str], str]] = {
     "output is an input": ([*GOOD, "--probability", "ct.nii.gz"], "ct.nii.gz: cannot be written, it is an input"),
     "linked to an input": ([*GOOD, "--probability", "link.nii.gz"], "link.nii.gz: cannot be written, it is an"),
     "name too long": (["--input", "ct=no.nii.gz", "--output", "a" * 249 + ".nii.gz"], "too long"),
-    "unknown device": ([*GOOD, "--device", "abacus"], "abacus"),
-    "unknown precision": ([*GOOD, "--precision", "float3"], "float3"),
 }
 
 

@@ -143,7 +143,6 @@ def test_a_mask_only_partly_covered_by_an_image_gives_a_note(case: Path, capsys:
 
 WRONG: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "mask missing": ([], {"mask": "no.nii.gz"}, "no.nii.gz: no such file"),
-    "image for a mask": ([], {"mask": "ct.nii.gz"}, "ct.nii.gz: mask values must be whole numbers"),
     "another place": ([], {"inputs": ("mr_t1=far.nii.gz",)}, "the mr_t1 image (5 x 5 x 5 voxels"),
     "suffix of table": (["--csv", "out.xls"], {}, "out.xls: cannot be written, the name must be NAME.csv"),
     "suffix of report": (["--json", "out.csv"], {}, "out.csv: cannot be written, the name must be NAME.json"),

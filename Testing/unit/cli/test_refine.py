@@ -145,9 +145,7 @@ WRONG: Mapping[str, tuple[list[str], str]] = {
     "suffix of session": (["--session", "kept.txt"], "kept.txt: cannot be written"),
     "session no JSON": (["--session", "broken.json"], "broken.json: it cannot be read as a session"),
     "session a list": (["--session", "list.json"], "list.json: a session is a JSON object, got a list"),
-    "session of another kind": (["--session", "other.json"], "other.json: not a session"),
     "session of another image": (["--session", "foreign.json"], "foreign.json: the session was made on another image"),
-    "session of another role": (["--session", "pet.json"], "pet.json: the session's first image is 'pet'"),
     "session and initial": (["--session", "foreign.json", "--initial", "drawn.nii.gz"], "leave out --initial"),
     "session and automatic": (["--session", "foreign.json", "--auto", "auto"], "leave out --auto"),
 }
@@ -162,7 +160,6 @@ def test_refine_refusals(case: Path, capsys: pytest.CaptureFixture[str], argumen
     elsewhere = Grid.from_spacing((20, 20, 20), (1, 1, 1))
     write_mask(Mask(elsewhere, np.ones(elsewhere.shape, np.uint8)), "elsewhere.nii.gz")
     save("foreign.json", Session({"ct": Volume(elsewhere, np.zeros(elsewhere.shape))}).to_json())
-    save("pet.json", Session({"pet": Volume(GRID, np.zeros(GRID.shape), "pet")}).to_json())
     assert_refused(lambda: refine(*arguments), named, case, capsys)
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from Testing.fakes import RULES, noise_volume, rotation, tiny_spec
 from TumorSegLib.engines.inputs import check_roles, network_grid, prepare
-from TumorSegLib.errors import GeometryError, RoleError
+from TumorSegLib.errors import RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 
@@ -86,12 +86,6 @@ def test_voxels_outside_an_image_have_its_fill_value():
     channels = prepare({**images("pet"), **images("ct", grid=far)}, spec)
     assert channels.array[1][..., :6] == pytest.approx(-1.4)
     assert channels.array[1][..., 7:].min() > -1.35
-
-
-def test_an_image_that_does_not_overlap_is_refused():
-    far = Grid.from_spacing(GRID.shape, (1, 1, 1), (500, 0, 0))
-    with pytest.raises(GeometryError, match=r"pet image .* does not overlap"):
-        prepare({**images("ct"), **images("pet", grid=far)}, SPEC)
 
 
 @pytest.mark.parametrize("factor", [0.9901, 1, 1.0099])

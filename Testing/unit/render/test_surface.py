@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from itertools import product
 
 import numpy as np
@@ -18,7 +17,6 @@ from Testing.unit.surface_cases import OBLIQUE, RADIUS, TRUE_MM3, gaussian_ball
 from TumorSegLib.errors import ArgumentError, TumorSegError, WriteError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
-from TumorSegLib.render import scene as scene_module
 from TumorSegLib.render.surface import surface_from_probability, write_surface
 
 
@@ -173,15 +171,3 @@ def test_full_disk_is_a_write_error(tmp_path, name):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert (tmp_path / name).read_text() == "old"
     assert list(tmp_path.iterdir()) == [tmp_path / name]
-
-
-@pytest.mark.skipif(not scene_module.sys.platform.startswith("linux"), reason="other systems allow UTF-8 names only")
-@pytest.mark.parametrize("suffix", [".stl", ".vtp"])
-def test_names_that_are_not_utf_8_are_written(tmp_path, suffix):
-    volume, _ = gaussian_ball(np.eye(3))
-    folder = tmp_path / os.fsdecode(b"\xfc")
-    folder.mkdir()
-    write_surface(volume, folder / f"{os.fsdecode(bytes([0xE4]))}{suffix}")
-    write_surface(volume, tmp_path / f"plain{suffix}")
-    (written,) = folder.iterdir()
-    assert written.read_bytes() == (tmp_path / f"plain{suffix}").read_bytes()

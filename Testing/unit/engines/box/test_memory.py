@@ -168,15 +168,6 @@ def test_a_lack_of_memory_on_the_cpu_too_is_reported_and_leaves_the_case_usable(
     assert np.array_equal(engine.segment(prepared, prompt).probability, plain(prompt).probability)
 
 
-def test_other_errors_on_the_card_are_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Cramped(0, 0)
-    engine = on_card(network)
-    monkeypatch.setattr("Testing.unit.engines.box.test_memory.FULL", "shapes differ")
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        engine.segment(engine.prepare(IMAGES), VOLUME_BOX)
-    assert network.calls == [("encode", "meta", SLICES_PER_PASS)]
-
-
 def test_a_network_too_large_for_the_card_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("TumorSegLib.engines.runtime._moved", lambda *_: failing(RuntimeError(FULL))())
     with pytest.raises(ResourceError, match="not enough memory to put 'bright' on meta: CUDA out of memory"):

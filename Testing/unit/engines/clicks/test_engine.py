@@ -115,16 +115,6 @@ def test_a_negative_click_removes_the_whole_wrong_component_and_no_other() -> No
     assert np.array_equal(after >= 128, right)
 
 
-def test_a_negative_click_on_no_tumour_changes_nothing_but_its_ball() -> None:
-    grid = CUBE
-    mask = block(grid, (14, 19), (14, 24), (14, 24))
-    start = mask_of(mask)
-    click = (20, 19, 19)  # 2 mm from the nearest voxel of the mask
-    after, _ = refined(engine_of(nothing, spec_of(1.0)), images_on(grid), start, Click(click, False))
-    assert np.array_equal(after >= 128, mask & ~ruled(grid, click))
-    assert (mask & ruled(grid, click)).any()
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("name", GRIDS)
 def test_a_network_that_agrees_leaves_a_hand_drawn_mask_bit_for_bit(name: str, dtype: torch.dtype) -> None:
