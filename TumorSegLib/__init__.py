@@ -6,8 +6,8 @@
     >>> ts.write_mask(result.mask, "tumour.seg.nrrd")
 
 Arrays are ``[k, j, i]``, voxel coordinates ``(i, j, k)``, world coordinates RAS millimetres. Names are loaded when
-first used, so importing the package costs little and never imports torch. The logger ``TumorSegLib`` is told of models,
-devices, times, and roles and sizes of images; never of patients. Research software, not a medical device.
+first used, so importing the package costs little and never imports torch. The logger ``TumorSegLib`` gets models,
+devices, times, and roles and sizes of images; never anything of patients. Research software, not a medical device.
 """
 
 from __future__ import annotations

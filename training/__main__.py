@@ -45,7 +45,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_train(parsers: Any) -> None:
     parser = add_command(parsers, "train", commands.run_train, "train a model, or continue its training")
     parser.add_argument("configuration", type=Path, help="TOML file, see training/configs")
-    # Not --run alone, though it works: torchrun takes that for a beginning of its own --run-path.
+    # Not --run alone, though it works: torchrun reads that as an abbreviation of its own --run-path.
     parser.add_argument("--run-folder", dest="run", type=Path, help="folder of the run (default training/runs/NAME)")
     parser.add_argument("--threads", type=int, help="CPU threads")
     _add_data(parser)

@@ -132,7 +132,7 @@ def _run_folder(options: argparse.Namespace, name: str) -> Path:
 
 
 def _check_outputs(**paths: Path | None) -> None:
-    """Finds out before hours of work what could not be written after it."""
+    """Checks before hours of work that the outputs can be written."""
     for name, path in paths.items():
         if path and not path.parent.is_dir():
             raise WriteError(f"--{name} {path}: the folder {path.parent} does not exist")

@@ -12,9 +12,9 @@ from TumorSegLib.cli.common import (
     check_outputs,
     open_engine,
     parse_inputs,
+    print_marked,
+    print_notes,
     read_images,
-    tell_marked,
-    tell_notes,
 )
 from TumorSegLib.cli.entry import add_device_arguments
 from TumorSegLib.errors import ArgumentError, RoleError
@@ -66,7 +66,7 @@ def run_box(options: argparse.Namespace) -> None:
     """Runs the command; raises :class:`TumorSegError` for bad input, before anything is written."""
     inputs = parse_inputs(options.input)
     if options.slice is not None and options.axis == "all":
-        raise ArgumentError("--slice follows the tumour along one axis: --axis must be i, j or k")
+        raise ArgumentError("--slice propagates the tumour along one axis: --axis must be i, j or k")
     read = [*inputs.values(), *([options.roi] if options.roi else [])]
     check_outputs([(options.output, MASK_SUFFIXES), ((options.session,), (".json",))], read)
     if options.session and Path(options.session).exists():
@@ -89,13 +89,13 @@ def run_box(options: argparse.Namespace) -> None:
     (role,) = edit.info.roles
     if role in images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {role}")
-    tell_notes([edit.info], images)
+    print_notes([edit.info], images)
     how = f"{edit.info.details['slices']} slices of {role}: "
-    tell_marked((clicks or engine).spec, session.volume_ml, options.output, how)
+    print_marked((clicks or engine).spec, session.volume_ml, options.output, how)
 
 
 def _place(options: argparse.Namespace, grid: Grid) -> tuple[BoxPrompt, BoxPrompt | None]:
-    """The box, and the region a tumour that is followed must not leave."""
+    """The box, and the region that limits the propagation."""
     ranges = _roi(options.roi, grid) if options.roi else _ranges(options.box)
     if options.slice is None:
         if len(ranges) != 3:

@@ -13,7 +13,7 @@ from TumorSegLib.cli.process import LEAST_NETWORK_GB, require_memory, say
 from TumorSegLib.errors import ArgumentError, WriteError
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume
-from TumorSegLib.measurements.report import doubt, marked
+from TumorSegLib.measurements.report import marked, volume_warning
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import RunInfo
 
@@ -118,7 +118,7 @@ def require_network_memory() -> None:
     require_memory(LEAST_NETWORK_GB, "a command with a neural network")
 
 
-def tell_notes(infos: Iterable[RunInfo], images: Images) -> None:
+def print_notes(infos: Iterable[RunInfo], images: Images) -> None:
     """Prints on standard error what the runs of engines note, each sentence once; notes on images were printed before.
 
     Args:
@@ -133,12 +133,12 @@ def tell_notes(infos: Iterable[RunInfo], images: Images) -> None:
                 printed.add(note)
 
 
-def tell_marked(spec: ModelSpec, volume_ml: float, outputs: Sequence[str], how: str = "") -> None:
+def print_marked(spec: ModelSpec, volume_ml: float, outputs: Sequence[str], how: str = "") -> None:
     """Says what a model marked and where it was written, and on standard error where the volume gives doubt.
 
     ``how`` goes before, e.g. ``"3 prompt(s): "``.
     """
     print(f"{how}{spec.name} {marked(spec, volume_ml)}")
     print(f"written to {', '.join(outputs)}")
-    if doubted := doubt(spec, volume_ml):
+    if doubted := volume_warning(spec, volume_ml):
         say(f"warning: {doubted}")

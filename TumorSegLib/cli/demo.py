@@ -29,7 +29,7 @@ from TumorSegLib.session.session import Session
 ROLES = ("ct", "pet")
 #: A thigh, since sts-auto knows limbs and marks healthy organs of the trunk; training drew other seeds (0 to 15).
 REGION, SEED = "limb", 101
-#: Not written for every case; one of an earlier demonstration would pass for part of this one.
+#: Not written for every case; files of an earlier demonstration are removed, so that none seems to be of this one.
 OPTIONAL = ("uncertainty.nii.gz", "tumour.stl", "box.nii.gz", "box_preview.png")
 # The box is drawn as a user would, somewhat too large.
 BOX_MODEL, REFINER, BOX_ROLE, MARGIN_MM = "lite-medsam", "sts-clicks", "pet", 7.0

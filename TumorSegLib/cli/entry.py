@@ -42,14 +42,14 @@ def run_guarded(
     arguments: Sequence[str] | None = None,
     interrupted: str = INTERRUPTED_MESSAGE,
 ) -> int:
-    """Runs a program: errors become one line, Ctrl-C ends it, closed pipes and odd encodings do no harm.
+    """Runs a program: prints errors as one line, ends on Ctrl-C, copes with closed pipes and any encoding.
 
     Args:
         program: its name, which begins every line on standard error.
         run: parses the arguments and runs the command.
         arguments: those of the process if None. With ``--debug`` among them errors keep their traceback, and libraries
             may print.
-        interrupted: what is said after Ctrl-C.
+        interrupted: message after Ctrl-C.
 
     Returns:
         The exit status, see the module.

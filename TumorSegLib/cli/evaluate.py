@@ -46,7 +46,7 @@ def _one(mask: Mask, label: int) -> Mask:
 
 
 def _notes(prediction: Mask, reference: Mask) -> Iterator[str]:
-    """What a reader of the figures should know of the labels: that the masks have others, or that they are swapped."""
+    """Notes on labels that differ between the masks, or seem to be swapped."""
     found, wanted = _labels(prediction), _labels(reference)
     if found and wanted and found != wanted:
         yield f"the prediction has labels {_list(found)}, the reference {_list(wanted)}"

@@ -100,7 +100,7 @@ def _report(path: str, inputs: Mapping[str, str], notes: Sequence[str], found: F
 
 
 def _notes(mask: Mask, images: Images, found: Found) -> Iterator[str]:
-    """What a reader of the numbers should know of how they came about."""
+    """Notes on how the values were measured."""
     if found[0][0] is None:
         yield "the mask is empty"
     elsewhere = [role for role, volume in images.items() if volume.grid != mask.grid]

@@ -75,7 +75,7 @@ def _is_over(reading: int) -> bool:
 def end_interrupted(program: str, words: str) -> NoReturn:
     """Says that the command was interrupted and ends the process.
 
-    Python's own way out would wait for threads and take a loaded network apart, a second and more on a busy machine.
+    A normal exit of Python would wait for threads and free a loaded network, a second and more on a busy machine.
     """
     _ending.acquire()  # for good: two threads may come here
     remove_unfinished()
@@ -152,7 +152,7 @@ def _fileno_of_output() -> int | None:
 def require_memory(least_gb: float, what: str) -> None:
     """Refuses to begin where a limit (``ulimit -v``) leaves too little memory; with little, uses fewer threads.
 
-    Below the limit libraries do not fail in words: they abort, wait for ever or print a page.
+    Below the limit libraries raise no clear error: they abort, hang or print a page.
 
     Args:
         least_gb: address space needed, GB.

@@ -15,10 +15,10 @@ from TumorSegLib.cli.common import (
     check_outputs,
     open_engine,
     parse_inputs,
+    print_marked,
+    print_notes,
     read_images,
     read_label_map,
-    tell_marked,
-    tell_notes,
 )
 from TumorSegLib.cli.entry import add_device_arguments
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleError
@@ -82,9 +82,9 @@ def run_refine(options: argparse.Namespace) -> None:
         write_text(options.session, json.dumps(session.to_json()) + "\n", durable=True)
     if images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {', '.join(images.on_other_grids)}")
-    tell_notes([*infos, *corrections], images)
+    print_notes([*infos, *corrections], images)
     how = f"{len(prompts)} prompt(s), {statistics.median(seconds):.2f} s each: "
-    tell_marked(find_model(options.model).spec, session.volume_ml, options.output, how)
+    print_marked(find_model(options.model).spec, session.volume_ml, options.output, how)
 
 
 def _read_session(options: argparse.Namespace) -> Mapping[str, Any] | None:
@@ -130,7 +130,7 @@ def _read_initial(path: str, grid: Grid) -> Mask:
 
 
 def _apply(session: Session, prompts: Sequence[Prompt]) -> list[RunInfo]:
-    """Gives the session one prompt after the other; what made each correction."""
+    """Adds the prompts to the session one by one; returns the run information of each correction."""
     infos = []
     with progress_bar("Correcting") as progress:
         for done, prompt in enumerate(prompts, start=1):

@@ -18,9 +18,9 @@ from TumorSegLib.cli.common import (
     check_outputs,
     open_engine,
     parse_inputs,
+    print_marked,
+    print_notes,
     read_images,
-    tell_marked,
-    tell_notes,
 )
 from TumorSegLib.cli.entry import add_device_arguments
 from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory, say
@@ -29,7 +29,7 @@ from TumorSegLib.images.cleanup import fill_holes, remove_small
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.io.images import WRITABLE, write_mask, write_volume
 from TumorSegLib.jobs import progress_bar
-from TumorSegLib.measurements.report import doubt_of_length, make_report, to_json
+from TumorSegLib.measurements.report import length_warning, make_report, to_json
 from TumorSegLib.protocols import Result
 
 
@@ -81,21 +81,21 @@ def run_segment(options: argparse.Namespace) -> None:
     engine = open_engine(options.model, options, "auto")
     with progress_bar("Segmenting") as progress:
         result = engine.segment(images, mirror=options.mirror or bool(options.uncertainty), progress=progress)
-    result = _tidied(result, options)
+    result = _cleaned(result, options)
     _write_results(options, images, result)
     resampled = result.info.resampled_roles
     if resampled:
         print(f"resampled to the grid of {result.info.roles[0]}: {', '.join(resampled)}")
-    tell_notes([result.info], images)
+    print_notes([result.info], images)
     if options.min_volume and not result.mask.array.any():
         print(f"no connected region has at least {options.min_volume:g} ml")
-    tell_marked(engine.spec, result.mask.volume_ml, options.output)
-    if result.mask.array.any() and (doubted := doubt_of_length(engine.spec, result.mask.grid)):
+    print_marked(engine.spec, result.mask.volume_ml, options.output)
+    if result.mask.array.any() and (doubted := length_warning(engine.spec, result.mask.grid)):
         say(f"warning: {doubted}")
 
 
-def _tidied(result: Result, options: argparse.Namespace) -> Result:
-    """The result with the mask tidied as asked, and a note of it; the probability stays as the model gave it."""
+def _cleaned(result: Result, options: argparse.Namespace) -> Result:
+    """The result with the mask cleaned up as the options say, and a note on it; the probability is unchanged."""
     mask = result.mask
     if options.min_volume:
         mask = remove_small(mask, options.min_volume)
@@ -128,12 +128,12 @@ def _write_results(options: argparse.Namespace, images: Images, result: Result) 
 
 def _write_surface(result: Result, path: str) -> None:
     if not result.mask.array.any():
-        Path(path).unlink(missing_ok=True)  # of an earlier run; it would pass for this one's
+        Path(path).unlink(missing_ok=True)  # of an earlier run; it would seem to be of this one
         print(f"no surface was written to {path}: the mask is empty")
         return
     from TumorSegLib.render.surface import write_surface
 
-    # The surface runs smoothly through the probability, and round the mask where that was tidied.
+    # The surface runs smoothly through the probability, and round the mask where that was cleaned up.
     inside, probability = result.mask.array > 0, result.probability.array
     field = np.where((probability > 0.5) == inside, probability, inside).astype(np.float32)
     write_surface(Volume(result.mask.grid, field, "probability"), path)

@@ -48,7 +48,7 @@ def load_engine(
         name_or_path: a name as ``tumorseg models list`` shows it, or the path of a model folder.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto`` (bfloat16 where the device computes it natively), ``float32``, ``bfloat16`` or ``float16``.
-        kind: ``auto``, ``clicks`` or ``box``, where only that will do; whatever the model is by default.
+        kind: ``auto``, ``clicks`` or ``box``, if the model must be of that kind; any kind by default.
 
     Returns:
         An :class:`~TumorSegLib.engines.auto.engine.AutoEngine` for a model of kind ``auto``, a

@@ -131,7 +131,7 @@ class Placement:
 
     @property
     def fallback_note(self) -> str:
-        """The sentence that tells the user of a case computed on the CPU instead."""
+        """The note to the user that a case was computed on the CPU instead."""
         return f"There was not enough memory on {self.wanted.name} for {self.spec.name}: it ran on the CPU, slower."
 
 

@@ -20,7 +20,7 @@ def is_pet(role: str) -> bool:
     return family(role) == PET
 
 
-def role_in_words(role: str) -> str:
+def role_label(role: str) -> str:
     """The role as users read it: CT, PET, T1 MR."""
     name, _, detail = role.partition("_")
     return f"{detail.replace('_', ' ')} {name}".strip().upper()

@@ -51,7 +51,7 @@ SEGMENTATION_SUFFIX = ".seg.nrrd"
 # of an integer type, where they are off by up to half the step between neighbours.
 LABEL_TOLERANCE = 1e-4
 LARGEST_LABEL_TOLERANCE = 0.25
-TOLD_LABEL_TOLERANCE = 0.01
+NOTED_LABEL_TOLERANCE = 0.01
 
 _log = logging.getLogger(__name__)
 
@@ -236,8 +236,8 @@ def _whole(array: npt.NDArray[Any], step: float) -> tuple[npt.NDArray[Any], tupl
     off = float(np.abs(array - nearest).max())
     if off > min(max(LABEL_TOLERANCE, 0.501 * step), LARGEST_LABEL_TOLERANCE):
         return array, ()
-    told = f"its labels are stored in steps of {step:.3g}, up to {off:.2g} from whole numbers, and were rounded"
-    return nearest, (told,) if off > TOLD_LABEL_TOLERANCE else ()
+    note = f"its labels are stored in steps of {step:.3g}, up to {off:.2g} from whole numbers, and were rounded"
+    return nearest, (note,) if off > NOTED_LABEL_TOLERANCE else ()
 
 
 def _write(

@@ -44,7 +44,7 @@ _TYPES = {
     "MET_FLOAT": "f4",
     "MET_DOUBLE": "f8",
 }
-#: The fields that tell of voxels and place, in their first spelling, with others that mean the same.
+#: The fields that describe voxels and their place, in their first spelling, with others that mean the same.
 _FIELDS = {
     "NDims": (),
     "DimSize": (),
@@ -122,7 +122,7 @@ def _fields(file: BinaryIO) -> dict[str, str]:
         check_no_field_within(value, key, _FIELD_WITHIN)
         name = _FIRST_SPELLING.get(key, key)
         if name in fields:
-            raise ReadError(f"damaged header, it tells {key} twice")
+            raise ReadError(f"damaged header, {key} is given twice")
         fields[name] = value
     missing = [name for name in _NEEDED if not fields.get(name)]
     if missing:

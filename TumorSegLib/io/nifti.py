@@ -200,7 +200,7 @@ def _matrix(upper: Float64Array) -> Float64Array:
 
 
 def _place(header: _Header) -> tuple[Grid, tuple[str, ...]]:
-    """The grid by the form that counts, and what is to be said of the other one."""
+    """The grid by the form that is used, and notes on the other one."""
     i, j, k = header.size[:3]
     shape, notes = (k, j, i), []
     sform_code, qform_code = header.codes
@@ -217,8 +217,8 @@ def _place(header: _Header) -> tuple[Grid, tuple[str, ...]]:
             if other != grid:
                 grid = Grid(shape, header.sform, NiftiForms(sform_code, qform_code, header.qform))
         elif not np.allclose(grid.spacing, header.spacing, rtol=SPACING_TOLERANCE):
-            told, used = (" x ".join(f"{edge:.5g}" for edge in edges) for edges in (header.spacing, grid.spacing))
-            notes.append(f"its pixdim gives voxels of {told} mm and its sform {used} mm; the sform is used")
+            stated, used = (" x ".join(f"{edge:.5g}" for edge in edges) for edges in (header.spacing, grid.spacing))
+            notes.append(f"its pixdim gives voxels of {stated} mm and its sform {used} mm; the sform is used")
         return grid, tuple(notes)
     if qform_code > 0:
         return Grid(shape, header.qform, forms), tuple(notes)

@@ -142,7 +142,7 @@ def _fields(file: BinaryIO) -> tuple[dict[str, str], dict[str, str]]:
 
 def _add(known: dict[str, str], name: str, value: str) -> None:
     if name in known:
-        raise ReadError(f"damaged header, it tells {name} twice")
+        raise ReadError(f"damaged header, {name} is given twice")
     known[name] = value
 
 

@@ -86,7 +86,7 @@ def _numbered(layers: npt.NDArray[Any], order: Sequence[tuple[int, int]]) -> npt
 
 
 def _segments(fields: Mapping[str, str]) -> list[tuple[str, int, int]]:
-    """Name, layer and label of each segment; up to Slicer 4.10, which did not tell, the n-th was label 1 of layer n."""
+    """Name, layer and label of each segment; without these fields (Slicer 4.10), the n-th is label 1 of layer n."""
     count = 0
     while f"Segment{count}_ID" in fields:
         count += 1

@@ -51,7 +51,7 @@ def millimetres(unit: str, name: str) -> float:
 
 
 def unit_note(units: Sequence[str]) -> tuple[str, ...]:
-    """What is to be said of units other than mm."""
+    """Notes on units other than mm."""
     others = sorted({unit for unit in units if millimetres(unit, "unit") != 1})
     return (f"its lengths are in {' and '.join(others)} and were converted to mm",) if others else ()
 

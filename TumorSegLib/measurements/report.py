@@ -44,7 +44,7 @@ def marked(spec: ModelSpec, volume_ml: float) -> str:
     return f"marked {f'{volume_ml:.1f} ml' if volume_ml else 'nothing'}; {purpose}: check it"
 
 
-def doubt(spec: ModelSpec, volume_ml: float) -> str:
+def volume_warning(spec: ModelSpec, volume_ml: float) -> str:
     """A warning where the volume lies outside the range that the model was trained on, else an empty text."""
     if not volume_ml or spec.plausible_volume_ml is None:
         return ""
@@ -54,7 +54,7 @@ def doubt(spec: ModelSpec, volume_ml: float) -> str:
     return f"{volume_ml:.1f} ml is outside the volumes that {spec.name} was trained on, {low:g} to {high:g} ml"
 
 
-def doubt_of_length(spec: ModelSpec, grid: Grid) -> str:
+def length_warning(spec: ModelSpec, grid: Grid) -> str:
     """A warning where the image is longer, head to foot, than those of the model's training, else an empty text."""
     length = float(np.ptp(grid.corners_ras()[:, 2]))
     if spec.trained_length_mm is None or length <= spec.trained_length_mm:

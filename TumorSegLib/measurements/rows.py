@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from TumorSegLib.images.roles import is_ct, role_in_words
+from TumorSegLib.images.roles import is_ct, role_label
 from TumorSegLib.measurements.tumour import Measurements
 from TumorSegLib.measurements.uptake import Intensities, Uptake
 
@@ -75,7 +75,7 @@ def measurement_rows(found: Measurements) -> Iterator[Row]:
     values = columns(found)
     entries = [*_SHAPE, *(_UPTAKE if found.pet is not None else ())]
     for role in found.intensities:
-        words, unit, decimals = role_in_words(role), *(("HU", 1) if is_ct(role) else ("", 2))
+        words, unit, decimals = role_label(role), *(("HU", 1) if is_ct(role) else ("", 2))
         entries.append((f"{role}_mean", f"{words} mean", f"{words} mean", unit, decimals))
         entries.append((f"{role}_standard_deviation", f"{words} standard deviation", f"{words} SD", unit, decimals))
     for column, name, heading, unit, decimals in entries:

@@ -1,6 +1,6 @@
 """Values of images in a tumour: uptake of FDG in a PET (SUV), intensities in other images.
 
-Values are those of an image's own voxels, never interpolated, so that SUVmax is a voxel of the PET: the mask is brought
+Values are those of the image's own voxels, not interpolated, so that SUVmax is a voxel of the PET: the mask is brought
 to the grid of the image (:func:`TumorSegLib.images.resample.resample_mask`), and a voxel of the image belongs to the
 tumour where its centre does. If no voxel centre of the image lies in the mask, the voxels that contain the centres of
 the mask's voxels are used.

@@ -26,7 +26,7 @@ from TumorSegLib.errors import ArgumentError, DownloadError, ResourceError, Writ
 from TumorSegLib.files import BLOCK, digest_of, make_folder
 from TumorSegLib.jobs import Cancel, Job, Progress
 
-#: Seconds a server may stay silent, and between two looks at ``cancel``.
+#: Seconds a server may stay silent, and between two checks of ``cancel``.
 TIMEOUT_S, POLL_S = 30.0, 0.1
 NO_SPACE = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}  # Windows has no quota error
 OK, PARTIAL, BEYOND_THE_END = 200, 206, 416

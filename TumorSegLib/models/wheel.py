@@ -86,7 +86,7 @@ def _pip_download(requirement: str, folder: Path, job: Job) -> Path:
     status, output = _run(command, {**os.environ, **places}, requirement, job)
     found = sorted(wheels.glob("*.whl"))
     if status != 0 or not found:
-        raise DownloadError(f"{requirement}: pip could not download it: {_told_by_pip(output)}")
+        raise DownloadError(f"{requirement}: pip could not download it: {_pip_errors(output)}")
     return found[0]
 
 
@@ -133,7 +133,7 @@ def _output_of(process: subprocess.Popen[str]) -> str | None:
         return None
 
 
-def _told_by_pip(output: str) -> str:
+def _pip_errors(output: str) -> str:
     """The lines of pip's output that say what went wrong."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:]

@@ -23,7 +23,7 @@ REGIONS = ("trunk", "limb")
 
 
 class Tissue(IntEnum):
-    """UInt8Array of :attr:`TumorSegLib.phantom.patient.Phantom.tissues`."""
+    """Labels of :attr:`TumorSegLib.phantom.patient.Phantom.tissues`."""
 
     AIR = 0
     SKIN = 1

@@ -1,4 +1,4 @@
-"""Hard constraints: voxels near a click or scribble have the value it says, whatever a network answers."""
+"""Hard constraints: voxels near a click or scribble get its value, regardless of the network's output."""
 
 from __future__ import annotations
 

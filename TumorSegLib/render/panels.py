@@ -17,7 +17,7 @@ from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry.arrays import BoolArray
 from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
 from TumorSegLib.images.labels import label_colour
-from TumorSegLib.images.roles import is_ct, is_pet, role_in_words
+from TumorSegLib.images.roles import is_ct, is_pet, role_label
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.render.scene import RenderedSurface, render, view_directions
 
@@ -133,7 +133,7 @@ def _draw_slice(axes: Axes, case: TurnedCase, role: str, plane: _Plane, row_mm: 
         _write(axes, (x, y), letter, 8, ink)
     _draw_scale_bar(axes, min(case.extent_mm[1:]), ink)
     if plane is _PLANES[0]:
-        _write(axes, (0.025, 0.95), role_in_words(role), 11, ink, "left")
+        _write(axes, (0.025, 0.95), role_label(role), 11, ink, "left")
         digits = ".0f" if high >= 50 else ".3g"
         shown = f"{low:{digits}} \N{EN DASH} {high:{digits}} {unit}".replace("-", "\N{MINUS SIGN}")
         _write(axes, (0.025, 0.035), shown, 7, ink, "left")

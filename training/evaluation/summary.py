@@ -27,7 +27,7 @@ def summarise(rows: Sequence[Mapping[str, Any]], measure: str = "dice") -> dict[
 
 
 def run_settings(info: Mapping[str, Any]) -> dict[str, Any]:
-    """Those settings of an engine that a report notes, as far as the engine tells them."""
+    """Those settings of an engine that a report notes, as far as the engine has them."""
     return {name: info[name] for name in RUN_SETTINGS if name in info}
 
 

@@ -1,4 +1,4 @@
-"""Slices for fine-tuning a box model: which, their embeddings on disk, and the prompts the network is asked with."""
+"""Slices for fine-tuning a box model: their choice, their embeddings on disk, and prompts for them."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def make_batch(
 
 
 def draw_prompt(example: Example, settings: FinetuneData, rng: np.random.Generator) -> torch.Tensor:
-    """What the box engine would ask about a slice, from a box drawn at random.
+    """The prompt that the box engine would use on a slice, from a box drawn at random.
 
     Returns:
         float32 ``[1, 4]`` as left, top, right, bottom in pixels of the network's input: the slice's section of the

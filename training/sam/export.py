@@ -106,7 +106,7 @@ def _card(base: ModelFolder, spec: ModelSpec, configuration: FinetuneConfigurati
         f"{report['slices']} slices of {len(report['cases'])} cases ({', '.join(configuration.roles)})\n\n"
         f"## Training data\n\n{''.join(sources)}\n"
         "## Dice from a loose box in 3D\n\n"
-        f"Median (mean) of {_cases_in_words(configuration)}; the ellipsoid inscribed in the box has not seen the "
+        f"Median (mean) of {_cases_text(configuration)}; the ellipsoid inscribed in the box has not seen the "
         "image.\n\n"
         "| image | cases | ellipsoid | before | after |\n|---|---|---|---|---|\n"
         f"{''.join(rows)}\n"
@@ -114,7 +114,7 @@ def _card(base: ModelFolder, spec: ModelSpec, configuration: FinetuneConfigurati
     )
 
 
-def _cases_in_words(configuration: FinetuneConfiguration) -> str:
+def _cases_text(configuration: FinetuneConfiguration) -> str:
     fold = configuration.data.test_fold
     return "cases that it was not trained on, " + ("chosen at random" if fold is None else f"of fold {fold}")
 

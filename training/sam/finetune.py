@@ -209,7 +209,7 @@ def _split(configuration: FinetuneConfiguration, data: Path) -> tuple[list[str],
 
 
 def _check_roles(roles: Sequence[str], data: Path, training: Sequence[str], held_out: Sequence[str]) -> None:
-    """Before hours of work rather than after."""
+    """Checks before hours of work that every role has cases to train and to test on."""
     for role in roles:
         for what, names in (("trained", training), ("tested", held_out)):
             if not any((data / f"{name}_{role}.nii.gz").is_file() for name in names):

@@ -20,7 +20,7 @@ from TumorSegLib.errors import WriteError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.io.images import read_mask, read_volume
-from TumorSegLib.measurements.report import doubt, make_report, marked, to_json
+from TumorSegLib.measurements.report import make_report, marked, to_json, volume_warning
 from TumorSegLib.protocols import Result, RunInfo
 
 FILES = {
@@ -125,9 +125,10 @@ def test_marked_volume_is_reported_with_the_purpose_of_the_model() -> None:
 
 def test_volumes_outside_those_of_training_give_a_warning() -> None:
     for volume in (27.8, 342, 2330.8, 0):
-        assert doubt(SARCOMA, volume) == ""
+        assert volume_warning(SARCOMA, volume) == ""
     for volume in (0.01, 27.7, 4698.2):
         assert (
-            doubt(SARCOMA, volume) == f"{volume:.1f} ml is outside the volumes that m was trained on, 27.8 to 2330.8 ml"
+            volume_warning(SARCOMA, volume)
+            == f"{volume:.1f} ml is outside the volumes that m was trained on, 27.8 to 2330.8 ml"
         )
-        assert doubt(tiny_spec("m"), volume) == ""
+        assert volume_warning(tiny_spec("m"), volume) == ""

@@ -156,7 +156,7 @@ def test_text_big_endian_and_a_skipped_header(tmp_path: Path) -> None:
         ("CenterOfRotation", "0 0 0JOffset = 1 2 3", ReadError, "contains the field 'Offset ='"),
         ("CenterOfRotation", "0 0 0\nOffzet = 1 2 3", ReadError, "unknown field 'Offzet'; 'Offset' is meant"),
         ("CenterOfRotation", "0 0 0\nOffset0= 1 2 3", ReadError, "unknown field 'Offset0'; 'Offset' is meant"),
-        ("CenterOfRotation", "0 0 0\nOffset = 1 2 3", ReadError, "tells Offset twice"),
+        ("CenterOfRotation", "0 0 0\nOffset = 1 2 3", ReadError, "Offset is given twice"),
         ("CenterOfRotation", "0 0 0\nElementToIntensityFunctionSlope = 2", ReadError, "Slope is 2; only 1"),
         ("CenterOfRotation", "0 0 0\nHeaderSizePerSlice = 2", ReadError, "HeaderSizePerSlice is 2; only 0"),
         ("CenterOfRotation", "0 0 0\nPatient of ours", ReadError, "has no '='"),

@@ -148,9 +148,9 @@ def unseen(spec: ModelSpec) -> str:
 
 
 def _unseenFigures(noted: Mapping[str, Any]) -> str:
-    from TumorSegLib.images.roles import role_in_words
+    from TumorSegLib.images.roles import role_label
 
-    roles = " + ".join(map(role_in_words, noted["roles"]))
+    roles = " + ".join(map(role_label, noted["roles"]))
     clauses = [_("unseen patients do worse ({cases} cases, {roles})").format(cases=noted["cases"], roles=roles)]
     if "dice" in noted:
         clauses.append(_("unseen: median Dice {median:.2f}, worst {worst:.2f}").format(**noted["dice"]))
@@ -171,7 +171,7 @@ class _Measurement:
 
     def clauses(self) -> list[str]:
         """The Dice at the beginning, after half of the clicks and after all of them, each as text."""
-        from TumorSegLib.images.roles import role_in_words
+        from TumorSegLib.images.roles import role_label
 
         if self.cases and self.roles:
             words = _("median Dice {dice:.2f} on {cases} cases ({roles})")
@@ -181,7 +181,7 @@ class _Measurement:
             words = _("median Dice {dice:.2f} ({roles})")
         else:
             words = _("median Dice {dice:.2f}")
-        roles, clicks = " + ".join(map(role_in_words, self.roles)), len(self.dices) - 1
+        roles, clicks = " + ".join(map(role_label, self.roles)), len(self.dices) - 1
         later = _("median Dice {dice:.2f} after {count} click(s)")
         return [words.format(dice=self.dices[0], cases=self.cases, roles=roles)] + [
             later.format(dice=self.dices[count], count=count) for count in sorted({clicks // 2, clicks} - {0})

@@ -1,13 +1,13 @@
 """Propagating a tumour from the slice it was boxed on to the slices above and below.
 
-A tumour is taken for a blob: with the area A of its largest section so far it reaches no farther along the axis than
-``REACH`` times the radius of a disc of that area, and the prompt of a slice is the box of that section, about its
+A tumour is modelled as an ellipsoid: with the area A of its largest section so far it reaches along the axis no farther
+than ``REACH`` times the radius of a disc of that area, and the prompt of a slice is the box of that section, about its
 centre, made smaller as the section of an ellipsoid with that reach. Prompts made from the last answer instead (its box
 with a margin) drift and grow with the errors of the model. On the eight sarcomas of fold 1, propagated from the middle
 slice, the median Dice on MR and PET was 0.80 and 0.79 (mean 0.77 and 0.77); with the box of the last answer grown by
 4 mm, 0.61 and 0.62 (0.58 and 0.56).
 
-The model does not see where a tumour ends: asked beyond it, it answers with something nearly as large as the prompt and
+The model does not recognise where a tumour ends: beyond the end it segments something nearly as large as the prompt and
 scores it 0.7 to 0.9. Stricter ends (score 0.7 to 0.8, overlap with the slice before, share of the prompt filled,
 contrast to the surroundings), tried at this reach with a second prompt about the last answer, raised the mean Dice on
 fold 1 by 0.001 at most and lowered it by up to 0.1; so the ends below only catch what has failed outright.
@@ -35,7 +35,7 @@ LEAST_SCORE = 0.5
 LEAST_AREA_SHARE, LEAST_AREA_MM2 = 0.05, 15.0
 # or where it is this many times larger than the one before: something else was segmented.
 MOST_GROWTH = 2.0
-# Probability of what lies apart from the section before: not tumour, whatever the model says.
+# Probability of what lies apart from the section before: not tumour, regardless of the model's output.
 APART = 0.4
 
 
@@ -47,7 +47,7 @@ class SlicePrediction:
     score: float
 
 
-#: Asks the model about a slice, by its number, with a rectangle: first row, end of rows, first and end of columns.
+#: Runs the model on a slice, by its number, with a rectangle: first row, end of rows, first and end of columns.
 Predict = Callable[[int, Float64Array], SlicePrediction]
 
 
@@ -67,7 +67,7 @@ class _Section:
         return cls(number, int(inside.sum()), (low + high + 1) / 2, (high + 1 - low) / 2)
 
     def prompt(self, number: int, spacing_mm: tuple[float, float, float]) -> Float64Array | None:
-        """The rectangle to ask about on a slice; None beyond the reach."""
+        """The rectangle that prompts a slice; None beyond the reach."""
         along, rows, columns = spacing_mm
         reach = REACH * math.sqrt(self.area * rows * columns / math.pi)
         distance = abs(number - self.number) * along / reach
@@ -87,7 +87,7 @@ def propagate(
     """Segments a slice and then its neighbours, one after the other, until the tumour ends on both sides.
 
     Args:
-        predict: asks the model.
+        predict: runs the model.
         start: number of the slice that was boxed.
         rectangle: its box, in voxels of the view.
         limits: first slice and end of those that may be segmented.

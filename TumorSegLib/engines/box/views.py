@@ -1,4 +1,4 @@
-"""Slices of an image as a 2D model sees them, and the way back: one object moves pixels and boxes alike."""
+"""Slices of an image as input of a 2D model, and its output as voxels: one object converts pixels and boxes."""
 
 from __future__ import annotations
 

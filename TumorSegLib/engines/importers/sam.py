@@ -85,7 +85,7 @@ def _pixels(name: str, network: str, pixels: str) -> str:
         return pixels or known
     raise ArgumentError(
         f"model {name!r}: say whether it takes pixels from 0 to 1 (unit, as MedSAM) or with ImageNet's statistics "
-        "(imagenet, as Meta's SAM); its weights do not tell"
+        "(imagenet, as Meta's SAM); its weights do not show it"
     )
 
 

@@ -161,7 +161,7 @@ def _rounding(positions: Float64Array) -> float:
 
 
 def _check_one_acquisition(series: Series, where: str) -> tuple[str, ...]:
-    """Raises where slices of two acquisitions alternate; one after the other, as in step-and-shoot CT, is well."""
+    """Raises where slices of two acquisitions alternate; consecutive ones, as in step-and-shoot CT, are accepted."""
     notes = []
     for name, values in _acquisitions(series):
         runs, kinds = [value for value, _ in groupby(values)], set(values)

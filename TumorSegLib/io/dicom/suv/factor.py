@@ -24,7 +24,7 @@ from TumorSegLib.io.dicom.suv.time import check_undecayed, corrected_to, seconds
 # scanners is 0.1 MBq/kg, mice get 500 MBq/kg; 700 MBq in kBq for a man of 60 kg would be 0.012.
 DOSE_BQ = (1e5, 1e11)
 DOSE_BQ_PER_KG = (5e4, 5e9)
-# Doses of people from zirconium-89 (0.5 MBq/kg) to rubidium-82 and oxygen-15 (30 MBq/kg): by them another unit is told.
+# Doses of people, from zirconium-89 (0.5 MBq/kg) to rubidium-82 and oxygen-15 (30 MBq/kg); others are in another unit.
 USUAL_BQ_PER_KG = (5e5, 3e7)
 OTHER_UNITS = {"kBq": 1e3, "uCi": 3.7e4, "MBq": 1e6, "mCi": 3.7e7}
 HALF_LIFE_SECONDS = (10.0, 1e7)
