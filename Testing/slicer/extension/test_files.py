@@ -61,7 +61,7 @@ def files_below(folder: Path) -> set[str]:
     return {path.as_posix() for path in files if "__pycache__" not in path.parts and not path.name.startswith(".")}
 
 
-def test_everything_ships_and_nothing_else(build: Path) -> None:
+def test_installed_files_are_complete(build: Path) -> None:
     library = files_below(REPOSITORY / "TumorSegLib") - {"CMakeLists.txt"}
     module = files_below(MODULE) - {"CMakeLists.txt"}
     assert {"TumorSeg.py", "Resources/UI/TumorSeg.ui", "Resources/Icons/TumorSeg.png"} <= module
@@ -85,7 +85,7 @@ def test_the_module_test_is_registered(build: Path) -> None:
     assert "class TumorSegTest(" in (MODULE / "TumorSeg.py").read_text(encoding="utf-8")
 
 
-def test_description_is_complete(build: Path, description: dict[str, str], entry: Any) -> None:
+def test_extension_description_is_complete(build: Path, description: dict[str, str], entry: Any) -> None:
     wanted = ("NAME", "HOMEPAGE", "CATEGORY", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS")
     assert all(description[f"EXTENSION_{name}"] for name in wanted)
     assert description["EXTENSION_NAME"] == "TumorSeg"
@@ -94,7 +94,7 @@ def test_description_is_complete(build: Path, description: dict[str, str], entry
     assert (build / "packaged").is_file()
 
 
-def test_pictures_exist_in_the_repository_that_is_named(description: dict[str, str], entry: Any) -> None:
+def test_extension_pictures_exist_in_the_repository(description: dict[str, str], entry: Any) -> None:
     repository = description["EXTENSION_HOMEPAGE"].removeprefix("https://github.com/")
     assert entry["scm_url"] == f"https://github.com/{repository}.git"
     pictures = [description["EXTENSION_ICONURL"], *description["EXTENSION_SCREENSHOTURLS"].split()]

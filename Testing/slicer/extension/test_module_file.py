@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
 
-def test_modules_that_its_code_needs_are_named(host: Host) -> None:
+def test_dependencies_name_the_modules_that_the_code_uses(host: Host) -> None:
     import slicer
 
     host.load_module(TUMORSEG, with_panel=False)
@@ -26,7 +26,7 @@ def test_modules_that_its_code_needs_are_named(host: Host) -> None:
     assert {"Segmentations", "Markups", "Volumes", "SegmentEditor", "Colors", "SampleData"} == needed
 
 
-def test_its_help_leads_to_its_own_page_and_names_who_made_it(host: Host) -> None:
+def test_help_text_links_the_page_and_names_contributors(host: Host) -> None:
     import slicer
 
     host.load_module(TUMORSEG, with_panel=False)
@@ -41,7 +41,7 @@ def test_its_help_leads_to_its_own_page_and_names_who_made_it(host: Host) -> Non
     assert module.contributors == [made[1]]
 
 
-def test_its_keys_are_in_the_documents(host: Host) -> None:
+def test_shortcuts_are_documented(host: Host) -> None:
     host.load_module(TUMORSEG, with_panel=False)
     from TumorSegSlicer.panel.shortcuts import KEYS
 
@@ -51,7 +51,7 @@ def test_its_keys_are_in_the_documents(host: Host) -> None:
     assert ", ".join(rows).split(", ") == [key for keys in KEYS.values() for key in keys]
 
 
-def test_it_is_loaded_before_the_modules_that_it_needs(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_module_file_loads_before_its_dependencies(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     import slicer
 
     def ours() -> set[str]:
@@ -84,14 +84,14 @@ def test_the_phantom_is_sample_data(host: Host) -> None:
 
 
 @pytest.mark.slow
-def test_its_own_test_passes_with_the_models_that_ship(host: Host) -> None:
+def test_self_test_passes_with_bundled_models(host: Host) -> None:
     python = host.load_module(TUMORSEG, with_panel=False)
     result = unittest.TestResult()
     python.TumorSegTest().run(result)
     assert (result.testsRun, result.errors, result.failures, result.skipped) == (1, [], [], [])
 
 
-def test_its_own_test_is_skipped_where_packages_are_missing(host: Host) -> None:
+def test_self_test_is_skipped_without_packages(host: Host) -> None:
     python = host.load_module(TUMORSEG, with_panel=False)
     host.packaging.missing = {"torch"}
     result = unittest.TestResult()
@@ -101,7 +101,7 @@ def test_its_own_test_is_skipped_where_packages_are_missing(host: Host) -> None:
     assert result.errors == result.failures == []
 
 
-def test_a_scene_that_was_opened_is_shown_once_it_is_complete(host: Host, tmp_path: Path) -> None:
+def test_opened_scene_updates_the_panel_once_it_is_complete(host: Host, tmp_path: Path) -> None:
     import slicer
 
     desk = Desk(host)
@@ -121,7 +121,7 @@ def test_a_scene_that_was_opened_is_shown_once_it_is_complete(host: Host, tmp_pa
     np.testing.assert_array_equal(desk.mask(), found)
 
 
-def test_what_goes_on_in_other_batches_leaves_the_panel_alone(host: Host) -> None:
+def test_other_batch_processing_does_not_update_the_panel(host: Host) -> None:
     import slicer
 
     desk = Desk(host)
@@ -137,7 +137,7 @@ def test_what_goes_on_in_other_batches_leaves_the_panel_alone(host: Host) -> Non
 # Reload, and a checkout without its library
 
 
-def test_a_panel_that_was_reloaded_leaves_nothing_behind(host: Host) -> None:
+def test_reloaded_panel_leaves_no_widgets_or_observers(host: Host) -> None:
     import qt
     import slicer
 
@@ -159,7 +159,7 @@ def test_a_panel_that_was_reloaded_leaves_nothing_behind(host: Host) -> None:
     assert len(panels) == 1
 
 
-def test_without_the_library_the_panel_says_so(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_library_is_shown_in_the_panel(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     import qt
     import slicer
 

@@ -47,7 +47,7 @@ def run_lines(code: str, names: dict[str, Any]) -> Iterator[str]:
         yield line
 
 
-def test_the_lines_for_the_console_do_what_they_say(host: Host, site: Site) -> None:
+def test_console_commands_of_the_slicer_page(host: Host, site: Site) -> None:
     import slicer
 
     download_model("lite-medsam")
@@ -75,7 +75,7 @@ def test_the_lines_for_the_console_do_what_they_say(host: Host, site: Site) -> N
     assert voxels(drawn, names["drawnId"], ct).sum() > 64
 
 
-def test_the_line_for_the_shell_segments(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shell_command_of_the_slicer_page(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import slicer
 
     host.load_module(TUMORSEG, with_panel=False)

@@ -88,13 +88,13 @@ def without(monkeypatch: pytest.MonkeyPatch, absent: set[str], **versions: str) 
     monkeypatch.setattr(metadata, "version", version)
 
 
-def test_with_everything_there_nobody_is_asked(install: Any, pip: Pip, host: Any) -> None:
+def test_complete_packages_are_not_installed_again(install: Any, pip: Pip, host: Any) -> None:
     assert install.missingPackages() == []
     install.ensurePackages()
     assert pip.done == host.packaging.ensured == host.dialogs.shown == []
 
 
-def test_torch_comes_first_and_is_kept(install: Any, pip: Pip, host: Any) -> None:
+def test_install_torch_first_and_constrain_it(install: Any, pip: Pip, host: Any) -> None:
     host.packaging.missing = {"monai", "torch", "einops"}
     assert install.missingPackages() == ["torch>=2.6", "einops>=0.7", "monai>=1.4"]
     install.ensurePackages()
@@ -106,7 +106,7 @@ def test_torch_comes_first_and_is_kept(install: Any, pip: Pip, host: Any) -> Non
     assert install.missingPackages() == []
 
 
-def test_torch_that_is_there_is_left_alone_and_absent_packages_are_not_constrained(
+def test_install_keeps_torch_and_constrains_only_present_packages(
     install: Any, pip: Pip, host: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, {"torchvision"})
@@ -124,7 +124,7 @@ def test_declining_torch_stops_before_the_others(install: Any, pip: Pip, host: A
     assert host.packaging.ensured == []
 
 
-def test_without_the_pytorch_extension_the_way_to_it_is_told(
+def test_missing_pytorch_extension_is_refused_with_advice(
     install: Any, pip: Pip, host: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
@@ -135,7 +135,7 @@ def test_without_the_pytorch_extension_the_way_to_it_is_told(
 
 
 @pytest.mark.parametrize("error", [subprocess.CalledProcessError(1, "pip"), OSError(28, "No space left on device")])
-def test_torch_that_fails_is_said_in_words(
+def test_failed_torch_installation_is_an_error_with_advice(
     install: Any, pip: Pip, host: Any, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     host.packaging.missing, pip.torch = {"torch"}, error
@@ -149,21 +149,21 @@ def test_torch_that_fails_is_said_in_words(
     assert repr(error) in caplog.text
 
 
-def test_torch_that_is_too_old_is_not_exchanged(install: Any, pip: Pip, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_old_torch_is_refused_and_not_replaced(install: Any, pip: Pip, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, set(), torch="1.13.1+cu117")
     with pytest.raises(TumorSegError, match=re.escape("torch 1.13.1+cu117 is too old, torch>=2.6 is needed")):
         install.ensurePackages()
     assert pip.done == []
 
 
-def test_declining_the_other_packages(install: Any, pip: Pip, host: Any) -> None:
+def test_declining_other_packages_cancels_the_installation(install: Any, pip: Pip, host: Any) -> None:
     host.packaging.missing = {"monai"}
     host.packaging.failure = RuntimeError("User declined package installation")
     with pytest.raises(Cancelled, match="monai were not installed: User declined"):
         install.ensurePackages()
 
 
-def test_pip_that_fails_is_said_in_words(install: Any, pip: Pip, host: Any) -> None:
+def test_failed_pip_is_an_error_with_advice(install: Any, pip: Pip, host: Any) -> None:
     host.packaging.missing = {"monai", "rich"}
     host.packaging.failure = subprocess.CalledProcessError(1, "pip install")
     with pytest.raises(TumorSegError, match=r"Installing monai, rich failed: .*exit status 1.*Without internet"):
@@ -171,7 +171,7 @@ def test_pip_that_fails_is_said_in_words(install: Any, pip: Pip, host: Any) -> N
     assert not pip.constraints_file.parent.exists()
 
 
-def test_the_page_that_users_are_sent_to_is_in_the_repository(install: Any) -> None:
+def test_documentation_page_in_messages_exists(install: Any) -> None:
     page, _, part = install.BY_HAND.partition("#")
     assert page == install.DOCUMENTATION
     root = re.search(r'EXTENSION_HOMEPAGE "(.+)"', (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8"))
@@ -182,7 +182,7 @@ def test_the_page_that_users_are_sent_to_is_in_the_repository(install: Any) -> N
     assert part in {heading.lower().replace(" ", "-") for heading in headings}
 
 
-def test_what_is_still_missing_afterwards_is_named(install: Any, host: Any) -> None:
+def test_packages_still_missing_after_installation_are_named(install: Any, host: Any) -> None:
     host.packaging.missing = {"monai"}  # and stays so: the host, like Slicer in testing mode, installs nothing
     words = f"^monai>=1.4 were not installed.* by hand: {re.escape(install.BY_HAND)}$"
     with pytest.raises(TumorSegError, match=words):

@@ -70,13 +70,13 @@ def test_segment_argument_that_does_not_exist_is_refused(case: Case, name: str) 
 
 
 @pytest.mark.parametrize("name", QUERIES)
-def test_questions_about_a_segment_want_an_id(case: Case, name: str) -> None:
+def test_segment_queries_refuse_a_bad_segment_id(case: Case, name: str) -> None:
     case.find()
     assert not getattr(case.logic, name)(case.node, "gone")
     refused(lambda: getattr(case.logic, name)(case.node, None), "^segmentId: .* got None$")
 
 
-def test_volumes_and_where_segments_go_are_checked(case: Case) -> None:
+def test_bad_volumes_and_segmentations_are_refused(case: Case) -> None:
     import slicer
 
     before = case.find()
@@ -108,7 +108,7 @@ def test_volumes_and_where_segments_go_are_checked(case: Case) -> None:
     np.testing.assert_array_equal(case.mask(), before)
 
 
-def test_boxes_and_points_are_checked(case: Case) -> None:
+def test_bad_boxes_and_points_are_refused(case: Case) -> None:
     before = case.find()
     for box, words in (
         (None, "^box: a ROI or bounds .* got None"),
@@ -203,7 +203,7 @@ def test_missing_model_is_named_with_advice(case: Case) -> None:
     assert case.mask()[7, 6, 5] == 1
 
 
-def test_a_model_that_is_no_text_is_named(case: Case) -> None:
+def test_model_argument_of_another_type_is_refused(case: Case) -> None:
     from TumorSegLib.engines.lazy import EngineCache
 
     case.logic.bench.engineSource = EngineCache()
@@ -222,7 +222,7 @@ def absent(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
         monkeypatch.setitem(sys.modules, name, None)
 
 
-def test_measuring_without_scikit_image_says_how_to_get_it(
+def test_measuring_without_scikit_image_is_refused_with_advice(
     case: Case, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import slicer
@@ -242,7 +242,7 @@ def test_measuring_without_scikit_image_says_how_to_get_it(
 
 
 @pytest.mark.parametrize("missing", ["torch", "monai", "segment-anything"])
-def test_engines_without_their_packages_say_how_to_get_them(
+def test_missing_packages_of_engines_are_refused_with_advice(
     case: Case, host: Host, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     from TumorSegSlicer.install.torch_libraries import loadEngine

@@ -49,13 +49,13 @@ def ct(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize("separator", [(), ("--",)], ids=["plain", "separated"])
-def test_a_case_is_segmented(application: Slicer, ct: str, tmp_path: Path, separator: tuple[str, ...]) -> None:
+def test_batch_segment_of_a_case(application: Slicer, ct: str, tmp_path: Path, separator: tuple[str, ...]) -> None:
     output = tmp_path / "tumour.seg.nrrd"
     assert application.run(*separator, "--input", f"ct={ct}", "--output", str(output), "--device", "cpu") == 0
     assert ts.read_mask(output).grid == ts.read_volume(ct).grid
 
 
-def test_bad_input_is_a_line_and_status_2(
+def test_batch_segment_bad_input_is_one_line_and_status_2(
     application: Slicer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     missing = tmp_path / "nothing.nii.gz"
@@ -64,13 +64,13 @@ def test_bad_input_is_a_line_and_status_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bad_arguments_are_status_2(application: Slicer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_batch_segment_bad_arguments_are_status_2(application: Slicer, capsys: pytest.CaptureFixture[str]) -> None:
     assert application.run("--", "--output", "mask.nii.gz") == 2
     assert "--input" in capsys.readouterr().err
     assert application.run("--help") == 0
 
 
-def test_missing_packages_are_named_and_not_installed(
+def test_batch_segment_names_missing_packages_and_installs_none(
     application: Slicer, host: Any, ct: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     host.packaging.missing = {"monai"}

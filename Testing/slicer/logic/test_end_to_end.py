@@ -275,7 +275,7 @@ def test_a_box_through_the_panel(host: Host) -> None:
 
 
 @pytest.mark.data
-def test_real_images_without_a_window(host: Host, data_root: Path) -> None:
+def test_real_case_by_the_logic_without_a_window(host: Host, data_root: Path) -> None:
     python = host.load_module(TUMORSEG, with_panel=False)
     from TumorSegSlicer.mrml.session_nodes import Input
 

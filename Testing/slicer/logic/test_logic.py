@@ -12,7 +12,7 @@ from TumorSegLib import ArgumentError
 # Segment and correct
 
 
-def test_the_tumour_becomes_a_segment(case: Case) -> None:
+def test_segment_adds_a_tumour_segment(case: Case) -> None:
     import slicer
     import vtk
 
@@ -28,7 +28,7 @@ def test_the_tumour_becomes_a_segment(case: Case) -> None:
     assert ("auto", "sts-auto", "auto", "auto") in case.engines.asked
 
 
-def test_models_and_segmentations_are_chosen_by_the_caller(case: Case) -> None:
+def test_segment_takes_model_and_segmentation_as_arguments(case: Case) -> None:
     first = case.find()
     node, other = case.logic.segment(case.inputs, model="mine", segmentation=case.node)
     assert node is case.node
@@ -52,7 +52,7 @@ def test_clicks_change_the_voxels_at_their_point_and_only_there(case: Case) -> N
     assert case.mask()[7, 6, 5] == 0
 
 
-def test_everything_is_undone_and_done_again(case: Case) -> None:
+def test_undo_and_redo_of_every_kind_of_edit(case: Case) -> None:
     masks = [case.find()]
     edits = (
         lambda: case.click((5, 6, 7)),
@@ -82,7 +82,7 @@ def test_everything_is_undone_and_done_again(case: Case) -> None:
     assert not case.mask().any()
 
 
-def test_a_box_is_a_roi_or_bounds(case: Case) -> None:
+def test_box_from_a_roi_or_bounds(case: Case) -> None:
     import slicer
 
     case.find()
@@ -102,7 +102,7 @@ def test_a_box_is_a_roi_or_bounds(case: Case) -> None:
         case.logic.addBox(case.node, case.segment, [0, 10, 20, 10, 0, 5])
 
 
-def test_a_segment_may_begin_empty_and_with_clicks(case: Case) -> None:
+def test_clicks_on_an_empty_new_segment(case: Case) -> None:
     case.node, case.segment = case.logic.addSegment(case.inputs)
     assert not case.mask().any()
     case.click((30, 30, 16))
@@ -124,9 +124,7 @@ def test_a_segment_may_begin_empty_and_with_clicks(case: Case) -> None:
         ("OVERWRITE_ALL", False, True),
     ],
 )
-def test_other_segments_lose_what_the_overwrite_mode_says_and_get_it_back(
-    case: Case, mode: str, visible: bool, loses: bool
-) -> None:
+def test_overwrite_mode_and_undo_of_other_segments(case: Case, mode: str, visible: bool, loses: bool) -> None:
     from TumorSegSlicer.parameters import OverwriteMode
 
     first = case.find()

@@ -27,7 +27,7 @@ def scene_nodes() -> set[str]:
 # Bad input
 
 
-def test_a_failing_engine_leaves_nothing_behind(case: Case) -> None:
+def test_failed_segment_action_leaves_the_scene_unchanged(case: Case) -> None:
     def fails(images: Any) -> Any:
         raise RoleError("model 'painter' takes ct")
 
@@ -53,7 +53,7 @@ def test_a_cancelled_action_changes_nothing(case: Case) -> None:
     assert case.click((5, 6, 7)) is not None
 
 
-def test_segmenting_tells_a_script_of_progress_and_may_be_cancelled(case: Case) -> None:
+def test_segment_in_a_script_reports_progress_and_can_be_cancelled(case: Case) -> None:
     engine, told = case.engines.engines["auto"], []
     plain = engine.segment
 
@@ -74,7 +74,7 @@ def test_segmenting_tells_a_script_of_progress_and_may_be_cancelled(case: Case) 
 
 @pytest.mark.parametrize("ended", ["finish", "fail"])
 @pytest.mark.parametrize("script", ["undo", "redo", "reset", "click", "brush", "segment", "open"])
-def test_a_script_cannot_edit_a_segment_between_an_edits_work_and_its_end(case: Case, script: str, ended: str) -> None:
+def test_script_edit_of_a_segment_being_edited_is_refused(case: Case, script: str, ended: str) -> None:
     from TumorSegSlicer.work.edits import ClickEdit
 
     case.find()
@@ -107,7 +107,7 @@ def test_a_script_cannot_edit_a_segment_between_an_edits_work_and_its_end(case: 
     np.testing.assert_array_equal(case.mask(), logic.bench.sessions.get(*target).mask.array)
 
 
-def test_an_abandoned_edit_lets_others_edit_its_segment(case: Case) -> None:
+def test_segment_of_an_abandoned_edit_can_be_edited(case: Case) -> None:
     from TumorSegSlicer.work.edits import ClickEdit
 
     case.find()
@@ -117,7 +117,7 @@ def test_an_abandoned_edit_lets_others_edit_its_segment(case: Case) -> None:
     assert case.click((5, 6, 7)) is not None
 
 
-def test_a_model_chosen_for_one_call_is_not_that_of_the_next(case: Case) -> None:
+def test_model_argument_applies_to_one_call_only(case: Case) -> None:
     case.node, case.segment = case.logic.segment(case.inputs, model="mine")
     case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)), model="other")
     case.engines.asked.clear()
@@ -141,7 +141,7 @@ def test_a_click_reads_no_model_folders(case: Case, monkeypatch: pytest.MonkeyPa
 # Engines and models
 
 
-def test_what_was_painted_is_compared_by_the_worker(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_brush_compares_voxels_on_the_worker_thread(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slow part of every action that follows a stroke: in large images it takes a second."""
     from TumorSegLib import Session
 
@@ -162,7 +162,7 @@ def test_what_was_painted_is_compared_by_the_worker(case: Case, monkeypatch: pyt
     assert case.logic.refineFromBrush(case.node, case.segment) is None
 
 
-def test_a_completed_segment_as_its_session_has_it_is_looked_at(case: Case) -> None:
+def test_uncertain_positions_of_a_completed_segment(case: Case) -> None:
     import slicer
 
     case.find()

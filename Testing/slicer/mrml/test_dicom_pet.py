@@ -90,7 +90,7 @@ def desk(host: Any) -> Desk:
 
 
 @pytest.mark.parametrize("head_first", [False, True])
-def test_it_is_converted_by_the_tags_of_its_files(desk: Desk, tmp_path: Path, head_first: bool) -> None:
+def test_pet_is_converted_to_suv_by_its_dicom_tags(desk: Desk, tmp_path: Path, head_first: bool) -> None:
     import slicer
 
     node = load(desk.host, write(tmp_path / "pet"), head_first)
@@ -114,7 +114,7 @@ def test_it_is_converted_by_the_tags_of_its_files(desk: Desk, tmp_path: Path, he
     assert rows["SUVmax"] == f"{HOTTEST:.2f}"
 
 
-def test_every_slice_has_its_own_factor(desk: Desk, tmp_path: Path) -> None:
+def test_suv_factor_of_every_slice(desk: Desk, tmp_path: Path) -> None:
     """As where nobody has corrected for decay: a slice that was scanned a half-life later counts twice."""
     import slicer
 
@@ -132,7 +132,7 @@ def column(desk: Desk, number: int) -> list[str]:
     return [table.item(row, number).text() for row in range(table.rowCount)]
 
 
-def test_the_copy_says_its_unit_and_is_made_once(desk: Desk, tmp_path: Path) -> None:
+def test_suv_copy_has_a_unit_and_is_made_once(desk: Desk, tmp_path: Path) -> None:
     import slicer
 
     node = load(desk.host, write(tmp_path / "pet"))
@@ -144,7 +144,7 @@ def test_the_copy_says_its_unit_and_is_made_once(desk: Desk, tmp_path: Path) -> 
     assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")) == len(desk.volumes) + 2
 
 
-def test_what_was_done_beside_the_plain_rule_is_told(desk: Desk, tmp_path: Path) -> None:
+def test_suv_conversion_reports_special_cases(desk: Desk, tmp_path: Path) -> None:
     paths = write(
         tmp_path / "pet",
         Units="GML",
@@ -174,7 +174,9 @@ def load_suv(host: Any, paths: dict[str, str]) -> Any:
         ({"Units": "CNTS"}, r"'4: PET AC' cannot be converted to SUV: .*Philips"),
     ],
 )
-def test_what_cannot_be_converted_says_why(desk: Desk, tmp_path: Path, tags: dict[str, Any], words: str) -> None:
+def test_pet_that_cannot_be_converted_to_suv_is_refused(
+    desk: Desk, tmp_path: Path, tags: dict[str, Any], words: str
+) -> None:
     import re
 
     node = load(desk.host, write(tmp_path / "pet", **tags))
@@ -225,7 +227,7 @@ def damage_pixels(node: Any, paths: dict[str, str]) -> None:
         (damage, "cannot be converted to SUV: .*not a DICOM file, or truncated"),
     ],
 )
-def test_factors_are_not_applied_to_anything_else(desk: Desk, tmp_path: Path, harm: Any, words: str) -> None:
+def test_changed_pet_is_not_converted_to_suv(desk: Desk, tmp_path: Path, harm: Any, words: str) -> None:
     import slicer
 
     paths = write(tmp_path / "pet")
@@ -246,7 +248,7 @@ def test_factors_are_not_applied_to_anything_else(desk: Desk, tmp_path: Path, ha
         ({"RescaleSlope": -1}, "RescaleSlope .* is -1; a number above 0 is needed"),
     ],
 )
-def test_pixels_that_the_library_reads_otherwise_or_refuses_are_not_converted(
+def test_pet_with_other_pixels_than_its_files_is_not_converted_to_suv(
     desk: Desk, tmp_path: Path, change: dict[str, Any], words: str
 ) -> None:
     paths = write(tmp_path / "pet")
@@ -263,7 +265,7 @@ def test_pixels_that_the_library_reads_otherwise_or_refuses_are_not_converted(
         desk.widget.logic.suvVolume(node)
 
 
-def test_without_its_files_the_users_word_counts_as_for_any_other(desk: Desk, tmp_path: Path, qt: Any) -> None:
+def test_pet_without_dicom_files_needs_confirmation_of_suv(desk: Desk, tmp_path: Path, qt: Any) -> None:
     paths = write(tmp_path / "pet")
     node = load_suv(desk.host, paths)
     desk.host.dicom.clear()

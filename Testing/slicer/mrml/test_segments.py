@@ -45,7 +45,7 @@ def mask(node: Any, segment: str) -> np.ndarray:
     return segments.maskFromSegment(node, segment, PLAIN)
 
 
-def test_other_segments_never_change_by_themselves(shared: tuple[Any, str, str]) -> None:
+def test_edit_leaves_other_segments_unchanged(shared: tuple[Any, str, str]) -> None:
     node, first, second = shared
     other = mask(node, second)
     segments.applyEdit(box_edit(PLAIN, (6, 3, 3), (5, 4, 4)), node, first, PLAIN)
@@ -73,9 +73,7 @@ def test_erasing_beside_a_neighbour_needs_no_layer(shared: tuple[Any, str, str],
 
 
 @pytest.mark.parametrize("separate", [False, True])
-def test_segments_that_may_be_overwritten_lose_just_what_is_gained(
-    shared: tuple[Any, str, str], separate: bool
-) -> None:
+def test_overwritten_segments_lose_exactly_the_added_voxels(shared: tuple[Any, str, str], separate: bool) -> None:
     node, first, second = shared
     if separate:
         node.GetSegmentation().SeparateSegmentLabelmap(second)
@@ -136,7 +134,7 @@ def test_only_voxels_that_changed_are_written(shared: tuple[Any, str, str]) -> N
 
 
 @pytest.mark.parametrize("low", [(4, 4, 4), (0, 0, 0)], ids=["in place", "enlarged"])
-def test_views_hear_of_the_segment_that_changed(shared: tuple[Any, str, str], low: tuple[int, int, int]) -> None:
+def test_edit_emits_an_event_for_its_segment(shared: tuple[Any, str, str], low: tuple[int, int, int]) -> None:
     node, first, _ = shared
     heard: list[Any] = []
 
@@ -152,7 +150,7 @@ def test_views_hear_of_the_segment_that_changed(shared: tuple[Any, str, str], lo
     assert segmentation.GetSegment(first).GetRepresentation("Binary labelmap").GetMTime() > time_before
 
 
-def test_the_3d_surface_follows_and_others_stay(shared: tuple[Any, str, str]) -> None:
+def test_edit_updates_the_3d_surface_of_its_segment_only(shared: tuple[Any, str, str]) -> None:
     node, first, second = shared
     node.CreateClosedSurfaceRepresentation()
 
@@ -175,7 +173,7 @@ def test_an_edit_marks_the_segmentation_as_to_be_saved(shared: tuple[Any, str, s
     assert node.GetModifiedSinceRead()
 
 
-def test_each_action_is_one_state_of_undo(shared: tuple[Any, str, str]) -> None:
+def test_each_edit_is_one_undo_state_of_slicer(shared: tuple[Any, str, str]) -> None:
     node, first, second = shared
     other, states, history = mask(node, second), [mask(node, first)], slicer.vtkSegmentationHistory()
     history.SetSegmentation(node.GetSegmentation())

@@ -51,7 +51,7 @@ def reload(scene: Any, tmp_path: Path, other: Any, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["mrb", "mrml"])
-def test_a_session_goes_on_in_another_scene(
+def test_saved_session_continues_in_another_scene(
     request: pytest.FixtureRequest, scene: Any, tmp_path: Path, case: Case, kind: str
 ) -> None:
     for click in ((8, 8, 8), (11, 8, 8), (4, 4, 4)):
@@ -110,7 +110,7 @@ def test_several_sessions_of_several_segmentations_are_saved(scene: Any, store: 
     assert sorted(saved) == sorted(keys)
 
 
-def test_what_was_painted_after_saving_is_found_on_resuming(scene: Any, case: Case) -> None:
+def test_brush_strokes_after_saving_are_found_when_a_session_resumes(scene: Any, case: Case) -> None:
     case.click()
     case.store.save()
     case.store.close()
@@ -160,7 +160,7 @@ def damaged_head(text: Any, spoil: Any) -> None:
     ],
     ids=["head cut", "head newer", "no number", "no session", "step missing", "another step", "step cut"],
 )
-def test_damaged_sessions_are_told_and_the_segment_is_begun_with(case: Case, spoil: Any, is_head: bool) -> None:
+def test_damaged_session_is_reported_and_begins_with_the_segment(case: Case, spoil: Any, is_head: bool) -> None:
     case.click()
     before = case.mask()
     case.store.save()
@@ -180,7 +180,7 @@ def test_damaged_sessions_are_told_and_the_segment_is_begun_with(case: Case, spo
     case.store.close()
 
 
-def test_scenes_of_the_first_version_are_opened(case: Case) -> None:
+def test_session_of_scene_version_1_is_opened(case: Case) -> None:
     case.click()
     case.click((3, 3, 3))
     case.store.save()
@@ -206,7 +206,7 @@ def test_scenes_of_the_first_version_are_opened(case: Case) -> None:
     case.store.close()
 
 
-def test_the_head_is_known_without_reading_any_step(case: Case) -> None:
+def test_session_head_is_read_without_steps(case: Case) -> None:
     case.click()
     case.store.save()
     text = session_nodes.textNode(case.node, case.segment)
@@ -217,7 +217,7 @@ def test_the_head_is_known_without_reading_any_step(case: Case) -> None:
     assert list(case.store.inputs(case.node, case.segment)) == ["ct"]
 
 
-def test_saving_encodes_only_new_steps_and_drops_those_that_cannot_be_done_again(
+def test_saving_a_session_encodes_only_new_steps_and_drops_lost_ones(
     case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from TumorSegLib.session import storage
@@ -250,7 +250,7 @@ def test_saving_encodes_only_new_steps_and_drops_those_that_cannot_be_done_again
     case.store.close()
 
 
-def test_saving_that_is_stopped_goes_on_from_the_last_step_encoded(case: Case) -> None:
+def test_saving_a_session_continues_after_cancel(case: Case) -> None:
     from TumorSegSlicer.work.runner import complete
     from TumorSegSlicer.work.saving import SaveSession
 
@@ -350,7 +350,7 @@ def test_removing_a_clone_or_its_original_leaves_the_other_ones_session(
 
 
 @pytest.mark.parametrize("change", ["click", "undo"])
-def test_saving_never_replaces_a_newer_snapshot_by_an_older_one(case: Case, change: str) -> None:
+def test_saving_never_replaces_a_newer_session_by_an_older_one(case: Case, change: str) -> None:
     from TumorSegSlicer.work.saving import SaveSession
 
     case.click()

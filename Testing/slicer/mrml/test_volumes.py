@@ -144,7 +144,7 @@ def add_pet(scene: Any, unit: str | None = None, scale: float = 1.0) -> Any:
     return node
 
 
-def test_a_pet_in_suv_is_taken(scene: Any) -> None:
+def test_pet_in_suv_is_accepted(scene: Any) -> None:
     assert volumes.volumeFromNode(add_pet(scene, BODY), "pet").role == "pet"
     by_attribute = add_pet(scene)
     by_attribute.SetAttribute(volumes.UNIT_ATTRIBUTE, BODY)
@@ -229,7 +229,7 @@ def test_a_click_at_a_point_changes_voxels_at_that_point(
     assert not segments.maskFromSegment(segmentation, segment, session.grid).any()
 
 
-def test_a_segment_on_another_lattice_comes_to_the_image_alone(scene: Any) -> None:
+def test_segment_on_another_lattice_is_moved_to_the_image_alone(scene: Any) -> None:
     """A finer, turned segmentation of another image, in which two segments share a label map."""
     corner = np.array((9, 8, 7)) - OBLIQUE.direction @ (np.array((20, 15, 15)) * 0.6)
     fine = Grid.from_spacing((40, 44, 48), (0.6, 0.6, 0.6), corner, OBLIQUE.direction)
@@ -255,7 +255,7 @@ def test_a_segment_on_another_lattice_comes_to_the_image_alone(scene: Any) -> No
     np.testing.assert_array_equal(world_points(segmentation, second), other)
 
 
-def test_voxels_outside_the_image_stay(scene: Any) -> None:
+def test_edit_keeps_voxels_outside_the_image(scene: Any) -> None:
     """The lattice of the image, but a segment that reaches beyond it; then erasing and adding at its border."""
     segmentation = add_segmentation(scene)
     segment = add_segment(segmentation, "a")

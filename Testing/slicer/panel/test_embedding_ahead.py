@@ -110,7 +110,7 @@ def test_embedding_ahead_restarts_for_a_moved_box(drawer: Drawer) -> None:
     assert drawer.host.dialogs.shown == []
 
 
-def test_embedding_ahead_makes_way_for_actions(drawer: Drawer) -> None:
+def test_embedding_ahead_stops_for_actions(drawer: Drawer) -> None:
     slow = drawer.slow()
     assert drawer.told == []
     drawer.press("resetButton")
@@ -122,7 +122,7 @@ def test_embedding_ahead_makes_way_for_actions(drawer: Drawer) -> None:
     assert drawer.told == [True, False]
 
 
-def test_embedding_ahead_makes_way_for_a_brush_stroke(drawer: Drawer) -> None:
+def test_embedding_ahead_stops_for_a_brush_stroke(drawer: Drawer) -> None:
     from Testing.slicer.host.segment_editor import paint
 
     slow = drawer.slow()
@@ -135,7 +135,7 @@ def test_embedding_ahead_makes_way_for_a_brush_stroke(drawer: Drawer) -> None:
     drawer.looked()
 
 
-def test_saving_waits_behind_embedding_and_follows_later(drawer: Drawer) -> None:
+def test_saving_a_session_waits_for_embedding_ahead(drawer: Drawer) -> None:
     drawer.slow()
     drawer.context.edits.add(drawer.context.selection.target())
     drawer.listen()

@@ -39,14 +39,14 @@ def name(node: Any, segment: str) -> str:
 # Nothing is overwritten unasked
 
 
-def test_another_press_renews_what_nobody_changed(desk: Desk) -> None:
+def test_segment_again_replaces_an_unedited_segment(desk: Desk) -> None:
     desk.find()
     desk.find()
     assert segment_ids(desk.node) == [desk.segment]
     assert desk.host.dialogs.shown == []
 
 
-def test_an_empty_segment_is_filled(desk: Desk) -> None:
+def test_segment_fills_an_empty_segment(desk: Desk) -> None:
     desk.press("newSegmentButton")
     before = desk.segment
     assert desk.find().any()
@@ -54,7 +54,7 @@ def test_an_empty_segment_is_filled(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("answer", ["Yes", "No", "Cancel"])
-def test_a_segment_from_elsewhere_is_replaced_only_where_the_user_says_so(desk: Desk, qt: Any, answer: str) -> None:
+def test_segment_replaces_a_loaded_segment_only_after_confirmation(desk: Desk, qt: Any, answer: str) -> None:
     node, liver = organs(desk)
     desk.host.dialogs.answer(getattr(qt.QMessageBox, answer))
     desk.press("segmentButton")
@@ -77,7 +77,7 @@ def test_a_segment_from_elsewhere_is_replaced_only_where_the_user_says_so(desk: 
 
 
 @pytest.mark.parametrize("press", ["segmentButton", "newSegmentButton", "positiveButton"])
-def test_of_several_segments_from_elsewhere_none_is_selected_unasked(desk: Desk, press: str) -> None:
+def test_none_of_several_loaded_segments_is_selected(desk: Desk, press: str) -> None:
     node, liver = organs(desk)
     node.GetSegmentation().AddEmptySegment("spleen", "spleen")
     desk.ui.segmentationSelector.setCurrentNode(None)
@@ -96,7 +96,7 @@ def test_of_several_segments_from_elsewhere_none_is_selected_unasked(desk: Desk,
     assert desk.context.selection.target() is None
 
 
-def test_a_completed_segment_gets_another_beside_it(desk: Desk) -> None:
+def test_segment_beside_a_completed_segment_adds_a_new_one(desk: Desk) -> None:
     import slicer
 
     node, liver = organs(desk)
@@ -119,7 +119,7 @@ def corrected_by(desk: Desk, tool: str) -> None:
 
 
 @pytest.mark.parametrize("tool", ["click", "brush"])
-def test_corrections_are_not_wiped_by_another_press(desk: Desk, tool: str) -> None:
+def test_segment_again_keeps_corrections(desk: Desk, tool: str) -> None:
     found = desk.find()
     corrected_by(desk, tool)
     desk.wait()
@@ -134,7 +134,7 @@ def test_corrections_are_not_wiped_by_another_press(desk: Desk, tool: str) -> No
     assert len(desk.host.dialogs.shown) == 1
 
 
-def test_what_was_saved_is_known_as_found_or_as_corrected(desk: Desk, tmp_path: Path) -> None:
+def test_saved_segment_is_known_as_automatic_or_corrected(desk: Desk, tmp_path: Path) -> None:
     import slicer
 
     desk.find()
@@ -152,7 +152,7 @@ def test_what_was_saved_is_known_as_found_or_as_corrected(desk: Desk, tmp_path: 
     assert len(desk.host.dialogs.shown) == 1
 
 
-def test_a_follow_up_leaves_the_baseline_alone(desk: Desk) -> None:
+def test_follow_up_leaves_the_segments_of_the_baseline(desk: Desk) -> None:
     baseline = desk.find()
     desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(5, 5, 5))
     baseline, former, clicks = desk.mask(), (desk.node, desk.segment), 1
@@ -170,7 +170,7 @@ def test_a_follow_up_leaves_the_baseline_alone(desk: Desk) -> None:
 # Nothing more is said than is known
 
 
-def test_what_the_model_was_made_for_stands_beside_the_button_and_the_result(desk: Desk) -> None:
+def test_purpose_of_the_model_is_shown_with_button_and_result(desk: Desk) -> None:
     made_for = "soft-tissue sarcoma of the limbs and trunk wall"
     assert f"sts-auto was made for {made_for}." in desk.ui.madeForLabel.text
     assert desk.ui.madeForLabel.parent() is desk.ui.segmentButton.parent() is desk.ui.findSection
@@ -188,7 +188,7 @@ def test_what_the_model_was_made_for_stands_beside_the_button_and_the_result(des
         (32, "Every tumour that sts-auto was trained on was smaller (28 to 2331 ml): probably organs are marked."),
     ],
 )
-def test_a_volume_that_the_model_never_learnt_is_doubted(desk: Desk, columns: int, words: str) -> None:
+def test_volume_outside_the_training_range_gives_a_warning(desk: Desk, columns: int, words: str) -> None:
     if columns:
         desk.engines.engines["auto"].rule = lambda images: np.arange(64) < np.full((32, 64, 1), columns)
     else:
@@ -198,7 +198,7 @@ def test_a_volume_that_the_model_never_learnt_is_doubted(desk: Desk, columns: in
     assert words in desk.status
 
 
-def test_images_longer_than_those_of_the_training_are_doubted(desk: Desk) -> None:
+def test_images_longer_than_those_of_training_give_a_warning(desk: Desk) -> None:
     for volume in (desk.volumes["ct"], desk.volumes["pet"]):
         volume.SetSpacing(4.0, 4.0, 15.0)
     desk.find()
@@ -213,7 +213,7 @@ def test_empty_result_does_not_exclude_a_tumour(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("kind", ["auto", "clicks"])
-def test_what_an_engine_has_to_say_is_told_with_its_answer(desk: Desk, kind: str) -> None:
+def test_notes_of_an_engine_are_shown_with_its_result(desk: Desk, kind: str) -> None:
     note = "There was not enough memory on cuda:0 for it: it ran on the CPU, slower."
     engine, method = desk.engines.engines[kind], {"auto": "segment", "clicks": "refine"}[kind]
     plain = getattr(engine, method)

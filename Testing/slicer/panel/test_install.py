@@ -70,7 +70,7 @@ def test_installation_survives_closing_of_scene_and_module(desk: Desk, closed: b
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
 
 
-def test_torch_that_fails_is_told_by_one_dialog_with_the_reason(desk: Desk) -> None:
+def test_failed_torch_installation_shows_one_dialog_with_the_reason(desk: Desk) -> None:
     desk.host.pytorch.failure = CalledProcessError(1, ["PythonSlicer", "-m", "light_the_torch", "install"])
     desk.press("segmentButton")
     asked, told = desk.host.dialogs.texts
@@ -80,7 +80,7 @@ def test_torch_that_fails_is_told_by_one_dialog_with_the_reason(desk: Desk) -> N
     assert desk.ui.sections.enabled
 
 
-def test_pip_that_fails_is_told_once(desk: Desk) -> None:
+def test_failed_pip_is_reported_once(desk: Desk) -> None:
     desk.host.packaging.missing.add("monai")
     desk.host.packaging.failure = CalledProcessError(1, ["PythonSlicer", "-m", "pip", "install", "monai"])
     desk.press("segmentButton")
@@ -89,7 +89,7 @@ def test_pip_that_fails_is_told_once(desk: Desk) -> None:
     assert desk.status.startswith("Installing monai failed")
 
 
-def test_intel_macs_are_told_before_pip_runs(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intel_macs_are_refused_before_pip_runs(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     import platform
     import sys
 
@@ -107,7 +107,7 @@ def test_intel_macs_are_told_before_pip_runs(desk: Desk, monkeypatch: pytest.Mon
 # The strip
 
 
-def test_status_progress_and_cancel_are_in_sight_wherever_one_works(desk: Desk) -> None:
+def test_status_progress_and_cancel_are_always_visible(desk: Desk) -> None:
     import qt
 
     desk.host.packaging.missing.clear()
@@ -126,7 +126,7 @@ def test_status_progress_and_cancel_are_in_sight_wherever_one_works(desk: Desk) 
     assert desk.ui.sectionsArea.verticalScrollBar().maximum > 0  # there was something to scroll
 
 
-def test_nothing_of_the_panel_is_cut_at_its_right(desk: Desk) -> None:
+def test_panel_fits_its_width(desk: Desk) -> None:
     desk.host.packaging.missing.clear()
     desk.host.window.show()
     desk.host.process_events()

@@ -43,13 +43,13 @@ def model_folder(folder: Path, name: str) -> Path:
 # What is told of models
 
 
-def test_what_a_model_does_not_state_is_said(module: Any) -> None:
+def test_summary_of_a_model_without_accuracy_and_data(module: Any) -> None:
     spec = tiny_spec("mine", results={}, training_data=())
     assert module.summary(spec) == "mine 1.2.3, CC-BY-4.0; accuracy not measured; training data: not stated"
     assert module.source(tiny_spec("mine", training_data=({"name": "noise"},))) == "training data: noise"
 
 
-def test_the_list_has_models_here_and_elsewhere(desk: ModelsDesk, site: Site) -> None:
+def test_models_list_shows_local_and_published_models(desk: ModelsDesk, site: Site) -> None:
     assert desk.lines()[:2] == ["sts-auto   auto   1.0.0   Apache-2.0", desk.line_of("sts-clicks")]
     assert desk.lines()[2:] == [f"{NAME}   Apache-2.0   (not on this computer)"]
     here, elsewhere = desk.select("sts-auto").toolTip(), desk.select(NAME).toolTip()
@@ -60,7 +60,7 @@ def test_the_list_has_models_here_and_elsewhere(desk: ModelsDesk, site: Site) ->
     assert site.requests == []
 
 
-def test_what_no_program_can_fetch_is_not_offered(module: Any) -> None:
+def test_models_that_cannot_be_downloaded_are_not_listed(module: Any) -> None:
     absent = [each.name for each in module.listed() if each.path is None]
     assert absent == [NAME, "sam-vit-b", "sam-vit-l", "sam-vit-h"]
 
@@ -85,7 +85,7 @@ def test_models_are_imported_verified_and_deleted(desk: ModelsDesk, qt: Any, tmp
     assert desk.ui.modelSelector.findData("mine") < 0
 
 
-def test_nothing_is_done_without_a_model_or_with_one_elsewhere(desk: ModelsDesk) -> None:
+def test_model_buttons_need_a_selected_local_model(desk: ModelsDesk) -> None:
     for button in ("verifyModelButton", "deleteModelButton"):
         desk.ui.modelsList.setCurrentRow(-1)
         desk.press(button)
@@ -159,7 +159,7 @@ def test_broken_folders_are_listed_and_deleted(
     assert "(not on this computer)" in desk.line_of(NAME)
 
 
-def test_models_come_and_go_without_the_panel(module: Any, tmp_path: Path, models: Path) -> None:
+def test_import_verify_and_delete_of_models_by_scripts(module: Any, tmp_path: Path, models: Path) -> None:
     source = model_folder(tmp_path / "elsewhere", "mine")
     assert module.importModel(source) == "mine"
     assert [spec.name for spec in module.modelsOfKind("auto")] == ["mine", "sts-auto"]

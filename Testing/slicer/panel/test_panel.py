@@ -43,7 +43,7 @@ def test_the_panel_is_made_quickly_and_without_torch(host: Host) -> None:
     assert float(seconds) < 1
 
 
-def test_every_widget_explains_itself(desk: Desk, qt: Any) -> None:
+def test_every_widget_has_a_tool_tip(desk: Desk, qt: Any) -> None:
     kinds = ("QPushButton", "QComboBox", "QCheckBox", "qMRMLNodeComboBox", "ctkSliderWidget", "QListWidget")
     named = {name: widget for name, widget in vars(desk.ui).items() if widget.className() in kinds}
     named = {name: widget for name, widget in named.items() if not desk.ui.editor.isAncestorOf(widget)}  # Slicer's own
@@ -57,7 +57,7 @@ def test_no_words_of_the_panel_promise_that_a_tumour_is_found(desk: Desk) -> Non
     assert [each for each in words if re.search(r"(?i)\bfinds?\b|\bfound\b", each)] == []
 
 
-def test_the_panel_says_what_models_are(desk: Desk) -> None:
+def test_panel_describes_the_chosen_model(desk: Desk) -> None:
     assert "not a medical device" in desk.ui.disclaimerLabel.text
     assert desk.ui.modelSelector.currentText == "sts-auto"
     for word in ("Soft-tissue sarcoma", "Apache-2.0", "median Dice 0.84"):
@@ -68,7 +68,7 @@ def test_the_panel_says_what_models_are(desk: Desk) -> None:
 # Finding
 
 
-def test_the_button_finds_the_tumour(desk: Desk) -> None:
+def test_segment_button_adds_a_tumour_segment(desk: Desk) -> None:
     mask = desk.find()
     assert mask.sum() > 50
     assert f"{mask.sum() * 0.08:.1f} ml" in desk.status
@@ -76,7 +76,7 @@ def test_the_button_finds_the_tumour(desk: Desk) -> None:
     assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
 
 
-def test_nothing_is_done_without_images(desk: Desk) -> None:
+def test_segment_button_needs_an_image(desk: Desk) -> None:
     desk.ui.ctSelector.setCurrentNode(None)
     desk.ui.petSelector.setCurrentNode(None)
     desk.press("segmentButton")
@@ -84,7 +84,7 @@ def test_nothing_is_done_without_images(desk: Desk) -> None:
     assert desk.node is None
 
 
-def test_errors_become_words_and_the_scene_stays(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_show_a_message_and_keep_the_scene(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
 
     desk.volumes["pet"].SetName("Doe^Jane")
 
@@ -132,7 +132,7 @@ def test_a_pet_in_another_unit_is_refused(desk: Desk) -> None:
     assert desk.node is None
 
 
-def test_cancel_stops_and_leaves_nothing(desk: Desk) -> None:
+def test_cancel_stops_segmenting_and_removes_the_new_segment(desk: Desk) -> None:
     slow = Slow(desk)
     desk.ui.segmentButton.click()
     desk.host.wait_until(slow.begun.is_set, "the engine to begin")
@@ -164,7 +164,7 @@ def test_the_remaining_time_is_what_the_rest_takes_at_this_pace(desk: Desk, monk
     assert desk.ui.progressBar.format.endswith(" 6 s left")
 
 
-def test_missing_packages_are_asked_for_at_the_first_action_only(desk: Desk) -> None:
+def test_missing_packages_are_installed_at_the_first_action_only(desk: Desk) -> None:
     assert desk.host.packaging.ensured == []  # not when the module is opened
     desk.host.packaging.missing.add("monai")
     desk.host.packaging.failure = RuntimeError("declined")
@@ -183,7 +183,7 @@ def test_missing_packages_are_asked_for_at_the_first_action_only(desk: Desk) -> 
 # Slips of the hand
 
 
-def test_a_click_outside_the_image_is_told_in_the_status_line(desk: Desk) -> None:
+def test_click_outside_the_image_is_reported_in_the_status_line(desk: Desk) -> None:
     desk.find()
     desk.host.show(desk.volumes["ct"])
     desk.ui.positiveButton.click()
@@ -203,7 +203,7 @@ def test_a_click_outside_the_image_is_told_in_the_status_line(desk: Desk) -> Non
     assert (desk.mask() == before).all()
 
 
-def test_a_click_on_a_completed_segment_is_told_in_the_status_line(desk: Desk) -> None:
+def test_click_on_a_completed_segment_is_reported_in_the_status_line(desk: Desk) -> None:
     import slicer
 
     desk.find()
@@ -265,7 +265,7 @@ def test_deleted_images_are_no_longer_chosen(desk: Desk) -> None:
     desk.wait()
 
 
-def test_leaving_the_module_gives_keys_and_mouse_back(desk: Desk, qt: Any) -> None:
+def test_leaving_the_module_ends_shortcuts_and_place_mode(desk: Desk, qt: Any) -> None:
     import slicer
 
     desk.find()

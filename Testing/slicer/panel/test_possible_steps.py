@@ -20,14 +20,14 @@ def possible(desk: Desk) -> set[str]:
     return {name for name in ALL if getattr(desk.ui, f"{name}Button").enabled}
 
 
-def test_nothing_is_possible_without_a_segment(desk: Desk) -> None:
+def test_undo_redo_and_reset_are_disabled_without_a_segment(desk: Desk) -> None:
     assert possible(desk) == NONE
     desk.find()
     desk.context.selection.setTarget(None, "")
     assert possible(desk) == NONE
 
 
-def test_what_is_possible_follows_what_was_done(desk: Desk) -> None:
+def test_undo_redo_and_reset_are_enabled_after_edits(desk: Desk) -> None:
     desk.press("newSegmentButton")
     assert possible(desk) == NONE
     place(desk, (50, 50, 20))
@@ -40,7 +40,7 @@ def test_what_is_possible_follows_what_was_done(desk: Desk) -> None:
     assert possible(desk) == {"undo"}
 
 
-def test_a_segment_from_elsewhere_can_be_measured(desk: Desk) -> None:
+def test_measure_is_enabled_for_a_loaded_segment(desk: Desk) -> None:
     import slicer
 
     node, _, _ = imported(desk)
@@ -50,7 +50,7 @@ def test_a_segment_from_elsewhere_can_be_measured(desk: Desk) -> None:
     assert slicer.mrmlScene.IsNodePresent(node)
 
 
-def test_what_is_being_done_can_be_undone_next(desk: Desk) -> None:
+def test_undo_is_enabled_while_an_edit_runs(desk: Desk) -> None:
     desk.press("newSegmentButton")
     slow = Slow(desk)
     desk.ui.segmentButton.click()
@@ -61,7 +61,7 @@ def test_what_is_being_done_can_be_undone_next(desk: Desk) -> None:
     assert possible(desk) == NONE
 
 
-def test_a_stroke_can_be_undone(host: Host) -> None:
+def test_undo_is_enabled_after_a_brush_stroke(host: Host) -> None:
     painter = Painter(host)
     painter.press("newSegmentButton")
     assert possible(painter) == NONE
@@ -70,7 +70,7 @@ def test_a_stroke_can_be_undone(host: Host) -> None:
     assert possible(painter) == {"undo", "reset", "measure"}
 
 
-def test_saved_steps_can_be_undone(desk: Desk, tmp_path: Path) -> None:
+def test_undo_is_enabled_for_a_saved_session(desk: Desk, tmp_path: Path) -> None:
     desk.find()
     first = desk.segment
     desk.press("newSegmentButton")

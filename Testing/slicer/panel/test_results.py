@@ -36,7 +36,7 @@ def offered(selector: Any) -> list[str]:
 # Overlays
 
 
-def test_an_overlay_that_was_saved_is_taken_off(desk: Desk, tmp_path: Path) -> None:
+def test_saved_overlay_is_hidden_when_a_scene_is_opened(desk: Desk, tmp_path: Path) -> None:
     import slicer
 
     desk.find()
@@ -54,7 +54,7 @@ def test_an_overlay_that_was_saved_is_taken_off(desk: Desk, tmp_path: Path) -> N
     assert laid_over() == {None}
 
 
-def test_an_overlay_laid_over_before_the_panel_came_is_taken_off(desk: Desk) -> None:
+def test_overlay_shown_before_the_panel_opened_is_hidden(desk: Desk) -> None:
     import slicer
 
     desk.find()
@@ -65,7 +65,7 @@ def test_an_overlay_laid_over_before_the_panel_came_is_taken_off(desk: Desk) -> 
     assert laid_over() == {None}
 
 
-def test_a_fusion_is_there_again_when_more_is_loaded(desk: Desk) -> None:
+def test_fusion_is_restored_when_more_is_loaded(desk: Desk) -> None:
     import slicer
 
     desk.find()
@@ -76,7 +76,7 @@ def test_a_fusion_is_there_again_when_more_is_loaded(desk: Desk) -> None:
     assert desk.ui.overlaySelector.currentIndex == 0
 
 
-def test_an_overlay_that_comes_too_late_is_not_shown(desk: Desk) -> None:
+def test_overlay_finished_too_late_is_not_shown(desk: Desk) -> None:
     desk.find()
     desk.host.show(desk.volumes["ct"])
     desk.ui.overlaySelector.setCurrentIndex(1)
@@ -85,7 +85,7 @@ def test_an_overlay_that_comes_too_late_is_not_shown(desk: Desk) -> None:
     assert laid_over() == {"Phantom PET"}
 
 
-def test_an_overlay_goes_with_the_module(desk: Desk) -> None:
+def test_overlay_is_hidden_when_the_module_closes(desk: Desk) -> None:
     desk.find()
     desk.host.show(desk.volumes["ct"])
     lay_over(desk)
@@ -115,7 +115,7 @@ def test_overlays_are_not_offered_as_images(desk: Desk, tmp_path: Path) -> None:
     assert desk.ui.petSelector.currentNode().GetName() == "Phantom PET"
 
 
-def test_other_volumes_that_come_and_go_cost_the_selectors_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_volumes_do_not_update_the_overlay_filter(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     import slicer
 
     desk.find()
@@ -155,7 +155,7 @@ def test_overlay_colours_rise_with_probability(desk: Desk) -> None:
 # Without a segment
 
 
-def test_what_needs_a_segment_is_greyed_out_says_so_to_scripts_and_stays_off(desk: Desk) -> None:
+def test_results_controls_are_disabled_without_a_segment(desk: Desk) -> None:
     ui = desk.ui
     assert not any(widget.enabled for widget in (ui.overlaySelector, ui.nextPlaceButton, ui.surfaceCheckBox))
     lay_over(desk)
@@ -172,7 +172,7 @@ def test_what_needs_a_segment_is_greyed_out_says_so_to_scripts_and_stays_off(des
 # Measurements
 
 
-def test_measurements_go_when_the_segment_changes(desk: Desk) -> None:
+def test_measurements_are_cleared_when_the_segment_changes(desk: Desk) -> None:
     import slicer
 
     def lines() -> int:

@@ -70,7 +70,7 @@ def test_contours_become_voxels_if_the_user_agrees(desk: Desk, qt: Any) -> None:
     assert sum("is stored as" in text for text in desk.host.dialogs.texts) == 4
 
 
-def test_a_segment_from_elsewhere_needs_an_image(desk: Desk) -> None:
+def test_loaded_segment_needs_an_image(desk: Desk) -> None:
     node, segment, mask = imported(desk)
     desk.ui.ctSelector.setCurrentNode(None)
     desk.ui.petSelector.setCurrentNode(None)
@@ -81,7 +81,7 @@ def test_a_segment_from_elsewhere_needs_an_image(desk: Desk) -> None:
     np.testing.assert_array_equal(voxels(node, segment, desk.volumes["ct"]), mask)
 
 
-def test_what_is_selected_through_the_segment_editor_is_worked_on(desk: Desk) -> None:
+def test_segment_selected_in_the_segment_editor_is_selected_in_the_panel(desk: Desk) -> None:
     desk.find()
     first = desk.segment
     desk.press("newSegmentButton")
@@ -92,7 +92,7 @@ def test_what_is_selected_through_the_segment_editor_is_worked_on(desk: Desk) ->
     assert desk.ui.segmentsTable.selectedSegmentIDs() == [first]
 
 
-def test_deleting_the_selected_segment_takes_its_marks_and_tools_along(desk: Desk) -> None:
+def test_deleting_the_selected_segment_removes_its_clicks_and_tools(desk: Desk) -> None:
     desk.find()
     first = desk.segment
     desk.press("newSegmentButton")
@@ -111,7 +111,7 @@ def test_deleting_the_selected_segment_takes_its_marks_and_tools_along(desk: Des
     assert not desk.ui.negativeButton.checked
 
 
-def test_the_volume_told_is_that_of_the_segment_that_changed(desk: Desk) -> None:
+def test_status_shows_the_volume_of_the_edited_segment(desk: Desk) -> None:
     desk.find()
     first = desk.segment
     desk.press("newSegmentButton")
@@ -162,7 +162,7 @@ def test_a_reopened_scene_shows_clicks_and_volume(desk: Desk, tmp_path: Path) ->
     assert desk.status == f"Saved work restored. Segment: {volume:.1f} ml"
 
 
-def test_a_damaged_session_is_told_and_the_words_stay(desk: Desk, tmp_path: Path) -> None:
+def test_damaged_session_stays_reported_in_the_status_line(desk: Desk, tmp_path: Path) -> None:
     desk.find()
     save_and_reopen(desk, tmp_path / "case.mrb", damage=True)
     assert "damaged" in desk.status
@@ -171,7 +171,7 @@ def test_a_damaged_session_is_told_and_the_words_stay(desk: Desk, tmp_path: Path
     assert "damaged" not in desk.status
 
 
-def test_what_selectors_say_while_a_scene_is_read_is_not_the_users_choice(desk: Desk) -> None:
+def test_selectors_during_scene_import_do_not_change_settings(desk: Desk) -> None:
     import slicer
 
     desk.find()
@@ -184,7 +184,7 @@ def test_what_selectors_say_while_a_scene_is_read_is_not_the_users_choice(desk: 
     assert desk.node is node
 
 
-def test_settings_that_somebody_removes_are_made_anew(desk: Desk) -> None:
+def test_removed_parameter_node_is_made_anew(desk: Desk) -> None:
     import slicer
 
     desk.find()
@@ -196,7 +196,7 @@ def test_settings_that_somebody_removes_are_made_anew(desk: Desk) -> None:
     assert desk.find().any()
 
 
-def test_a_scene_opened_before_the_module_is_gone_on_with_too(desk: Desk, tmp_path: Path) -> None:
+def test_session_of_a_scene_opened_before_the_module_continues(desk: Desk, tmp_path: Path) -> None:
     desk.find()
     place(desk, (50, 50, 20))
     volume = desk.widget.logic.volumeMl(desk.node, desk.segment)
@@ -208,7 +208,7 @@ def test_a_scene_opened_before_the_module_is_gone_on_with_too(desk: Desk, tmp_pa
     assert widget.ui.statusLabel.text == f"Saved work restored. Segment: {volume:.1f} ml"
 
 
-def test_a_scene_saved_before_the_last_step_was_noted_goes_on_with_what_it_shows(desk: Desk, tmp_path: Path) -> None:
+def test_session_saved_before_the_last_step_continues_with_the_segment(desk: Desk, tmp_path: Path) -> None:
     import slicer
 
     desk.find()
@@ -229,7 +229,7 @@ def test_a_scene_saved_before_the_last_step_was_noted_goes_on_with_what_it_shows
     assert volume == pytest.approx(shown.sum() * 0.08)
 
 
-def test_without_the_first_image_a_reopened_segment_waits_for_it(desk: Desk, tmp_path: Path) -> None:
+def test_session_without_its_first_image_waits_for_it(desk: Desk, tmp_path: Path) -> None:
     import slicer
 
     desk.find()
@@ -266,7 +266,7 @@ def ct_affine(volume: Any) -> np.ndarray:
 # Images
 
 
-def test_images_chosen_later_are_worked_with_and_come_back_with_their_segment(desk: Desk) -> None:
+def test_images_chosen_later_join_the_session_and_are_restored_with_the_segment(desk: Desk) -> None:
     desk.ui.petSelector.setCurrentNode(None)
     desk.press("newSegmentButton")
     place(desk, (50, 50, 20))
@@ -284,7 +284,7 @@ def test_images_chosen_later_are_worked_with_and_come_back_with_their_segment(de
     assert desk.host.dialogs.shown == []
 
 
-def test_an_image_that_would_come_first_is_added_behind_the_one_that_clicks_lie_on(desk: Desk) -> None:
+def test_image_added_to_a_session_does_not_become_its_first_image(desk: Desk) -> None:
     desk.ui.ctSelector.setCurrentNode(None)
     desk.press("newSegmentButton")
     place(desk, (50, 50, 20))
@@ -295,7 +295,7 @@ def test_an_image_that_would_come_first_is_added_behind_the_one_that_clicks_lie_
     assert desk.host.dialogs.shown == []
 
 
-def test_another_first_image_is_asked_about(desk: Desk, qt: Any) -> None:
+def test_another_first_image_needs_confirmation(desk: Desk, qt: Any) -> None:
     desk.ui.petSelector.setCurrentNode(None)
     desk.press("newSegmentButton")
     place(desk, (50, 50, 20))
@@ -312,7 +312,7 @@ def test_another_first_image_is_asked_about(desk: Desk, qt: Any) -> None:
     assert list(desk.widget.logic.inputs(desk.node, desk.segment)) == ["pet"]
 
 
-def test_no_second_segmentation_is_made_while_one_is_being_found(desk: Desk) -> None:
+def test_new_segment_waits_for_the_running_segmentation(desk: Desk) -> None:
     import slicer
 
     slow = Slow(desk)

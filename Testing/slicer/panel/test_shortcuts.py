@@ -49,7 +49,7 @@ def view(desk: Desk) -> Any:
     return slicer.app.layoutManager().sliceWidget("Red").sliceView()
 
 
-def test_letters_take_up_the_tools(desk: Desk) -> None:
+def test_shortcuts_start_click_and_box_tools(desk: Desk) -> None:
     import slicer
 
     desk.find()
@@ -67,7 +67,7 @@ def test_letters_take_up_the_tools(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize(("action", "tool"), [("paint", "Paint"), ("erase", "Erase")])
-def test_letters_take_up_the_brush_and_put_it_down(desk: Desk, action: str, tool: str) -> None:
+def test_shortcuts_toggle_the_brush(desk: Desk, action: str, tool: str) -> None:
     desk.find()
     press(desk, action)
     assert desk.ui.editor.activeEffect().name == tool
@@ -76,13 +76,13 @@ def test_letters_take_up_the_brush_and_put_it_down(desk: Desk, action: str, tool
     assert desk.ui.editor.activeEffect() is None
 
 
-def test_the_brush_begins_a_segment_where_there_is_none(desk: Desk) -> None:
+def test_brush_shortcut_adds_a_segment(desk: Desk) -> None:
     press(desk, "paint")
     assert desk.segment
     assert desk.ui.editor.activeEffect().name == "Paint"
 
 
-def test_the_brush_needs_an_image(desk: Desk) -> None:
+def test_brush_shortcut_needs_an_image(desk: Desk) -> None:
     for name in ("ctSelector", "petSelector"):
         getattr(desk.ui, name).setCurrentNode(None)
     press(desk, "paint")
@@ -90,7 +90,7 @@ def test_the_brush_needs_an_image(desk: Desk) -> None:
     assert desk.ui.editor.activeEffect() is None
 
 
-def test_letters_choose_and_hide_segments(desk: Desk) -> None:
+def test_shortcuts_select_and_hide_segments(desk: Desk) -> None:
     desk.find()
     first = desk.segment
     desk.press("newSegmentButton")
@@ -103,7 +103,7 @@ def test_letters_choose_and_hide_segments(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("which", [0, 1])
-def test_undo_and_redo_have_the_keys_of_every_system(desk: Desk, which: int) -> None:
+def test_undo_and_redo_shortcuts_of_every_system(desk: Desk, which: int) -> None:
     found = desk.find()
     press(desk, "undo")
     desk.wait()
@@ -113,7 +113,7 @@ def test_undo_and_redo_have_the_keys_of_every_system(desk: Desk, which: int) -> 
     assert (desk.mask() == found).all()
 
 
-def test_redo_has_the_key_that_this_system_has_for_it(desk: Desk) -> None:
+def test_redo_shortcut_of_this_system(desk: Desk) -> None:
     import qt
 
     named = {qt.QKeySequence(text).toString() for text in keys_of("redo")}
@@ -122,7 +122,7 @@ def test_redo_has_the_key_that_this_system_has_for_it(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("kind", ["QLineEdit", "QSpinBox", "QDoubleSpinBox", "QPlainTextEdit", "QTextEdit"])
-def test_letters_typed_into_a_field_stay_there(desk: Desk, kind: str) -> None:
+def test_shortcuts_leave_letters_to_text_fields(desk: Desk, kind: str) -> None:
     import qt
 
     desk.find()
@@ -149,7 +149,7 @@ def test_letters_typed_into_a_field_stay_there(desk: Desk, kind: str) -> None:
     field.setParent(None)
 
 
-def test_no_key_scrolls_the_views_while_it_is_held(desk: Desk) -> None:
+def test_shortcuts_do_not_scroll_the_views(desk: Desk) -> None:
     """Slicer moves the crosshair, and with it all other views, while Shift is held."""
     from TumorSegSlicer.panel.shortcuts import KEYS
 
@@ -161,14 +161,14 @@ def test_no_key_scrolls_the_views_while_it_is_held(desk: Desk) -> None:
         assert desk.host.slice_offsets() == before, keys
 
 
-def test_the_panel_names_all_keys(desk: Desk) -> None:
+def test_panel_lists_all_shortcuts(desk: Desk) -> None:
     assert desk.ui.shortcutsLabel.text == (
         "Keys: T tumour here, N not tumour here, B draw a box, P paint, E erase, Ctrl+Z undo, "
         "Ctrl+Y / Ctrl+Shift+Z redo, H show or hide the segment, S next segment"
     )
 
 
-def test_keys_are_given_back_with_the_module(desk: Desk) -> None:
+def test_shortcuts_end_with_the_module(desk: Desk) -> None:
     import slicer
 
     desk.find()

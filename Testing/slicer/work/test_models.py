@@ -45,7 +45,7 @@ def test_accuracy_of_the_models_that_ship(models: Any) -> None:
     assert "(licence: CC BY 3.0); training data: TumorSeg phantoms" in found["sts-clicks"]
 
 
-def test_the_model_for_boxes_leads_to_its_card(models: Any) -> None:
+def test_accuracy_of_the_box_model_refers_to_its_card(models: Any) -> None:
     spec = tiny_spec("lite-medsam", results={}, training_data=CATALOGUE["lite-medsam"].training_data)
     assert "; accuracy: see its model card; training data: not listed by its authors; " in models.summary(spec)
     assert models.summary(spec).endswith("(licence: each set has its own)")

@@ -56,7 +56,7 @@ def test_a_model_is_downloaded_once_the_user_agrees(
     assert site.requests == [None]
 
 
-def test_nothing_is_fetched_without_consent(desk: ModelsDesk, site: Site, models: Path) -> None:
+def test_declined_download_fetches_nothing(desk: ModelsDesk, site: Site, models: Path) -> None:
     desk.select(NAME)
     desk.press("downloadModelButton")
     assert len(desk.host.dialogs.shown) == 1
@@ -88,7 +88,7 @@ def test_a_download_is_cancelled_and_goes_on_later(
 
 
 @pytest.mark.parametrize("fault", ["not there", "another file"])
-def test_a_download_that_fails_is_told_and_leaves_nothing(
+def test_failed_download_is_reported_and_leaves_no_files(
     desk: ModelsDesk, site: Site, models: Path, qt: Any, fault: str
 ) -> None:
     if fault == "not there":
@@ -154,7 +154,7 @@ def test_a_box_is_not_segmented_when_the_user_went_on_to_another_segment(desk: M
     assert [len(session.prompts.items) for session in sessions] == [0, 0]
 
 
-def test_an_engine_from_elsewhere_needs_no_download(host: Host, site: Site) -> None:
+def test_engine_of_a_script_needs_no_download(host: Host, site: Site) -> None:
     desk = Desk(host)  # its engines are no models on this computer
     draw_box(desk)
     desk.press("boxButton")
@@ -162,7 +162,7 @@ def test_an_engine_from_elsewhere_needs_no_download(host: Host, site: Site) -> N
     assert (host.dialogs.shown, site.requests) == ([], [])
 
 
-def test_a_box_model_that_nobody_publishes_is_an_error(desk: ModelsDesk) -> None:
+def test_unpublished_box_model_is_an_error(desk: ModelsDesk) -> None:
     draw_box(desk)
     desk.context.parameters.boxModel = "lost"
     desk.widget.panel.models.update()

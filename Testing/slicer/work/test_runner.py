@@ -232,7 +232,7 @@ def test_work_that_could_not_be_stopped_any_more_is_finished(caller: Caller) -> 
     assert caller.wait() == [("result", "done")]
 
 
-def test_abandoned_actions_are_told_and_never_finished(caller: Caller) -> None:
+def test_abandoned_actions_report_cancelled_and_never_finish(caller: Caller) -> None:
     caller.start("box", waiting_for(threading.Event()))
     caller.start("save", quiet=True)
     caller.runner.abandon()
@@ -290,7 +290,7 @@ def test_quiet_actions_wait_for_others_and_are_dropped_for_the_next(caller: Call
         (SystemExit(3), "did not expect (SystemExit): 3"),
     ],
 )
-def test_errors_become_words_and_the_thread_lives_on(caller: Caller, error: BaseException, message: str) -> None:
+def test_errors_are_reported_and_the_thread_goes_on(caller: Caller, error: BaseException, message: str) -> None:
     caller.start(work=failing(error))
     caller.start()
     (kind, failure), last = caller.wait()
@@ -320,7 +320,7 @@ def test_details_of_an_error_name_code_but_no_patient() -> None:
 # The end
 
 
-def test_closing_while_work_is_done_tells_and_takes_no_more(caller: Caller) -> None:
+def test_closing_cancels_running_actions_and_refuses_new_ones(caller: Caller) -> None:
     begun = threading.Event()
     caller.start("early", waiting_for(threading.Event(), begun))
     caller.start("late")

@@ -55,7 +55,7 @@ def test_a_new_session_begins_with_the_segment(scene: Any, store: Any) -> None:
     assert not opened.session.can_undo
 
 
-def test_what_was_painted_is_found_and_can_be_taken_over(case: Case) -> None:
+def test_brush_strokes_are_found_and_imported(case: Case) -> None:
     case.click()
     paint(case.node, case.segment, PLAIN, (0, 0, 0), (2, 2, 2))
     painted = case.store.of(case.node, case.segment).changedMask()
@@ -68,7 +68,7 @@ def test_what_was_painted_is_found_and_can_be_taken_over(case: Case) -> None:
     np.testing.assert_array_equal(case.mask(), painted.array)
 
 
-def test_what_was_painted_while_the_session_worked_is_found_afterwards(case: Case) -> None:
+def test_brush_strokes_during_an_edit_are_found_afterwards(case: Case) -> None:
     edit = case.session.add_click(Click((8, 8, 8)))
     paint(case.node, case.segment, PLAIN, (0, 0, 0), (2, 2, 2))
     case.store.of(case.node, case.segment).apply(edit)
@@ -76,7 +76,7 @@ def test_what_was_painted_while_the_session_worked_is_found_afterwards(case: Cas
     assert painted.array.sum() == case.session.mask.array.sum() + 8
 
 
-def test_the_editors_undo_and_a_moved_segmentation_are_found(scene: Any, case: Case) -> None:
+def test_undo_of_the_segment_editor_and_a_moved_segmentation_are_found(scene: Any, case: Case) -> None:
     history = slicer.vtkSegmentationHistory()
     history.SetSegmentation(case.node.GetSegmentation())
     history.SaveState()
@@ -92,7 +92,7 @@ def test_the_editors_undo_and_a_moved_segmentation_are_found(scene: Any, case: C
     np.testing.assert_array_equal(moved[:, :, 2:], case.session.mask.array[:, :, :-2])
 
 
-def test_another_first_image_begins_anew_with_the_segment_and_says_so(scene: Any, case: Case) -> None:
+def test_another_first_image_starts_a_new_session_with_a_notice(scene: Any, case: Case) -> None:
     case.click()
     points = case.mask().sum()
     case.volume = add_volume(scene, OBLIQUE, transform=RIGID)
@@ -104,7 +104,7 @@ def test_another_first_image_begins_anew_with_the_segment_and_says_so(scene: Any
     assert points > 0
 
 
-def test_a_volume_that_moved_or_got_other_voxels_is_noticed(scene: Any, case: Case) -> None:
+def test_session_notices_a_moved_or_changed_volume(scene: Any, case: Case) -> None:
     old = case.session
     array = slicer.util.arrayFromVolume(case.volume)
     array[:] = 7
@@ -116,9 +116,7 @@ def test_a_volume_that_moved_or_got_other_voxels_is_noticed(scene: Any, case: Ca
 
 
 @pytest.mark.parametrize("saved", [False, True])
-def test_a_session_goes_along_where_image_and_segmentation_are_moved_by_one_transform(
-    scene: Any, case: Case, saved: bool
-) -> None:
+def test_session_moves_with_image_and_segmentation_under_one_transform(scene: Any, case: Case, saved: bool) -> None:
     case.click()
     case.click((3, 3, 3))
     before = case.mask()
@@ -140,7 +138,7 @@ def test_a_session_goes_along_where_image_and_segmentation_are_moved_by_one_tran
     case.store.close()
 
 
-def test_what_moves_while_the_session_works_gets_its_edit_in_its_voxels(scene: Any, case: Case) -> None:
+def test_edit_of_a_segmentation_moved_meanwhile_is_written_to_its_voxels(scene: Any, case: Case) -> None:
     case.click()
     assert case.store.of(case.node, case.segment).changedMask() is None
     edit = case.session.add_click(Click((3, 3, 3)))
@@ -191,7 +189,7 @@ def test_segments_are_not_read_while_only_the_session_writes_them(monkeypatch: p
 # Deleted under us
 
 
-def test_a_deleted_segment_takes_its_session_along(case: Case, dropped: list[tuple[str, str]]) -> None:
+def test_deleting_a_segment_drops_its_session(case: Case, dropped: list[tuple[str, str]]) -> None:
     other = segments.addTumourSegment(case.node, case.volume)
     case.open(other)
     edit = case.session.add_click(Click((8, 8, 8)))
@@ -227,7 +225,7 @@ def test_saved_session_of_a_segment_deleted_while_closed_is_left_out(scene: Any,
     assert Sessions(scene).saved() == []
 
 
-def test_a_deleted_segmentation_takes_its_sessions_along(
+def test_deleting_a_segmentation_drops_its_sessions(
     scene: Any, store: Any, case: Case, dropped: list[tuple[str, str]]
 ) -> None:
     elsewhere = Case(scene, store, OBLIQUE)
@@ -250,7 +248,7 @@ def test_a_deleted_volume_leaves_the_session_usable(scene: Any, case: Case) -> N
     assert list(saved.roles) == ["ct"]
 
 
-def test_closing_the_scene_drops_everything(scene: Any, case: Case, dropped: list[tuple[str, str]]) -> None:
+def test_closing_the_scene_drops_all_sessions(scene: Any, case: Case, dropped: list[tuple[str, str]]) -> None:
     key = (case.node.GetID(), case.segment)
     case.store.save()
     scene.Clear(False)
@@ -261,7 +259,7 @@ def test_closing_the_scene_drops_everything(scene: Any, case: Case, dropped: lis
     assert again.mask().any()
 
 
-def test_a_closed_store_observes_nothing(scene: Any, case: Case, dropped: list[tuple[str, str]]) -> None:
+def test_closed_sessions_have_no_observers(scene: Any, case: Case, dropped: list[tuple[str, str]]) -> None:
     case.store.close()
     case.node.GetSegmentation().RemoveSegment(case.segment)
     scene.RemoveNode(case.node)

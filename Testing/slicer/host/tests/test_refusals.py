@@ -33,7 +33,7 @@ def refused_by_pythonqt() -> list[tuple[str, type[Exception], str, Callable[[Any
 @pytest.mark.parametrize(
     ("_what", "error", "words", "wrong"), refused_by_pythonqt(), ids=lambda v: v if isinstance(v, str) else ""
 )
-def test_pythonqt_refuses(
+def test_pythonqt_refuses_wrong_calls(
     qt: Any, _what: str, error: type[Exception], words: str, wrong: Callable[[Any, Any], Any]
 ) -> None:
     button = qt.QPushButton("Start")
@@ -41,7 +41,7 @@ def test_pythonqt_refuses(
         wrong(qt, button)
 
 
-def test_signals_hand_over_what_the_function_takes(qt: Any) -> None:
+def test_signals_pass_as_many_arguments_as_the_slot_takes(qt: Any) -> None:
     button, got = qt.QPushButton(), []
     button.checkable = True
     button.connect("clicked(bool)", got.append)
@@ -57,7 +57,7 @@ def test_signals_hand_over_what_the_function_takes(qt: Any) -> None:
     assert sorted(got) == ["none", "trimmed"]
 
 
-def test_what_is_raised_in_a_slot_a_timer_or_an_observer_is_kept(host: Host, qt: Any) -> None:
+def test_exceptions_in_slots_timers_and_observers_are_recorded(host: Host, qt: Any) -> None:
     import vtk
 
     def fail(*_: Any) -> None:
@@ -108,7 +108,7 @@ def test_parameters_of_the_wrong_type_are_refused(host: Host, tiny_panel: Any, n
     assert getattr(tiny_panel.parameters, name) == before
 
 
-def test_slicer_has_what_the_application_has_and_no_more(host: Host) -> None:
+def test_slicer_has_only_the_names_of_the_application(host: Host) -> None:
     import slicer
 
     assert not hasattr(slicer, "arrayFromVolume")

@@ -49,7 +49,7 @@ def press(editor: Any, name: str) -> None:
     button.click()
 
 
-def test_a_segment_that_is_added_is_selected_and_nobody_is_told(editor: Any, told: list[str]) -> None:
+def test_segment_editor_selects_an_added_segment_without_a_signal(editor: Any, told: list[str]) -> None:
     volume, node, segment = segmented()
     editor.setSegmentationNode(node)
     editor.setSourceVolumeNode(volume)
@@ -64,7 +64,7 @@ def test_a_segment_that_is_added_is_selected_and_nobody_is_told(editor: Any, tol
     assert list(node.GetSegmentation().GetSegmentIDs()) == [added]
 
 
-def test_the_table_chooses_and_tells(editor: Any, told: list[str]) -> None:
+def test_segment_editor_table_selects_a_segment_with_a_signal(editor: Any, told: list[str]) -> None:
     import slicer
 
     editor.setSegmentationNode(segmentation("a", "b"))
@@ -72,7 +72,7 @@ def test_the_table_chooses_and_tells(editor: Any, told: list[str]) -> None:
     assert (editor.currentSegmentID(), told) == ("b", ["b"])
 
 
-def test_another_segmentation_has_its_first_segment_selected(editor: Any, told: list[str]) -> None:
+def test_segment_editor_selects_the_first_segment_of_another_segmentation(editor: Any, told: list[str]) -> None:
     node = segmentation("a", "b")
     editor.mrmlSegmentEditorNode().SetSelectedSegmentID("b")
     editor.setActiveEffectByName("Paint")
@@ -82,7 +82,7 @@ def test_another_segmentation_has_its_first_segment_selected(editor: Any, told: 
     assert told[-2:] == ["c", "a"]
 
 
-def test_a_batch_is_waited_for_and_ends_with_the_first_segment(editor: Any, told: list[str]) -> None:
+def test_segment_editor_ignores_changes_during_batch_processing(editor: Any, told: list[str]) -> None:
     import slicer
 
     scene = slicer.mrmlScene
@@ -95,14 +95,14 @@ def test_a_batch_is_waited_for_and_ends_with_the_first_segment(editor: Any, told
     assert (editor.segmentationNode() is node, editor.currentSegmentID(), told) == (True, "a", ["a"])
 
 
-def test_it_takes_the_first_segmentation_by_itself(editor: Any, told: list[str]) -> None:
+def test_segment_editor_takes_the_first_segmentation_by_itself(editor: Any, told: list[str]) -> None:
     node = segmentation("liver")
     assert editor.segmentationNode() is node
     node.GetSegmentation().AddEmptySegment("spleen")
     assert editor.mrmlSegmentEditorNode().GetSegmentationNode() is node
 
 
-def test_its_tools_are_greyed_out_without_a_source_volume(editor: Any) -> None:
+def test_segment_editor_tools_are_disabled_without_a_source_volume(editor: Any) -> None:
     import slicer
 
     from Testing.slicer.host.segment_editor import paint
@@ -125,7 +125,7 @@ def test_its_tools_are_greyed_out_without_a_source_volume(editor: Any) -> None:
     assert not tools.enabled
 
 
-def test_label_layers_go_when_a_segmentation_comes(editor: Any) -> None:
+def test_segment_editor_removes_label_layers_for_a_segmentation(editor: Any) -> None:
     import slicer
 
     label = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
 
-def test_a_node_selector_waits_for_a_choice(host: Host, qt: Any) -> None:
+def test_node_selector_with_none_selects_nothing_by_itself(host: Host, qt: Any) -> None:
     import slicer
 
     scene, got = slicer.mrmlScene, []

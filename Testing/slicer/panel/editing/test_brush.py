@@ -91,7 +91,7 @@ def case(host: Host) -> Any:
 # As it was painted
 
 
-def test_a_stroke_is_imported_soon_as_one_step(painter: Painter) -> None:
+def test_import_brush_stroke_as_one_step(painter: Painter) -> None:
     from Testing.slicer.scene import saved_steps
 
     told: list[bool] = []
@@ -110,7 +110,7 @@ def test_a_stroke_is_imported_soon_as_one_step(painter: Painter) -> None:
     np.testing.assert_array_equal(painter.mask(), painted)
 
 
-def test_strokes_in_a_row_are_one_step(painter: Painter) -> None:
+def test_import_brush_strokes_in_a_row_as_one_step(painter: Painter) -> None:
     painter.dab(FAR)
     painter.dab(WITHIN, "Erase")
     painted = painter.dab((30, 10, 20))
@@ -120,7 +120,7 @@ def test_strokes_in_a_row_are_one_step(painter: Painter) -> None:
     np.testing.assert_array_equal(painter.mask(), painter.found)
 
 
-def test_edits_of_the_panel_are_not_imported_as_strokes(guide: Painter) -> None:
+def test_import_brush_ignores_edits_of_the_panel(guide: Painter) -> None:
     told: list[bool] = []
     guide.context.tasks.onBusy.connect(told.append)
     guide.ui.editor.setActiveEffectByName("Erase")
@@ -134,7 +134,7 @@ def test_edits_of_the_panel_are_not_imported_as_strokes(guide: Painter) -> None:
     assert guide.session.prompts.items == ()
 
 
-def test_strokes_wait_for_what_is_being_done(guide: Painter) -> None:
+def test_import_brush_waits_for_the_running_action(guide: Painter) -> None:
     engine, begun = guide.engines.engines["auto"], threading.Event()
 
     def segment(_images: Any, *, cancel: Any, **_named: Any) -> Any:
@@ -155,7 +155,7 @@ def test_strokes_wait_for_what_is_being_done(guide: Painter) -> None:
     assert guide.host.dialogs.shown == []
 
 
-def test_changes_of_a_segment_without_session_are_not_imported(painter: Painter) -> None:
+def test_import_brush_ignores_segments_without_a_session(painter: Painter) -> None:
     segmentation = painter.node.GetSegmentation()
     painter.context.selection.setTarget(painter.node, segmentation.AddEmptySegment("mine", "mine"))
     painted = painter.dab(FAR, "")
@@ -165,7 +165,7 @@ def test_changes_of_a_segment_without_session_are_not_imported(painter: Painter)
     assert painter.host.dialogs.shown == []
 
 
-def test_strokes_on_a_completed_segment_are_refused_in_the_status_line(painter: Painter) -> None:
+def test_brush_strokes_on_a_completed_segment_are_refused_in_the_status_line(painter: Painter) -> None:
     import slicer
 
     logic = slicer.vtkSlicerSegmentationsModuleLogic
@@ -176,7 +176,7 @@ def test_strokes_on_a_completed_segment_are_refused_in_the_status_line(painter: 
     assert painter.host.dialogs.shown == []
 
 
-def test_missing_packages_are_not_asked_for_by_a_stroke(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_brush_stroke_does_not_install_packages(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
     from TumorSegSlicer.install import packages
 
     monkeypatch.setattr(packages, "missingPackages", lambda: ["torch>=2.6"])
@@ -188,7 +188,7 @@ def test_missing_packages_are_not_asked_for_by_a_stroke(painter: Painter, monkey
     np.testing.assert_array_equal(painter.session.mask.array, painter.found)
 
 
-def test_the_scene_may_be_closed_right_after_a_stroke(painter: Painter) -> None:
+def test_scene_closed_right_after_a_brush_stroke(painter: Painter) -> None:
     import slicer
 
     painter.dab(FAR)
@@ -201,7 +201,7 @@ def test_the_scene_may_be_closed_right_after_a_stroke(painter: Painter) -> None:
 
 
 @pytest.mark.parametrize(("tool", "ijk", "positive"), [("Paint", FAR, True), ("Erase", WITHIN, False)])
-def test_a_stroke_guides_the_model_in_one_step(
+def test_brush_stroke_guides_the_model_in_one_step(
     guide: Painter, tool: str, ijk: tuple[int, int, int], positive: bool
 ) -> None:
     painted = guide.dab(ijk, tool)
@@ -223,14 +223,14 @@ def test_a_stroke_guides_the_model_in_one_step(
 
 
 @pytest.mark.parametrize("tool", ["Margin", "Islands", ""])
-def test_only_paint_and_erase_guide(guide: Painter, tool: str) -> None:
+def test_only_paint_and_erase_guide_the_model(guide: Painter, tool: str) -> None:
     painted = guide.dab(FAR, tool)
     np.testing.assert_array_equal(guide.settle(1), painted)
     assert guide.session.prompts.items == ()
     np.testing.assert_array_equal(guide.session.mask.array, painted)
 
 
-def test_painting_and_erasing_at_once_stay_as_they_are(guide: Painter) -> None:
+def test_painting_and_erasing_together_do_not_guide_the_model(guide: Painter) -> None:
     guide.dab(FAR)
     painted = guide.dab(WITHIN, "Erase")
     np.testing.assert_array_equal(guide.settle(1), painted)
@@ -238,7 +238,7 @@ def test_painting_and_erasing_at_once_stay_as_they_are(guide: Painter) -> None:
 
 
 @pytest.mark.parametrize("tool", ["Paint", "Erase"])
-def test_undo_by_slicer_of_a_stroke_does_not_guide_the_model(guide: Painter, tool: str) -> None:
+def test_undo_by_slicer_of_a_brush_stroke_does_not_guide_the_model(guide: Painter, tool: str) -> None:
     """Whatever tool is active: the undo of a stroke looks like one of the other tool."""
     editor = guide.segment_editor()
     guide.dab(FAR)
@@ -257,7 +257,7 @@ def test_undo_by_slicer_of_a_stroke_does_not_guide_the_model(guide: Painter, too
     assert len(guide.session.prompts.items) == 1
 
 
-def test_a_stroke_undone_before_it_was_heard_of_does_not_guide(guide: Painter) -> None:
+def test_brush_stroke_undone_before_its_import_does_not_guide_the_model(guide: Painter) -> None:
     editor = guide.segment_editor()
     guide.dab(FAR)
     guide.settle(1)
@@ -267,7 +267,7 @@ def test_a_stroke_undone_before_it_was_heard_of_does_not_guide(guide: Painter) -
     assert guide.session.prompts.items == ()
 
 
-def test_a_stroke_that_cannot_be_refined_is_kept_by_the_next_action(guide: Painter) -> None:
+def test_brush_stroke_that_the_model_refuses_is_imported_by_the_next_action(guide: Painter) -> None:
     from TumorSegLib import ResourceError
 
     def fails(*_: Any) -> Any:
@@ -286,7 +286,7 @@ def test_a_stroke_that_cannot_be_refined_is_kept_by_the_next_action(guide: Paint
     np.testing.assert_array_equal(guide.mask(), painted)
 
 
-def test_a_stroke_that_the_model_was_stopped_at_stays_as_it_was_drawn(guide: Painter) -> None:
+def test_cancelled_model_keeps_the_brush_stroke(guide: Painter) -> None:
     begun, engine = threading.Event(), guide.engines.engines["clicks"]
 
     def refine(*_arguments: Any) -> Any:
@@ -306,7 +306,7 @@ def test_a_stroke_that_the_model_was_stopped_at_stays_as_it_was_drawn(guide: Pai
     np.testing.assert_array_equal(guide.mask(), guide.found)
 
 
-def test_a_stroke_with_the_model_overwrites_other_segments_and_undo_gives_back(guide: Painter) -> None:
+def test_undo_overwrite_of_a_brush_stroke_that_guided_the_model(guide: Painter) -> None:
     from Testing.slicer.module import voxels
 
     other, taken = guide.segment, guide.found.astype(bool)
@@ -320,7 +320,7 @@ def test_a_stroke_with_the_model_overwrites_other_segments_and_undo_gives_back(g
     np.testing.assert_array_equal(voxels(guide.node, other, guide.volumes["ct"]), taken)
 
 
-def test_the_choice_comes_back_with_the_scene(guide: Painter, tmp_path: Any) -> None:
+def test_brush_guidance_setting_is_restored_with_the_scene(guide: Painter, tmp_path: Any) -> None:
     import slicer
 
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
@@ -338,7 +338,7 @@ def test_the_choice_comes_back_with_the_scene(guide: Painter, tmp_path: Any) -> 
 # Without the panel
 
 
-def test_scripts_refine_from_the_brush(case: Case) -> None:
+def test_refine_from_brush_in_a_script(case: Case) -> None:
     found = case.mask()
     assert case.logic.refineFromBrush(case.node, case.segment) is None
     paint_box(case, FAR, (3, 4, 2))
@@ -354,7 +354,7 @@ def test_scripts_refine_from_the_brush(case: Case) -> None:
     assert case.logic.refineFromBrush(case.node, case.segment) is None
 
 
-def test_a_stroke_under_transforms_is_where_it_was_painted(case: Case) -> None:
+def test_brush_stroke_under_transforms_keeps_its_position(case: Case) -> None:
     import slicer
 
     from Testing.slicer.scene import RIGID, add_transform

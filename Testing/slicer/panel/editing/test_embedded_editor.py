@@ -47,7 +47,7 @@ def somebody_elses(desk: Desk) -> Any:
 # One segment
 
 
-def test_undo_takes_back_the_stroke_on_a_segment_that_was_added_elsewhere(painter: Painter) -> None:
+def test_undo_of_a_brush_stroke_on_a_segment_added_elsewhere(painter: Painter) -> None:
     """Slicer's Add selects the new segment in the editor's node and announces nothing."""
     first = painter.segment
     painter.ui.editor.setActiveEffectByName("Paint")
@@ -64,7 +64,7 @@ def test_undo_takes_back_the_stroke_on_a_segment_that_was_added_elsewhere(painte
     np.testing.assert_array_equal(voxels(painter.node, first, painter.volumes["ct"]), painter.found)
 
 
-def test_the_editor_has_the_segment_that_the_panel_selects(desk: Desk) -> None:
+def test_segment_editor_has_the_segment_selected_in_the_panel(desk: Desk) -> None:
     desk.find()
     first = desk.segment
     desk.press("newSegmentButton")
@@ -75,7 +75,7 @@ def test_the_editor_has_the_segment_that_the_panel_selects(desk: Desk) -> None:
     assert len(segment_ids(desk.node)) == 2
 
 
-def test_only_its_tools_are_left_of_the_editor(desk: Desk) -> None:
+def test_segment_editor_shows_only_some_effects(desk: Desk) -> None:
     editor = desk.ui.editor
     shown = {
         *("segmentationNodeSelectorVisible", "sourceVolumeNodeSelectorVisible", "addRemoveSegmentButtonsVisible"),
@@ -86,13 +86,13 @@ def test_only_its_tools_are_left_of_the_editor(desk: Desk) -> None:
     assert not editor.autoShowSourceVolumeNode
 
 
-def test_the_editor_keeps_no_copies_for_an_undo_of_its_own(painter: Painter) -> None:
+def test_segment_editor_keeps_no_undo_states(painter: Painter) -> None:
     painter.dab(FAR)
     painter.settle(1)
     assert not painter.ui.editor._logic.CanUndo()
 
 
-def test_masking_that_a_scene_was_saved_with_is_off(desk: Desk) -> None:
+def test_segment_editor_masking_of_a_saved_scene_is_off(desk: Desk) -> None:
     """Clicks and boxes do not heed it, and nobody would see it."""
     import slicer
 
@@ -109,7 +109,7 @@ def test_masking_that_a_scene_was_saved_with_is_off(desk: Desk) -> None:
 # Segments from elsewhere
 
 
-def test_the_tools_work_on_a_segment_from_elsewhere(desk: Desk) -> None:
+def test_segment_editor_tools_edit_a_loaded_segment(desk: Desk) -> None:
     imported(desk)
     assert desk.ui.editor.sourceVolumeNode() is desk.volumes["ct"]
     assert tools_work(desk)
@@ -118,7 +118,7 @@ def test_the_tools_work_on_a_segment_from_elsewhere(desk: Desk) -> None:
     assert tools_work(desk)
 
 
-def test_the_tools_work_on_the_image_that_is_chosen_later(desk: Desk) -> None:
+def test_segment_editor_source_volume_is_the_image_chosen_later(desk: Desk) -> None:
     import slicer
 
     for name in ("ctSelector", "petSelector"):
@@ -132,7 +132,7 @@ def test_the_tools_work_on_the_image_that_is_chosen_later(desk: Desk) -> None:
     assert tools_work(desk)
 
 
-def test_without_an_image_chosen_the_tools_work_on_the_one_that_the_segments_lie_on(desk: Desk) -> None:
+def test_segment_editor_source_volume_without_a_chosen_image(desk: Desk) -> None:
     for name in ("ctSelector", "petSelector"):
         getattr(desk.ui, name).setCurrentNode(None)
     imported(desk)
@@ -143,7 +143,7 @@ def test_without_an_image_chosen_the_tools_work_on_the_one_that_the_segments_lie
     assert desk.status == "Choose at least one image first."
 
 
-def test_the_first_stroke_on_a_segment_from_elsewhere_is_undone_alone(painter: Painter) -> None:
+def test_undo_of_the_first_brush_stroke_on_a_loaded_segment(painter: Painter) -> None:
     node, segment, mask = imported(painter)
     painted = painter.dab(FAR)
     assert painted.sum() > mask.sum()
@@ -152,7 +152,7 @@ def test_the_first_stroke_on_a_segment_from_elsewhere_is_undone_alone(painter: P
     np.testing.assert_array_equal(voxels(node, segment, painter.volumes["ct"]), mask)
 
 
-def test_a_tool_taken_along_to_another_segment_can_be_undone_there_too(painter: Painter) -> None:
+def test_undo_of_a_brush_stroke_after_selecting_another_segment(painter: Painter) -> None:
     import slicer
 
     node, _, mask = imported(painter)
@@ -169,7 +169,7 @@ def test_a_tool_taken_along_to_another_segment_can_be_undone_there_too(painter: 
     np.testing.assert_array_equal(voxels(node, second, painter.volumes["ct"]), mask)
 
 
-def test_a_tool_that_was_put_down_and_taken_up_again_can_be_undone(painter: Painter) -> None:
+def test_undo_of_a_brush_stroke_after_selecting_the_tool_again(painter: Painter) -> None:
     painter.ui.editor.setActiveEffectByName("Paint")
     painter.host.process_events()
     painter.context.selection.setTarget(None, "")
@@ -186,7 +186,7 @@ def test_a_tool_that_was_put_down_and_taken_up_again_can_be_undone(painter: Pain
 # Nothing besides
 
 
-def test_a_segmentation_that_nobody_chose_is_not_edited(desk: Desk) -> None:
+def test_segment_editor_leaves_unselected_segmentations(desk: Desk) -> None:
     node = somebody_elses(desk)
     desk.host.process_events()
     assert desk.node is None
@@ -194,7 +194,7 @@ def test_a_segmentation_that_nobody_chose_is_not_edited(desk: Desk) -> None:
     assert not tools_work(desk)
 
 
-def test_the_first_of_several_segments_is_not_selected_because_the_editor_selects_it(desk: Desk) -> None:
+def test_segment_selected_by_the_editor_itself_is_not_selected_in_the_panel(desk: Desk) -> None:
     node = somebody_elses(desk)
     node.GetSegmentation().AddEmptySegment("spleen", "spleen")
     desk.find()
@@ -209,7 +209,7 @@ def test_the_first_of_several_segments_is_not_selected_because_the_editor_select
     assert not tools_work(desk)
 
 
-def test_when_the_segmentation_is_removed_the_next_one_is_not_edited(desk: Desk) -> None:
+def test_removing_the_segmentation_does_not_select_the_next_one(desk: Desk) -> None:
     import slicer
 
     desk.find()
@@ -225,7 +225,7 @@ def test_when_the_segmentation_is_removed_the_next_one_is_not_edited(desk: Desk)
     assert not tools_work(desk)
 
 
-def test_a_scene_that_is_read_beside_has_no_segmentation_edited(desk: Desk) -> None:
+def test_segment_editor_leaves_segmentations_of_an_imported_scene(desk: Desk) -> None:
     import slicer
 
     scene = slicer.mrmlScene
@@ -239,7 +239,7 @@ def test_a_scene_that_is_read_beside_has_no_segmentation_edited(desk: Desk) -> N
 
 
 @pytest.mark.parametrize("chosen", [True, False])
-def test_label_maps_in_the_views_stay(desk: Desk, chosen: bool) -> None:
+def test_segment_editor_keeps_label_maps_in_the_views(desk: Desk, chosen: bool) -> None:
     import slicer
 
     label = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "Mine")
@@ -257,9 +257,7 @@ def test_label_maps_in_the_views_stay(desk: Desk, chosen: bool) -> None:
 
 
 @pytest.mark.parametrize("turns", [False, True])
-def test_a_reopened_scene_has_the_segment_selected_that_it_was_saved_with(
-    desk: Desk, tmp_path: Path, turns: bool
-) -> None:
+def test_reopened_scene_selects_the_saved_segment(desk: Desk, tmp_path: Path, turns: bool) -> None:
     """Also where somebody turns the event loop after Slicer's widgets, which select the first, and before the panel."""
     import slicer
 
@@ -280,7 +278,7 @@ def test_a_reopened_scene_has_the_segment_selected_that_it_was_saved_with(
     assert shown_clicks() == 1
 
 
-def test_a_segment_that_is_selected_in_a_batch_is_edited_after_it(desk: Desk) -> None:
+def test_segment_selected_during_batch_processing_is_edited_afterwards(desk: Desk) -> None:
     import slicer
 
     desk.find()

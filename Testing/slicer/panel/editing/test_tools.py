@@ -61,7 +61,7 @@ def test_ending_the_place_mode_elsewhere_releases_the_button(desk: Desk) -> None
     desk.host.wait_until(lambda: not desk.ui.positiveButton.checked, "the button")
 
 
-def test_a_click_without_segment_begins_one(desk: Desk) -> None:
+def test_click_without_a_segment_adds_one(desk: Desk) -> None:
     desk.host.show(desk.volumes["ct"])
     desk.ui.positiveButton.click()
     assert desk.node is not None
@@ -121,7 +121,7 @@ def test_overlays_are_shown_and_hidden(desk: Desk) -> None:
     assert composite.mrmlSliceCompositeNode().GetForegroundVolumeID() == before != volume.GetID()
 
 
-def test_an_overlay_gives_back_what_lay_over_the_images(desk: Desk) -> None:
+def test_hiding_an_overlay_restores_the_foreground(desk: Desk) -> None:
     import slicer
 
     desk.find()
@@ -192,7 +192,7 @@ def test_measurements_are_shown_copied_and_written(desk: Desk, qt: Any, tmp_path
 # Settings
 
 
-def test_settings_come_back_with_the_scene(desk: Desk, tmp_path: Path) -> None:
+def test_settings_are_restored_with_the_scene(desk: Desk, tmp_path: Path) -> None:
     import slicer
 
     desk.ui.opacitySlider.value = 0.3
@@ -211,7 +211,7 @@ def test_settings_come_back_with_the_scene(desk: Desk, tmp_path: Path) -> None:
     assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
 
 
-def test_saving_of_sessions_does_not_disturb(desk: Desk) -> None:
+def test_saving_a_session_is_not_shown_as_busy(desk: Desk) -> None:
     from Testing.slicer.scene import saved_steps
 
     desk.find()
