@@ -61,7 +61,7 @@ def _room(folder: Path, name: str) -> Path:
 
 
 def damaged(source: Path, folder: Path, rng: np.random.Generator) -> tuple[Path, str]:
-    """A copy of an image's files with one random damage; what is to be read, and the damage in words."""
+    """A copy of an image's files with one random damage; what is to be read, and the damage as text."""
     if source.is_dir():
         shutil.copytree(source, folder)
         files = sorted(folder.iterdir())

@@ -1,4 +1,4 @@
-"""A lack of memory is told from other failures by what numpy, PyTorch and ITK say."""
+"""A lack of memory is recognised by the messages of numpy, PyTorch and ITK."""
 
 from __future__ import annotations
 

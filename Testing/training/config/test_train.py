@@ -1,4 +1,4 @@
-"""Reading configurations: every shipped one parses, every wrong one is refused in words that name the mistake."""
+"""Reading configurations: every shipped one parses, every wrong one is refused with a message that names the error."""
 
 from __future__ import annotations
 

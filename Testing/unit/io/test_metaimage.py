@@ -109,6 +109,22 @@ def test_a_short_file_of_a_list_is_named(tmp_path: Path, compressed: bool) -> No
         read_metaimage(path)
 
 
+@pytest.mark.parametrize(("header", "voxels"), [("a.mha", "a.mha"), ("a.mhd", "a.zraw")])
+def test_damaged_and_truncated_streams_are_found(tmp_path: Path, header: str, voxels: str) -> None:
+    written(tmp_path / header)
+    data = (tmp_path / voxels).read_bytes()
+    at = len(data) - 60
+    for broken in (
+        data[:at],
+        data[:-1],
+        data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :],
+        data[:-1] + bytes([data[-1] ^ 1]),
+    ):
+        (tmp_path / voxels).write_bytes(field(broken, "CompressedDataSize", None) if header == voxels else broken)
+        with pytest.raises(ReadError, match=r"truncated|damaged"):
+            read_metaimage(tmp_path / header)
+
+
 def test_voxels_that_are_missing_are_named(tmp_path: Path) -> None:
     written(tmp_path / "a.mhd")
     (tmp_path / "a.zraw").unlink()
