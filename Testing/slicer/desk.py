@@ -85,6 +85,13 @@ class Desk:
         self.press("segmentButton")
         return self.mask()
 
+    def begin_slowly(self) -> Slow:
+        """Presses the button and returns the engine, once it waits."""
+        slow = Slow(self)
+        self.ui.segmentButton.click()
+        self.host.wait_until(slow.begun.is_set, "the engine to begin")
+        return slow
+
     def mask(self) -> np.ndarray:
         return voxels(self.node, self.segment, self.volumes["ct"])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from Testing.slicer.desk import Desk, Slow
+from Testing.slicer.desk import Desk
 from Testing.slicer.module import REPOSITORY, load_phantom
 from TumorSegLib import RoleError
 
@@ -133,9 +133,7 @@ def test_a_pet_in_another_unit_is_refused(desk: Desk) -> None:
 
 
 def test_cancel_stops_segmenting_and_removes_the_new_segment(desk: Desk) -> None:
-    slow = Slow(desk)
-    desk.ui.segmentButton.click()
-    desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+    slow = desk.begin_slowly()
     desk.host.wait_until(lambda: desk.ui.progressBar.maximum == 4, "the progress")
     assert (desk.ui.progressBar.value, desk.ui.cancelButton.enabled, desk.ui.segmentButton.enabled) == (1, True, False)
     assert "s left" in desk.ui.progressBar.format
@@ -222,9 +220,7 @@ def test_click_on_a_completed_segment_is_reported_in_the_status_line(desk: Desk)
 def test_closing_the_scene_while_running_cancels(desk: Desk) -> None:
     import slicer
 
-    slow = Slow(desk)
-    desk.ui.segmentButton.click()
-    desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+    slow = desk.begin_slowly()
     slicer.mrmlScene.Clear(False)
     assert not desk.context.tasks.busy
     assert desk.ui.segmentButton.enabled
@@ -241,9 +237,7 @@ def test_deleting_the_segment_while_running_cancels(desk: Desk, what: str) -> No
     import slicer
 
     desk.find()
-    slow = Slow(desk)
-    desk.ui.segmentButton.click()
-    desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+    slow = desk.begin_slowly()
     if what == "segment":
         desk.node.GetSegmentation().RemoveSegment(desk.segment)
     else:

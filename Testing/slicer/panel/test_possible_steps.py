@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from Testing.slicer.desk import Desk, Slow
+from Testing.slicer.desk import Desk
 from Testing.slicer.panel.editing.test_brush import FAR, Painter
 from Testing.slicer.panel.test_segments import imported, place, save_and_reopen
 
@@ -20,14 +20,8 @@ def possible(desk: Desk) -> set[str]:
     return {name for name in ALL if getattr(desk.ui, f"{name}Button").enabled}
 
 
-def test_undo_redo_and_reset_are_disabled_without_a_segment(desk: Desk) -> None:
+def test_undo_redo_reset_and_measure_are_enabled_when_possible(desk: Desk) -> None:
     assert possible(desk) == NONE
-    desk.find()
-    desk.context.selection.setTarget(None, "")
-    assert possible(desk) == NONE
-
-
-def test_undo_redo_and_reset_are_enabled_after_edits(desk: Desk) -> None:
     desk.press("newSegmentButton")
     assert possible(desk) == NONE
     place(desk, (50, 50, 20))
@@ -38,6 +32,8 @@ def test_undo_redo_and_reset_are_enabled_after_edits(desk: Desk) -> None:
     assert possible(desk) == {"undo", "reset", "measure"}
     desk.press("resetButton")
     assert possible(desk) == {"undo"}
+    desk.context.selection.setTarget(None, "")
+    assert possible(desk) == NONE
 
 
 def test_measure_is_enabled_for_a_loaded_segment(desk: Desk) -> None:
@@ -52,9 +48,7 @@ def test_measure_is_enabled_for_a_loaded_segment(desk: Desk) -> None:
 
 def test_undo_is_enabled_while_an_edit_runs(desk: Desk) -> None:
     desk.press("newSegmentButton")
-    slow = Slow(desk)
-    desk.ui.segmentButton.click()
-    desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+    desk.begin_slowly()
     assert "undo" in possible(desk)
     desk.ui.cancelButton.click()
     desk.wait()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from Testing.slicer.desk import Desk, Slow
+from Testing.slicer.desk import Desk
 from Testing.slicer.module import TUMORSEG, voxels
 
 if TYPE_CHECKING:
@@ -315,9 +315,7 @@ def test_another_first_image_needs_confirmation(desk: Desk, qt: Any) -> None:
 def test_new_segment_waits_for_the_running_segmentation(desk: Desk) -> None:
     import slicer
 
-    slow = Slow(desk)
-    desk.ui.segmentButton.click()
-    desk.host.wait_until(slow.begun.is_set, "the engine to begin")
+    slow = desk.begin_slowly()
     desk.ui.positiveButton.click()
     assert desk.status == "Wait for the current task, or cancel it."
     assert not desk.ui.positiveButton.checked

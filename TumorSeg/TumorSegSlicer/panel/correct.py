@@ -275,7 +275,8 @@ class CorrectPanel:
     def _onPlaceBox(self, _checked: bool) -> None:
         self._tool.end()
         self._showTool()
-        beside = next(iter(self._context.selection.images()), self._context.parameters.segmentation)
+        images = self._context.selection.images()
+        beside = images[0] if images else self._context.parameters.segmentation
         self._context.parameters.box = placeBox(self._context.parameters.box, beside)
         self._context.messages.say(
             _("Draw a box around the tumour in a slice view, check it in the other views, then press Segment in box.")
