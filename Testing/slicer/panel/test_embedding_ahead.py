@@ -63,8 +63,8 @@ class Drawer(Desk):
         end = time.monotonic() + SILENCE
         self.host.wait_until(lambda: time.monotonic() > end, "time to pass", 60)
 
-    def looked(self, count: int = 1) -> None:
-        self.host.wait_until(lambda: len(self.box.embedded) == count, "the box to be looked into", 60)
+    def wait_embedded(self, count: int = 1) -> None:
+        self.host.wait_until(lambda: len(self.box.embedded) == count, "the box to be embedded", 60)
 
     def slow(self) -> Slow:
         """An engine at work on a box."""
@@ -85,7 +85,7 @@ def test_embedding_ahead_of_a_box_at_rest_changes_nothing_else(drawer: Drawer) -
     drawer.wait_saved()
     drawn = time.monotonic()
     drawer.draw((16, 27, 22))
-    drawer.looked()
+    drawer.wait_embedded()
     assert time.monotonic() - drawn > 0.9 * SETTLED_MS / 1000
     drawer.listen()
     assert len(drawer.box.embedded) == 1  # once
@@ -104,7 +104,7 @@ def test_embedding_ahead_restarts_for_a_moved_box(drawer: Drawer) -> None:
     drawer.draw((30, 30, 16))
     drawer.host.wait_until(slow.stopped.is_set, "the engine to stop", 60)
     slow.go.set()
-    drawer.looked()
+    drawer.wait_embedded()
     drawer.press("boxButton")
     assert drawer.box.embedded == [box for box, _ in drawer.box.segmented]
     assert drawer.host.dialogs.shown == []
@@ -118,7 +118,7 @@ def test_embedding_ahead_stops_for_actions(drawer: Drawer) -> None:
     assert drawer.told == [True, False]
     assert drawer.status.startswith("Reset to the initial segment")
     slow.go.set()
-    drawer.looked()  # afterwards it goes on
+    drawer.wait_embedded()  # afterwards it goes on
     assert drawer.told == [True, False]
 
 
@@ -132,7 +132,7 @@ def test_embedding_ahead_stops_for_a_brush_stroke(drawer: Drawer) -> None:
     assert slow.stopped.is_set()
     drawer.wait_saved()
     slow.go.set()
-    drawer.looked()
+    drawer.wait_embedded()
 
 
 def test_saving_a_session_waits_for_embedding_ahead(drawer: Drawer) -> None:
@@ -155,7 +155,7 @@ def test_embedding_ahead_waits_for_a_session(drawer: Drawer) -> None:
     drawer.listen()
     assert drawer.box.embedded == []
     drawer.context.selection.setTarget(node, segment)
-    drawer.looked()
+    drawer.wait_embedded()
 
 
 @pytest.mark.parametrize("wrong", ["packages", "model", "memory", "outside", "undrawn"])
@@ -209,7 +209,7 @@ def test_embedding_ahead_survives_deleted_nodes_and_closing(drawer: Drawer, what
 
 def test_embedding_ahead_ignores_a_deselected_box(drawer: Drawer) -> None:
     roi = drawer.draw((16, 27, 22))
-    drawer.looked()
+    drawer.wait_embedded()
     drawer.ui.boxSelector.setCurrentNode(None)
     roi.SetXYZ(drawer.ras(30, 30, 16))
     drawer.listen()

@@ -81,7 +81,9 @@ class ImagesPanel:
         copy, note = made
         self._context.parameters.pet = copy
         words = _("'{name}' was converted from its DICOM files to SUV (body weight), as '{copy}'.")
-        self._context.messages.foretell(" ".join([words.format(name=pet.GetName(), copy=copy.GetName()), note]).strip())
+        self._context.messages.noticeNext(
+            " ".join([words.format(name=pet.GetName(), copy=copy.GetName()), note]).strip()
+        )
         return True
 
     def _onParameters(self, changed: set[str]) -> None:

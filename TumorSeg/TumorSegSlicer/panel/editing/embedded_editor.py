@@ -40,7 +40,7 @@ class EmbeddedEditor:
         """
         self._context, self._opening = context, opening
         self._listener = Listener()
-        self._telling = False  # the panel tells the editor, not the other way round
+        self._updating = False  # the panel changes the editor, so that its events are not of the user
         # Slicer's own events on the segment that it has just added and selected must end before.
         self._following, self._beginning = context.tasks.timer(0, self._follow), context.tasks.timer(0, self._begin)
         editor = context.ui.editor
@@ -57,7 +57,7 @@ class EmbeddedEditor:
     def update(self) -> None:
         """Takes the node of the scene, which is another one now, and what is worked on in it."""
         node = _editorNode()
-        with self._tellingIt():
+        with self._updatingEditor():
             self._context.ui.editor.setMRMLSegmentEditorNode(node)
             # What others lose to a stroke goes the panel's way, which spares completed segments and can be undone.
             node.SetOverwriteMode(node.OverwriteNone)
@@ -72,7 +72,7 @@ class EmbeddedEditor:
         if editor.mrmlSegmentEditorNode() is None or slicer.mrmlScene.IsBatchProcessing():
             return  # it ignores changes while a scene is read
         node = self._context.parameters.segmentation
-        with self._tellingIt():
+        with self._updatingEditor():
             editor.setSegmentationNode(node)
             if node is not None:
                 editor.setSourceVolumeNode(self._sourceVolume(node))
@@ -113,7 +113,7 @@ class EmbeddedEditor:
         return next((each for each in candidates if each is not None and slicer.mrmlScene.IsNodePresent(each)), None)
 
     def _onNode(self, _node: Any) -> None:
-        if self._telling or slicer.mrmlScene.IsBatchProcessing():
+        if self._updating or slicer.mrmlScene.IsBatchProcessing():
             return
         self._following.start()
         self._beginning.start()
@@ -137,13 +137,13 @@ class EmbeddedEditor:
         self.show()
 
     @contextmanager
-    def _tellingIt(self) -> Iterator[None]:
-        telling, self._telling = self._telling, True
+    def _updatingEditor(self) -> Iterator[None]:
+        updating, self._updating = self._updating, True
         try:
             with labelLayersKept():
                 yield
         finally:
-            self._telling = telling
+            self._updating = updating
 
 
 def _editorNode() -> slicer.vtkMRMLSegmentEditorNode:

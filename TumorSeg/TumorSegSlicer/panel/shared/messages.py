@@ -21,12 +21,12 @@ class Messages:
         self._label = label
         self._closed = False
         self._notices: list[str] = []
-        self._foretold: list[str] = []
+        self._nextNotices: list[str] = []
 
     def onBusy(self, busy: bool) -> None:
-        """Drops the notices of former actions when one begins; those that were foretold of it become its notices."""
+        """Drops the notices of former actions when one begins; those of :meth:`noticeNext` become its notices."""
         if busy:
-            self._notices, self._foretold = self._foretold, []
+            self._notices, self._nextNotices = self._nextNotices, []
 
     def close(self) -> None:
         """Shows nothing any more: the panel is going away."""
@@ -42,9 +42,9 @@ class Messages:
         self._notices.append(text)
         self.say("")
 
-    def foretell(self, text: str) -> None:
+    def noticeNext(self, text: str) -> None:
         """Shows what the user should know of the next action, until the one after it begins."""
-        self._foretold.append(text)
+        self._nextNotices.append(text)
         self.say(text)
 
     def fail(self, failure: Failure) -> None:
