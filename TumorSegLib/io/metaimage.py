@@ -17,7 +17,16 @@ import numpy.typing as npt
 
 from TumorSegLib.errors import GeometryError, ReadError
 from TumorSegLib.geometry.grid import LPS_TO_RAS, Grid
-from TumorSegLib.io.stored_image import MOST_INFLATION, ZLIB_OR_GZIP, StoredImage, check_3d, filled, inflated, parsed
+from TumorSegLib.io.stored_image import (
+    COMPRESSION,
+    MOST_INFLATION,
+    ZLIB_OR_GZIP,
+    StoredImage,
+    check_3d,
+    filled,
+    inflated,
+    parsed,
+)
 from TumorSegLib.io.text_header import (
     LONGEST_HEADER,
     check_no_field_within,
@@ -68,7 +77,6 @@ _FIELDS = {
 _FIRST_SPELLING = {spelling: name for name, others in _FIELDS.items() for spelling in (name, *others)}
 _NEEDED = ("NDims", "DimSize", "ElementType", "ElementDataFile")
 _FIELD_WITHIN = re.compile(rf"({'|'.join(_FIRST_SPELLING)})\s*=")
-COMPRESSION = 3  # 1 to 9; as in NIfTI
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,16 @@ import numpy.typing as npt
 from TumorSegLib.errors import GeometryError, ReadError
 from TumorSegLib.geometry.arrays import Float64Array
 from TumorSegLib.geometry.grid import LPS_TO_RAS, Grid
-from TumorSegLib.io.stored_image import GZIP, MOST_INFLATION, StoredImage, check_3d, filled, inflated, parsed
+from TumorSegLib.io.stored_image import (
+    COMPRESSION,
+    GZIP,
+    MOST_INFLATION,
+    StoredImage,
+    check_3d,
+    filled,
+    inflated,
+    parsed,
+)
 from TumorSegLib.io.text_header import (
     LONGEST_HEADER,
     check_no_field_within,
@@ -77,7 +86,6 @@ _FIELDS = {
 _SPELLINGS = {name.replace(" ", ""): name for name in _FIELDS} | {name: name for name in _FIELDS}
 _FIELD_WITHIN = re.compile(rf"({'|'.join(name for name in _FIELDS if ' ' in name)}|sizes|spacings|kinds|encoding): ")
 _VECTOR = re.compile(r"none|\([^()]*\)")
-COMPRESSION = 3  # 1 to 9; as in NIfTI
 
 
 def read_nrrd(path: Path) -> StoredImage:

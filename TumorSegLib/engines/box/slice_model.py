@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from TumorSegLib.engines.box.embeddings import SLICES_PER_PASS, Embeddings
 from TumorSegLib.engines.box.views import View
 from TumorSegLib.engines.networks.sam import Sam
-from TumorSegLib.engines.runtime import CaseDevice, Placement, Runtime, Workers
+from TumorSegLib.engines.runtime import CaseDevice, Computed, Placement, Runtime, Workers
 from TumorSegLib.geometry.arrays import Float32Array, Float64Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.jobs import Job
 from TumorSegLib.models.spec import ModelSpec
-
-Computed = TypeVar("Computed")
 
 
 @dataclass(frozen=True, eq=False)
