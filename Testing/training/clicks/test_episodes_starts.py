@@ -25,6 +25,7 @@ from training.clicks.episodes import POOL, Episodes
 from training.clicks.simulate import largest_error, next_click
 from training.data.batches import Pools
 from TumorSegLib.engines.networks.unets import probabilities
+from TumorSegLib.evaluation.metrics import dice
 
 
 def starts(
@@ -34,10 +35,6 @@ def starts(
     text = f"starts = {{ {kind} = 1 }}\nprevious_dropout = 0\n{settings}"
     source = Episodes(clicking(text, "steps = 6", "steps = 8"), pools, 0)
     return [(batch.inputs[0, 2].numpy(), batch.labels[0].numpy() > 0) for batch, _ in visits(source, blind, POOL)]
-
-
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return float(2 * (one & other).sum() / (one.sum() + other.sum()))
 
 
 def test_episode_start_empty(clicking: Clicking, pools: dict[float, Pools]) -> None:

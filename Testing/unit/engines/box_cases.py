@@ -114,10 +114,6 @@ def pasted(grid: Grid, refinement: Refinement) -> np.ndarray:
     return mask
 
 
-def dice(one: np.ndarray, other: np.ndarray) -> float:
-    return 2 * float((one & other).sum()) / float(one.sum() + other.sum())
-
-
 def segmented(engine: BoxEngine, volume: Volume, box: Box, axes: tuple[int, ...] = (2,), **more: Any) -> np.ndarray:
     prepared = engine.prepare({volume.role: volume})
     return pasted(volume.grid, engine.segment(prepared, BoxPrompt(box), BoxOptions(axes=axes), **more))

@@ -11,18 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
+from Testing.unit.grids import mask_of
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.evaluation.metrics import Metrics, evaluate
-from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 
 torch = pytest.importorskip("torch")
 monai_metrics = pytest.importorskip("monai.metrics")
-
-
-def mask_of(array, spacing=(1.0, 1.0, 1.0), **grid) -> Mask:
-    array = np.asarray(array, np.uint8)
-    return Mask(Grid.from_spacing(array.shape, spacing, **grid), array)
 
 
 def blob(shape, seed, threshold) -> np.ndarray:

@@ -11,24 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from Testing.unit.grids import grids
 from TumorSegLib.errors import GeometryError
 from TumorSegLib.geometry.grid import Grid, NiftiForms
 
 fast = settings(max_examples=40, deadline=None)
 RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0])
-
-
-@st.composite
-def grids(draw: st.DrawFn) -> Grid:
-    """Any size, spacing, origin, rotation and permutation or mirroring of axes."""
-    shape = draw(st.tuples(*[st.integers(1, 40)] * 3))
-    spacing = draw(st.tuples(*[st.floats(0.2, 8)] * 3))
-    origin = draw(st.tuples(*[st.floats(-500, 500)] * 3))
-    angles = draw(st.tuples(*[st.floats(-180, 180)] * 3))
-    axes = draw(st.permutations([0, 1, 2]))
-    signs = draw(st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3))
-    direction = Rotation.from_euler("xyz", angles, degrees=True).as_matrix()[:, axes] * signs
-    return Grid.from_spacing(shape, spacing, origin, direction)
 
 
 points = st.lists(st.tuples(*[st.floats(-1000, 1000)] * 3), min_size=1, max_size=5)

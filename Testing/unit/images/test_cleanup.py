@@ -7,15 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from Testing.unit.grids import mask_of
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.cleanup import fill_holes, largest_component, remove_small
-from TumorSegLib.images.volume import Mask
-
-
-def mask_of(array, spacing=(1.0, 1.0, 1.0)) -> Mask:
-    array = np.asarray(array, np.uint8)
-    return Mask(Grid.from_spacing(array.shape, spacing), array)
 
 
 def islands() -> np.ndarray:

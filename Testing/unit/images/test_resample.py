@@ -9,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from Testing.fakes import noise_volume, rotation
+from Testing.unit.grids import voxel_centres
 from Testing.unit.volume_cases import image_from_array
 from TumorSegLib.errors import GeometryError
 from TumorSegLib.geometry.grid import Grid
@@ -31,11 +32,6 @@ def grids(draw, low=1.0, high=1.1, size=range(9, 15), centre=3.0):
     middle = np.array(draw(st.tuples(*[st.floats(-centre, centre)] * 3)))
     origin = middle - direction @ ((np.array(shape[::-1]) - 1) / 2 * spacing)
     return Grid.from_spacing(shape, spacing, origin, direction)
-
-
-def voxel_centres(grid: Grid) -> np.ndarray:
-    """RAS of every voxel, ``[k, j, i, 3]``."""
-    return grid.to_ras(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)[..., ::-1])
 
 
 def linear_field(grid: Grid) -> np.ndarray:

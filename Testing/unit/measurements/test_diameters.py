@@ -13,14 +13,11 @@ from scipy.spatial.distance import pdist
 from skimage.measure import find_contours, marching_cubes
 
 from Testing.fakes import rotation
+from Testing.unit.grids import mask_of
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.measurements import diameters
 from TumorSegLib.measurements.diameters import AxialDiameters, Line, axial_axis, axial_diameters, maximum_diameter
-
-
-def mask_of(array: np.ndarray, spacing: tuple[float, ...] = (1.0, 1.0, 1.0), **grid: object) -> Mask:
-    return Mask(Grid.from_spacing(array.shape, spacing, **grid), np.asarray(array, np.uint8))
 
 
 def voxels(line: Line, grid: Grid) -> list[list[float]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from Testing.unit.grids import mask_of
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
@@ -21,11 +22,6 @@ GRIDS = [
     pytest.param((0.8, 1.0, 2.5), OBLIQUE, id="oblique"),
     pytest.param((1.2, 0.7, 2.0), MIRRORED, id="mirrored"),
 ]
-
-
-def mask_of(array, spacing=(1.0, 1.0, 1.0)) -> Mask:
-    array = np.asarray(array, np.uint8)
-    return Mask(Grid.from_spacing(array.shape, spacing), array)
 
 
 def ellipsoid(spacing, direction, semi_axes=(14.0, 10.0, 7.0), axes=None) -> tuple[Mask, np.ndarray]:

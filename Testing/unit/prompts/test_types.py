@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from Testing.unit.grids import grids
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Grid
@@ -27,17 +28,6 @@ GRIDS = [
     pytest.param(Grid.from_spacing((5, 6, 7), (1, 2, 3), (-9, 4, 1), TURN), id="oblique"),
     pytest.param(Grid.from_spacing((5, 6, 7), (1, 2, 3), (-9, 4, 1), TURN * [1, -1, 1]), id="oblique and mirrored"),
 ]
-
-
-@st.composite
-def grids(draw: st.DrawFn) -> Grid:
-    shape = draw(st.tuples(*[st.integers(1, 40)] * 3))
-    spacing = draw(st.tuples(*[st.floats(0.2, 8)] * 3))
-    origin = draw(st.tuples(*[st.floats(-500, 500)] * 3))
-    angles = draw(st.tuples(*[st.floats(-180, 180)] * 3))
-    signs = draw(st.tuples(*[st.sampled_from([-1.0, 1.0])] * 3))
-    direction = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * signs
-    return Grid.from_spacing(shape, spacing, origin, direction)
 
 
 def scribble(grid: Grid, *voxels: tuple[int, int, int], positive: bool = True) -> Scribble:

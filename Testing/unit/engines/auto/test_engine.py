@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from Testing.fakes import noise_volume, rotation, tiny_network, tiny_spec
-from Testing.unit.engines.box_cases import dice
 from Testing.unit.engines.click_cases import WithoutMemory, distance
 from TumorSegLib.engines.auto.engine import WINDOWS_PER_PASS, AutoEngine
 from TumorSegLib.engines.runtime import ON_CPU, Placement, Runtime
 from TumorSegLib.errors import Cancelled, ResourceError, RoleError
+from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.protocols import Result

@@ -6,17 +6,9 @@ import numpy as np
 import pytest
 
 from Testing.fakes import noise_volume, rotation
-from Testing.unit.engines.box_cases import (
-    ball,
-    box_about,
-    bright_engine,
-    ct_of,
-    dice,
-    on_slice,
-    pasted,
-    segmented,
-)
+from Testing.unit.engines.box_cases import ball, box_about, bright_engine, ct_of, on_slice, pasted, segmented
 from Testing.unit.engines.click_cases import CUBE, GRIDS, block
+from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume

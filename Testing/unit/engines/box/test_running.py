@@ -20,7 +20,6 @@ from Testing.unit.engines.box_cases import (
     box_about,
     bright_engine,
     ct_of,
-    dice,
     pasted,
     segmented,
     tiny_sam,
@@ -29,6 +28,7 @@ from Testing.unit.engines.click_cases import CUBE
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.box.slice_model import BoxCase
 from TumorSegLib.errors import ArgumentError, Cancelled, RoleError
+from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from Testing.unit.engines.box_cases import BrightSam, ball, box_about, bright_engine, ct_of, dice, pasted
+from Testing.unit.engines.box_cases import BrightSam, ball, box_about, bright_engine, ct_of, pasted
 from TumorSegLib.engines.box.rectangles import LEAST_SLICES, STEP_MM, sampled_slices
+from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions

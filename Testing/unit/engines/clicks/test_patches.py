@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 from Testing.fakes import RULES, noise_volume, rotation, tiny_spec
 from Testing.unit.engines.click_cases import CUBE
+from Testing.unit.grids import voxel_centres
 from TumorSegLib.engines.clicks.patches import (
     COARSE,
     FINE,
@@ -38,15 +39,10 @@ def grid_of(shape: tuple[int, int, int] = (30, 34, 38), spacing: float = 1.0) ->
     return Grid.from_spacing(shape, (spacing, spacing, spacing), (12.0, -30.0, 7.0), OBLIQUE)
 
 
-def centres(grid: Grid) -> np.ndarray:
-    """RAS of every voxel, ``[k, j, i, 3]``."""
-    return grid.to_ras(np.stack(np.meshgrid(*map(np.arange, grid.shape), indexing="ij"), axis=-1)[..., ::-1])
-
-
 def ramp(grid: Grid, slope: tuple[float, float, float] = (0.006, 0.009, -0.004)) -> np.ndarray:
     """A field linear in RAS, about 0.5 in the middle."""
     middle = grid.to_ras((np.array(grid.size) - 1) / 2)
-    return ((centres(grid) - middle) @ slope + 0.5).astype(np.float32)
+    return ((voxel_centres(grid) - middle) @ slope + 0.5).astype(np.float32)
 
 
 def as_bytes(probability: np.ndarray) -> np.ndarray:
@@ -79,7 +75,7 @@ def test_patch_contains_its_point_and_lies_in_the_image_if_it_fits(seed: int) ->
         assert all(low <= at < high for (low, high), at in zip(patch.inner, voxel))
         outside = np.ones(patch.grid.shape, dtype=bool)
         outside[slices(patch.inner)] = False
-        place = grid.to_ijk(centres(patch.grid))
+        place = grid.to_ijk(voxel_centres(patch.grid))
         inside = ((place > -0.49) & (place < np.array(grid.size) - 0.51)).all(axis=-1)
         # What is not in the image holds what CT is outside of images: -1000 HU, limited to -160.
         assert patch.images[0][inside] == pytest.approx(0.6, abs=1e-5)
@@ -183,7 +179,7 @@ def test_fine_patch_beside_a_channel_that_ends_early() -> None:
         for i in range(4, 36):
             for j in (4, 20, 36):
                 patch = prepared.patch(np.array([i, j, 4.0]), FINE)
-                beyond = other.to_ijk(centres(patch.grid)).min(axis=-1) < -0.51
+                beyond = other.to_ijk(voxel_centres(patch.grid)).min(axis=-1) < -0.51
                 assert patch.images[0][beyond] == pytest.approx(-1.4, abs=1e-5)  # as of air, where there is no CT
 
 
@@ -236,7 +232,7 @@ def test_sampled_probability_is_that_of_the_place(spacing: float) -> None:
     box = covering_box(patch, grid)
     assert box is not None
     part = as_bytes(ramp(grid))[slices(box)]
-    wanted = ramp(grid)[30, 30, 30] + (centres(patch) - grid.to_ras((30, 30, 30))) @ (0.006, 0.009, -0.004)
+    wanted = ramp(grid)[30, 30, 30] + (voxel_centres(patch) - grid.to_ras((30, 30, 30))) @ (0.006, 0.009, -0.004)
     for probability, where in ((part, box), (as_bytes(ramp(grid)), full_box(grid.shape))):
         assert sample_probability(probability, where, grid, patch) == pytest.approx(wanted, abs=0.6 / 255)
 
@@ -286,7 +282,7 @@ def test_agreement_leaves_a_hand_drawn_contour_bit_for_bit(spacing: float) -> No
     assert np.array_equal(changed(old, grid, 0.019, patch), old)
     change = np.zeros(patch.shape, np.float32)
     change[5, 6, 7] = 0.3
-    offsets = centres(grid)[changed(old, grid, change, patch) != old] - patch.to_ras((7, 6, 5))
+    offsets = voxel_centres(grid)[changed(old, grid, change, patch) != old] - patch.to_ras((7, 6, 5))
     assert len(offsets)
     assert np.abs(offsets @ grid.direction).max() <= spacing  # linear interpolation reaches to the next voxel
 
@@ -323,11 +319,11 @@ def test_no_voxel_of_the_old_contour_remains(small: float, large: float, grows: 
     """Voxels of the patch that were partly tumour change by less than 1, yet all of them must follow the answer."""
     grid = Grid.from_spacing((60, 60, 60), (1, 1, 1))
     middle = np.array([29.7, 29.7, 29.7])
-    distance = np.linalg.norm(centres(grid) - middle, axis=-1)
+    distance = np.linalg.norm(voxel_centres(grid) - middle, axis=-1)
     patch = grid.with_spacing((3, 3, 3))
     old, new = (small, large) if grows else (large, small)
     before = as_bytes(distance < old)
-    answer = 1 / (1 + np.exp(np.linalg.norm(centres(patch) - middle, axis=-1) - new))
+    answer = 1 / (1 + np.exp(np.linalg.norm(voxel_centres(patch) - middle, axis=-1) - new))
     values = changed(before, grid, answer - sampled(before, grid, patch), patch)
     assert (values[distance < new - 1.5] >= 128).all()
     assert (values[distance > new + 1.5] < 128).all()
