@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,17 +11,11 @@ from Testing.slicer.desk import Case, bounds_of, paint_box
 from Testing.slicer.module import segment_ids
 from TumorSegLib import Cancelled, RoleError, TumorSegError
 
-if TYPE_CHECKING:
-    pass
-
 
 def scene_nodes() -> set[str]:
     import slicer
 
     return {node.GetID() for node in slicer.mrmlScene.GetNodes()}
-
-
-# Save and resume
 
 
 # Bad input
@@ -105,6 +99,21 @@ def test_script_edit_of_a_segment_being_edited_is_refused(case: Case, script: st
         np.testing.assert_array_equal(case.mask(), before)
     acts[script]()
     np.testing.assert_array_equal(case.mask(), logic.bench.sessions.get(*target).mask.array)
+
+
+def test_overlay_of_a_segment_being_edited_leaves_the_session_to_the_edit(case: Case) -> None:
+    """The images have changed meanwhile, so that the session would go on with them, without the edit."""
+    from TumorSegSlicer.work.edits import ClickEdit
+
+    before, logic, target = case.find(), case.logic, (case.node, case.segment)
+    edit = ClickEdit(logic.bench, *target, case.ras(50, 50, 20), True)  # as the panel does it
+    edit.begin()
+    case.volumes["ct"].GetImageData().Modified()
+    logic.probabilityVolume(*target)
+    edit.finish(edit.work(lambda _done, _total: None, lambda: False))
+    np.testing.assert_array_equal(case.mask(), logic.bench.sessions.get(*target).mask.array)
+    logic.undo(*target)
+    np.testing.assert_array_equal(case.mask(), before)
 
 
 def test_segment_of_an_abandoned_edit_can_be_edited(case: Case) -> None:

@@ -60,7 +60,12 @@ class Workbench:
     def open(
         self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, inputs: Mapping[str, Input] | None = None
     ) -> Session:
-        """The session of a segment, see :meth:`Sessions.open`; ``ArgumentError`` where there is no such segment."""
+        """The session of a segment, see :meth:`Sessions.open`; ``ArgumentError`` where there is no such segment.
+
+        While the segment is edited, its session stays the open one, even if the images have changed.
+        """
+        if self._isEdited(node, segmentId) and self.sessions.isOpen(node, segmentId):
+            return self.sessions.of(node, segmentId).session
         if not self.sessions.isOpen(node, segmentId):
             checkSegment(node, segmentId)
             if inputs is None:
@@ -74,7 +79,7 @@ class Workbench:
         """Raises ``TumorSegError`` while an edit of a segment is in its session and not yet in the scene."""
         from TumorSegLib import TumorSegError
 
-        if any(each.node is node and each.segmentId == segmentId for each in self.working):
+        if self._isEdited(node, segmentId):
             raise TumorSegError(f"segment '{segmentId}' is being edited; wait until that is done, or cancel it")
 
     def engine(self, kind: str, model: str | None = None) -> Any:
@@ -95,6 +100,10 @@ class Workbench:
                 "Model '{name}' cannot be used ({problem}). Choose another, or import or download it (Manage models)."
             )
             raise ModelError(words.format(name=name, problem=error)) from error
+
+    def _isEdited(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
+        """Whether an edit of a segment is in its session and not yet in the scene."""
+        return any(each.node is node and each.segmentId == segmentId for each in self.working)
 
     def _checkKnown(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         """Raises ``ArgumentError`` where no volume is known, or the first one is gone: its clicks would be lost."""
