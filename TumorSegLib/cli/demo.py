@@ -57,11 +57,11 @@ def run_demo(
     from TumorSegLib.render.preview import write_preview
     from TumorSegLib.render.surface import write_surface
 
+    phantom, engine = make_phantom(seed, region=REGION), load_engine(model, kind="auto")
     target = Path(folder)
-    make_folder(target)
-    phantom = make_phantom(seed, region=REGION)
+    make_folder(target)  # a wrong seed or model leaves none
     images = {role: phantom.images[role] for role in ROLES}
-    result = load_engine(model, kind="auto").segment(images, mirror=True, progress=progress)
+    result = engine.segment(images, mirror=True, progress=progress)
     for name in OPTIONAL:
         (target / name).unlink(missing_ok=True)
     for role, volume in images.items():

@@ -16,7 +16,7 @@ from TumorSegLib.cli.demo import run_demo
 from TumorSegLib.engines import load
 from TumorSegLib.engines.importers.sam import import_checkpoint
 from TumorSegLib.engines.networks.sam import build_sam
-from TumorSegLib.errors import WriteError
+from TumorSegLib.errors import TumorSegError, WriteError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.io.images import read_mask, read_volume
@@ -92,6 +92,13 @@ def test_demo_refuses_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(WriteError, match="file"):
         run_demo(tmp_path / "file" / "demo")
+
+
+@pytest.mark.parametrize(("seed", "model"), [(-1, "sts-auto"), (0, "nobody"), (0, "sts-clicks")])
+def test_demo_with_a_wrong_seed_or_model_makes_no_folder(tmp_path: Path, seed: int, model: str) -> None:
+    with pytest.raises(TumorSegError, match=f"{seed}|{model}"):
+        run_demo(tmp_path / "demo", seed, model)
+    assert not (tmp_path / "demo").exists()
 
 
 def result_of(array: np.ndarray) -> Result:

@@ -59,6 +59,8 @@ def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
         WriteError: the folder cannot be written.
     """
     folder = new_model_folder(name)
+    if pixels and pixels not in PIXELS:
+        raise ArgumentError(f"pixels {pixels!r} is not one of {', '.join(PIXELS)}")
     entry = CATALOGUE.get(name)
     tensors = read_checkpoint(path)
     if entry is not None and sha256_of(path) != entry.sha256:
@@ -72,8 +74,7 @@ def import_checkpoint(path: Path, name: str, pixels: str = "") -> ModelFolder:
 
 
 def _pixels(name: str, network: str, pixels: str) -> str:
-    if pixels and pixels not in PIXELS:
-        raise ArgumentError(f"pixels {pixels!r} is not one of {', '.join(PIXELS)}")
+    """How the network was trained, as far as that is known, or as the user says."""
     known = ""
     if network == "LiteMedSAM" or name == "medsam-vit-b":
         known = "unit"
