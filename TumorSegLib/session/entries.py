@@ -15,10 +15,13 @@ import numpy as np
 from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX
 from TumorSegLib.geometry.grid import Box, Grid
+from TumorSegLib.jobs import Job
 from TumorSegLib.parsing import check_keys
 from TumorSegLib.prompts.types import Prompts
 from TumorSegLib.session.history import Change, PromptChange, Step
 
+#: Bytes compressed before a job is asked again, in at most 20 ms.
+BLOCK = 1 << 18
 #: By segment, the probability that it began with in a box, uint8 ``[k, j, i]``, 0 outside the box.
 Begun: TypeAlias = dict[str, tuple[Box, UInt8Array]]
 
@@ -40,12 +43,10 @@ class Contents:
     last: int = 0
 
 
-def voxels_to_json(box: Box, values: UInt8Array) -> dict[str, Any]:
-    """The entry of voxels ``[k, j, i]`` in a box."""
-    return {
-        "box": [list(limits) for limits in box],
-        "values": encoded(zlib.compress(np.ascontiguousarray(values).data, 1)),
-    }
+def voxels_to_json(box: Box, values: UInt8Array, job: Job) -> dict[str, Any]:
+    """The entry of voxels ``[k, j, i]`` in a box; raises :class:`Cancelled` as the job."""
+    flat = np.ascontiguousarray(values).reshape(-1).data
+    return {"box": [list(limits) for limits in box], "values": encoded(compressed(flat, job))}
 
 
 def voxels_from_json(entry: Mapping[str, Any], grid: Grid) -> tuple[Box, UInt8Array]:
@@ -100,6 +101,16 @@ def checked_name(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"a segment's name is text, not {value!r}")
     return value
+
+
+def compressed(data: bytes | memoryview, job: Job) -> bytes:
+    """The data compressed by zlib; raises :class:`Cancelled` as the job, which is asked between blocks."""
+    stream, parts = zlib.compressobj(1), []
+    for start in range(0, len(data), BLOCK):
+        if start:
+            job.check()
+        parts.append(stream.compress(data[start : start + BLOCK]))
+    return b"".join([*parts, stream.flush()])
 
 
 def encoded(data: bytes) -> str:

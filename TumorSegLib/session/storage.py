@@ -27,6 +27,7 @@ from TumorSegLib.session import version2
 from TumorSegLib.session.entries import (
     Contents,
     checked_name,
+    compressed,
     decoded,
     encoded,
     step_from_json,
@@ -72,7 +73,7 @@ class Snapshot:
 
         Args:
             since: -1 for all records.
-            cancel: asked before every record.
+            cancel: asked before every record, and every few milliseconds while a large one is compressed.
 
         Yields:
             Number and text in base 64.
@@ -84,11 +85,11 @@ class Snapshot:
         job = Job(cancel=cancel, name="saving the session")
         if since < INITIAL:
             job.check()
-            yield INITIAL, _record(INITIAL, voxels_to_json(*self._initial))
+            yield INITIAL, _record(INITIAL, voxels_to_json(*self._initial, job), job)
         for number, step in self._steps.items():
             if number > since:
                 job.check()
-                yield number, _record(number, step_to_json(self._history.load(step)))
+                yield number, _record(number, step_to_json(self._history.load(step)), job)
 
     def to_json(self) -> dict[str, Any]:
         """Head and all records, JSON-ready."""
@@ -238,14 +239,14 @@ def _check_images(data: Mapping[str, Any], grid: Grid, roles: Sequence[str]) -> 
         raise RoleError(f"the session's first image is {data['roles'][0]!r}, the first one given {roles[0]!r}")
 
 
-def _record(number: int, entry: Mapping[str, Any]) -> str:
+def _record(number: int, entry: Mapping[str, Any], job: Job) -> str:
     """The text of a record; it contains its number, so that a record in the place of another one is named."""
-    return encoded(zlib.compress(json.dumps({"number": number, **entry}).encode("ascii"), 1))
+    return encoded(compressed(json.dumps({"number": number, **entry}).encode("ascii"), job))
 
 
 def _entry(number: int, text: str) -> dict[str, Any]:
-    compressed, stream = decoded(text), zlib.decompressobj()
-    expanded = stream.decompress(compressed, 2**20 + MOST_EXPANSION * len(compressed))
+    packed, stream = decoded(text), zlib.decompressobj()
+    expanded = stream.decompress(packed, 2**20 + MOST_EXPANSION * len(packed))
     if not stream.eof:
         raise ValueError(f"record {number} is cut short, or expands to more than {len(expanded)} bytes")
     try:

@@ -224,7 +224,7 @@ def test_saving_a_session_encodes_only_new_steps_and_drops_lost_ones(
 
     encoded: list[int] = []
     plain = storage._record
-    monkeypatch.setattr(storage, "_record", lambda number, entry: encoded.append(number) or plain(number, entry))
+    monkeypatch.setattr(storage, "_record", lambda number, *given: encoded.append(number) or plain(number, *given))
     for ijk in ((8, 8, 8), (11, 8, 8)):
         case.click(ijk)
         case.store.save()

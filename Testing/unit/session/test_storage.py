@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 import zlib
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,18 @@ def test_saving_is_cancelled_between_steps_and_goes_on_later() -> None:
         records.update(snapshot.records(cancel=lambda: next(asked)))
     assert len(records) == 2
     assert records | dict(snapshot.records(since=max(records))) == dict(snapshot.records())
+
+
+@pytest.mark.parametrize("part", ["initial mask", "step"])
+def test_saving_is_cancelled_within_a_large_record(part: str) -> None:
+    grid = Grid.from_spacing((120, 200, 200), (1, 1, 1))
+    noise = Mask(grid, np.random.default_rng(0).integers(0, 2, grid.shape, dtype=np.uint8))
+    session = Session({"ct": noise_volume(grid)}, initial=noise if part == "initial mask" else None)
+    session.replace_mask(noise)
+    snapshot, asked = session.snapshot(), count()
+    records = snapshot.records(-1 if part == "initial mask" else 0, cancel=lambda: next(asked) == 2)
+    with pytest.raises(Cancelled):
+        next(records)
 
 
 def test_steps_in_the_temporary_file_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
