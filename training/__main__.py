@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from training import commands
-from TumorSegLib.cli.entry import add_command, add_device_arguments, run_guarded
+from TumorSegLib.cli.entry import add_command, add_device_argument, add_device_arguments, run_guarded
 from TumorSegLib.cli.process import INTERRUPTED_MESSAGE, LEAST_NETWORK_GB, require_memory
 
 TRAINING_INTERRUPTED = f"{INTERRUPTED_MESSAGE}; train and finetune-sam continue with the same command"
@@ -90,7 +90,7 @@ def _add_finetune(parsers: Any) -> None:
     parser.add_argument("--output", type=Path, help="model folder (default model, in the folder of the run)")
     parser.add_argument("--threads", type=int, help="CPU threads")
     _add_data(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_device_argument(parser)
 
 
 def _add_evaluation(parser: argparse.ArgumentParser) -> None:

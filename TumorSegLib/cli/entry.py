@@ -89,9 +89,14 @@ def add_command(
     return parser
 
 
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device``."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+
+
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds ``--device`` and ``--precision``."""
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
+    add_device_argument(parser)
     parser.add_argument(
         "--precision",
         default="auto",
