@@ -73,7 +73,7 @@ class FindPanel:
         name = node.GetSegmentation().GetSegment(target[1]).GetName()
         question = _(
             "The selected segment '{name}' was drawn, corrected or loaded, not only marked by the model. Put the "
-            "result into a new segment, or replace what '{name}' holds? Undo brings that back."
+            "result into a new segment, or replace '{name}'? Undo restores it."
         ).format(name=name)
         choice = context.messages.choice(question, (_("New segment"), _("Replace '{name}'").format(name=name)))
         if choice is None:

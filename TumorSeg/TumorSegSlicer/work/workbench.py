@@ -114,7 +114,7 @@ class Workbench:
             raise ArgumentError(
                 _(
                     "the image that segment '{name}' was made on ({role}) is not in the scene: load it and choose it "
-                    "under Inputs, and its clicks and steps go on"
+                    "under Inputs, and its clicks and steps continue"
                 ).format(name=name, role=saved.roles[0])
             )
         if saved is None or not saved.inputs:
