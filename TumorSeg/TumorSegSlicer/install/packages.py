@@ -175,9 +175,9 @@ def _installRequirements(requirements: list[Requirement]) -> None:
 
 def _failure(names: str, error: Exception) -> Exception:
     from TumorSegLib import TumorSegError
-    from TumorSegSlicer.slips import Told
+    from TumorSegSlicer.quiet_errors import AlreadyShownError
 
-    kind = Told if _shownBySlicer(error) else TumorSegError
+    kind = AlreadyShownError if _shownBySlicer(error) else TumorSegError
     logging.error("TumorSeg: installing %s failed: %r", names, error)
     return kind(
         _(

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 
 
 def clickFromRas(grid: Grid, ras: Sequence[float], positive: bool = True) -> Click:
-    """The click on the voxel at a point of the world, RAS mm; raises ``ArgumentError``, outside the grid ``Slip``."""
+    """The click on the voxel at a point of the world, RAS mm.
+
+    Raises:
+        ArgumentError: the point is not three numbers; a ``StatusLineError`` where it lies outside the grid.
+    """
     from TumorSegLib import ArgumentError, Click
-    from TumorSegSlicer.slips import Slip
+    from TumorSegSlicer.quiet_errors import StatusLineError
 
     try:
         return Click.from_ras(grid, ras, positive)
@@ -28,7 +32,9 @@ def clickFromRas(grid: Grid, ras: Sequence[float], positive: bool = True) -> Cli
         if len(point) != 3 or not np.isfinite(point).all():
             raise
         place = ", ".join(f"{name} {x:.1f}" for name, x in zip("RAS", point))
-        raise Slip(f"the place clicked ({place} mm) lies outside the image that the segment is corrected in") from error
+        raise StatusLineError(
+            f"the place clicked ({place} mm) lies outside the image that the segment is corrected in"
+        ) from error
 
 
 def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
@@ -40,17 +46,17 @@ def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
     """
     from TumorSegLib import BoxPrompt
     from TumorSegLib.geometry.boxes import around_points
-    from TumorSegSlicer.slips import Slip
+    from TumorSegSlicer.quiet_errors import StatusLineError
 
     name, size = roiNode.GetName(), np.array(roiNode.GetSize())
     if roiNode.GetNumberOfControlPoints() == 0 or size.min() <= 0:
-        raise Slip(f"ROI '{name}' is {size.tolist()} mm large; draw a box with an extent along every axis")
+        raise StatusLineError(f"ROI '{name}' is {size.tolist()} mm large; draw a box with an extent along every axis")
     toWorld(roiNode)
     corners = np.array(list(product((-0.5, 0.5), repeat=3))) * size
     matrix = arrayFromMatrix(roiNode.GetObjectToWorldMatrix())
     box = around_points(grid.to_ijk(corners @ matrix[:3, :3].T + matrix[:3, 3]), grid)
     if any(low >= high for low, high in box):
-        raise Slip(f"ROI '{name}' lies outside the image that the segment is corrected in")
+        raise StatusLineError(f"ROI '{name}' lies outside the image that the segment is corrected in")
     return BoxPrompt(box)
 
 

@@ -65,11 +65,11 @@ def isLocked(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -
 def checkEditable(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
     """Raises ``ArgumentError`` where a segment is locked, ``TumorSegError`` where it is not kept as a label map."""
     from TumorSegLib import TumorSegError
-    from TumorSegSlicer.slips import Slip
+    from TumorSegSlicer.quiet_errors import StatusLineError
 
     if isLocked(node, segmentId):
         name = _segment(node, segmentId).GetName()
-        raise Slip(f"segment '{name}' is marked as completed; set its status to 'in progress' to change it")
+        raise StatusLineError(f"segment '{name}' is marked as completed; set its status to 'in progress' to change it")
     if not isKeptAsVoxels(node):
         source = node.GetSegmentation().GetSourceRepresentationName()
         raise TumorSegError(

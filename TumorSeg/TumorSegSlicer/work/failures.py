@@ -1,6 +1,6 @@
-"""What is told of an action that failed.
+"""The report of an action that failed.
 
-Nothing here knows Slicer, and so not its translator: what is said of errors is English here, as it is in the library.
+This module does not import Slicer, and so has no translator: messages of errors are English, as in the library.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Failure:
-    """Why there is no result.
+    """Why an action has no result.
 
     Attributes:
-        message: for the user, as text; may name files and nodes, so it does not belong in the log.
+        message: for the user; may name files and nodes, so it does not belong in the log.
         details: for the log: kinds of errors and places in the code, without values.
         cancelled: the user stopped the action.
         error: the exception.
@@ -32,9 +32,9 @@ class Failure:
     def of(cls, error: BaseException) -> Failure:
         """Puts an exception into words."""
         from TumorSegLib import Cancelled
-        from TumorSegSlicer.slips import Slip, Told
+        from TumorSegSlicer.quiet_errors import AlreadyShownError, StatusLineError
 
-        quiet = isinstance(error, (Slip, Told))
+        quiet = isinstance(error, (StatusLineError, AlreadyShownError))
         return cls(_message(error), _details(error), isinstance(error, Cancelled), error, quiet)
 
 

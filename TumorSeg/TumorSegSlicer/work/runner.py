@@ -102,7 +102,7 @@ class _Started:
     workEnded: threading.Event = field(default_factory=threading.Event)
     # Written by the thread: the latest progress, and (result, None) or (None, error) at the end.
     report: tuple[int, int] | None = None
-    told: tuple[int, int] | None = None
+    passedOn: tuple[int, int] | None = None
     ended: tuple[Any, BaseException | None] | None = None
 
     def work(self) -> None:
@@ -137,7 +137,7 @@ class Runner:
                 quiet ones do not count.
         """
         self._onBusy = onBusy
-        self._toldBusy = self._closed = False
+        self._wasBusy = self._closed = False
         self._started: deque[_Started] = deque()  # the first one is being done
         self._handed: queue.SimpleQueue[_Started | None] = queue.SimpleQueue()
         # Not of an executor, whose threads the interpreter waits for at its end, however long their work takes.
@@ -180,7 +180,7 @@ class Runner:
         if not quiet:
             self.stopQuiet()
         self._started.append(_Started([action], onResult, onError, onProgress, quiet))
-        self._tellBusy()
+        self._emitBusy()
         if len(self._started) == 1:
             self._begin()
         elif not quiet and self._started[0].quiet:
@@ -200,8 +200,8 @@ class Runner:
         if started is None or not started.working:
             return
         ended, report = started.ended, started.report
-        if report is not None and report is not started.told and started.onProgress is not None:
-            started.told = report
+        if report is not None and report is not started.passedOn and started.onProgress is not None:
+            started.passedOn = report
             started.onProgress(*report)
         if ended is not None and self._isFirst(started) and started.working:
             started.working = False  # whatever is called from here may poll again, as dialogs do
@@ -227,8 +227,8 @@ class Runner:
         started, self._started = list(self._started), deque()
         for each in started:
             each.stop.set()
-        _tellStopped(started)
-        self._tellBusy()
+        _reportStopped(started)
+        self._emitBusy()
 
     def close(self, timeoutSeconds: float = 10.0) -> bool:
         """Abandons everything, takes no more actions and waits for the thread.
@@ -253,10 +253,10 @@ class Runner:
         try:
             while (first := started.actions[-1].begin()) is not None:
                 started.actions.append(first)
-        except BaseException as error:  # whatever ends an action must be told to its user
+        except BaseException as error:  # whatever ends an action must be reported to its user
             self._fail(started, error)
         else:
-            started.report = started.told = started.ended = None
+            started.report = started.passedOn = started.ended = None
             started.workEnded.clear()
             started.working = True
             self._handed.put(started)
@@ -282,14 +282,14 @@ class Runner:
         failure = Failure.of(error)
         self._end(started, lambda: started.onError(failure))
 
-    def _end(self, started: _Started, tell: Callable[[], None]) -> None:
-        """Tells of the end of the first action, which stays the first until then, and begins the next one."""
+    def _end(self, started: _Started, report: Callable[[], None]) -> None:
+        """Reports the end of the first action, which stays the first until then, and begins the next one."""
         try:
-            tell()
+            report()
         finally:
             if self._isFirst(started):  # not where all were abandoned meanwhile
                 self._started.popleft()
-                self._tellBusy()
+                self._emitBusy()
                 if self._started:
                     self._begin()
 
@@ -297,13 +297,13 @@ class Runner:
         """Takes away actions that have not begun."""
         for started in waiting:
             self._started.remove(started)
-        _tellStopped(waiting)
-        self._tellBusy()
+        _reportStopped(waiting)
+        self._emitBusy()
 
-    def _tellBusy(self) -> None:
-        if self.busy != self._toldBusy:
-            self._toldBusy = self.busy
-            self._onBusy(self._toldBusy)
+    def _emitBusy(self) -> None:
+        if self.busy != self._wasBusy:
+            self._wasBusy = self.busy
+            self._onBusy(self._wasBusy)
 
 
 def _workOn(handed: queue.SimpleQueue[_Started | None]) -> None:
@@ -313,8 +313,8 @@ def _workOn(handed: queue.SimpleQueue[_Started | None]) -> None:
         del started
 
 
-def _tellStopped(stopped: list[_Started]) -> None:
-    """Tells the users of actions that these were stopped."""
+def _reportStopped(stopped: list[_Started]) -> None:
+    """Reports to those who started actions that these were stopped."""
     from TumorSegLib import Cancelled
 
     for started in stopped:

@@ -53,18 +53,18 @@ class Packages:
         names = ", ".join(packages.missingPackages())
         words = _("Installing {names}. This takes several minutes, during which Slicer responds slowly...")
         self._messages.say(words.format(names=names))
-        self._tellInstalling(True)
+        self._emitInstalling(True)
         try:
             packages.ensurePackages()
         except Cancelled as declined:
             self._messages.say(str(declined))
             return False
         finally:
-            self._tellInstalling(False)
+            self._emitInstalling(False)
         self._messages.say(_("The packages were installed."))
         return True
 
-    def _tellInstalling(self, installing: bool) -> None:
+    def _emitInstalling(self, installing: bool) -> None:
         self._installing = installing
         if installing:
             slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
