@@ -12,6 +12,8 @@ from TumorSegLib.errors import ArgumentError, WriteError
 
 #: What measures a model, by its kind.
 EVALUATIONS = {"auto": "evaluate-auto", "clicks": "evaluate-clicks", "box": "evaluate-boxes"}
+#: Of output files, by the option that names them.
+SUFFIXES = {"json": ".json", "plot": ".png"}
 
 
 def run_train(options: argparse.Namespace) -> None:
@@ -62,8 +64,6 @@ def run_evaluate_clicks(options: argparse.Namespace) -> None:
     from TumorSegLib.engines.load import load_engine
 
     _check_outputs(json=options.json, plot=options.plot)
-    if options.plot and options.plot.suffix != ".png":
-        raise ArgumentError(f"--plot {options.plot}: the name must end in .png")
     refiner, auto, forgetful = _engine(options, "clicks"), None, None
     if options.first_stage:
         auto = load_engine(options.first_stage, options.device, options.precision, kind="auto")
@@ -134,6 +134,8 @@ def _run_folder(options: argparse.Namespace, name: str) -> Path:
 def _check_outputs(**paths: Path | None) -> None:
     """Checks before hours of work that the outputs can be written."""
     for name, path in paths.items():
+        if path and path.suffix != SUFFIXES[name]:
+            raise ArgumentError(f"--{name} {path}: the name must end in {SUFFIXES[name]}")
         if path and not path.parent.is_dir():
             raise WriteError(f"--{name} {path}: the folder {path.parent} does not exist")
         if path and path.is_dir():

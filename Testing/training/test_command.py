@@ -100,6 +100,7 @@ def one_error(capsys: pytest.CaptureFixture[str]) -> str:
     [
         (["--model", "no-such"], "no model 'no-such'"),
         (["--model", "sts-clicks"], "is of kind 'clicks', evaluate-auto needs 'auto'; use evaluate-clicks"),
+        (["--json", "report.txt"], "--json report.txt: the name must end in .json"),
         (["--json", "nowhere/report.json"], "--json nowhere/report.json: the folder nowhere does not exist"),
     ],
 )

@@ -33,12 +33,14 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def parse_inputs(inputs: Sequence[str]) -> dict[str, str]:
-    """Role to path."""
+    """Role to path; raises :class:`ArgumentError` for a text that does not give them."""
     paths: dict[str, str] = {}
     for text in inputs:
         role, separator, path = text.partition("=")
         if not (role and separator and path):
             raise ArgumentError(f"--input {text!r} is not of the form ROLE=PATH, e.g. ct=ct.nii.gz")
+        if role != role.lower():  # PET would be measured without SUV, and CT windowed as MR
+            raise ArgumentError(f"--input {text!r}: roles are written in lower case, {role.lower()}={path}")
         if role in paths:
             raise ArgumentError(f"--input gives the role {role!r} twice")
         paths[role] = path

@@ -93,6 +93,7 @@ GOOD = ["--input", "ct=ct.nii.gz", "--output", "seg.nii.gz", "--model", "tiny"]
 WRONG: dict[str, tuple[list[str], str]] = {
     "missing file": (["--input", "ct=no.nii.gz", "--output", "seg.nii.gz"], "no.nii.gz"),
     "no role": (["--input", "ct.nii.gz", "--output", "seg.nii.gz"], "'ct.nii.gz' is not of the form ROLE=PATH"),
+    "role in capitals": (["--input", "CT=ct.nii.gz", *GOOD[2:]], "roles are written in lower case, ct=ct.nii.gz"),
     "role twice": ([*GOOD, "--input", "ct=pet.nii.gz"], "'ct' twice"),
     "role of another model": ([*GOOD, "--input", "mr_t2=pet.nii.gz"], "mr_t2"),
     "required role missing": (["--input", "pet=pet.nii.gz", *GOOD[2:]], "needs ct"),
