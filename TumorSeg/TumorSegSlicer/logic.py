@@ -314,7 +314,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         from TumorSegLib import ModelError
 
         try:
-            self.bench.engine(kind)
+            self.bench.checkModel(kind)
         except ModelError:
             return False
         return True

@@ -36,12 +36,8 @@ def model_roots() -> tuple[Path, Path]:
     return BUNDLED, Path(os.environ.get("TUMORSEG_MODELS") or "~/.tumorseg/models").expanduser()
 
 
-def new_model_folder(name: str) -> Path:
-    """The folder among the user's models that a new model of this name gets; it is not made.
-
-    Raises:
-        ArgumentError: the name is not a valid folder name, or is taken.
-    """
+def check_new_name(name: str) -> None:
+    """Raises :class:`ArgumentError` if a name is not a valid folder name, or is that of a model or folder."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
         raise ArgumentError(
             f"model name {name!r} is not a valid folder name; letters, digits, dots, dashes and underscores are allowed"
@@ -50,6 +46,11 @@ def new_model_folder(name: str) -> Path:
     taken = taken or next((model.path for model in _scan()[0] if model.spec.name == name), None)
     if taken is not None:
         raise ArgumentError(f"there is a model {name!r} already, in {taken}; remove it or choose another name")
+
+
+def new_model_folder(name: str) -> Path:
+    """The folder among the user's models for a new model; it is not made. Raises as :func:`check_new_name`."""
+    check_new_name(name)
     return model_roots()[1] / name
 
 

@@ -160,7 +160,7 @@ def _window(folder: Path, name: str, reference: Mask) -> Box:
             return full_box(reference.grid.shape)
         (i0, i1), (j0, j1), (k0, k1) = [(int(low), int(high)) for low, high in ranges]
         box = (i0, i1), (j0, j1), (k0, k1)
-        reference.grid.crop(box)
+        reference.grid.check_box(box)
     except (AttributeError, TypeError, ValueError) as error:
         raise ReadError(f"{path}: jitter_window_xyz of {name!r} is not [[i0, i1], [j0, j1], [k0, k1]]") from error
     except GeometryError as error:

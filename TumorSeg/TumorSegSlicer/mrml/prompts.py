@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from TumorSegSlicer.mrml.arguments import numbers
-from TumorSegSlicer.mrml.volumes import arrayFromMatrix, toWorld
+from TumorSegSlicer.mrml.volumes import arrayFromMatrix, checkLinear
 
 if TYPE_CHECKING:
     from TumorSegLib import BoxPrompt, Click, Grid, Scribble
@@ -51,7 +51,7 @@ def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
     name, size = roiNode.GetName(), np.array(roiNode.GetSize())
     if roiNode.GetNumberOfControlPoints() == 0 or size.min() <= 0:
         raise StatusLineError(f"ROI '{name}' is {size.tolist()} mm large; draw a box with an extent along every axis")
-    toWorld(roiNode)
+    checkLinear(roiNode)
     corners = np.array(list(product((-0.5, 0.5), repeat=3))) * size
     matrix = arrayFromMatrix(roiNode.GetObjectToWorldMatrix())
     box = around_points(grid.to_ijk(corners @ matrix[:3, :3].T + matrix[:3, 3]), grid)

@@ -89,7 +89,7 @@ def maskFromSegment(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId:
         GeometryError: a parent transform of the segmentation is not linear.
         TumorSegError: Slicer cannot turn the surface of the segment into voxels.
     """
-    _segment(segmentationNode, segmentId)
+    _checkExists(segmentationNode, segmentId)
     i, j, k = grid.size
     return readVoxels(segmentationNode, segmentId, _lattice(segmentationNode, grid), ((0, i), (0, j), (0, k)))
 
@@ -151,13 +151,16 @@ def _numbered(name: str, number: int) -> str:
     return name if number == 1 else f"{name} {number}"
 
 
-def _segment(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtkSegment:
+def _checkExists(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
     from TumorSegLib import ArgumentError
 
-    segment = node.GetSegmentation().GetSegment(segmentId)
-    if segment is None:
+    if node.GetSegmentation().GetSegment(segmentId) is None:
         raise ArgumentError(f"segmentation '{node.GetName()}' has no segment with the id '{segmentId}'")
-    return segment
+
+
+def _segment(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> slicer.vtkSegment:
+    _checkExists(node, segmentId)
+    return node.GetSegmentation().GetSegment(segmentId)
 
 
 def _changes(edit: Edit) -> np.ndarray:

@@ -109,20 +109,26 @@ def toWorld(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
     """The parent transforms of a node as one matrix, float64 ``(4, 4)``, from its own coordinates to the world.
 
     Raises:
-        GeometryError: one of them is not linear.
+        GeometryError: as :func:`checkLinear`.
     """
-    from TumorSegLib import GeometryError
-
     parent, matrix = node.GetParentTransformNode(), vtk.vtkMatrix4x4()
     if parent is None:
         return np.eye(4)
-    if not parent.IsTransformToWorldLinear():
+    checkLinear(node)
+    parent.GetMatrixTransformToWorld(matrix)
+    return arrayFromMatrix(matrix)
+
+
+def checkLinear(node: slicer.vtkMRMLTransformableNode) -> None:
+    """Raises ``GeometryError`` where one of the parent transforms of a node is not linear."""
+    from TumorSegLib import GeometryError
+
+    parent = node.GetParentTransformNode()
+    if parent is not None and not parent.IsTransformToWorldLinear():
         raise GeometryError(
             f"'{node.GetName()}' lies under the transform '{parent.GetName()}', which is not linear: "
             "harden it (Transforms module) or take the node out from under it"
         )
-    parent.GetMatrixTransformToWorld(matrix)
-    return arrayFromMatrix(matrix)
 
 
 def _checkVolume(node: slicer.vtkMRMLNode | None) -> None:

@@ -221,7 +221,7 @@ class Segment(EditAction):
 
     def begin(self) -> Action | None:
         """As any action, once there is a segment."""
-        self.bench.engine(self.kind, self.model)  # before anything is made
+        self.bench.checkModel(self.kind, self.model)  # before anything is made
         if self.isNew and self.made is None:
             self.made = NewSegment.add(self.given, self.node)
             self.node, self.segmentId = self.made.node, self.made.segmentId

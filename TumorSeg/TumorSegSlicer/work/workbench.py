@@ -101,6 +101,10 @@ class Workbench:
             )
             raise ModelError(words.format(name=name, problem=error)) from error
 
+    def checkModel(self, kind: str, model: str | None = None) -> None:
+        """Raises ``ModelError`` as :meth:`engine`; nothing is loaded."""
+        self.engine(kind, model)
+
     def _isEdited(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
         """Whether an edit of a segment is in its session and not yet in the scene."""
         return any(each.node is node and each.segmentId == segmentId for each in self.working)

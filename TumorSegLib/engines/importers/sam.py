@@ -14,7 +14,7 @@ from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.catalogue import CATALOGUE, Entry, describe, download_checkpoint, find_entry
 from TumorSegLib.models.folder import ModelFolder, sha256_of, write_model_folder
 from TumorSegLib.models.formats import PIXELS
-from TumorSegLib.models.registry import model_roots, new_model_folder
+from TumorSegLib.models.registry import check_new_name, model_roots, new_model_folder
 from TumorSegLib.models.spec import ModelSpec, SliceInput
 
 UNKNOWN = "unknown"
@@ -37,7 +37,7 @@ def download_model(name: str, progress: Progress | None = None, cancel: Cancel |
         :func:`TumorSegLib.models.catalogue.download_checkpoint`.
     """
     entry = find_entry(name)
-    new_model_folder(name)  # a name that is taken is noticed before the download
+    check_new_name(name)  # before the download
     checkpoint = download_checkpoint(entry, model_roots()[1] / DOWNLOADS, progress, cancel)
     model = import_checkpoint(checkpoint, name)
     checkpoint.unlink()
