@@ -58,7 +58,7 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
     """Segments tumours in volumes of the scene and keeps a session, with undo steps, for every segment.
 
     Attributes:
-        bench: what the actions share: where engines come from, and who is told of notices.
+        bench: what the actions share: where engines come from, and where notices go.
         onDropped: called with node id and segment id of a session that ended, as its segment was deleted.
     """
 
@@ -231,11 +231,11 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         return self.importBrush(segmentation, segmentId, (True, False))
 
     def undo(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> Edit | None:
-        """Takes the last edit of a segment back, by whatever tool, and returns what changed; None at the beginning."""
+        """Undoes the last edit of a segment, by any tool, and returns what changed; None at the beginning."""
         return run(undo.Undo(self.bench, segmentation, segmentId))
 
     def redo(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> Edit | None:
-        """Does again what was undone last and returns what changed; None where there is nothing."""
+        """Redoes the edit undone last and returns what changed; None if there is none."""
         return run(undo.Redo(self.bench, segmentation, segmentId))
 
     def reset(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> Edit:

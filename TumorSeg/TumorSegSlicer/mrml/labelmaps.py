@@ -93,7 +93,7 @@ def keepAsVoxels(node: slicer.vtkMRMLSegmentationNode, volumeNode: slicer.vtkMRM
 def writeVoxels(
     node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np.ndarray, box: Box, values: np.ndarray
 ) -> None:
-    """Adds voxels to a segment and removes others, and tells views and undo that it changed.
+    """Adds voxels to a segment and removes others, and reports the change to views and observers.
 
     Args:
         node, segmentId: the segment, of a segmentation whose source representation is label maps.

@@ -1,4 +1,4 @@
-"""Background embedding of the slices of a box, while the user still looks at it."""
+"""Embeds the slices of a box in the background, before the user asks for its segmentation."""
 
 from __future__ import annotations
 

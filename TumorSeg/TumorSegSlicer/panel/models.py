@@ -238,7 +238,7 @@ class ModelsPanel:
 
 
 def _agreed(context: Context, entry: Entry) -> bool:
-    """Whether the user wants a model, having been told its size, licence, checksum and source."""
+    """Whether the user agrees to a download, after a dialog with size, licence, checksum and source."""
     from TumorSegLib.models.catalogue import describe
     from TumorSegLib.models.registry import model_roots
 

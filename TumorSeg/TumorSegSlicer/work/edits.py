@@ -173,7 +173,7 @@ class ScribbleEdit(ClickEdit):
 
 
 class BoxEdit(EditAction):
-    """Looks for the tumour in a ROI, in the image of a role or the first one."""
+    """Segments the tumour in a ROI, in the image of a role or the first one."""
 
     kind = "box"
 
@@ -202,7 +202,7 @@ class BoxEdit(EditAction):
 
 
 class Segment(EditAction):
-    """Looks for the tumour without a prompt; its outcome is the segmentation and the id of the segment."""
+    """Segments the tumour without a prompt; its outcome is the segmentation and the id of the segment."""
 
     kind = "auto"
 

@@ -236,7 +236,7 @@ def importModel(folder: str | Path) -> str:
 def downloadModel(name: str, progress: Progress, cancel: Cancel) -> None:
     """Downloads a published model to the user's models, see :func:`TumorSegLib.engines.importers.sam.download_model`.
 
-    Progress is told in kB: a progress bar counts to 2^31, and the largest model has more bytes.
+    Progress is given in kB: a progress bar counts to 2^31, and the largest model has more bytes.
     """
     from TumorSegLib.engines.importers.sam import download_model
 

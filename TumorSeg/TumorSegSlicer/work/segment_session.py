@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """The mask of a segment as it was read from the scene, and what tells whether it has changed since."""
+    """The mask of a segment as it was read from the scene, and a stamp that differs once it has changed."""
 
     mask: Mask
     stamp: tuple[Any, ...]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Reset(EditAction):
-    """Takes a segment back to what it began with."""
+    """Restores the mask that a segment began with."""
 
     def compute(self, _progress: Progress, _cancel: Cancel) -> Edit:
         """Resets the session."""
@@ -21,7 +21,7 @@ class Reset(EditAction):
 
 
 class Undo(EditAction):
-    """Takes the last edit of a segment back, brush strokes included."""
+    """Undoes the last edit of a segment, brush strokes included."""
 
     def compute(self, _progress: Progress, _cancel: Cancel) -> Edit | None:
         """Takes the session back by a step."""
@@ -40,7 +40,7 @@ class Undo(EditAction):
 
 
 class Redo(Undo):
-    """Does again what was undone last."""
+    """Redoes the edit that was undone last."""
 
     def compute(self, _progress: Progress, _cancel: Cancel) -> Edit | None:
         """Takes the session forward by a step."""

@@ -1,4 +1,4 @@
-"""What actions on segments share: the sessions, the settings, the engines, and who is told of notices."""
+"""What actions on segments share: the sessions, the settings, the engines, and where notices go."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Workbench:
         sessions: of the scene.
         parameterNode: gives the node with the settings, which actions read when they begin.
         engineSource: where engines come from.
-        notice: called with what the user should know, as text, although the action goes on.
-        writing: whether voxels of segments are being written now: what observers hear of them then was not painted.
+        notice: called with a text for the user, while the action continues.
+        writing: whether voxels of segments are being written now; changes observed meanwhile were not painted.
         working: edits that have begun and not ended; one that is abandoned goes with its last reference.
     """
 

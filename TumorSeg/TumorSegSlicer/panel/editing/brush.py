@@ -21,7 +21,7 @@ SETTLED_MS = 200
 GUIDING = {"Paint": True, "Erase": False}
 
 STROKE = slicer.vtkSegmentation.SourceRepresentationModified
-#: Slicer's own undo and redo invoke this event alone, which tells them from strokes; they never guide the model.
+#: Slicer's own undo and redo invoke this event alone, unlike strokes; they never guide the model.
 RESTORED = slicer.vtkSegmentation.SegmentModified
 
 

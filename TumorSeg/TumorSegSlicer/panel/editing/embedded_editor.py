@@ -26,7 +26,7 @@ HIDDEN = (
 
 
 class EmbeddedEditor:
-    """Tells the Segment Editor what is worked on, and follows what is selected through it, by whatever means.
+    """Keeps the Segment Editor on the panel's segment, and follows what is selected in it.
 
     Slicer's widget announces only what its own table selects, so it is the editor's node that is listened to.
     """

@@ -21,14 +21,14 @@ Ras = tuple[float, float, float]
 
 
 class PlaceTool:
-    """Places points until it is told to stop; each is handed over at once and does not stay in the scene."""
+    """Places points until :meth:`end`; each is handed over at once and does not stay in the scene."""
 
     def __init__(self, onPlaced: Callable[[Ras, bool], None], onEnded: Callable[[], None]) -> None:
         """Begins without placing.
 
         Args:
             onPlaced: called with RAS mm of the world, and whether the point is a positive one.
-            onEnded: called when the user leaves the place mode, by whatever means.
+            onEnded: called when the user leaves the place mode.
         """
         self._onPlaced, self._onEnded = onPlaced, onEnded
         self._listener = Listener()

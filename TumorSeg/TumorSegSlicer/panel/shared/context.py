@@ -25,7 +25,7 @@ class Context:
         selection: the images and the segment chosen.
         packages: the Python packages that actions need.
         tasks: does actions.
-        edits: is told of segments that were edited, and saves their sessions.
+        edits: signals which segments were edited, and saves their sessions.
     """
 
     def __init__(self, ui: Any, logic: TumorSegLogic) -> None:

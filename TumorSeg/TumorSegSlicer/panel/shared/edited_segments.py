@@ -1,4 +1,4 @@
-"""Segments that were edited: the parts of the panel are told, and their sessions are saved into the scene."""
+"""Segments that were edited: a signal to the parts of the panel, and saving of their sessions into the scene."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAVE_AFTER_MS = 500
 
 
 class EditedSegments:
-    """Tells the parts of the panel that a segment was edited, and saves its session once nothing is being done.
+    """Signals to the parts of the panel that a segment was edited, and saves its session once nothing else is done.
 
     Attributes:
         onEdited: emitted when a segment was edited.

@@ -1,4 +1,4 @@
-"""What the panel tells the user and asks: the status line, dialogs, and error messages."""
+"""Messages and questions to the user: the status line, dialogs, and error messages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Messages:
         self._closed = True
 
     def say(self, text: str) -> None:
-        """Shows a text in the panel's status line, after what :meth:`notice` was told since the last action began."""
+        """Shows a text in the panel's status line, after the notices since the last action began."""
         if not self._closed:
             self._label.text = " ".join(words for words in (*self._notices, text) if words)
 
