@@ -32,29 +32,12 @@ from TumorSegLib.io.dicom.stack import check_stack
 from TumorSegLib.io.dicom.suv.factor import suv_conversion
 from TumorSegLib.memory import is_out_of_memory
 
-__all__ = ["Series", "checked_series", "is_dicom", "list_series", "read_series", "read_series_and_notes"]
+__all__ = ["Series", "checked_series", "is_dicom", "read_series", "read_series_and_notes"]
 
 #: DICOM modality of each family of roles.
 MODALITIES = {CT: "CT", PET: "PT", MR: "MR"}
 # So many of the files left out are named.
 NAMED = 3
-
-
-@quiet_pydicom()
-def list_series(folder: str | os.PathLike[str]) -> list[Series]:
-    """All image series in a folder and its subfolders, ordered by modality, description and UID.
-
-    Links are followed. RTSTRUCT, SEG, reports and files that are not DICOM are left out. A truncated slice counts where
-    its tags still tell its series; :func:`read_series` refuses it.
-
-    Raises:
-        ReadError: no such folder, one below it that cannot be read, or a DICOM file in it is so damaged that its series
-            cannot be determined.
-    """
-    found, damaged = scan(Path(folder))
-    if damaged:
-        raise next(iter(damaged.values()))
-    return found
 
 
 def read_series(path: str | os.PathLike[str], uid: str | None = None, role: str = "ct") -> sitk.Image:

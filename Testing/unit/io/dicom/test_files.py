@@ -18,7 +18,7 @@ from pydicom.filewriter import write_dataset
 
 from Testing.unit.dicom_series import cut_off, voxels, write_series, write_slice
 from TumorSegLib.errors import ReadError, ResourceError, TumorSegError
-from TumorSegLib.io.dicom.series import list_series, read_series, read_series_and_notes
+from TumorSegLib.io.dicom.series import read_series, read_series_and_notes
 
 posix = pytest.mark.skipif(os.name == "nt", reason="links and pipes as POSIX has them")
 
@@ -74,7 +74,7 @@ def unreadable(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 def test_an_unreadable_folder_is_refused_as_missing_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     split_series(tmp_path, tmp_path / "more")
     unreadable(monkeypatch, tmp_path / "more")
-    for read_it in (read_series, list_series, lambda folder: read_series(folder, "1.2.3")):
+    for read_it in (read_series, lambda folder: read_series(folder, "1.2.3")):
         with pytest.raises(ReadError, match="more: cannot be read: Permission denied"):
             read_it(tmp_path)
 

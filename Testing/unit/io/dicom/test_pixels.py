@@ -14,7 +14,8 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
 from Testing.unit.dicom_series import pet_tags, voxels, write_series, write_slice
 from TumorSegLib.errors import ReadError, SuvError
-from TumorSegLib.io.dicom.series import list_series, read_series
+from TumorSegLib.io.dicom.files import scan
+from TumorSegLib.io.dicom.series import read_series
 
 
 def read(folder: Path, **options: Any) -> Any:
@@ -39,7 +40,7 @@ def test_pixel_data_shorter_than_the_slice_are_refused(tmp_path: Path, modality:
     change(tmp_path / "02.dcm", PixelData=stored[2].tobytes()[:kept])
     with pytest.raises(ReadError, match=rf"02\.dcm: PixelData .7fe0,0010. has {kept} of the 84 bytes of 7 x 6 pixels"):
         read_series(tmp_path, role="image")
-    assert [len(series.slices) for series in list_series(tmp_path)] == [5]
+    assert [len(series.slices) for series in scan(tmp_path)[0]] == [5]
 
 
 def test_padding_after_the_pixels_does_no_harm(tmp_path: Path) -> None:

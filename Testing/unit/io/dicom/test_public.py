@@ -11,7 +11,8 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from TumorSegLib.io.dicom.series import list_series, read_series
+from TumorSegLib.io.dicom.files import scan
+from TumorSegLib.io.dicom.series import read_series
 
 
 @pytest.mark.data
@@ -21,7 +22,7 @@ def test_public_pet_in_becquerel_becomes_suv_slice_by_slice(data_root: Path, tmp
     for path in files:
         shutil.copy(path, tmp_path)
     image = read_series(tmp_path, role="pet")
-    (series,) = list_series(tmp_path)
+    (series,) = scan(tmp_path)[0]
     slopes = {float(tags.RescaleSlope) for tags in series.tags}
     stored = [pydicom.dcmread(path) for path in series.files]
     becquerel = np.stack([one.pixel_array * float(one.RescaleSlope) for one in stored])
@@ -40,7 +41,7 @@ def test_public_pet_in_becquerel_becomes_suv_slice_by_slice(data_root: Path, tmp
 def test_public_oblique_and_sagittal_series(data_root: Path, folder: str, role: str, size: Any) -> None:
     image = read_series(data_root / "other" / folder, role=role)
     assert image.GetSize() == size
-    (series,) = list_series(data_root / "other" / folder)
+    (series,) = scan(data_root / "other" / folder)[0]
     for n in (0, size[2] - 1):
         expected = series.tags[n].ImagePositionPatient
         assert image.TransformIndexToPhysicalPoint((0, 0, n)) == pytest.approx(expected, abs=1e-3)

@@ -15,7 +15,8 @@ from pydicom.dataelem import DataElement
 
 from Testing.unit.dicom_series import cut_off, pet_tags, voxels, write_series, write_slice
 from TumorSegLib.errors import GeometryError, ReadError, RoleError
-from TumorSegLib.io.dicom.series import list_series, read_series
+from TumorSegLib.io.dicom.files import scan
+from TumorSegLib.io.dicom.series import read_series
 
 OBLIQUE = [0.8, 0.6, 0.0, 0.0, 0.0, 1.0]
 REPOSITORY = Path(__file__).resolve().parents[4]
@@ -28,7 +29,7 @@ def test_series_in_any_orientation_is_ordered_by_position(tmp_path: Path, orient
     image = read_series(tmp_path)
     assert np.array_equal(sitk.GetArrayFromImage(image), stored.astype(int) - 1024)
     assert image.GetSpacing() == pytest.approx((1.5, 2.0, 3.0))
-    (series,) = list_series(tmp_path)
+    (series,) = scan(tmp_path)[0]
     assert [path.name for path in series.files] == names
     for n, tags in enumerate(series.tags):
         assert image.TransformIndexToPhysicalPoint((0, 0, n)) == pytest.approx(tags.ImagePositionPatient)
@@ -91,7 +92,7 @@ def two_series(folder: Path) -> None:
 
 def test_several_series_are_listed_and_one_is_picked(tmp_path: Path) -> None:
     two_series(tmp_path)
-    assert [(one.uid, one.modality, one.description, len(one.files)) for one in list_series(tmp_path)] == [
+    assert [(one.uid, one.modality, one.description, len(one.files)) for one in scan(tmp_path)[0]] == [
         ("1.1", "CT", "lung", 5),
         ("1.2", "MR", "T2 FS", 5),
     ]
@@ -110,7 +111,7 @@ def test_contours_segmentations_and_other_files_are_left_out(tmp_path: Path) -> 
     write_slice(tmp_path / "mask.dcm", voxels()[0], (0, 0, 0), "SEG", SeriesInstanceUID="1.9")
     (tmp_path / "LICENSE.txt").write_text("text")
     (tmp_path / "._00.dcm").write_bytes(b"resource fork")
-    assert [one.uid for one in list_series(tmp_path)] == ["1.2.3"]
+    assert [one.uid for one in scan(tmp_path)[0]] == ["1.2.3"]
     assert read_series(tmp_path).GetSize() == (7, 6, 5)
 
 
@@ -147,9 +148,8 @@ def test_a_truncated_slice_of_another_series_is_recognised_by_its_tags(tmp_path:
 
 def test_only_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "0.dcm").write_bytes(b"")
-    for read in (read_series, list_series):
-        with pytest.raises(ReadError, match=r"0\.dcm: .*truncated .0 bytes"):
-            read(tmp_path)
+    with pytest.raises(ReadError, match=r"0\.dcm: .*truncated .0 bytes"):
+        read_series(tmp_path)
 
 
 def test_a_contour_file_is_no_image(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 import SimpleITK as sitk
 
 from Testing.unit.dicom_series import pet_tags, write_slice
-from TumorSegLib.io.dicom.series import list_series, read_series_and_notes
+from TumorSegLib.io.dicom.files import scan
+from TumorSegLib.io.dicom.series import read_series_and_notes
 
 #: Name of each object, and a word of the note about it; empty where nothing but the plain rule is used.
 OBJECTS = {
@@ -58,7 +59,7 @@ def test_the_public_objects_have_their_suv(data_root: Path, tmp_path: Path) -> N
 
 def one_step(folder: Path, suv: Any) -> float:
     """SUV of one stored grey level: the objects are cut off to whole ones; 0.038 where they are in cm2/ml."""
-    (series,) = list_series(folder)
+    (series,) = scan(folder)[0]
     slice_number = int(np.unravel_index(suv.argmax(), suv.shape)[0])
     return 1.02 * float(suv.max()) / float(pydicom.dcmread(series.files[slice_number]).pixel_array.max())
 
