@@ -178,6 +178,6 @@ def _repeated(options: argparse.Namespace, *settings: str) -> str:
         value, option = getattr(options, name), f"--{name.replace('_', '-')}"
         if value is True:
             parts.append(option)
-        elif value not in (None, False):
+        elif value is not None and value is not False:  # 0 is a fold
             parts.append(f"{option} {Path(value).name if name == 'first_stage' else value}")
     return " ".join(parts)

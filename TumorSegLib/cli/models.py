@@ -36,7 +36,7 @@ def add_models_commands(commands: Any) -> None:
     add.add_argument(
         "--pixels",
         default="",
-        help="unit (values from 0 to 1, as MedSAM) or imagenet (as Meta's SAM); needed where the name does not tell",
+        help="unit (values from 0 to 1, as MedSAM) or imagenet (as Meta's SAM); needed unless the name or the network decides it",
     )
 
 
@@ -76,16 +76,16 @@ def _download(options: argparse.Namespace) -> None:
 
     with progress_bar("Downloading") as progress:
         model = download_model(entry.name, progress)
-    _tell_ready(model)
+    _print_ready(model)
 
 
 def _add(options: argparse.Namespace) -> None:
     require_network_memory()
     from TumorSegLib.engines.importers.sam import import_checkpoint  # imports torch, which takes seconds
 
-    _tell_ready(import_checkpoint(Path(options.weights), options.name, options.pixels))
+    _print_ready(import_checkpoint(Path(options.weights), options.name, options.pixels))
 
 
-def _tell_ready(model: ModelFolder) -> None:
+def _print_ready(model: ModelFolder) -> None:
     spec = model.spec
     print(f"{spec.name}: {spec.network}, ready in {model.path}; weights sha256 {spec.weights_sha256}")

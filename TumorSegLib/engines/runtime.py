@@ -296,7 +296,7 @@ class _Pools:
         self.renew()
 
     def renew(self) -> None:
-        """Forgets all pools, as a forked process must, which has none of its parent's threads."""
+        """Drops all pools, as a forked process must, which has none of its parent's threads."""
         self._pools: dict[tuple[int, int], ThreadPoolExecutor] = {}
         self.lock = threading.Lock()
 

@@ -180,7 +180,7 @@ class Grid:
         return Grid((int(size[2]), int(size[1]), int(size[0])), affine)
 
     def overlaps(self, other: Grid) -> bool:
-        """Whether the two grids share any volume, as far as their bounds along the axes of either grid tell.
+        """Whether the bounds of the two grids overlap, both along the axes of this grid and along those of the other.
 
         The bounds along one grid's axes alone may overlap where an oblique grid lies beside it.
         """

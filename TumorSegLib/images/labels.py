@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 #: "Neoplasm" of DICOM CID 7159 (SNOMED CT), without an anatomical region, in the notation of 3D Slicer's terminology
-#: entries and in its DICOM master list. No model here tells a primary tumour from a metastasis, so it is not "Neoplasm,
+#: entries and in its DICOM master list. No model here distinguishes a primary tumour from a metastasis, so it is not "Neoplasm,
 #: Primary", for which Slicer's list and DICOM's current edition have different codes.
 TUMOUR_TERMINOLOGY = (
     "Segmentation category and type - DICOM master list"
     "~SCT^49755003^Morphologically Altered Structure~SCT^108369006^Neoplasm~^^"
     "~Anatomic codes - DICOM master list~^^~^^"
 )
-#: Colours that can be told apart on grey images, red, green and blue from 0 to 1.
+#: Colours that can be distinguished on grey images, red, green and blue from 0 to 1.
 TUMOUR_COLOURS = (
     (0.90, 0.30, 0.24),
     (0.95, 0.77, 0.06),

@@ -90,12 +90,12 @@ def _segments(fields: Mapping[str, str]) -> list[tuple[str, int, int]]:
     count = 0
     while f"Segment{count}_ID" in fields:
         count += 1
-    told = [key for n in range(count) for key in (f"Segment{n}_Layer", f"Segment{n}_LabelValue") if key in fields]
+    stated = [key for n in range(count) for key in (f"Segment{n}_Layer", f"Segment{n}_LabelValue") if key in fields]
     found = []
     for n in range(count):
         keys = [f"Segment{n}_{field}" for field in ("Name", "Layer", "LabelValue")]
         name, layer, label = (fields.get(key, "") for key in keys)
-        if not told:
+        if not stated:
             layer, label = str(n), "1"
         if not (layer.isdigit() and label.isdigit()):
             raise ReadError(f"{keys[1]} and {keys[2]} are {layer!r} and {label!r}; whole numbers are needed")

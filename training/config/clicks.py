@@ -30,7 +30,7 @@ class ClickSettings:
         zooms: relative frequency of multiples of the model's spacing.
         small_share, small_scale: how often, and by which magnifications, tumours become small.
         warp_share, warp_mm, warp_length_mm: how often the target's boundary is moved by a smooth random distance, so
-            that only the clicks tell where it lies; its largest displacement and correlation length.
+            that only the clicks show where it lies; its largest displacement and correlation length.
         corruption_mm, corruption_length_mm: the same of a corrupted first mask.
         shift_mm: largest displacement of a shifted first mask along each axis.
     """

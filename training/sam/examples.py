@@ -99,7 +99,7 @@ class Encoder:
         self._origin = f"{spec.weights_sha256} {spec.arguments} {spec.input} {engine.info['precision']}"
 
     def files(self, title: str, view: View, array: Float32Array, numbers: Sequence[int]) -> list[Path]:
-        """Where embeddings of slices go. Names tell weights, view and every pixel: changed slices are encoded again."""
+        """Where embeddings of slices go. Names depend on weights, view and pixels: changed slices are encoded again."""
         stack, files = view.stack(array), []
         for number in numbers:
             digest = hashlib.sha256(f"{self._origin} {view}".encode())

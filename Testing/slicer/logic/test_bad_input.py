@@ -1,4 +1,4 @@
-"""The module's logic without a window: wrong arguments, models and packages that are not there, each told in words."""
+"""The module's logic without a window: wrong arguments, models and missing packages give clear errors."""
 
 from __future__ import annotations
 

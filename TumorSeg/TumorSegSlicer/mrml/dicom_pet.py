@@ -48,7 +48,7 @@ def files(node: slicer.vtkMRMLScalarVolumeNode) -> list[str]:
 
 
 def suvCopy(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[slicer.vtkMRMLScalarVolumeNode, str]:
-    """A copy of a PET in SUV (body weight), made where there is none yet, and in words what was done for it.
+    """A copy of a PET in SUV (body weight), made where there is none yet, and a text on what was done for it.
 
     Raises:
         SuvError: its DICOM files are not in the database, do not say enough, or do not hold the volume's values; or the

@@ -97,7 +97,7 @@ class SegmentSession:
         """The mask of the segment on the session's grid; None where the session is known to be up to date.
 
         Comparing the two takes a second where they are large, so it is for the worker; :meth:`noteUpToDate` afterwards
-        tells that they are alike.
+        records that they are alike.
         """
         from TumorSegLib import Mask
 
@@ -188,7 +188,7 @@ def carriedAlong(data: Any, then: Sequence[Sequence[float]] | np.ndarray, now: n
         former = Grid(tuple(data["grid"]["shape"]), np.array(data["grid"]["affine"], dtype=float))
         moved = movedGrid(former, np.array(then, dtype=float), now)
     except (LookupError, TypeError, ValueError, np.linalg.LinAlgError, GeometryError):
-        return data  # damaged, which reading it tells in words, or written before places were
+        return data  # damaged, which the reader reports, or written before places were
     return {**data, "grid": {**data["grid"], "affine": grid.affine.tolist()}} if moved == grid else data
 
 

@@ -30,7 +30,7 @@ SEGMENTATION = "vtkMRMLSegmentationNode"
 
 @dataclass(frozen=True)
 class Opened:
-    """A session, and in words what of an earlier one could not be kept; empty if nothing was lost."""
+    """A session, and a text on what of an earlier one could not be kept; empty if nothing was lost."""
 
     session: Session
     problem: str = ""
@@ -90,8 +90,8 @@ class Sessions:
         """The session of a segment with these volumes: the open one, the saved one, or a new one.
 
         Where volumes are others than before, the session goes on with the new ones; do that while no task works on it.
-        A new session begins with the segment as it is; what was painted since a session was saved,
-        :meth:`SegmentSession.changedMask` tells.
+        A new session begins with the segment as it is; :meth:`SegmentSession.changedMask` returns
+        what was painted since a session was saved.
 
         Args:
             node, segmentId: the segment.

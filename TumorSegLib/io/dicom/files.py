@@ -158,12 +158,12 @@ def image_slice(path: Path) -> Slice | None:
             if not _storage(tags.get("SOPClassUID")):
                 return None
             typed = states_types(file)
-            told = _states_series(tags)
-            fault = _fault(file, tags) if told else ""
+            complete = _states_series(tags)
+            fault = _fault(file, tags) if complete else ""
             _ = [tags.get(name) for name in LISTED]  # damaged ones are found here
     except FILE_ERRORS as error:
         raise ReadError(f"{path}: truncated or damaged DICOM file: {error}") from error
-    if not told:
+    if not complete:
         raise ReadError(f"{path}: truncated DICOM file: a {named[:-8]} without Rows (0028,0010)")
     return Slice(path, tags, fault, typed)
 

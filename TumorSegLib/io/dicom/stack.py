@@ -23,7 +23,7 @@ GAP_TOLERANCE = 0.2
 # thin slices come to lie up to half a step off, is allowed beyond that.
 UNEVEN_TOLERANCE = 0.05
 # From this share on the user gets a note.
-TOLD_UNEVEN = 0.01
+NOTED_UNEVEN = 0.01
 # Steps, mm, that scanners and archives round positions to, the largest first, and how exactly a multiple must be met.
 ROUNDINGS_MM, MULTIPLE_MM = (0.1, 0.01, 0.001), 1e-5
 # Slices closer than this (mm) lie at one position.
@@ -142,14 +142,14 @@ def _check_lattice(heights: Float64Array, rounding: float, where: str) -> tuple[
     """Checks how far slices lie from where the image has them; ``rounding`` of the heights in mm is allowed anyway."""
     even = np.linspace(heights[0], heights[-1], len(heights))
     off, distance = float(np.abs(heights - even).max()), float(even[1] - even[0])
-    said = (
+    note = (
         f"slices are unevenly spaced, up to {off:.2g} mm from where an image of slices {distance:.4g} mm apart has them"
     )
     if off > max(UNEVEN_TOLERANCE * distance, rounding):
         raise ReadError(
-            f"{where}: {said}; at most {UNEVEN_TOLERANCE:.0%} of that distance are allowed: resample the series first"
+            f"{where}: {note}; at most {UNEVEN_TOLERANCE:.0%} of that distance are allowed: resample the series first"
         )
-    return (said,) if off > max(TOLD_UNEVEN * distance, rounding) else ()
+    return (note,) if off > max(NOTED_UNEVEN * distance, rounding) else ()
 
 
 def _rounding(positions: Float64Array) -> float:

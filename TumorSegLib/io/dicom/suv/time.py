@@ -288,7 +288,7 @@ def _check_same_time(injection: Dataset, injected: datetime, half_life: float) -
 def _local(stamp: str, series_zone: str, time_of_day: str) -> datetime:
     """The injection in the local time of the series, whose dates and times carry no offset of their own.
 
-    Where the series does not tell its offset it is that of the injection, but UTC only if the time of day confirms it.
+    Where the series does not state its offset it is that of the injection, but UTC only if the time of day confirms it.
     """
     named = f"RadiopharmaceuticalStartDateTime {tag('RadiopharmaceuticalStartDateTime')}"
     injected, offset = moment(stamp, named)
