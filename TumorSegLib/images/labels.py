@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 #: "Neoplasm" of DICOM CID 7159 (SNOMED CT), without an anatomical region, in the notation of 3D Slicer's terminology
-#: entries and in its DICOM master list. No model here distinguishes a primary tumour from a metastasis, so it is not "Neoplasm,
-#: Primary", for which Slicer's list and DICOM's current edition have different codes.
+#: entries and in its DICOM master list. Not "Neoplasm, Primary": no model here distinguishes a primary tumour from a
+#: metastasis, and Slicer's list and DICOM's current edition have different codes for it.
 TUMOUR_TERMINOLOGY = (
     "Segmentation category and type - DICOM master list"
     "~SCT^49755003^Morphologically Altered Structure~SCT^108369006^Neoplasm~^^"
