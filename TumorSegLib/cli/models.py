@@ -36,7 +36,8 @@ def add_models_commands(commands: Any) -> None:
     add.add_argument(
         "--pixels",
         default="",
-        help="unit (values from 0 to 1, as MedSAM) or imagenet (as Meta's SAM); needed unless the name or the network decides it",
+        help="unit (values from 0 to 1, as MedSAM) or imagenet (as Meta's SAM); needed unless the name or the network "
+        "decides it",
     )
 
 
