@@ -92,54 +92,54 @@ def parse_dataclass(
     Raises an error, :class:`ReadError` by default, that begins with ``origin`` and names the key: it is unknown or
     missing, or its value is not of the field's type. What the dataclass itself refuses is reported the same way.
     """
-    hints = get_type_hints(kind)
+    annotations = get_type_hints(kind)
     known = {each.name: each for each in fields(kind)}  # type: ignore[arg-type]
     check_keys(values, list(known), origin, error)
     needed = [name for name, each in known.items() if each.default is MISSING and each.default_factory is MISSING]
     missing = [name for name in needed if name not in values]
     if missing:
         raise error(f"{origin}: missing {', '.join(map(repr, missing))}")
-    arguments = {key: _converted(value, hints[key], f"{origin}, {key}", error) for key, value in values.items()}
+    arguments = {key: _converted(value, annotations[key], f"{origin}, {key}", error) for key, value in values.items()}
     for key in (key for key, value in arguments.items() if value is UNFIT):
-        raise error(f"{origin}: {key} = {values[key]!r} does not fit, {_needed(hints[key])} is needed")
+        raise error(f"{origin}: {key} = {values[key]!r} does not fit, {_needed(annotations[key])} is needed")
     try:
         return kind(**arguments)
     except TumorSegError as problem:
         raise error(f"{origin}: {problem}") from problem
 
 
-def _converted(value: Any, hint: Any, origin: str, error: type[TumorSegError]) -> Any:
+def _converted(value: Any, annotation: Any, origin: str, error: type[TumorSegError]) -> Any:
     """A parsed value as a field's type; ``UNFIT`` where it is of another."""
-    parts = get_args(hint)
-    if get_origin(hint) in (Union, UnionType):
+    parts = get_args(annotation)
+    if get_origin(annotation) in (Union, UnionType):
         converted = (_converted(value, part, origin, error) for part in parts)
         return next((each for each in converted if each is not UNFIT), UNFIT)
-    if get_origin(hint) is tuple and isinstance(value, list | tuple):
+    if get_origin(annotation) is tuple and isinstance(value, list | tuple):
         parts = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
         items = tuple(_converted(each, part, origin, error) for each, part in zip(value, parts))
         return items if len(parts) == len(value) and UNFIT not in items else UNFIT
-    if get_origin(hint) is Mapping and isinstance(value, Mapping):
+    if get_origin(annotation) is Mapping and isinstance(value, Mapping):
         table = {key: _converted(each, parts[1], f"{origin} of {key!r}", error) for key, each in value.items()}
         return table if all(each is not UNFIT for each in table.values()) else UNFIT
-    if is_dataclass(hint) and isinstance(value, Mapping):
-        return parse_dataclass(hint, value, origin, error)  # type: ignore[arg-type]
-    if hint is Any or _is_of(value, hint):
+    if is_dataclass(annotation) and isinstance(value, Mapping):
+        return parse_dataclass(annotation, value, origin, error)  # type: ignore[arg-type]
+    if annotation is Any or _is_of(value, annotation):
         return value
     return UNFIT
 
 
-def _is_of(value: Any, hint: Any) -> bool:
-    if get_origin(hint) is not None or (isinstance(value, bool) and hint is not bool):  # True is an int to Python
+def _is_of(value: Any, kind: Any) -> bool:
+    if get_origin(kind) is not None or (isinstance(value, bool) and kind is not bool):  # True is an int to Python
         return False
-    return isinstance(value, (int, float) if hint is float else hint)
+    return isinstance(value, (int, float) if kind is float else kind)
 
 
-def _needed(hint: Any) -> str:
+def _needed(annotation: Any) -> str:
     """A field's type as text."""
-    parts = [part for part in get_args(hint) if part not in (NoneType, Ellipsis)]
-    if get_origin(hint) in (Union, UnionType):
+    parts = [part for part in get_args(annotation) if part not in (NoneType, Ellipsis)]
+    if get_origin(annotation) in (Union, UnionType):
         return " or ".join(dict.fromkeys(map(_needed, parts)))
-    if get_origin(hint) is tuple:
-        return "a list" if Ellipsis in get_args(hint) else f"a list of {len(parts)}"
+    if get_origin(annotation) is tuple:
+        return "a list" if Ellipsis in get_args(annotation) else f"a list of {len(parts)}"
     words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-    return words.get(hint, "a table")
+    return words.get(annotation, "a table")

@@ -135,8 +135,8 @@ def _draw_slice(axes: Axes, case: TurnedCase, role: str, plane: _Plane, row_mm: 
     if plane is _PLANES[0]:
         _write(axes, (0.025, 0.95), role_label(role), 11, ink, "left")
         digits = ".0f" if high >= 50 else ".3g"
-        shown = f"{low:{digits}} \N{EN DASH} {high:{digits}} {unit}".replace("-", "\N{MINUS SIGN}")
-        _write(axes, (0.025, 0.035), shown, 7, ink, "left")
+        window = f"{low:{digits}} \N{EN DASH} {high:{digits}} {unit}".replace("-", "\N{MINUS SIGN}")
+        _write(axes, (0.025, 0.035), window, 7, ink, "left")
 
 
 def _draw_outlines(axes: Axes, case: TurnedCase, plane: _Plane) -> None:

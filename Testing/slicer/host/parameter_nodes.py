@@ -288,8 +288,8 @@ def _property(name: str) -> property:
 
 def parameterNodeWrapper(cls: type) -> type:
     """Class decorator: each annotated name becomes a property kept in the node given to the constructor."""
-    hints = typing.get_type_hints(cls, include_extras=True)
-    parameters = {name: _Parameter(cls, name, annotated) for name, annotated in hints.items()}
+    annotations = typing.get_type_hints(cls, include_extras=True)
+    parameters = {name: _Parameter(cls, name, annotated) for name, annotated in annotations.items()}
     for name, member in vars(_Wrapper).items():
         if name == "__init__" or not name.startswith("__"):
             setattr(cls, name, member)

@@ -73,9 +73,9 @@ def load(host: Any, paths: dict[str, str], head_first: bool = False) -> Any:
         values, matrix[2, 3], matrix[2, 2] = values[::-1].copy(), ORIGIN[2] + (SLICES - 1) * SPACING[2], -SPACING[2]
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "4: PET AC")
     slicer.util.updateVolumeFromArray(node, values)
-    held = vtk.vtkMatrix4x4()
-    held.DeepCopy(matrix.ravel().tolist())
-    node.SetIJKToRASMatrix(held)
+    toRas = vtk.vtkMatrix4x4()
+    toRas.DeepCopy(matrix.ravel().tolist())
+    node.SetIJKToRASMatrix(toRas)
     node.CreateDefaultDisplayNodes()
     node.SetAttribute("DICOM.instanceUIDs", " ".join(paths) + " ")
     return node

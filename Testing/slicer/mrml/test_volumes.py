@@ -181,14 +181,14 @@ def test_suv_far_above_any_plausible_value_is_refused_whatever_the_unit(scene: A
 
 def test_volume_voxels_are_checked_once_while_in_use(scene: Any) -> None:
     node = add_volume(scene, PLAIN)
-    held = volumes.volumeFromNode(node, "ct")
-    assert volumes.volumeFromNode(node, "ct") is held
-    assert volumes.volumeFromNode(node, "image") is not held
+    first = volumes.volumeFromNode(node, "ct")
+    assert volumes.volumeFromNode(node, "ct") is first
+    assert volumes.volumeFromNode(node, "image") is not first
     slicer.util.arrayFromVolumeModified(node)
-    assert volumes.volumeFromNode(node, "ct") is not held
-    held = volumes.volumeFromNode(node, "ct")
+    assert volumes.volumeFromNode(node, "ct") is not first
+    first = volumes.volumeFromNode(node, "ct")
     node.SetOrigin(1, 2, 3)
-    assert volumes.volumeFromNode(node, "ct").grid == volumes.gridFromVolume(node) != held.grid
+    assert volumes.volumeFromNode(node, "ct").grid == volumes.gridFromVolume(node) != first.grid
 
 
 def test_a_ct_that_cannot_be_in_hu_is_refused(scene: Any) -> None:

@@ -46,12 +46,12 @@ def _without_warnings() -> Iterator[None]:
 
 @contextmanager
 def _without_display() -> Iterator[None]:
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    displayed = sitk.ProcessObject.GetGlobalWarningDisplay()
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     try:
         yield
     finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        sitk.ProcessObject.SetGlobalWarningDisplay(displayed)
 
 
 #: Without pydicom's warnings of every value that breaks the standard, on reading and on first use.
