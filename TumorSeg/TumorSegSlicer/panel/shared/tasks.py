@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 # How often the results of the worker are looked for, and how long its thread may then go on undisturbed: Slicer's event
 # loop holds the interpreter's lock otherwise. So Python code of the worker, as in imports, has two thirds of the time.
 INTERVAL_MS, PAUSE_SECONDS = 5, 0.01
+# While quiet work alone is done, which nobody waits for, a click must not wait for such a pause to end.
+QUIET_PAUSE_SECONDS = 0.002
 
 
 class Tasks:
@@ -108,6 +110,6 @@ class Tasks:
         return timer
 
     def _poll(self) -> None:
-        self._runner.poll(PAUSE_SECONDS)
+        self._runner.poll(PAUSE_SECONDS if self._runner.busy else QUIET_PAUSE_SECONDS)
         if self._runner.idle:
             self._polling.stop()
