@@ -20,6 +20,15 @@ BOX_MODEL = "lite-medsam"
 TINY_SAM = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_attention": [0], "channels": 16}
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A folder for converted networks that the processes of one run share, as converting takes seconds."""
+    root = tmp_path_factory.getbasetemp()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TUMORSEG_CACHE", str((root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "cache"))
+        yield
+
+
 @pytest.fixture(scope="session")
 def data_root() -> Path:
     """Folder of the public patient data; the test is skipped where it is absent. Mark such tests ``data``."""

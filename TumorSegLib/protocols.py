@@ -23,6 +23,7 @@ class RunInfo(Mapping[str, Any]):
         model, version, weights_sha256: the model and the checksum of its weights.
         device: where the network ran, e.g. ``cpu`` or ``cuda (NVIDIA H100)``.
         precision: number type it ran in, e.g. ``bfloat16``.
+        backend: what ran it, ``torch`` or ``openvino``.
         roles: of the images it was given.
         resampled_roles: of those that lay on another grid than the first image.
         seconds: by stage.
@@ -35,6 +36,7 @@ class RunInfo(Mapping[str, Any]):
     weights_sha256: str = ""
     device: str = ""
     precision: str = ""
+    backend: str = ""
     roles: tuple[str, ...] = ()
     resampled_roles: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from training import commands
-from TumorSegLib.cli.entry import add_command, add_device_argument, add_device_arguments, run_guarded
+from TumorSegLib.cli.entry import (
+    add_command,
+    add_device_argument,
+    add_device_arguments,
+    add_engine_arguments,
+    run_guarded,
+)
 from TumorSegLib.cli.process import INTERRUPTED_MESSAGE, LEAST_NETWORK_GB, require_memory
 
 TRAINING_INTERRUPTED = f"{INTERRUPTED_MESSAGE}; train and finetune-sam continue with the same command"
@@ -99,7 +105,7 @@ def _add_evaluation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--roles", help="roles of the images, e.g. ct,pet (default: every subset; boxes: each role)")
     parser.add_argument("--json", type=Path, help="write the whole report here, .json")
     _add_data(parser)
-    add_device_arguments(parser)
+    add_engine_arguments(parser)
 
 
 def _add_record(parser: argparse.ArgumentParser) -> None:

@@ -66,7 +66,7 @@ def run_evaluate_clicks(options: argparse.Namespace) -> None:
     _check_outputs(json=options.json, plot=options.plot)
     refiner, auto, forgetful = _engine(options, "clicks"), None, None
     if options.first_stage:
-        auto = load_engine(options.first_stage, options.device, options.precision, kind="auto")
+        auto = load_engine(options.first_stage, options.device, options.precision, options.backend, kind="auto")
     if options.baselines:
         check_installed()
         forgetful = load_forgetful(options.model, options.device, options.precision, refiner)
@@ -89,7 +89,7 @@ def run_evaluate_boxes(options: argparse.Namespace) -> None:
     _check_outputs(json=options.json)
     engine, refiner = _engine(options, "box"), None
     if options.refiner:
-        refiner = load_engine(options.refiner, options.device, options.precision, kind="clicks")
+        refiner = load_engine(options.refiner, options.device, options.precision, options.backend, kind="clicks")
     roles = options.roles.split(",") if options.roles is not None else EVALUATED_ROLES
     report = evaluate_boxes(BoxPlan(engine, refiner), _data(options), options.fold, roles)
     print(format_boxes(report))
@@ -151,7 +151,9 @@ def _engine(options: argparse.Namespace, kind: str) -> Any:
         raise ArgumentError(
             f"--model {options.model} is of kind {found!r}, {options.command} needs {kind!r}; use {EVALUATIONS[found]}"
         )
-    return load_engine(options.model, options.device, options.precision, kind=kind)  # type: ignore[call-overload]
+    return load_engine(  # type: ignore[call-overload]
+        options.model, options.device, options.precision, options.backend, kind=kind
+    )
 
 
 def _folder(model: str) -> Any:

@@ -16,7 +16,7 @@ from TumorSegLib.cli.common import (
     print_notes,
     read_images,
 )
-from TumorSegLib.cli.entry import add_device_arguments
+from TumorSegLib.cli.entry import add_engine_arguments
 from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry.grid import Grid
@@ -59,7 +59,7 @@ def add_box_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="lite-medsam", help="box model, name or folder (default %(default)s)")
     parser.add_argument("--refine", metavar="MODEL", help="refinement model that corrects the result, e.g. sts-clicks")
     parser.add_argument("--session", metavar="FILE", help="keep mask, box and undo step here, .json")
-    add_device_arguments(parser)
+    add_engine_arguments(parser)
 
 
 def run_box(options: argparse.Namespace) -> None:

@@ -105,14 +105,14 @@ def _problem(file: Path, suffixes: tuple[str, ...]) -> str | None:
 
 
 def open_engine(name: str, options: argparse.Namespace, kind: str) -> Any:
-    """Loads a model of a kind; the device and precision are those of the options.
+    """Loads a model of a kind; device, precision and back end are those of the options.
 
     It imports torch, which takes seconds and memory: to be called once the input is read.
     """
     require_network_memory()
     from TumorSegLib.engines.load import load_engine
 
-    return load_engine(name, options.device, options.precision, kind=kind)  # type: ignore[call-overload]
+    return load_engine(name, options.device, options.precision, options.backend, kind=kind)  # type: ignore[call-overload]
 
 
 def require_network_memory() -> None:

@@ -111,8 +111,9 @@ def run_demo_command(options: argparse.Namespace) -> None:
         seed = SEED if options.seed is None else options.seed
         report = run_demo(options.output, seed, progress=progress)
     metrics, seconds = report["metrics"], report["seconds"]
+    where = f"{report['backend']} on {report['device']}, {report['precision']}"
     rows = {
-        "model": f"{report['model']} {report['version']} on {report['device']}, {report['precision']}",
+        "model": f"{report['model']} {report['version']}, {where}",
         "marked": f"{report['volume_ml']:.1f} ml in {len(report['components'])} part(s)",
         "true volume": f"{metrics['reference_volume_ml']:.1f} ml",
         "Dice": f"{metrics['dice']:.3f}",

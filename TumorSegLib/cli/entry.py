@@ -104,6 +104,17 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--device``, ``--precision`` and ``--backend``, the arguments of :func:`TumorSegLib.load_engine`."""
+    add_device_arguments(parser)
+    parser.add_argument(
+        "--backend",
+        default="auto",
+        help="what runs the network on a CPU: auto, torch or openvino (default %(default)s: the fastest that is "
+        "installed, measured once per computer and model)",
+    )
+
+
 def _message(error: Exception) -> str:
     if isinstance(error, TumorSegError) or not is_out_of_memory(error):
         return str(error)

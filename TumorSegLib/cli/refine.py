@@ -20,7 +20,7 @@ from TumorSegLib.cli.common import (
     read_images,
     read_label_map,
 )
-from TumorSegLib.cli.entry import add_device_arguments
+from TumorSegLib.cli.entry import add_engine_arguments
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleError
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry.grid import Grid
@@ -56,7 +56,7 @@ def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep mask, prompts and undo steps here, .json; where it exists already, the prompts of --clicks come on "
         "top of those in it, so give new ones only",
     )
-    add_device_arguments(parser)
+    add_engine_arguments(parser)
 
 
 def run_refine(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from TumorSegLib.cli.common import (
     print_notes,
     read_images,
 )
-from TumorSegLib.cli.entry import add_device_arguments
+from TumorSegLib.cli.entry import add_engine_arguments
 from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory, say
 from TumorSegLib.files import write_text
 from TumorSegLib.images.cleanup import fill_holes, remove_small
@@ -51,7 +51,7 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preview", metavar="FILE", help="write a picture, .png")
     parser.add_argument("--info", metavar="FILE", help="write volume, shape, inputs, model and timings as JSON")
     parser.add_argument("--mirror", action="store_true", help="average over mirror images: 8 times the work")
-    add_device_arguments(parser)
+    add_engine_arguments(parser)
 
 
 def _millilitres(text: str) -> float:

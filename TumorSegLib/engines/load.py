@@ -6,41 +6,68 @@ import os
 from typing import Any, Literal, overload
 
 from TumorSegLib.engines.auto.engine import AutoEngine
+from TumorSegLib.engines.backends.choice import choose_backend
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.networks.sam import Sam
-from TumorSegLib.engines.runtime import choose_runtime
+from TumorSegLib.engines.runtime import BACKENDS, choose_runtime
 from TumorSegLib.engines.weights import load_network
+from TumorSegLib.errors import ArgumentError
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.models.spec import check_kind
 
 
 @overload
 def load_engine(
-    name_or_path: str | os.PathLike[str], device: str = ..., precision: str = ..., *, kind: Literal["auto"]
+    name_or_path: str | os.PathLike[str],
+    device: str = ...,
+    precision: str = ...,
+    backend: str = ...,
+    *,
+    kind: Literal["auto"],
 ) -> AutoEngine: ...
 
 
 @overload
 def load_engine(
-    name_or_path: str | os.PathLike[str], device: str = ..., precision: str = ..., *, kind: Literal["clicks"]
+    name_or_path: str | os.PathLike[str],
+    device: str = ...,
+    precision: str = ...,
+    backend: str = ...,
+    *,
+    kind: Literal["clicks"],
 ) -> ClickEngine: ...
 
 
 @overload
 def load_engine(
-    name_or_path: str | os.PathLike[str], device: str = ..., precision: str = ..., *, kind: Literal["box"]
+    name_or_path: str | os.PathLike[str],
+    device: str = ...,
+    precision: str = ...,
+    backend: str = ...,
+    *,
+    kind: Literal["box"],
 ) -> BoxEngine: ...
 
 
 @overload
 def load_engine(
-    name_or_path: str | os.PathLike[str], device: str = ..., precision: str = ..., *, kind: None = ...
+    name_or_path: str | os.PathLike[str],
+    device: str = ...,
+    precision: str = ...,
+    backend: str = ...,
+    *,
+    kind: None = ...,
 ) -> Any: ...
 
 
 def load_engine(
-    name_or_path: str | os.PathLike[str], device: str = "auto", precision: str = "auto", *, kind: str | None = None
+    name_or_path: str | os.PathLike[str],
+    device: str = "auto",
+    precision: str = "auto",
+    backend: str = "auto",
+    *,
+    kind: str | None = None,
 ) -> AutoEngine | ClickEngine | BoxEngine:
     """Loads a model by name or folder.
 
@@ -48,6 +75,8 @@ def load_engine(
         name_or_path: a name as ``tumorseg models list`` shows it, or the path of a model folder.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto`` (bfloat16 where the device computes it natively), ``float32``, ``bfloat16`` or ``float16``.
+        backend: what runs the network on a CPU: ``torch``, ``openvino``, or ``auto``, the fastest that is installed,
+            which is measured once per machine and model. Models for boxes always run on PyTorch.
         kind: ``auto``, ``clicks`` or ``box``, if the model must be of that kind; any kind by default.
 
     Returns:
@@ -58,9 +87,11 @@ def load_engine(
     Raises:
         ModelError: no such model, it is of another kind, or its weights are missing, corrupt or not those it was
             published with.
-        ArgumentError: device or precision is unknown.
+        ArgumentError: device, precision or backend is unknown, or OpenVINO is asked for where it does not run.
         ResourceError: this machine has no such device.
     """
+    if backend not in BACKENDS:
+        raise ArgumentError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
     runtime = choose_runtime(device, precision)
     model = find_model(name_or_path)
     spec = model.spec
@@ -69,4 +100,5 @@ def load_engine(
     network = load_network(model)
     if isinstance(network, Sam):
         return BoxEngine(spec, network, runtime)
+    runtime = choose_backend(spec, network, runtime, backend, precision)
     return AutoEngine(spec, network, runtime) if spec.kind == "auto" else ClickEngine(spec, network, runtime)

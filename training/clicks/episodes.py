@@ -23,7 +23,7 @@ from training.data.augment import draw_sample
 from training.data.batches import Batch, Pools
 from TumorSegLib.engines.clicks.patches import network_input, patch_origin, prompt_centre
 from TumorSegLib.engines.networks.unets import probabilities
-from TumorSegLib.engines.runtime import new_pool
+from TumorSegLib.engines.workers import new_pool
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.prompts.constraints import apply_constraints
 from TumorSegLib.prompts.encoding import PointPrompt, distance_map

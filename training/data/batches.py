@@ -13,7 +13,7 @@ import torch
 from training.config.train import Configuration, DataSettings
 from training.data.augment import TrainingSample, draw_sample
 from training.data.cases import Case
-from TumorSegLib.engines.runtime import new_pool
+from TumorSegLib.engines.workers import new_pool
 
 
 class Batch(NamedTuple):

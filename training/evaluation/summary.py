@@ -11,7 +11,7 @@ import numpy as np
 from TumorSegLib import __version__
 from TumorSegLib.models.spec import ModelSpec
 
-RUN_SETTINGS = ("device", "precision", "overlap")
+RUN_SETTINGS = ("device", "precision", "backend", "overlap")
 
 
 def summarise(rows: Sequence[Mapping[str, Any]], measure: str = "dice") -> dict[str, float | None]:

@@ -79,8 +79,8 @@ def test_report_names_model_device_and_precision(data: Path) -> None:
     report = evaluate_folder(engine, data, 2, [ROLES, ("ct",)], mirror=True)
     subsets = report.pop("subsets")
     model = {"model": "tiny", "version": "1.2.3", "weights_sha256": "ab" * 32}
-    run = {"tumorseg_version": TumorSegLib.__version__, "device": "cpu", "precision": "bfloat16", "overlap": 0.5}
-    assert report == {**model, **run, "fold": 2, "mirror": True}
+    run = {"tumorseg_version": TumorSegLib.__version__, "device": "cpu", "precision": "bfloat16", "backend": "torch"}
+    assert report == {**model, **run, "overlap": 0.5, "fold": 2, "mirror": True}
     rows = [row for entry in subsets.values() for row in entry["cases"]]
     assert [row["case"] for row in rows] == ["c", "c", "d"]
     assert all(0 < row["seconds"] < 60 for row in rows)

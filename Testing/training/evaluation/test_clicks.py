@@ -180,7 +180,7 @@ def test_without_memory_the_previous_map_is_blank_and_the_rest_is_shown() -> Non
 
 
 def test_forgetful_is_the_same_network_without_its_memory(case: Case, refiner_folder: Path) -> None:
-    refiner = load_engine(refiner_folder, "cpu", "float32", kind="clicks")
+    refiner = load_engine(refiner_folder, "cpu", "float32", "torch", kind="clicks")
     forgetful = load_forgetful(str(refiner_folder), "cpu", "float32", refiner)
     assert forgetful.spec is refiner.spec
 

@@ -16,10 +16,11 @@ import torch
 
 from Testing.fakes import noise_volume, tiny_network, tiny_spec
 from Testing.unit.engines.box_cases import tiny_sam
-from TumorSegLib.engines import runtime
+from TumorSegLib.engines import placement, workers
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
-from TumorSegLib.engines.runtime import Runtime, Workers
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.engines.workers import Workers
 from TumorSegLib.errors import Cancelled
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images
@@ -175,7 +176,7 @@ def test_a_progress_callback_may_compute_another_case_with_the_same_engine(box: 
 
 def test_a_callback_that_moves_its_own_case_to_the_cpu_leaves_the_cpu_to_the_outer_work() -> None:
     spec = tiny_spec()
-    device = runtime.Placement(spec, tiny_network(spec), Runtime(torch.device("meta"), torch.float32)).case(
+    device = placement.Placement(spec, tiny_network(spec), Runtime(torch.device("meta"), torch.float32)).case(
         threading.Event()
     )
 
@@ -193,7 +194,7 @@ FORK = """
 import os, threading, time
 import numpy as np
 from Testing.unit.engines.test_concurrency import CASES, auto_engine, begin, segmented
-from TumorSegLib.engines import runtime
+from TumorSegLib.engines import workers
 import torch
 
 torch.set_num_threads(2)
@@ -206,7 +207,7 @@ def pause(*_):
 
 begin(lambda: engine.segment(CASES[1], progress=pause))
 assert begun.wait(60)
-with runtime._pools.lock:  # as where another thread starts a pool
+with workers._pools.lock:  # as where another thread starts a pool
     child = os.fork()
 if child == 0:
     os._exit(0 if np.array_equal(segmented(engine, CASES[0]), expected) else 3)
@@ -242,7 +243,7 @@ def test_a_failed_start_of_a_pool_ends_its_threads_and_keeps_the_number_of_torch
 
         monkeypatch.setattr(threading.Barrier, "wait", interrupted)
     else:
-        submit, calls = runtime.ThreadPoolExecutor.submit, []
+        submit, calls = workers.ThreadPoolExecutor.submit, []
 
         def refused(*args: Any) -> Any:
             calls.append(args)
@@ -250,10 +251,10 @@ def test_a_failed_start_of_a_pool_ends_its_threads_and_keeps_the_number_of_torch
                 raise RuntimeError("can't start new thread")
             return submit(*args)
 
-        monkeypatch.setattr(runtime.ThreadPoolExecutor, "submit", refused)
+        monkeypatch.setattr(workers.ThreadPoolExecutor, "submit", refused)
     before = set(threading.enumerate())
     with pytest.raises(failure):
-        runtime.new_pool(2, 1)
+        workers.new_pool(2, 1)
     started = set(threading.enumerate()) - before
     for thread in started:
         thread.join(1)

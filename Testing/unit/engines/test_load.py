@@ -29,10 +29,10 @@ def folder(tmp_path):
 def test_a_loaded_engine_gives_the_result_of_its_network(folder):
     images = {role: noise_volume(Grid.from_spacing((18, 20, 17), (1, 1, 1)), role) for role in ("ct", "pet")}
     expected = AutoEngine(SPEC, tiny_network(SPEC, seed=5), Runtime(torch.device("cpu"), torch.float32)).segment(images)
-    loaded = load_engine(folder, device="cpu", precision="float32")
+    loaded = load_engine(folder, device="cpu", precision="float32", backend="torch")
     result = loaded.segment(images)
     assert result.info["precision"] == "float32"
-    assert load_engine(folder, "cpu", "bfloat16").segment(images).info["precision"] == "bfloat16"
+    assert load_engine(folder, "cpu", "bfloat16", "torch").segment(images).info["precision"] == "bfloat16"
     assert loaded.spec == replace(SPEC, weights_sha256=sha256_of(folder / WEIGHTS_FILE))
     assert np.array_equal(result.probability.array, expected.probability.array)
     assert np.ptp(result.probability.array) > 0.05

@@ -12,7 +12,8 @@ from torch import nn
 from TumorSegLib.engines.auto.sliding_window import Maps, WindowPlan, predict
 from TumorSegLib.engines.inputs import Channels, prepare
 from TumorSegLib.engines.networks.unets import FIXED_SIZE
-from TumorSegLib.engines.runtime import ON_CPU, CaseDevice, Placement, Runtime
+from TumorSegLib.engines.placement import CaseDevice, Network, Placement
+from TumorSegLib.engines.runtime import ON_CPU, Runtime
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.image_set import ImageSet
@@ -98,7 +99,7 @@ def _predict(
         plan = WindowPlan(spec.volume_input.patch, batch=WINDOWS_PER_PASS.get(runtime.device.type, 1), mirror=mirror)
         return _smaller(plan, spec.network in FIXED_SIZE)
 
-    def compute(network: nn.Module, runtime: Runtime, plan: WindowPlan) -> tuple[Maps, WindowPlan]:
+    def compute(network: Network, runtime: Runtime, plan: WindowPlan) -> tuple[Maps, WindowPlan]:
         array, tissue, inner = _padded(channels, plan)
         maps = predict(network, torch.from_numpy(array), tissue, plan, runtime, job)
         return _cut(maps, inner), plan

@@ -16,10 +16,11 @@ from itertools import chain, combinations, product
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from TumorSegLib.engines.networks.unets import probabilities
-from TumorSegLib.engines.runtime import Runtime, Workers
+from TumorSegLib.engines.placement import Network
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.engines.workers import Workers
 from TumorSegLib.errors import ArgumentError, Cancelled
 from TumorSegLib.geometry.arrays import BoolArray, UInt8Array
 from TumorSegLib.jobs import Job
@@ -88,7 +89,7 @@ def gaussian_weights(size: Size) -> torch.Tensor:
 
 
 def predict(
-    network: nn.Module,
+    network: Network,
     channels: torch.Tensor,
     tissue: BoolArray,
     plan: WindowPlan,
@@ -167,15 +168,13 @@ def _at(size: Size, k: int, j: int, i: int) -> tuple[slice, slice, slice]:
 
 @torch.inference_mode()
 def _probabilities(
-    network: nn.Module, windows: torch.Tensor, mirror: bool, runtime: Runtime, check: Callable[[], None]
+    network: Network, windows: torch.Tensor, mirror: bool, runtime: Runtime, check: Callable[[], None]
 ) -> torch.Tensor:
     """Label probabilities float32 ``[batch, labels, k, j, i]``, averaged over mirror images if asked for.
 
     ``check`` is called between mirror images, and may raise.
     """
-    if runtime.device.type == "cuda":
-        windows = windows.pin_memory()
-    windows = windows.to(runtime.device, non_blocking=True).to(runtime.dtype, memory_format=runtime.layout)
+    windows = runtime.batch(windows)
     flips = list(chain.from_iterable(combinations((2, 3, 4), n) for n in range(4))) if mirror else [()]
     summed: torch.Tensor | None = None
     for axes in flips:

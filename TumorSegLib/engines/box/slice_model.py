@@ -12,7 +12,9 @@ import torch
 from TumorSegLib.engines.box.embeddings import SLICES_PER_PASS, Embeddings
 from TumorSegLib.engines.box.views import View
 from TumorSegLib.engines.networks.sam import Sam
-from TumorSegLib.engines.runtime import CaseDevice, Computed, Placement, Runtime, Workers
+from TumorSegLib.engines.placement import CaseDevice, Computed, Placement
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.engines.workers import Workers
 from TumorSegLib.geometry.arrays import Float32Array, Float64Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.jobs import Job

@@ -29,7 +29,8 @@ from TumorSegLib.engines.clicks.patches import (
     sample_probability,
 )
 from TumorSegLib.engines.networks.unets import probabilities
-from TumorSegLib.engines.runtime import CaseDevice, Placement, Runtime
+from TumorSegLib.engines.placement import CaseDevice, Network, Placement
+from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from TumorSegLib.geometry.boxes import origin, slices, translate, union
@@ -208,9 +209,8 @@ def _predict(task: _Correction, part: _ChangedPart, patch: Patch) -> tuple[Float
 
 
 @torch.inference_mode()
-def _run(network: nn.Module, runtime: Runtime, channels: torch.Tensor) -> Float32Array:
-    batch = channels[None].to(runtime.device).to(runtime.dtype, memory_format=runtime.layout)
-    answer: Float32Array = probabilities(network(batch)[0]).sum(dim=0).cpu().numpy()
+def _run(network: Network, runtime: Runtime, channels: torch.Tensor) -> Float32Array:
+    answer: Float32Array = probabilities(network(runtime.batch(channels[None]))[0]).sum(dim=0).cpu().numpy()
     return answer
 
 

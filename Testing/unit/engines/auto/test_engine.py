@@ -13,7 +13,8 @@ from torch import nn
 from Testing.fakes import noise_volume, rotation, tiny_network, tiny_spec
 from Testing.unit.engines.click_cases import WithoutMemory, distance
 from TumorSegLib.engines.auto.engine import WINDOWS_PER_PASS, AutoEngine
-from TumorSegLib.engines.runtime import ON_CPU, Placement, Runtime
+from TumorSegLib.engines.placement import Placement
+from TumorSegLib.engines.runtime import ON_CPU, Runtime
 from TumorSegLib.errors import Cancelled, ResourceError, RoleError
 from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.geometry.grid import Grid
@@ -181,6 +182,7 @@ def test_info_is_json_with_windows_and_seconds():
         "resampled_roles": ["pet"],
         "device": "cpu",
         "precision": "float32",
+        "backend": "torch",
         "threads": 1,
         "network_spacing_mm": pytest.approx([1, 1, 1]),
         "window": [16, 16, 16],

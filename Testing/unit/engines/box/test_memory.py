@@ -169,6 +169,6 @@ def test_a_lack_of_memory_on_the_cpu_too_is_reported_and_leaves_the_case_usable(
 
 
 def test_a_network_too_large_for_the_card_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("TumorSegLib.engines.runtime._moved", lambda *_: failing(RuntimeError(FULL))())
+    monkeypatch.setattr("TumorSegLib.engines.placement._moved", lambda *_: failing(RuntimeError(FULL))())
     with pytest.raises(ResourceError, match="not enough memory to put 'bright' on meta: CUDA out of memory"):
         on_card(Cramped(0, 0))

@@ -1,0 +1,87 @@
+"""Converted networks, kept on the machine in ``$TUMORSEG_CACHE`` (default ``~/.tumorseg/cache``).
+
+A folder per network, with the checksums of its files; what does not match them is made anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from TumorSegLib.errors import WriteError
+from TumorSegLib.files import make_folder, replacing, write_text
+from TumorSegLib.models.spec import ModelSpec
+
+#: Networks that are kept; the one that was not used for longest goes first.
+MOST_KEPT = 8
+NETWORK, WEIGHTS, CHECKSUMS = "network.xml", "network.bin", "checksums.json"
+
+
+def cache_folder() -> Path:
+    """The folder of what can be made again."""
+    return Path(os.environ.get("TUMORSEG_CACHE") or "~/.tumorseg/cache").expanduser()
+
+
+class CachedModels:
+    """The converted networks of one converter."""
+
+    def __init__(self, converter: str, spec: ModelSpec) -> None:
+        """Finds the folder.
+
+        Args:
+            converter: name and version, and class of the network; another one has other files.
+            spec: the model; other weights, or another network, have another folder.
+        """
+        identity = [converter, spec.weights_sha256, spec.network, dict(spec.arguments)]
+        key = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:32]
+        self._root = cache_folder() / "networks"
+        self._folder = self._root / key
+
+    def read(self) -> tuple[bytes, bytes] | None:
+        """The network's description and weights; None where they are missing, or differ from their checksums."""
+        try:
+            wanted = json.loads((self._folder / CHECKSUMS).read_text("utf-8"))
+            files = [(self._folder / name).read_bytes() for name in (NETWORK, WEIGHTS)]
+            found = [hashlib.sha256(data).hexdigest() for data in files]
+            if found != [wanted[NETWORK], wanted[WEIGHTS]]:
+                return None
+            os.utime(self._folder)
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
+        return files[0], files[1]
+
+    def write(self, save: Callable[[Path], None]) -> None:
+        """Keeps a network in one step, and removes those that were not used for longest.
+
+        Args:
+            save: writes the description to a path, and the weights beside it.
+
+        Raises:
+            WriteError: the folder is read-only, or the disk is full.
+        """
+        make_folder(self._root)
+        with replacing(self._folder) as temporary:
+            try:
+                temporary.mkdir()
+                save(temporary / NETWORK)
+                sums = {name: _sha256(temporary / name) for name in (NETWORK, WEIGHTS)}
+            except (OSError, RuntimeError) as error:
+                raise WriteError(f"{self._folder}: the converted network cannot be written: {error}") from error
+            write_text(temporary / CHECKSUMS, json.dumps(sums))
+        self._remove_oldest()
+
+    def _remove_oldest(self) -> None:
+        try:
+            folders = sorted(self._root.iterdir(), key=lambda folder: folder.stat().st_mtime)
+        except OSError:  # another process removes them
+            return
+        for folder in folders[:-MOST_KEPT]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

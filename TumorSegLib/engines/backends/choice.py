@@ -1,0 +1,149 @@
+"""The fastest way to run a network on this CPU: measured with one window at first use, and kept per machine."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import torch
+from torch import nn
+
+from TumorSegLib.engines.backends.cache import cache_folder
+from TumorSegLib.engines.backends.openvino import BackendError, OpenVinoNetwork, load_openvino, openvino_dtypes
+from TumorSegLib.engines.networks.unets import channel_count
+from TumorSegLib.engines.processor import describe_processor
+from TumorSegLib.engines.runtime import OPENVINO, TORCH, Runtime
+from TumorSegLib.errors import ArgumentError, WriteError
+from TumorSegLib.files import make_folder, write_text
+from TumorSegLib.models.spec import ModelSpec
+
+FILE = "backends.json"
+#: Choices that are kept, of models and settings of this machine; the oldest go first.
+MOST_KEPT = 64
+# Passes of each candidate, after one that is not counted; the fastest counts, as the machine may be busy.
+PASSES = 3
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        name: of the candidate, e.g. ``openvino bfloat16``.
+        seconds: by the name of each candidate, for one window.
+    """
+
+    name: str
+    seconds: Mapping[str, float]
+
+
+def choose_backend(spec: ModelSpec, network: nn.Module, runtime: Runtime, backend: str, precision: str) -> Runtime:
+    """The runtime with the backend that is asked for, or the fastest one.
+
+    Args:
+        spec: of a model that takes volumes.
+        network: float32 on the CPU, in evaluation mode; not changed.
+        runtime: device and number type for PyTorch.
+        backend: ``auto``, ``torch`` or ``openvino``.
+        precision: as the user asked for it; ``auto`` lets OpenVINO's number types compete as well.
+
+    Raises:
+        ArgumentError: OpenVINO is asked for where it does not run.
+    """
+    if backend == TORCH:
+        return runtime
+    if runtime.device.type != "cpu" or precision == "float16":
+        if backend == OPENVINO:
+            raise ArgumentError(
+                f"OpenVINO runs on the CPU, in float32 or bfloat16, not on {runtime.name} in {runtime.precision}; "
+                "leave the backend out, or give device cpu and another precision"
+            )
+        return runtime
+    try:
+        load_openvino()
+        dtypes = openvino_dtypes() if precision == "auto" else (runtime.dtype,)
+    except BackendError as error:
+        return replace(runtime, reason=f"PyTorch, as {error}")
+    candidates = [Runtime(runtime.device, dtype, OPENVINO) for dtype in dtypes]
+    if backend == OPENVINO:
+        return candidates[0]
+    return _fastest(spec, network, [runtime, *candidates])
+
+
+def _fastest(spec: ModelSpec, network: nn.Module, candidates: list[Runtime]) -> Runtime:
+    """The fastest runtime, from the file of this machine or measured now."""
+    named = {f"{each.backend} {each.precision}": each for each in candidates}
+    versions = [torch.__version__, load_openvino().__version__]
+    identity = [describe_processor(), *versions, spec.weights_sha256, *named]
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+    kept = _read()
+    choice = _usable(kept.get(key), named)
+    if choice is None:
+        choice = _measured(spec, network, named)
+        entries = {**{old: value for old, value in kept.items() if old != key}, key: vars(choice)}
+        _write(dict(list(entries.items())[-MOST_KEPT:]))
+    times = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in choice.seconds.items())
+    return replace(named[choice.name], reason=f"the fastest here for one window: {times}")
+
+
+def _measured(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime]) -> Choice:
+    window = torch.zeros(1, channel_count(spec), *spec.volume_input.patch)
+    seconds = {}
+    for name, runtime in named.items():
+        with suppress(BackendError):
+            seconds[name] = _seconds(_runner(spec, network, runtime), window)
+    choice = Choice(min(seconds, key=lambda name: seconds[name]), seconds)
+    _log.info("%s: %s is the fastest here, seconds %s", spec.name, choice.name, dict(seconds))
+    return choice
+
+
+def _runner(spec: ModelSpec, network: nn.Module, runtime: Runtime) -> Callable[[torch.Tensor], torch.Tensor]:
+    if runtime.backend == OPENVINO:
+        return OpenVinoNetwork(spec, network, runtime.dtype)
+    return _in_torch(network, runtime)
+
+
+def _in_torch(network: nn.Module, runtime: Runtime) -> Callable[[torch.Tensor], torch.Tensor]:
+    copied: nn.Module = copy.deepcopy(network).to(dtype=runtime.dtype)
+    return lambda window: copied(window.to(runtime.dtype))
+
+
+def _seconds(network: Callable[[torch.Tensor], torch.Tensor], window: torch.Tensor) -> float:
+    times = []
+    with torch.inference_mode():
+        network(window)
+        for _ in range(PASSES):
+            started = time.perf_counter()
+            network(window)
+            times.append(time.perf_counter() - started)
+    return round(min(times), 4)
+
+
+def _usable(kept: object, named: Mapping[str, Runtime]) -> Choice | None:
+    """What the file says, where it can be used."""
+    if not isinstance(kept, dict) or kept.get("name") not in named or not isinstance(kept.get("seconds"), dict):
+        return None
+    return Choice(kept["name"], kept["seconds"])
+
+
+def _read() -> dict[str, object]:
+    try:
+        found = json.loads((cache_folder() / FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(choices: Mapping[str, object]) -> None:
+    """Keeps the choices; where the folder is read-only they are measured again the next time."""
+    with suppress(WriteError):
+        make_folder(cache_folder())
+        write_text(cache_folder() / FILE, json.dumps(choices, indent=1))

@@ -1,0 +1,185 @@
+"""OpenVINO on a CPU: convolutions in 3D take a third of PyTorch's time, in float32 and in bfloat16.
+
+The network is converted once per machine and kept, see :mod:`TumorSegLib.engines.backends.cache`.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from TumorSegLib.engines.backends.cache import CachedModels
+from TumorSegLib.engines.networks.unets import FIXED_SIZE, channel_count
+from TumorSegLib.engines.processor import has_bfloat16
+from TumorSegLib.errors import WriteError
+from TumorSegLib.models.spec import ModelSpec
+
+OLDEST = (2025, 0)
+#: Names of torch's number types to those of OpenVINO's precision hint.
+HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
+# A converted network is traced at this size (voxels per axis) and tried at the model's own.
+TRACED_AT = 32
+# Largest difference of the answers, as a share of their range, between PyTorch and a converted network in float32.
+LARGEST_DIFFERENCE = 1e-3
+# Sizes of windows that stay compiled; each takes a quarter of a second and a copy of the weights.
+MOST_COMPILED = 4
+
+
+#: Networks of the parent of this process, kept until it ends.
+_forked: list[OpenVinoNetwork] = []
+
+
+class BackendError(RuntimeError):
+    """OpenVINO cannot be used; the message is a clause that says why."""
+
+
+def load_openvino() -> Any:
+    """The package ``openvino``, imported without its telemetry, which would report every import to a server.
+
+    Raises:
+        BackendError: it is not installed, does not load, or is too old.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: its import fails
+    try:
+        import openvino
+    except Exception as error:  # a damaged installation raises whatever its libraries do
+        raise BackendError(f"the package openvino does not load ({type(error).__name__}: {error})") from error
+    version = tuple(int(part) for part in openvino.__version__.split(".")[:2])
+    if version < OLDEST:
+        raise BackendError(
+            f"openvino {openvino.__version__} is too old; {'.'.join(map(str, OLDEST))} or later is needed"
+        )
+    return openvino
+
+
+def openvino_dtypes() -> tuple[torch.dtype, ...]:
+    """Number types that OpenVINO computes natively on this CPU, the fastest first.
+
+    It reports bfloat16 also where ``ONEDNN_MAX_CPU_ISA`` keeps it from the instructions, which then takes four times as
+    long as float32.
+    """
+    capabilities = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    native = "BF16" in capabilities and has_bfloat16()
+    return (torch.bfloat16, torch.float32) if native else (torch.float32,)
+
+
+class OpenVinoNetwork:
+    """A converted network: called as the original, with float32 on the CPU, from several threads.
+
+    It is compiled anew for every shape of the input and every number of threads per call.
+    """
+
+    def __init__(self, spec: ModelSpec, network: nn.Module, dtype: torch.dtype) -> None:
+        """Takes the converted network from the cache, or converts it, which takes some seconds, and keeps it there.
+
+        Args:
+            spec: the model.
+            network: float32 on the CPU, in evaluation mode; not changed.
+            dtype: that it computes in, float32 or bfloat16.
+
+        Raises:
+            BackendError: OpenVINO cannot be used for this network, or the cache cannot be written.
+        """
+        if not spec.weights_sha256:
+            raise BackendError("its weights have no checksum, by which a converted network is found again")
+        self._openvino = load_openvino()
+        self._core = self._openvino.Core()
+        self._settings = {"INFERENCE_PRECISION_HINT": HINTS[dtype]}
+        self._threads = torch.get_num_threads()
+        self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._lock, self._requests = threading.Lock(), threading.local()
+        self._forked = False
+        try:
+            self._model = self._converted(spec, network)
+        except BackendError:
+            raise
+        except Exception as error:  # of OpenVINO's converter and plug-ins, which raise many kinds
+            raise BackendError(f"OpenVINO cannot convert {spec.network} ({_first_line(error)})") from error
+
+    def forget_threads(self) -> None:
+        """To be called in a forked process, which has none of OpenVINO's threads: it cannot be used there."""
+        self._forked = True
+        _forked.append(self)  # its end would wait for the threads
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        """The network's answer, float32; raises :class:`BackendError` where OpenVINO fails."""
+        if self._forked:
+            raise BackendError("OpenVINO does not run in a forked process")
+        try:
+            request = self._request(tuple(batch.shape))
+            return torch.from_numpy(request.infer([batch.contiguous().numpy()])[0])
+        except Exception as error:
+            if isinstance(error, MemoryError):
+                raise
+            raise BackendError(f"OpenVINO failed ({_first_line(error)})") from error
+
+    def _request(self, shape: tuple[int, ...]) -> Any:
+        """What computes one input of a shape; every thread has its own."""
+        streams = max(self._threads // torch.get_num_threads(), 1)
+        key = (*shape, streams)
+        with self._lock:
+            compiled = self._compiled.pop(key, None) or self._compile(shape, streams)
+            self._compiled[key] = compiled
+            while len(self._compiled) > MOST_COMPILED:
+                self._compiled.popitem(last=False)
+        known: tuple[Any, Any] | None = getattr(self._requests, "last", None)
+        if known is None or known[0] is not compiled:
+            known = self._requests.last = (compiled, compiled.create_infer_request())
+        return known[1]
+
+    def _compile(self, shape: Sequence[int], streams: int) -> Any:
+        model = self._model.clone()
+        model.reshape(list(shape))
+        number = {"INFERENCE_NUM_THREADS": self._threads, "NUM_STREAMS": streams}
+        return self._core.compile_model(model, "CPU", {**self._settings, **number})
+
+    def _converted(self, spec: ModelSpec, network: nn.Module) -> Any:
+        cache = CachedModels(f"openvino {self._openvino.__version__} {type(network).__qualname__}", spec)
+        kept = cache.read()
+        if kept is not None:
+            return self._core.read_model(*kept)
+        channels = channel_count(spec)
+        patch = spec.volume_input.patch
+        size = patch if spec.network in FIXED_SIZE else (TRACED_AT,) * 3
+        free = [1, channels, *patch] if spec.network in FIXED_SIZE else [-1, channels, -1, -1, -1]
+        with torch.inference_mode(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of tracing, whose result is checked below, and of its deprecation
+            model = self._openvino.convert_model(
+                network,
+                example_input=torch.zeros(1, channels, *size),
+                input=[self._openvino.PartialShape(free)],
+            )
+        self._check(model, network, (1, channels, *patch))
+        try:
+            cache.write(lambda path: self._openvino.save_model(model, str(path), compress_to_fp16=False))
+        except WriteError as error:
+            raise BackendError(f"the converted network cannot be kept ({error})") from error
+        return model
+
+    def _check(self, model: Any, network: nn.Module, shape: tuple[int, ...]) -> None:
+        """Raises :class:`BackendError` where the converted network does not answer as the original."""
+        batch = torch.from_numpy(np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
+        tried = model.clone()
+        tried.reshape(list(shape))
+        answer = self._core.compile_model(tried, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([batch.numpy()])[0]
+        with torch.inference_mode():
+            expected = network(batch).numpy()
+        if answer.shape != expected.shape:
+            raise BackendError(f"the converted network answers {answer.shape}, not {expected.shape}")
+        difference = float(np.abs(answer - expected).max() / max(float(np.ptp(expected)), 1e-6))
+        if not difference <= LARGEST_DIFFERENCE:
+            raise BackendError(f"the converted network's answers differ by {difference:.2g} of their range")
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0][:200] if text else 'no reason given'}"
