@@ -105,7 +105,7 @@ def _add_evaluation(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--roles", help="roles of the images, e.g. ct,pet (default: every subset; boxes: each role)")
     parser.add_argument("--json", type=Path, help="write the whole report here, .json")
     _add_data(parser)
-    add_engine_arguments(parser)
+    add_engine_arguments(parser, backend="torch")  # or figures would depend on what is the fastest here
 
 
 def _add_record(parser: argparse.ArgumentParser) -> None:

@@ -17,12 +17,13 @@ from Testing.benchmarks.cases import SMALLEST, STEP
 BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]]] = {
     "import": ("import_time", lambda options: ()),
     "panel": ("panel", lambda options: (options.shape,)),
-    "clicks": ("clicks", lambda options: (options.device, options.shape)),
+    "clicks": ("clicks", lambda options: (options.device, options.shape, options.backend)),
     "boxes": ("boxes", lambda options: (options.device, options.shape)),
-    "speed": ("sliding_window", lambda options: (options.device, options.shape, options.json)),
+    "speed": ("sliding_window", lambda options: (options.device, options.shape, options.backend, options.json)),
     "networks": ("networks", lambda options: (options.device,)),
     "accuracy": ("accuracy", lambda options: (options.device,)),
 }
+BACKENDS = ("torch", "openvino")
 # In interpreters of their own: the benchmark of the panel shows what it takes to load PyTorch for the first time.
 DESCRIBE_PROCESSOR = """
 from TumorSegLib.engines.processor import describe_processor
@@ -48,10 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default %(default)s)")
     parser.add_argument("--shape", type=_shape, default="200,512,512", help="k,j,i of the volume (default %(default)s)")
+    parser.add_argument(
+        "--backend",
+        choices=(*BACKENDS, "all"),
+        default="all",
+        help="of the engines in clicks and speed: one, or all in turn (default %(default)s; on a GPU torch alone)",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of speed here, too")
     options = parser.parse_args(arguments)
     if not set(options.names) <= {"import", "panel"} and (problem := _device_problem(options.device)):
         parser.error(problem)
+    options.backend = _backends(options.backend, options.device)
     print(f"processor: {_printed(DESCRIBE_PROCESSOR)}", flush=True)
     for name, (module, given) in BENCHMARKS.items():
         if name in options.names:
@@ -62,6 +70,10 @@ def _name(text: str) -> str:
     if text not in BENCHMARKS:
         raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(BENCHMARKS)}")
     return text
+
+
+def _backends(name: str, device: str) -> tuple[str, ...]:
+    return ("torch",) if device != "cpu" else BACKENDS if name == "all" else (name,)
 
 
 def _shape(text: str) -> tuple[int, ...]:

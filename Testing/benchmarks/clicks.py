@@ -8,6 +8,8 @@ and that is undone.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -17,7 +19,7 @@ from training.clicks.simulate import next_click
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Box
-from TumorSegLib.images.volume import Mask
+from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.prompts.types import Click
 from TumorSegLib.session.edit import Edit
 from TumorSegLib.session.session import Session
@@ -27,12 +29,19 @@ MODEL, CLICKS = "sts-clicks", 10
 LOOKS_MM = 60.0
 
 
-def run(device: str, shape: tuple[int, int, int]) -> None:
+def run(device: str, shape: tuple[int, int, int], backends: Sequence[str]) -> None:
     """Prints the seconds of the first click, of clicks and undo (median, 95th percentile), their parts, and memory."""
     images, truth = clinical_case(shape)
-    engine = load_engine(MODEL, device, kind="clicks")
-    print(f"{engine.info['device']}, {torch.get_num_threads()} threads, {engine.info['precision']}; clicks")
-    session = Session(images, auto=load_engine("sts-auto", device, kind="auto"), clicks=engine)
+    for backend in backends:
+        _run(device, images, truth, backend)
+
+
+def _run(device: str, images: Images, truth: Mask, backend: str) -> None:
+    engine = load_engine(MODEL, device, backend=backend, kind="clicks")
+    info = engine.info
+    print(f"clicks: {info.backend} on {info.device}, {torch.get_num_threads()} threads, {info.precision}")
+    auto = load_engine("sts-auto", device, backend=backend, kind="auto")
+    session = Session(images, auto=auto, clicks=engine)
     first, edits, seconds = None, [], []
     for start in (np.zeros_like(truth.array), _cut(truth), np.zeros_like(truth.array)):
         session.replace_mask(Mask(truth.grid, start))

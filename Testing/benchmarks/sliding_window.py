@@ -2,14 +2,16 @@
 
 First a whole case through ``AutoEngine.segment``: a phantom's PET/CT, 512 x 512 x 200 voxels of 0.98 x 0.98 x 3.27 mm.
 
-Then the window engine against MONAI's ``sliding_window_inference`` in float32: same weights, windows and overlap. The
-volume is a phantom's CT and PET around its tumour, mirrored over and over until it fills the shape asked for, in voxels
-of the model's spacing: all of it, or an elliptic cylinder of half its volume, with a couch below and noise in the air.
+Then the window engine, on PyTorch, against MONAI's ``sliding_window_inference`` in float32: same weights, windows and
+overlap. The volume is a phantom's CT and PET around its tumour, mirrored over and over until it fills the shape asked
+for, in voxels of the model's spacing: all of it, or an elliptic cylinder of half its volume, with a couch below and
+noise in the air.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +38,13 @@ from TumorSegLib.phantom.patient import make_phantom
 MODEL, OVERLAP = "sts-auto", 0.25
 
 
-def run(device: str, shape: tuple[int, int, int], report: Path | None) -> None:
+def run(device: str, shape: tuple[int, int, int], backends: Sequence[str], report: Path | None) -> None:
     """Prints seconds, ratio, Dice, peak memory and the share of the machine's convolution peak, from one run."""
     runtime, model = choose_runtime(device), find_model(MODEL)
     peak = convolution_peak(runtime)
     print(f"{runtime.name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {runtime.precision}")
     print(f"peak of a 3 x 3 x 3 convolution: {peak / 1e9:.0f} GFLOP/s; volume {shape}, overlap {OVERLAP}")
-    rows = [time_case(device, shape)]
+    rows = time_case(device, shape, backends)
     bodies = ("half", "all")
     ours = {body: time_engine(model, make_channels(model, shape, body), runtime, peak) for body in bodies}
     # MONAI comes last: peak memory is of the whole process and cannot be taken back.
@@ -52,18 +54,25 @@ def run(device: str, shape: tuple[int, int, int], report: Path | None) -> None:
         report.write_text(json.dumps({"device": runtime.name, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
-def time_case(device: str, shape: tuple[int, int, int]) -> dict[str, Any]:
-    """Seconds of each stage of a case, from images in memory to the mask on their grid, and peak memory."""
-    images, truth = clinical_case(shape)
-    engine = load_engine(MODEL, device, kind="auto")
-    result = engine.segment(images)
-    return {
-        "case": "x".join(map(str, truth.grid.size)),
-        **{f"{stage}_seconds": seconds for stage, seconds in result.info["seconds"].items()},
-        "windows": result.info["windows"],
-        "skipped": result.info["windows_skipped"],
-        "peak_memory_gib": peak_memory_gib(),
-    }
+def time_case(device: str, shape: tuple[int, int, int], backends: Sequence[str]) -> list[dict[str, Any]]:
+    """Seconds of each stage of a case by back end, from images in memory to the mask on their grid, and peak memory."""
+    (images, truth), rows, first = clinical_case(shape), [], None
+    for backend in backends:
+        result = load_engine(MODEL, device, backend=backend, kind="auto").segment(images)
+        found = result.mask.array > 0
+        first = found if first is None else first
+        rows.append(
+            {
+                "case": "x".join(map(str, truth.grid.size)),
+                "backend": f"{result.info.backend} {result.info.precision}",
+                **{f"{stage}_seconds": seconds for stage, seconds in result.info.seconds.items()},
+                "windows": result.info["windows"],
+                "skipped": result.info["windows_skipped"],
+                "dice_to_first": dice(found, first),
+                "peak_memory_gib": peak_memory_gib(),
+            }
+        )
+    return rows
 
 
 def make_channels(model: ModelFolder, shape: tuple[int, int, int], body: str) -> Channels:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from Testing.benchmarks import boxes, import_time, networks, sliding_window
-from Testing.benchmarks.__main__ import BENCHMARKS, main
+from Testing.benchmarks.__main__ import BACKENDS, BENCHMARKS, main
 from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
 from TumorSegLib import GeometryError
 from TumorSegLib.engines.processor import describe_processor, has_bfloat16
@@ -19,9 +19,11 @@ from TumorSegLib.models.registry import list_models
 
 @pytest.mark.slow
 def test_speed_compares_the_same_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sliding_window.run("cpu", (48, 124, 124), tmp_path / "speed.json")
-    case, half, full = json.loads((tmp_path / "speed.json").read_text())["rows"]
-    assert case["case"] == "124x124x48"
+    sliding_window.run("cpu", (48, 124, 124), ("torch", "openvino"), tmp_path / "speed.json")
+    *cases, half, full = json.loads((tmp_path / "speed.json").read_text())["rows"]
+    assert [case["case"] for case in cases] == ["124x124x48"] * 2
+    assert [case["backend"].split()[0] for case in cases] == ["torch", "openvino"]
+    assert cases[1]["dice_to_first"] > 0.99
     assert half["windows"] == full["windows"]
     assert full["skipped"] == 0
     for row in (half, full):
@@ -83,12 +85,12 @@ def test_the_processor_is_described_first(begun: list[tuple[Any, ...]], capsys: 
 def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...]], tmp_path: Path) -> None:
     shape = (200, 512, 512)
     main([])
-    first = [("import",), ("panel", shape), ("clicks", "cpu", shape), ("boxes", "cpu", shape)]
-    assert begun == [*first, ("speed", "cpu", shape, None), ("networks", "cpu"), ("accuracy", "cpu")]
+    first = [("import",), ("panel", shape), ("clicks", "cpu", shape, BACKENDS), ("boxes", "cpu", shape)]
+    assert begun == [*first, ("speed", "cpu", shape, BACKENDS, None), ("networks", "cpu"), ("accuracy", "cpu")]
     begun.clear()
     file = tmp_path / "speed.json"
     main(["speed", "import", "--device", "auto", "--shape", "48,160,124", "--json", str(file)])
-    assert begun == [("import",), ("speed", "auto", (48, 160, 124), file)]
+    assert begun == [("import",), ("speed", "auto", (48, 160, 124), ("torch",), file)]
 
 
 @pytest.mark.parametrize(

@@ -104,14 +104,19 @@ def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_engine_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--device``, ``--precision`` and ``--backend``, the arguments of :func:`TumorSegLib.load_engine`."""
+def add_engine_arguments(parser: argparse.ArgumentParser, backend: str = "auto") -> None:
+    """Adds ``--device``, ``--precision`` and ``--backend``, the arguments of :func:`TumorSegLib.load_engine`.
+
+    Args:
+        parser: of a command.
+        backend: the default.
+    """
     add_device_arguments(parser)
     parser.add_argument(
         "--backend",
-        default="auto",
-        help="what runs the network on a CPU: auto, torch or openvino (default %(default)s: the fastest that is "
-        "installed, measured once per computer and model)",
+        default=backend,
+        help="what runs the network on a CPU: torch, openvino, or auto, the fastest that is installed, measured once "
+        "per computer and model (default %(default)s)",
     )
 
 

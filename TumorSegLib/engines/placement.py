@@ -54,7 +54,7 @@ class Placement:
         """
         self.spec, self.wanted = spec, runtime
         self._original = network.eval()
-        self.notes: tuple[str, ...] = ()
+        self.notes: tuple[str, ...] = (runtime.note,) if runtime.note else ()
         self.renew_locks()
         self._cases: WeakKeyDictionary[object, CaseDevice] = WeakKeyDictionary()
         with memory_errors(f"to put {spec.name!r} on {runtime.name}"):

@@ -24,13 +24,15 @@ class Runtime:
         device: of tensors.
         dtype: that the network computes in.
         backend: ``torch``, or ``openvino`` on a CPU.
-        reason: why this backend was chosen, a sentence; empty where the caller chose it.
+        reason: why this backend was chosen; empty where the caller chose it.
+        note: a sentence for the user on a back end that failed; empty where none did.
     """
 
     device: torch.device
     dtype: torch.dtype
     backend: str = TORCH
     reason: str = field(default="", compare=False)
+    note: str = field(default="", compare=False)
 
     @property
     def name(self) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from TumorSegLib.errors import WriteError
-from TumorSegLib.files import make_folder, replacing, write_text
+from TumorSegLib.files import digest_of, make_folder, replacing, write_text
 from TumorSegLib.models.spec import ModelSpec
 
 #: Networks that are kept; the one that was not used for longest goes first.
@@ -68,7 +68,7 @@ class CachedModels:
             try:
                 temporary.mkdir()
                 save(temporary / NETWORK)
-                sums = {name: _sha256(temporary / name) for name in (NETWORK, WEIGHTS)}
+                sums = {name: digest_of(temporary / name).hexdigest() for name in (NETWORK, WEIGHTS)}
             except (OSError, RuntimeError) as error:
                 raise WriteError(f"{self._folder}: the converted network cannot be written: {error}") from error
             write_text(temporary / CHECKSUMS, json.dumps(sums))
@@ -81,7 +81,3 @@ class CachedModels:
             return
         for folder in folders[:-MOST_KEPT]:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

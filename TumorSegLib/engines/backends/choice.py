@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import logging
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -15,12 +13,14 @@ import torch
 from torch import nn
 
 from TumorSegLib.engines.backends.cache import cache_folder
-from TumorSegLib.engines.backends.openvino import BackendError, OpenVinoNetwork, load_openvino, openvino_dtypes
+from TumorSegLib.engines.backends.openvino import BackendError, load_openvino, openvino_dtypes
 from TumorSegLib.engines.networks.unets import channel_count
+from TumorSegLib.engines.placement import Network, Placement
 from TumorSegLib.engines.processor import describe_processor
 from TumorSegLib.engines.runtime import OPENVINO, TORCH, Runtime
 from TumorSegLib.errors import ArgumentError, WriteError
 from TumorSegLib.files import make_folder, write_text
+from TumorSegLib.jobs import timed
 from TumorSegLib.models.spec import ModelSpec
 
 FILE = "backends.json"
@@ -85,46 +85,36 @@ def _fastest(spec: ModelSpec, network: nn.Module, candidates: list[Runtime]) -> 
     identity = [describe_processor(), *versions, spec.weights_sha256, *named]
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
     kept = _read()
-    choice = _usable(kept.get(key), named)
+    choice, problem = _usable(kept.get(key), named), ""
     if choice is None:
-        choice = _measured(spec, network, named)
-        entries = {**{old: value for old, value in kept.items() if old != key}, key: vars(choice)}
-        _write(dict(list(entries.items())[-MOST_KEPT:]))
+        choice, problem = _measured(spec, network, named)
+        if not problem:  # what failed now, as on a full disk, is tried again the next time
+            entries = {**{old: value for old, value in kept.items() if old != key}, key: vars(choice)}
+            _write(dict(list(entries.items())[-MOST_KEPT:]))
     times = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in choice.seconds.items())
-    return replace(named[choice.name], reason=f"the fastest here for one window: {times}")
+    return replace(named[choice.name], reason=f"the fastest here for one window: {times}", note=problem)
 
 
-def _measured(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime]) -> Choice:
-    window = torch.zeros(1, channel_count(spec), *spec.volume_input.patch)
-    seconds = {}
+def _measured(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime]) -> tuple[Choice, str]:
+    """What is the fastest now, and a sentence on a back end that failed; empty where none did."""
+    window, seconds, problem = torch.zeros(1, channel_count(spec), *spec.volume_input.patch), {}, ""
     for name, runtime in named.items():
-        with suppress(BackendError):
-            seconds[name] = _seconds(_runner(spec, network, runtime), window)
+        placement = Placement(spec, network, runtime)
+        try:
+            if not placement.notes:
+                seconds[name] = _seconds(placement.network(runtime), runtime.batch(window))
+        except BackendError as error:
+            placement.leave_openvino(error)
+        problem = "".join(placement.notes) or problem
     choice = Choice(min(seconds, key=lambda name: seconds[name]), seconds)
     _log.info("%s: %s is the fastest here, seconds %s", spec.name, choice.name, dict(seconds))
-    return choice
+    return choice, problem
 
 
-def _runner(spec: ModelSpec, network: nn.Module, runtime: Runtime) -> Callable[[torch.Tensor], torch.Tensor]:
-    if runtime.backend == OPENVINO:
-        return OpenVinoNetwork(spec, network, runtime.dtype)
-    return _in_torch(network, runtime)
-
-
-def _in_torch(network: nn.Module, runtime: Runtime) -> Callable[[torch.Tensor], torch.Tensor]:
-    copied: nn.Module = copy.deepcopy(network).to(dtype=runtime.dtype)
-    return lambda window: copied(window.to(runtime.dtype))
-
-
-def _seconds(network: Callable[[torch.Tensor], torch.Tensor], window: torch.Tensor) -> float:
-    times = []
+def _seconds(network: Network, window: torch.Tensor) -> float:
+    """Of the fastest pass; the first, which compiles the network, does not count."""
     with torch.inference_mode():
-        network(window)
-        for _ in range(PASSES):
-            started = time.perf_counter()
-            network(window)
-            times.append(time.perf_counter() - started)
-    return round(min(times), 4)
+        return min([timed(lambda: network(window))[1] for _ in range(1 + PASSES)][1:])
 
 
 def _usable(kept: object, named: Mapping[str, Runtime]) -> Choice | None:

@@ -1,4 +1,4 @@
-"""OpenVINO on a CPU: convolutions in 3D take a third of PyTorch's time, in float32 and in bfloat16.
+"""OpenVINO on a CPU: the 3D networks that ship take less than half of PyTorch's time, see docs/performance.md.
 
 The network is converted once per machine and kept, see :mod:`TumorSegLib.engines.backends.cache`.
 """
@@ -31,7 +31,6 @@ TRACED_AT = 32
 LARGEST_DIFFERENCE = 1e-3
 # Sizes of windows that stay compiled; each takes a quarter of a second and a copy of the weights.
 MOST_COMPILED = 4
-
 
 #: Networks of the parent of this process, kept until it ends.
 _forked: list[OpenVinoNetwork] = []
@@ -117,9 +116,9 @@ class OpenVinoNetwork:
         try:
             request = self._request(tuple(batch.shape))
             return torch.from_numpy(request.infer([batch.contiguous().numpy()])[0])
+        except MemoryError:
+            raise
         except Exception as error:
-            if isinstance(error, MemoryError):
-                raise
             raise BackendError(f"OpenVINO failed ({_first_line(error)})") from error
 
     def _request(self, shape: tuple[int, ...]) -> Any:

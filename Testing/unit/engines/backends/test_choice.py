@@ -105,3 +105,17 @@ def test_without_openvino_pytorch_is_taken_and_the_reason_stands_in_the_result(
 def test_bfloat16_is_left_out_where_onednn_is_kept_from_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     assert openvino_dtypes() == (torch.float32,)
+
+
+def test_a_back_end_that_fails_is_noted_and_tried_again_the_next_time(
+    cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr("openvino.convert_model", None)
+        answer = info(model)
+    (note,) = answer.notes
+    assert answer.backend == "torch"
+    assert note.startswith("tiny ran on PyTorch, slower: OpenVINO cannot convert")
+    assert not (cache / "backends.json").exists()
+    assert info(model).notes == ()
+    assert (cache / "backends.json").exists()
