@@ -20,7 +20,7 @@ import pytest
 
 import TumorSegLib as ts
 from Testing.documents import PAGES, REPOSITORY, Block, blocks_of, text_of
-from Testing.unit.dicom_series import pet_tags, write_slice
+from Testing.unit.cases.dicom_series import pet_tags, write_slice
 from Testing.web import Site
 from TumorSegLib.cli.entry import main as tumorseg
 

@@ -20,7 +20,7 @@ from TumorSegLib.cli.demo import REGION, SEED
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
-    from Testing.slicer.host.three_d_view import ThreeDView
+    from Testing.slicer.host.views.three_d_view import ThreeDView
 
 #: The window with panel and views, and the whole panel, which is higher than the window.
 WINDOW, PANEL = "screenshot.png", "screenshot-panel.png"

@@ -38,7 +38,7 @@ def check_grid(mask: Mask, grid: Grid) -> None:
         raise GeometryError(f"the mask is not on the grid of the first image ({grid}): {difference}")
 
 
-def beginning(mask: Mask | None, grid: Grid) -> tuple[Box, UInt8Array]:
+def initial_part(mask: Mask | None, grid: Grid) -> tuple[Box, UInt8Array]:
     """What a segment begins with: half-open voxel box and probability, uint8 ``[k, j, i]``; both empty for no mask.
 
     Raises:
@@ -51,14 +51,14 @@ def beginning(mask: Mask | None, grid: Grid) -> tuple[Box, UInt8Array]:
     return box, from_mask(mask.array[slices(box)])
 
 
-def found(result: Result) -> tuple[Box, UInt8Array]:
+def part_from_result(result: Result) -> tuple[Box, UInt8Array]:
     """What an automatic engine found: the box of the whole grid and the probability, uint8 ``[k, j, i]``."""
     values = to_uint8(result.probability.array)
     values[values < FAINT] = 0
     return full_box(values.shape), values
 
 
-def edited_elsewhere(current: UInt8Array, mask: Mask, prompts: Prompts) -> tuple[Box, UInt8Array, Prompts]:
+def part_from_mask(current: UInt8Array, mask: Mask, prompts: Prompts) -> tuple[Box, UInt8Array, Prompts]:
     """The part of a segment that a mask edited with other tools changes, and the prompts that this leaves.
 
     Args:

@@ -19,7 +19,14 @@ from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, Click
 from TumorSegLib.session.edit import Edit
 from TumorSegLib.session.engine_set import EngineSet
 from TumorSegLib.session.overlap import Overlap
-from TumorSegLib.session.parts import beginning, check_grid, constrained, corrected, edited_elsewhere, found
+from TumorSegLib.session.parts import (
+    check_grid,
+    constrained,
+    corrected,
+    initial_part,
+    part_from_mask,
+    part_from_result,
+)
 from TumorSegLib.session.segments import Segments
 from TumorSegLib.session.storage import Snapshot, segments_from_json, take_snapshot
 
@@ -63,7 +70,7 @@ class Session:
         self._engines = EngineSet(self.images, auto, clicks, box)
         self._writing = threading.Lock()
         self._segments = Segments(self.grid, overlap)
-        self._segments.add(FIRST_SEGMENT, *beginning(initial, self.grid))
+        self._segments.add(FIRST_SEGMENT, *initial_part(initial, self.grid))
         self._active = FIRST_SEGMENT
 
     @property
@@ -179,7 +186,7 @@ class Session:
         """
         with self._editing(cancel):
             result = self._engines.auto().segment(self.images, progress=progress, cancel=cancel)
-            return self._segments.commit(self._active, *found(result), Prompts(), result.info)
+            return self._segments.commit(self._active, *part_from_result(result), Prompts(), result.info)
 
     def add(self, prompt: Prompt, *, cancel: Cancel | None = None) -> Edit:
         """Corrects the active segment from one click or scribble more; a box as :meth:`add_box` without options.
@@ -345,5 +352,5 @@ class Session:
             yield
 
     def _replace(self, mask: Mask) -> Edit:
-        part = edited_elsewhere(self._segments.probability(self._active), mask, self.prompts)
+        part = part_from_mask(self._segments.probability(self._active), mask, self.prompts)
         return self._segments.commit(self._active, *part)

@@ -40,7 +40,7 @@ def below_its_bar(pixels: np.ndarray, colour: str) -> np.ndarray:
 def test_pictures_of_a_small_phantom_show_contour_surface_and_panel(host: Host) -> None:
     import slicer
 
-    from Testing.slicer.host.slice_views import VIEWS
+    from Testing.slicer.host.views.slice_views import VIEWS
 
     size = host.window.size
     window, panel = (picture(path) for path in screenshots.take(host, OUTPUT, **SMALL))

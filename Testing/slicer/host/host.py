@@ -22,13 +22,14 @@ import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtTest import QTest
 
-from Testing.slicer.host import ctk_widgets, mrml_widgets, parameter_nodes, pythonqt, scripted, segment_editor, services
+from Testing.slicer.host import parameter_nodes, scripted, segment_editor, services
 from Testing.slicer.host.application import Application, MainWindow, Module
-from Testing.slicer.host.dialogs import Dialogs, intercept
+from Testing.slicer.host.qt import ctk_widgets, mrml_widgets, pythonqt
+from Testing.slicer.host.qt.dialogs import Dialogs, intercept
+from Testing.slicer.host.qt.ui_files import UiLoader
 from Testing.slicer.host.scene import Scene
-from Testing.slicer.host.slice_views import LayoutManager
-from Testing.slicer.host.three_d_view import ThreeDView
-from Testing.slicer.host.ui_files import UiLoader
+from Testing.slicer.host.views.slice_views import LayoutManager
+from Testing.slicer.host.views.three_d_view import ThreeDView
 
 WIDGET_MODULES = (ctk_widgets, mrml_widgets, segment_editor)  # importing them registers their widgets
 

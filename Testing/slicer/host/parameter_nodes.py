@@ -20,8 +20,8 @@ import slicer
 import vtk
 from PySide6 import QtWidgets
 
-from Testing.slicer.host.ctk_widgets import ctkSliderWidget
-from Testing.slicer.host.mrml_widgets import qMRMLNodeComboBox
+from Testing.slicer.host.qt.ctk_widgets import ctkSliderWidget
+from Testing.slicer.host.qt.mrml_widgets import qMRMLNodeComboBox
 
 SlicerParameterNamePropertyName = "SlicerParameterName"
 DEFAULTS = {bool: False, int: 0, float: 0, str: ""}

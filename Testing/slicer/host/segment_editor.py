@@ -18,9 +18,9 @@ import vtk
 from PySide6 import QtCore, QtWidgets
 from vtkmodules.util.numpy_support import vtk_to_numpy
 
-from Testing.slicer.host.ctk_widgets import kept
-from Testing.slicer.host.mrml_widgets import SCENE_SIGNATURES, Observing, qMRMLNodeComboBox, qMRMLSegmentsTableView
-from Testing.slicer.host.pythonqt import stand_in
+from Testing.slicer.host.qt.ctk_widgets import kept
+from Testing.slicer.host.qt.mrml_widgets import SCENE_SIGNATURES, Observing, qMRMLNodeComboBox, qMRMLSegmentsTableView
+from Testing.slicer.host.qt.pythonqt import stand_in
 
 Property, Signal = QtCore.Property, QtCore.Signal
 EFFECTS = (

@@ -12,7 +12,7 @@ import SimpleITK as sitk
 
 from Testing.slicer.desk import Desk
 from Testing.slicer.module import segment_ids
-from Testing.unit.pet_slices import UNDECAYED, pet
+from Testing.unit.cases.pet_slices import UNDECAYED, pet
 from TumorSegLib import SuvError
 
 SLICES, PLANE, SPACING, ORIGIN = 12, (40, 48), (4.0, 4.0, 5.0), (-30.0, 20.0, -100.0)

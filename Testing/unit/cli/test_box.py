@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model
-from Testing.unit.cli_cases import assert_refused, inputs, markups, points, save, write_images
+from Testing.unit.cases.cli_cases import assert_refused, inputs, markups, points, save, write_images
 from TumorSegLib.cli.entry import main
 from TumorSegLib.engines.importers.sam import import_checkpoint
 from TumorSegLib.engines.load import load_engine

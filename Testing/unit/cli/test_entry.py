@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from Testing.fakes import PaintingEngine, tiny_spec, write_model
-from Testing.unit.cli_cases import GRID, assert_refused, inputs, write_images
+from Testing.unit.cases.cli_cases import GRID, assert_refused, inputs, write_images
 from TumorSegLib import __version__
 from TumorSegLib.cli import segment as segment_command
 from TumorSegLib.cli.entry import main

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.unit.cli_cases import GRID
+from Testing.unit.cases.cli_cases import GRID
 from TumorSegLib.cli.entry import main
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.io.images import write_mask

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from Testing.fakes import noise_volume
-from Testing.unit import cli_cases
+from Testing.unit.cases import cli_cases
 from TumorSegLib import __version__
 from TumorSegLib.cli.entry import main
 from TumorSegLib.geometry.grid import Grid

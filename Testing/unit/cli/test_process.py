@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.unit.cli_cases import GRID, write_images
+from Testing.unit.cases.cli_cases import GRID, write_images
 from TumorSegLib.cli.process import INTERRUPTED_MESSAGE
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.io.images import write_mask

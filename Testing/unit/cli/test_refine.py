@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from Testing.fakes import tiny_network, tiny_spec, write_model
-from Testing.unit.cli_cases import GRID, assert_refused, inputs, markups, points, save, write_images
+from Testing.unit.cases.cli_cases import GRID, assert_refused, inputs, markups, points, save, write_images
 from TumorSegLib.cli.entry import main
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.load import load_engine

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from Testing.fakes import BallEngine, EllipsoidEngine, noise_volume
-from Testing.unit.sessions import GRID
+from Testing.unit.cases.sessions import GRID
 from TumorSegLib.engines.lazy import EngineCache, LazyEngine
 from TumorSegLib.errors import Cancelled, ModelError, TumorSegError
 from TumorSegLib.prompts.types import BoxPrompt

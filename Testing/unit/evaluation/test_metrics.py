@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from Testing.unit.grids import mask_of
+from Testing.unit.cases.grids import mask_of
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.evaluation.metrics import Metrics, evaluate
 from TumorSegLib.images.volume import Mask

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from Testing.unit.grids import mask_of
+from Testing.unit.cases.grids import mask_of
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.images.cleanup import fill_holes, largest_component, remove_small
 

@@ -9,8 +9,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from Testing.fakes import noise_volume, rotation
-from Testing.unit.grids import voxel_centres
-from Testing.unit.volume_cases import image_from_array
+from Testing.unit.cases.grids import voxel_centres
+from Testing.unit.cases.volume_cases import image_from_array
 from TumorSegLib.errors import GeometryError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.resample import resample, resample_mask, resample_probability

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.unit.damage import damaged, seeds, write_all
+from Testing.unit.cases.damage import damaged, seeds, write_all
 from TumorSegLib.errors import TumorSegError
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import read_mask, read_volume

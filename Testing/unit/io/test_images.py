@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
-from Testing.unit.volume_cases import GRID, KINDS, image_from_array, mask, volume
+from Testing.unit.cases.volume_cases import GRID, KINDS, image_from_array, mask, volume
 from TumorSegLib.errors import ArgumentError, ReadError, RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.labels import TUMOUR_TERMINOLOGY

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from Testing.unit.dicom_series import write_series
-from Testing.unit.volume_cases import REPOSITORY, mask, volume
+from Testing.unit.cases.dicom_series import write_series
+from Testing.unit.cases.volume_cases import REPOSITORY, mask, volume
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, SuvError, WriteError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume

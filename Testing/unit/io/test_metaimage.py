@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from Testing.unit.volume_cases import GRID, image_from_array, volume
+from Testing.unit.cases.volume_cases import GRID, image_from_array, volume
 from TumorSegLib.errors import GeometryError, ReadError
 from TumorSegLib.io.images import read_volume
 from TumorSegLib.io.metaimage import read_metaimage

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from Testing.unit.volume_cases import GRID, mask, volume
+from Testing.unit.cases.volume_cases import GRID, mask, volume
 from TumorSegLib.errors import GeometryError, ReadError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.io.images import read_mask, write_mask

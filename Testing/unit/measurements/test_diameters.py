@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist
 from skimage.measure import find_contours, marching_cubes
 
 from Testing.fakes import rotation
-from Testing.unit.grids import mask_of
+from Testing.unit.cases.grids import mask_of
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.measurements import diameters

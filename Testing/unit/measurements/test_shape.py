@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from Testing.unit.grids import mask_of
+from Testing.unit.cases.grids import mask_of
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 import TumorSegLib as ts
 from Testing.fakes import noise_volume, rotation
-from Testing.unit.volume_cases import image_from_array
+from Testing.unit.cases.volume_cases import image_from_array
 from TumorSegLib.errors import GeometryError
 from TumorSegLib.geometry.arrays import Float64Array
 from TumorSegLib.geometry.grid import Grid

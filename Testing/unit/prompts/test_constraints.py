@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from Testing.unit.prompt_cases import SHAPE, SPACING, distances
+from Testing.unit.cases.prompt_cases import SHAPE, SPACING, distances
 from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, apply_constraints, constrained_voxels
 from TumorSegLib.prompts.encoding import MOST_POINTS, PointPrompt
 

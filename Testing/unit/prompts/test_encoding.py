@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.unit.prompt_cases import SHAPE, SPACING, distances
+from Testing.unit.cases.prompt_cases import SHAPE, SPACING, distances
 from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM
 from TumorSegLib.prompts.encoding import (
     FADED_MM,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
-from Testing.unit.grids import grids
+from Testing.unit.cases.grids import grids
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Grid

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from Testing.unit.surface_cases import OBLIQUE, gaussian_ball
+from Testing.unit.cases.surface_cases import OBLIQUE, gaussian_ball
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume

@@ -13,7 +13,7 @@ from vtkmodules.vtkFiltersCore import vtkFeatureEdges, vtkMassProperties
 from vtkmodules.vtkIOGeometry import vtkSTLReader
 from vtkmodules.vtkIOXML import vtkXMLPolyDataReader
 
-from Testing.unit.surface_cases import OBLIQUE, RADIUS, TRUE_MM3, gaussian_ball
+from Testing.unit.cases.surface_cases import OBLIQUE, RADIUS, TRUE_MM3, gaussian_ball
 from TumorSegLib.errors import ArgumentError, TumorSegError, WriteError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume

@@ -16,7 +16,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from Testing.fakes import BallEngine
-from Testing.unit.saved_sessions import IMAGES, saved, worked_on
+from Testing.unit.cases.saved_sessions import IMAGES, saved, worked_on
 from TumorSegLib.errors import ReadError, TumorSegError
 from TumorSegLib.prompts.types import Click
 from TumorSegLib.session.overlap import Overlap

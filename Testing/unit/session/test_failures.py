@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from Testing.fakes import BallEngine, EllipsoidEngine
-from Testing.unit.sessions import THIN, cube, new_session, painted, scribble, state
+from Testing.unit.cases.sessions import THIN, cube, new_session, painted, scribble, state
 from TumorSegLib.errors import Cancelled, ResourceError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 
-from Testing.unit.sessions import GRID, IMAGES, cube, new_session, painted
+from Testing.unit.cases.sessions import GRID, IMAGES, cube, new_session, painted
 from TumorSegLib.errors import ArgumentError, GeometryError, ResourceError
 from TumorSegLib.geometry.boxes import EMPTY_BOX, slices
 from TumorSegLib.prompts.types import Click

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from Testing.fakes import BallEngine, EllipsoidEngine, noise_volume
-from Testing.unit.sessions import GRID, IMAGES, THIN, TwoLevels, cube, new_session, painted, scribble, state
+from Testing.unit.cases.sessions import GRID, IMAGES, THIN, TwoLevels, cube, new_session, painted, scribble, state
 from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ModelError, RoleError, TumorSegError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from Testing.fakes import BallEngine, noise_volume
-from Testing.unit.saved_sessions import GRID, IMAGES, cube, saved, through_text, worked_on
+from Testing.unit.cases.saved_sessions import GRID, IMAGES, cube, saved, through_text, worked_on
 from TumorSegLib.errors import Cancelled, GeometryError, ReadError, ResourceError, RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask

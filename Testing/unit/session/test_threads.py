@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from Testing.fakes import EllipsoidEngine
-from Testing.unit.sessions import GRID, THIN, new_session, state
+from Testing.unit.cases.sessions import GRID, THIN, new_session, state
 from TumorSegLib.errors import Cancelled
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.prompts.types import Click

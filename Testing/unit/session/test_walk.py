@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from Testing.fakes import BallEngine, EllipsoidEngine, voxels_of
-from Testing.unit.sessions import GRID, IMAGES, TwoLevels, cube, new_session, painted, scribble
+from Testing.unit.cases.sessions import GRID, IMAGES, TwoLevels, cube, new_session, painted, scribble
 from TumorSegLib.errors import ArgumentError, Cancelled
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, clip_additions, slices
 from TumorSegLib.geometry.grid import Box

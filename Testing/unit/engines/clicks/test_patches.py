@@ -9,8 +9,8 @@ import pytest
 import SimpleITK as sitk
 
 from Testing.fakes import RULES, noise_volume, rotation, tiny_spec
+from Testing.unit.cases.grids import voxel_centres
 from Testing.unit.engines.click_cases import CUBE
-from Testing.unit.grids import voxel_centres
 from TumorSegLib.engines.clicks.patches import (
     COARSE,
     FINE,

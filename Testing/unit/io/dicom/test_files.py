@@ -16,7 +16,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom.filewriter import write_dataset
 
-from Testing.unit.dicom_series import cut_off, voxels, write_series, write_slice
+from Testing.unit.cases.dicom_series import cut_off, voxels, write_series, write_slice
 from TumorSegLib.errors import ReadError, ResourceError, TumorSegError
 from TumorSegLib.io.dicom.series import read_series, read_series_and_notes
 

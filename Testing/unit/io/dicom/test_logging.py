@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 import pytest
 
-from Testing.unit.dicom_series import write_series
+from Testing.unit.cases.dicom_series import write_series
 from TumorSegLib.io.images import read_volume
 
 #: Value types of text, identifiers and dates; numbers of a tag may be equal to a size by chance.

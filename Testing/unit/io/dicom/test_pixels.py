@@ -12,7 +12,7 @@ import SimpleITK as sitk
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
-from Testing.unit.dicom_series import pet_tags, voxels, write_series, write_slice
+from Testing.unit.cases.dicom_series import pet_tags, voxels, write_series, write_slice
 from TumorSegLib.errors import ReadError, SuvError
 from TumorSegLib.io.dicom.files import scan
 from TumorSegLib.io.dicom.series import read_series

@@ -13,7 +13,7 @@ import pytest
 import SimpleITK as sitk
 from pydicom.dataelem import DataElement
 
-from Testing.unit.dicom_series import cut_off, pet_tags, voxels, write_series, write_slice
+from Testing.unit.cases.dicom_series import cut_off, pet_tags, voxels, write_series, write_slice
 from TumorSegLib.errors import GeometryError, ReadError, RoleError
 from TumorSegLib.io.dicom.files import scan
 from TumorSegLib.io.dicom.series import read_series

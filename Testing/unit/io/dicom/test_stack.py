@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.unit.dicom_series import pet_tags, voxels, write_slice
+from Testing.unit.cases.dicom_series import pet_tags, voxels, write_slice
 from TumorSegLib.errors import ReadError
 from TumorSegLib.io.dicom.series import read_series_and_notes
 

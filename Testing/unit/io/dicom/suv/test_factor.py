@@ -12,7 +12,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
-from Testing.unit.pet_slices import HALF_LIFE, UNDECAYED, pet, philips, with_private
+from Testing.unit.cases.pet_slices import HALF_LIFE, UNDECAYED, pet, philips, with_private
 from TumorSegLib.errors import SuvError
 from TumorSegLib.io.dicom.suv.factor import suv_conversion, suv_factor
 

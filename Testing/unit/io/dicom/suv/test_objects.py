@@ -15,7 +15,7 @@ import pydicom
 import pytest
 import SimpleITK as sitk
 
-from Testing.unit.dicom_series import pet_tags, write_slice
+from Testing.unit.cases.dicom_series import pet_tags, write_slice
 from TumorSegLib.io.dicom.files import scan
 from TumorSegLib.io.dicom.series import read_series_and_notes
 

@@ -8,7 +8,7 @@ import pytest
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 
-from Testing.unit.pet_slices import HALF_LIFE, UNDECAYED, ge, pet
+from Testing.unit.cases.pet_slices import HALF_LIFE, UNDECAYED, ge, pet
 from TumorSegLib.errors import SuvError
 from TumorSegLib.io.dicom.suv.factor import suv_conversion, suv_factor
 from TumorSegLib.io.dicom.suv.frames import mean_count_rate_seconds

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from Testing.slicer.host.pythonqt import stand_in
+from Testing.slicer.host.qt.pythonqt import stand_in
 
 Property, Signal = QtCore.Property, QtCore.Signal
 HEADER_HEIGHT = 22

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
-from Testing.slicer.host.pythonqt import STAND_INS, find_signal
+from Testing.slicer.host.qt.pythonqt import STAND_INS, find_signal
 
 # What a .ui file writes as a property of a widget although Qt keeps it elsewhere.
 NO_PROPERTIES = {"leftMargin", "topMargin", "rightMargin", "bottomMargin", "buddy", "buttonGroup"}

@@ -14,8 +14,8 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
 
-from Testing.slicer.host.ctk_widgets import kept
-from Testing.slicer.host.pythonqt import stand_in
+from Testing.slicer.host.qt.ctk_widgets import kept
+from Testing.slicer.host.qt.pythonqt import stand_in
 
 Property, Signal = QtCore.Property, QtCore.Signal
 NODES_CHANGED = (

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 GRID = Grid.from_spacing(
     (5, 6, 7), (1.5, 2.0, 3.0), (10, -20, 30), Rotation.from_euler("z", 30, degrees=True).as_matrix()
 )

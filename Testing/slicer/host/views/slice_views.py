@@ -12,7 +12,7 @@ import slicer
 import vtk
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from Testing.slicer.host.rendered_view import RenderedView
+from Testing.slicer.host.views.rendered_view import RenderedView
 
 MANAGERS = (
     "vtkMRMLVolumeGlyphSliceDisplayableManager",

@@ -18,8 +18,8 @@ import numpy as np
 import pydicom
 import SimpleITK as sitk
 
-from Testing.unit.dicom_series import write_series
-from Testing.unit.volume_cases import GRID, image_from_array
+from Testing.unit.cases.dicom_series import write_series
+from Testing.unit.cases.volume_cases import GRID, image_from_array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import write_mask, write_volume

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 import vtk
 
-from Testing.slicer.host.rendered_view import RenderedView
+from Testing.slicer.host.views.rendered_view import RenderedView
 
 MANAGERS = (
     "vtkMRMLCameraDisplayableManager",
