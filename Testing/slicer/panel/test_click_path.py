@@ -35,6 +35,15 @@ STATIONS = (
 )
 
 
+#: Where the stacks of a click begin: the timer of the point placed, the thread, the timer that looks for answers. Other
+#: timers of the panel may run meanwhile, such as that of embedding ahead.
+ORIGINS = (
+    ("TumorSegSlicer/panel/editing/place.py", "_take"),
+    ("TumorSegSlicer/work/runner.py", "_workOn"),
+    ("TumorSegSlicer/panel/shared/tasks.py", "_poll"),
+)
+
+
 class Trace:
     """Notes the modules of the product from the placing of a point on; listeners of signals are left out."""
 
@@ -53,6 +62,9 @@ class Trace:
         if event != "call" or not module or not self._begun or ended:
             return
         stack = list(_stack(frame))
+        began = next(each for each in reversed(stack) if self._module(each))
+        if (self._module(began), began.f_code.co_name) not in ORIGINS:
+            return
         if any(each.f_code.co_name == "emit" and self._module(each).endswith("shared/signals.py") for each in stack):
             return
         self.entered.setdefault(module)
