@@ -9,11 +9,12 @@ from typing import Any
 
 from TumorSegLib.cli.common import require_network_memory
 from TumorSegLib.cli.entry import add_command
-from TumorSegLib.errors import ModelError
+from TumorSegLib.errors import ModelError, ResourceError
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.catalogue import CATALOGUE, describe, find_entry
 from TumorSegLib.models.folder import CARD_FILE, ModelFolder
 from TumorSegLib.models.registry import find_model, list_models
+from TumorSegLib.models.spec import ModelSpec
 
 
 def add_models_commands(commands: Any) -> None:
@@ -24,7 +25,7 @@ def add_models_commands(commands: Any) -> None:
     actions = models.add_subparsers(required=True, metavar="ACTION")
     add_command(actions, "list", _list, "list the models found")
     for name, run, help_ in (
-        ("show", _show, "print a model's card and description"),
+        ("show", _show, "print a model's description and card, and what would run it on this computer"),
         ("verify", _verify, "compare a model's weights with their checksum"),
     ):
         add_command(actions, name, run, help_).add_argument("name", help="name or folder of a model")
@@ -56,6 +57,18 @@ def _show(options: argparse.Namespace) -> None:
     card = model.path / CARD_FILE
     if card.is_file():
         print(f"\n{card.read_text(encoding='utf-8')}")
+    print(f"\nOn this computer: {_backend(model.spec)}.", flush=True)
+
+
+def _backend(spec: ModelSpec) -> str:
+    """What would run a model here, and why."""
+    try:
+        require_network_memory()
+    except ResourceError as error:
+        return f"back end not known, {error}"
+    from TumorSegLib.engines.backends.choice import describe_choice  # imports torch, which takes seconds
+
+    return describe_choice(spec)
 
 
 def _verify(options: argparse.Namespace) -> None:

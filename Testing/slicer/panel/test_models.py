@@ -60,6 +60,18 @@ def test_models_list_shows_local_and_published_models(desk: ModelsDesk, site: Si
     assert site.requests == []
 
 
+def test_the_list_tells_what_ran_a_model(desk: ModelsDesk, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TUMORSEG_CACHE", str(tmp_path))
+    assert "ran on" not in desk.select("sts-auto").toolTip()
+    desk.press("segmentButton")
+    info = desk.widget.logic.bench.ran["sts-auto"]
+    shown = desk.select("sts-auto").toolTip()
+    assert shown.endswith(f"ran on cpu by {info.backend} in {info.precision}; {info['backend_reason']}")
+    desk.widget.panel.models.update()
+    assert desk.select("sts-auto").toolTip() == shown
+    assert "ran on" not in desk.select("sts-clicks").toolTip()
+
+
 def test_models_that_cannot_be_downloaded_are_not_listed(module: Any) -> None:
     absent = [each.name for each in module.listed() if each.path is None]
     assert absent == [NAME, "sam-vit-b", "sam-vit-l", "sam-vit-h"]

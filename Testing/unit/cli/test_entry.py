@@ -197,6 +197,7 @@ def test_models_list_show_verify(case: Path, capsys: pytest.CaptureFixture[str])
     shown = capsys.readouterr().out
     assert '"spacing_mm"' in shown
     assert "# tiny card" in shown
+    assert "On this computer: " in shown.splitlines()[-1]
     assert main(["models", "verify", "tiny"]) == 0
     weights = case / "models" / "tiny" / "weights.safetensors"
     damaged = bytearray(weights.read_bytes())

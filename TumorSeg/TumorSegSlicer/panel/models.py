@@ -102,6 +102,7 @@ class ModelsPanel:
         ui.verifyModelButton.connect("clicked(bool)", self._onVerify)
         ui.deleteModelButton.connect("clicked(bool)", self._onDelete)
         context.tasks.onBusy.connect(self._onBusy)
+        context.edits.onEdited.connect(self._showDetails)
 
     def update(self) -> None:
         """Shows the models on this computer."""
@@ -132,10 +133,21 @@ class ModelsPanel:
         ui.modelsList.clear()
         for row, each in enumerate(self._listed):
             ui.modelsList.addItem(each.line)  # the list makes the item: one made here older PythonQts delete again
-            ui.modelsList.item(row).setToolTip(each.details)
+            ui.modelsList.item(row).setToolTip(self._details(each))
         ui.modelsList.setCurrentRow(next((row for row, e in enumerate(self._listed) if e.name == selected), -1))
         for kind, each in self._lists.items():
             each.fill(listed.spec for listed in self._listed if listed.spec is not None and listed.spec.kind == kind)
+
+    def _details(self, each: models.Listed) -> str:
+        """What the list tells of a model, with what ran it last."""
+        info = self._context.logic.bench.ran.get(each.name)
+        return each.details if info is None else f"{each.details}\n{models.howItRan(info)}"
+
+    def _showDetails(self) -> None:
+        """A model may have run: the list tells on what."""
+        for row, each in enumerate(self._listed):
+            if each.name in self._context.logic.bench.ran:
+                self._context.ui.modelsList.item(row).setToolTip(self._details(each))
 
     def _selected(self) -> models.Listed | None:
         row = self._context.ui.modelsList.currentRow

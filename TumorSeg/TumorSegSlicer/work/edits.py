@@ -96,6 +96,8 @@ class EditAction(SegmentAction):
         if result is None:
             self.bench.working.discard(self)
             return None
+        if result.info.model:
+            self.bench.ran[result.info.model] = result.info
         for note in result.info.notes:  # such as that the engine had to leave the graphics card
             self.bench.notice(note)
         try:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from TumorSegLib.models.catalogue import Entry
     from TumorSegLib.models.folder import ModelFolder
     from TumorSegLib.models.spec import ModelSpec
+    from TumorSegLib.protocols import RunInfo
 
 
 #: In a model's results: figures of patients that no data folder holds, so that no command repeats them.
@@ -105,6 +106,15 @@ def allModels() -> list[ModelFolder]:
 def summary(spec: ModelSpec) -> str:
     """Name, version, licence, measured accuracy and source of a model, as text."""
     return SEPARATOR.join([f"{spec.name} {spec.version}, {spec.licence}", accuracy(spec), source(spec)])
+
+
+def howItRan(info: RunInfo) -> str:
+    """What ran a model, and why that was chosen, as text."""
+    ran = _("ran on {device} by {backend} in {precision}").format(
+        device=info.device, backend=info.backend, precision=info.precision
+    )
+    reason = info.details.get("backend_reason")
+    return SEPARATOR.join([ran, reason]) if reason else ran
 
 
 def source(spec: ModelSpec) -> str:

@@ -18,6 +18,7 @@ from TumorSegSlicer.work.sessions import Sessions
 if TYPE_CHECKING:
     from TumorSegLib import Session
     from TumorSegLib.engines.lazy import EngineSource
+    from TumorSegLib.protocols import RunInfo
     from TumorSegSlicer.parameters import TumorSegParameters
     from TumorSegSlicer.work.edits import EditAction
 
@@ -32,6 +33,7 @@ class Workbench:
         engineSource: where engines come from.
         notice: called with a text for the user, while the action continues.
         writing: whether voxels of segments are being written now; changes observed meanwhile were not painted.
+        ran: what made the last answer of each model, by its name.
         working: edits that have begun and not ended; one that is abandoned goes with its last reference.
     """
 
@@ -40,6 +42,7 @@ class Workbench:
     engineSource: EngineSource
     notice: Callable[[str], None]
     writing: bool = False
+    ran: dict[str, RunInfo] = field(default_factory=dict)
     working: WeakSet[EditAction] = field(default_factory=WeakSet)
     _parameters: TumorSegParameters | None = None
 

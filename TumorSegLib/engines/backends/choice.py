@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -17,7 +17,7 @@ from TumorSegLib.engines.backends.openvino import BackendError, load_openvino, o
 from TumorSegLib.engines.networks.unets import channel_count
 from TumorSegLib.engines.placement import Network, Placement
 from TumorSegLib.engines.processor import describe_processor
-from TumorSegLib.engines.runtime import OPENVINO, TORCH, Runtime
+from TumorSegLib.engines.runtime import OPENVINO, TORCH, Runtime, choose_runtime
 from TumorSegLib.errors import ArgumentError, WriteError
 from TumorSegLib.files import make_folder, write_text
 from TumorSegLib.jobs import timed
@@ -44,6 +44,12 @@ class Choice:
     name: str
     seconds: Mapping[str, float]
 
+    @property
+    def reason(self) -> str:
+        """Why, as text."""
+        times = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in self.seconds.items())
+        return f"the fastest here for one window: {times}"
+
 
 def choose_backend(spec: ModelSpec, network: nn.Module, runtime: Runtime, backend: str, precision: str) -> Runtime:
     """The runtime with the backend that is asked for, or the fastest one.
@@ -68,31 +74,56 @@ def choose_backend(spec: ModelSpec, network: nn.Module, runtime: Runtime, backen
             )
         return runtime
     try:
-        load_openvino()
-        dtypes = openvino_dtypes() if precision == "auto" else (runtime.dtype,)
+        named = _candidates(runtime, precision)
     except BackendError as error:
         return replace(runtime, reason=f"PyTorch, as {error}")
-    candidates = [Runtime(runtime.device, dtype, OPENVINO) for dtype in dtypes]
     if backend == OPENVINO:
-        return candidates[0]
-    return _fastest(spec, network, [runtime, *candidates])
+        return next(each for each in named.values() if each.backend == OPENVINO)
+    return _fastest(spec, network, named)
 
 
-def _fastest(spec: ModelSpec, network: nn.Module, candidates: list[Runtime]) -> Runtime:
-    """The fastest runtime, from the file of this machine or measured now."""
-    named = {f"{each.backend} {each.precision}": each for each in candidates}
+def describe_choice(spec: ModelSpec) -> str:
+    """What would run a model on this computer with the default settings, and why, as text; nothing is measured."""
+    runtime = choose_runtime()
+    if spec.kind == "box":
+        return f"{TORCH} {runtime.precision} on {runtime.name}; models for boxes always run on PyTorch"
+    if runtime.device.type != "cpu":
+        return f"{TORCH} {runtime.precision} on {runtime.name}"
+    try:
+        named = _candidates(runtime, "auto")
+    except BackendError as error:
+        return f"{TORCH} {runtime.precision} on cpu; PyTorch, as {error}"
+    choice = _usable(_read().get(_key(spec, named)), named)
+    if choice is None:
+        return f"not measured yet; the first run measures {', '.join(named)} on cpu and takes the fastest"
+    return f"{choice.name} on cpu; {choice.reason}"
+
+
+def _candidates(runtime: Runtime, precision: str) -> dict[str, Runtime]:
+    """PyTorch and what OpenVINO can do beside it, by name; raises :class:`BackendError` where it can do nothing."""
+    load_openvino()
+    dtypes = openvino_dtypes() if precision == "auto" else (runtime.dtype,)
+    candidates = [runtime, *(Runtime(runtime.device, dtype, OPENVINO) for dtype in dtypes)]
+    return {f"{each.backend} {each.precision}": each for each in candidates}
+
+
+def _key(spec: ModelSpec, named: Iterable[str]) -> str:
+    """What a choice is kept under; another where the processor, a version, the weights or the candidates differ."""
     versions = [torch.__version__, load_openvino().__version__]
     identity = [describe_processor(), *versions, spec.weights_sha256, *named]
-    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
-    kept = _read()
-    choice, problem = _usable(kept.get(key), named), ""
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+
+
+def _fastest(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime]) -> Runtime:
+    """The fastest runtime, from the file of this machine or measured now."""
+    key, kept, problem = _key(spec, named), _read(), ""
+    choice = _usable(kept.get(key), named)
     if choice is None:
         choice, problem = _measured(spec, network, named)
         if not problem:  # what failed now, as on a full disk, is tried again the next time
             entries = {**{old: value for old, value in kept.items() if old != key}, key: vars(choice)}
             _write(dict(list(entries.items())[-MOST_KEPT:]))
-    times = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in choice.seconds.items())
-    return replace(named[choice.name], reason=f"the fastest here for one window: {times}", note=problem)
+    return replace(named[choice.name], reason=choice.reason, note=problem)
 
 
 def _measured(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime]) -> tuple[Choice, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from Testing.unit.engines.click_cases import CUBE
 from TumorSegLib import ArgumentError, load_engine
 from TumorSegLib.engines.backends import choice
 from TumorSegLib.engines.backends.openvino import openvino_dtypes
+from TumorSegLib.models.registry import find_model
 
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
@@ -47,6 +49,22 @@ def test_the_fastest_back_end_is_measured_once_and_kept(
     monkeypatch.setattr(choice, "_measured", None)
     again = info(model)
     assert (again.backend, again["backend_reason"]) == (measured.backend, measured["backend_reason"])
+
+
+def test_the_choice_is_described_without_measuring(cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = find_model(model).spec
+    first = choice.describe_choice(spec)
+    assert first.startswith("not measured yet; the first run measures torch ")
+    assert not cache.exists()
+    measured = info(model)
+    described = f"{measured.backend} {measured.precision} on cpu; {measured['backend_reason']}"
+    assert choice.describe_choice(spec) == described
+    assert choice.describe_choice(replace(spec, weights_sha256="2" * 64)) == first
+    assert choice.describe_choice(tiny_spec("boxes", kind="box", network="SamViT")).endswith(
+        "models for boxes always run on PyTorch"
+    )
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    assert "PyTorch, as the package openvino does not load" in choice.describe_choice(spec)
 
 
 @pytest.mark.parametrize("name", ["torch float32", "openvino float32"])
