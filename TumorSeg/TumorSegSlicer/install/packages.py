@@ -44,7 +44,7 @@ def missingPackages() -> list[str]:
     Reads the packages' metadata only, in milliseconds, and imports none of them.
     """
     torch = [] if packaging.pip_check(TORCH) else [TORCH]
-    return torch + [str(requirement) for requirement in _missingRequirements()]
+    return torch + [f"{each.name}{each.specifier}" for each in _missingRequirements()]
 
 
 def libraryProblem() -> str:
