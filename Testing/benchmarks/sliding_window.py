@@ -2,10 +2,12 @@
 
 First a whole case through ``AutoEngine.segment``: a phantom's PET/CT, 512 x 512 x 200 voxels of 0.98 x 0.98 x 3.27 mm.
 
-Then the window engine, on PyTorch, against MONAI's ``sliding_window_inference`` in float32: same weights, windows and
-overlap. The volume is a phantom's CT and PET around its tumour, mirrored over and over until it fills the shape asked
-for, in voxels of the model's spacing: all of it, or an elliptic cylinder of half its volume, with a couch below and
-noise in the air.
+Then the window engine on each back end, in each number type that OpenVINO computes natively here, against MONAI's
+``sliding_window_inference`` on PyTorch in float32: same weights, windows, overlap and blending, networks loaded and
+compiled before. What is counted begins with the network's input in memory and ends with the probabilities. MONAI
+computes all windows, one at a time on all cores; the engine leaves out those beside the body. The volume is a phantom's
+CT and PET around its tumour, mirrored over and over until it fills the shape asked for, in voxels of the model's
+spacing: all of it, or an elliptic cylinder of half its volume, with a couch below and noise in the air.
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ from Testing.benchmarks.cases import clinical_case
 from Testing.benchmarks.measuring import format_row, peak_memory_gib, timed
 from TumorSegLib.engines.auto.engine import WINDOWS_PER_PASS
 from TumorSegLib.engines.auto.sliding_window import WindowPlan, predict
+from TumorSegLib.engines.backends.openvino import openvino_dtypes
 from TumorSegLib.engines.inputs import Channels, prepare
 from TumorSegLib.engines.load import load_engine
-from TumorSegLib.engines.runtime import Runtime, choose_runtime
+from TumorSegLib.engines.placement import Placement
+from TumorSegLib.engines.runtime import OPENVINO, Runtime, choose_runtime
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
@@ -39,19 +43,26 @@ MODEL, OVERLAP = "sts-auto", 0.25
 
 
 def run(device: str, shape: tuple[int, int, int], backends: Sequence[str], report: Path | None) -> None:
-    """Prints seconds, ratio, Dice, peak memory and the share of the machine's convolution peak, from one run."""
+    """Prints seconds, ratios, Dice, peak memory, and PyTorch's rate in a convolution to compare with, from one run."""
     runtime, model = choose_runtime(device), find_model(MODEL)
-    peak = convolution_peak(runtime)
     print(f"{runtime.name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {runtime.precision}")
-    print(f"peak of a 3 x 3 x 3 convolution: {peak / 1e9:.0f} GFLOP/s; volume {shape}, overlap {OVERLAP}")
+    peak = convolution_peak(runtime)
+    print(f"a 3 x 3 x 3 convolution of PyTorch: {peak / 1e9:.0f} GFLOP/s at best; volume {shape}, overlap {OVERLAP}")
     rows = time_case(device, shape, backends)
-    bodies = ("half", "all")
-    ours = {body: time_engine(model, make_channels(model, shape, body), runtime, peak) for body in bodies}
+    bodies, each = ("half", "all"), runtimes(runtime, backends)
+    ours = {body: [time_engine(model, make_channels(model, shape, body), one) for one in each] for body in bodies}
     # MONAI comes last: peak memory is of the whole process and cannot be taken back.
-    rows += [{"body": body, **ours[body][0], **time_monai(model, shape, body, runtime, ours[body])} for body in bodies]
+    for body in bodies:
+        rows += compare_with_monai(model, shape, body, runtime.device, ours[body])
     print("\n".join(format_row(row) for row in rows))
     if report:
         report.write_text(json.dumps({"device": runtime.name, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+
+
+def runtimes(runtime: Runtime, backends: Sequence[str]) -> list[Runtime]:
+    """How the window engine runs: PyTorch as it is loaded by default, OpenVINO in every native number type."""
+    dtypes = {name: openvino_dtypes() if name == OPENVINO else (runtime.dtype,) for name in backends}
+    return [Runtime(runtime.device, dtype, name) for name in backends for dtype in dtypes[name]]
 
 
 def time_case(device: str, shape: tuple[int, int, int], backends: Sequence[str]) -> list[dict[str, Any]]:
@@ -103,65 +114,71 @@ def half_of(shape: tuple[int, int, int]) -> np.ndarray:
     return inside
 
 
-def network_of(model: ModelFolder, runtime: Runtime) -> nn.Module:
-    """The model's network as the engine holds it."""
-    return load_network(model).to(device=runtime.device, dtype=runtime.dtype).to(memory_format=runtime.layout)
-
-
-def time_engine(
-    model: ModelFolder, channels: Channels, runtime: Runtime, peak: float
-) -> tuple[dict[str, Any], np.ndarray]:
+def time_engine(model: ModelFolder, channels: Channels, runtime: Runtime) -> tuple[dict[str, Any], np.ndarray]:
     """Figures of our engine and its mask."""
-    network = network_of(model, runtime)
+    original = load_network(model)
+    placement = Placement(model.spec, original, runtime)
+    if placement.notes:
+        raise RuntimeError(placement.notes[0])
+    network = placement.network(runtime)
     plan = WindowPlan(model.spec.volume_input.patch, OVERLAP, WINDOWS_PER_PASS[runtime.device.type])
-    flops = window_flops(network, (1, len(model.spec.roles), *model.spec.volume_input.patch), runtime)
+    flops = window_flops(original, (1, len(model.spec.roles), *plan.size))
     array = torch.from_numpy(channels.array)
-    predict(network, array[:, :48, :128, :128], channels.tissue[:48, :128, :128], plan, runtime)  # warm up
+    warm_up = np.ones((48, 128, 128), dtype=bool)
+    predict(network, array[:, :48, :128, :128], warm_up, plan, runtime)
     seconds, maps = timed(lambda: predict(network, array, channels.tissue, plan, runtime))
     figures = {
+        "backend": f"{runtime.backend} {runtime.precision}",
         "windows": maps.windows,
         "skipped": maps.skipped,
         "seconds": seconds,
-        "share_of_peak": flops * (maps.windows - maps.skipped) / seconds / peak,
+        "gflops_per_second": flops * (maps.windows - maps.skipped) / seconds / 1e9,
         "peak_memory_gib": peak_memory_gib(),
     }
     return figures, maps.probability > 0.5
 
 
-def time_monai(
+def compare_with_monai(
     model: ModelFolder,
     shape: tuple[int, int, int],
     body: str,
-    runtime: Runtime,
-    ours: tuple[dict[str, Any], np.ndarray],
-) -> dict[str, float]:
-    """MONAI's seconds on the same device in float32, the ratio, and the Dice of the masks, in the body and anywhere."""
-    exact = Runtime(runtime.device, torch.float32)
-    network, array = network_of(model, exact), torch.from_numpy(make_channels(model, shape, body).array)[None]
-
-    def infer() -> torch.Tensor:
-        with torch.inference_mode():
-            result = sliding_window_inference(
-                array,
-                model.spec.volume_input.patch,
-                WINDOWS_PER_PASS[runtime.device.type],
-                lambda windows: torch.sigmoid(network(windows)),
-                overlap=OVERLAP,
-                mode="gaussian",
-                sw_device=runtime.device,
-                device="cpu" if runtime.device.type == "cpu" else runtime.device,
-            )
-        return result[0, 0].cpu()  # type: ignore[index,no-any-return]
-
-    seconds, probability = timed(infer)
-    theirs, found = probability.numpy() > 0.5, ours[1]
+    device: torch.device,
+    ours: Sequence[tuple[dict[str, Any], np.ndarray]],
+) -> list[dict[str, Any]]:
+    """Rows of our figures with MONAI's seconds, the ratios, and the Dice of the masks, in the body and anywhere."""
+    network = load_network(model).to(device)
+    array = torch.from_numpy(make_channels(model, shape, body).array)[None]
+    monai_inference(network, model, array[..., :48, :128, :128], device)  # warm up
+    seconds, theirs = timed(lambda: monai_inference(network, model, array, device))
     inside = half_of(shape) if body == "half" else np.ones(shape[1:], dtype=bool)
-    return {
-        "monai_seconds": seconds,
-        "ratio": seconds / ours[0]["seconds"],
-        "dice_in_body": dice(found & inside, theirs & inside),
-        "dice_anywhere": dice(found, theirs),
-    }
+    return [
+        {
+            "body": body,
+            **figures,
+            "monai_seconds": seconds,
+            "ratio": seconds / figures["seconds"],
+            "dice_in_body": dice(found & inside, theirs & inside),
+            "dice_anywhere": dice(found, theirs),
+        }
+        for figures, found in ours
+    ]
+
+
+def monai_inference(network: nn.Module, model: ModelFolder, array: torch.Tensor, device: torch.device) -> np.ndarray:
+    """MONAI's mask, bool ``[k, j, i]``, in float32, of channels ``[1, roles, k, j, i]``."""
+    with torch.inference_mode():
+        result = sliding_window_inference(
+            array,
+            model.spec.volume_input.patch,
+            WINDOWS_PER_PASS[device.type],
+            lambda windows: torch.sigmoid(network(windows)),
+            overlap=OVERLAP,
+            mode="gaussian",
+            sw_device=device,
+            device=device,
+        )
+    mask: np.ndarray = (result[0, 0] > 0.5).cpu().numpy()  # type: ignore[index]
+    return mask
 
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
@@ -170,10 +187,10 @@ def dice(first: np.ndarray, second: np.ndarray) -> float:
     return 2 * int((first & second).sum()) / total if total else 1.0
 
 
-def window_flops(network: nn.Module, shape: tuple[int, ...], runtime: Runtime) -> int:
-    """Floating-point operations of the convolutions for one input."""
+def window_flops(network: nn.Module, shape: tuple[int, ...]) -> int:
+    """Floating-point operations of the convolutions of a network on the CPU, for one input."""
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(shape, device=runtime.device, dtype=runtime.dtype))
+        network(torch.zeros(shape))
     return int(counter.get_total_flops())
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from TumorSegLib.errors import RoleError
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.image_set import ImageSet
+from TumorSegLib.images.normalisation import Normalisation, mr_tissue_threshold
 from TumorSegLib.images.resample import average_blocks, resample
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.models.spec import ModelSpec
 
-# A channel has tissue where it differs from "outside" by more than this, in network units: for CT a few HU above
+# A CT or PET has tissue where it differs from "outside" by more than this, in network units: for CT a few HU above
 # -160 (so lungs and air show nothing), for PET SUV 0.16 (above scatter in air).
-LEAST_CONTRAST = {"linear": 0.05, "log1p": 0.15, "zscore": 0.05}
+LEAST_CONTRAST = {"linear": 0.05, "log1p": 0.15}
+# An MR shows nothing outside its field of view, where it is 0 in network units, but for rounding.
+OUTSIDE_MR = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +31,8 @@ class Channels:
     Attributes:
         grid: the lattice at the model's spacing.
         array: float32 ``[roles, k, j, i]``, 0 for a role that is missing.
-        tissue: bool ``[k, j, i]``: where any channel has tissue, see ``LEAST_CONTRAST``.
+        tissue: bool ``[k, j, i]``: where any channel has tissue: CT and PET see ``LEAST_CONTRAST``, MR where it exceeds
+            the air around, see :func:`TumorSegLib.images.normalisation.mr_tissue_threshold`.
         fill: value of each channel outside the image.
         resampled: roles whose image lay on another grid than the first.
     """
@@ -78,7 +84,17 @@ def prepare(images: Images, spec: ModelSpec) -> Channels:
         fill.append(rule.fill if role in images else 0.0)
         if role in images:
             averaged = average_blocks(images[role], grid)  # in HU or SUV, before any logarithm
+            rule = rule.fitted(averaged.array)
             normalised = Volume(averaged.grid, rule(averaged.array), role)
             array[number] = resample(normalised, grid, outside=rule.fill).array
-            tissue |= np.abs(array[number] - np.float32(rule.fill)) > LEAST_CONTRAST[rule.method]
+            tissue |= _tissue(array[number], averaged.array, rule)
     return Channels(grid, array, tissue, tuple(fill), images.on_other_grids)
+
+
+def _tissue(channel: Float32Array, image: npt.NDArray[Any], rule: Normalisation) -> BoolArray:
+    """Where a channel has tissue; ``image`` is what the rule was fitted to."""
+    shown: BoolArray = np.abs(channel - np.float32(rule.fill)) > LEAST_CONTRAST.get(rule.method, OUTSIDE_MR)
+    if rule.method == "fitted_zscore" and image.size and image.min() >= 0:  # else no MR, and 0 is not its darkest
+        (least,) = rule(np.array([mr_tissue_threshold(np.clip(image, rule.low, rule.high, dtype=np.float32))]))
+        shown &= channel > least
+    return shown

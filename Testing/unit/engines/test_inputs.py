@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,9 @@ from Testing.fakes import RULES, noise_volume, rotation, tiny_spec
 from TumorSegLib.engines.inputs import check_roles, network_grid, prepare
 from TumorSegLib.errors import RoleError
 from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.volume import Volume
+from TumorSegLib.models.spec import VolumeInput
 
 GRID = Grid.from_spacing((10, 12, 14), (1, 1, 1), (3, -5, 8), rotation((0.2, -0.1, 0.4)))
 SPEC = tiny_spec("three", ["ct", "pet", "mr_t1"], optional=["pet", "mr_t1"])
@@ -107,7 +111,12 @@ def test_any_other_image_is_covered_at_the_spacing_of_the_model(factor):
 
 @pytest.mark.parametrize(
     ("role", "background", "foreground"),
-    [("ct", (-1024, -200, -156), (-150, 0, 300)), ("pet", (0, 0.05, 0.1), (0.3, 5, 60)), ("mr_t1", (0,), (500, 900))],
+    [
+        ("ct", (-1024, -200, -156), (-150, 0, 300)),
+        ("pet", (0, 0.05, 0.1), (0.3, 5, 60)),
+        ("mr_t1", (0,), (500, 900)),
+        ("mr_t1", (0, 12, 45), (150, 500, 900)),  # noise in the air
+    ],
 )
 def test_tissue_is_where_any_channel_differs_from_its_background(role, background, foreground):
     array = np.full(GRID.shape, background[0], np.float32)
@@ -118,3 +127,10 @@ def test_tissue_is_where_any_channel_differs_from_its_background(role, backgroun
     assert tissue.dtype == np.bool_
     assert tissue[:, :6].all()
     assert not tissue[:, 6:].any()
+
+
+def test_an_image_with_values_below_zero_has_no_air_of_an_mr():
+    array = np.resize((-100.0, 300.0, 500.0, -40.0), GRID.shape)
+    rules = {"image": Normalisation("zscore")}
+    spec = replace(tiny_spec("any"), input=VolumeInput(("image",), (), (1.0, 1.0, 1.0), (16, 16, 16), rules))
+    assert prepare({"image": Volume(GRID, array, "image")}, spec).tissue.all()

@@ -1,8 +1,8 @@
 """Runs a network over a volume in overlapping windows.
 
-Windows without tissue are skipped; the others are weighted with a Gaussian (Isensee et al., Nat Methods 2021) and added
-up in an accumulator as high as one window, from which finished slices leave as float16: memory does not grow with the
-number of labels times the volume.
+Windows beside the body are skipped; the others are weighted with a Gaussian (Isensee et al., Nat Methods 2021) and
+added up in an accumulator as high as one window, from which finished slices leave as float16: memory does not grow with
+the number of labels times the volume.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain, combinations, product
+from itertools import chain, combinations
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from TumorSegLib.engines.auto.body import find_body, windows_on_body
 from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.placement import Network
 from TumorSegLib.engines.runtime import Runtime
@@ -27,9 +28,6 @@ from TumorSegLib.jobs import Job
 
 Size = tuple[int, int, int]
 Position = tuple[int, int, int]
-# A window needs this share of tissue to be worth its time: at 3 mm and 48 x 64 x 64 voxels 5 ml, so that a few noisy
-# voxels in air do not count. Windows overlap, so another one mostly covers the little tissue of a skipped one.
-LEAST_TISSUE = 0.001
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ class Maps:
         probability: of any label, float16.
         label: most probable label, uint8, 1 and up; meaningful where the probability exceeds 0.5.
         entropy: of the averaged probabilities, in bits, float16; None without mirroring.
-        windows, skipped: how many there were, and how many of them showed nothing.
+        windows, skipped: how many there were, and how many of them lay beside the body.
     """
 
     probability: npt.NDArray[np.float16]
@@ -101,7 +99,8 @@ def predict(
     Args:
         network: on the runtime's device and in its number type; see :mod:`TumorSegLib.engines.networks.unets`.
         channels: float32 ``[roles, k, j, i]``, no axis shorter than a window.
-        tissue: bool ``[k, j, i]``; windows with less than ``LEAST_TISSUE`` of it are skipped.
+        tissue: bool ``[k, j, i]``; windows beside the body are skipped, see :mod:`TumorSegLib.engines.auto.body`. They
+            lie where they would lie without skipping: shifted windows give other answers.
         plan: size, overlap, batch and mirroring.
         runtime: device and number type.
         job: its steps are windows.
@@ -112,6 +111,7 @@ def predict(
     job, shape = job or Job(name="segmentation"), tissue.shape
     starts = [window_starts(n, size, plan.overlap) for n, size in zip(shape, plan.size)]
     total, done, skipped = math.prod(len(s) for s in starts), 0, 0
+    needed = windows_on_body(find_body(tissue), starts, plan.size)
     maps, stop = _Accumulator(plan, shape, runtime), _Stop(job)
 
     def compute(positions: Sequence[Position]) -> torch.Tensor:
@@ -119,12 +119,11 @@ def predict(
         return _probabilities(network, windows, plan.mirror, runtime, stop.check)
 
     with torch.inference_mode(), Workers(runtime.device, total) as workers, stop:
-        for k in starts[0]:
+        for k, layer in zip(starts[0], needed):
             maps.advance(k)
-            positions = list(product([k], starts[1], starts[2]))
-            filled = [position for position in positions if _has_tissue(tissue, plan.size, position)]
-            skipped += len(positions) - len(filled)
-            done += len(positions) - len(filled)
+            filled = [(k, starts[1][row], starts[2][column]) for row, column in np.argwhere(layer)]
+            skipped += layer.size - len(filled)
+            done += layer.size - len(filled)
             if not filled:
                 job.check(f"after {done} of {total} windows")
                 job.step(done, total)
@@ -137,10 +136,6 @@ def predict(
                 job.step(done, total)
         maps.advance(shape[0])
     return Maps(maps.probability, maps.label, maps.entropy, total, skipped)
-
-
-def _has_tissue(tissue: BoolArray, size: Size, position: Position) -> bool:
-    return bool(np.count_nonzero(tissue[_at(size, *position)]) >= max(LEAST_TISSUE * math.prod(size), 1))
 
 
 class _Stop:
