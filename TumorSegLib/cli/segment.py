@@ -81,12 +81,14 @@ def run_segment(options: argparse.Namespace) -> None:
     engine = open_engine(options.model, options, "auto")
     with progress_bar("Segmenting") as progress:
         result = engine.segment(images, mirror=options.mirror or bool(options.uncertainty), progress=progress)
+    print_notes([result.info], images)
+    shown = images if options.preview else {}
+    del images  # a whole body takes a gigabyte, which surface and report can use
     result = _cleaned(result, options)
-    _write_results(options, images, result)
+    _write_results(options, shown, result)
     resampled = result.info.resampled_roles
     if resampled:
         print(f"resampled to the grid of {result.info.roles[0]}: {', '.join(resampled)}")
-    print_notes([result.info], images)
     if options.min_volume and not result.mask.array.any():
         print(f"no connected region has at least {options.min_volume:g} ml")
     print_marked(engine.spec, result.mask.volume_ml, options.output)

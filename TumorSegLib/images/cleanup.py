@@ -22,7 +22,7 @@ from TumorSegLib.images.volume import Mask
 if TYPE_CHECKING:
     from TumorSegLib.geometry.grid import Box
 
-_NEIGHBOURS_26 = 3  # scikit-image counts connectivity in axis steps
+_NEIGHBOURS_26 = 3  # connectivity in axis steps
 # Summing voxel volumes must not lose a component that is exactly as large as the limit.
 _ROUNDING_ML = 1e-9
 
@@ -42,7 +42,7 @@ def remove_small(mask: Mask, min_volume_ml: float) -> Mask:
     box = mask.bounding_box() or EMPTY_BOX
     labels = mask.array[slices(box)]
     numbers = number_regions(labels != 0)
-    keep = np.bincount(numbers.ravel()) * mask.grid.voxel_volume_ml >= min_volume_ml - _ROUNDING_ML
+    keep = _sizes(numbers) * mask.grid.voxel_volume_ml >= min_volume_ml - _ROUNDING_ML
     keep[:1] = False  # the background
     return _with_crop(mask, np.where(keep[numbers], labels, 0), box)
 
@@ -55,7 +55,7 @@ def largest_component(mask: Mask) -> Mask:
     box = mask.bounding_box() or EMPTY_BOX
     labels = mask.array[slices(box)]
     numbers = number_regions(labels != 0)
-    counts = np.bincount(numbers.ravel(), minlength=2)
+    counts = _sizes(numbers)
     counts[0] = 0  # the background
     return _with_crop(mask, np.where(numbers == counts.argmax(), labels, 0), box)
 
@@ -85,10 +85,24 @@ def _with_crop(mask: Mask, labels: UInt8Array, box: Box) -> Mask:
     return Mask(mask.grid, array)
 
 
-def number_regions(labels: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Connected regions of equal value numbered from 1 in ``[k, j, i]`` order; 0 is background."""
-    from skimage.measure import label
+def _sizes(numbers: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+    """Voxels of the background and of each region; slice by slice, as numpy copies what it counts as int64."""
+    count = int(numbers.max(initial=0)) + 1
+    sizes = np.zeros(max(count, 2), np.int64)
+    for layer in numbers:
+        sizes[:count] += np.bincount(layer.ravel(), minlength=count)
+    return sizes
 
-    if not labels.size:
-        return np.zeros(labels.shape, np.int64)
-    return np.asarray(label(labels, background=0, connectivity=_NEIGHBOURS_26), np.int64)
+
+def number_regions(labels: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Connected regions of equal value numbered from 1 in ``[k, j, i]`` order; 0 is background."""
+    numbers = np.zeros(labels.shape, np.int32)
+    if ((labels != 0) & (labels != labels.max(initial=0))).any():
+        from skimage.measure import label as label_values
+
+        numbers[...] = label_values(labels, background=0, connectivity=_NEIGHBOURS_26)
+    else:  # half the time, and a quarter of the memory: scikit-image works on int64
+        from scipy.ndimage import generate_binary_structure, label
+
+        label(labels, generate_binary_structure(3, _NEIGHBOURS_26), output=numbers)
+    return numbers

@@ -6,6 +6,7 @@ the sign of the world axes as long as both grids use the same one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from TumorSegLib.images.volume import Mask, Volume
 # Linear interpolation uses two neighbours along an axis. From this ratio of voxel sizes on it would skip voxels and
 # keep their noise, so whole blocks are averaged first.
 AVERAGE_FROM = 2
+SLICES_AT_ONCE = 64
 
 
 def resample(volume: Volume, grid: Grid, outside: float = 0.0) -> Volume:
@@ -56,16 +58,35 @@ def average_blocks(volume: Volume, grid: Grid) -> Volume:
     blocks = _blocks(volume.grid, grid)
     if max(blocks) == 1:
         return volume
-    array = volume.array.astype(np.float32, copy=False)
-    missing = [(0, -n % block) for n, block in zip(array.shape, reversed(blocks))]
-    if any(after for _, after in missing):
-        array = np.pad(array, missing, mode="edge")
-    shrunk = sitk.BinShrink(_to_image(array, volume.grid), blocks)
     affine = volume.grid.affine.copy()
     affine[:3, :3] *= blocks
     affine[:3, 3] = volume.grid.to_ras((np.asarray(blocks) - 1) / 2)
-    result = sitk.GetArrayFromImage(shrunk)
-    return Volume(Grid(result.shape, affine), result, volume.role, volume.notes)
+    means = _block_means(volume.array, blocks)
+    return Volume(Grid(means.shape, affine), means, volume.role, volume.notes)
+
+
+def _block_means(array: npt.NDArray[Any], blocks: Sequence[int]) -> Float32Array:
+    """Means of blocks ``(i, j, k)``, without a copy of the image: one layer of blocks after the other."""
+    i, j, k = blocks
+    layers = []
+    for first in range(0, len(array), k):
+        rows = _block_sums(array[first : first + k], 1, j)
+        layers.append(_block_sums(_block_sums(rows, 0, k), 2, i))
+    means: Float32Array = np.concatenate(layers)
+    means /= i * j * k
+    return means
+
+
+def _block_sums(array: npt.NDArray[Any], axis: int, block: int) -> Float32Array:
+    """Sums of blocks along an axis, float32; a last block that is not full is filled up with its last element."""
+    along = np.moveaxis(array, axis, 0)
+    sums: Float32Array = along[::block].astype(np.float32)
+    for offset in range(1, block):
+        part = along[offset::block]
+        sums[: len(part)] += part
+        if len(part) < len(sums):
+            sums[-1] += along[-1]
+    return np.moveaxis(sums, 0, axis)
 
 
 def resample_mask(mask: Mask, grid: Grid) -> Mask:
@@ -120,12 +141,18 @@ def _direction(grid: Grid) -> list[float]:
 
 
 def _run(image: sitk.Image, grid: Grid, interpolator: int, outside: float) -> npt.NDArray[Any]:
+    """An image of ITK on a grid, some slices at a time: the result is not in memory twice."""
     resampler = sitk.ResampleImageFilter()
-    resampler.SetSize(grid.size)
     resampler.SetOutputSpacing(grid.spacing)
-    resampler.SetOutputOrigin(grid.origin.tolist())
     resampler.SetOutputDirection(_direction(grid))
     resampler.SetInterpolator(interpolator)
     resampler.SetDefaultPixelValue(float(outside))  # SimpleITK refuses numpy's float32
-    result: npt.NDArray[Any] = sitk.GetArrayFromImage(resampler.Execute(image))
+    i, j, k = grid.size
+    result: npt.NDArray[Any] = np.empty(grid.shape, sitk.GetArrayViewFromImage(image).dtype)
+    for first in range(0, k, SLICES_AT_ONCE):
+        slab = grid.crop(((0, i), (0, j), (first, min(first + SLICES_AT_ONCE, k))))
+        resampler.SetSize(slab.size)
+        resampler.SetOutputOrigin(slab.origin.tolist())
+        done = resampler.Execute(image)  # to be kept: the view has no reference to it
+        result[first : first + slab.shape[0]] = sitk.GetArrayViewFromImage(done)
     return result

@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from skimage.measure import label
 
 from Testing.unit.cases.grids import mask_of
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.images.cleanup import fill_holes, largest_component, remove_small
+from TumorSegLib.images.cleanup import fill_holes, largest_component, number_regions, remove_small
 
 
 def islands() -> np.ndarray:
@@ -72,3 +73,13 @@ def test_empty_masks_stay_empty():
     for tidied in (remove_small(empty, 1.0), largest_component(empty), fill_holes(empty)):
         assert tidied.array.shape == (3, 4, 5)
         assert not tidied.array.any()
+
+
+@pytest.mark.parametrize("values", [1, 3])
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.3, 1.0])
+def test_regions_are_numbered_as_by_scikit_image(values: int, share: float) -> None:
+    rng = np.random.default_rng(0)
+    labels = (rng.integers(1, values + 1, (9, 20, 30)) * (rng.random((9, 20, 30)) < share)).astype(np.uint8)
+    numbers = number_regions(labels)
+    assert numbers.dtype == np.int32
+    assert np.array_equal(numbers, label(labels, background=0, connectivity=3))

@@ -13,7 +13,7 @@ from Testing.unit.cases.grids import voxel_centres
 from Testing.unit.cases.volume_cases import image_from_array
 from TumorSegLib.errors import GeometryError
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.resample import resample, resample_mask, resample_probability
+from TumorSegLib.images.resample import average_blocks, resample, resample_mask, resample_probability
 from TumorSegLib.images.volume import Mask, Volume
 
 sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # the images are tiny
@@ -206,3 +206,29 @@ def test_turned_voxels_of_the_same_size_are_not_averaged() -> None:
     image, empty = image_from_array(noise, source), image_from_array(np.zeros(target.shape, np.float32), target)
     direct = sitk.Resample(image, empty, sitk.Transform(), sitk.sitkLinear)
     assert np.allclose(resample(Volume(source, noise, "ct"), target).array, sitk.GetArrayFromImage(direct), atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32, np.float64])
+@pytest.mark.parametrize("blocks", [(2, 1, 1), (1, 3, 2), (4, 3, 2), (1, 1, 6)])
+def test_blocks_are_averaged_as_by_simpleitk(blocks: tuple[int, int, int], dtype: type) -> None:
+    grid = Grid.from_spacing((7, 13, 18), (1, 1, 1), (3, -2, 5), rotation((0.2, 0.1, -0.4)))
+    array = np.random.default_rng(0).normal(0, 300, grid.shape).astype(dtype)
+    averaged = average_blocks(Volume(grid, array), grid.with_spacing(blocks))
+    missing = [(0, -n % block) for n, block in zip(grid.shape, reversed(blocks))]
+    whole = image_from_array(np.pad(array, missing, mode="edge").astype(np.float32), grid)
+    expected = sitk.BinShrink(whole, blocks)
+    assert np.allclose(averaged.array, sitk.GetArrayFromImage(expected), atol=1e-3)
+    assert averaged.array.dtype == np.float32
+    assert np.allclose(averaged.grid.origin * (-1, -1, 1), expected.GetOrigin())
+    assert np.allclose(averaged.grid.spacing, blocks)
+
+
+def test_an_image_of_many_slices_is_resampled_as_one_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = Grid.from_spacing((9, 10, 11), (1.1, 1, 1.3), (3, -2, 5), rotation((0.2, 0.1, -0.4)))
+    target, volume = grid.with_spacing((0.7, 0.8, 0.3)), noise_volume(grid)
+    mask = Mask(grid, (volume.array > 0).astype(np.uint8))
+    whole, labels = resample(volume, target).array, resample_mask(mask, target).array
+    monkeypatch.setattr("TumorSegLib.images.resample.SLICES_AT_ONCE", 4)
+    assert target.shape[0] > 2 * 4
+    assert np.allclose(resample(volume, target).array, whole, atol=1e-2)
+    assert (resample_mask(mask, target).array != labels).mean() < 0.01

@@ -73,11 +73,13 @@ class AutoEngine:
             maps, plan = _predict(device, channels, self.spec, mirror, job)
             job.lap("network")
             job.check("after the last window")
-            result = _restore(maps, channels.grid, ImageSet.of(images).grid)
+            grid, resampled = channels.grid, channels.resampled
+            del channels  # the network's input, of which restoring needs no more
+            result = _restore(maps, grid, ImageSet.of(images).grid)
             job.lap("restore")
         details = {
             "threads": torch.get_num_threads(),
-            "network_spacing_mm": list(channels.grid.spacing),
+            "network_spacing_mm": list(grid.spacing),
             "window": list(plan.size),
             "overlap": plan.overlap,
             "mirror": mirror,
@@ -85,8 +87,7 @@ class AutoEngine:
             "windows_skipped": maps.skipped,
         }
         notes = [f"{role}: {note}" for role, volume in images.items() for note in volume.notes]
-        roles, resampled = tuple(images), channels.resampled
-        info = device.info(job, roles=roles, resampled_roles=resampled, notes=notes, details=details)
+        info = device.info(job, roles=tuple(images), resampled_roles=resampled, notes=notes, details=details)
         return replace(result, info=info)
 
 
@@ -150,7 +151,7 @@ def _restore(maps: Maps, source: Grid, target: Grid) -> Result:
     if maps.label.max() > 1:
         labels = resample_mask(Mask(source, np.ascontiguousarray(maps.label)), target).array * foreground
     else:
-        labels = foreground.astype(np.uint8)
+        labels = foreground.view(np.uint8)
     uncertainty = None
     if maps.entropy is not None:
         entropy = resample_probability(maps.entropy.astype(np.float32), source, target)

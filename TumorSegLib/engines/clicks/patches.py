@@ -118,9 +118,9 @@ def prepare_patches(images: Images, spec: ModelSpec) -> CaseImages:
     """
     own = prepare(images, spec)
     images = ImageSet.of(images)
-    rules = {}
-    for role, volume in images.items():
-        rules[role] = spec.volume_input.normalisation[role].fitted(average_blocks(volume, own.grid).array)
+    rules = {role: spec.volume_input.normalisation[role] for role in images}
+    for role in [role for role, rule in rules.items() if rule.method == "zscore"]:
+        rules[role] = rules[role].fitted(average_blocks(images[role], own.grid).array)
     i, j, k = (COARSE * edge for edge in spec.volume_input.spacing_mm)
     coarse = prepare(images, spec.with_input(spacing_mm=(i, j, k)))
     return CaseImages(images.grid, images, spec, {OWN: own, COARSE: coarse}, rules)
