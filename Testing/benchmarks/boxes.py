@@ -7,7 +7,7 @@ on the slices embedded, and once more after its slices were embedded ahead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,13 +15,14 @@ import numpy as np
 import torch
 
 from Testing.benchmarks.cases import clinical_case
-from Testing.benchmarks.measuring import format_row, peak_memory_gib, timed
+from Testing.benchmarks.measuring import cpu_timed, format_row, peak_memory_gib, timed
 from Testing.benchmarks.sliding_window import dice
 from TumorSegLib.engines.box.embeddings import Embeddings
 from TumorSegLib.engines.box.engine import BoxEngine, interpolated
 from TumorSegLib.engines.box.rectangles import SCALES, scaled, sections
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.networks import tiny_vit
+from TumorSegLib.engines.runtime import OPENVINO
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Images, Mask
@@ -32,32 +33,48 @@ from TumorSegLib.protocols import Refinement
 MODEL, SLICES, MARGIN = "lite-medsam", 40, 8
 
 
-def run(device: str, shape: tuple[int, int, int]) -> None:
-    """Prints seconds of a box, of the plain loop and their ratio, Dice between the two, and seconds of second boxes."""
+def run(device: str, shape: tuple[int, int, int], backends: Sequence[str] = ("torch",)) -> None:
+    """Prints seconds of a box, of the plain loop and their ratio, Dice between the two, and seconds of second boxes.
+
+    OpenVINO computes in float32, PyTorch in the precision that the engine chooses.
+    """
     images, truth = clinical_case(shape)
-    engine = load_engine(MODEL, device, kind="box")
-    print(f"{engine.info['device']}, {torch.get_num_threads()} threads, {engine.info['precision']}; boxes")
-    box = _box(truth)
-    ct = {"ct": images["ct"]}
+    box, ct = _box(truth), {"ct": images["ct"]}
+    plain_taken, plain = timed(lambda: _plain(device, ct, box))
+    for backend in backends:
+        engine = load_engine(MODEL, device, "float32" if backend == OPENVINO else "auto", backend, kind="box")
+        where = f"{engine.info['device']}, {torch.get_num_threads()} threads"
+        print(f"{where}, {engine.info.backend} {engine.info['precision']}; boxes", flush=True)
+        _print_figures(engine, ct, truth, box, (plain_taken, plain))
+
+
+def _print_figures(engine: BoxEngine, ct: Images, truth: Mask, box: Box, by: tuple[float, np.ndarray]) -> None:
     _warm_up(engine, ct, box)
     prepared = engine.prepare(ct)
-    taken, answer = timed(lambda: engine.segment(prepared, BoxPrompt(box)))
-    plain_taken, plain = timed(lambda: _plain(device, ct, box))
+    taken, (computed, answer) = timed(lambda: cpu_timed(lambda: engine.segment(prepared, BoxPrompt(box))))
+    plain_taken, plain = by
     one, other = answer.probability >= 128, plain > 0.5
     count = box[2][1] - box[2][0]
-    figures = {"slices": count, "seconds": taken, "plain_float32_seconds": plain_taken, "ratio": plain_taken / taken}
+    figures = {
+        "slices": count,
+        "seconds": taken,
+        "processor_seconds": computed,
+        "plain_float32_seconds": plain_taken,
+        "ratio": plain_taken / taken,
+    }
     tumour = float((truth.array[slices(box)][one] > 0).sum() / max(one.sum(), 1))
     print(
         format_row({**figures, "dice_to_plain": dice(one, other), "share_in_tumour": tumour, **_parts(answer, count)})
     )
     second = BoxPrompt(tuple((low + 2, high - 2) for low, high in box))  # type: ignore[arg-type]
-    taken, again = timed(lambda: engine.segment(prepared, second))
-    print(format_row({"second_box_seconds_per_slice": taken / (count - 4), **_parts(again, count - 4)}))
+    taken, (computed, again) = timed(lambda: cpu_timed(lambda: engine.segment(prepared, second)))
+    row = {"second_box_seconds_per_slice": taken / (count - 4), "processor_seconds_per_slice": computed / (count - 4)}
+    print(format_row({**row, **_parts(again, count - 4)}))
     fresh = engine.prepare(ct)
     ahead, _ = timed(lambda: engine.embed(fresh, second))
     taken, _ = timed(lambda: engine.segment(fresh, second))
     row = {"embedding_ahead_seconds_per_slice": ahead / (count - 4), "then_seconds_per_slice": taken / (count - 4)}
-    print(format_row({**row, "peak_memory_gib": peak_memory_gib()}))
+    print(format_row({**row, "peak_memory_gib": peak_memory_gib()}), flush=True)
 
 
 def _box(truth: Mask) -> Box:
@@ -78,7 +95,7 @@ def _warm_up(engine: BoxEngine, images: Images, box: Box) -> None:
 
 def _plain(device: str, images: Images, box: Box) -> np.ndarray:
     """The loop over slices that the engine is compared with: its probability ``[k, j, i]`` in the box."""
-    engine = load_engine(MODEL, device, "float32", kind="box")
+    engine = load_engine(MODEL, device, "float32", "torch", kind="box")
     prepared = engine.prepare(images)
     view = engine.view(prepared, box, 2)
     rectangles = sections(view, box)

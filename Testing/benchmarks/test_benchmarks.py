@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 
-from Testing.benchmarks import boxes, import_time, networks, sliding_window
+from Testing.benchmarks import box_shortcuts, boxes, import_time, networks, sliding_window
 from Testing.benchmarks.__main__ import BACKENDS, BENCHMARKS, main
 from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
+from Testing.unit.engines.box_cases import VOLUME_BOX, BrightSam, ball, bright_engine, ct_of, pasted
+from Testing.unit.engines.click_cases import CUBE
 from TumorSegLib import GeometryError
 from TumorSegLib.engines.processor import describe_processor, has_bfloat16
+from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.models.registry import list_models
 
 
@@ -68,6 +71,18 @@ def test_boxes_compare_the_same_work(capsys: pytest.CaptureFixture[str], monkeyp
     assert float(figures["share_in_tumour"]) > 0
 
 
+def test_the_shortcut_encodes_every_second_slice_and_keeps_all() -> None:
+    network, tumour = BrightSam(), ball(CUBE, 9)
+    engine = bright_engine(network)
+    prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
+    box_shortcuts._every_second(engine, prepared, VOLUME_BOX)
+    assert sum(network.encoded) == 12
+    network.encoded.clear()
+    answer = engine.segment(prepared, VOLUME_BOX)
+    assert network.encoded == []
+    assert dice(pasted(CUBE, answer), tumour) > 0.85
+
+
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
     """Which benchmarks were begun, with what; none is run."""
@@ -90,7 +105,8 @@ def test_the_processor_is_described_first(begun: list[tuple[Any, ...]], capsys: 
 def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...]], tmp_path: Path) -> None:
     shape = (200, 512, 512)
     main([])
-    first = [("import",), ("panel", shape), ("clicks", "cpu", shape, BACKENDS), ("boxes", "cpu", shape)]
+    first = [("import",), ("panel", shape)]
+    first += [("clicks", "cpu", shape, BACKENDS), ("boxes", "cpu", shape, BACKENDS), ("shortcuts", "cpu")]
     assert begun == [*first, ("speed", "cpu", shape, BACKENDS, None), ("networks", "cpu"), ("accuracy", "cpu")]
     begun.clear()
     file = tmp_path / "speed.json"
@@ -101,7 +117,7 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nothing"], "'nothing' is not one of import, panel, clicks, boxes, speed, networks, accuracy"),
+        (["nothing"], "'nothing' is not one of import, panel, clicks, boxes, shortcuts, speed, networks, accuracy"),
         (["import", "imort"], "'imort' is not one of import"),
         (["--shape", "1,2"], "'1,2' is not k,j,i: three whole numbers, at least 19,124,124, j and i multiples of 4"),
         (["--shape", "200,512,x"], "'200,512,x' is not k,j,i"),

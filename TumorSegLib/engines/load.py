@@ -76,7 +76,8 @@ def load_engine(
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
         precision: ``auto`` (bfloat16 where the device computes it natively), ``float32``, ``bfloat16`` or ``float16``.
         backend: what runs the network on a CPU: ``torch``, ``openvino``, or ``auto``, the fastest that is installed,
-            which is measured once per machine and model. Models for boxes always run on PyTorch.
+            which is measured once per machine and model. Of the models for boxes LiteMedSAM runs on OpenVINO, in
+            float32 only; the others, and bfloat16, always run on PyTorch.
         kind: ``auto``, ``clicks`` or ``box``, if the model must be of that kind; any kind by default.
 
     Returns:
@@ -98,7 +99,7 @@ def load_engine(
     if kind is not None:
         check_kind(spec, kind)
     network = load_network(model)
+    runtime = choose_backend(spec, network, runtime, backend, precision)
     if isinstance(network, Sam):
         return BoxEngine(spec, network, runtime)
-    runtime = choose_backend(spec, network, runtime, backend, precision)
     return AutoEngine(spec, network, runtime) if spec.kind == "auto" else ClickEngine(spec, network, runtime)

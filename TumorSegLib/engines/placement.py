@@ -17,6 +17,8 @@ import torch
 from torch import nn
 
 from TumorSegLib.engines.backends.openvino import BackendError, OpenVinoNetwork
+from TumorSegLib.engines.backends.sam import OpenVinoSam
+from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import ON_CPU, OPENVINO, TORCH, Runtime
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.jobs import Job, acquired
@@ -24,8 +26,8 @@ from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import RunInfo
 
-#: What computes: a module, or a converted copy of one.
-Network: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+#: What computes: a module, or a converted copy of one that is called as the module.
+Network: TypeAlias = Any
 Setting = TypeVar("Setting")
 Computed = TypeVar("Computed")
 
@@ -53,23 +55,29 @@ class Placement:
             ResourceError: the device has no room for it.
         """
         self.spec, self.wanted = spec, runtime
-        self._original = network.eval()
+        self._original, self._mixed = network.eval(), mixed
         self.notes: tuple[str, ...] = (runtime.note,) if runtime.note else ()
         self.renew_locks()
         self._cases: WeakKeyDictionary[object, CaseDevice] = WeakKeyDictionary()
         with memory_errors(f"to put {spec.name!r} on {runtime.name}"):
-            self._network = self._on(runtime, mixed)
+            self._network = self._on(runtime)
         _placements.add(self)
         _log.info("%s %s is loaded on %s in %s", spec.name, spec.version, runtime.name, runtime.precision)
 
-    def _on(self, runtime: Runtime, mixed: bool) -> Network:
+    def _on(self, runtime: Runtime) -> Network:
         """The network where it computes; without OpenVINO where that cannot be used, which the user is told."""
         if runtime.backend == OPENVINO:
             try:
+                if isinstance(self._original, Sam):
+                    return OpenVinoSam(self.spec, self._original, runtime.dtype)
                 return OpenVinoNetwork(self.spec, self._original, runtime.dtype)
             except BackendError as error:
                 self._leave(error)
-        return _moved(self._original, runtime.device) if mixed else _converted(self._original, self.wanted)
+        return self._on_torch()
+
+    def _on_torch(self) -> Network:
+        device = self.wanted.device
+        return _moved(self._original, device) if self._mixed else _converted(self._original, self.wanted)
 
     def _leave(self, error: BackendError) -> None:
         self.wanted = replace(self.wanted, backend=TORCH, reason="")
@@ -80,12 +88,12 @@ class Placement:
         """Goes on with PyTorch, for all cases to come, since OpenVINO failed; during a turn."""
         if self.wanted.backend == OPENVINO:
             self._leave(error)
-            self._network = _converted(self._original, self.wanted)
+            self._network = self._on_torch()
 
     def renew_locks(self) -> None:
         """Makes the locks; again in a forked process."""
         network = getattr(self, "_network", None)
-        if isinstance(network, OpenVinoNetwork):
+        if isinstance(network, (OpenVinoNetwork, OpenVinoSam)):
             network.forget_threads()
         # Reentrant: a progress callback, which runs during a turn, may compute another case.
         self._lock, self._cases_lock = threading.RLock(), threading.Lock()

@@ -10,7 +10,8 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -27,7 +28,9 @@ OLDEST = (2025, 0)
 HINTS = {torch.float32: "f32", torch.bfloat16: "bf16"}
 # A converted network is traced at this size (voxels per axis) and tried at the model's own.
 TRACED_AT = 32
-# Largest difference of the answers, as a share of their range, between PyTorch and a converted network in float32.
+#: Sizes of a tensor's axes; -1 where any can be computed.
+Shape: TypeAlias = tuple[int, ...]
+# Largest difference of the answers, as a share of the largest one, between PyTorch and a converted network in float32.
 LARGEST_DIFFERENCE = 1e-3
 # Sizes of windows that stay compiled; each takes a quarter of a second and a copy of the weights.
 MOST_COMPILED = 4
@@ -38,6 +41,34 @@ _forked: list[OpenVinoNetwork] = []
 
 class BackendError(RuntimeError):
     """OpenVINO cannot be used; the message is a clause that says why."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Shapes of the inputs of a network that is converted.
+
+    Attributes:
+        traced: that it is traced with.
+        free: the same, with -1 where another size can be computed.
+        tried: that its answers are compared at.
+    """
+
+    traced: Sequence[Shape]
+    free: Sequence[Shape]
+    tried: Sequence[Shape]
+
+    @classmethod
+    def of_volumes(cls, spec: ModelSpec) -> Inputs:
+        """Of a model that takes volumes: batches of windows of any shape, if its network computes them."""
+        channels, patch = channel_count(spec), spec.volume_input.patch
+        if spec.network in FIXED_SIZE:
+            return cls.fixed((1, channels, *patch))
+        return cls([(1, channels, *(TRACED_AT,) * 3)], [(-1, channels, -1, -1, -1)], [(1, channels, *patch)])
+
+    @classmethod
+    def fixed(cls, *shapes: Shape) -> Inputs:
+        """Of a network that computes these shapes only."""
+        return cls(shapes, shapes, shapes)
 
 
 def load_openvino() -> Any:
@@ -74,16 +105,17 @@ def openvino_dtypes() -> tuple[torch.dtype, ...]:
 class OpenVinoNetwork:
     """A converted network: called as the original, with float32 on the CPU, from several threads.
 
-    It is compiled anew for every shape of the input and every number of threads per call.
+    It is compiled anew for every shape of the inputs and every number of threads per call.
     """
 
-    def __init__(self, spec: ModelSpec, network: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, spec: ModelSpec, network: nn.Module, dtype: torch.dtype, inputs: Inputs | None = None) -> None:
         """Takes the converted network from the cache, or converts it, which takes some seconds, and keeps it there.
 
         Args:
             spec: the model.
             network: float32 on the CPU, in evaluation mode; not changed.
             dtype: that it computes in, float32 or bfloat16.
+            inputs: of the network; those of a model that takes volumes by default.
 
         Raises:
             BackendError: OpenVINO cannot be used for this network, or the cache cannot be written.
@@ -94,11 +126,11 @@ class OpenVinoNetwork:
         self._core = self._openvino.Core()
         self._settings = {"INFERENCE_PRECISION_HINT": HINTS[dtype]}
         self._threads = torch.get_num_threads()
-        self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._compiled: OrderedDict[tuple[object, ...], Any] = OrderedDict()
         self._lock, self._requests = threading.Lock(), threading.local()
         self._forked = False
         try:
-            self._model = self._converted(spec, network)
+            self._model = self._converted(spec, network, inputs or Inputs.of_volumes(spec))
         except BackendError:
             raise
         except Exception as error:  # of OpenVINO's converter and plug-ins, which raise many kinds
@@ -109,24 +141,26 @@ class OpenVinoNetwork:
         self._forked = True
         _forked.append(self)  # its end would wait for the threads
 
-    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        """The network's answer, float32; raises :class:`BackendError` where OpenVINO fails."""
+    def __call__(self, *batches: torch.Tensor) -> Any:
+        """The network's answer, float32, or several as a tuple; raises :class:`BackendError` where OpenVINO fails."""
         if self._forked:
             raise BackendError("OpenVINO does not run in a forked process")
         try:
-            request = self._request(tuple(batch.shape))
-            return torch.from_numpy(request.infer([batch.contiguous().numpy()])[0])
+            request = self._request([tuple(batch.shape) for batch in batches])
+            found = request.infer([batch.contiguous().numpy() for batch in batches])
+            answers = tuple(torch.from_numpy(found[number]) for number in range(len(found)))
+            return answers if len(answers) > 1 else answers[0]
         except MemoryError:
             raise
         except Exception as error:
             raise BackendError(f"OpenVINO failed ({_first_line(error)})") from error
 
-    def _request(self, shape: tuple[int, ...]) -> Any:
-        """What computes one input of a shape; every thread has its own."""
+    def _request(self, shapes: Sequence[Shape]) -> Any:
+        """What computes inputs of these shapes; every thread has its own."""
         streams = max(self._threads // torch.get_num_threads(), 1)
-        key = (*shape, streams)
+        key = (*shapes, streams)
         with self._lock:
-            compiled = self._compiled.pop(key, None) or self._compile(shape, streams)
+            compiled = self._compiled.pop(key, None) or self._compile(shapes, streams)
             self._compiled[key] = compiled
             while len(self._compiled) > MOST_COMPILED:
                 self._compiled.popitem(last=False)
@@ -135,49 +169,54 @@ class OpenVinoNetwork:
             known = self._requests.last = (compiled, compiled.create_infer_request())
         return known[1]
 
-    def _compile(self, shape: Sequence[int], streams: int) -> Any:
-        model = self._model.clone()
-        model.reshape(list(shape))
+    def _compile(self, shapes: Sequence[Shape], streams: int) -> Any:
+        model = _reshaped(self._model, shapes)
         number = {"INFERENCE_NUM_THREADS": self._threads, "NUM_STREAMS": streams}
         return self._core.compile_model(model, "CPU", {**self._settings, **number})
 
-    def _converted(self, spec: ModelSpec, network: nn.Module) -> Any:
+    def _converted(self, spec: ModelSpec, network: nn.Module, inputs: Inputs) -> Any:
         cache = CachedModels(f"openvino {self._openvino.__version__} {type(network).__qualname__}", spec)
         kept = cache.read()
         if kept is not None:
             return self._core.read_model(*kept)
-        channels = channel_count(spec)
-        patch = spec.volume_input.patch
-        size = patch if spec.network in FIXED_SIZE else (TRACED_AT,) * 3
-        free = [1, channels, *patch] if spec.network in FIXED_SIZE else [-1, channels, -1, -1, -1]
-        example = torch.zeros(1, channels, *size)
+        example = tuple(torch.zeros(shape) for shape in inputs.traced)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing, whose result is checked below, and of its deprecation
             # PyTorch's own check traces once more, two thirds of the time that OpenVINO takes with the plain module.
             traced = torch.jit.trace(network, example, check_trace=False, strict=False)  # type: ignore[no-untyped-call]
-            model = self._openvino.convert_model(
-                traced, example_input=example, input=[self._openvino.PartialShape(free)]
-            )
-        self._check(model, network, (1, channels, *patch))
+            free = [self._openvino.PartialShape(list(shape)) for shape in inputs.free]
+            model = self._openvino.convert_model(traced, example_input=example, input=free)
+        self._check(model, network, inputs.tried)
         try:
             cache.write(lambda path: self._openvino.save_model(model, str(path), compress_to_fp16=False))
         except WriteError as error:
             raise BackendError(f"the converted network cannot be kept ({error})") from error
         return model
 
-    def _check(self, model: Any, network: nn.Module, shape: tuple[int, ...]) -> None:
+    def _check(self, model: Any, network: nn.Module, shapes: Sequence[Shape]) -> None:
         """Raises :class:`BackendError` where the converted network does not answer as the original."""
-        batch = torch.from_numpy(np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
-        tried = model.clone()
-        tried.reshape(list(shape))
-        answer = self._core.compile_model(tried, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})([batch.numpy()])[0]
+        rng = np.random.default_rng(0)
+        batches = [rng.standard_normal(shape, dtype=np.float32) for shape in shapes]
+        compiled = self._core.compile_model(_reshaped(model, shapes), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        found = compiled(batches)
         with torch.inference_mode():
-            expected = network(batch).numpy()
-        if answer.shape != expected.shape:
-            raise BackendError(f"the converted network answers {answer.shape}, not {expected.shape}")
-        difference = float(np.abs(answer - expected).max() / max(float(np.ptp(expected)), 1e-6))
-        if not difference <= LARGEST_DIFFERENCE:
-            raise BackendError(f"the converted network's answers differ by {difference:.2g} of their range")
+            answers = network(*(torch.from_numpy(batch) for batch in batches))
+        for number, expected in enumerate(answers if isinstance(answers, tuple) else (answers,)):
+            _compare(found[number], expected.numpy())
+
+
+def _reshaped(model: Any, shapes: Sequence[Shape]) -> Any:
+    copied = model.clone()
+    copied.reshape({number: list(shape) for number, shape in enumerate(shapes)})
+    return copied
+
+
+def _compare(answer: Any, expected: Any) -> None:
+    if answer.shape != expected.shape:
+        raise BackendError(f"the converted network answers {answer.shape}, not {expected.shape}")
+    difference = float(np.abs(answer - expected).max() / max(float(np.abs(expected).max()), 1e-6))
+    if not difference <= LARGEST_DIFFERENCE:
+        raise BackendError(f"the converted network's answers differ by {difference:.2g} of the largest")
 
 
 def _first_line(error: BaseException) -> str:

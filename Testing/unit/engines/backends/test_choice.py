@@ -61,7 +61,7 @@ def test_the_choice_is_described_without_measuring(cache: Path, model: Path, mon
     assert choice.describe_choice(spec) == described
     assert choice.describe_choice(replace(spec, weights_sha256="2" * 64)) == first
     assert choice.describe_choice(tiny_spec("boxes", kind="box", network="SamViT")).endswith(
-        "models for boxes always run on PyTorch"
+        "PyTorch, as SamViT is too large to keep a converted copy"
     )
     monkeypatch.setitem(sys.modules, "openvino", None)
     assert "PyTorch, as the package openvino does not load" in choice.describe_choice(spec)
