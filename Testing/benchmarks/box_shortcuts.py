@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,6 @@ from torch import nn
 from Testing.benchmarks.measuring import cpu_timed, format_row
 from training.data.cases import Case, read_case
 from training.evaluation.boxes import AXIS, EVALUATED_ROLES, loose_box
-from TumorSegLib.engines.box import rectangles
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.box.slice_model import BoxCase
 from TumorSegLib.engines.load import load_engine
@@ -34,13 +33,15 @@ from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
 
 MODEL, PATIENTS = "lite-medsam", ("STS_002", "STS_025")
+# Middle slices of each box; a whole one has up to 86.
+SLICES = 8
 PRESENT = "engine"
 #: Segments a box on new slices: the probability as uint8 in the box.
 Way = Callable[[Case, str, BoxPrompt], np.ndarray]
 
 
 def run(device: str) -> None:
-    """Prints a row for each shortcut: means over patients and images."""
+    """Prints a row for each shortcut and image, then the means of each shortcut."""
     rows: dict[str, list[tuple[float, float, float]]] = {}
     data = Path(os.environ.get("TUMORSEG_DATA", "../shared/data")) / "sts"
     ways = _ways(device)
@@ -49,22 +50,34 @@ def run(device: str) -> None:
         for role in case.images:
             for way, row in _compare(ways, case, role).items():
                 rows.setdefault(way, []).append(row)
+                _print(f"{name}, {role}, {way}", [row])
     for way, found in rows.items():
-        seconds, present, truth = (float(value) for value in np.mean(found, axis=0))
-        row = {"processor_seconds": seconds, "dice_to_engine": present, "dice_to_reference": truth, "boxes": len(found)}
-        print(f"{way}: {format_row(row)}", flush=True)
+        _print(f"mean of {len(found)} boxes, {way}", found)
+
+
+def _print(name: str, found: Sequence[tuple[float, float, float]]) -> None:
+    figures = (float(value) for value in np.mean(found, axis=0))
+    names = ("processor_seconds", "dice_to_engine", "dice_to_reference")
+    print(f"{name}: {format_row(dict(zip(names, figures)))}", flush=True)
 
 
 def _compare(ways: dict[str, Way], case: Case, role: str) -> dict[str, tuple[float, float, float]]:
-    box, truth = loose_box(case), case.tumour.array > 0
+    box, truth = _middle(loose_box(case)), case.tumour.array > 0
     present, rows = np.zeros(truth.shape, bool), {}
     for name, way in ways.items():
-        seconds, values = cpu_timed(lambda way=way: way(case, role, box))  # type: ignore[misc]  # mypy 1: default of a lambda
+        seconds, values = cpu_timed(partial(way, case, role, box))
         mask = np.zeros(truth.shape, bool)
         mask[slices(box.box)] = values >= 128
         present = mask if name == PRESENT else present
-        rows[name] = seconds, dice(mask, present), dice(mask, truth)
+        inside = slices(box.box)
+        rows[name] = seconds, dice(mask, present), dice(mask[inside], truth[inside])
     return rows
+
+
+def _middle(box: BoxPrompt) -> BoxPrompt:
+    low, high = box.box[AXIS]
+    first = max((low + high - SLICES) // 2, low)
+    return BoxPrompt((*box.box[:AXIS], (first, min(first + SLICES, high))))
 
 
 def _ways(device: str) -> dict[str, Way]:
@@ -76,7 +89,6 @@ def _ways(device: str) -> dict[str, Way]:
     ways: dict[str, Way] = {
         PRESENT: lambda *given: _segment(engine, *given),
         "embeddings of every second slice interpolated": lambda *given: _segment(engine, *given, ahead=_every_second),
-        "masks of every second slice interpolated": lambda *given: _with_step(engine, *given),
     }
     if device == "cpu":
         full = Runtime(torch.device("cpu"), torch.bfloat16, OPENVINO)
@@ -114,21 +126,6 @@ def _every_second(engine: BoxEngine, prepared: BoxCase, box: BoxPrompt) -> None:
 
 def _encoded(low: int, high: int) -> Sequence[int]:
     return sorted({*range(low, high, 2), high - 1})
-
-
-def _with_step(engine: BoxEngine, case: Case, role: str, box: BoxPrompt) -> np.ndarray:
-    with _step(2 * rectangles.STEP_MM):
-        return _segment(engine, case, role, box)
-
-
-@contextmanager
-def _step(distance_mm: float) -> Iterator[None]:
-    """Another distance of the slices that are segmented."""
-    step, rectangles.STEP_MM = rectangles.STEP_MM, distance_mm
-    try:
-        yield
-    finally:
-        rectangles.STEP_MM = step
 
 
 def _int8(network: Sam) -> Sam:
