@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]
     "boxes": ("boxes", lambda options: (options.device, options.shape, options.backend)),
     "shortcuts": ("box_shortcuts", lambda options: (options.device,)),
     "speed": ("sliding_window", lambda options: (options.device, options.shape, options.backend, options.json)),
+    "segment": ("whole_command", lambda options: (options.device, options.shape, options.backend)),
     "networks": ("networks", lambda options: (options.device,)),
     "accuracy": ("accuracy", lambda options: (options.device,)),
 }
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--backend",
         choices=(*BACKENDS, "all"),
         default="all",
-        help="of clicks, boxes and speed: one, or all in turn (default %(default)s; on a GPU torch alone)",
+        help="of clicks, boxes, speed and segment: one, or all in turn (default %(default)s; on a GPU torch alone)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of speed here, too")
     options = parser.parse_args(arguments)

@@ -30,8 +30,13 @@ def cpu_timed(work: Callable[[], Value]) -> tuple[float, Value]:
 
 def peak_memory_gib() -> float:
     """Largest resident memory of this process so far."""
+    return gib(resource.getrusage(resource.RUSAGE_SELF))
+
+
+def gib(usage: resource.struct_rusage) -> float:
+    """Largest resident memory of a process, by what the system says of it."""
     unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30
+    return usage.ru_maxrss * unit / 2**30
 
 
 def format_row(row: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from Testing.benchmarks import box_shortcuts, boxes, import_time, networks, sliding_window
+from Testing.benchmarks import box_shortcuts, boxes, import_time, networks, sliding_window, whole_command
 from Testing.benchmarks.__main__ import BACKENDS, BENCHMARKS, main
 from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
 from Testing.unit.engines.box_cases import VOLUME_BOX, BrightSam, ball, bright_engine, ct_of, pasted
@@ -44,6 +44,17 @@ def test_import_time_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr(import_time, "RUNS", 1)
     import_time.run()
     assert "import TumorSegLib" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_whole_command_reads_both_kinds_of_files(capsys: pytest.CaptureFixture[str]) -> None:
+    whole_command.run("cpu", (20, 124, 124), ("torch",))
+    rows = [dict(part.split(maxsplit=1) for part in line.split(", ")) for line in capsys.readouterr().out.splitlines()]
+    assert [(row["segment"], row["files"]) for row in rows] == [("124x124x20", "NIfTI"), ("124x124x20", "DICOM")]
+    for row in rows:
+        assert row["backend"].startswith("torch ")
+        assert 0 < float(row["network_seconds"]) < float(row["seconds"])
+        assert 0.1 < float(row["peak_memory_gib"]) < 4
 
 
 def test_networks_are_timed_in_each_native_precision(
@@ -107,7 +118,8 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
     main([])
     first = [("import",), ("panel", shape)]
     first += [("clicks", "cpu", shape, BACKENDS), ("boxes", "cpu", shape, BACKENDS), ("shortcuts", "cpu")]
-    assert begun == [*first, ("speed", "cpu", shape, BACKENDS, None), ("networks", "cpu"), ("accuracy", "cpu")]
+    whole = [("speed", "cpu", shape, BACKENDS, None), ("segment", "cpu", shape, BACKENDS)]
+    assert begun == [*first, *whole, ("networks", "cpu"), ("accuracy", "cpu")]
     begun.clear()
     file = tmp_path / "speed.json"
     main(["speed", "import", "--device", "auto", "--shape", "48,160,124", "--json", str(file)])
@@ -117,7 +129,10 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nothing"], "'nothing' is not one of import, panel, clicks, boxes, shortcuts, speed, networks, accuracy"),
+        (
+            ["nothing"],
+            "'nothing' is not one of import, panel, clicks, boxes, shortcuts, speed, segment, networks, accuracy",
+        ),
         (["import", "imort"], "'imort' is not one of import"),
         (["--shape", "1,2"], "'1,2' is not k,j,i: three whole numbers, at least 19,124,124, j and i multiples of 4"),
         (["--shape", "200,512,x"], "'200,512,x' is not k,j,i"),

@@ -20,7 +20,7 @@ import pytest
 
 import TumorSegLib as ts
 from Testing.documents import PAGES, REPOSITORY, Block, blocks_of, text_of
-from Testing.unit.cases.dicom_series import pet_tags, write_slice
+from Testing.unit.cases.dicom_series import write_image
 from Testing.web import Site
 from TumorSegLib.cli.entry import main as tumorseg
 
@@ -147,8 +147,8 @@ def files(folder: Path, site: Site, checkpoint: bytes, monkeypatch: pytest.Monke
     (folder / "cases" / "damaged").mkdir()
     (folder / "cases" / "damaged" / "ct.nii.gz").write_bytes(b"")
     ts.write_mask(phantom.tumour, folder / "reference.nii.gz")
-    write_dicom(folder / "CT_FOLDER", phantom.images["ct"])
-    write_dicom(folder / "PET_FOLDER", phantom.images["pet"])
+    write_image(folder / "CT_FOLDER", phantom.images["ct"])
+    write_image(folder / "PET_FOLDER", phantom.images["pet"])
     write_markups(folder, phantom)
     (folder / "sam.pth").write_bytes(checkpoint)
     monkeypatch.setattr("TumorSegLib.cli.demo.make_phantom", small_phantom_of_demo)
@@ -156,20 +156,6 @@ def files(folder: Path, site: Site, checkpoint: bytes, monkeypatch: pytest.Monke
 
 def small_phantom_of_demo(seed: int, region: str) -> Any:
     return small_phantom(seed, region=region)
-
-
-def write_dicom(folder: Path, image: ts.Volume) -> None:
-    """A series; the PET in Bq/ml, of which 5000 are SUV 1 for 400 MBq in 80 kg."""
-    folder.mkdir()
-    is_pet = image.role == "pet"
-    tags = pet_tags() if is_pet else {}
-    values = image.array * 5000 / 50 if is_pet else image.array + 1024.0
-    spacing = image.grid.spacing
-    place: dict[str, Any] = {"PixelSpacing": [spacing[1], spacing[0]], "RescaleSlope": 50 if is_pet else 1}
-    place["SliceThickness"] = spacing[2]
-    for k, pixels in enumerate(np.rint(values).astype(np.uint16)):
-        position = image.grid.to_ras((0, 0, k)) * (-1, -1, 1)
-        write_slice(folder / f"{k:02d}.dcm", pixels, position, **{**place, **tags})
 
 
 def write_markups(folder: Path, phantom: Any) -> None:
