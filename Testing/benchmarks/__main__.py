@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]
     "boxes": ("boxes", lambda options: (options.device, options.shape, options.backend)),
     "shortcuts": ("box_shortcuts", lambda options: (options.device,)),
     "speed": ("sliding_window", lambda options: (options.device, options.shape, options.backend, options.json)),
+    "conversion": ("conversion", lambda options: ()),
     "segment": ("whole_command", lambda options: (options.device, options.shape, options.backend)),
     "networks": ("networks", lambda options: (options.device,)),
     "accuracy": ("accuracy", lambda options: (options.device,)),

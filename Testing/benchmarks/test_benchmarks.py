@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from Testing.benchmarks import box_shortcuts, boxes, import_time, networks, sliding_window, whole_command
+from Testing.benchmarks import (
+    box_shortcuts,
+    boxes,
+    conversion,
+    import_time,
+    networks,
+    sliding_window,
+    whole_command,
+)
 from Testing.benchmarks.__main__ import BACKENDS, BENCHMARKS, main
 from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
 from Testing.unit.engines.box_cases import VOLUME_BOX, BrightSam, ball, bright_engine, ct_of, pasted
@@ -44,6 +53,19 @@ def test_import_time_is_printed(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr(import_time, "RUNS", 1)
     import_time.run()
     assert "import TumorSegLib" in capsys.readouterr().out
+
+
+def test_reading_a_kept_network_converts_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversion, "MODELS", ("sts-clicks",))
+    before = os.environ.get("TUMORSEG_CACHE")
+    conversion.run()
+    assert os.environ.get("TUMORSEG_CACHE") == before
+    (row,) = capsys.readouterr().out.splitlines()
+    figures = dict(part.split(" ") for part in row.partition(": ")[2].split(", "))
+    assert float(figures["read_seconds"]) < float(figures["convert_seconds"])
+    assert float(figures["first_window_seconds"]) > 0
 
 
 @pytest.mark.slow
@@ -118,7 +140,7 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
     main([])
     first = [("import",), ("panel", shape)]
     first += [("clicks", "cpu", shape, BACKENDS), ("boxes", "cpu", shape, BACKENDS), ("shortcuts", "cpu")]
-    whole = [("speed", "cpu", shape, BACKENDS, None), ("segment", "cpu", shape, BACKENDS)]
+    whole = [("speed", "cpu", shape, BACKENDS, None), ("conversion",), ("segment", "cpu", shape, BACKENDS)]
     assert begun == [*first, *whole, ("networks", "cpu"), ("accuracy", "cpu")]
     begun.clear()
     file = tmp_path / "speed.json"
@@ -131,7 +153,7 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
     [
         (
             ["nothing"],
-            "'nothing' is not one of import, panel, clicks, boxes, shortcuts, speed, segment, networks, accuracy",
+            "'nothing' is not one of import, panel, clicks, boxes, shortcuts, speed, conversion, segment, networks, accuracy",
         ),
         (["import", "imort"], "'imort' is not one of import"),
         (["--shape", "1,2"], "'1,2' is not k,j,i: three whole numbers, at least 19,124,124, j and i multiples of 4"),
