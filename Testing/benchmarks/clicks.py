@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from Testing.benchmarks.cases import clinical_case
-from Testing.benchmarks.measuring import format_row, peak_memory_gib, timed
+from Testing.benchmarks.measuring import format_row, peak_memory_gib, timed, timed_both
 from training.clicks.simulate import next_click
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.geometry.boxes import slices
@@ -42,7 +42,7 @@ def _run(device: str, images: Images, truth: Mask, backend: str) -> None:
     print(f"clicks: {info.backend} on {info.device}, {torch.get_num_threads()} threads, {info.precision}")
     auto = load_engine("sts-auto", device, backend=backend, kind="auto")
     session = Session(images, auto=auto, clicks=engine)
-    first, edits, seconds = None, [], []
+    edits, seconds, processor = [], [], []
     for start in (np.zeros_like(truth.array), _cut(truth), np.zeros_like(truth.array)):
         session.replace_mask(Mask(truth.grid, start))
         current = start.copy()
@@ -50,12 +50,13 @@ def _run(device: str, images: Images, truth: Mask, backend: str) -> None:
             click = _next(current, truth)
             if click is None:
                 break
-            taken, edit = timed(lambda click=click: session.add_click(click))  # type: ignore[misc]
+            taken, edit = timed_both("", lambda click=click: session.add_click(click))  # type: ignore[misc]
             current[slices(edit.box)] = edit.after
             edits.append(edit)
-            seconds.append(taken)
-        first = seconds[0] if first is None else first
-    print(format_row({"first_click_seconds": first, **_spread("click", seconds[1:]), **_parts(edits[1:])}))
+            seconds.append(taken["_seconds"])
+            processor.append(taken["_processor_seconds"])
+    first = {"first_click_seconds": seconds[0], "first_click_processor_seconds": processor[0]}
+    print(format_row({**first, **_spread("click", seconds[1:]), **_parts(edits[1:])}))
     undo, read = [], []
     for _ in edits:
         undo.append(timed(session.undo)[0])

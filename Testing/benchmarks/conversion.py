@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from Testing.benchmarks.measuring import format_row, timed
+from Testing.benchmarks.measuring import format_row, timed_both
 from TumorSegLib.engines.backends.openvino import OpenVinoNetwork, openvino_dtypes
 from TumorSegLib.engines.networks.unets import channel_count
 from TumorSegLib.engines.weights import load_network
@@ -26,12 +26,11 @@ def run() -> None:
         model = find_model(name)
         network, window = load_network(model), torch.zeros(1, channel_count(model.spec), *model.spec.volume_input.patch)
         with _empty_cache():
-            converting, _ = timed(lambda: OpenVinoNetwork(model.spec, network, dtype))  # noqa: B023
-            reading, kept = timed(lambda: OpenVinoNetwork(model.spec, network, dtype))  # noqa: B023
-        first, _ = timed(lambda: kept(window))  # noqa: B023
-        following, _ = timed(lambda: kept(window))  # noqa: B023
-        figures = {"convert_seconds": converting, "read_seconds": reading, "first_window_seconds": first}
-        print(f"{name} on OpenVINO: {format_row({**figures, 'next_window_seconds': following})}", flush=True)
+            converting, _ = timed_both("convert", lambda: OpenVinoNetwork(model.spec, network, dtype))  # noqa: B023
+            reading, kept = timed_both("read", lambda: OpenVinoNetwork(model.spec, network, dtype))  # noqa: B023
+        first, _ = timed_both("first_window", lambda: kept(window))  # noqa: B023
+        following, _ = timed_both("next_window", lambda: kept(window))  # noqa: B023
+        print(f"{name} on OpenVINO: {format_row({**converting, **reading, **first, **following})}", flush=True)
 
 
 @contextmanager

@@ -28,6 +28,12 @@ def cpu_timed(work: Callable[[], Value]) -> tuple[float, Value]:
     return time.process_time() - started, value
 
 
+def timed_both(name: str, work: Callable[[], Value]) -> tuple[dict[str, float], Value]:
+    """Both as a row, of :func:`timed` and :func:`cpu_timed`, and the value."""
+    processor, (seconds, value) = cpu_timed(lambda: timed(work))
+    return {f"{name}_seconds": seconds, f"{name}_processor_seconds": processor}, value
+
+
 def peak_memory_gib() -> float:
     """Largest resident memory of this process so far."""
     return gib(resource.getrusage(resource.RUSAGE_SELF))
