@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate_auto(parsers)
     _add_evaluate_clicks(parsers)
     _add_evaluate_boxes(parsers)
+    _add_evaluate_int8(parsers)
     _add_finetune(parsers)
     return parser
 
@@ -89,6 +90,14 @@ def _add_evaluate_boxes(parsers: Any) -> None:
     parser.add_argument("--refiner", help="refinement model that corrects the masks from boxes (default: none)")
 
 
+def _add_evaluate_int8(parsers: Any) -> None:
+    help_ = "measure what the copy of a model in int8 loses, beside float32"
+    parser = add_command(parsers, "evaluate-int8", commands.run_evaluate_int8, help_)
+    _add_cases(parser)
+    _add_data(parser)
+    _add_record(parser)
+
+
 def _add_finetune(parsers: Any) -> None:
     parser = add_command(parsers, "finetune-sam", commands.run_finetune, "fine-tune the mask decoder of a box model")
     parser.add_argument("configuration", type=Path, help="TOML file, see training/configs/lite_medsam_sts.toml")
@@ -99,9 +108,13 @@ def _add_finetune(parsers: Any) -> None:
     add_device_argument(parser)
 
 
-def _add_evaluation(parser: argparse.ArgumentParser) -> None:
+def _add_cases(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="name or folder of the model that is measured")
     parser.add_argument("--fold", type=int, help="only this fold (default: all cases)")
+
+
+def _add_evaluation(parser: argparse.ArgumentParser) -> None:
+    _add_cases(parser)
     parser.add_argument("--roles", help="roles of the images, e.g. ct,pet (default: every subset; boxes: each role)")
     parser.add_argument("--json", type=Path, help="write the whole report here, .json")
     _add_data(parser)

@@ -41,12 +41,12 @@ def run_export(options: argparse.Namespace) -> None:
 
 def run_evaluate_auto(options: argparse.Namespace) -> None:
     """Measures an automatic model."""
-    from training.evaluation.automatic import evaluate_folder, format_table, role_subsets
+    from training.evaluation.automatic import evaluate_folder, format_table
     from training.export import record_results
 
     _check_outputs(json=options.json)
     engine = _engine(options, "auto")
-    subsets = _role_list(options) or role_subsets(engine.spec)
+    subsets = _role_list(options) or engine.spec.role_subsets
     report = evaluate_folder(engine, _data(options), options.fold, subsets, options.mirror)
     print(format_table(report))
     _write_report(options, report)
@@ -56,7 +56,6 @@ def run_evaluate_auto(options: argparse.Namespace) -> None:
 
 def run_evaluate_clicks(options: argparse.Namespace) -> None:
     """Measures a refinement model by simulated clicks."""
-    from training.evaluation.automatic import role_subsets
     from training.evaluation.baselines import check_installed
     from training.evaluation.clicks import ClickPlan, evaluate_clicks, format_clicks, load_forgetful
     from training.evaluation.plot import write_curve
@@ -70,7 +69,7 @@ def run_evaluate_clicks(options: argparse.Namespace) -> None:
     if options.baselines:
         check_installed()
         forgetful = load_forgetful(options.model, options.device, options.precision, refiner)
-    subsets = _role_list(options) or role_subsets(refiner.spec)
+    subsets = _role_list(options) or refiner.spec.role_subsets
     report = evaluate_clicks(ClickPlan(options.clicks, refiner, auto, forgetful), _data(options), options.fold, subsets)
     print(format_clicks(report))
     _write_report(options, report)
@@ -94,6 +93,17 @@ def run_evaluate_boxes(options: argparse.Namespace) -> None:
     report = evaluate_boxes(BoxPlan(engine, refiner), _data(options), options.fold, roles)
     print(format_boxes(report))
     _write_report(options, report)
+
+
+def run_evaluate_int8(options: argparse.Namespace) -> None:
+    """Measures what the copy of a model in int8 loses."""
+    from training.evaluation.int8 import evaluate_int8, format_int8, record_int8
+
+    model = _folder(options.model)
+    figures = evaluate_int8(model, _data(options), options.fold)
+    print(format_int8(figures))
+    if options.record:
+        record_int8(model, _repeated(options, "fold"), figures)
 
 
 def run_finetune(options: argparse.Namespace) -> None:

@@ -31,6 +31,7 @@ NOT_EXECUTED = {
     "cd": "enters what was cloned",
     "make": "the targets are whole runs: .ci/run calls `make test` and `make demo`",
     ".venv/bin/pytest": "runs tests within tests",
+    "tumorseg models optimise my-auto": "docs/training.md runs it on the model that is trained there",
     "torchrun": "Testing/training/loop/test_processes.py trains with it",
     "cmake": "Testing/slicer/extension/test_files.py configures the extension",
     "PythonSlicer": "installs into 3D Slicer",

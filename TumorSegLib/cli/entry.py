@@ -94,13 +94,13 @@ def add_device_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps (default %(default)s)")
 
 
-def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds ``--device`` and ``--precision``."""
+def add_device_arguments(parser: argparse.ArgumentParser, more: str = "") -> None:
+    """Adds ``--device`` and ``--precision``; ``more`` goes to the help, after the precisions that all models have."""
     add_device_argument(parser)
     parser.add_argument(
         "--precision",
         default="auto",
-        help="auto, float32, bfloat16 or float16 (default %(default)s: the fastest that the device has)",
+        help=f"auto, float32, bfloat16 or float16{more} (default %(default)s: the fastest that the device has)",
     )
 
 
@@ -111,7 +111,7 @@ def add_engine_arguments(parser: argparse.ArgumentParser, backend: str = "auto")
         parser: of a command.
         backend: the default.
     """
-    add_device_arguments(parser)
+    add_device_arguments(parser, ", or int8 where the model has a copy in it")
     parser.add_argument(
         "--backend",
         default=backend,

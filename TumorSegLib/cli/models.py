@@ -14,7 +14,6 @@ from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.catalogue import CATALOGUE, describe, find_entry
 from TumorSegLib.models.folder import CARD_FILE, ModelFolder
 from TumorSegLib.models.registry import find_model, list_models
-from TumorSegLib.models.spec import ModelSpec
 
 
 def add_models_commands(commands: Any) -> None:
@@ -29,6 +28,14 @@ def add_models_commands(commands: Any) -> None:
         ("verify", _verify, "compare a model's weights with their checksum"),
     ):
         add_command(actions, name, run, help_).add_argument("name", help="name or folder of a model")
+    optimised = add_command(actions, "optimise", _optimise, "make a copy in int8 beside a model's weights, for CPUs")
+    optimised.add_argument("name", help="name or folder of an automatic model or one for clicks")
+    optimised.add_argument(
+        "--calibrate",
+        metavar="DIR",
+        help="folder of cases like those of the training: <case>_<role>.nii.gz and, for clicks, <case>_gtv.nii.gz; "
+        "those of fold 0 in its splits.json are left out (default: synthetic cases)",
+    )
     download = add_command(actions, "download", _download, "download a published SAM or MedSAM to the user's models")
     download.add_argument("name", help=f"one of {', '.join(CATALOGUE)}")
     add = add_command(actions, "add", _add, "make a model of a SAM or MedSAM checkpoint on this computer")
@@ -57,10 +64,10 @@ def _show(options: argparse.Namespace) -> None:
     card = model.path / CARD_FILE
     if card.is_file():
         print(f"\n{card.read_text(encoding='utf-8')}")
-    print(f"\nOn this computer: {_backend(model.spec)}.", flush=True)
+    print(f"\nOn this computer: {_backend(model)}.", flush=True)
 
 
-def _backend(spec: ModelSpec) -> str:
+def _backend(model: ModelFolder) -> str:
     """What would run a model here, and why."""
     try:
         require_network_memory()
@@ -68,13 +75,20 @@ def _backend(spec: ModelSpec) -> str:
         return f"back end not known, {error}"
     from TumorSegLib.engines.backends.choice import describe_choice  # imports torch, which takes seconds
 
-    return describe_choice(spec)
+    return describe_choice(model)
 
 
 def _verify(options: argparse.Namespace) -> None:
     model: ModelFolder = find_model(options.name)
     model.verify()
-    print(f"{model.spec.name} {model.spec.version}: weights match their checksum {model.spec.weights_sha256}")
+    copy = "" if model.spec.int8 is None else "; so does the copy in int8"
+    print(f"{model.spec.name} {model.spec.version}: weights match their checksum {model.spec.weights_sha256}{copy}")
+
+
+def _optimise(options: argparse.Namespace) -> None:
+    from TumorSegLib.cli.optimise import optimise  # imports readers and the phantom
+
+    optimise(options)
 
 
 def _download(options: argparse.Namespace) -> None:

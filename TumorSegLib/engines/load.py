@@ -10,7 +10,7 @@ from TumorSegLib.engines.backends.choice import choose_backend
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.networks.sam import Sam
-from TumorSegLib.engines.runtime import BACKENDS, choose_runtime
+from TumorSegLib.engines.runtime import BACKENDS, INT8, choose_runtime
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.models.registry import find_model
@@ -74,7 +74,8 @@ def load_engine(
     Args:
         name_or_path: a name as ``tumorseg models list`` shows it, or the path of a model folder.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``.
-        precision: ``auto`` (bfloat16 where the device computes it natively), ``float32``, ``bfloat16`` or ``float16``.
+        precision: ``auto`` (the fastest that the device computes natively), ``float32``, ``bfloat16``, ``float16``, or
+            ``int8`` for a model that has a copy in it.
         backend: what runs the network on a CPU: ``torch``, ``openvino``, or ``auto``, the fastest that is installed,
             which is measured once per machine and model. Of the models for boxes LiteMedSAM runs on OpenVINO, in
             float32 only; the others, and bfloat16, always run on PyTorch.
@@ -88,18 +89,20 @@ def load_engine(
     Raises:
         ModelError: no such model, it is of another kind, or its weights are missing, corrupt or not those it was
             published with.
-        ArgumentError: device, precision or backend is unknown, or OpenVINO is asked for where it does not run.
+        ArgumentError: device, precision or backend is unknown, or OpenVINO or int8 is asked for where it does not run.
         ResourceError: this machine has no such device.
     """
     if backend not in BACKENDS:
         raise ArgumentError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
-    runtime = choose_runtime(device, precision)
+    runtime = choose_runtime(device, "auto" if precision == INT8 else precision)
     model = find_model(name_or_path)
     spec = model.spec
     if kind is not None:
         check_kind(spec, kind)
+    if spec.kind == "box" and precision == INT8:
+        raise ArgumentError(f"model {spec.name!r} is for boxes and does not run in int8; give another precision")
     network = load_network(model)
-    runtime = choose_backend(spec, network, runtime, backend, precision)
+    runtime = choose_backend(model, network, runtime, backend, precision)
     if isinstance(network, Sam):
         return BoxEngine(spec, network, runtime)
     return AutoEngine(spec, network, runtime) if spec.kind == "auto" else ClickEngine(spec, network, runtime)

@@ -9,14 +9,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import nn
 
-from TumorSegLib.engines.backends.openvino import BackendError, OpenVinoNetwork
+from TumorSegLib.engines.backends.openvino import BackendError, ForkedError, OpenVinoNetwork
 from TumorSegLib.engines.backends.sam import OpenVinoSam
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import ON_CPU, OPENVINO, TORCH, Runtime
@@ -65,30 +64,31 @@ class Placement:
         _log.info("%s %s is loaded on %s in %s", spec.name, spec.version, runtime.name, runtime.precision)
 
     def _on(self, runtime: Runtime) -> Network:
-        """The network where it computes; without OpenVINO where that cannot be used, which the user is told."""
+        """The network where it computes; without int8 or OpenVINO where that cannot be used, which the user is told."""
         if runtime.backend == OPENVINO:
             try:
                 if isinstance(self._original, Sam):
                     return OpenVinoSam(self.spec, self._original, runtime.dtype)
-                return OpenVinoNetwork(self.spec, self._original, runtime.dtype)
+                return OpenVinoNetwork(self.spec, self._original, runtime.dtype, folder=runtime.folder)
             except BackendError as error:
                 self._leave(error)
-        return self._on_torch()
-
-    def _on_torch(self) -> Network:
-        device = self.wanted.device
+            return self._on(self.wanted)
+        device = runtime.device
         return _moved(self._original, device) if self._mixed else _converted(self._original, self.wanted)
 
     def _leave(self, error: BackendError) -> None:
-        self.wanted = replace(self.wanted, backend=TORCH, reason="")
-        self.notes = (f"{self.spec.name} ran on PyTorch, slower: {error}.",)
+        self.wanted = self.wanted.fallback()
+        if isinstance(error, ForkedError):
+            self.wanted = self.wanted.fallback()
+        instead = "PyTorch" if self.wanted.backend == TORCH else f"OpenVINO in {self.wanted.precision}"
+        self.notes = (f"{self.spec.name} ran on {instead}, slower: {error}.",)
         _log.warning(self.notes[0])
 
     def leave_openvino(self, error: BackendError) -> None:
-        """Goes on with PyTorch, for all cases to come, since OpenVINO failed; during a turn."""
+        """Goes on without int8, or with PyTorch, for all cases to come, since OpenVINO failed; during a turn."""
         if self.wanted.backend == OPENVINO:
             self._leave(error)
-            self._network = self._on_torch()
+            self._network = self._on(self.wanted)
 
     def renew_locks(self) -> None:
         """Makes the locks; again in a forked process."""
@@ -174,14 +174,13 @@ class CaseDevice:
         raise failure or ArgumentError("there is no setting to compute with")
 
     def _compute(self, compute: Callable[[Network, Runtime, Setting], Computed], setting: Setting) -> Computed:
-        """Computes, once more by PyTorch where OpenVINO fails."""
-        if self.runtime.backend == OPENVINO and self._placement.wanted != self.runtime:
-            self.runtime = self._placement.wanted  # another case found that it fails
-        try:
-            return compute(self._placement.network(self.runtime), self.runtime, setting)
-        except BackendError as error:
-            self._placement.leave_openvino(error)
-        self.runtime = self._placement.wanted
+        """Computes, once more without int8 and then by PyTorch where OpenVINO fails."""
+        while self.runtime.backend == OPENVINO:
+            self.runtime = self._placement.wanted  # another case may have found that it fails
+            try:
+                return compute(self._placement.network(self.runtime), self.runtime, setting)
+            except BackendError as error:
+                self._placement.leave_openvino(error)
         return compute(self._placement.network(self.runtime), self.runtime, setting)
 
     def info(self, job: Job, **more: Any) -> RunInfo:

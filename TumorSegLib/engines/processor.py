@@ -9,6 +9,7 @@ import torch
 #: Values of ``ONEDNN_MAX_CPU_ISA`` that keep oneDNN, which computes PyTorch's convolutions, from bfloat16 instructions:
 #: https://uxlfoundation.github.io/oneDNN/dev_guide_cpu_dispatcher_control.html.
 WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+WITHOUT_INT8 = ("SSE41", "AVX", "AVX2", "AVX512_CORE")
 FEATURES = ("avx2", "avx_vnni", "avx512_f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8")
 
 
@@ -22,6 +23,16 @@ def has_bfloat16() -> bool:
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     allowed = _most_allowed() not in WITHOUT_BFLOAT16 and torch.backends.cpu.get_cpu_capability() == "AVX512"
     return allowed and any(getattr(torch.cpu, name, bool)() for name in checks)
+
+
+def has_int8() -> bool:
+    """Whether products of 8-bit integers run on instructions of this CPU that add them up in 32 bits.
+
+    Without them x86 adds up pairs in 16 bits, which can overflow: the answers are not those that were measured.
+    """
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    allowed = _most_allowed() not in WITHOUT_INT8
+    return allowed and any(known.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
 
 
 def describe_processor() -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 
@@ -13,6 +14,8 @@ from TumorSegLib.errors import ArgumentError, ResourceError
 TORCH, OPENVINO = "torch", "openvino"
 DEVICES = ("auto", "cpu", "cuda", "cuda:N", "mps")
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+#: A precision that only models with a copy in 8-bit integers have, on a CPU and OpenVINO.
+INT8 = "int8"
 BACKENDS = ("auto", TORCH, OPENVINO)
 
 
@@ -22,8 +25,9 @@ class Runtime:
 
     Attributes:
         device: of tensors.
-        dtype: that the network computes in.
+        dtype: that the network computes in; ``torch.int8`` where its copy does.
         backend: ``torch``, or ``openvino`` on a CPU.
+        folder: of the model, where its copy in int8 computes.
         reason: why this backend was chosen; empty where the caller chose it.
         note: a sentence for the user on a back end that failed; empty where none did.
     """
@@ -31,6 +35,7 @@ class Runtime:
     device: torch.device
     dtype: torch.dtype
     backend: str = TORCH
+    folder: Path | None = None
     reason: str = field(default="", compare=False)
     note: str = field(default="", compare=False)
 
@@ -59,6 +64,12 @@ class Runtime:
         On a CPU (AVX-512, oneDNN) one window of sts-auto takes 1.8 times longer that way: 0.28 s against 0.16 s.
         """
         return torch.channels_last_3d if self.device.type == "cuda" else torch.contiguous_format
+
+    def fallback(self) -> Runtime:
+        """What computes where OpenVINO fails: its native number type in place of int8, then PyTorch."""
+        if self.folder is not None:
+            return replace(self, dtype=_native_dtype("cpu"), folder=None, reason="")
+        return replace(self, backend=TORCH, reason="")
 
     @property
     def precision(self) -> str:

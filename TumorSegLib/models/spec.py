@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from itertools import combinations
 from typing import Any, ClassVar
 
 from TumorSegLib.errors import ModelError
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.models.formats import FORMAT, to_current_format
+from TumorSegLib.models.int8 import Int8Copy
 from TumorSegLib.parsing import check_keys, parse_dataclass
 
 SPEC_FILE = "model.json"
@@ -113,6 +115,7 @@ class ModelSpec:
             where it is not known.
         trained_length_mm: length from head to foot of the longest training image in mm, to warn of longer ones; None
             where it is not known.
+        int8: the copy in 8-bit integers beside the weights; None where there is none.
 
     Raises:
         ModelError: values contradict each other or are out of range.
@@ -132,6 +135,7 @@ class ModelSpec:
     made_for: str = ""
     plausible_volume_ml: tuple[float, float] | None = None
     trained_length_mm: float | None = None
+    int8: Int8Copy | None = None
 
     def __post_init__(self) -> None:
         numbers, volumes, length = list(self.labels.values()), self.plausible_volume_ml, self.trained_length_mm
@@ -172,6 +176,12 @@ class ModelSpec:
         return self.input.optional if isinstance(self.input, VolumeInput) else ()
 
     @property
+    def role_subsets(self) -> list[tuple[str, ...]]:
+        """All subsets of roles that the model accepts, the fullest first."""
+        required, sizes = set(self.roles) - set(self.optional), range(len(self.roles), 0, -1)
+        return [subset for n in sizes for subset in combinations(self.roles, n) if required <= set(subset)]
+
+    @property
     def volume_input(self) -> VolumeInput:
         """The input of a model that takes volumes; raises :class:`ModelError` for another."""
         if not isinstance(self.input, VolumeInput):
@@ -208,6 +218,8 @@ class ModelSpec:
         values = {"format": FORMAT, **_plain(self), "input": {"type": type_, **_plain(self.input)}}
         if isinstance(self.input, VolumeInput):
             values["input"]["normalisation"] = {role: n.to_dict() for role, n in self.input.normalisation.items()}
+        if self.int8 is not None:
+            values["int8"] = asdict(self.int8)
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
 

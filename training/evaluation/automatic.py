@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from itertools import chain, combinations
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,6 @@ from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import AutoSegmenter
 
 MEASURES = ("dice", "iou", "hd95_mm", "assd_mm", "nsd", "balanced_average_hausdorff_mm", "sensitivity", "precision")
-
-
-def role_subsets(spec: ModelSpec) -> list[tuple[str, ...]]:
-    """All subsets of roles a model accepts, the fullest first."""
-    required = set(spec.roles) - set(spec.optional)
-    sizes = range(len(spec.roles), 0, -1)
-    return [subset for n in sizes for subset in combinations(spec.roles, n) if required <= set(subset)]
 
 
 def evaluate_case(engine: AutoSegmenter, case: Case, roles: Sequence[str], mirror: bool = False) -> dict[str, Any]:
@@ -92,7 +85,7 @@ def cases_of_subsets(
 
 def check_subset(spec: ModelSpec, roles: Sequence[str]) -> None:
     """Raises :class:`RoleError` unless a model can work from these roles alone."""
-    able = role_subsets(spec)
+    able = spec.role_subsets
     if not any(sorted(roles) == sorted(subset) for subset in able):
         known = ", ".join("+".join(subset) for subset in able)
         raise RoleError(f"model {spec.name!r} cannot work from {'+'.join(roles)!r}; it can from {known}")
@@ -116,7 +109,7 @@ def validate(spec: ModelSpec, network: nn.Module, cases: Sequence[Case], runtime
     """Median Dice on the held-out cases, for the log: with all roles, and with all but the last."""
     engine = AutoEngine(spec, copy.deepcopy(network), runtime)
     scores = {}
-    for roles in role_subsets(spec)[:2]:
+    for roles in spec.role_subsets[:2]:
         rows = [evaluate_case(engine, case, roles) for case in cases if set(roles) <= set(case.images)]
         if rows:
             scores["dice " + "+".join(roles)] = float(np.median([row["dice"] for row in rows]))

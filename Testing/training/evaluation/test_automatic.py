@@ -15,7 +15,7 @@ import TumorSegLib
 from Testing.fakes import PaintingEngine, tiny_network, tiny_spec
 from training.config.train import Configuration
 from training.data.cases import read_case
-from training.evaluation.automatic import evaluate_case, evaluate_folder, role_subsets, validate
+from training.evaluation.automatic import evaluate_case, evaluate_folder, validate
 from training.evaluation.summary import summarise
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
@@ -34,15 +34,6 @@ def find_ball(images: Images) -> np.ndarray:
 
 def engine_with(rule: Callable[[Images], np.ndarray]) -> PaintingEngine:
     return PaintingEngine(tiny_spec(roles=ROLES, optional=ROLES), rule)
-
-
-def test_role_subsets_are_all_a_model_accepts() -> None:
-    roles = ("ct", "pet", "mr_t1")
-    assert role_subsets(tiny_spec(roles=roles, optional=roles)) == [
-        ("ct", "pet", "mr_t1"), ("ct", "pet"), ("ct", "mr_t1"), ("pet", "mr_t1"), ("ct",), ("pet",), ("mr_t1",),
-    ]  # fmt: skip
-    assert role_subsets(tiny_spec(roles=roles, optional=("pet",))) == [("ct", "pet", "mr_t1"), ("ct", "mr_t1")]
-    assert role_subsets(tiny_spec(roles=roles)) == [roles]
 
 
 def test_evaluation_is_inside_the_jitter_window_alone(data: Path) -> None:

@@ -177,3 +177,12 @@ def test_format_1_of_a_box_model_is_read_with_its_pixel_statistics(pixels):
 def test_errors_in_format_1_are_named(changes, message):
     with pytest.raises(ModelError, match=f"^here.*{message}"):
         ModelSpec.from_dict({**FORMAT_1, **VOLUME_1, **changes}, "here")
+
+
+def test_role_subsets_are_all_a_model_accepts() -> None:
+    roles = ("ct", "pet", "mr_t1")
+    assert tiny_spec(roles=roles, optional=roles).role_subsets == [
+        ("ct", "pet", "mr_t1"), ("ct", "pet"), ("ct", "mr_t1"), ("pet", "mr_t1"), ("ct",), ("pet",), ("mr_t1",),
+    ]  # fmt: skip
+    assert tiny_spec(roles=roles, optional=("pet",)).role_subsets == [("ct", "pet", "mr_t1"), ("ct", "mr_t1")]
+    assert tiny_spec(roles=roles).role_subsets == [roles]

@@ -22,7 +22,7 @@ from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Job, Progress
 from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.spec import ModelSpec
-from TumorSegLib.protocols import Result
+from TumorSegLib.protocols import Result, RunInfo
 
 # Windows at once. On a CPU one window already fills all cores and the caches; a GPU needs several to be busy.
 WINDOWS_PER_PASS = {"cpu": 1, "mps": 1, "cuda": 4}
@@ -39,6 +39,11 @@ class AutoEngine:
     def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime) -> None:
         self.spec = spec
         self._placement = Placement(spec, network, runtime)
+
+    @property
+    def info(self) -> RunInfo:
+        """Model, version, checksum of the weights, device and precision."""
+        return self._placement.info()
 
     def segment(
         self,

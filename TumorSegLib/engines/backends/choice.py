@@ -17,11 +17,12 @@ from TumorSegLib.engines.backends.openvino import BackendError, load_openvino, o
 from TumorSegLib.engines.backends.sam import CONVERTED
 from TumorSegLib.engines.networks.unets import channel_count
 from TumorSegLib.engines.placement import Network, Placement
-from TumorSegLib.engines.processor import describe_processor
-from TumorSegLib.engines.runtime import OPENVINO, TORCH, Runtime, choose_runtime
-from TumorSegLib.errors import ArgumentError, WriteError
+from TumorSegLib.engines.processor import describe_processor, has_int8
+from TumorSegLib.engines.runtime import INT8, OPENVINO, TORCH, Runtime, choose_runtime
+from TumorSegLib.errors import ArgumentError, ModelError, WriteError
 from TumorSegLib.files import make_folder, write_text
 from TumorSegLib.jobs import timed
+from TumorSegLib.models.folder import ModelFolder
 from TumorSegLib.models.spec import ModelSpec
 
 FILE = "backends.json"
@@ -52,19 +53,23 @@ class Choice:
         return f"the fastest here for one window or slice: {times}"
 
 
-def choose_backend(spec: ModelSpec, network: nn.Module, runtime: Runtime, backend: str, precision: str) -> Runtime:
+def choose_backend(model: ModelFolder, network: nn.Module, runtime: Runtime, backend: str, precision: str) -> Runtime:
     """The runtime with the backend that is asked for, or the fastest one.
 
     Args:
-        spec: the model.
+        model: its folder.
         network: float32 on the CPU, in evaluation mode; not changed.
         runtime: device and number type for PyTorch.
         backend: ``auto``, ``torch`` or ``openvino``.
-        precision: as the user asked for it; ``auto`` lets OpenVINO's number types compete as well.
+        precision: as the user asked for it; ``auto`` lets OpenVINO's number types compete as well, and int8 where the
+            model has a copy whose measured loss is small enough, see :class:`~TumorSegLib.models.int8.Int8Copy`.
 
     Raises:
-        ArgumentError: OpenVINO is asked for where it does not run.
+        ArgumentError: OpenVINO, or int8, is asked for where it does not run.
+        ModelError: int8 is asked for, and the model has no copy, or a damaged one.
     """
+    if precision == INT8:
+        return _in_int8(model, runtime, backend)
     if backend == TORCH:
         return runtime
     if runtime.device.type != "cpu" or precision == "float16":
@@ -75,56 +80,85 @@ def choose_backend(spec: ModelSpec, network: nn.Module, runtime: Runtime, backen
             )
         return runtime
     try:
-        named = _candidates(spec, runtime, precision)
+        named, problem = _candidates(model, runtime, precision)
     except BackendError as error:
         return replace(runtime, reason=f"PyTorch, as {error}")
     if backend == OPENVINO:
         return next(each for each in named.values() if each.backend == OPENVINO)
-    return _fastest(spec, network, named)
+    return _fastest(model.spec, network, named, problem)
 
 
-def describe_choice(spec: ModelSpec) -> str:
+def describe_choice(model: ModelFolder) -> str:
     """What would run a model on this computer with the default settings, and why, as text; nothing is measured."""
-    runtime = choose_runtime()
+    spec, runtime = model.spec, choose_runtime()
     if runtime.device.type != "cpu":
         return f"{TORCH} {runtime.precision} on {runtime.name}"
     try:
-        named = _candidates(spec, runtime, "auto")
+        named, problem = _candidates(model, runtime, "auto")
     except BackendError as error:
         return f"{TORCH} {runtime.precision} on cpu; PyTorch, as {error}"
     choice = _usable(_read().get(_key(spec, named)), named)
     if choice is None:
-        return f"not measured yet; the first run measures {', '.join(named)} on cpu and takes the fastest"
-    return f"{choice.name} on cpu; {choice.reason}"
+        chosen = f"not measured yet; the first run measures {', '.join(named)} on cpu and takes the fastest"
+    else:
+        chosen = f"{choice.name} on cpu; {choice.reason}"
+    return f"{chosen}; {problem.rstrip('.')}" if problem else chosen
 
 
-def _candidates(spec: ModelSpec, runtime: Runtime, precision: str) -> dict[str, Runtime]:
-    """PyTorch and what OpenVINO can do beside it, by name; raises :class:`BackendError` where it can do nothing."""
+def _in_int8(model: ModelFolder, runtime: Runtime, backend: str) -> Runtime:
+    """The runtime of the copy in int8, which was asked for."""
+    model.verified_int8()
+    if runtime.device.type != "cpu" or backend == TORCH:
+        raise ArgumentError(
+            f"int8 runs on the CPU, on OpenVINO, not on {runtime.name} with backend {backend}; "
+            "leave the backend out, or give another precision"
+        )
+    try:
+        load_openvino()
+    except BackendError as error:
+        raise ArgumentError(f"int8 runs on OpenVINO, and {error}; give another precision") from error
+    return Runtime(runtime.device, torch.int8, OPENVINO, model.path)
+
+
+def _candidates(model: ModelFolder, runtime: Runtime, precision: str) -> tuple[dict[str, Runtime], str]:
+    """PyTorch and what OpenVINO can do beside it, by name; raises :class:`BackendError` where it can do nothing.
+
+    Also a sentence on a copy in int8 that would be used but is damaged; empty where there is none.
+    """
     load_openvino()
+    spec = model.spec
     if spec.kind == "box" and spec.network not in CONVERTED:
         raise BackendError(f"{spec.network} is too large to keep a converted copy")
     if spec.kind == "box" and runtime.dtype is not torch.float32:
         # Convolutions and residual sums must stay float32, see networks/tiny_vit.py, and OpenVINO takes one for all.
         raise BackendError(f"OpenVINO would move contours in {runtime.precision}")
     dtypes = openvino_dtypes() if precision == "auto" else (runtime.dtype,)
-    candidates = [runtime, *(Runtime(runtime.device, dtype, OPENVINO) for dtype in dtypes)]
-    return {f"{each.backend} {each.precision}": each for each in candidates}
+    candidates, problem = [runtime, *(Runtime(runtime.device, dtype, OPENVINO) for dtype in dtypes)], ""
+    if precision == "auto" and spec.int8 is not None and spec.int8.holds and has_int8():
+        try:
+            model.verified_int8()
+            candidates.append(Runtime(runtime.device, torch.int8, OPENVINO, model.path))
+        except ModelError as error:
+            problem = f"Its copy in int8 was not used: {error}."
+    return {f"{each.backend} {each.precision}": each for each in candidates}, problem
 
 
 def _key(spec: ModelSpec, named: Iterable[str]) -> str:
     """What a choice is kept under; another where the processor, a version, the weights or the candidates differ."""
     versions = [torch.__version__, load_openvino().__version__]
-    identity = [describe_processor(), *versions, spec.weights_sha256, *named]
+    copy = spec.int8.constants_sha256 if spec.int8 is not None else ""
+    identity = [describe_processor(), *versions, spec.weights_sha256, copy, *named]
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
 
 
-def _fastest(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime]) -> Runtime:
-    """The fastest runtime, from the file of this machine or measured now."""
-    key, kept, problem = _key(spec, named), _read(), ""
+def _fastest(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime], problem: str) -> Runtime:
+    """The fastest runtime, from the file of this machine or measured now; its note is the problem, or that met here."""
+    key, kept = _key(spec, named), _read()
     choice = _usable(kept.get(key), named)
     if choice is None:
-        choice, problem = _measured(spec, network, named)
-        if not problem:  # what failed now, as on a full disk, is tried again the next time
+        choice, failure = _measured(spec, network, named)
+        problem = failure or problem
+        if not failure:  # what failed now, as on a full disk, is tried again the next time
             entries = {**{old: value for old, value in kept.items() if old != key}, key: vars(choice)}
             _write(dict(list(entries.items())[-MOST_KEPT:]))
     return replace(named[choice.name], reason=choice.reason, note=problem)

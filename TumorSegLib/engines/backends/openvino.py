@@ -11,6 +11,7 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,7 +21,8 @@ from torch import nn
 from TumorSegLib.engines.backends.cache import CachedModels
 from TumorSegLib.engines.networks.unets import FIXED_SIZE, channel_count
 from TumorSegLib.engines.processor import has_bfloat16
-from TumorSegLib.errors import WriteError
+from TumorSegLib.errors import ModelError, WriteError
+from TumorSegLib.models.folder import ModelFolder
 from TumorSegLib.models.spec import ModelSpec
 
 OLDEST = (2025, 0)
@@ -71,6 +73,10 @@ class Inputs:
         return cls(shapes, shapes, shapes)
 
 
+class ForkedError(BackendError):
+    """OpenVINO has no threads in this process, so that no other network can be converted either."""
+
+
 def load_openvino() -> Any:
     """The package ``openvino``, imported without its telemetry, which would report every import to a server.
 
@@ -108,14 +114,23 @@ class OpenVinoNetwork:
     It is compiled anew for every shape of the inputs and every number of threads per call.
     """
 
-    def __init__(self, spec: ModelSpec, network: nn.Module, dtype: torch.dtype, inputs: Inputs | None = None) -> None:
+    def __init__(
+        self,
+        spec: ModelSpec,
+        network: nn.Module,
+        dtype: torch.dtype,
+        inputs: Inputs | None = None,
+        folder: Path | None = None,
+    ) -> None:
         """Takes the converted network from the cache, or converts it, which takes some seconds, and keeps it there.
 
         Args:
             spec: the model.
             network: float32 on the CPU, in evaluation mode; not changed.
-            dtype: that it computes in, float32 or bfloat16.
+            dtype: that it computes in, float32 or bfloat16; that of int8 where there is a folder.
             inputs: of the network; those of a model that takes volumes by default.
+            folder: of a model whose copy in int8 is taken, after it was compared with its checksums; what the copy does
+                not compute in int8 is in the fastest native number type.
 
         Raises:
             BackendError: OpenVINO cannot be used for this network, or the cache cannot be written.
@@ -124,17 +139,28 @@ class OpenVinoNetwork:
             raise BackendError("its weights have no checksum, by which a converted network is found again")
         self._openvino = load_openvino()
         self._core = self._openvino.Core()
-        self._settings = {"INFERENCE_PRECISION_HINT": HINTS[dtype]}
+        self._settings = {"INFERENCE_PRECISION_HINT": HINTS[openvino_dtypes()[0] if folder else dtype]}
         self._threads = torch.get_num_threads()
         self._compiled: OrderedDict[tuple[object, ...], Any] = OrderedDict()
         self._lock, self._requests = threading.Lock(), threading.local()
         self._forked = False
         try:
-            self._model = self._converted(spec, network, inputs or Inputs.of_volumes(spec))
+            if folder is None:
+                self._model = self._converted(spec, network, inputs or Inputs.of_volumes(spec))
+            else:
+                self._model = self._core.read_model(*ModelFolder(folder, spec).verified_int8())
         except BackendError:
             raise
+        except ModelError as error:
+            raise BackendError(str(error)) from error
         except Exception as error:  # of OpenVINO's converter and plug-ins, which raise many kinds
-            raise BackendError(f"OpenVINO cannot convert {spec.network} ({_first_line(error)})") from error
+            verb = "convert" if folder is None else "read the copy in int8 of"
+            raise BackendError(f"OpenVINO cannot {verb} {spec.network} ({_first_line(error)})") from error
+
+    @property
+    def model(self) -> Any:
+        """The converted network, of OpenVINO's class ``Model``; not to be changed."""
+        return self._model
 
     def forget_threads(self) -> None:
         """To be called in a forked process, which has none of OpenVINO's threads: it cannot be used there."""
@@ -144,7 +170,7 @@ class OpenVinoNetwork:
     def __call__(self, *batches: torch.Tensor) -> Any:
         """The network's answer, float32, or several as a tuple; raises :class:`BackendError` where OpenVINO fails."""
         if self._forked:
-            raise BackendError("OpenVINO does not run in a forked process")
+            raise ForkedError("OpenVINO does not run in a forked process")
         try:
             request = self._request([tuple(batch.shape) for batch in batches])
             found = request.infer([batch.contiguous().numpy() for batch in batches])

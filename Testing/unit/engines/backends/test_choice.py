@@ -52,19 +52,18 @@ def test_the_fastest_back_end_is_measured_once_and_kept(
 
 
 def test_the_choice_is_described_without_measuring(cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = find_model(model).spec
-    first = choice.describe_choice(spec)
+    found = find_model(model)
+    first = choice.describe_choice(found)
     assert first.startswith("not measured yet; the first run measures torch ")
     assert not cache.exists()
     measured = info(model)
     described = f"{measured.backend} {measured.precision} on cpu; {measured['backend_reason']}"
-    assert choice.describe_choice(spec) == described
-    assert choice.describe_choice(replace(spec, weights_sha256="2" * 64)) == first
-    assert choice.describe_choice(tiny_spec("boxes", kind="box", network="SamViT")).endswith(
-        "PyTorch, as SamViT is too large to keep a converted copy"
-    )
+    assert choice.describe_choice(found) == described
+    assert choice.describe_choice(replace(found, spec=replace(found.spec, weights_sha256="2" * 64))) == first
+    boxes = replace(found, spec=tiny_spec("boxes", kind="box", network="SamViT"))
+    assert choice.describe_choice(boxes).endswith("PyTorch, as SamViT is too large to keep a converted copy")
     monkeypatch.setitem(sys.modules, "openvino", None)
-    assert "PyTorch, as the package openvino does not load" in choice.describe_choice(spec)
+    assert "PyTorch, as the package openvino does not load" in choice.describe_choice(found)
 
 
 @pytest.mark.parametrize("name", ["torch float32", "openvino float32"])

@@ -23,7 +23,7 @@ from TumorSegLib.engines.networks import sam
 from TumorSegLib.engines.networks.tiny_vit import Stage, TinyViT, TinyViTSizes
 from TumorSegLib.engines.processor import has_bfloat16
 from TumorSegLib.engines.runtime import OPENVINO, TORCH, Runtime
-from TumorSegLib.models.spec import ModelSpec
+from TumorSegLib.models.folder import read_model_folder
 from TumorSegLib.prompts.types import BoxPrompt
 
 CPU = torch.device("cpu")
@@ -121,9 +121,8 @@ def test_bfloat16_stays_with_pytorch_and_the_reason_is_told(model: Path, backend
     info = load_engine(model, "cpu", "bfloat16", backend).info
     assert (info.backend, info.precision) == ("torch", "bfloat16")
     assert info["backend_reason"] == "PyTorch, as OpenVINO would move contours in bfloat16"
-    spec: ModelSpec = load_engine(model, "cpu", "bfloat16", "torch").spec
     if has_bfloat16():
-        assert choice.describe_choice(spec) == f"torch bfloat16 on cpu; {info['backend_reason']}"
+        assert choice.describe_choice(read_model_folder(model)) == f"torch bfloat16 on cpu; {info['backend_reason']}"
 
 
 def test_large_networks_stay_with_pytorch(tmp_path: Path) -> None:
