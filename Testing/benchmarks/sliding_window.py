@@ -5,7 +5,8 @@ First a whole case through ``AutoEngine.segment``: a phantom's PET/CT, 512 x 512
 Then the window engine on each back end, in each number type that OpenVINO computes natively here, against MONAI's
 ``sliding_window_inference`` on PyTorch in float32: same weights, windows, overlap and blending, networks loaded and
 compiled before. What is counted begins with the network's input in memory and ends with the probabilities. MONAI
-computes all windows, one at a time on all cores; the engine leaves out those beside the body. The volume is a phantom's
+computes all windows, one at a time on all cores; the engine leaves out those beside the body. The ratio of the
+processor's seconds, summed over its cores, depends less on what else the machine computes. The volume is a phantom's
 CT and PET around its tumour, mirrored over and over until it fills the shape asked for, in voxels of the model's
 spacing: all of it, or an elliptic cylinder of half its volume, with a couch below and noise in the air.
 """
@@ -24,7 +25,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from Testing.benchmarks.cases import clinical_case
-from Testing.benchmarks.measuring import format_row, peak_memory_gib, timed
+from Testing.benchmarks.measuring import cpu_timed, format_row, peak_memory_gib, timed
 from TumorSegLib.engines.auto.engine import WINDOWS_PER_PASS
 from TumorSegLib.engines.auto.sliding_window import WindowPlan, predict
 from TumorSegLib.engines.backends.openvino import openvino_dtypes
@@ -49,12 +50,14 @@ def run(device: str, shape: tuple[int, int, int], backends: Sequence[str], repor
     peak = convolution_peak(runtime)
     print(f"a 3 x 3 x 3 convolution of PyTorch: {peak / 1e9:.0f} GFLOP/s at best; volume {shape}, overlap {OVERLAP}")
     rows = time_case(device, shape, backends)
+    print("\n".join(format_row(row) for row in rows), flush=True)
     bodies, each = ("half", "all"), runtimes(runtime, backends)
     ours = {body: [time_engine(model, make_channels(model, shape, body), one) for one in each] for body in bodies}
     # MONAI comes last: peak memory is of the whole process and cannot be taken back.
     for body in bodies:
-        rows += compare_with_monai(model, shape, body, runtime.device, ours[body])
-    print("\n".join(format_row(row) for row in rows))
+        compared = compare_with_monai(model, shape, body, runtime.device, ours[body])
+        print("\n".join(format_row(row) for row in compared), flush=True)
+        rows += compared
     if report:
         report.write_text(json.dumps({"device": runtime.name, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
@@ -126,12 +129,15 @@ def time_engine(model: ModelFolder, channels: Channels, runtime: Runtime) -> tup
     array = torch.from_numpy(channels.array)
     warm_up = np.ones((48, 128, 128), dtype=bool)
     predict(network, array[:, :48, :128, :128], warm_up, plan, runtime)
-    seconds, maps = timed(lambda: predict(network, array, channels.tissue, plan, runtime))
+    cpu_seconds, (seconds, maps) = cpu_timed(
+        lambda: timed(lambda: predict(network, array, channels.tissue, plan, runtime))
+    )
     figures = {
         "backend": f"{runtime.backend} {runtime.precision}",
         "windows": maps.windows,
         "skipped": maps.skipped,
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "gflops_per_second": flops * (maps.windows - maps.skipped) / seconds / 1e9,
         "peak_memory_gib": peak_memory_gib(),
     }
@@ -149,14 +155,16 @@ def compare_with_monai(
     network = load_network(model).to(device)
     array = torch.from_numpy(make_channels(model, shape, body).array)[None]
     monai_inference(network, model, array[..., :48, :128, :128], device)  # warm up
-    seconds, theirs = timed(lambda: monai_inference(network, model, array, device))
+    cpu_seconds, (seconds, theirs) = cpu_timed(lambda: timed(lambda: monai_inference(network, model, array, device)))
     inside = half_of(shape) if body == "half" else np.ones(shape[1:], dtype=bool)
     return [
         {
             "body": body,
             **figures,
             "monai_seconds": seconds,
+            "monai_cpu_seconds": cpu_seconds,
             "ratio": seconds / figures["seconds"],
+            "cpu_ratio": cpu_seconds / figures["cpu_seconds"],
             "dice_in_body": dice(found & inside, theirs & inside),
             "dice_anywhere": dice(found, theirs),
         }

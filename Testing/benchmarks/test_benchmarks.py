@@ -44,6 +44,7 @@ def test_speed_compares_the_same_work(tmp_path: Path, capsys: pytest.CaptureFixt
         assert row["windows"] == full[0]["windows"]
         assert row["dice_in_body"] > 0.98
         assert row["gflops_per_second"] > 0
+        assert row["cpu_ratio"] == row["monai_cpu_seconds"] / row["cpu_seconds"] > 0
     assert {row["skipped"] for row in full} == {0}
     assert full[-1]["dice_in_body"] > 0.999  # float32
     assert "GFLOP/s" in capsys.readouterr().out

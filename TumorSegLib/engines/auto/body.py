@@ -14,8 +14,12 @@ Size = tuple[int, int, int]
 # What is thinner along any axis is no body but couch, blanket or noise, unless there is nothing thicker. Voxels: 9 mm
 # at 3 mm, thinner than a finger.
 THINNEST = 3
-# A window needs this share of body nearest to its centre to be worth its time: at 3 mm and 48 x 64 x 64 voxels 5 ml.
-# The windows beside it cover the little body of a skipped one as far as they overlap.
+# A voxel also needs the next windows where it lies within this many voxels of being nearer to their centres. Farther
+# away they have less than 5 % of the weight at an overlap of 0.25 and 64 voxels. Of 0, 2, 4, 6 and 8, four is the least
+# from which on Dice in the body stays the same.
+MARGIN = 4
+# A window needs this share of body around its centre to be worth its time: at 3 mm and 48 x 64 x 64 voxels 5 ml. The
+# windows beside it cover the little body of a skipped one as far as they overlap.
 LEAST_BODY = 0.001
 
 
@@ -33,8 +37,9 @@ def find_body(tissue: BoolArray) -> BoolArray:
 def windows_on_body(body: BoolArray, starts: Sequence[Sequence[int]], size: Size) -> BoolArray:
     """Which windows of a lattice are to be computed.
 
-    Every voxel belongs to the window whose centre is the nearest, where its weight is the largest. A window is computed
-    if enough of the body belongs to it, or if such windows enclose it along two axes, as in the lungs.
+    A window is computed where the body comes near its centre: where enough of the body is nearer to this centre than to
+    those of other windows, or nearly so (``MARGIN``), since there the weight of the window counts; and if such windows
+    enclose it along two axes, as in the lungs.
 
     Args:
         body: bool ``[k, j, i]``.
@@ -47,15 +52,20 @@ def windows_on_body(body: BoolArray, starts: Sequence[Sequence[int]], size: Size
     """
     counts = body
     for axis, (firsts, length) in enumerate(zip(starts, size)):
-        counts = np.add.reduceat(counts, _cells(firsts, length), axis, dtype=np.int32)
+        lines = np.moveaxis(counts, axis, 0)
+        counts = np.stack([lines[part].sum(axis=0, dtype=np.int32) for part in _cores(firsts, length)], axis)
     needed: BoolArray = counts >= max(LEAST_BODY * math.prod(size), 1)
     needed |= np.sum([_between(needed, axis) for axis in range(3)], axis=0) >= 2
     return needed
 
 
-def _cells(starts: Sequence[int], size: int) -> list[int]:
-    """First voxel along an axis that is nearest to the centre of each window."""
-    return [0, *((first + second + size) // 2 for first, second in pairwise(starts))]
+def _cores(starts: Sequence[int], size: int) -> list[slice]:
+    """The voxels along an axis that are nearest to the centre of each window, or nearly so."""
+    middles = [(first + second + size) // 2 for first, second in pairwise(starts)]
+    ends = zip([starts[0], *middles], [*middles, starts[-1] + size])
+    return [
+        slice(max(low - MARGIN, first), min(high + MARGIN, first + size)) for first, (low, high) in zip(starts, ends)
+    ]
 
 
 def _between(marked: BoolArray, axis: int) -> BoolArray:

@@ -56,15 +56,16 @@ def test_all_counts_where_everything_is_thin():
     assert not find_body(np.zeros((4, 5, 6), bool)).any()
 
 
-def test_a_voxel_belongs_to_the_window_whose_centre_is_nearest():
-    """Windows of eight voxels at 0, 6, 12 and 14 of 22: their centres are 3.5, 9.5, 15.5 and 17.5."""
-    starts, size = lattice((8, 8, 22), (8, 8, 8)), (8, 8, 8)
-    assert starts == [[0], [0], [0, 6, 12, 14]]
-    owners = []
-    for i in range(22):
-        needed = windows_on_body(boxes((8, 8, 22), ((0, 1), (0, 1), (i, i + 1))), starts, size)
-        owners.append(np.flatnonzero(needed).tolist())
-    assert owners == [[0]] * 7 + [[1]] * 6 + [[2]] * 4 + [[3]] * 5
+def test_a_window_is_computed_where_the_body_comes_near_its_centre():
+    """Windows of 20 voxels at 0, 15, 30 and 32 of 52: between their centres lie 17, 32 and 41, and the margin is 4."""
+    starts, size = lattice((1, 1, 52), (1, 1, 20)), (1, 1, 20)
+    assert starts == [[0], [0], [0, 15, 30, 32]]
+    of_window: list[list[int]] = [[], [], [], []]
+    for i in range(52):
+        needed = windows_on_body(boxes((1, 1, 52), ((0, 1), (0, 1), (i, i + 1))), starts, size)
+        for window in np.flatnonzero(needed):
+            of_window[window].append(i)
+    assert of_window == [[*range(20)], [*range(15, 35)], [*range(30, 45)], [*range(37, 52)]]
 
 
 def test_a_thousandth_of_a_window_is_the_least():
