@@ -127,8 +127,8 @@ def time_engine(model: ModelFolder, channels: Channels, runtime: Runtime) -> tup
     plan = WindowPlan(model.spec.volume_input.patch, OVERLAP, WINDOWS_PER_PASS[runtime.device.type])
     flops = window_flops(original, (1, len(model.spec.roles), *plan.size))
     array = torch.from_numpy(channels.array)
-    warm_up = np.ones((48, 128, 128), dtype=bool)
-    predict(network, array[:, :48, :128, :128], warm_up, plan, runtime)
+    warm_up = array[:, :48, :128, :128]
+    predict(network, warm_up, np.ones(warm_up.shape[1:], dtype=bool), plan, runtime)
     cpu_seconds, (seconds, maps) = cpu_timed(
         lambda: timed(lambda: predict(network, array, channels.tissue, plan, runtime))
     )
