@@ -75,6 +75,7 @@ def test_bundled_models_are_whole_documented_and_small() -> None:
         for source in model.spec.training_data:
             assert str(source["attribution"]) in card
         assert model.spec.results, "model.json lacks measured results"
+        assert model.spec.int8 is None or model.spec.int8.holds
 
 
 @pytest.mark.parametrize("package", ["TumorSegLib", "training", "TumorSeg", "Testing"])

@@ -43,6 +43,12 @@ def automatic(phantom: Phantom, device: str, precision: str) -> Mask:
     return load_engine("sts-auto", device, precision).segment(phantom.images).mask
 
 
+def test_the_copy_of_sts_auto_in_int8_marks_what_the_network_marks() -> None:
+    exact, copy = (automatic(small_phantom(101), "cpu", precision) for precision in ("float32", "int8"))
+    assert exact.array.any()
+    assert 0.98 < evaluate(copy, exact).dice < 1
+
+
 def after_one_click(phantom: Phantom, device: str, precision: str) -> Mask:
     session = Session(phantom.images, clicks=load_engine("sts-clicks", device, precision))
     session.add_click(deepest_voxel(phantom.tumour))
