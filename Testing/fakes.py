@@ -21,7 +21,7 @@ from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.folder import CARD_FILE, write_description, write_model_folder
 from TumorSegLib.models.formats import PIXELS
-from TumorSegLib.models.spec import ModelSpec, PromptedVolumeInput, SliceInput, VolumeInput
+from TumorSegLib.models.spec import AnyImageInput, ModelSpec, PromptedVolumeInput, SliceInput, VolumeInput
 from TumorSegLib.prompts.types import BoxPrompt, Prompt, Prompts
 from TumorSegLib.protocols import BoxOptions, Refinement, Result, RunInfo
 
@@ -67,6 +67,19 @@ def tiny_spec(
         results={"dice": 0.5},
     )
     return replace(spec, **changes)
+
+
+def any_image_spec(
+    name: str = "any",
+    *,
+    patch: tuple[int, int, int] = (16, 16, 16),
+    scales_mm: tuple[float, float] = (0.3, 8.0),
+    **changes: Any,
+) -> ModelSpec:
+    """The same of a model of any image; its image channels are ct, ct_wide, pet and mr."""
+    wide = Normalisation("linear", low=-1000, high=1000, scale=500, outside=-1000)
+    rules = {"ct": RULES["ct"], "ct_wide": wide, "pet": RULES["pet"], "mr": Normalisation("zscore")}
+    return replace(tiny_spec(name, **changes), input=AnyImageInput(rules, patch, scales_mm))
 
 
 def tiny_network(spec: ModelSpec, seed: int = 0) -> nn.Module:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from TumorSegLib.phantom.patient import make_phantom as make_phantom
     from TumorSegLib.prompts.types import BoxPrompt as BoxPrompt
     from TumorSegLib.prompts.types import Click as Click
+    from TumorSegLib.prompts.types import Line as Line
     from TumorSegLib.prompts.types import Prompts as Prompts
     from TumorSegLib.prompts.types import Scribble as Scribble
     from TumorSegLib.protocols import BoxOptions as BoxOptions
@@ -80,7 +81,7 @@ _HOMES = {
     "evaluation.metrics": ("evaluate",),
     "phantom.patient": ("make_phantom",),
     "render.preview": ("write_preview",),
-    "prompts.types": ("BoxPrompt", "Click", "Prompts", "Scribble"),
+    "prompts.types": ("BoxPrompt", "Click", "Line", "Prompts", "Scribble"),
     "protocols": ("BoxOptions", "Result"),
     "models.registry": ("list_models",),
     "models.spec": ("ModelSpec",),

@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show an error's traceback")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(parsers)
+    _add_sheet(parsers)
     _add_export(parsers)
     _add_evaluate_auto(parsers)
     _add_evaluate_clicks(parsers)
@@ -59,6 +60,14 @@ def _add_train(parsers: Any) -> None:
     add_device_arguments(parser)
 
 
+def _add_sheet(parsers: Any) -> None:
+    help_ = "draw contact sheets of the objects that a prompt model is trained on"
+    parser = add_command(parsers, "sheet", commands.run_sheet, help_)
+    parser.add_argument("configuration", type=Path, help="TOML file with a section [objects]")
+    parser.add_argument("--output", type=Path, required=True, help="folder for one PNG per source")
+    parser.add_argument("--data", type=Path, help="folder with suite.json (default $TUMORSEG_DATA, or ../shared/data)")
+
+
 def _add_export(parsers: Any) -> None:
     parser = add_command(parsers, "export", commands.run_export, "write a model folder from a run")
     parser.add_argument("run", type=Path, help="folder of the run")
@@ -76,7 +85,13 @@ def _add_evaluate_auto(parsers: Any) -> None:
 def _add_evaluate_clicks(parsers: Any) -> None:
     help_ = "measure a refinement model by simulated clicks"
     parser = add_command(parsers, "evaluate-clicks", commands.run_evaluate_clicks, help_)
-    _add_evaluation(parser)
+    _add_evaluation(parser, several=True)
+    parser.add_argument(
+        "--suite",
+        choices=("general",),
+        help="measure on objects of any kind, not on sarcomas; --model may repeat",
+    )
+    parser.add_argument("--use", choices=("validate", "test"), help="which tasks of the suite (default test)")
     parser.add_argument("--first-stage", help="automatic model whose masks are corrected too (default: none)")
     parser.add_argument("--clicks", type=int, default=10, help="clicks per case (default %(default)s)")
     parser.add_argument("--baselines", action="store_true", help="measure baselines on the same cases")
@@ -108,13 +123,14 @@ def _add_finetune(parsers: Any) -> None:
     add_device_argument(parser)
 
 
-def _add_cases(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", required=True, help="name or folder of the model that is measured")
+def _add_cases(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    help_ = "name or folder of the model that is measured"
+    parser.add_argument("--model", required=True, action="append" if several else "store", help=help_)
     parser.add_argument("--fold", type=int, help="only this fold (default: all cases)")
 
 
-def _add_evaluation(parser: argparse.ArgumentParser) -> None:
-    _add_cases(parser)
+def _add_evaluation(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    _add_cases(parser, several)
     parser.add_argument("--roles", help="roles of the images, e.g. ct,pet (default: every subset; boxes: each role)")
     parser.add_argument("--json", type=Path, help="write the whole report here, .json")
     _add_data(parser)

@@ -23,9 +23,20 @@ def run_train(options: argparse.Namespace) -> None:
 
     _set_threads(options.threads)
     configuration = read_configuration(options.configuration)
-    train(
-        configuration, _data(options), _run_folder(options, configuration.model.name), options.device, options.precision
-    )
+    data = _data(options) if configuration.objects is None else _root(options)
+    train(configuration, data, _run_folder(options, configuration.model.name), options.device, options.precision)
+
+
+def run_sheet(options: argparse.Namespace) -> None:
+    """Draws contact sheets of the sources of objects."""
+    from training.config.train import read_configuration
+    from training.objects.sheet import write_sheets
+    from TumorSegLib.files import make_folder
+
+    configuration = read_configuration(options.configuration)
+    make_folder(options.output)
+    for path in write_sheets(configuration, _root(options), options.output):
+        print(f"wrote {path}")
 
 
 def run_export(options: argparse.Namespace) -> None:
@@ -55,21 +66,56 @@ def run_evaluate_auto(options: argparse.Namespace) -> None:
 
 
 def run_evaluate_clicks(options: argparse.Namespace) -> None:
-    """Measures a refinement model by simulated clicks."""
+    """Measures refinement models by simulated clicks."""
+    _check_outputs(json=options.json, plot=options.plot)
+    if options.suite is not None:
+        _evaluate_suite(options)
+    elif len(options.model) > 1 or options.use is not None:
+        raise ArgumentError("several --model and --use are for --suite general; the sarcomas measure one model")
+    else:
+        options.model = options.model[0]
+        _evaluate_sarcomas(options)
+
+
+def _evaluate_suite(options: argparse.Namespace) -> None:
+    from training.evaluation.plot import write_suite_curve
+    from training.evaluation.suite import evaluate_suite, format_suite
+    from training.export import record_suite
+
+    values = {name: getattr(options, name) for name in ("fold", "roles", "first_stage", "baselines")}
+    given = [name for name, value in values.items() if value is not None and value is not False]  # fold 0 is one
+    if given:
+        raise ArgumentError(f"--{given[0].replace('_', '-')} is for the sarcomas, not for --suite {options.suite}")
+    models, use = options.model, options.use or "test"
+    engines = {}
+    for options.model in models:
+        engines[Path(options.model).name] = _engine(options, "clicks")
+    report = evaluate_suite(engines, _root(options), use, options.clicks)
+    print(format_suite(report))
+    _write_report(options, report)
+    if options.plot:
+        write_suite_curve(report, options.plot)
+    if options.record:
+        options.model, options.use = models[0], use
+        command = _repeated(options, "suite", "use", "clicks")
+        record_suite(_folder(options.model), command, report["methods"][Path(models[0]).name])
+
+
+def _evaluate_sarcomas(options: argparse.Namespace) -> None:
+    from training.evaluation.automatic import role_subsets
     from training.evaluation.baselines import check_installed
     from training.evaluation.clicks import ClickPlan, evaluate_clicks, format_clicks, load_forgetful
     from training.evaluation.plot import write_curve
     from training.export import record_clicks
     from TumorSegLib.engines.load import load_engine
 
-    _check_outputs(json=options.json, plot=options.plot)
     refiner, auto, forgetful = _engine(options, "clicks"), None, None
     if options.first_stage:
         auto = load_engine(options.first_stage, options.device, options.precision, options.backend, kind="auto")
     if options.baselines:
         check_installed()
         forgetful = load_forgetful(options.model, options.device, options.precision, refiner)
-    subsets = _role_list(options) or refiner.spec.role_subsets
+    subsets = _role_list(options) or role_subsets(refiner.spec)
     report = evaluate_clicks(ClickPlan(options.clicks, refiner, auto, forgetful), _data(options), options.fold, subsets)
     print(format_clicks(report))
     _write_report(options, report)
@@ -135,6 +181,12 @@ def _data(options: argparse.Namespace) -> Path:
     from training.data.cases import default_folder
 
     return options.data or default_folder()
+
+
+def _root(options: argparse.Namespace) -> Path:
+    from training.data.cases import default_root
+
+    return options.data or default_root()
 
 
 def _run_folder(options: argparse.Namespace, name: str) -> Path:

@@ -76,6 +76,11 @@ def record_clicks(model: ModelFolder, command: str, report: Mapping[str, Any]) -
     _record(model, command, figures)
 
 
+def record_suite(model: ModelFolder, command: str, measured: Mapping[str, Any]) -> None:
+    """The same for one method of a report of :func:`training.evaluation.suite.evaluate_suite`."""
+    _record(model, command, {"cases": len(measured["cases"]), **_rounded(measured["summary"])})
+
+
 def _record(model: ModelFolder, command: str, figures: Mapping[str, Any]) -> None:
     write_description(model.path, replace(model.spec, results={**model.spec.results, command: figures}))
 

@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 
 from Testing.benchmarks import (
-    box_shortcuts,
-    boxes,
     conversion,
     import_time,
     networks,
@@ -20,6 +18,7 @@ from Testing.benchmarks import (
     whole_command,
 )
 from Testing.benchmarks.__main__ import BACKENDS, BENCHMARKS, main
+from Testing.benchmarks.box import boxes, shortcuts
 from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
 from Testing.unit.engines.box_cases import VOLUME_BOX, BrightSam, ball, bright_engine, ct_of, pasted
 from Testing.unit.engines.click_cases import CUBE
@@ -109,7 +108,7 @@ def test_the_shortcut_encodes_every_second_slice_and_keeps_all() -> None:
     network, tumour = BrightSam(), ball(CUBE, 9)
     engine = bright_engine(network)
     prepared = engine.prepare({"ct": ct_of(CUBE, tumour)})
-    box_shortcuts._every_second(engine, prepared, VOLUME_BOX)
+    shortcuts._every_second(engine, prepared, VOLUME_BOX)
     assert sum(network.encoded) == 12
     network.encoded.clear()
     answer = engine.segment(prepared, VOLUME_BOX)

@@ -11,6 +11,7 @@ from typing import Any
 
 from TumorSegLib.cli.process import LEAST_NETWORK_GB, require_memory, say
 from TumorSegLib.errors import ArgumentError, WriteError
+from TumorSegLib.images.roles import check_role
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume
 from TumorSegLib.measurements.report import marked, volume_warning
@@ -19,8 +20,9 @@ from TumorSegLib.protocols import RunInfo
 
 MASK_SUFFIXES = (SEGMENTATION_SUFFIX, *WRITABLE)
 INPUT_HELP = (
-    "an image and its role, e.g. ct=CT_FOLDER or pet=pet.nii.gz; once per role. PATH is a NIfTI, NRRD or MHA file or a "
-    "DICOM folder; FOLDER#SeriesInstanceUID picks one of several series. Results lie on the first one's grid"
+    "an image and its role, e.g. ct=CT_FOLDER, pet=pet.nii.gz or mr_flair=flair.nii.gz; once per role. A role is ct, "
+    "pet, mr or image (anything else), with an optional detail. PATH is a NIfTI, NRRD or MHA file or a DICOM folder; "
+    "FOLDER#SeriesInstanceUID picks one of several series. Results lie on the first one's grid"
 )
 
 
@@ -41,6 +43,7 @@ def parse_inputs(inputs: Sequence[str]) -> dict[str, str]:
             raise ArgumentError(f"--input {text!r} is not of the form ROLE=PATH, e.g. ct=ct.nii.gz")
         if role != role.lower():  # PET would be measured without SUV, and CT windowed as MR
             raise ArgumentError(f"--input {text!r}: roles are written in lower case, {role.lower()}={path}")
+        check_role(role)
         if role in paths:
             raise ArgumentError(f"--input gives the role {role!r} twice")
         paths[role] = path

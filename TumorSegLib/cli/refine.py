@@ -29,9 +29,9 @@ from TumorSegLib.images.volume import Mask
 from TumorSegLib.io.images import write_mask
 from TumorSegLib.io.markups import read_prompts
 from TumorSegLib.jobs import progress_bar
-from TumorSegLib.models.registry import find_model
+from TumorSegLib.models.registry import default_clicks, find_model
 from TumorSegLib.parsing import load_json
-from TumorSegLib.prompts.types import BoxPrompt, Prompt, Prompts
+from TumorSegLib.prompts.types import Line, Prompt
 from TumorSegLib.protocols import RunInfo
 from TumorSegLib.session.session import Session
 
@@ -43,13 +43,21 @@ def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
     start.add_argument("--initial", metavar="FILE", help="mask to correct, on the first image's grid (default: empty)")
     start.add_argument("--auto", metavar="MODEL", help="automatic model whose mask is corrected, e.g. sts-auto")
     parser.add_argument(
+        "--line",
+        metavar="FILE",
+        help="the longest diameter, measured on one slice: a line saved as markups by 3D Slicer (.mrk.json), or JSON "
+        '{"prompts": [{"line": [[i, j, k], [i, j, k]]}]}; applies before --clicks',
+    )
+    parser.add_argument(
         "--clicks",
-        required=True,
         metavar="FILE",
         help='prompts in the order they apply: JSON {"prompts": [{"click": [i, j, k], "positive": true}, ...]}, or '
-        'markups of 3D Slicer (.mrk.json); a point is negative where its name or its list\'s holds "negative"',
+        'markups of 3D Slicer (.mrk.json); a point is negative where its name or its list\'s holds "negative"; '
+        "lines and boxes too",
     )
-    parser.add_argument("--model", default="sts-clicks", help="refinement model, name or folder (default %(default)s)")
+    parser.add_argument(
+        "--model", help="click model, name or folder (default lesion-clicks, or sts-clicks where --auto is sts-auto)"
+    )
     parser.add_argument(
         "--session",
         metavar="FILE",
@@ -61,20 +69,24 @@ def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_refine(options: argparse.Namespace) -> None:
     """Runs the command; raises :class:`TumorSegError` for bad input, before anything is written."""
+    options.model = options.model or default_clicks(options.auto)
     inputs = parse_inputs(options.input)
-    read = [*inputs.values(), options.clicks, *([options.initial] if options.initial else [])]
+    files = [path for path in (options.line, options.clicks) if path]
+    if not files:
+        raise ArgumentError("nothing to refine by: give --clicks or --line")
+    read = [*inputs.values(), *files, *([options.initial] if options.initial else [])]
     check_outputs([(options.output, MASK_SUFFIXES), ((options.session,), (".json",))], read)
     kept = _read_session(options)
     images = ImageSet(read_images(inputs))
-    prompts = read_prompts(options.clicks, images.grid)
-    _check_no_boxes(prompts, options.clicks)
+    prompts = [prompt for path in files for prompt in _read_prompts(path, images.grid, path == options.line)]
     session = _new_session(options, images, kept)
+    _check_taken(prompts, options.model)
     session.prepare()  # refuses channels its model does not take before an automatic model works for minutes
     infos: list[RunInfo] = []
     if options.auto:
         with progress_bar("Segmenting") as progress:
             infos.append(session.segment(progress=progress).info)
-    corrections = _apply(session, prompts.items)
+    corrections = _apply(session, prompts)
     seconds = [sum(info.seconds.values()) for info in corrections]
     for path in options.output:
         write_mask(session.mask, path)
@@ -104,9 +116,20 @@ def _read_session(options: argparse.Namespace) -> Mapping[str, Any] | None:
     return data
 
 
-def _check_no_boxes(prompts: Prompts, path: str) -> None:
-    if boxes := prompts.of(BoxPrompt):
-        raise ArgumentError(f"{path}: contains a box, {boxes[0].box}; this command takes clicks and scribbles")
+def _read_prompts(path: str, grid: Grid, lines: bool) -> Sequence[Prompt]:
+    """The prompts of a file; raises :class:`ArgumentError` where lines are wanted and it has others."""
+    prompts = read_prompts(path, grid).items
+    other = [prompt for prompt in prompts if lines and not isinstance(prompt, Line)]
+    if other:
+        raise ArgumentError(f"--line {path}: has a {other[0]}; give it as --clicks")
+    return prompts
+
+
+def _check_taken(prompts: Sequence[Prompt], model: str) -> None:
+    """Raises :class:`ArgumentError` where a prompt is none that the click model takes."""
+    shapes = [prompt for prompt in prompts if prompt.point_prompt() is None]
+    if shapes and not find_model(model).spec.takes_shapes:
+        raise ArgumentError(f"model {model!r} takes clicks and scribbles, not the {shapes[0]}")
 
 
 def _new_session(options: argparse.Namespace, images: ImageSet, kept: Mapping[str, Any] | None) -> Session:

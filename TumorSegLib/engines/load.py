@@ -8,13 +8,14 @@ from typing import Any, Literal, overload
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.backends.choice import choose_backend
 from TumorSegLib.engines.box.engine import BoxEngine
+from TumorSegLib.engines.clicks.any_image import AnyImageEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.networks.sam import Sam
 from TumorSegLib.engines.runtime import BACKENDS, INT8, choose_runtime
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.models.registry import find_model
-from TumorSegLib.models.spec import check_kind
+from TumorSegLib.models.spec import AnyImageInput, check_kind
 
 
 @overload
@@ -36,7 +37,7 @@ def load_engine(
     backend: str = ...,
     *,
     kind: Literal["clicks"],
-) -> ClickEngine: ...
+) -> ClickEngine | AnyImageEngine: ...
 
 
 @overload
@@ -68,7 +69,7 @@ def load_engine(
     backend: str = "auto",
     *,
     kind: str | None = None,
-) -> AutoEngine | ClickEngine | BoxEngine:
+) -> AutoEngine | ClickEngine | AnyImageEngine | BoxEngine:
     """Loads a model by name or folder.
 
     Args:
@@ -105,4 +106,6 @@ def load_engine(
     runtime = choose_backend(model, network, runtime, backend, precision)
     if isinstance(network, Sam):
         return BoxEngine(spec, network, runtime)
+    if isinstance(spec.input, AnyImageInput):
+        return AnyImageEngine(spec, network, runtime)
     return AutoEngine(spec, network, runtime) if spec.kind == "auto" else ClickEngine(spec, network, runtime)

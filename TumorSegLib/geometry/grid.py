@@ -15,11 +15,17 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from TumorSegLib.errors import GeometryError
+from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.arrays import Float64Array
 
 #: Half-open voxel ranges ``((i0, i1), (j0, j1), (k0, k1))``.
 Box: TypeAlias = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+
+#: ``(i, j, k)``.
+Voxel: TypeAlias = tuple[int, int, int]
+
+#: No coordinate of a patient is larger; voxels computed from a larger one could overflow.
+FARTHEST_MM = 1e9
 
 #: Half a turn about the S axis, ``(4, 4)``; its own inverse, so RAS to LPS as well.
 LPS_TO_RAS: Float64Array = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -233,3 +239,44 @@ class Grid:
 def _check_spacing(spacing: Sequence[float]) -> None:
     if not all(0 < edge < math.inf for edge in spacing):
         raise GeometryError(f"voxel spacing must be positive, got {tuple(spacing)} mm")
+
+
+def voxel_at(grid: Grid, ras: Sequence[float], what: str) -> Voxel:
+    """The voxel ``(i, j, k)`` of a grid that contains a point.
+
+    Args:
+        grid: of the image.
+        ras: point in RAS mm.
+        what: names it in errors.
+
+    Raises:
+        ArgumentError: the point is not three finite numbers, or lies outside the grid.
+    """
+    try:
+        point = np.array(ras)
+    except ValueError:  # lists within the list, not of one length
+        point = np.empty(0)
+    numbers = point.shape == (3,) and point.dtype.kind in "iuf"
+    if not numbers or not (np.abs(point) < FARTHEST_MM).all():  # NaN fails this comparison, too
+        raise ArgumentError(f"{what} needs three finite RAS coordinates in mm, got {ras!r}")
+    i, j, k = np.floor(grid.to_ijk(point) + 0.5).astype(int).tolist()
+    check_inside((i, j, k), grid, f"{what} at RAS ({', '.join(f'{x:.1f}' for x in point)}) mm")
+    return i, j, k
+
+
+def check_inside(ijk: Sequence[int], grid: Grid, what: str = "click") -> None:
+    """Raises :class:`ArgumentError` unless a voxel ``(i, j, k)`` is one of the grid's."""
+    if not all(0 <= n < size for n, size in zip(ijk, grid.size)):
+        raise ArgumentError(f"{what}, voxel {tuple(ijk)}, lies outside the image of {grid.size} voxels (i, j, k)")
+
+
+def checked_voxel(ijk: Sequence[int], what: str = "a click") -> Voxel:
+    """Three whole numbers as a voxel ``(i, j, k)``; :class:`ArgumentError`, which ``what`` begins, for others."""
+    try:
+        i, j, k = ijk
+        voxel = (int(i), int(j), int(k))
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ArgumentError(f"{what} needs a voxel (i, j, k), got {ijk!r}") from error
+    if voxel != (i, j, k):
+        raise ArgumentError(f"{what} needs whole voxel coordinates (i, j, k), got {ijk!r}; use from_ras for mm")
+    return voxel

@@ -1,4 +1,4 @@
-"""Reading prompts from files: TumorSeg's own JSON, and points and boxes saved as markups by 3D Slicer (``.mrk.json``).
+"""Reading prompts from files: TumorSeg's own JSON, and points, lines and boxes of 3D Slicer's markups (``.mrk.json``).
 
 The markups format is 3D Slicer's JSON schema, versions 1.x:
 https://github.com/Slicer/Slicer/tree/main/Modules/Loadable/Markups/Resources/Schema
@@ -7,7 +7,7 @@ https://github.com/Slicer/Slicer/tree/main/Modules/Loadable/Markups/Resources/Sc
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,9 @@ import numpy as np
 from TumorSegLib.errors import ArgumentError, ReadError
 from TumorSegLib.geometry.arrays import Float64Array
 from TumorSegLib.geometry.boxes import around_points
-from TumorSegLib.geometry.grid import LPS_TO_RAS, ORTHONORMAL_TOLERANCE, Grid
+from TumorSegLib.geometry.grid import FARTHEST_MM, LPS_TO_RAS, ORTHONORMAL_TOLERANCE, Grid
 from TumorSegLib.parsing import check_spelling, load_json
-from TumorSegLib.prompts.types import FARTHEST_MM, BoxPrompt, Click, Prompt, Prompts
+from TumorSegLib.prompts.types import BoxPrompt, Click, Line, Prompt, Prompts
 
 SCHEMA = "markups-schema-v1."
 NEGATIVE_WORDS = ("negative", "background")
@@ -41,10 +41,11 @@ POINT_KEYS = ("label", "description", "position", "positionStatus")
 def read_prompts(path: str | os.PathLike[str], grid: Grid) -> Prompts:
     """Reads prompts from the JSON of :meth:`Prompts.to_json` or from 3D Slicer's markups, whichever the file contains.
 
-    In markups, each point of a point list becomes a click and each ROI the smallest voxel box that contains it, cut to
-    the image, in the order of the file. A click is negative where the point's label, its description or the name of
-    its list contains "negative" or "background" in any letter case, or the label begins with "-". Points that were not
-    placed are left out. Transforms of the scene are not in the file: harden them before saving.
+    In markups, each point of a point list becomes a click, each line a line, and each ROI the smallest voxel box that
+    contains it, cut to the image, in the order of the file. A click is negative where the point's label, its
+    description or the name of its list contains "negative" or "background" in any letter case, or the label begins with
+    "-". Points that were not placed are left out. Transforms of the scene are not in the file: harden them before
+    saving.
 
     Args:
         path: the file.
@@ -52,8 +53,8 @@ def read_prompts(path: str | os.PathLike[str], grid: Grid) -> Prompts:
 
     Raises:
         ReadError: missing or unreadable file, not JSON, neither kind of content, no prompts in it, another unit than
-            mm, a coordinate that is not a finite number, markups other than point lists and ROIs, a key that no prompt
-            has, or in markups one that is nearly, but not quite, one of those read.
+            mm, a coordinate that is not a finite number, markups other than point lists, lines and ROIs, a key that no
+            prompt has, or in markups one that is nearly, but not quite, one of those read.
         ArgumentError: a prompt lies outside the image.
     """
     data = _parsed(Path(path))
@@ -95,8 +96,10 @@ def _from_markups(data: Mapping[str, Any], grid: Grid, origin: str) -> Prompts:
 
 def _from_markup(markup: Any, grid: Grid, origin: str) -> list[Prompt]:
     kind = markup.get("type") if isinstance(markup, Mapping) else None
-    if kind not in ("Fiducial", "ROI"):
-        raise ReadError(f"{origin} is of type {kind!r}; only point lists ('Fiducial') and boxes ('ROI') are prompts")
+    if kind not in ("Fiducial", "ROI", "Line"):
+        raise ReadError(
+            f"{origin} is of type {kind!r}; point lists ('Fiducial'), lines ('Line') and boxes ('ROI') are prompts"
+        )
     check_spelling(markup, MARKUP_KEYS, origin)
     system, unit = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
     if str(system) not in TO_RAS:
@@ -105,19 +108,35 @@ def _from_markup(markup: Any, grid: Grid, origin: str) -> list[Prompt]:
     if (unit[0] if isinstance(unit, list) and unit else unit) != "mm":
         raise ReadError(f"{origin}: coordinateUnits is {unit!r}; it must be 'mm'")
     to_ras = TO_RAS[str(system)]
-    return [_box_of_roi(markup, grid, to_ras, origin)] if kind == "ROI" else _clicks(markup, grid, to_ras, origin)
+    if kind == "ROI":
+        return [_box_of_roi(markup, grid, to_ras, origin)]
+    return [_line(markup, grid, to_ras, origin)] if kind == "Line" else _clicks(markup, grid, to_ras, origin)
 
 
-def _clicks(markup: Mapping[str, Any], grid: Grid, to_ras: Float64Array, origin: str) -> list[Prompt]:
+def _line(markup: Mapping[str, Any], grid: Grid, to_ras: Float64Array, origin: str) -> Line:
+    ends = [to_ras @ _numbers(point, "position", 3, what) for point, what in _placed(markup, origin)]
+    if len(ends) != 2:
+        raise ReadError(f"{origin}: a line has two points that are placed, this one has {len(ends)}")
+    try:
+        return Line.from_ras(grid, ends[0].tolist(), ends[1].tolist())
+    except ArgumentError as error:
+        raise ArgumentError(f"{origin}: {error}") from error
+
+
+def _placed(markup: Mapping[str, Any], origin: str) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """The control points that were placed, with what names them in errors."""
     points = markup.get("controlPoints", [])
     if not (isinstance(points, list) and all(isinstance(point, Mapping) for point in points)):
         raise ReadError(f"{origin}: controlPoints must be a list of objects, got {points!r}")
-    clicks: list[Prompt] = []
     for n, point in enumerate(points, start=1):
         check_spelling(point, POINT_KEYS, f"{origin}, point {n}")
-        if point.get("positionStatus", "defined") != "defined":
-            continue
-        what = f"{origin}, point {n} ({point.get('label', '')!r})"
+        if point.get("positionStatus", "defined") == "defined":
+            yield point, f"{origin}, point {n} ({point.get('label', '')!r})"
+
+
+def _clicks(markup: Mapping[str, Any], grid: Grid, to_ras: Float64Array, origin: str) -> list[Prompt]:
+    clicks: list[Prompt] = []
+    for point, what in _placed(markup, origin):
         ras = to_ras @ _numbers(point, "position", 3, what)
         try:
             clicks.append(Click.from_ras(grid, ras.tolist(), not _is_negative(point, markup)))

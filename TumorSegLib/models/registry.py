@@ -20,6 +20,8 @@ from TumorSegLib.models.spec import SPEC_FILE
 
 _log = logging.getLogger(__name__)
 
+#: The click model where none is named: after which automatic model, and otherwise.
+CLICKS_AFTER, ANY_CLICKS = {"sts-auto": "sts-clicks"}, "lesion-clicks"
 BUNDLED = Path(__file__).resolve().parents[1] / "bundled"
 
 
@@ -29,6 +31,15 @@ class BrokenFolder:
 
     path: Path
     error: ModelError
+
+
+def default_clicks(auto: str | None = None) -> str:
+    """The click model to take where none is named.
+
+    Args:
+        auto: name of the automatic model whose mask is corrected; None where there is none.
+    """
+    return CLICKS_AFTER.get(auto or "", ANY_CLICKS)
 
 
 def model_roots() -> tuple[Path, Path]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from TumorSegLib.errors import ModelError
 from TumorSegLib.images.normalisation import Normalisation
+from TumorSegLib.images.roles import CT, MR, PET, family
 from TumorSegLib.models.formats import FORMAT, to_current_format
 from TumorSegLib.models.int8 import Int8Copy
 from TumorSegLib.parsing import check_keys, parse_dataclass
@@ -36,6 +37,7 @@ class VolumeInput:
     """
 
     kind: ClassVar[str] = "auto"
+    images: ClassVar[str] = "volumes"
     roles: tuple[str, ...]
     optional: tuple[str, ...]
     spacing_mm: tuple[float, float, float]
@@ -77,6 +79,7 @@ class SliceInput:
     """
 
     kind: ClassVar[str] = "box"
+    images: ClassVar[str] = "slices"
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
@@ -84,13 +87,48 @@ class SliceInput:
         _raise_problems((not _all_positive(self.std), f"std {self.std} is not three positive numbers"))
 
 
+@dataclass(frozen=True)
+class AnyImageInput:
+    """Images of any kind, of which a prompted network sees a patch of cubic voxels at the scale of the object.
+
+    The channels of :data:`TumorSegLib.prompts.patch_prompts.PROMPT_CHANNELS` follow those of the images.
+
+    Attributes:
+        normalisation: by image channel, in the order the network takes them; a channel's name is a family of images
+            with an optional detail (``ct``, ``ct_wide``), ``mr`` stands for all that is neither CT nor PET.
+        patch: ``(k, j, i)`` voxels.
+        scales_mm: finest and coarsest edge of a voxel.
+
+    Raises:
+        ModelError: values contradict each other or are out of range.
+    """
+
+    kind: ClassVar[str] = "clicks"
+    images: ClassVar[str] = "images of any kind"
+    normalisation: Mapping[str, Normalisation]
+    patch: tuple[int, int, int]
+    scales_mm: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        families, (finest, coarsest) = {family(name) for name in self.normalisation}, self.scales_mm
+        _raise_problems(
+            (families != {CT, PET, MR}, f"normalisation is given for {sorted(families)}, it must be for ct, pet, mr"),
+            (not _all_positive(self.patch), f"patch {self.patch} is not three positive whole numbers"),
+            (
+                not 0 < finest < coarsest < math.inf,
+                f"scales_mm {self.scales_mm} is not two positive numbers, smaller first",
+            ),
+        )
+
+
 #: By the name that ``model.json`` gives as ``type``.
-INPUTS: Mapping[str, type[VolumeInput | SliceInput]] = {
+INPUTS: Mapping[str, type[VolumeInput | AnyImageInput | SliceInput]] = {
     "volume": VolumeInput,
     "prompted volume": PromptedVolumeInput,
+    "any image": AnyImageInput,
     "slice": SliceInput,
 }
-KINDS = tuple(each.kind for each in INPUTS.values())
+KINDS = tuple(dict.fromkeys(each.kind for each in INPUTS.values()))
 
 
 @dataclass(frozen=True)
@@ -125,7 +163,7 @@ class ModelSpec:
     version: str
     licence: str
     description: str
-    input: VolumeInput | SliceInput
+    input: VolumeInput | AnyImageInput | SliceInput
     labels: Mapping[str, int]
     network: str
     arguments: Mapping[str, Any]
@@ -185,15 +223,37 @@ class ModelSpec:
     def volume_input(self) -> VolumeInput:
         """The input of a model that takes volumes; raises :class:`ModelError` for another."""
         if not isinstance(self.input, VolumeInput):
-            raise ModelError(f"model {self.name!r} takes slices, one that takes volumes is needed here")
+            raise self._takes_other(VolumeInput)
         return self.input
+
+    @property
+    def any_image_input(self) -> AnyImageInput:
+        """The input of a model of any image; raises :class:`ModelError` for another."""
+        if not isinstance(self.input, AnyImageInput):
+            raise self._takes_other(AnyImageInput)
+        return self.input
+
+    @property
+    def takes_shapes(self) -> bool:
+        """Whether a click model answers lines and boxes too."""
+        return isinstance(self.input, AnyImageInput)
+
+    @property
+    def patch(self) -> tuple[int, int, int]:
+        """Window the network was trained on, ``(k, j, i)``; raises :class:`ModelError` for a model of slices."""
+        return self.input.patch if isinstance(self.input, AnyImageInput) else self.volume_input.patch
 
     @property
     def slice_input(self) -> SliceInput:
         """The input of a model that takes slices; raises :class:`ModelError` for another."""
         if not isinstance(self.input, SliceInput):
-            raise ModelError(f"model {self.name!r} takes volumes, one that takes slices is needed here")
+            raise self._takes_other(SliceInput)
         return self.input
+
+    def _takes_other(self, wanted: type[VolumeInput | AnyImageInput | SliceInput]) -> ModelError:
+        return ModelError(
+            f"model {self.name!r} takes {self.input.images}, one that takes {wanted.images} is needed here"
+        )
 
     def with_input(self, **changes: Any) -> ModelSpec:
         """The same model with some values of its input changed."""
@@ -216,7 +276,7 @@ class ModelSpec:
         """The content of ``model.json``."""
         type_ = next(name for name, each in INPUTS.items() if each is type(self.input))
         values = {"format": FORMAT, **_plain(self), "input": {"type": type_, **_plain(self.input)}}
-        if isinstance(self.input, VolumeInput):
+        if not isinstance(self.input, SliceInput):
             values["input"]["normalisation"] = {role: n.to_dict() for role, n in self.input.normalisation.items()}
         if self.int8 is not None:
             values["int8"] = asdict(self.int8)
@@ -229,14 +289,14 @@ def check_kind(spec: ModelSpec, kind: str) -> None:
         raise ModelError(f"model {spec.name!r} is of kind {spec.kind!r}, one of kind {kind!r} is needed here")
 
 
-def _parse_input(values: Mapping[str, Any], origin: str) -> VolumeInput | SliceInput:
+def _parse_input(values: Mapping[str, Any], origin: str) -> VolumeInput | AnyImageInput | SliceInput:
     type_ = str(values.get("type"))
     if type_ not in INPUTS:
         raise ModelError(f"{origin}: type {type_!r} is not one of {', '.join(INPUTS)}")
     return parse_dataclass(INPUTS[type_], {k: v for k, v in values.items() if k != "type"}, origin, ModelError)
 
 
-def _plain(instance: ModelSpec | VolumeInput | SliceInput) -> dict[str, Any]:
+def _plain(instance: ModelSpec | VolumeInput | AnyImageInput | SliceInput) -> dict[str, Any]:
     return {each.name: getattr(instance, each.name) for each in fields(instance)}
 
 

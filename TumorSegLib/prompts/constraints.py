@@ -51,8 +51,9 @@ def apply_constraints(
     prompts: Sequence[PointPrompt],
     spacing_mm: Sequence[float],
     certain: int = 1,
+    radius_mm: float = CONSTRAINT_RADIUS_MM,
 ) -> None:
-    """Sets voxels within 3 mm of a positive point to certain, of a negative point to 0, in place.
+    """Sets voxels within 3 mm, or another radius, of a positive point to certain, of a negative point to 0, in place.
 
     The voxel that contains a point is set even where its centre is farther away. Later prompts override earlier ones.
 
@@ -61,22 +62,23 @@ def apply_constraints(
         prompts: in the order they were given; points outside the lattice still affect voxels within 3 mm.
         spacing_mm: ``(i, j, k)``.
         certain: the value that stands for 1, 255 where the probability is uint8.
+        radius_mm: how far a prompt decides.
     """
     for prompt in prompts:
-        for at, inside in constrained_voxels(prompt.points, probability.shape, spacing_mm):
+        for at, inside in constrained_voxels(prompt.points, probability.shape, spacing_mm, radius_mm):
             probability[at][inside] = certain if prompt.positive else 0
 
 
 def constrained_voxels(
-    points: Float64Array, shape: tuple[int, ...], spacing_mm: Sequence[float]
+    points: Float64Array, shape: tuple[int, ...], spacing_mm: Sequence[float], radius_mm: float = CONSTRAINT_RADIUS_MM
 ) -> list[tuple[tuple[slice, ...], BoolArray]]:
     """The voxels of a lattice within 3 mm of points, as parts: slices ``(k, j, i)`` and bool ``[k, j, i]`` of these.
 
     One part per point in reach; of more than 24 points one part for all, with each point at the centre of its voxel.
     """
     if len(points) > MOST_POINTS:
-        return _constrained_scribble(points, shape, spacing_mm)
-    size, reach = np.array(shape[::-1]), CONSTRAINT_RADIUS_MM * TOLERANCE / np.asarray(spacing_mm, dtype=float)
+        return _constrained_scribble(points, shape, spacing_mm, radius_mm)
+    size, reach = np.array(shape[::-1]), radius_mm * TOLERANCE / np.asarray(spacing_mm, dtype=float)
     balls = []
     for point in points:
         low = np.maximum(np.minimum(np.ceil(point - reach), np.floor(point + 0.5)), 0).astype(int)
@@ -85,7 +87,7 @@ def constrained_voxels(
             continue
         at = tuple(slice(int(a), int(b)) for a, b in zip(low[::-1], high[::-1]))
         part = (int(high[2] - low[2]), int(high[1] - low[1]), int(high[0] - low[0]))
-        inside = squared_distance(point - low, part, spacing_mm) <= (CONSTRAINT_RADIUS_MM * TOLERANCE) ** 2
+        inside = squared_distance(point - low, part, spacing_mm) <= (radius_mm * TOLERANCE) ** 2
         own = np.floor(point + 0.5).astype(int) - low
         if ((own >= 0) & (own < high - low)).all():
             inside[own[2], own[1], own[0]] = True
@@ -94,15 +96,15 @@ def constrained_voxels(
 
 
 def _constrained_scribble(
-    points: Float64Array, shape: tuple[int, ...], spacing_mm: Sequence[float]
+    points: Float64Array, shape: tuple[int, ...], spacing_mm: Sequence[float], radius_mm: float
 ) -> list[tuple[tuple[slice, ...], BoolArray]]:
-    reach = np.floor(CONSTRAINT_RADIUS_MM * TOLERANCE / np.asarray(spacing_mm, dtype=float)).astype(int)
+    reach = np.floor(radius_mm * TOLERANCE / np.asarray(spacing_mm, dtype=float)).astype(int)
     voxels = np.floor(points + 0.5).astype(int)
     voxels = voxels[((voxels >= -reach) & (voxels < np.add(shape[::-1], reach))).all(axis=1)]
     if not len(voxels):
         return []
     ball = np.stack(np.meshgrid(*(np.arange(-n, n + 1) for n in reach), indexing="ij"), axis=-1).reshape(-1, 3)
-    ball = ball[((ball * spacing_mm) ** 2).sum(axis=1) <= (CONSTRAINT_RADIUS_MM * TOLERANCE) ** 2]
+    ball = ball[((ball * spacing_mm) ** 2).sum(axis=1) <= (radius_mm * TOLERANCE) ** 2]
     first, end = voxels.min(axis=0) - reach, voxels.max(axis=0) + reach + 1
     inside = _dilated(voxels - first, ball, end - first)
     low, high = np.maximum(first, 0), np.minimum(end, shape[::-1])

@@ -15,7 +15,7 @@ import numpy as np
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.parsing import check_keys
-from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Scribble
+from TumorSegLib.prompts.types import BoxPrompt, Click, Line, Prompt, Scribble
 
 
 def prompt_from_json(entry: Any, grid: Grid, source: str) -> Prompt:
@@ -32,7 +32,7 @@ def prompt_from_json(entry: Any, grid: Grid, source: str) -> Prompt:
     """
     kind = next((kind for kind in READERS if isinstance(entry, Mapping) and kind in entry), None)
     if kind is None:
-        raise ReadError(f'{source} is {entry!r}; it must be an object with "click", "ras", "scribble" or "box"')
+        raise ReadError(f'{source} is {entry!r}; it must be an object with "click", "ras", "scribble", "box" or "line"')
     keys, read = READERS[kind]
     check_keys(entry, keys, source)
     positive = entry.get("positive", True)
@@ -62,6 +62,12 @@ def _read_box(entry: Mapping[str, Any], grid: Grid, _positive: bool = True) -> B
     return box
 
 
+def _read_line(entry: Mapping[str, Any], grid: Grid, _positive: bool = True) -> Line:
+    line = Line(tuple(tuple(end) for end in entry["line"]))  # type: ignore[arg-type]  # checked by the line
+    line.check_on(grid)
+    return line
+
+
 def _read_scribble(entry: Mapping[str, Any], grid: Grid, positive: bool) -> Scribble:
     box = _read_box(entry, grid).box
     shape = grid.crop(box).shape
@@ -82,4 +88,5 @@ READERS: Mapping[str, tuple[tuple[str, ...], Callable[[Mapping[str, Any], Grid, 
     "click": (("click", "positive"), _read_click),
     "ras": (("ras", "positive"), _read_ras_click),
     "box": (("box",), _read_box),
+    "line": (("line",), _read_line),
 }

@@ -1,4 +1,4 @@
-"""Clicks, scribbles and boxes, in voxels of the image, and lists of them."""
+"""Clicks, scribbles, boxes and lines, in voxels of the image, and lists of them."""
 
 from __future__ import annotations
 
@@ -7,23 +7,18 @@ import math
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import bounding_box, full_box, origin, slices, translate
-from TumorSegLib.geometry.grid import Box, Grid
+from TumorSegLib.geometry.grid import Box, Grid, Voxel, check_inside, checked_voxel, voxel_at
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.parsing import check_keys
 from TumorSegLib.prompts.constraints import MaskEdit
 from TumorSegLib.prompts.encoding import PointPrompt
-
-Voxel: TypeAlias = tuple[int, int, int]
-
-#: No coordinate of a patient is larger; voxels computed from a larger one could overflow.
-FARTHEST_MM = 1e9
 
 
 class Prompt(Protocol):
@@ -67,7 +62,7 @@ class Click:
     engine: ClassVar[str] = "clicks"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "ijk", _voxel(self.ijk))
+        object.__setattr__(self, "ijk", checked_voxel(self.ijk))
         object.__setattr__(self, "positive", bool(self.positive))
 
     def __str__(self) -> str:
@@ -85,17 +80,7 @@ class Click:
         Raises:
             ArgumentError: the point is not three finite numbers, or lies outside the grid.
         """
-        try:
-            point = np.array(ras)
-        except ValueError:  # lists within the list, not of one length
-            point = np.empty(0)
-        numbers = point.shape == (3,) and point.dtype.kind in "iuf"
-        if not numbers or not (np.abs(point) < FARTHEST_MM).all():  # NaN fails this comparison, too
-            raise ArgumentError(f"a click needs three finite RAS coordinates in mm, got {ras!r}")
-        i, j, k = np.floor(grid.to_ijk(point) + 0.5).astype(int).tolist()
-        click = cls((i, j, k), positive)
-        check_inside(click.ijk, grid, f"click at RAS ({', '.join(f'{x:.1f}' for x in point)}) mm")
-        return click
+        return cls(voxel_at(grid, ras, "click"), positive)
 
     @property
     def box(self) -> Box:
@@ -241,7 +226,71 @@ class BoxPrompt:
         return {"box": [list(limits) for limits in self.box]}
 
 
-Kind = TypeVar("Kind", Click, Scribble, BoxPrompt)
+@dataclass(frozen=True)
+class Line:
+    """The longest diameter of the tumour, as measured on one slice for RECIST.
+
+    Attributes:
+        ends: the voxels ``(i, j, k)`` of its ends.
+
+    Raises:
+        ArgumentError: not two times three whole numbers, or both the same.
+    """
+
+    ends: tuple[Voxel, Voxel]
+    engine: ClassVar[str] = "clicks"
+
+    def __post_init__(self) -> None:
+        try:
+            start, end = self.ends
+        except (TypeError, ValueError) as error:
+            raise ArgumentError(f"a line needs the voxels of its two ends, got {self.ends!r}") from error
+        start, end = checked_voxel(start, "a line"), checked_voxel(end, "a line")
+        if start == end:
+            raise ArgumentError(f"a line needs a length, both its ends are in voxel {start}")
+        object.__setattr__(self, "ends", (start, end))
+
+    def __str__(self) -> str:
+        return f"line from voxel {self.ends[0]} to {self.ends[1]}"
+
+    @classmethod
+    def from_ras(cls, grid: Grid, start: Sequence[float], end: Sequence[float]) -> Line:
+        """The line between the voxels that contain two points.
+
+        Args:
+            grid: of the image.
+            start, end: points in RAS mm.
+
+        Raises:
+            ArgumentError: a point is not three finite numbers or lies outside the grid, or both are in one voxel.
+        """
+        first, last = (voxel_at(grid, point, "an end of a line") for point in (start, end))
+        return cls((first, last))
+
+    @property
+    def box(self) -> Box:
+        """Half-open voxel box of the line."""
+        i, j, k = ((min(pair), max(pair) + 1) for pair in zip(*self.ends))
+        return i, j, k
+
+    def point_prompt(self) -> None:
+        """None: a line measures a region; people are not sure of its ends."""
+
+    def conflicts(self, _edit: MaskEdit, /) -> bool:
+        """False: a line does not say which voxels are tumour."""
+        return False
+
+    def check_on(self, grid: Grid) -> None:
+        """Raises :class:`ArgumentError` unless both ends are voxels of the grid."""
+        for end in self.ends:
+            check_inside(end, grid, "an end of a line")
+
+    def to_json(self) -> dict[str, Any]:
+        """See :class:`Prompt`."""
+        return {"line": [list(end) for end in self.ends]}
+
+
+Kind = TypeVar("Kind", Click, Scribble, BoxPrompt, Line)
 
 
 @dataclass(frozen=True)
@@ -261,14 +310,14 @@ class Prompts:
         """These and one more."""
         return Prompts((*self.items, prompt))
 
-    with_click = with_scribble = with_box = with_prompt
+    with_click = with_scribble = with_box = with_line = with_prompt
 
     def of(self, kind: type[Kind]) -> tuple[Kind, ...]:
         """The prompts of one kind, in order."""
         return tuple(item for item in self.items if isinstance(item, kind))
 
     def point_prompts(self) -> list[PointPrompt]:
-        """Clicks and scribbles as points in voxels of the image, in order; boxes are left out."""
+        """Clicks and scribbles as points in voxels of the image, in order; boxes and lines are left out."""
         points = (item.point_prompt() for item in self.items)
         return [each for each in points if each is not None]
 
@@ -302,23 +351,6 @@ class Prompts:
             raise ReadError(f'{source}: must hold {{"prompts": [{{"click": [i, j, k], "positive": true}}, ...]}}')
         check_keys(data, ("prompts",), source)
         return cls(tuple(prompt_from_json(entry, grid, f"{source}: prompt {n}") for n, entry in enumerate(entries, 1)))
-
-
-def check_inside(ijk: Sequence[int], grid: Grid, what: str = "click") -> None:
-    """Raises :class:`ArgumentError` unless a voxel ``(i, j, k)`` is one of the grid's."""
-    if not all(0 <= n < size for n, size in zip(ijk, grid.size)):
-        raise ArgumentError(f"{what}, voxel {tuple(ijk)}, lies outside the image of {grid.size} voxels (i, j, k)")
-
-
-def _voxel(ijk: Sequence[int]) -> Voxel:
-    try:
-        i, j, k = ijk
-        voxel = (int(i), int(j), int(k))
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ArgumentError(f"a click needs a voxel (i, j, k), got {ijk!r}") from error
-    if voxel != (i, j, k):
-        raise ArgumentError(f"a click needs whole voxel coordinates (i, j, k), got {ijk!r}; use Click.from_ras for mm")
-    return voxel
 
 
 def _range(name: str, limits: Sequence[int]) -> tuple[int, int]:

@@ -63,6 +63,11 @@ class EngineSet:
             self._prepared = self._clicks.prepare(self._images)
         return self._clicks, self._prepared
 
+    @property
+    def boxes_by_clicks(self) -> bool:
+        """Whether the click engine answers boxes, because there is no box engine and it can."""
+        return self._box is None and self._clicks is not None and self._clicks.spec.takes_shapes
+
     def box(self, options: BoxOptions) -> tuple[BoxSegmenter[Any], Any]:
         """The box engine and the image prepared for it with these options; that for other options is dropped.
 

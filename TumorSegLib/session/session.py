@@ -189,7 +189,10 @@ class Session:
             return self._segments.commit(self._active, *part_from_result(result), Prompts(), result.info)
 
     def add(self, prompt: Prompt, *, cancel: Cancel | None = None) -> Edit:
-        """Corrects the active segment from one click or scribble more; a box as :meth:`add_box` without options.
+        """Corrects the active segment from one click, scribble or line more, or from a box.
+
+        A box is answered as by :meth:`add_box` without options, or by the click engine where the session has no box
+        engine and that one takes boxes.
 
         Raises:
             ArgumentError: the session has no engine for the prompt; the prompt lies outside the image, or it is
@@ -197,13 +200,15 @@ class Session:
             GeometryError: a scribble is not on the first image's grid.
             TumorSegError: as :meth:`TumorSegLib.engines.clicks.engine.ClickEngine.refine`.
         """
-        if isinstance(prompt, BoxPrompt):
+        if isinstance(prompt, BoxPrompt) and not self._engines.boxes_by_clicks:
             return self.add_box(prompt, cancel=cancel)
-        if prompt.engine != "clicks":
+        if prompt.engine != "clicks" and not isinstance(prompt, BoxPrompt):
             raise ArgumentError(f"{prompt} needs an engine of kind {prompt.engine!r}, which no session can use for it")
         prompt.check_on(self.grid)
         with self._editing(cancel):
             engine, prepared = self._engines.clicks()
+            if prompt.point_prompt() is None and not engine.spec.takes_shapes:
+                raise ArgumentError(f"{prompt} needs a click model that takes lines, {engine.spec.name!r} takes none")
             self._segments.check_free(self._active, prompt)
             prompts = self.prompts.with_prompt(prompt)
             answer = engine.refine(prepared, self._segments.probability(self._active), prompts, cancel)

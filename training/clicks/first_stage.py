@@ -11,8 +11,11 @@ from training.config.train import Configuration
 from TumorSegLib.engines.networks.unets import check_patch
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ModelError
+from TumorSegLib.images.roles import channel_family
 from TumorSegLib.models.registry import find_model
+from TumorSegLib.models.spec import AnyImageInput, ModelSpec
 from TumorSegLib.prompts.encoding import GUIDANCE
+from TumorSegLib.prompts.patch_prompts import PROMPT_CHANNELS
 
 # Settings that decide what a network reads: both networks must read the same channels.
 SHARED = ("roles", "spacing_mm", "normalisation")
@@ -80,3 +83,35 @@ def _check_same(target: Mapping[str, torch.Tensor], source: Mapping[str, torch.T
 def _with_guidance(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Shape of a layer's weights with the further channels of a refinement network."""
     return (shape[0], shape[1] + len(GUIDANCE), *shape[2:]) if len(shape) > 1 else shape
+
+
+def start_objects_from(network: nn.Module, spec: ModelSpec, name: str) -> None:
+    """Gives the network of a model of any image the weights of a click model, and 0 for channels that one lacks.
+
+    Args:
+        network: of ``spec``; changed in place.
+        spec: a model of any image.
+        name: of a click model with the same layers, whose roles are of different families.
+
+    Raises:
+        ModelError: there is no such model, or its layers are others.
+    """
+    found = find_model(name)
+    source, target = load_network(found).state_dict(), network.state_dict()
+    channels = list(spec.any_image_input.normalisation)
+    if isinstance(found.spec.input, AnyImageInput):
+        places = list(range(len(channels) + len(PROMPT_CHANNELS)))
+    else:
+        places = [channels.index(channel_family(role)) for role in found.spec.roles]
+        places += [len(channels) + PROMPT_CHANNELS.index(prompt) for prompt in GUIDANCE]
+    total = len(channels) + len(PROMPT_CHANNELS)
+    with torch.no_grad():
+        for key, value in target.items():
+            given = source[key].to(value.dtype)
+            if given.shape == value.shape:
+                value.copy_(given)
+            elif given.shape[1] == len(places) and value.shape[1] == total and given.shape[2:] == value.shape[2:]:
+                value.zero_()
+                value[:, places] = given
+            else:
+                raise ModelError(f"start_from {name!r}: {key} is {tuple(given.shape)}, not {tuple(value.shape)}")

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from training.config.clicks import ClickSettings
 from training.config.loader import check_range, parse_section, parse_sections, read_text
+from training.config.objects import ObjectSettings
 from training.config.optimiser import Optimiser
 from training.data.augment import Augmentation
 from training.losses.by_name import LOSSES
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.models.spec import ModelSpec
+from TumorSegLib.models.spec import AnyImageInput, ModelSpec
 
 # A resumed run may have other lengths, intervals, threads, versions and descriptions.
 MAY_CHANGE = frozenset(
@@ -78,7 +79,10 @@ class Optimisation(Optimiser):
 
 @dataclass(frozen=True)
 class Configuration:
-    """A whole training configuration; ``text`` is the file it came from, ``clicks`` is there for kind ``clicks``."""
+    """A whole training configuration; ``text`` is the file it came from.
+
+    ``objects`` is there for a model of any image, ``clicks`` for others of kind ``clicks``.
+    """
 
     model: ModelSpec
     data: DataSettings
@@ -86,6 +90,7 @@ class Configuration:
     optimisation: Optimisation
     text: str
     clicks: ClickSettings | None = None
+    objects: ObjectSettings | None = None
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -101,7 +106,7 @@ def parse_configuration(text: str, origin: str) -> Configuration:
         ArgumentError: a section or setting is unknown, missing or impossible.
         ModelError: the model contradicts itself.
     """
-    values = parse_sections(text, origin, ("model", "optimisation"), ("data", "augmentation", "clicks"))
+    values = parse_sections(text, origin, ("model", "optimisation"), ("data", "augmentation", "clicks", "objects"))
     configuration = Configuration(
         model=ModelSpec.from_dict(values["model"], f"{origin} [model]"),
         data=parse_section(DataSettings, values, "data", origin),
@@ -109,6 +114,7 @@ def parse_configuration(text: str, origin: str) -> Configuration:
         optimisation=parse_section(Optimisation, values, "optimisation", origin),
         text=text,
         clicks=parse_section(ClickSettings, values, "clicks", origin) if "clicks" in values else None,
+        objects=parse_section(ObjectSettings, values, "objects", origin) if "objects" in values else None,
     )
     _check_model(configuration, origin)
     return configuration
@@ -117,7 +123,7 @@ def parse_configuration(text: str, origin: str) -> Configuration:
 def differences(first: Configuration, second: Configuration) -> list[str]:
     """The settings, as ``[section] name``, that differ and may not change when a run is resumed."""
     differ = []
-    for section in ("model", "model.input", "data", "augmentation", "optimisation", "clicks"):
+    for section in ("model", "model.input", "data", "augmentation", "optimisation", "clicks", "objects"):
         one, other = attrgetter(section)(first), attrgetter(section)(second)
         if type(one) is not type(other):  # of another type of input, or a section that one has alone
             differ.append(f"[{section}]")
@@ -131,7 +137,14 @@ def _check_model(configuration: Configuration, origin: str) -> None:
     model = configuration.model
     if model.kind not in ("auto", "clicks"):
         raise ArgumentError(f"{origin} [model]: kind {model.kind!r} cannot be trained; use 'auto' or 'clicks'")
-    if model.kind == "clicks" and configuration.clicks is None:
+    any_image = isinstance(model.input, AnyImageInput)
+    if any_image != (configuration.objects is not None):
+        raise ArgumentError(
+            f"{origin}: input of type 'any image' and a section [objects], which may be empty, go together"
+        )
+    if any_image and configuration.clicks is not None:
+        raise ArgumentError(f"{origin}: a model of any image has its prompts in section [objects], not in [clicks]")
+    if model.kind == "clicks" and not any_image and configuration.clicks is None:
         raise ArgumentError(f"{origin}: kind 'clicks' needs a section [clicks], which may be empty")
     if model.kind != "clicks" and configuration.clicks is not None:
         raise ArgumentError(

@@ -30,6 +30,8 @@ from TumorSegLib.parsing import check_spelling, load_json
 from TumorSegLib.phantom.patient import make_phantom
 
 REFERENCE = "gtv"
+#: Roles of the images of sarcomas, for models that take any.
+SARCOMA_ROLES = ("ct", "pet", "mr_t1")
 AIR_HU = -1000.0
 
 
@@ -80,10 +82,14 @@ class Case:
         return Case(self.name, images, Mask(grid, self.reference.array[at]), full_box(grid.shape))
 
 
+def default_root() -> Path:
+    """``$TUMORSEG_DATA``, or ``../shared/data`` beside the checkout."""
+    return Path(os.environ.get("TUMORSEG_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+
+
 def default_folder() -> Path:
-    """``$TUMORSEG_DATA/sts``, or ``../shared/data/sts`` beside the checkout."""
-    root = os.environ.get("TUMORSEG_DATA", Path(__file__).resolve().parents[3] / "shared" / "data")
-    return Path(root) / "sts"
+    """The sarcomas in :func:`default_root`."""
+    return default_root() / "sts"
 
 
 def read_folds(folder: Path) -> list[list[str]]:

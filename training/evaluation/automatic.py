@@ -5,24 +5,36 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from training.data.cases import Case, read_cases
+from training.data.cases import SARCOMA_ROLES, Case, read_cases
 from training.evaluation.summary import provenance, run_settings, summarise
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
 from TumorSegLib.jobs import progress_bar, timed
-from TumorSegLib.models.spec import ModelSpec
+from TumorSegLib.models.spec import AnyImageInput, ModelSpec
 from TumorSegLib.protocols import AutoSegmenter
 
 MEASURES = ("dice", "iou", "hd95_mm", "assd_mm", "nsd", "balanced_average_hausdorff_mm", "sensitivity", "precision")
+
+
+def role_subsets(spec: ModelSpec) -> list[tuple[str, ...]]:
+    """All subsets of roles a model accepts, the fullest first; of those of sarcomas where it takes any image."""
+    if not isinstance(spec.input, AnyImageInput):
+        return spec.role_subsets
+    return [subset for n in (3, 2, 1) for subset in combinations(SARCOMA_ROLES, n)]
+
+
+def roles_read(spec: ModelSpec) -> tuple[str, ...]:
+    """Roles of the images that are read of a case to measure a model."""
+    return SARCOMA_ROLES if isinstance(spec.input, AnyImageInput) else spec.roles
 
 
 def evaluate_case(engine: AutoSegmenter, case: Case, roles: Sequence[str], mirror: bool = False) -> dict[str, Any]:
@@ -75,7 +87,7 @@ def cases_of_subsets(
     data: Path, fold: int | None, spec: ModelSpec, subsets: Sequence[Sequence[str]]
 ) -> list[tuple[Sequence[str], Case]]:
     """Each subset of roles with every case that has all of them; raises :class:`RoleError` where there is none."""
-    cases = read_cases(data, fold, spec.roles)
+    cases = read_cases(data, fold, roles_read(spec))
     able = [(roles, case) for roles in subsets for case in cases if set(roles) <= set(case.images)]
     if not able:
         wanted = " nor ".join("+".join(roles) for roles in subsets)
@@ -85,7 +97,7 @@ def cases_of_subsets(
 
 def check_subset(spec: ModelSpec, roles: Sequence[str]) -> None:
     """Raises :class:`RoleError` unless a model can work from these roles alone."""
-    able = spec.role_subsets
+    able = role_subsets(spec)
     if not any(sorted(roles) == sorted(subset) for subset in able):
         known = ", ".join("+".join(subset) for subset in able)
         raise RoleError(f"model {spec.name!r} cannot work from {'+'.join(roles)!r}; it can from {known}")

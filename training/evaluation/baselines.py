@@ -17,14 +17,14 @@ from vtkmodules.vtkCommonDataModel import vtkImageData
 from training.data.cases import AIR_HU
 from TumorSegLib.errors import ArgumentError, RoleError, TumorSegError
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
-from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.geometry.grid import Grid, Voxel, check_inside
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.resample import resample
 from TumorSegLib.images.roles import is_ct
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.prompts.constraints import apply_constraints, constrained_voxels
 from TumorSegLib.prompts.encoding import PointPrompt
-from TumorSegLib.prompts.types import Click, Voxel, check_inside
+from TumorSegLib.prompts.types import Click
 
 BACKGROUND, TUMOUR = 1, 2
 # The default "Seed locality" of Slicer's effect. At 0 a path costs its differences in intensity alone.

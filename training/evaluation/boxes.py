@@ -21,6 +21,7 @@ import numpy as np
 from training.data.cases import Case, read_case, read_cases
 from training.evaluation.summary import provenance, run_settings, summarise
 from TumorSegLib.engines.box.engine import BoxEngine
+from TumorSegLib.engines.clicks.any_image import AnyImageEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.errors import RoleError
 from TumorSegLib.evaluation.metrics import dice
@@ -48,7 +49,7 @@ class BoxPlan:
     """What to measure."""
 
     boxes: BoxEngine
-    refiner: ClickEngine | None = None
+    refiner: ClickEngine | AnyImageEngine | None = None
 
     def methods(self) -> list[str]:
         """Names of the methods."""

@@ -22,6 +22,7 @@ from training.evaluation.automatic import cases_of_subsets, check_subset
 from training.evaluation.baselines import grow_cut, pet_threshold
 from training.evaluation.summary import provenance, run_settings
 from TumorSegLib.engines.auto.engine import AutoEngine
+from TumorSegLib.engines.clicks.any_image import AnyImageEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.runtime import choose_runtime
 from TumorSegLib.engines.weights import load_network
@@ -51,7 +52,7 @@ class Method(Protocol):
 class BySession:
     """The click engine, through the session a user has."""
 
-    def __init__(self, images: Images, engine: ClickEngine, auto: AutoEngine | None) -> None:
+    def __init__(self, images: Images, engine: ClickEngine | AnyImageEngine, auto: AutoEngine | None) -> None:
         self.session = Session(images, auto=auto, clicks=engine)
         if auto is not None:
             self.session.segment()
@@ -97,9 +98,9 @@ class ClickPlan:
     """What to measure: how many clicks, whether baselines too, and the engines."""
 
     clicks: int
-    refiner: ClickEngine
+    refiner: ClickEngine | AnyImageEngine
     auto: AutoEngine | None
-    forgetful: ClickEngine | None = None
+    forgetful: ClickEngine | AnyImageEngine | None = None
 
     def starts(self) -> list[str]:
         """What a case begins with."""
@@ -120,7 +121,7 @@ class ClickPlan:
         return methods
 
 
-def load_forgetful(name: str, device: str, precision: str, refiner: ClickEngine) -> ClickEngine:
+def load_forgetful(name: str, device: str, precision: str, refiner: ClickEngine | AnyImageEngine) -> ClickEngine:
     """The refiner without its memory, a baseline."""
     network = WithoutMemory(load_network(find_model(name)), len(refiner.spec.roles))
     return ClickEngine(refiner.spec, network, choose_runtime(device, precision))

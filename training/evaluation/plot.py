@@ -45,6 +45,35 @@ def write_curve(report: Mapping[str, Any], path: Path) -> None:
         figure.savefig(temporary, format="png")
 
 
+def write_suite_curve(report: Mapping[str, Any], path: Path) -> None:
+    """Draws mean Dice over kinds and clicks, one line per method, lesions and structures apart.
+
+    Args:
+        report: of :func:`training.evaluation.suite.evaluate_suite`.
+        path: PNG file.
+
+    Raises:
+        WriteError: it cannot be written.
+    """
+    figure = Figure(figsize=(12.4, 5.2), dpi=130, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, key in zip(axes, ("lesions", "structures")):
+        for (method, entry), colour in zip(report["methods"].items(), cycle(COLOURS)):
+            curve = entry["summary"][key]
+            if curve is not None:
+                axis.plot(range(len(curve)), curve, color=colour, label=method, lw=2)
+        axis.set(title=f"{key} no model was trained on", xlabel="clicks", ylim=(0, 1), xlim=(0, report["clicks"]))
+        axis.set_xticks(range(report["clicks"] + 1))
+        axis.grid(alpha=0.3)
+        if axis.lines:
+            axis.legend(fontsize=8, loc="lower right")
+    axes[0].set_ylabel("Dice, mean over kinds")
+    figure.suptitle(f"General suite ({report['use']}), one image each, simulated clicks from nothing")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
 def _panel(axis: Axes, report: Mapping[str, Any], start: str) -> None:
     for (roles, entry), colour in zip(report["subsets"].items(), cycle(COLOURS)):
         for method, measured in entry.get(start, {}).items():

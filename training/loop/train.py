@@ -14,12 +14,14 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.clicks.episodes import Episodes
-from training.clicks.first_stage import initialise, load_first_stage
+from training.clicks.first_stage import initialise, load_first_stage, start_objects_from
+from training.clicks.object_episodes import ObjectEpisodes
 from training.config.train import Configuration, Optimisation
 from training.data.batches import Batch, BatchSource, Pools, Samples
 from training.data.cases import Case, coarsened, phantom_case, read_case, read_folds, training_names
 from training.evaluation.automatic import validate
 from training.loop.checkpoint import State, begin, resume, save, write_row
+from training.loop.gradients import check_gradients
 from training.loop.processes import joined_processes
 from training.losses.by_name import LOSSES
 from TumorSegLib.engines.networks.unets import build_network, check_patch
@@ -133,15 +135,20 @@ def _prepare(
     torch.manual_seed(configuration.optimisation.seed)
     first_stage = load_first_stage(configuration)
     state = _new_state(configuration, runtime, first_stage)
+    if configuration.objects is not None:
+        return state, ObjectEpisodes(configuration, data, rank), []
     return state, *_new_source(configuration, data, rank, first_stage)
 
 
 def _new_state(configuration: Configuration, runtime: Runtime, first_stage: nn.Module | None) -> State:
     settings = configuration.optimisation
     check_patch(configuration.model)
+    check_gradients(configuration.model, runtime)
     network = build_network(configuration.model)
     if first_stage is not None:
         initialise(network, first_stage)
+    if configuration.objects is not None and configuration.objects.start_from:
+        start_objects_from(network, configuration.model, configuration.objects.start_from)
     network = network.to(runtime.device)
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.dtype is torch.float16)

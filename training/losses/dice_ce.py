@@ -9,8 +9,18 @@ import torch.nn.functional as F
 FOCUS = 0.5
 
 
-def dice_and_cross_entropy(
+def dice_of_each_and_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, focus: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The same with Dice of each sample: every one has an object, and a small one counts as much as a large one."""
+    return dice_and_cross_entropy(logits, labels, focus, axes=(2, 3, 4))
+
+
+def dice_and_cross_entropy(
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    focus: torch.Tensor | None = None,
+    axes: tuple[int, ...] = (0, 2, 3, 4),
 ) -> torch.Tensor:
     """Mean of soft Dice loss over labels plus cross-entropy (Isensee et al., Nat Methods 2021, "nnU-Net").
 
@@ -23,6 +33,7 @@ def dice_and_cross_entropy(
             added. A refinement network reads its previous answer, which is right nearly everywhere, and would learn to
             repeat it, so voxels near the last click weigh more, right and wrong alike: weighting the error alone
             taught it to overshoot.
+        axes: over which Dice is taken: with the batch, or without.
 
     Returns:
         A scalar, float32.
@@ -31,7 +42,6 @@ def dice_and_cross_entropy(
     log_probability = F.log_softmax(scores, dim=1)
     probability = log_probability[:, 1:].exp()
     truth = torch.stack([labels == n for n in range(1, scores.shape[1])], dim=1).float()
-    axes = (0, 2, 3, 4)
     overlap, total = (probability * truth).sum(axes), (probability + truth).sum(axes)
     dice = (2 * overlap + 1) / (total + 1)
     if focus is None:

@@ -50,8 +50,10 @@ def test_summary_of_a_model_without_accuracy_and_data(module: Any) -> None:
 
 
 def test_models_list_shows_local_and_published_models(desk: ModelsDesk, site: Site) -> None:
-    assert desk.lines()[:2] == ["sts-auto   auto   1.0.0   Apache-2.0", desk.line_of("sts-clicks")]
-    assert desk.lines()[2:] == [f"{NAME}   Apache-2.0   (not on this computer)"]
+    shipped = [desk.line_of(name) for name in ("lesion-clicks", "sts-auto", "sts-clicks")]
+    assert desk.lines()[:3] == shipped
+    assert shipped[1] == "sts-auto   auto   1.0.0   Apache-2.0"
+    assert desk.lines()[3:] == [f"{NAME}   Apache-2.0   (not on this computer)"]
     here, elsewhere = desk.select("sts-auto").toolTip(), desk.select(NAME).toolTip()
     for words in ("Apache-2.0", "median Dice 0.84", "training data: Soft-tissue", "M. Vallieres", "bundled"):
         assert words in here

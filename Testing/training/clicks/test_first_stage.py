@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from Testing.fakes import tiny_network, write_model
-from training.clicks.first_stage import initialise, load_first_stage
-from training.config.train import Configuration
+from Testing.fakes import any_image_spec, tiny_network, tiny_spec, write_model
+from training.clicks.first_stage import initialise, load_first_stage, start_objects_from
+from training.config.train import Configuration, read_configuration
+from TumorSegLib.engines.clicks.patches import network_input
 from TumorSegLib.engines.networks.unets import build_network
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ModelError
+from TumorSegLib.models.registry import find_model
+from TumorSegLib.prompts.encoding import PointPrompt
+from TumorSegLib.prompts.patch_prompts import PROMPT_CHANNELS, PatchPrompts, prompt_channels
 
 Configured = Callable[..., Configuration]
 ONE_ROLE = ('roles = ["ct", "pet"]\noptional = ["ct", "pet"]', 'roles = ["ct"]\noptional = []', "pet = {", "# {")
@@ -97,3 +103,48 @@ def test_first_stage_of_another_kind_is_refused(clicking: Configured, tmp_path: 
 def test_first_stage_must_take_images_of_patch_and_context(clicking: Configured, model: Path) -> None:
     with pytest.raises(ModelError, match=r"cannot take a patch of \(19, 19, 19\)"):
         load_first_stage(clicking(f"first_stage = '{model}'\ncontext = 3"))
+
+
+# A model of any image that starts from a click model
+
+CONFIGURATION = Path(__file__).resolve().parents[3] / "training" / "configs" / "lesion_clicks.toml"
+
+
+def test_a_model_of_any_image_begins_as_the_click_model_at_3_mm() -> None:
+    """Where the new channels show nothing the answers are the same: the encoding of points is, too, in voxels."""
+    spec = read_configuration(CONFIGURATION).model
+    network = build_network(spec).eval()
+    start_objects_from(network, spec, "sts-clicks")
+    found = find_model("sts-clicks")
+    assert (found.spec.roles, found.spec.volume_input.spacing_mm) == (("ct", "pet", "mr_t1"), (3, 3, 3))
+    rng, shape = np.random.default_rng(0), (32, 32, 32)
+    images, previous = rng.normal(0, 1, (3, *shape)).astype(np.float32), rng.random(shape, dtype=np.float32)
+    points = [PointPrompt(np.array([[12.0, 17, 9]]), True), PointPrompt(np.array([[25.5, 3, 30]]), False)]
+    own = np.zeros((len(spec.any_image_input.normalisation), *shape), dtype=np.float32)
+    order = list(spec.any_image_input.normalisation)
+    for image, channel in zip(images, ("ct", "pet", "mr")):
+        own[order.index(channel)] = image
+    prompts = prompt_channels(own, previous, PatchPrompts(points))
+    prompts[[n for n, name in enumerate(PROMPT_CHANNELS) if name.startswith("like")]] = 0
+    with torch.inference_mode():
+        expected = load_network(found)(torch.from_numpy(network_input(images, previous, points, (3, 3, 3)))[None])
+        answer = network(torch.from_numpy(np.concatenate([own, prompts]))[None])
+    torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-3)
+    assert expected.std() > 0.1
+
+
+def test_a_model_of_any_image_may_start_from_another(tmp_path: Path) -> None:
+    spec = any_image_spec()
+    given = tiny_network(spec, seed=3)
+    folder, network = write_model(tmp_path, spec, given), tiny_network(spec, seed=4)
+    start_objects_from(network, spec, str(folder))
+    assert all(torch.equal(value, given.state_dict()[name]) for name, value in network.state_dict().items())
+
+
+def test_a_start_with_other_layers_is_refused(tmp_path: Path) -> None:
+    clicks = tiny_spec("clicks", ("ct", "pet"), kind="clicks", arguments={"filters": [4, 8, 16]})
+    folder, spec = write_model(tmp_path, clicks), any_image_spec()
+    with pytest.raises(ModelError, match=r"start_from '.*clicks': .* is \(16, .*\), not \(8, "):
+        start_objects_from(tiny_network(spec), spec, str(folder))
+    with pytest.raises(ModelError, match="no model 'no-such'"):
+        start_objects_from(tiny_network(spec), spec, "no-such")

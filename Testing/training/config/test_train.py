@@ -47,8 +47,11 @@ def test_the_configuration_of_a_run_in_the_old_format_describes_the_same_model(p
 
 def test_configurations_of_runs_with_shipped_models_stay_readable() -> None:
     runs = {path.parent.name: read_configuration(path) for path in CONFIGS[0].parents[1].glob("runs/*/config.toml")}
-    assert {"sts-auto", "sts-clicks"} <= set(runs)
-    assert all(configuration.optimisation.loss == "dice_ce" for configuration in runs.values())
+    assert {name: runs[name].optimisation.loss for name in ("sts-auto", "sts-clicks", "lesion-clicks")} == {
+        "sts-auto": "dice_ce",
+        "sts-clicks": "dice_ce",
+        "lesion-clicks": "dice_each_ce",
+    }
 
 
 def test_values_arrive_with_defaults_for_the_rest(configured: Callable[..., Configuration]) -> None:

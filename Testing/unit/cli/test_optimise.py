@@ -176,7 +176,7 @@ def test_a_box_model_is_refused(tmp_path: Path, cases: Path, capsys: pytest.Capt
     from Testing.fakes import write_spec
 
     model = write_spec(tmp_path / "boxes", tiny_spec("boxes", kind="box", network="SamViT"))
-    assert "'boxes' is for boxes; only automatic models" in refused(capsys, model, cases)
+    assert "'boxes' is for boxes; only models whose images have certain roles" in refused(capsys, model, cases)
 
 
 def test_a_tampered_model_is_refused(model: Path, cases: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.fakes import tiny_network, tiny_spec, write_model
+from Testing.fakes import any_image_spec, tiny_network, tiny_spec, write_model
 from Testing.unit.cases.cli_cases import GRID, assert_refused, inputs, markups, points, save, write_images
 from TumorSegLib.cli.entry import main
 from TumorSegLib.engines.auto.engine import AutoEngine
@@ -17,7 +17,7 @@ from TumorSegLib.engines.load import load_engine
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.io.images import read_mask, read_volume, write_mask
-from TumorSegLib.prompts.types import Click, Prompts, Scribble
+from TumorSegLib.prompts.types import Click, Line, Prompts, Scribble
 from TumorSegLib.session.session import Session
 
 CLICKS = (Click((12, 10, 9)), Click((20, 15, 6), False), Click((5, 20, 15)))
@@ -133,9 +133,54 @@ def test_refine_saves_and_continues_a_session(case: Path) -> None:
     assert np.array_equal(session.mask.array, read_mask("drawn.nii.gz").array > 0)
 
 
+def of_any_image(*more: str, out: str = "out.nii.gz") -> int:
+    fixed = ["--model", "any", "--output", out, "--device", "cpu", "--precision", "float32"]
+    return main(["refine", *inputs("mr_flair=pet.nii.gz"), *fixed, *more])
+
+
+def test_refine_from_a_line_which_comes_before_the_clicks(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = any_image_spec()
+    write_model(case / "models", spec, tiny_network(spec, seed=3))
+    save("line.mrk.json", markups({**points(GRID, (4, 10, 9), (20, 10, 9)), "type": "Line"}))
+    line = Line(((4, 10, 9), (20, 10, 9)))
+    image: Images = {"mr_flair": read_volume("pet.nii.gz", "mr_flair")}
+    session = Session(image, clicks=load_engine("any", "cpu", "float32", kind="clicks"))
+    session.add(line)
+    assert of_any_image("--line", "line.mrk.json") == 0
+    assert np.array_equal(read_mask("out.nii.gz").array, session.mask.array)
+    assert session.mask.array.any()
+    assert of_any_image("--clicks", "clicks.json", "--line", "line.mrk.json", "--session", "kept.json") == 0
+    kept = Session.from_json(json.loads(Path("kept.json").read_text()), image)
+    assert kept.prompts.items == (line, *CLICKS)
+    for click in CLICKS:
+        session.add(click)
+    assert np.array_equal(read_mask("out.nii.gz").array, session.mask.array)
+
+
+def test_refine_needs_prompts(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert_refused(of_any_image, "nothing to refine by: give --clicks or --line", case, capsys)
+
+
 WRONG: Mapping[str, tuple[list[str], str]] = {
     "clicks of another kind": (["--clicks", "other.json"], "other.json: contains neither prompts"),
-    "box": (["--clicks", "box.json"], "box.json: contains a box, ((1, 5), (2, 6), (3, 7)); this command takes clicks"),
+    "box": (
+        ["--clicks", "box.json"],
+        "model 'clicks' takes clicks and scribbles, not the box ((1, 5), (2, 6), (3, 7))",
+    ),
+    "line": (
+        ["--line", "line.json"],
+        "model 'clicks' takes clicks and scribbles, not the line from voxel (4, 10, 9) to",
+    ),
+    "clicks as line": (
+        ["--line", "clicks.json"],
+        "--line clicks.json: has a click at voxel (12, 10, 9); give it as --cl",
+    ),
+    "line of one point": (["--line", "dot.mrk.json"], "a line has two points that are placed, this one has 1"),
+    "line outside": (
+        ["--line", "outside.json"],
+        "outside.json: prompt 1: an end of a line, voxel (28, 10, 9), lies out",
+    ),
+    "no such family": (["--input", "foo=pet.nii.gz"], "role 'foo' is none: roles are a family (ct, pet, mr, image)"),
     "initial elsewhere": (["--initial", "elsewhere.nii.gz"], "the mask is not on the grid of the first image"),
     "automatic model for clicks": (["--model", "auto"], "model 'auto' is of kind 'auto', one of kind 'clicks'"),
     "click model as first stage": (["--auto", "clicks"], "model 'clicks' is of kind 'clicks', one of kind 'auto'"),
@@ -157,6 +202,9 @@ def test_refine_refusals(case: Path, capsys: pytest.CaptureFixture[str], argumen
     save("other.json", {"points": []})
     save("list.json", [1, 2])
     save("box.json", {"prompts": [{"click": [1, 2, 3]}, {"box": [[1, 5], [2, 6], [3, 7]]}]})
+    save("line.json", {"prompts": [{"line": [[4, 10, 9], [20, 10, 9]]}]})
+    save("outside.json", {"prompts": [{"line": [[4, 10, 9], [28, 10, 9]]}]})
+    save("dot.mrk.json", markups({**points(GRID, (4, 10, 9)), "type": "Line"}))
     elsewhere = Grid.from_spacing((20, 20, 20), (1, 1, 1))
     write_mask(Mask(elsewhere, np.ones(elsewhere.shape, np.uint8)), "elsewhere.nii.gz")
     save("foreign.json", Session({"ct": Volume(elsewhere, np.zeros(elsewhere.shape))}).to_json())

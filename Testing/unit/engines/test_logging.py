@@ -46,7 +46,7 @@ def test_log_names_model_device_and_seconds_and_nothing_of_the_patient(
     assert re.search(r"bright 1\.2\.3 ran on cpu in float32: seconds {'encode'", text)
     for event in (
         "read a mr_t1 image (.nii.gz): (35, 33, 31) voxels, float32, in ",
-        "tiny 1.2.3: the weights have the checksum of the description",
+        "tiny 1.2.3: weights.safetensors has the checksum of the description",
         "undone steps dropped for a new one: 1",
         "restored a session of version 4; segments: 2, steps: 3, of them done: 3",
     ):

@@ -16,7 +16,7 @@ from TumorSegLib.errors import ArgumentError, ReadError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.io.markups import read_prompts
-from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble
+from TumorSegLib.prompts.types import BoxPrompt, Click, Line, Prompts, Scribble
 
 SCHEMA = "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
 # RAS 0 to 40, 0 to 60, 0 to 90 mm between the outer faces of 40 x 30 x 30 voxels of 1 x 2 x 3 mm.
@@ -36,6 +36,10 @@ def points(*controls: Any, **more: Any) -> dict[str, Any]:
 def roi(center: Any, size: Any, orientation: Any = IDENTITY, **more: Any) -> dict[str, Any]:
     box = {"type": "ROI", "coordinateSystem": "RAS", "coordinateUnits": "mm", "roiType": "Box"}
     return box | {"center": center, "size": size, "orientation": list(orientation)} | more
+
+
+def line(*positions: Any, **more: Any) -> dict[str, Any]:
+    return points(*map(point, positions), type="Line") | more
 
 
 def saved(folder: Path, *markups: Any, name: str = "case.mrk.json") -> Path:
@@ -155,6 +159,24 @@ def test_a_rotated_roi_becomes_its_bounding_box(
         assert high - 1.5 < last + 2e-3
 
 
+# Lines
+
+
+@pytest.mark.parametrize("system", ["LPS", "RAS"])
+def test_a_line_joins_the_voxels_of_its_ends(tmp_path: Path, system: str) -> None:
+    turn = np.array([-1, -1, 1]) if system == "LPS" else np.ones(3)
+    ends = [(turn * ras).tolist() for ras in ([3.4, 7.9, 10.5], [20.6, 30.1, 10.5])]
+    path = saved(tmp_path, line(*ends, coordinateSystem=system), points(point([-3, -7, 10])))
+    # Voxels of 1 x 2 x 3 mm whose first begins at 0: 20.6 / 1, 30.1 / 2, 10.5 / 3.
+    assert read_prompts(path, GRID).items == (Line(((3, 3, 3), (20, 15, 3))), Click((3, 3, 3)))
+
+
+def test_a_point_of_a_line_that_was_not_placed_does_not_count(tmp_path: Path) -> None:
+    ends = [point([-3, -7, 10]), point([-9, -7, 10], positionStatus="preview"), point([-20, -7, 10])]
+    path = saved(tmp_path, points(*ends, type="Line"))
+    assert read_prompts(path, GRID).items == (Line(((3, 3, 3), (20, 3, 3))),)
+
+
 # TumorSeg's own files
 
 
@@ -231,11 +253,22 @@ def test_a_turned_box_written_by_slicer(scene: Any, tmp_path: Path, system: int)
     assert read_prompts(path, GRID).items == (BoxPrompt(expected),)
 
 
-def test_a_line_written_by_slicer(scene: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("system", [0, 1])
+def test_a_line_written_by_slicer(scene: Any, tmp_path: Path, system: int) -> None:
     node = scene.AddNewNodeByClass("vtkMRMLMarkupsLineNode", "L")
     node.AddControlPoint(3.5, 7.0, 10.5)
-    with pytest.raises(ReadError, match="is of type 'Line'"):
-        read_prompts(written(scene, node, "Json", tmp_path / "line.mrk.json", 1), GRID)
+    with pytest.raises(ReadError, match="a line has two points that are placed, this one has 1"):
+        read_prompts(written(scene, node, "Json", tmp_path / "line.mrk.json", system), GRID)
+    node.AddControlPoint(20.5, 31.0, 10.5)
+    path = written(scene, node, "Json", tmp_path / "line.mrk.json", system)
+    assert read_prompts(path, GRID).items == (Line(((3, 3, 3), (20, 15, 3))),)
+
+
+def test_a_curve_written_by_slicer_is_refused(scene: Any, tmp_path: Path) -> None:
+    node = scene.AddNewNodeByClass("vtkMRMLMarkupsCurveNode", "C")
+    node.AddControlPoint(3.5, 7.0, 10.5)
+    with pytest.raises(ReadError, match="is of type 'Curve'"):
+        read_prompts(written(scene, node, "Json", tmp_path / "curve.mrk.json", 1), GRID)
 
 
 # What is refused
@@ -247,7 +280,14 @@ def test_a_line_written_by_slicer(scene: Any, tmp_path: Path) -> None:
         ([], "contains no prompts"),
         ([points()], "contains no prompts"),
         ([points(point("", positionStatus="undefined"))], "contains no prompts"),
-        ([points(point([-3, -7, 10])), {"type": "Line"}], "markup 2 is of type 'Line'; only point lists ('Fiducial')"),
+        ([points(point([-3, -7, 10])), {"type": "Plane"}], "markup 2 is of type 'Plane'; point lists ('Fiducial')"),
+        (
+            [points(point([-3, -7, 10])), {"type": "Line"}],
+            "markup 2: a line has two points that are placed, this one h",
+        ),
+        ([line([-3, -7, 10])], "markup 1: a line has two points that are placed, this one has 1"),
+        ([line(*[[-n, -7, 10] for n in (3, 9, 20)])], "a line has two points that are placed, this one has 3"),
+        ([line([-3, -7, 10], [-9, -7])], "point 2 ('F-1'): position is [-9, -7]; 3 finite numbers"),
         ([{"type": ["Angle"]}], "is of type ['Angle']"),
         (["Fiducial"], "markup 1 is of type None"),
         ([points(coordinateSystem="HFS")], "coordinateSystem is 'HFS'; it must be 'LPS' or 'RAS'"),
@@ -293,6 +333,14 @@ def test_markups_that_are_refused(tmp_path: Path, markups: Any, words: str) -> N
         (
             roi([-20, 30, 45], [10, 20, 30]),
             "markup 1: the ROI around RAS (-20.0, 30.0, 45.0) mm lies outside the image",
+        ),
+        (
+            line([-3, -7, 10], [-45, -7, 10]),
+            "markup 1: an end of a line at RAS (45.0, 7.0, 10.0) mm, voxel (45, 3, 3), lies outside the image",
+        ),
+        (
+            line([-3.1, -7.1, 10], [-3.9, -7.9, 11]),
+            "markup 1: a line needs a length, both its ends are in voxel (3, 3, 3)",
         ),
         (roi([20, 30, 145], [10, 20, 30]), "lies outside the image, 40 x 30 x 30 voxels of 1 x 2 x 3 mm"),
     ],

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import pytest
 
-from Testing.fakes import RULES, tiny_spec
+from Testing.fakes import RULES, any_image_spec, tiny_spec
 from TumorSegLib.errors import ModelError
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.models.formats import PIXELS
 from TumorSegLib.models.registry import find_model
-from TumorSegLib.models.spec import ModelSpec, PromptedVolumeInput, SliceInput, VolumeInput
+from TumorSegLib.models.spec import AnyImageInput, ModelSpec, PromptedVolumeInput, SliceInput, VolumeInput
 
 SPEC = tiny_spec("three", ["ct", "pet", "mr_t1"], optional=["pet"], labels={"core": 2, "rim": 1})
 KINDS = {"auto": VolumeInput, "clicks": PromptedVolumeInput, "box": SliceInput}
@@ -74,7 +74,7 @@ def changed(changes):
         ({"input": None}, "missing 'input'"),
         ({"licnce": "MIT"}, r"unknown key 'licnce' \(did you mean 'licence'\?\)"),
         ({"format": 3}, "format 3 is unknown, 1 and 2 can be read; a newer TumorSeg may read it"),
-        ({"input.type": "magic"}, "input: type 'magic' is not one of volume, prompted volume, slice"),
+        ({"input.type": "magic"}, "input: type 'magic' is not one of volume, prompted volume, any image, slice"),
         ({"input.roles": []}, r"input: roles \[\] are empty or repeat"),
         ({"input.roles": ["ct", "pet", "mr_t1", "ct"]}, r"roles \['ct', 'pet', 'mr_t1', 'ct'\] are empty or repeat"),
         ({"input.optional": ["dose"]}, r"optional roles \['dose'\] are not all among \['ct', 'pet', 'mr_t1'\]"),
@@ -106,6 +106,67 @@ def test_contradictions_of_an_input_are_named_together():
         SPEC.with_input(spacing_mm=(1, 1, -1), patch=(0, 1, 1))
     with pytest.raises(ModelError, match=r"std .* is not three positive numbers"):
         SliceInput((0, 0, 0), (1, 0, 1))
+
+
+# Models of any image
+
+ANY = any_image_spec(patch=(8, 16, 24), scales_mm=(0.5, 6.0))
+
+
+def test_a_model_of_any_image_survives_json():
+    data = json.loads(json.dumps(ANY.to_dict(), allow_nan=False))
+    assert data["input"]["type"] == "any image"
+    assert list(data["input"]["normalisation"]) == ["ct", "ct_wide", "pet", "mr"]
+    again = ModelSpec.from_dict(data)
+    assert again == ANY
+    assert list(again.any_image_input.normalisation) == ["ct", "ct_wide", "pet", "mr"]
+    assert again.with_input(patch=(8, 8, 8)) != ANY
+
+
+def test_a_model_of_any_image_takes_shapes_and_no_certain_roles():
+    assert (ANY.kind, ANY.takes_shapes, ANY.patch) == ("clicks", True, (8, 16, 24))
+    assert (ANY.roles, ANY.optional) == ((), ())
+    clicks = tiny_spec("clicks", kind="clicks", patch=(8, 8, 16))
+    assert (clicks.takes_shapes, clicks.patch) == (False, (8, 8, 16))
+    with pytest.raises(ModelError, match="'any' takes images of any kind, one that takes volumes is needed"):
+        _ = ANY.volume_input
+    with pytest.raises(ModelError, match="'clicks' takes volumes, one that takes images of any kind is needed"):
+        _ = clicks.any_image_input
+    with pytest.raises(ModelError, match="'any' takes images of any kind, one that takes slices is needed"):
+        _ = ANY.slice_input
+    with pytest.raises(ModelError, match="takes slices, one that takes volumes is needed"):
+        _ = tiny_spec("box", kind="box").patch
+
+
+LINEAR = {"method": "linear"}
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"normalisation": {"ct": LINEAR, "mr": LINEAR}}, r"given for \['ct', 'mr'\], it must be for ct, pet, mr"),
+        ({"normalisation": dict.fromkeys(("ct", "pet", "mr", "us"), LINEAR)}, r"\['ct', 'mr', 'pet', 'us'\], it must"),
+        ({"patch": [8, 0, 8]}, r"patch \(8, 0, 8\) is not three positive whole numbers"),
+        ({"scales_mm": [2, 1]}, r"scales_mm \(2, 1\) is not two positive numbers, smaller first"),
+        ({"scales_mm": [0, 1]}, r"scales_mm \(0, 1\) is not"),
+        ({"scales_mm": [1, float("inf")]}, r"scales_mm \(1, inf\) is not"),
+        (
+            {"scales_mm": [1, 2], "patch": [0, 1, 1], "normalisation": {}},
+            r"given for \[\], it must .*; patch \(0, 1, 1",
+        ),
+        ({"scales_mm": [1]}, r"scales_mm = \[1\] does not fit, a list of 2 is needed"),
+        ({"spacing_mm": [1, 1, 1]}, "input: unknown key 'spacing_mm'"),
+    ],
+)
+def test_contradictions_in_a_model_of_any_image_are_named(values, named):
+    data = ANY.to_dict()
+    with pytest.raises(ModelError, match=f"(?s)^here.*{named}"):
+        ModelSpec.from_dict({**data, "input": {**data["input"], **values}}, "here")
+
+
+def test_an_any_image_input_alone_is_checked():
+    with pytest.raises(ModelError, match=r"normalisation is given for \['ct'\]"):
+        AnyImageInput({"ct": RULES["ct"]}, (8, 8, 8), (1, 2))
 
 
 # model.json as written before it had a format; shortened.

@@ -14,9 +14,10 @@ from scipy.spatial.transform import Rotation
 from Testing.unit.cases.grids import grids
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry.boxes import slices
-from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.geometry.grid import Grid, check_inside, voxel_at
 from TumorSegLib.images.volume import Mask
-from TumorSegLib.prompts.types import BoxPrompt, Click, Prompts, Scribble, check_inside
+from TumorSegLib.prompts.constraints import MaskEdit
+from TumorSegLib.prompts.types import BoxPrompt, Click, Line, Prompts, Scribble
 
 fast = settings(max_examples=50, deadline=None)
 TURN = Rotation.from_euler("xyz", [20, -35, 50], degrees=True).as_matrix()
@@ -61,8 +62,9 @@ def test_numpy_numbers_become_plain_ones() -> None:
     assert scribble(PLAIN, (0, 0, 0), positive=np.False_).positive is False
 
 
-WHOLE = r"whole voxel coordinates .* use Click.from_ras for mm"
+WHOLE = r"whole voxel coordinates .* use from_ras for mm"
 NO_VOXEL = r"a click needs a voxel \(i, j, k\), got "
+NO_LINE = r"a line needs the voxels of its two ends, got "
 NO_BOX = r"a box is \(\(i0, i1\), \(j0, j1\), \(k0, k1\)\) in whole voxels, got "
 
 
@@ -76,6 +78,10 @@ NO_BOX = r"a box is \(\(i0, i1\), \(j0, j1\), \(k0, k1\)\) in whole voxels, got 
         *((Click, WHOLE, ijk) for ijk in [(1, 2, 2.5), "123"]),
         *((BoxPrompt, NO_BOX, box) for box in [None, ((0, 1),) * 2, ((0, 1),) * 4, ((0, 1), (0, 1), "01")]),
         *((BoxPrompt, NO_BOX, ((0, 1), (0, 1), limits)) for limits in [(0, 1.5), (0, np.inf), (0, np.nan), (0, 1, 2)]),
+        *((Line, NO_LINE, ends) for ends in [None, 5, ((1, 2, 3),), ((1, 2, 3),) * 3]),
+        *((Line, NO_VOXEL.replace("click", "line"), ends) for ends in [((1, 2), (3, 4)), (1, 2), (None, (1, 2, 3))]),
+        (Line, WHOLE, ((1, 2, 3), (1, 2, 3.5))),
+        (Line, r"a line needs a length, both its ends are in voxel \(1, 2, 3\)", ((1, 2, 3), (1.0, 2.0, 3.0))),
         (BoxPrompt, r"box range i = \[3, 3\) is empty", ((3, 3), (0, 5), (0, 5))),
         (BoxPrompt, r"box range k = \[4, 2\) is empty", ((0, 5), (0, 5), (4, 2))),
     ],
@@ -116,6 +122,31 @@ def test_scribbles() -> None:
     assert one != Click((6, 0, 4))
     with pytest.raises(ArgumentError, match="at least one voxel"):
         scribble(PLAIN)
+
+
+def test_a_line_is_the_box_of_its_ends_and_neither_points_nor_a_constraint() -> None:
+    line = Line(np.array([[6, 1, 4], [2, 5, 4]]))
+    assert line == Line(((6, 1, 4), (2, 5, 4)))
+    assert hash(line) == hash(Line(((6, 1, 4), (2, 5, 4))))
+    assert line != Line(((2, 5, 4), (6, 1, 3)))
+    assert {type(n) for end in line.ends for n in end} == {int}
+    assert line.box == ((2, 7), (1, 6), (4, 5))
+    assert str(line) == "line from voxel (6, 1, 4) to (2, 5, 4)"
+    everywhere = np.ones((5, 6, 7), dtype=bool)
+    edit = MaskEdit(((0, 7), (0, 6), (0, 5)), everywhere, everywhere, PLAIN.spacing)
+    click = Click((6, 1, 4))
+    prompts = Prompts((click, line))
+    assert [each.points.tolist() for each in prompts.point_prompts()] == [[[6, 1, 4]]]
+    assert prompts.without_conflicts(edit).items == (line,)
+    assert prompts.of(Line) == (line,)
+    assert Prompts().with_line(line).items == (line,)
+
+
+def test_a_line_must_lie_in_the_image() -> None:
+    Line(((0, 0, 0), (6, 5, 4))).check_on(PLAIN)
+    for ends in [((0, 0, 0), (7, 5, 4)), ((0, -1, 0), (6, 5, 4))]:
+        with pytest.raises(ArgumentError, match=r"^an end of a line, voxel .* lies outside the image of \(7, 6, 5\)"):
+            Line(ends).check_on(PLAIN)
 
 
 def test_a_scribble_across_an_image_takes_little_memory_and_keeps_its_voxels() -> None:
@@ -196,6 +227,26 @@ def test_invalid_coordinates_are_refused(ras: Any) -> None:
         Click.from_ras(PLAIN, ras)
 
 
+@pytest.mark.parametrize("grid", GRIDS)
+def test_a_line_from_ras_joins_the_voxels_that_contain_its_ends(grid: Grid) -> None:
+    start, end = (grid.to_ras(np.add(ijk, (0.4, -0.4, 0.4))).tolist() for ijk in [(6, 1, 4), (2, 5, 0)])
+    assert Line.from_ras(grid, start, end) == Line(((6, 1, 4), (2, 5, 0)))
+    with pytest.raises(ArgumentError, match=r"a line needs a length, both its ends are in voxel \(6, 1, 4\)"):
+        Line.from_ras(grid, start, grid.to_ras((6, 1, 4)).tolist())
+    with pytest.raises(ArgumentError, match=r"an end of a line at RAS \(.*\) mm, voxel \(7, 1, 4\), lies outside"):
+        Line.from_ras(grid, start, grid.to_ras((6.6, 1, 4)).tolist())
+
+
+def test_voxel_at_names_what_it_is_asked_for() -> None:
+    # By hand: the origin is the centre of voxel (0, 0, 0), so its voxel begins half of (1, 2, 3) mm before it.
+    assert voxel_at(PLAIN, (9.51, 19.01, 28.51), "corner") == (0, 0, 0)
+    assert voxel_at(PLAIN, [16.49, 30.99, 43.49], "corner") == (6, 5, 4)
+    with pytest.raises(ArgumentError, match=r"^corner at RAS \(9\.4, 20\.0, 30\.0\) mm, voxel \(-1, 0, 0\), lies out"):
+        voxel_at(PLAIN, (9.4, 20, 30), "corner")
+    with pytest.raises(ArgumentError, match=r"^corner needs three finite RAS coordinates in mm, got"):
+        voxel_at(PLAIN, (9.4, 20), "corner")
+
+
 def test_check_inside_names_what_is_outside() -> None:
     check_inside((6, 5, 4), PLAIN)
     for ijk in [(7, 0, 0), (0, 6, 0), (0, 0, 5), (-1, 0, 0)]:
@@ -207,8 +258,10 @@ def test_check_inside_names_what_is_outside() -> None:
 
 
 def test_the_format_is_the_documented_one() -> None:
-    prompts = Prompts((Click((1, 2, 3)), BoxPrompt(((0, 7), (1, 2), (4, 5)))))
-    assert prompts.to_json() == {"prompts": [{"click": [1, 2, 3], "positive": True}, {"box": [[0, 7], [1, 2], [4, 5]]}]}
+    prompts = Prompts((Click((1, 2, 3)), BoxPrompt(((0, 7), (1, 2), (4, 5))), Line(((6, 1, 4), (2, 5, 4)))))
+    line = {"line": [[6, 1, 4], [2, 5, 4]]}
+    box = {"box": [[0, 7], [1, 2], [4, 5]]}
+    assert prompts.to_json() == {"prompts": [{"click": [1, 2, 3], "positive": True}, box, line]}
     entry = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"][0]
     assert entry["box"] == [[1, 7], [0, 6], [2, 5]]
     assert set(entry) == {"scribble", "box", "positive"}
@@ -218,7 +271,8 @@ def test_the_format_is_the_documented_one() -> None:
 @given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 5), st.integers(0, 4)), min_size=1), st.booleans())
 def test_prompts_survive_json(voxels: Any, positive: bool) -> None:
     drawn, box = scribble(PLAIN, *voxels, positive=positive), BoxPrompt(((0, 7), (1, 2), (4, 5)))
-    prompts = Prompts((Click((1, 2, 3), not positive), drawn, box, Click(voxels[0], positive)))
+    line = Line(((6, 5, 4), (0, 0, 1) if voxels[0] == (6, 5, 4) else voxels[0]))
+    prompts = Prompts((Click((1, 2, 3), not positive), drawn, box, line, Click(voxels[0], positive)))
     assert Prompts.from_json(json.loads(json.dumps(prompts.to_json(), allow_nan=False)), PLAIN) == prompts
 
 
@@ -262,6 +316,10 @@ SCRIBBLE = Prompts((scribble(PLAIN, (6, 0, 4), (1, 5, 2)),)).to_json()["prompts"
         ({"ras": [11, 24, 39], "negative": True}, "unknown key 'negative'; there are ras, positive"),
         ({"click": [0, 0, 0], "ras": [11, 24, 39]}, "unknown key 'ras'; there are click, positive"),
         ({"box": [[0, 1], [0, 1], [0, 1]], "positive": False}, "unknown key 'positive'; there are box"),
+        ({"line": [[0, 0, 0], [1, 1, 1]], "positive": True}, "unknown key 'positive'; there are line"),
+        ({"line": [[0, 0, 0], [1, 1, 1]], "box": [[0, 1]] * 3}, "there are box"),
+        ({"line": 5}, "cannot be understood"),
+        ({"line": [0, 1]}, "cannot be understood"),
         (SCRIBBLE | {"sign": -1}, "unknown key 'sign'"),
         ({"box": 5}, "cannot be understood"),
         ({"box": [0, 1, 2]}, "cannot be understood"),
@@ -290,6 +348,10 @@ def test_invalid_prompt_entries_are_refused(entry: Any, words: str) -> None:
         ({"box": [[0, 8], [0, 1], [0, 1]]}, "box ((0, 8), (0, 1), (0, 1)) leaves the image of (7, 6, 5) voxels"),
         ({"box": [[0, 1], [2, 2], [0, 1]]}, "box range j = [2, 2) is empty"),
         ({"box": [[0, 1], [0, 1]]}, "a box is"),
+        ({"line": [[0, 0, 0], [7, 0, 0]]}, "an end of a line, voxel (7, 0, 0), lies outside the image of (7, 6, 5)"),
+        ({"line": [[1, 2, 3], [1, 2, 3]]}, "a line needs a length, both its ends are in voxel (1, 2, 3)"),
+        ({"line": [[1, 2, 3]]}, "a line needs the voxels of its two ends, got ((1, 2, 3),)"),
+        ({"line": [[0, 0, 0], [1.5, 0, 0]]}, "a line needs whole voxel coordinates"),
         (SCRIBBLE | {"box": [[2, 8], [0, 6], [2, 5]]}, "leaves the image"),
         (SCRIBBLE | {"scribble": "eJxjYGBgAAAABAAB", "box": [[0, 4], [0, 4], [0, 2]]}, "at least one voxel"),
     ],

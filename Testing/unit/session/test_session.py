@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.fakes import BallEngine, EllipsoidEngine, noise_volume
+from Testing.fakes import BallEngine, EllipsoidEngine, any_image_spec, noise_volume
 from Testing.unit.cases.sessions import GRID, IMAGES, THIN, TwoLevels, cube, new_session, painted, scribble, state
 from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ModelError, RoleError, TumorSegError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.prompts.types import BoxPrompt, Click, Scribble
+from TumorSegLib.prompts.types import BoxPrompt, Click, Line, Scribble
 from TumorSegLib.protocols import BoxOptions, Result
 from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.session import Session
@@ -177,3 +177,51 @@ def test_a_region_that_is_not_a_box_is_refused() -> None:
         session.add(Lasso())
     assert state(session) == before
     assert [each.engine for each in (Click((1, 1, 1)), scribble(cube((6, 6, 6))), THIN)] == ["clicks", "clicks", "box"]
+
+
+def balls_for_shapes() -> BallEngine:
+    engine = BallEngine()
+    engine.spec = any_image_spec("shapes")
+    return engine
+
+
+def test_a_click_model_of_points_takes_no_line_and_nothing_changes() -> None:
+    session = new_session()
+    before = state(session)
+    line = Line(((2, 3, 4), (6, 3, 4)))
+    with pytest.raises(
+        ArgumentError, match=r"line from voxel .* needs a click model that takes lines, 'balls' takes n"
+    ):
+        session.add(line)
+    assert state(session) == before
+    with pytest.raises(ArgumentError, match="this session has no click engine"):
+        Session(IMAGES).add(line)
+
+
+def test_a_line_is_answered_and_kept_by_a_click_model_that_takes_it() -> None:
+    session = new_session(clicks=balls_for_shapes())
+    line = Line(((2, 3, 4), (6, 3, 4)))
+    session.add(line)
+    assert session.prompts.items == (line,)
+    assert session.mask.array[4, 3, 4] == 1  # about the middle of its box
+    again = Session.from_json(session.to_json(), IMAGES)
+    assert again.prompts.items == (line,)
+    assert np.array_equal(again.mask.array, session.mask.array)
+    with pytest.raises(ArgumentError, match=r"an end of a line, voxel \(11, 3, 4\), lies outside the image"):
+        session.add(Line(((2, 3, 4), (11, 3, 4))))
+
+
+def test_a_box_goes_to_the_click_engine_only_where_there_is_no_box_engine_and_it_takes_boxes() -> None:
+    box = BoxPrompt(((2, 7), (2, 7), (2, 7)))
+    session = new_session(clicks=balls_for_shapes())
+    session.add(box)
+    assert session.prompts.items == (box,)
+    assert session.mask.array[4, 4, 4] == 1
+    assert session.mask.array.sum() < 5**3
+    with pytest.raises(ArgumentError, match="leaves the image"):
+        session.add(BoxPrompt(((2, 99), (2, 7), (2, 7))))
+    boxes = EllipsoidEngine()
+    new_session(clicks=balls_for_shapes(), box=boxes).add(box)
+    assert [prompt for prompt, _ in boxes.segmented] == [box]
+    with pytest.raises(ArgumentError, match="this session has no box engine"):
+        new_session().add(box)

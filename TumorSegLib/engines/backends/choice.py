@@ -186,7 +186,7 @@ def _pass(spec: ModelSpec, network: Network, runtime: Runtime) -> Callable[[], o
         size = network.image_size
         image, box = torch.zeros(1, 3, size, size), torch.tensor([[0.25, 0.25, 0.75, 0.75]]) * size
         return lambda: network.decode(network.encode(image), box)
-    window = runtime.batch(torch.zeros(1, channel_count(spec), *spec.volume_input.patch))
+    window = runtime.batch(torch.zeros(1, channel_count(spec), *spec.patch))
     return lambda: network(window)
 
 

@@ -62,7 +62,7 @@ class Inputs:
     @classmethod
     def of_volumes(cls, spec: ModelSpec) -> Inputs:
         """Of a model that takes volumes: batches of windows of any shape, if its network computes them."""
-        channels, patch = channel_count(spec), spec.volume_input.patch
+        channels, patch = channel_count(spec), spec.patch
         if spec.network in FIXED_SIZE:
             return cls.fixed((1, channels, *patch))
         return cls([(1, channels, *(TRACED_AT,) * 3)], [(-1, channels, -1, -1, -1)], [(1, channels, *patch)])

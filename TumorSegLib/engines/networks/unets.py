@@ -15,8 +15,9 @@ from monai.networks import nets
 from torch import nn
 
 from TumorSegLib.errors import ModelError
-from TumorSegLib.models.spec import ModelSpec, PromptedVolumeInput
+from TumorSegLib.models.spec import AnyImageInput, ModelSpec, PromptedVolumeInput
 from TumorSegLib.prompts.encoding import GUIDANCE
+from TumorSegLib.prompts.patch_prompts import PROMPT_CHANNELS
 
 PatchShape = tuple[int, int, int]
 Builder = Callable[[int, int, PatchShape, Mapping[str, Any]], nn.Module]
@@ -104,7 +105,7 @@ def build_network(spec: ModelSpec) -> nn.Module:
     """
     if spec.network not in UNET_BUILDERS:
         raise ModelError(f"model {spec.name!r}: network {spec.network!r} is not one of {', '.join(UNET_BUILDERS)}")
-    patch = spec.volume_input.patch
+    patch = spec.patch
     try:
         return UNET_BUILDERS[spec.network](channel_count(spec), len(spec.labels), patch, spec.arguments)
     except Exception as error:  # networks and torch raise errors of many types for wrong arguments
@@ -115,7 +116,9 @@ def build_network(spec: ModelSpec) -> nn.Module:
 
 
 def channel_count(spec: ModelSpec) -> int:
-    """Channels the network takes: one per role, and those of the guidance if it takes prompts."""
+    """Channels the network takes: those of the images, and those of the prompts if it takes any."""
+    if isinstance(spec.input, AnyImageInput):
+        return len(spec.input.normalisation) + len(PROMPT_CHANNELS)
     return len(spec.roles) + (len(GUIDANCE) if isinstance(spec.input, PromptedVolumeInput) else 0)
 
 
@@ -128,7 +131,7 @@ def check_patch(spec: ModelSpec) -> None:
     Raises:
         ModelError: it does not, or the network cannot be built.
     """
-    patch, labels = spec.volume_input.patch, len(spec.labels)
+    patch, labels = spec.patch, len(spec.labels)
     refusal = f"model {spec.name!r}: {spec.network} cannot take a patch of {patch} (k, j, i)"
     with torch.random.fork_rng(devices=[]):
         network = build_network(spec).eval().to("meta")

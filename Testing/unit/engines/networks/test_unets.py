@@ -7,12 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from Testing.fakes import RULES, tiny_network, tiny_spec, write_model
+from Testing.fakes import RULES, any_image_spec, tiny_network, tiny_spec, write_model
 from TumorSegLib.engines.auto.engine import SMALLEST_TILE
 from TumorSegLib.engines.networks.unets import (
     FIXED_SIZE,
     UNET_BUILDERS,
     build_network,
+    channel_count,
     check_patch,
     probabilities,
 )
@@ -177,3 +178,16 @@ def test_probabilities_are_the_softmax_of_labels_and_a_background_of_zero(labels
     assert result.dtype == torch.float32
     exponentials = np.exp(logits.float().numpy())
     assert result.numpy() == pytest.approx(exponentials / (1 + exponentials.sum(axis=0)), abs=1e-6)
+
+
+def test_a_model_of_any_image_has_channels_for_images_and_all_prompts():
+    spec = any_image_spec(patch=(8, 16, 16))
+    # ct, ct_wide, pet, mr; previous, positive, negative, box, line, like positive, like negative.
+    assert channel_count(spec) == 11
+    assert channel_count(tiny_spec(roles=("ct", "pet"), kind="clicks")) == 5
+    assert channel_count(tiny_spec(roles=("ct", "pet"))) == 2
+    with torch.inference_mode():
+        assert tiny_network(spec)(torch.zeros(1, 11, 8, 16, 16)).shape == (1, 1, 8, 16, 16)
+    check_patch(spec)
+    with pytest.raises(ModelError, match=r"model 'any': ResidualDynUNet cannot take a patch of \(18, 18, 18\)"):
+        check_patch(any_image_spec(patch=(18, 18, 18)))

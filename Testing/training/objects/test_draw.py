@@ -1,0 +1,124 @@
+"""Objects drawn from every source: they can be seen, and a sample depends on the seed alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from Testing.training.objects.object_cases import any_configuration, write_suite
+from training.config.objects import SOURCES
+from training.objects.draw import ObjectSources, drawn_from
+from training.objects.library import Library, read_library
+from training.objects.sample import LARGEST_SHARE, LEAST_VOXELS, is_visible
+from TumorSegLib.errors import ArgumentError
+
+SHAPE = (16, 16, 16)
+CT, CT_WIDE, PET, MR = range(4)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Library:
+    return read_library(write_suite(tmp_path_factory.mktemp("suite")), 1)
+
+
+def sources(library: Library, objects: str = "") -> ObjectSources:
+    configuration = any_configuration(objects)
+    assert configuration.objects is not None
+    return ObjectSources(library, configuration.objects, configuration.model.any_image_input.normalisation, SHAPE)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_source_gives_visible_objects_in_channels_that_are_given(library: Library, source: str) -> None:
+    drawn, rng = sources(library), np.random.default_rng(5)
+    samples = [drawn.draw(rng, source) for _ in range(6)]
+    for sample in samples:
+        assert sample.images.shape == (4, *SHAPE)
+        assert (sample.images.dtype, sample.truth.dtype) == (np.float32, bool)
+        assert np.isfinite(sample.images).all()
+        assert LEAST_VOXELS <= sample.truth.sum() <= LARGEST_SHARE * sample.truth.size
+        assert 1 <= sum(channel.any() for channel in sample.images) <= 4
+    assert len({sample.truth.tobytes() for sample in samples}) == 6
+
+
+@pytest.mark.parametrize("source", ["", *SOURCES])
+def test_a_sample_depends_on_the_seed_alone(library: Library, source: str) -> None:
+    drawn, again = sources(library), sources(library)
+    again.draw(np.random.default_rng(1))  # what was drawn before does not matter
+    first, second = (each.draw(np.random.default_rng([3, 0, 7]), source) for each in (drawn, again))
+    assert np.array_equal(first.images, second.images)
+    assert np.array_equal(first.truth, second.truth)
+    other = drawn.draw(np.random.default_rng([3, 0, 8]), source)
+    assert not np.array_equal(first.images, other.images)
+
+
+def test_contours_are_those_of_people(library: Library) -> None:
+    """The ball of the sarcoma is brighter than all around it, the cube in the neck, too."""
+    rng = np.random.default_rng(2)
+    for source in ("sarcomas", "contours"):
+        shares = []
+        for _ in range(6):
+            sample = sources(library, "roles = [1, 0, 0]").draw(rng, source)
+            shown = [channel for channel in sample.images if channel.any()]
+            inside = [abs(c[sample.truth].mean() - c[~sample.truth].mean()) / c.std() for c in shown]
+            shares.append(max(inside))
+        assert np.median(shares) > 0.7
+
+
+def test_a_case_shows_as_many_images_as_asked_for_each_family_once(library: Library) -> None:
+    rng = np.random.default_rng(0)
+    one, two = sources(library, "roles = [1, 0, 0]"), sources(library, "roles = [0.001, 1, 0]")
+    (case,) = library.sarcomas
+    assert {len(one._roles(case, rng)) for _ in range(10)} == {1}
+    assert [sorted(two._roles(case, rng)) for _ in range(10)].count(["ct", "pet"]) >= 9
+
+
+def test_frequencies_decide_what_is_drawn() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [drawn_from({"often": 3.0, "never": 0.0, "seldom": 1.0}, rng) for _ in range(400)]
+    assert drawn.count("never") == 0
+    assert 270 <= drawn.count("often") <= 330
+
+
+def test_without_other_sets_images_of_sarcomas_are_taken_and_a_source_without_contours_is_an_error(
+    library: Library,
+) -> None:
+    alone = sources(Library(library.sarcomas, []))
+    assert is_visible(alone.draw(np.random.default_rng(0), "lesions").truth)
+    with pytest.raises(ArgumentError, match="the source 'contours' has no contours"):
+        alone.draw(np.random.default_rng(0), "contours")
+
+
+def test_visible_objects_have_enough_voxels_and_an_outside() -> None:
+    truth = np.zeros((10, 10, 10), dtype=bool)
+    truth.ravel()[:19] = True
+    assert not is_visible(truth)
+    truth.ravel()[19] = True
+    assert is_visible(truth)
+    truth.ravel()[:800] = True
+    assert is_visible(truth)
+    truth.ravel()[800] = True
+    assert not is_visible(truth)
+
+
+@pytest.mark.parametrize(
+    ("objects", "words"),
+    [
+        ("sources = { sarcomas = 1, moons = 1 }", "sources = .*must give frequencies of sarcomas, contours"),
+        ("sources = { sarcomas = 0 }", "sources = .*must give frequencies"),
+        ("next_prompts = { box = 1 }", "next_prompts = .*frequencies of click, scribble, lasso"),
+        ("starts = { empty = -1 }", "starts = .*frequencies of empty, corrupted, near"),
+        ("roles = [0, 1, 1]", "roles = .*the first above 0"),
+        ("most_rounds = 0", "most_rounds"),
+        ("clicks = 3", "unknown .*clicks"),
+    ],
+)
+def test_impossible_settings_are_refused(objects: str, words: str) -> None:
+    with pytest.raises(ArgumentError, match=words):
+        any_configuration(objects)
+
+
+def test_a_model_of_any_image_and_its_section_go_together() -> None:
+    with pytest.raises(ArgumentError, match=r"input of type 'any image' and a section \[objects\].* go together"):
+        any_configuration("", "[objects]\n", "")
+    with pytest.raises(ArgumentError, match=r"has its prompts in section \[objects\], not in \[clicks\]"):
+        any_configuration("", "[data]", "[clicks]\n[data]")

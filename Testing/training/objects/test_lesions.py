@@ -1,0 +1,112 @@
+"""Synthetic lesions: they change their own place alone, and can be seen there; and what patches show."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy.ndimage import binary_dilation
+
+from Testing.fakes import any_image_spec, noise_volume
+from training.objects.intensities import channels_of, remapped, standardised, to_channels
+from training.objects.lesions import insert_lesion
+from training.objects.library import Contour, TrainingCase
+from training.objects.patches import Frame, limited, object_scale
+from training.objects.regions import draw_region
+from TumorSegLib.geometry.grid import Grid
+
+GRID = Grid.from_spacing((32, 32, 32), (1, 1, 1))
+RULES = any_image_spec().any_image_input.normalisation
+CASE = TrainingCase("case", {role: noise_volume(GRID, role, n) for n, role in enumerate(("ct", "pet", "mr_t1"))}, [])
+# Blur of the edge reaches four of its deviations, at most 2.1 voxels each.
+REACH = 9
+
+
+def raw(*roles: str) -> dict[str, np.ndarray]:
+    return {role: CASE.images[role].array.copy() for role in roles}
+
+
+@pytest.mark.parametrize("roles", [("ct",), ("pet",), ("mr_t1",), ("ct", "pet"), ("mr_t1", "pet")])
+def test_a_lesion_changes_its_own_place_alone_and_is_visible(roles: tuple[str, ...]) -> None:
+    contrasts, found = [], 0
+    for seed in range(8):
+        images = raw(*roles)
+        truth = insert_lesion(images, CASE, RULES, np.random.default_rng(seed))
+        if truth is None:
+            assert all(np.array_equal(image, CASE.images[role].array) for role, image in images.items())
+            continue
+        found += 1
+        for role, image in images.items():
+            before = CASE.images[role].array
+            assert np.isfinite(image).all()
+            far = ~binary_dilation(truth, iterations=REACH)
+            np.testing.assert_allclose(image[far], before[far], rtol=1e-3, atol=1e-2)
+            # The same place before and after, in deviations of the image.
+            contrasts.append(np.abs(image - before)[truth].mean() / before.std())
+            assert np.abs(image - before)[truth].mean() > 3 * np.abs(image - before)[~truth].mean()
+    assert found >= 3
+    assert np.median(contrasts) > 0.2
+
+
+def test_no_lesion_lies_in_air() -> None:
+    images = {"ct": np.full(GRID.shape, -1000, np.float32)}
+    images["ct"][0] = 40
+    assert all(insert_lesion(images, CASE, RULES, np.random.default_rng(seed)) is None for seed in range(4))
+    assert (images["ct"][1:] == -1000).all()
+
+
+def test_channels_are_those_of_the_family() -> None:
+    assert channels_of("ct", RULES) == [0, 1]
+    assert channels_of("pet", RULES) == [2]
+    assert channels_of("mr_flair", RULES) == channels_of("image", RULES) == [3]
+    channels = to_channels(raw("ct", "pet"), CASE, RULES, np.random.default_rng(0))
+    assert [bool(channel.any()) for channel in channels] == [True, True, True, False]
+    # Altered, but still the image: network units of the rule.
+    assert np.corrcoef(channels[2].ravel(), RULES["pet"](CASE.images["pet"].array).ravel())[0, 1] > 0.8
+
+
+def test_an_image_may_be_shown_as_one_of_another_kind() -> None:
+    shown = [to_channels(raw("ct"), CASE, RULES, np.random.default_rng(seed))[3].any() for seed in range(40)]
+    assert 2 <= sum(shown) <= 16  # a fifth
+    image = remapped(CASE.images["ct"].array, np.random.default_rng(0))
+    assert abs(float(image.mean())) < 0.1
+    assert 0.8 < float(image.std()) < 1.05
+    assert float(np.abs(standardised(image * 100 + 7) - standardised(image)).max()) < 1e-3
+
+
+def test_a_frame_shows_image_and_contour_in_the_same_place() -> None:
+    truth = np.zeros(GRID.shape, dtype=bool)
+    truth[10:20, 12:22, 8:24] = True
+    contour = Contour(truth[10:20, 12:22, 8:24], (8, 12, 10))
+    image = type(CASE.images["ct"])(GRID, np.where(truth, 300, -50).astype(np.float32), "ct")
+    for seed in range(6):
+        frame = Frame.around(GRID, np.array([16.0, 17, 15]), 1.5, (24, 24, 24), np.random.default_rng(seed))
+        inside = frame.truth(contour, GRID)
+        assert np.array_equal(inside, frame.sampled(image, -50) > 125)
+        assert inside[12, 12, 12]
+        # Stretch of up to 1.3 along two axes and back, and a smooth deformation.
+        assert 0.4 < inside.sum() * 1.5**3 / truth.sum() < 2.5
+        assert frame.sampled(image, -1000)[0, 0, 0] <= -50
+
+
+def test_scales_fit_the_object_and_the_image() -> None:
+    contour = Contour(np.ones((8, 16, 32), dtype=bool), (0, 0, 0))
+    rng = np.random.default_rng(0)
+    scales = [object_scale(contour, CASE, (16, 16, 16), rng) for _ in range(300)]
+    # 32 voxels of 1 mm along an axis of 16: a scale of 2 fits; from 0.4 to 8 times that, at most 8 mm.
+    assert 0.5 <= min(scales) < 1.0
+    assert 7.9 < max(scales) <= 8.0
+    assert limited(0.01, CASE) == 0.5
+    assert limited(99, CASE) == 8.0
+
+
+def test_regions_lie_about_the_middle_and_follow_the_image() -> None:
+    image = np.where(np.linalg.norm(np.indices(GRID.shape) - 15.5, axis=0) < 7, 2, 0).astype(np.float32)
+    image += np.random.default_rng(0).normal(0, 0.05, GRID.shape).astype(np.float32)
+    regions = [draw_region(image, np.random.default_rng(seed)) for seed in range(12)]
+    found = [region for region in regions if region is not None]
+    assert len(found) >= 3
+    inside = image > 1
+    overlaps = [2 * (region & inside).sum() / (region.sum() + inside.sum()) for region in found]
+    assert max(overlaps) > 0.85
+    assert all(region[12:20, 12:20, 12:20].any() for region in found)
+    assert draw_region(np.zeros(GRID.shape, np.float32), np.random.default_rng(0)) is None

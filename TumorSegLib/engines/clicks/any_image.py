@@ -1,0 +1,285 @@
+"""The engine of a model that segments any object in any image: it looks nearer or farther until the object fits.
+
+A network reads a patch of cubic voxels: the images, the probability so far and maps of the prompts. Where what it
+changes reaches the patch's border, it looks again from twice as far; where the object is small, from nearer (as
+nnInteractive's "AutoZoom", Isensee et al. 2025).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from TumorSegLib.engines.clicks.changed_part import ChangedPart, components
+from TumorSegLib.engines.clicks.patches import sample_probability
+from TumorSegLib.engines.clicks.views import ScaledImages, View, prepare_views
+from TumorSegLib.engines.networks.unets import probabilities
+from TumorSegLib.engines.placement import CaseDevice, Network, Placement
+from TumorSegLib.engines.runtime import Runtime
+from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
+from TumorSegLib.geometry.boxes import bounding_box
+from TumorSegLib.images.probability import TUMOUR
+from TumorSegLib.images.volume import Images
+from TumorSegLib.jobs import Cancel, Job
+from TumorSegLib.memory import memory_errors
+from TumorSegLib.models.spec import ModelSpec
+from TumorSegLib.prompts.encoding import PointPrompt
+from TumorSegLib.prompts.patch_prompts import PatchPrompts, prompt_channels
+from TumorSegLib.prompts.types import BoxPrompt, Line, Prompts
+from TumorSegLib.protocols import Refinement, RunInfo
+
+# An object should take at most this share of a view, along every axis; below the second it is looked at from nearer.
+FITS, SMALL = 0.65, 0.4
+# Views farther by this each; at most so many runs of the network for one prompt.
+STEP, MOST_VIEWS = 2.0, 6
+# The first view of a point has voxels this many times as long as the image's finest.
+FIRST_VIEW = 1.0
+# Changes this near to the view's border, in voxels, may go on beyond it; changes smaller than this are noise.
+MARGIN, REAL_CHANGE = 2, 0.1
+# Seeds of a box along each axis.
+SEEDS = 9
+# The mask is looked through at a stride that leaves at most so many voxels.
+MOST_VOXELS = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One correction.
+
+    Attributes:
+        images: of the case.
+        device: where the network runs for it.
+        probability: uint8 of the whole image.
+        prompts: all in force, in order; the last is to be answered.
+        job: asked for cancelling before every run of the network.
+    """
+
+    images: ScaledImages
+    device: CaseDevice
+    probability: UInt8Array
+    prompts: Prompts
+    job: Job
+
+    @cached_property
+    def points(self) -> Sequence[PointPrompt]:
+        """Clicks, scribbles and lassos, in voxels of the image."""
+        return self.prompts.point_prompts()
+
+    @cached_property
+    def seeds(self) -> Float64Array:
+        """Points ``[n, 3]`` of the last prompt, in voxels of the image: what changes must hang together with them."""
+        last = self.prompts.items[-1]
+        points = last.point_prompt()
+        if points is not None:
+            return points.points
+        if isinstance(last, Line):
+            start, end = np.array(last.ends, dtype=float)
+            steps = np.linspace(0, 1, int(np.abs(end - start).max()) + 1)[:, None]
+            return np.asarray(np.rint(start + steps * (end - start)))
+        axes = [np.unique(np.linspace(low, high - 1, SEEDS).round()) for low, high in last.box]
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+
+    def in_view(self, view: View) -> PatchPrompts:
+        """All prompts in voxels of a view."""
+
+        def moved(points: npt.ArrayLike) -> Float64Array:
+            return view.grid.to_ijk(self.images.endless.to_ras(np.asarray(points, dtype=float)))
+
+        points = [PointPrompt(moved(prompt.points), prompt.positive) for prompt in self.points]
+        boxes = [moved(np.array(box.box).T - [[0], [1]]) for box in self.prompts.of(BoxPrompt)]
+        lines = [moved(line.ends) for line in self.prompts.of(Line)]
+        return PatchPrompts(points, boxes, lines)
+
+
+class AnyImageEngine:
+    """Corrects, or begins, a segmentation of any object in images of any kind.
+
+    One engine may serve many cases, from several threads. The weights are kept in the runtime's precision.
+    """
+
+    def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime) -> None:
+        self.spec = spec
+        self._placement = Placement(spec, network, runtime)
+
+    @property
+    def info(self) -> RunInfo:
+        """Model, version, checksum of the weights, device and precision."""
+        return self._placement.info()
+
+    def prepare(self, images: Images) -> ScaledImages:
+        """Prepares the images of a case, once for all its prompts; any role is taken.
+
+        Raises:
+            GeometryError: an image does not overlap the first.
+            ResourceError: memory does not suffice.
+        """
+        with memory_errors(f"to prepare images for {self.spec.name!r}"):
+            return prepare_views(images, self.spec)
+
+    def refine(
+        self, prepared: ScaledImages, probability: UInt8Array, prompts: Prompts, cancel: Cancel | None = None
+    ) -> Refinement:
+        """Answers the last of the prompts.
+
+        Args:
+            prepared: from :meth:`prepare`.
+            probability: uint8 ``[k, j, i]`` on the grid of the first image, 255 for 1; not changed.
+            prompts: all in force, in order.
+            cancel: asked before every run of the network.
+
+        Raises:
+            ArgumentError: there is no prompt, or the probability is not uint8.
+            GeometryError: the probability has not the shape of the first image.
+            Cancelled: ``cancel`` returned True.
+            ResourceError: memory does not suffice, not even on the CPU.
+        """
+        _check_input(probability, prompts, prepared)
+        with memory_errors(f"to run {self.spec.name!r}"):
+            device, job = self._placement.case(prepared), Job(cancel=cancel, name="the correction")
+            return _refine(_Task(prepared, device, probability, prompts, job))
+
+
+def _refine(task: _Task) -> Refinement:
+    images, limits = task.images, task.images.spec.any_image_input.scales_mm
+    part = ChangedPart(images.grid, images.endless, task.probability, task.seeds)
+    centre, scale = _first_view(task)
+    scale, wider = float(np.clip(scale, *limits)), False
+    for _ in range(MOST_VIEWS):
+        view = images.view(centre, scale)
+        before, answer = _predict(task, part, view)
+        part.add(answer - before, view.grid, view.inner)
+        seeds = view.grid.to_ijk(images.endless.to_ras(task.seeds))
+        changed = _changed(before, answer, seeds)
+        if not changed.any():
+            break
+        if _reaches_border(changed, view) and scale < limits[1]:
+            scale, wider = min(scale * STEP, limits[1]), True
+            continue
+        nearer = _nearer_view(view, answer, seeds, scale, max(images.finest_mm / 2, limits[0]))
+        if wider or nearer is None:
+            break
+        centre, scale = nearer
+        wider = True  # once
+    box, values = part.constrained(task.prompts)
+    task.job.lap("paste")
+    return Refinement(box, values, task.device.info(task.job, roles=tuple(images.images)))
+
+
+def _check_input(probability: UInt8Array, prompts: Prompts, prepared: ScaledImages) -> None:
+    if not prompts.items:
+        raise ArgumentError("a correction needs at least one prompt")
+    if probability.dtype != np.uint8:
+        raise ArgumentError(f"the probability is {probability.dtype}; uint8 is needed, 255 for 1")
+    if probability.shape != prepared.grid.shape:
+        raise GeometryError(
+            f"the probability has shape {probability.shape}, the first image {prepared.grid.shape} (k, j, i)"
+        )
+
+
+def _first_view(task: _Task) -> tuple[Float64Array, float]:
+    """Centre in RAS mm and scale of the first view: around the object and the prompt, or near around the prompt."""
+    grid, last = task.images.grid, task.prompts.items[-1]
+    corners = np.stack([task.seeds.min(axis=0), task.seeds.max(axis=0)])
+    extent = (corners[1] - corners[0] + 1) * grid.spacing
+    if last.point_prompt() is None:  # an object is about as long along the axis that a line or slice does not show
+        thin = np.array([high - low for low, high in last.box]) == 1
+        extent[thin | isinstance(last, Line)] = extent.max()
+    else:
+        found = _object_box(task.probability, task.seeds.mean(axis=0))
+        if found is not None:
+            corners = np.stack([np.minimum(corners[0], found[0]), np.maximum(corners[1], found[1])])
+            extent = (corners[1] - corners[0] + 1) * grid.spacing
+    extent[np.array(grid.size) == 1] = 0
+    patch = np.array(task.images.spec.any_image_input.patch[::-1])
+    fits = float((extent / (FITS * patch)).max())
+    return grid.to_ras(corners.mean(axis=0)), max(fits, FIRST_VIEW * task.images.finest_mm)
+
+
+def _object_box(probability: UInt8Array, point: Float64Array) -> Float64Array | None:
+    """First and last voxel ``[2, 3]`` of the component of the mask nearest to a point; None where none is near.
+
+    A component is near that lies within its own extent of the point.
+    """
+    from scipy.ndimage import find_objects, label
+
+    stride = max(math.ceil((probability.size / MOST_VOXELS) ** (1 / 3)), 1)
+    coarse = probability[::stride, ::stride, ::stride] >= TUMOUR
+    box = bounding_box(coarse)
+    if box is None:
+        return None
+    numbers, _ = label(coarse[tuple(slice(*limits) for limits in reversed(box))])
+    low = np.array([limits[0] for limits in box])
+    best: tuple[float, Float64Array] | None = None
+    for found in find_objects(numbers):
+        first = (np.array([s.start for s in reversed(found)]) + low) * float(stride)
+        last = (np.array([s.stop - 1 for s in reversed(found)]) + low) * float(stride)
+        distance = float(np.linalg.norm(np.maximum(np.maximum(first - point, point - last), 0)))
+        near = distance <= float((last - first).max()) + 2 * stride
+        if near and (best is None or distance < best[0]):
+            best = distance, np.stack([first, last])
+    return None if best is None else best[1]
+
+
+def _predict(task: _Task, part: ChangedPart, view: View) -> tuple[Float32Array, Float32Array]:
+    """The probability in a view before, and the network's."""
+    task.job.check()
+    part.cover(view.grid)
+    before = sample_probability(part.values, part.box, task.images.endless, view.grid)
+    prompts = task.in_view(view)
+    channels = [np.concatenate([images, prompt_channels(images, before, prompts)]) for images in view.images]
+    task.job.lap("encode")
+    answer: Float32Array = task.device.run(
+        lambda network, runtime, _: _run(network, runtime, np.stack(channels)), lambda _: [None], task.job
+    )
+    task.job.lap("network")
+    return before, answer
+
+
+@torch.inference_mode()
+def _run(network: Network, runtime: Runtime, channels: Float32Array) -> Float32Array:
+    """The mean of what the network answers to each set of images."""
+    answers = [probabilities(network(runtime.batch(torch.from_numpy(each)[None]))[0]).sum(dim=0) for each in channels]
+    mean: Float32Array = torch.stack(answers).mean(dim=0).cpu().numpy()
+    return mean
+
+
+def _changed(before: Float32Array, answer: Float32Array, seeds: Float64Array) -> BoolArray:
+    """What changes in connection with the prompt, whose seeds are given in voxels of the view."""
+    old, new = before > 0.5, answer > 0.5
+    connected = components(old | new, seeds)
+    changed: BoolArray = (old != new) & (np.abs(answer - before) > REAL_CHANGE) & connected
+    return changed
+
+
+def _reaches_border(changed: BoolArray, view: View) -> bool:
+    """Whether a change reaches a side of the view behind which the image goes on."""
+    inside = changed.copy()
+    i, j, k = (
+        slice(MARGIN if before else 0, size - MARGIN if behind else size)
+        for (before, behind), size in zip(view.goes_on, view.grid.size)
+    )
+    inside[k, j, i] = False
+    return bool(inside.any())
+
+
+def _nearer_view(
+    view: View, answer: Float32Array, seeds: Float64Array, scale: float, finest: float
+) -> tuple[Float64Array, float] | None:
+    """Centre and scale at which the object at the prompt fills a view; None where it does not take so little of it."""
+    box = bounding_box(components(answer > 0.5, seeds))
+    if box is None:
+        return None
+    extent = np.array([high - low for low, high in box])
+    share = float((extent / np.array(view.grid.size)).max())
+    nearer = max(scale * share / FITS * 1.3, finest)
+    if share >= SMALL or nearer > 0.75 * scale:
+        return None
+    return view.grid.to_ras([(low + high - 1) / 2 for low, high in box]), nearer

@@ -1,0 +1,106 @@
+"""Drawing an object from the mix of sources; a sample depends on the seed and its number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from training.config.objects import ObjectSettings
+from training.objects.intensities import Rules, channels_of, draw_images, to_channels
+from training.objects.lesions import insert_lesion
+from training.objects.library import Library, TrainingCase
+from training.objects.patches import Frame, limited, object_scale
+from training.objects.regions import draw_region
+from training.objects.sample import ObjectSample, is_visible
+from training.objects.synthetic import draw_synthetic
+from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.arrays import Float32Array
+from TumorSegLib.prompts.encoding import Shape
+
+# Scales in mm of patches that no contour decides, the coarser the rarer.
+SCALES_MM = (0.5, 5.0)
+
+
+@dataclass(frozen=True)
+class ObjectSources:
+    """All sources of objects; ``rules`` are the image channels of the model in order, ``shape`` its patch."""
+
+    library: Library
+    settings: ObjectSettings
+    rules: Rules
+    shape: Shape
+
+    def draw(self, rng: np.random.Generator, source: str = "") -> ObjectSample:
+        """One object; of a random source unless one of ``SOURCES`` is named."""
+        while True:
+            chosen = source or drawn_from(self.settings.sources, rng)
+            sample = self._from(chosen, rng)
+            if sample is not None:
+                return sample
+
+    def _from(self, source: str, rng: np.random.Generator) -> ObjectSample | None:
+        if source == "synthetic":
+            return draw_synthetic(self.shape, len(self.rules), rng)
+        if source in ("sarcomas", "contours"):
+            pool = self.library.sarcomas if source == "sarcomas" else self.library.contours
+            cases = [case for case in pool if case.contours]
+            if not cases:
+                raise ArgumentError(f"the source {source!r} has no contours; give it no frequency in [objects]")
+            return self._contoured(cases[int(rng.integers(len(cases)))], rng)
+        # Other sets are few beside the sarcomas, and bring the other anatomy.
+        others, sarcomas = self.library.contours, self.library.sarcomas
+        pool = others if others and (rng.random() < 0.65 or not sarcomas) else sarcomas
+        return self._suggested(pool[int(rng.integers(len(pool)))], source, rng)
+
+    def _contoured(self, case: TrainingCase, rng: np.random.Generator) -> ObjectSample | None:
+        contour = case.contours[int(rng.integers(len(case.contours)))]
+        scale = object_scale(contour, case, self.shape, rng)
+        shift = rng.uniform(-0.2, 0.2, 3) * self.shape[::-1] * scale / np.array(case.grid.spacing)
+        frame = Frame.around(case.grid, contour.voxel(rng) + shift, scale, self.shape, rng)
+        truth = frame.truth(contour, case.grid)
+        if not is_visible(truth):
+            return None
+        images = draw_images(case, self._roles(case, rng), frame, rng)
+        return ObjectSample(to_channels(images, case, self.rules, rng), truth)
+
+    def _suggested(self, case: TrainingCase, source: str, rng: np.random.Generator) -> ObjectSample | None:
+        """A region that an image suggests, or a lesion put into it, anywhere."""
+        centre = rng.uniform(0.1, 0.9, 3) * np.array(case.grid.size)
+        scale = limited(float(np.exp(rng.uniform(*np.log(SCALES_MM)))), case)
+        frame = Frame.around(case.grid, centre, scale, self.shape, rng)
+        images = draw_images(case, self._roles(case, rng), frame, rng)
+        if not any(_shows_tissue(raw) for raw in images.values()):
+            return None
+        if source == "lesions":
+            truth = insert_lesion(images, case, self.rules, rng)
+            return None if truth is None else ObjectSample(to_channels(images, case, self.rules, rng), truth)
+        channels = to_channels(images, case, self.rules, rng)
+        given = [channel for channel in channels if channel.any()]
+        truth = draw_region(given[int(rng.integers(len(given)))], rng)
+        return None if truth is None else ObjectSample(channels, truth)
+
+    def _roles(self, case: TrainingCase, rng: np.random.Generator) -> list[str]:
+        """Some roles of a case, at most one of each family."""
+        order = [list(case.images)[n] for n in rng.permutation(len(case.images))]
+        frequencies = np.array(self.settings.roles)
+        count = 1 + int(rng.choice(3, p=frequencies / frequencies.sum()))
+        chosen: list[str] = []
+        for role in order:
+            same = [one for one in chosen if channels_of(one, self.rules) == channels_of(role, self.rules)]
+            if not same and len(chosen) < count:
+                chosen.append(role)
+        return chosen
+
+
+def drawn_from(frequencies: Mapping[str, float], rng: np.random.Generator) -> str:
+    """A name, as often as its frequency says."""
+    names, weights = list(frequencies), np.array(list(frequencies.values()))
+    return names[int(rng.choice(len(names), p=weights / weights.sum()))]
+
+
+def _shows_tissue(raw: Float32Array) -> bool:
+    """Whether the middle of an image is not air, or beyond the image."""
+    k, j, i = (slice(n // 2 - 4, n // 2 + 4) for n in raw.shape)
+    return bool((raw[k, j, i] > raw.min() + 0.05 * (np.quantile(raw[::4, ::4, ::4], 0.99) - raw.min())).mean() > 0.5)

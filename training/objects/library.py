@@ -1,0 +1,176 @@
+"""The images that objects are drawn from: sarcomas of the training folds, and what ``suite.json`` allows to train on.
+
+Images and contours of kinds that the suite tests or validates are never read, nor are sets under a share-alike licence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.data.cases import REFERENCE, SARCOMA_ROLES, read_folds, training_names
+from TumorSegLib.errors import ReadError
+from TumorSegLib.geometry.arrays import BoolArray
+from TumorSegLib.geometry.boxes import bounding_box, slices
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.normalisation import Normalisation
+from TumorSegLib.images.pyramid import Pyramid
+from TumorSegLib.images.volume import Mask, Volume
+from TumorSegLib.io.images import read_mask, read_volume
+from TumorSegLib.parsing import load_json
+
+# Contours of fewer voxels show no shape.
+LEAST_VOXELS = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Contour:
+    """A contour, cut to its box: bool ``[k, j, i]``, and the first voxel ``(i, j, k)`` of the cut."""
+
+    array: BoolArray
+    corner: tuple[int, int, int]
+
+    def voxel(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+        """A random voxel ``(i, j, k)`` of the image inside it."""
+        flat = np.flatnonzero(self.array)
+        place = np.unravel_index(int(flat[int(rng.integers(flat.size))]), self.array.shape)
+        return np.array(place[::-1], dtype=float) + self.corner
+
+
+@dataclass(eq=False)
+class TrainingCase:
+    """Images of one case on one grid, by role, with contours of objects, if there are any."""
+
+    name: str
+    images: dict[str, Volume]
+    contours: list[Contour]
+    _pyramids: dict[str, Pyramid] = field(default_factory=dict, repr=False)
+    _fitted: dict[tuple[str, Normalisation], Normalisation] = field(default_factory=dict, repr=False)
+
+    @property
+    def grid(self) -> Grid:
+        """The grid of the images."""
+        return next(iter(self.images.values())).grid
+
+    def level(self, role: str, spacing_mm: float) -> Volume:
+        """An image at a resolution for patches of a spacing, see :class:`TumorSegLib.images.pyramid.Pyramid`."""
+        return self._pyramids.setdefault(role, Pyramid(self.images[role])).level(spacing_mm)
+
+    def fitted(self, role: str, rule: Normalisation) -> Normalisation:
+        """The normalisation with the statistics of the whole image, as inference has them."""
+        if (role, rule) not in self._fitted:
+            self._fitted[role, rule] = rule.fitted(self.images[role].array)
+        return self._fitted[role, rule]
+
+
+@dataclass(frozen=True)
+class Library:
+    """Cases by what they are for: contours of sarcomas, of other kinds, and images alone."""
+
+    sarcomas: Sequence[TrainingCase]
+    contours: Sequence[TrainingCase]
+
+    @property
+    def images(self) -> Sequence[TrainingCase]:
+        """All cases."""
+        return [*self.sarcomas, *self.contours]
+
+
+def read_library(root: Path, test_fold: int) -> Library:
+    """Reads every case that may train.
+
+    Args:
+        root: folder with ``suite.json`` and the data folders it names, and ``sts``.
+        test_fold: of ``sts``, left out.
+
+    Raises:
+        ReadError: a file is missing or damaged.
+    """
+    suite = load_json(root / "suite.json")
+    sts = root / "sts"
+    sarcomas = [_sarcoma(sts, name) for name in training_names(read_folds(sts), test_fold)]
+    tasks = {(task["root"], task["set"], task["case"]) for task in suite["tasks"]}
+    for entry in suite["train"]:
+        if (entry["root"], entry["set"], entry["case"]) in tasks:
+            raise ReadError(f"suite.json: {entry['case']!r} of {entry['set']!r} is a task, and may not train")
+    held = {task["name"].split(" (")[0].replace(" CT", "").replace(" MR", "") for task in suite["tasks"]}
+    others = [case for entry in suite["train"] for case in _read_entry(root, entry, held)]
+    return Library(sarcomas, others)
+
+
+def _sarcoma(folder: Path, name: str) -> TrainingCase:
+    images = {}
+    for role in SARCOMA_ROLES:
+        path = folder / f"{name}_{role}.nii.gz"
+        if path.is_file():
+            images[role] = _light(read_volume(path, role))
+    return TrainingCase(name, images, _contours(read_mask(folder / f"{name}_{REFERENCE}.nii.gz")))
+
+
+def _read_entry(root: Path, entry: dict[str, Any], held: set[str]) -> Iterator[TrainingCase]:
+    """The cases of one entry of the suite; images on different grids become cases of their own."""
+    folder = root / entry["root"] / entry["set"]
+    index = load_json(root / entry["root"] / "index.json")
+    found = next((c for c in index["cases"] if (c["set"], c["case"]) == (entry["set"], entry["case"])), None)
+    if found is None:
+        raise ReadError(f"{root / entry['root'] / 'index.json'}: has no case {entry['case']!r} of {entry['set']!r}")
+    if "SA" in found["licence"]:
+        raise ReadError(f"suite.json: {entry['case']!r} has the licence {found['licence']}, and may not train")
+    groups: list[dict[str, Volume]] = []
+    for key, file in found["files"].items():
+        if key in ("label", "readers", "negatives", "ptv"):
+            continue
+        role = _role(key, found["modality"])
+        volume = _light(read_volume(folder / file, role))
+        group = next((g for g in groups if next(iter(g.values())).grid == volume.grid and role not in g), None)
+        if group is None:
+            groups.append({role: volume})
+        else:
+            group[role] = volume
+    contours = _open_contours(folder, found, held) if entry["contours"] and "label" in found["files"] else None
+    for images in groups:
+        fits = contours is not None and contours.grid == next(iter(images.values())).grid
+        yield TrainingCase(entry["case"], images, _contours(contours) if fits and contours is not None else [])
+
+
+def _open_contours(folder: Path, entry: dict[str, Any], held: set[str]) -> Mask:
+    """The label map without the labels of kinds that the suite validates or tests."""
+    mask = read_mask(folder / entry["files"]["label"])
+    open_labels = [int(value) for value, name in entry["labels"].items() if not _is_held(name.replace("_", " "), held)]
+    return Mask(mask.grid, np.where(np.isin(mask.array, open_labels), mask.array, 0).astype(np.uint8))
+
+
+def _is_held(name: str, held: set[str]) -> bool:
+    """Whether a structure is of a kind of the suite, or part of one, on either side of the body.
+
+    As ``parotid right``, ``spinal cord`` and ``spinal cord grey matter`` are where ``parotid left`` and ``cord`` are.
+    """
+    plain = name.removesuffix(" left").removesuffix(" right").removeprefix("spinal ")
+    return any(f"{plain} ".startswith(kind.removesuffix(" left").removesuffix(" right") + " ") for kind in held)
+
+
+def _role(key: str, modality: str) -> str:
+    if key in ("ct", "pet"):
+        return key
+    if key in ("image", "mr"):
+        return "ct" if modality.startswith("CT") else "mr"
+    return f"mr_{key}"
+
+
+def _light(volume: Volume) -> Volume:
+    """The image as float32; one of raw values takes no more."""
+    return Volume(volume.grid, volume.array.astype(np.float32, copy=False), volume.role)
+
+
+def _contours(mask: Mask) -> list[Contour]:
+    result = []
+    for label in np.unique(mask.array[mask.array > 0]):
+        one = mask.array == label
+        box = bounding_box(one)
+        if box is not None and int(one.sum()) >= LEAST_VOXELS:
+            result.append(Contour(one[slices(box)].copy(), (box[0][0], box[1][0], box[2][0])))
+    return result

@@ -1,0 +1,72 @@
+"""Synthetic images: random label maps of smooth shapes with random contrast, texture, blur, bias and noise.
+
+After SynthSeg (Billot et al., Med Image Anal 2023) and anatomix (Dey et al., ICLR 2025).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, label
+
+from training.objects.intensities import standardised
+from training.objects.sample import ObjectSample, is_visible
+from training.objects.shapes import blob, smooth_noise
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, IntArray
+from TumorSegLib.prompts.encoding import Shape
+
+# Tissues of the background, and objects before it.
+TISSUES, OBJECTS = (3, 9), (1, 7)
+# Objects' radii in voxels.
+RADII = (1.6, 30.0)
+
+
+def draw_synthetic(shape: Shape, channels: int, rng: np.random.Generator) -> ObjectSample | None:
+    """An object in a synthetic image, in one or two channels; None where it cannot be seen."""
+    labels, own = _label_map(shape, rng)
+    truth = _chosen(labels, own, rng)
+    if truth is None or not is_visible(truth):
+        return None
+    images = np.zeros((channels, *shape), dtype=np.float32)
+    for number in rng.permutation(channels)[: 1 if rng.random() < 0.8 else 2]:
+        images[number] = _painted(labels, truth, rng)
+    return ObjectSample(images, truth)
+
+
+def _label_map(shape: Shape, rng: np.random.Generator) -> tuple[IntArray, int]:
+    """Random tissues with random blobs before them, and the label of the last blob."""
+    tissues = int(rng.integers(*TISSUES))
+    fields = [smooth_noise(shape, np.array([0.75, 1, 1]) * rng.choice([2, 3, 4, 6]), rng) for _ in range(tissues)]
+    labels = np.argmax(np.stack(fields), axis=0)
+    count = int(rng.integers(*OBJECTS))
+    for number in range(count):
+        reach = 0.45 if number < count - 1 else 0.2
+        centre = (0.5 + rng.uniform(-reach, reach, 3)) * shape
+        radii = np.exp(rng.uniform(*np.log(RADII))) * rng.uniform(0.6, 1.6, 3)
+        labels[blob(shape, centre, radii, rng) > 0] = tissues + number
+    return labels, tissues + count - 1
+
+
+def _chosen(labels: IntArray, own: int, rng: np.random.Generator) -> BoolArray | None:
+    """The last blob, or a connected part of any label near the middle."""
+    if rng.random() < 0.65:
+        chosen = labels == own
+        return chosen if chosen.any() else None
+    at = tuple(int(n // 2 + rng.uniform(-0.15, 0.15) * n) for n in labels.shape)
+    parts, _ = label(labels == labels[at])
+    return np.asarray(parts == parts[at])
+
+
+def _painted(labels: IntArray, truth: BoolArray, rng: np.random.Generator) -> Float32Array:
+    shape = (labels.shape[0], labels.shape[1], labels.shape[2])
+    values = rng.normal(0, 1, int(labels.max()) + 1).astype(np.float32)
+    own, ring = labels[truth], labels[~truth]
+    if rng.random() < 0.5 and own.size and ring.size:
+        # A contrast of an object to one of its surroundings that is neither lost nor glaring.
+        values[own[0]] = values[ring[int(rng.integers(ring.size))]] + rng.choice([-1, 1]) * rng.uniform(0.5, 2)
+    image = values[labels]
+    image = gaussian_filter(image, rng.uniform(0, 1.2))
+    fine = smooth_noise(shape, [n / rng.uniform(2, 6) for n in shape], rng)
+    image = image + np.float32(rng.uniform(0, 0.3)) * fine
+    noise = rng.standard_normal(shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.4))
+    image = image + gaussian_filter(noise, rng.uniform(0, 1))
+    return standardised(image + np.float32(rng.uniform(0, 0.4)) * smooth_noise(shape, [1, 1, 1], rng))
