@@ -69,15 +69,10 @@ class TrainingCase:
 
 @dataclass(frozen=True)
 class Library:
-    """Cases by what they are for: contours of sarcomas, of other kinds, and images alone."""
+    """Cases of sarcomas, and others, with contours or without."""
 
     sarcomas: Sequence[TrainingCase]
     contours: Sequence[TrainingCase]
-
-    @property
-    def images(self) -> Sequence[TrainingCase]:
-        """All cases."""
-        return [*self.sarcomas, *self.contours]
 
 
 def read_library(root: Path, test_fold: int) -> Library:

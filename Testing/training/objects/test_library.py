@@ -32,7 +32,7 @@ def test_only_training_cases_and_kinds_the_suite_does_not_reserve_are_read(root:
     assert [contour.corner for contour in neck.contours] == [(20, 6, 14)]
     assert neck.contours[0].array.all()
     assert neck.contours[0].array.shape == (8, 8, 8)
-    assert len(library.images) == 3
+    assert len((*library.sarcomas, *library.contours)) == 3
     assert [len(case.contours) for case in library.sarcomas] == [1]
 
 

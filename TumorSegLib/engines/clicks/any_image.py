@@ -17,13 +17,18 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from TumorSegLib.engines.clicks.changed_part import ChangedPart, components
-from TumorSegLib.engines.clicks.patches import sample_probability
+from TumorSegLib.engines.clicks.changed_part import ChangedPart
+from TumorSegLib.engines.clicks.patches import (
+    REAL_CHANGE,
+    check_correction,
+    components,
+    reaches_border,
+    sample_probability,
+)
 from TumorSegLib.engines.clicks.views import ScaledImages, View, prepare_views
 from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.placement import CaseDevice, Network, Placement
 from TumorSegLib.engines.runtime import Runtime
-from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from TumorSegLib.geometry.boxes import bounding_box
 from TumorSegLib.images.probability import TUMOUR
@@ -42,8 +47,6 @@ FITS, SMALL = 0.65, 0.4
 STEP, MOST_VIEWS = 2.0, 6
 # The first view of a point has voxels this many times as long as the image's finest.
 FIRST_VIEW = 1.0
-# Changes this near to the view's border, in voxels, may go on beyond it; changes smaller than this are noise.
-MARGIN, REAL_CHANGE = 2, 0.1
 # Seeds of a box along each axis.
 SEEDS = 9
 # The mask is looked through at a stride that leaves at most so many voxels.
@@ -141,7 +144,7 @@ class AnyImageEngine:
             Cancelled: ``cancel`` returned True.
             ResourceError: memory does not suffice, not even on the CPU.
         """
-        _check_input(probability, prompts, prepared)
+        check_correction(probability, prompts, prepared.grid)
         with memory_errors(f"to run {self.spec.name!r}"):
             device, job = self._placement.case(prepared), Job(cancel=cancel, name="the correction")
             return _refine(_Task(prepared, device, probability, prompts, job))
@@ -151,7 +154,7 @@ def _refine(task: _Task) -> Refinement:
     images, limits = task.images, task.images.spec.any_image_input.scales_mm
     part = ChangedPart(images.grid, images.endless, task.probability, task.seeds)
     centre, scale = _first_view(task)
-    scale, wider = float(np.clip(scale, *limits)), False
+    scale, moved = float(np.clip(scale, *limits)), False
     for _ in range(MOST_VIEWS):
         view = images.view(centre, scale)
         before, answer = _predict(task, part, view)
@@ -160,28 +163,17 @@ def _refine(task: _Task) -> Refinement:
         changed = _changed(before, answer, seeds)
         if not changed.any():
             break
-        if _reaches_border(changed, view) and scale < limits[1]:
-            scale, wider = min(scale * STEP, limits[1]), True
+        if reaches_border(changed, view.goes_on) and scale < limits[1]:
+            scale, moved = min(scale * STEP, limits[1]), True
             continue
-        nearer = _nearer_view(view, answer, seeds, scale, max(images.finest_mm / 2, limits[0]))
-        if wider or nearer is None:
+        finest = max(images.finest_mm / 2, limits[0])
+        nearer = None if moved else _nearer_view(view, answer, seeds, scale, finest)
+        if nearer is None:
             break
-        centre, scale = nearer
-        wider = True  # once
+        (centre, scale), moved = nearer, True
     box, values = part.constrained(task.prompts)
     task.job.lap("paste")
     return Refinement(box, values, task.device.info(task.job, roles=tuple(images.images)))
-
-
-def _check_input(probability: UInt8Array, prompts: Prompts, prepared: ScaledImages) -> None:
-    if not prompts.items:
-        raise ArgumentError("a correction needs at least one prompt")
-    if probability.dtype != np.uint8:
-        raise ArgumentError(f"the probability is {probability.dtype}; uint8 is needed, 255 for 1")
-    if probability.shape != prepared.grid.shape:
-        raise GeometryError(
-            f"the probability has shape {probability.shape}, the first image {prepared.grid.shape} (k, j, i)"
-        )
 
 
 def _first_view(task: _Task) -> tuple[Float64Array, float]:
@@ -257,17 +249,6 @@ def _changed(before: Float32Array, answer: Float32Array, seeds: Float64Array) ->
     connected = components(old | new, seeds)
     changed: BoolArray = (old != new) & (np.abs(answer - before) > REAL_CHANGE) & connected
     return changed
-
-
-def _reaches_border(changed: BoolArray, view: View) -> bool:
-    """Whether a change reaches a side of the view behind which the image goes on."""
-    inside = changed.copy()
-    i, j, k = (
-        slice(MARGIN if before else 0, size - MARGIN if behind else size)
-        for (before, behind), size in zip(view.goes_on, view.grid.size)
-    )
-    inside[k, j, i] = False
-    return bool(inside.any())
 
 
 def _nearer_view(

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import SimpleITK as sitk
 
-from TumorSegLib.engines.clicks.patches import add_change, covering_box
+from TumorSegLib.engines.clicks.patches import add_change, components, covering_box
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, from_corners, origin, slices, translate, union, within
 from TumorSegLib.geometry.grid import Box, Grid
@@ -120,16 +119,3 @@ def _all_inside(points: Float64Array, boxes: Sequence[Box]) -> bool:
     limits = np.array(boxes)  # [boxes, 3, 2]
     inside = (points[:, None] >= limits[..., 0]) & (points[:, None] < limits[..., 1])
     return bool(np.all(np.any(np.all(inside, axis=2), axis=1)))
-
-
-def components(mask: BoolArray, points: Float64Array) -> BoolArray:
-    """The connected parts of a mask (shared faces) that contain any of the points ``(i, j, k)``."""
-    voxels = np.floor(points + 0.5).astype(int)
-    voxels = voxels[((voxels >= 0) & (voxels < mask.shape[::-1])).all(axis=1)]
-    seeds = [at for at in voxels.tolist() if mask[at[2], at[1], at[0]]]
-    if not seeds:
-        return np.zeros(mask.shape, dtype=bool)
-    image = sitk.GetImageFromArray(mask.view(np.uint8))
-    flooded = sitk.ConnectedThreshold(image, seedList=seeds, lower=1, upper=1)
-    connected: BoolArray = sitk.GetArrayFromImage(flooded).view(bool)
-    return connected

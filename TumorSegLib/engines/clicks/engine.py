@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 from torch import nn
 
@@ -19,20 +18,23 @@ from TumorSegLib.engines.clicks.patches import (
     COARSE,
     FINE,
     OWN,
+    REAL_CHANGE,
     CaseImages,
     Patch,
     add_change,
+    check_correction,
+    components,
     covering_box,
     network_input,
     prepare_patches,
     prompt_centre,
+    reaches_border,
     sample_probability,
 )
 from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.placement import CaseDevice, Network, Placement
 from TumorSegLib.engines.runtime import Runtime
-from TumorSegLib.errors import ArgumentError, GeometryError
-from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
 from TumorSegLib.geometry.boxes import origin, slices, translate, union
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import CERTAIN, TUMOUR
@@ -49,8 +51,6 @@ from TumorSegLib.protocols import Refinement, RunInfo
 SMALL = 0.6
 # The fine spacing is used only where the image has it: where some voxel edge is at most this share of the model's.
 HAS_DETAIL = 0.75
-# Changes this near to the patch's border, in voxels, may go on beyond it; changes smaller than this are noise.
-MARGIN, REAL_CHANGE = 2, 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +139,7 @@ class ClickEngine:
             Cancelled: ``cancel`` returned True.
             ResourceError: memory does not suffice, not even on the CPU.
         """
-        _check_input(probability, prompts, prepared.grid)
+        check_correction(probability, prompts, prepared.grid)
         with memory_errors(f"to run {self.spec.name!r}"):
             return _refine(self._correction(prepared, probability, prompts, cancel))
 
@@ -179,15 +179,6 @@ def _refine(task: _Correction) -> Refinement:
     box, values = part.constrained()
     task.job.lap("paste")
     return Refinement(box, values, task.device.info(task.job, roles=tuple(images.images)))
-
-
-def _check_input(probability: UInt8Array, prompts: Prompts, grid: Grid) -> None:
-    if not prompts.items:
-        raise ArgumentError("a correction needs at least one prompt")
-    if probability.dtype != np.uint8:
-        raise ArgumentError(f"the probability is {probability.dtype}; uint8 is needed, 255 for 1")
-    if probability.shape != grid.shape:
-        raise GeometryError(f"the probability has shape {probability.shape}, the first image {grid.shape} (k, j, i)")
 
 
 def _predict(task: _Correction, part: _ChangedPart, patch: Patch) -> tuple[Float32Array, Float32Array]:
@@ -244,7 +235,7 @@ class _ChangedPart:
         constraints = [replace(prompt, points=prompt.points - origin(self.box)) for prompt in self.task.constraints]
         apply_constraints(after, constraints, spacing, certain=CERTAIN)
         old, new = before >= TUMOUR, after >= TUMOUR
-        allowed = _components(old | new, last.points - origin(self.box)) & (old | self._may_grow(last))
+        allowed = components(old | new, last.points - origin(self.box)) & (old | self._may_grow(last))
         if not self.task.answers_box:
             for at, inside in constrained_voxels(last.points - origin(self.box), after.shape, spacing):
                 allowed[at] |= inside
@@ -284,19 +275,6 @@ def _deepest_voxel(probability: UInt8Array, box: Box, spacing_mm: Sequence[float
     return PointPrompt(np.array([at], dtype=float) + origin(box), True)
 
 
-def _components(mask: BoolArray, points: Float64Array) -> BoolArray:
-    """The connected parts of a mask (shared faces) that contain any of the points ``(i, j, k)``."""
-    voxels = np.floor(points + 0.5).astype(int)
-    voxels = voxels[((voxels >= 0) & (voxels < mask.shape[::-1])).all(axis=1)]
-    seeds = [at for at in voxels.tolist() if mask[at[2], at[1], at[0]]]
-    if not seeds:
-        return np.zeros(mask.shape, dtype=bool)
-    image = sitk.GetImageFromArray(mask.view(np.uint8))
-    flooded = sitk.ConnectedThreshold(image, seedList=seeds, lower=1, upper=1)
-    connected: BoolArray = sitk.GetArrayFromImage(flooded).view(bool)
-    return connected
-
-
 def _in_patch(prompt: PointPrompt, grid: Grid, patch: Patch) -> PointPrompt:
     return PointPrompt(patch.grid.to_ijk(grid.to_ras(prompt.points)), prompt.positive)
 
@@ -304,24 +282,15 @@ def _in_patch(prompt: PointPrompt, grid: Grid, patch: Patch) -> PointPrompt:
 def _reaches_border(patch: Patch, before: Float32Array, answer: Float32Array, prompt: PointPrompt) -> bool:
     """Whether what the prompt changes reaches a side of the patch behind which the image goes on."""
     old, new = before > 0.5, answer > 0.5
-    changed = (old != new) & (np.abs(answer - before) > REAL_CHANGE) & _components(old | new, prompt.points)
-    changed[slices(_shrunk(patch))] = False
-    return bool(changed.any())
-
-
-def _shrunk(patch: Patch) -> Box:
-    """The patch without its margin on those sides behind which the image goes on."""
-    ranges = []
-    for (before, behind), size in zip(patch.goes_on, patch.grid.size):
-        ranges.append((MARGIN if before else 0, size - MARGIN if behind else size))
-    return ranges[0], ranges[1], ranges[2]
+    changed = (old != new) & (np.abs(answer - before) > REAL_CHANGE) & components(old | new, prompt.points)
+    return reaches_border(changed, patch.goes_on)
 
 
 def _is_small(images: CaseImages, answer: Float32Array, patch: Patch, prompt: PointPrompt) -> bool:
     """Whether the tumour at the prompt fits well into a patch at the fine spacing, and the image has that detail."""
     if min(images.grid.spacing) > HAS_DETAIL * min(images.spec.volume_input.spacing_mm):
         return False
-    inside = np.argwhere(_components(answer > 0.5, prompt.points))
+    inside = np.argwhere(components(answer > 0.5, prompt.points))
     if not len(inside):
         return False
     extent = inside.max(axis=0) - inside.min(axis=0) + 1

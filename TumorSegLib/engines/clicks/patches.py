@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import SimpleITK as sitk
 
 from TumorSegLib.engines.inputs import Channels, prepare
-from TumorSegLib.geometry.arrays import Float32Array, Float64Array, IntArray, UInt8Array
+from TumorSegLib.errors import ArgumentError, GeometryError
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, IntArray, UInt8Array
 from TumorSegLib.geometry.boxes import bounding_box, grown, slices, translate, within
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.image_set import ImageSet
@@ -23,9 +25,12 @@ from TumorSegLib.images.resample import average_blocks, resample, resample_proba
 from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.encoding import PointPrompt, Shape, guidance_maps
+from TumorSegLib.prompts.types import Prompts
 
 #: Multiples of the model's spacing: fine detail, the model's own, and a view of large tumours.
 FINE, OWN, COARSE = 0.5, 1.0, 2.0
+# Changes this near to a patch's border, in voxels, may go on beyond it; smaller changes of the probability are noise.
+MARGIN, REAL_CHANGE = 2, 0.1
 # Changes of the probability below this are noise; not writing them keeps edits small.
 WRITTEN_CHANGE = 0.02
 # A part of a patch must not reach a voxel farther than the patch by rounding; in voxels.
@@ -266,3 +271,50 @@ def _cut(level: Channels, starts: Sequence[int], inner: Box, shape: tuple[int, i
         channel[...] = fill
         channel[slices(inner)] = whole[at]
     return images
+
+
+def check_correction(probability: UInt8Array, prompts: Prompts, grid: Grid) -> None:
+    """Checks what a click engine is given.
+
+    Args:
+        probability: of the segment.
+        prompts: all in force.
+        grid: of the first image.
+
+    Raises:
+        ArgumentError: there is no prompt, or the probability is not uint8.
+        GeometryError: the probability has not the shape of the grid.
+    """
+    if not prompts.items:
+        raise ArgumentError("a correction needs at least one prompt")
+    if probability.dtype != np.uint8:
+        raise ArgumentError(f"the probability is {probability.dtype}; uint8 is needed, 255 for 1")
+    if probability.shape != grid.shape:
+        raise GeometryError(f"the probability has shape {probability.shape}, the first image {grid.shape} (k, j, i)")
+
+
+def reaches_border(changed: BoolArray, goes_on: Sequence[tuple[bool, bool]]) -> bool:
+    """Whether a change reaches a side of its patch behind which the image goes on.
+
+    Args:
+        changed: bool ``[k, j, i]`` of the patch.
+        goes_on: per axis ``(i, j, k)``, whether the image goes on before the patch, and behind it.
+    """
+    i, j, k = (
+        slice(MARGIN if before else 0, size - MARGIN if behind else size)
+        for (before, behind), size in zip(goes_on, changed.shape[::-1])
+    )
+    return bool(np.count_nonzero(changed) > np.count_nonzero(changed[k, j, i]))
+
+
+def components(mask: BoolArray, points: Float64Array) -> BoolArray:
+    """The connected parts of a mask (shared faces) that contain any of the points ``(i, j, k)``."""
+    voxels = np.floor(points + 0.5).astype(int)
+    voxels = voxels[((voxels >= 0) & (voxels < mask.shape[::-1])).all(axis=1)]
+    seeds = [at for at in voxels.tolist() if mask[at[2], at[1], at[0]]]
+    if not seeds:
+        return np.zeros(mask.shape, dtype=bool)
+    image = sitk.GetImageFromArray(mask.view(np.uint8))
+    flooded = sitk.ConnectedThreshold(image, seedList=seeds, lower=1, upper=1)
+    connected: BoolArray = sitk.GetArrayFromImage(flooded).view(bool)
+    return connected

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from Testing.unit.engines.click_cases import block, mask_of
-from TumorSegLib.engines.clicks.changed_part import ChangedPart, components
+from TumorSegLib.engines.clicks.changed_part import ChangedPart
+from TumorSegLib.engines.clicks.patches import components
 from TumorSegLib.engines.clicks.views import endless
 from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Grid
