@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -56,6 +57,8 @@ def _add_train(parsers: Any) -> None:
     # Not --run alone, though it works: torchrun reads that as an abbreviation of its own --run-path.
     parser.add_argument("--run-folder", dest="run", type=Path, help="folder of the run (default training/runs/NAME)")
     parser.add_argument("--threads", type=int, help="CPU threads")
+    help_ = "stop with a checkpoint after so many minutes; the same command goes on (default: no limit)"
+    parser.add_argument("--minutes", type=float, default=math.inf, help=help_)
     _add_data(parser)
     add_device_arguments(parser)
 
@@ -94,7 +97,7 @@ def _add_evaluate_clicks(parsers: Any) -> None:
     parser.add_argument("--use", choices=("validate", "test"), help="which tasks of the suite (default test)")
     parser.add_argument("--first-stage", help="automatic model whose masks are corrected too (default: none)")
     parser.add_argument("--clicks", type=int, default=10, help="clicks per case (default %(default)s)")
-    parser.add_argument("--baselines", action="store_true", help="measure baselines on the same cases")
+    parser.add_argument("--baselines", action="store_true", help="measure other methods on the same cases")
     parser.add_argument("--plot", type=Path, help="draw Dice over clicks here, .png")
     _add_record(parser)
 

@@ -24,7 +24,8 @@ def run_train(options: argparse.Namespace) -> None:
     _set_threads(options.threads)
     configuration = read_configuration(options.configuration)
     data = _data(options) if configuration.objects is None else _root(options)
-    train(configuration, data, _run_folder(options, configuration.model.name), options.device, options.precision)
+    run = _run_folder(options, configuration.model.name)
+    train(configuration, data, run, options.device, options.precision, options.minutes)
 
 
 def run_sheet(options: argparse.Namespace) -> None:
@@ -78,19 +79,25 @@ def run_evaluate_clicks(options: argparse.Namespace) -> None:
 
 
 def _evaluate_suite(options: argparse.Namespace) -> None:
+    from training.evaluation.baselines import check_installed
     from training.evaluation.plot import write_suite_curve
     from training.evaluation.suite import evaluate_suite, format_suite
     from training.export import record_suite
+    from TumorSegLib.engines.load import load_engine
 
-    values = {name: getattr(options, name) for name in ("fold", "roles", "first_stage", "baselines")}
-    given = [name for name, value in values.items() if value is not None and value is not False]  # fold 0 is one
+    values = {name: getattr(options, name) for name in ("fold", "roles", "first_stage")}
+    given = [name for name, value in values.items() if value is not None]
     if given:
         raise ArgumentError(f"--{given[0].replace('_', '-')} is for the sarcomas, not for --suite {options.suite}")
     models, use = options.model, options.use or "test"
     engines = {}
     for options.model in models:
         engines[Path(options.model).name] = _engine(options, "clicks")
-    report = evaluate_suite(engines, _root(options), use, options.clicks)
+    boxes = None
+    if options.baselines:
+        check_installed()
+        boxes = load_engine("lite-medsam", options.device, options.precision, options.backend, kind="box")
+    report = evaluate_suite(engines, _root(options), use, options.clicks, boxes)
     print(format_suite(report))
     _write_report(options, report)
     if options.plot:

@@ -17,11 +17,12 @@ from vtkmodules.vtkCommonDataModel import vtkImageData
 from training.data.cases import AIR_HU
 from TumorSegLib.errors import ArgumentError, RoleError, TumorSegError
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
-from TumorSegLib.geometry.grid import Grid, Voxel, check_inside
+from TumorSegLib.geometry.boxes import from_corners, slices
+from TumorSegLib.geometry.grid import Box, Grid, Voxel, check_inside, voxel_at
 from TumorSegLib.images.image_set import ImageSet
-from TumorSegLib.images.resample import resample
+from TumorSegLib.images.resample import resample, resample_mask
 from TumorSegLib.images.roles import is_ct
-from TumorSegLib.images.volume import Images, Mask
+from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.prompts.constraints import apply_constraints, constrained_voxels
 from TumorSegLib.prompts.encoding import PointPrompt
 from TumorSegLib.prompts.types import Click
@@ -32,6 +33,9 @@ SEED_LOCALITY = 0.0
 # The best for this baseline on the 32 sarcomas outside fold 0: mean Dice over clicks 1 to 5 is 0.57, 0.59, 0.64, 0.65,
 # 0.60, 0.56 at 5, 10, 15, 20, 30, 40 mm. Farther away a hotter organ may set the threshold.
 PEAK_WITHIN_MM = 20.0
+# The random walker's window reaches so far from every click, in cubes of at least so many mm: its system of equations
+# has a row per voxel.
+WINDOW_MM, WALKED_MM = 30.0, 1.2
 
 
 def grow_cut(images: Images, clicks: Sequence[Click]) -> Mask:
@@ -59,9 +63,7 @@ def grow_cut(images: Images, clicks: Sequence[Click]) -> Mask:
     grid = _checked_grid(images, clicks)
     if not any(click.positive for click in clicks):
         return Mask(grid, np.zeros(grid.shape, dtype=np.uint8))
-    role = next((role for role in ("pet", "ct") if role in images), ImageSet.of(images).reference)
-    image = resample(images[role], grid, AIR_HU if is_ct(role) else 0.0)
-    labels = _grow_from_seeds(image.array.astype(np.float32), _seeds(clicks, grid), grid.spacing)
+    labels = _grow_from_seeds(_single(images, grid), _seeds(clicks, grid), grid.spacing)
     return Mask(grid, (labels == TUMOUR).astype(np.uint8))
 
 
@@ -107,10 +109,64 @@ def pet_threshold(images: Images, clicks: Sequence[Click], share: float = 0.41) 
         suv = resample(images["pet"], grid).array
         for click in positive:
             answer[_uptake(suv, click.ijk, grid, share)] = 1
-        apply_constraints(
-            answer, [PointPrompt(np.array([click.ijk], dtype=float), click.positive) for click in clicks], grid.spacing
-        )
+        _constrain(answer, clicks, grid)
     return Mask(grid, answer.astype(np.uint8))
+
+
+def random_walk(images: Images, clicks: Sequence[Click]) -> Mask:
+    """scikit-image's random walker with its default settings, in a window of 60 mm around the clicks.
+
+    Grady, "Random walks for image segmentation", IEEE Trans Pattern Anal Mach Intell 2006. Seeds are balls of 3 mm
+    around the clicks; the outermost layer of the window is background, as a user would have to paint it.
+
+    Args:
+        images, clicks: as for :func:`grow_cut`; an image without contrast in the window gives the balls alone.
+
+    Returns:
+        Tumour as 1 on the grid of the first image.
+
+    Raises:
+        ArgumentError: there is no image, or a click lies outside the first.
+        GeometryError: the image to walk on does not overlap the first.
+    """
+    from skimage.segmentation import random_walker
+
+    grid = _checked_grid(images, clicks)
+    answer = np.zeros(grid.shape, dtype=np.float32)
+    if any(click.positive for click in clicks):
+        box, window = _window(grid, clicks)
+        image = resample(Volume(grid.crop(box), _single(images, grid)[slices(box)]), window).array
+        seen = [Click(voxel_at(window, grid.to_ras(click.ijk).tolist(), "a click"), click.positive) for click in clicks]
+        if np.ptp(image):
+            # In noise probabilities leave the range from 0 to 1 a little; the larger of two still decides.
+            labels = random_walker(
+                image, _seeds(seen, window), mode="cg_j", spacing=window.spacing[::-1], prob_tol=np.inf
+            )
+            walked = Mask(window, (labels == TUMOUR).astype(np.uint8))
+            answer[slices(box)] = resample_mask(walked, grid.crop(box)).array
+        _constrain(answer, clicks, grid)
+    return Mask(grid, answer.astype(np.uint8))
+
+
+def _window(grid: Grid, clicks: Sequence[Click]) -> tuple[Box, Grid]:
+    """The voxels of a grid around clicks, and the lattice that is walked on there."""
+    points, reach = np.array([click.ijk for click in clicks]), np.ceil(WINDOW_MM / np.array(grid.spacing))
+    low = np.maximum(points.min(axis=0) - reach, 0).astype(int)
+    high = np.minimum(points.max(axis=0) + reach + 1, grid.size).astype(int)
+    box = from_corners(low, high)
+    return box, grid.crop(box).with_spacing([max(edge, WALKED_MM) for edge in grid.spacing])
+
+
+def _single(images: Images, grid: Grid) -> Float32Array:
+    """The one image a method works on, on a grid: the PET where there is one, else the CT, else the first."""
+    role = next((role for role in ("pet", "ct") if role in images), ImageSet.of(images).reference)
+    image: Float32Array = resample(images[role], grid, AIR_HU if is_ct(role) else 0.0).array.astype(np.float32)
+    return image
+
+
+def _constrain(answer: Float32Array, clicks: Sequence[Click], grid: Grid) -> None:
+    points = [PointPrompt(np.array([click.ijk], dtype=float), click.positive) for click in clicks]
+    apply_constraints(answer, points, grid.spacing)
 
 
 def _checked_grid(images: Images, clicks: Sequence[Click]) -> Grid:

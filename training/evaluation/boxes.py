@@ -26,10 +26,10 @@ from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.errors import RoleError
 from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.evaluation.metrics import evaluate as compare
-from TumorSegLib.geometry.boxes import slices
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import TUMOUR
-from TumorSegLib.images.volume import Mask
+from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.jobs import Job, progress_bar, timed
 from TumorSegLib.prompts.types import BoxPrompt
 from TumorSegLib.protocols import BoxOptions
@@ -94,10 +94,10 @@ def inscribed_ellipsoid(box: BoxPrompt, grid: Grid) -> Mask:
     return Mask(grid, array)
 
 
-def exact_boxes(engine: BoxEngine, case: Case, role: str) -> Mask:
-    """What the model makes of every slice along k, given the box of the reference on that slice."""
-    prepared, truth = engine.prepare(case.images, BoxOptions(role)), case.tumour
-    view = engine.view(prepared, case.tumour_box, AXIS)
+def exact_boxes(engine: BoxEngine, images: Images, truth: Mask, role: str) -> Mask:
+    """What the model makes of every slice along k, given the box of an object on that slice."""
+    prepared, box = engine.prepare(images, BoxOptions(role)), bounding_box(truth.array) or EMPTY_BOX
+    view = engine.view(prepared, box, AXIS)
     numbers = [int(number) for number in np.flatnonzero(truth.array.any(axis=(1, 2)))]
     rectangles = []
     for part in view.stack(truth.array)[numbers]:
@@ -165,7 +165,7 @@ def _evaluate_case(plan: BoxPlan, case: Case, role: str) -> dict[str, dict[str, 
 
     answers: dict[str, Callable[[], Mask]] = {
         ELLIPSOID: lambda: inscribed_ellipsoid(whole, truth.grid),
-        EXACT: lambda: exact_boxes(plan.boxes, case, role),
+        EXACT: lambda: exact_boxes(plan.boxes, case.images, case.tumour, role),
         VOLUME: lambda: found(whole, BoxOptions(role)),
         ALL_AXES: lambda: found(whole, every),
         SLICE: lambda: found(slice_, BoxOptions(role)),

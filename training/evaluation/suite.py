@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,11 @@ import numpy as np
 from scipy.ndimage import label
 
 from training.clicks.prompts import loose_box, measured_line
-from training.evaluation.clicks import BySession, Method, click_through
+from training.evaluation.baselines import grow_cut, random_walk
+from training.evaluation.boxes import exact_boxes
+from training.evaluation.clicks import BySession, FromClicks, Method, click_through
 from training.evaluation.summary import provenance, run_settings
+from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.errors import ArgumentError, ReadError
 from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.geometry.arrays import Float64Array
@@ -36,6 +38,11 @@ USES = ("validate", "test")
 LESION, STRUCTURE, PET_FOCUS = "lesion", "structure", "PET focus"
 # A click that lowers Dice by more than this does harm.
 HARM = 0.02
+#: Established tools that answer from all clicks so far.
+BASELINES: Mapping[str, Callable[[Images, Sequence[Click]], Mask]] = {
+    "grow from seeds": grow_cut,
+    "random walker": random_walk,
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +65,11 @@ class Task:
     image: Path
     labels: Path
     values: tuple[int, ...]
+
+    @property
+    def described(self) -> dict[str, str]:
+        """What a row of a report says of the task."""
+        return {"name": self.name, "kind": self.kind, "case": self.case}
 
     def read(self) -> tuple[Volume, Mask]:
         """The image and the object on its grid; raises what reading raises."""
@@ -111,17 +123,20 @@ def image_for(spec: ModelSpec, image: Volume) -> Images:
     raise ArgumentError(f"model {spec.name!r} takes no {image.role}")
 
 
-def evaluate_suite(engines: Mapping[str, Any], root: Path, use: str, clicks: int) -> dict[str, Any]:
-    """Lets the user of the protocol click on every task, once for each engine.
+def evaluate_suite(
+    engines: Mapping[str, Any], root: Path, use: str, clicks: int, boxes: BoxEngine | None = None
+) -> dict[str, Any]:
+    """Lets the user of the protocol click on every task, once for each method.
 
     Args:
         engines: click engines by name.
         root: folder with ``suite.json`` and the data folders it names.
         use: of ``USES``.
         clicks: per task.
+        boxes: measures ``BASELINES`` too, and this model with the exact box of every slice.
 
     Returns:
-        JSON-ready: ``methods``, per engine ``cases`` and ``summary``.
+        JSON-ready: ``methods``, per engine and baseline ``cases`` and ``summary``; ``exact boxes``, the same for those.
 
     Raises:
         ArgumentError: there is no such use, or not at least one click.
@@ -129,26 +144,29 @@ def evaluate_suite(engines: Mapping[str, Any], root: Path, use: str, clicks: int
     """
     if clicks < 1:
         raise ArgumentError(f"--clicks {clicks} must be at least 1")
-    tasks = read_tasks(root, use)
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in engines}
+    tasks, baselines = read_tasks(root, use), BASELINES if boxes is not None else {}
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in (*engines, *baselines)}
+    exact: list[dict[str, Any]] = []
     with progress_bar("Clicking") as progress:
         for done, task in enumerate(tasks, start=1):
             image, truth = task.read()
             for name, engine in engines.items():
                 rows[name].append(_evaluate(engine, task, image, truth, clicks))
+            for name, answer in baselines.items():
+                method = FromClicks({image.role: image}, answer)
+                rows[name].append({**task.described, **_clicked(method, truth, clicks), "run": {}, "shapes": {}})
+            if boxes is not None:
+                found = exact_boxes(boxes, {image.role: image}, truth, image.role)
+                exact.append({**task.described, "shapes": {"exact boxes": dice(found.array, truth.array)}, "run": {}})
             progress(done, len(tasks), f"{task.name} {task.case}")
-    return {
-        "use": use,
-        "clicks": clicks,
-        "methods": {
-            name: {
-                **provenance(engines[name].spec, some),
-                "summary": summarise_suite(some),
-                "cases": some,
-            }
-            for name, some in rows.items()
-        },
-    }
+    methods = {name: {"summary": summarise_suite(some), "cases": some} for name, some in rows.items()}
+    for name, engine in engines.items():
+        methods[name] = {**provenance(engine.spec, rows[name]), **methods[name]}
+    report: dict[str, Any] = {"use": use, "clicks": clicks, "methods": methods}
+    if boxes is not None:
+        shapes = _shapes(exact, _counted(exact))
+        report["exact boxes"] = {**provenance(boxes.spec, exact), **shapes["exact boxes"], "cases": exact}
+    return report
 
 
 def evaluate_shapes(engine: Any, image: Volume, truth: Mask) -> dict[str, float | None]:
@@ -183,12 +201,17 @@ def _scribble(ends: Float64Array, grid: Grid) -> Scribble:
 
 
 def _evaluate(engine: Any, task: Task, image: Volume, truth: Mask, clicks: int) -> dict[str, Any]:
-    images = image_for(engine.spec, image)
-    make: Callable[[], Method] = partial(BySession, images, engine, None)
-    empty = Mask(truth.grid, np.zeros_like(truth.array))
-    row = click_through(make(), empty, truth, clicks)
-    row["shapes"] = evaluate_shapes(engine, image, truth)
-    return {"name": task.name, "kind": task.kind, "case": task.case, "run": run_settings(engine.info), **row}
+    row = _clicked(BySession(image_for(engine.spec, image), engine, None), truth, clicks)
+    return {
+        **task.described,
+        "run": run_settings(engine.info),
+        **row,
+        "shapes": evaluate_shapes(engine, image, truth),
+    }
+
+
+def _clicked(method: Method, truth: Mask, clicks: int) -> dict[str, Any]:
+    return click_through(method, Mask(truth.grid, np.zeros_like(truth.array)), truth, clicks)
 
 
 def summarise_suite(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -202,8 +225,7 @@ def summarise_suite(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     names = list(dict.fromkeys(row["name"] for row in rows))
     kinds = {name: np.mean([row["dice"] for row in rows if row["name"] == name], axis=0) for name in names}
-    kind_of = {row["name"]: row["kind"] for row in rows}
-    counted = [name for name in names if name != PET_FOCUS]
+    counted = _counted(rows)
     mean = np.mean([kinds[name] for name in counted], axis=0)
     summary: dict[str, Any] = {
         "kinds": {name: curve.tolist() for name, curve in kinds.items()},
@@ -211,9 +233,9 @@ def summarise_suite(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "area_under_curve": float(np.mean(mean[1:] + mean[:-1]) / 2),
     }
     for key, kind in (("lesions", LESION), ("structures", STRUCTURE)):
-        some = [kinds[name] for name in counted if kind_of[name] == kind]
+        some = [kinds[name] for name, of in counted.items() if of == kind]
         summary[key] = np.mean(some, axis=0).tolist() if some else None
-    summary["shapes"] = _shapes(rows, counted, kind_of)
+    summary["shapes"] = _shapes(rows, counted)
     changes = np.concatenate([np.diff(row["dice"])[: len(row["seconds"])] for row in rows])
     seconds = np.concatenate([row["seconds"] for row in rows])
     summary["harmful_share"] = float(np.mean(changes < -HARM))
@@ -221,9 +243,12 @@ def summarise_suite(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return summary
 
 
-def _shapes(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str], kind_of: Mapping[str, str]
-) -> dict[str, dict[str, float]]:
+def _counted(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The kinds that means count, by name whether lesion or structure."""
+    return {row["name"]: row["kind"] for row in rows if row["name"] != PET_FOCUS}
+
+
+def _shapes(rows: Sequence[Mapping[str, Any]], names: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """Per prompt that is no click, mean Dice over kinds: of all, of lesions and of structures."""
     result = {}
     for shape in rows[0]["shapes"]:
@@ -232,7 +257,7 @@ def _shapes(
         kinds = {name: np.mean([row["shapes"][shape] for row in rows if row["name"] == name]) for name in names}
         result[shape] = {"mean": float(np.mean(list(kinds.values())))}
         for key, kind in (("lesions", LESION), ("structures", STRUCTURE)):
-            some = [value for name, value in kinds.items() if kind_of[name] == kind]
+            some = [value for name, value in kinds.items() if names[name] == kind]
             if some:
                 result[shape][key] = float(np.mean(some))
     return result
@@ -257,4 +282,8 @@ def format_suite(report: Mapping[str, Any]) -> str:
             f"{100 * summary['harmful_share']:.1f} %, seconds per click {summary['seconds_per_click']:.2f} "
             f"(95 % within {summary['seconds_95']:.2f})"
         )
+    if "exact boxes" in report:
+        exact = report["exact boxes"]
+        figures = ", ".join(f"{key} {exact[key]:.3f}" for key in ("mean", "lesions", "structures") if key in exact)
+        lines.append(f"{exact['model']}, the exact box of every slice: {figures}")
     return "\n".join(lines)

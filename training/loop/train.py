@@ -30,7 +30,14 @@ from TumorSegLib.errors import ArgumentError, ModelError
 from TumorSegLib.jobs import progress_bar
 
 
-def train(configuration: Configuration, data: Path, run: Path, device: str = "auto", precision: str = "auto") -> None:
+def train(
+    configuration: Configuration,
+    data: Path,
+    run: Path,
+    device: str = "auto",
+    precision: str = "auto",
+    minutes: float = math.inf,
+) -> None:
     """Trains a model, or resumes from the checkpoint in ``run``, with the same bits as an uninterrupted run.
 
     Samples depend on (seed, step, process) alone, so a checkpoint needs no random state. Of click training it has the
@@ -41,17 +48,22 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
         data: data folder, see :mod:`training.data.cases`.
         run: folder for checkpoint, log and configuration.
         device, precision: as for ``load_engine``.
+        minutes: of training after which a checkpoint is written and the function returns; for one process alone.
 
     Raises:
         ReadError, GeometryError: data cannot be read.
-        ArgumentError: there is no such fold, or nothing to train on.
+        ArgumentError: there is no such fold, nothing to train on, or no time to.
         ModelError: the run began with another configuration, its checkpoint is damaged, or the loss is no longer a
             number.
         WriteError: the run cannot be written.
     """
     settings = configuration.optimisation
+    if not minutes > 0:
+        raise ArgumentError(f"--minutes {minutes:g} must be above 0")
     with joined_processes(device) as process, progress_bar("Training", visible=process.rank == 0) as progress:
         rank, world = process.rank, process.world
+        if world > 1 and minutes < math.inf:
+            raise ArgumentError(f"--minutes {minutes:g} is for one process, here are {world}")
         runtime = choose_runtime(process.device, precision)
         state, source, held_out = _prepare(configuration, data, rank, runtime)
         first, network = resume(run, configuration, state, source), state.network
@@ -61,6 +73,7 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
 
         model.train()
         started, losses, remark = time.monotonic(), list[torch.Tensor](), ""
+        until = started + 60 * minutes
         for step, batch in enumerate(source.batches(first), start=first):
             torch.manual_seed(settings.seed + step * world + rank)  # of dropout, where the network has any
             rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
@@ -69,8 +82,8 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
             source.observe(logits)
             losses.append(loss)
 
-            done, last = step + 1, step + 1 == settings.steps
-            if rank == 0 and (done % settings.checkpoint_every == 0 or last):
+            done, last, stops = step + 1, step + 1 == settings.steps, time.monotonic() > until
+            if rank == 0 and (done % settings.checkpoint_every == 0 or last or stops):
                 mean = _mean_loss(run, done, losses, state)
                 row = {"step": done, "loss": mean, "rate": rate, "seconds": time.monotonic() - started}
                 if settings.validate_every and (done % settings.validate_every == 0 or last):
@@ -79,6 +92,8 @@ def train(configuration: Configuration, data: Path, run: Path, device: str = "au
                 save(run, configuration, done, state, source)
                 started, losses, remark = time.monotonic(), [], f"loss {mean:.3f}"
             progress(done, settings.steps, remark)
+            if stops:
+                break
 
 
 def _mean_loss(run: Path, done: int, losses: Sequence[torch.Tensor], state: State) -> float:

@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from scipy.ndimage import gaussian_filter
 
 from training.config.objects import ObjectSettings
 from training.objects.intensities import Rules, channels_of, draw_images, to_channels
 from training.objects.lesions import insert_lesion
 from training.objects.library import Library, TrainingCase
-from training.objects.patches import Frame, limited, object_scale
+from training.objects.patches import Frame, limited, magnified, object_scale
 from training.objects.regions import draw_region
 from training.objects.sample import ObjectSample, is_visible
+from training.objects.shapes import NEAR
 from training.objects.synthetic import draw_synthetic
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.geometry.arrays import Float32Array
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.prompts.encoding import Shape
 
 # Scales in mm of patches that no contour decides, the coarser the rarer.
@@ -79,7 +82,26 @@ class ObjectSources:
         channels = to_channels(images, case, self.rules, rng)
         given = [channel for channel in channels if channel.any()]
         truth = draw_region(given[int(rng.integers(len(given)))], rng)
-        return None if truth is None else ObjectSample(channels, truth)
+        if truth is None or rng.random() > NEAR:
+            return None if truth is None else ObjectSample(channels, truth)
+        return self._too_near(case, list(images), frame, truth, rng)
+
+    def _too_near(
+        self, case: TrainingCase, roles: list[str], frame: Frame, truth: BoolArray, rng: np.random.Generator
+    ) -> ObjectSample | None:
+        """An object seen from so near that the patch does not hold it; None where the image is no finer."""
+        extent = max(np.ptp(np.argwhere(truth), axis=0) + 1) / max(self.shape)
+        times = frame.scale_mm / limited(frame.scale_mm * extent / float(rng.uniform(0.7, 2.5)), case)
+        if times < 1:
+            return None
+        voxels = np.argwhere(truth)
+        voxel = voxels[int(rng.integers(len(voxels)))].astype(float)
+        smooth = torch.from_numpy(gaussian_filter(truth.astype(np.float32), 0.7))
+        near = magnified(smooth[None], voxel, times)[0].numpy() > 0.5
+        if not is_visible(near):
+            return None
+        images = draw_images(case, roles, frame.nearer(voxel, times), rng)
+        return ObjectSample(to_channels(images, case, self.rules, rng), near)
 
     def _roles(self, case: TrainingCase, rng: np.random.Generator) -> list[str]:
         """Some roles of a case, at most one of each family."""

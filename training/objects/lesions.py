@@ -14,12 +14,12 @@ from scipy.ndimage import gaussian_filter
 from training.objects.intensities import Rules
 from training.objects.library import TrainingCase
 from training.objects.sample import is_visible
-from training.objects.shapes import blob, smooth_noise
+from training.objects.shapes import blob, draw_radii, smooth_noise
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.images.roles import channel_family, is_ct, is_pet
 
-# Radii in voxels, and contrast to the tissue around in its deviations, which are taken as neither flat nor ragged.
-RADII, CONTRAST, DEVIATION = (1.8, 28.0), (1.2, 5.0), (0.12, 0.5)
+# Contrast to the tissue around in its deviations, which are taken as neither flat nor ragged.
+CONTRAST, DEVIATION = (1.2, 5.0), (0.12, 0.5)
 # At most this share of a lesion may lie where the image is the same all over: in air, or outside it.
 LARGEST_EMPTY_SHARE = 0.2
 # Paint units: CT in 100 HU, PET as log(1 + SUV), MR in deviations of its tissue.
@@ -43,8 +43,7 @@ def insert_lesion(
     first = next(iter(images.values()))
     shape = (first.shape[0], first.shape[1], first.shape[2])
     centre = np.array(shape) * (0.5 + rng.uniform(-0.12, 0.12, 3))
-    radii = np.exp(rng.uniform(*np.log(RADII))) * rng.uniform(0.65, 1.5, 3)
-    depth = blob(shape, centre, radii, rng)
+    depth = blob(shape, centre, draw_radii(rng), rng)
     truth: BoolArray = depth > 0
     if not is_visible(truth) or any(_is_empty(raw, truth) for raw in images.values()):
         return None

@@ -51,6 +51,10 @@ class Frame:
         middle = torch.tensor(grid.to_ras(centre), dtype=torch.float32)
         return cls(scale_mm, offset @ torch.tensor(matrix.T, dtype=torch.float32) + middle)
 
+    def nearer(self, voxel: Float64Array, times: float) -> Frame:
+        """The frame with voxels so many times smaller, whose middle is a voxel ``(k, j, i)`` of this one."""
+        return Frame(self.scale_mm / times, magnified(self.places_mm.movedim(-1, 0), voxel, times).movedim(0, -1))
+
     def sampled(self, volume: Volume, outside: float) -> Float32Array:
         """An image, linearly interpolated, float32 ``[k, j, i]``."""
         inverse = np.linalg.inv(volume.grid.affine)
@@ -69,6 +73,21 @@ class Frame:
         part = Volume(grid.crop((i, j, k)), contour.array.astype(np.float32))
         inside: BoolArray = self.sampled(part, 0.0) > 0.5
         return inside
+
+
+def magnified(patch: torch.Tensor, voxel: Float64Array, times: float) -> torch.Tensor:
+    """A patch ``[channels, k, j, i]`` seen from nearer; beyond its border it goes on as at the border.
+
+    Args:
+        patch: float32.
+        voxel: ``(k, j, i)``, the middle of the result.
+        times: how many times longer everything is.
+    """
+    size = np.array(patch.shape[:0:-1])
+    middle = torch.tensor((2 * np.asarray(voxel)[::-1] + 1) / size - 1, dtype=torch.float32)
+    matrix = torch.cat([torch.eye(3) / times, middle[:, None]], dim=1)
+    where = F.affine_grid(matrix[None], [1, *patch.shape], align_corners=False)
+    return F.grid_sample(patch[None], where, padding_mode="border", align_corners=False)[0]
 
 
 def _deformation(rng: np.random.Generator) -> Float64Array:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 
 # Fewer voxels of a patch show no shape; more than this share of it no outside.
-LEAST_VOXELS, LARGEST_SHARE = 20, 0.8
+LEAST_VOXELS, LARGEST_SHARE = 20, 0.95
 
 
 @dataclass(frozen=True, eq=False)

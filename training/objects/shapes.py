@@ -11,6 +11,10 @@ import torch.nn.functional as F
 from TumorSegLib.geometry.arrays import Float32Array, Float64Array
 from TumorSegLib.prompts.encoding import Shape
 
+# Radii in voxels of objects that a patch holds, of those that it is too near to, and how often the latter are drawn:
+# only who has seen too little of large objects knows when to look from farther away.
+HELD, TOO_NEAR, NEAR = (1.7, 29.0), (26.0, 70.0), 0.25
+
 
 def smooth_noise(shape: Shape, cells: Sequence[float], rng: np.random.Generator) -> Float32Array:
     """A smooth random field of about unit variance, with so many bumps along each axis, float32."""
@@ -18,6 +22,12 @@ def smooth_noise(shape: Shape, cells: Sequence[float], rng: np.random.Generator)
     field = F.interpolate(control[None, None], size=shape, mode="trilinear", align_corners=True)[0, 0]
     result: Float32Array = (field / field.std().clamp(min=1e-6)).numpy()
     return result
+
+
+def draw_radii(rng: np.random.Generator) -> Float64Array:
+    """Radii ``(k, j, i)`` of an object in voxels."""
+    radius = np.exp(rng.uniform(*np.log(TOO_NEAR if rng.random() < NEAR else HELD)))
+    return np.asarray(radius * rng.uniform(0.65, 1.5, 3))
 
 
 def blob(shape: Shape, centre: Float64Array, radii: Float64Array, rng: np.random.Generator) -> Float32Array:

@@ -10,14 +10,12 @@ from scipy.ndimage import gaussian_filter, label
 
 from training.objects.intensities import standardised
 from training.objects.sample import ObjectSample, is_visible
-from training.objects.shapes import blob, smooth_noise
+from training.objects.shapes import blob, draw_radii, smooth_noise
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, IntArray
 from TumorSegLib.prompts.encoding import Shape
 
 # Tissues of the background, and objects before it.
 TISSUES, OBJECTS = (3, 9), (1, 7)
-# Objects' radii in voxels.
-RADII = (1.6, 30.0)
 
 
 def draw_synthetic(shape: Shape, channels: int, rng: np.random.Generator) -> ObjectSample | None:
@@ -41,8 +39,7 @@ def _label_map(shape: Shape, rng: np.random.Generator) -> tuple[IntArray, int]:
     for number in range(count):
         reach = 0.45 if number < count - 1 else 0.2
         centre = (0.5 + rng.uniform(-reach, reach, 3)) * shape
-        radii = np.exp(rng.uniform(*np.log(RADII))) * rng.uniform(0.6, 1.6, 3)
-        labels[blob(shape, centre, radii, rng) > 0] = tissues + number
+        labels[blob(shape, centre, draw_radii(rng), rng) > 0] = tissues + number
     return labels, tissues + count - 1
 
 

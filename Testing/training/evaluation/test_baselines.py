@@ -11,7 +11,7 @@ import pytest
 
 from training.clicks.simulate import next_click
 from training.data.cases import read_case
-from training.evaluation.baselines import grow_cut, pet_threshold
+from training.evaluation.baselines import grow_cut, pet_threshold, random_walk
 from TumorSegLib.errors import ArgumentError, GeometryError, RoleError, TumorSegError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.resample import resample
@@ -24,7 +24,7 @@ FIRST, SECOND = (slice(5, 13), slice(6, 14), slice(3, 11)), (slice(5, 13), slice
 APART = (slice(5, 13), slice(6, 14), slice(19, 25))
 
 
-@pytest.fixture(params=[grow_cut, pet_threshold])
+@pytest.fixture(params=[grow_cut, pet_threshold, random_walk])
 def baseline(request: pytest.FixtureRequest) -> Baseline:
     if request.param is grow_cut:
         pytest.importorskip("slicer")
@@ -59,6 +59,16 @@ def ball(ijk: Sequence[int], shape: Sequence[int], spacing: Sequence[float], rad
     k, j, i = np.indices(shape)
     offsets = np.stack([i - ijk[0], j - ijk[1], k - ijk[2]]) * np.reshape(spacing, (3, 1, 1, 1))
     return np.linalg.norm(offsets, axis=0) <= radius + 1e-6
+
+
+def test_a_random_walker_stops_at_edges_and_at_its_window() -> None:
+    """The first blob is darker than the second. Only what lies within 30 mm of a click is walked on."""
+    mask = random_walk({"pet": volume(blobs(100, 300, 0))}, [Click((6, 9, 8)), Click((14, 9, 8), False)]).array > 0
+    wanted = where(FIRST) > 0
+    assert 2 * (mask & wanted).sum() / (mask.sum() + wanted.sum()) > 0.9
+    even = random_walk({"pet": volume(np.zeros((20, 24, 80), dtype=np.float32))}, [Click((20, 12, 10))]).array > 0
+    assert even[10, 12, 20]
+    assert not even[:, :, 20 + 15 :].any()
 
 
 def test_no_positive_click_is_an_empty_mask(baseline: Baseline) -> None:

@@ -13,8 +13,10 @@ import torch
 from Testing.fakes import any_image_spec, tiny_network, tiny_spec, write_model
 from Testing.training.click_methods import CPU, Answering
 from Testing.training.objects.object_cases import GRID, task, write_suite
+from Testing.unit.engines.box_cases import bright_engine
 from training.__main__ import main
 from training.evaluation.suite import (
+    BASELINES,
     evaluate_shapes,
     evaluate_suite,
     format_suite,
@@ -131,6 +133,22 @@ def test_engines_are_measured_side_by_side_on_the_same_tasks(root: Path) -> None
     assert text.count("one line: mean ") == 1
 
 
+def test_established_tools_stand_beside_the_engines(root: Path) -> None:
+    pytest.importorskip("slicer")
+    report = evaluate_suite({"any": any_engine()}, root, "test", 2, bright_engine())
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
+    assert list(report["methods"]) == ["any", *BASELINES]
+    first = {name: method["cases"][0] for name, method in report["methods"].items()}
+    assert [row["clicks"][0] for row in first.values()] == [first["any"]["clicks"][0]] * 3
+    assert all(row["dice"][1] > 0.3 for row in first.values()), "each finds some of a bright object"
+    exact = report["exact boxes"]
+    assert (exact["model"], len(exact["cases"])) == ("bright", 3)
+    assert exact["mean"] > 0.8
+    lines = format_suite(report).splitlines()
+    assert any(line.startswith("random walker") for line in lines)
+    assert lines[-1].startswith("bright, the exact box of every slice: mean ")
+
+
 def test_each_shape_is_one_prompt_from_nothing(root: Path) -> None:
     image, truth = read_tasks(root, "validate")[0].read()
     shapes = evaluate_shapes(any_engine(), image, truth)
@@ -204,7 +222,6 @@ def test_the_command_measures_models_and_notes_the_figures(
         (["--suite", "general", "--fold", "0"], "--fold is for the sarcomas, not for --suite general"),
         (["--suite", "general", "--roles", "ct"], "--roles is for the sarcomas, not for --suite general"),
         (["--suite", "general", "--first-stage", "sts-auto"], "--first-stage is for the sarcomas"),
-        (["--suite", "general", "--baselines"], "--baselines is for the sarcomas"),
         (["--suite", "general", "--clicks", "0"], "--clicks 0 must be at least 1"),
         (["--suite", "general", "--data", "nowhere"], "nowhere: no suite of tasks"),
         (["--suite", "general", "--plot", "curve.txt"], "--plot curve.txt: the name must end in .png"),

@@ -79,6 +79,27 @@ def test_interrupted_training_goes_on_bit_for_bit(
     assert [row["step"] for row in read_log(tmp_path / "parts")] == [str(half), str(2 * half)]
 
 
+@pytest.mark.parametrize("changes", [(), CLICKS], ids=["plain", "clicks"])
+def test_a_run_out_of_minutes_goes_on_bit_for_bit(
+    data: Path, configured: Configured, tmp_path: Path, changes: tuple[str, ...]
+) -> None:
+    configuration = configured(*changes)
+    train(configuration, data, tmp_path / "whole", "cpu", "float32")
+    for done in (1, 2):
+        train(configuration, data, tmp_path / "parts", "cpu", "float32", minutes=1e-9)
+        assert load_checkpoint(tmp_path / "parts")["step"] == done
+        assert read_log(tmp_path / "parts")[-1]["step"] == str(done)
+    train(configuration, data, tmp_path / "parts", "cpu", "float32", minutes=60)
+    assert same(load_checkpoint(tmp_path / "whole"), load_checkpoint(tmp_path / "parts"))
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, math.nan])
+def test_no_time_is_refused(data: Path, configured: Configured, tmp_path: Path, minutes: float) -> None:
+    with pytest.raises(ArgumentError, match=f"--minutes {minutes:g} must be above 0"):
+        train(configured(), data, tmp_path, "cpu", "float32", minutes=minutes)
+    assert not list(tmp_path.iterdir())
+
+
 def test_log_has_no_row_twice_after_a_stop_between_log_and_checkpoint(
     data: Path, configured: Configured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

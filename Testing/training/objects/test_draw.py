@@ -51,6 +51,15 @@ def test_a_sample_depends_on_the_seed_alone(library: Library, source: str) -> No
     assert not np.array_equal(first.images, other.images)
 
 
+@pytest.mark.parametrize("source", ["regions", "lesions", "synthetic"])
+def test_some_objects_are_too_near_to_be_seen_whole(library: Library, source: str) -> None:
+    drawn, rng = sources(library), np.random.default_rng(6)
+    truths = [drawn.draw(rng, source).truth for _ in range(40)]
+    cut = [truth for truth in truths if any(truth.take(end, axis).any() for axis in range(3) for end in (0, -1))]
+    assert 3 <= len(cut) < 40
+    assert max(truth.mean() for truth in cut) > 0.3
+
+
 def test_contours_are_those_of_people(library: Library) -> None:
     """The ball of the sarcoma is brighter than all around it, the cube in the neck, too."""
     rng = np.random.default_rng(2)
@@ -94,9 +103,9 @@ def test_visible_objects_have_enough_voxels_and_an_outside() -> None:
     assert not is_visible(truth)
     truth.ravel()[19] = True
     assert is_visible(truth)
-    truth.ravel()[:800] = True
+    truth.ravel()[:950] = True
     assert is_visible(truth)
-    truth.ravel()[800] = True
+    truth.ravel()[950] = True
     assert not is_visible(truth)
 
 
