@@ -14,6 +14,7 @@ from TumorSegLib.cli.common import (
     parse_inputs,
     print_marked,
     print_notes,
+    print_nothing_found,
     read_images,
 )
 from TumorSegLib.cli.entry import add_engine_arguments
@@ -22,6 +23,7 @@ from TumorSegLib.files import write_text
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
 from TumorSegLib.images.image_set import ImageSet
+from TumorSegLib.images.roles import IMAGE
 from TumorSegLib.io.images import write_mask
 from TumorSegLib.io.markups import read_prompts
 from TumorSegLib.jobs import progress_bar
@@ -73,13 +75,14 @@ def run_box(options: argparse.Namespace) -> None:
         raise ArgumentError(f"--session {options.session} exists and would be lost; name another file")
     if options.role and options.role not in inputs:
         raise RoleError(f"--role {options.role} is not one of the inputs: {', '.join(inputs)}")
-    images = ImageSet(read_images(inputs))
+    images = ImageSet(read_images(inputs, pet_without_suv=not options.refine))
     grid = images.grid
     box, within = _place(options, grid)
     engine = open_engine(options.model, options, "box")
     clicks = open_engine(options.refine, options, "clicks") if options.refine else None
     session = Session(images, box=engine, clicks=clicks)
-    settings = BoxOptions(options.role, AXES[options.axis], options.ct_window)
+    shown = next((role for role in images if role in (options.role, f"{IMAGE}_{options.role}")), "")
+    settings = BoxOptions(shown, AXES[options.axis], options.ct_window)
     with progress_bar("Segmenting") as progress:
         edit = session.add_box(box, within=within, options=settings, refine=clicks is not None, progress=progress)
     for path in options.output:
@@ -90,6 +93,7 @@ def run_box(options: argparse.Namespace) -> None:
     if role in images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {role}")
     print_notes([edit.info], images)
+    print_nothing_found([(box, edit)])
     how = f"{edit.info.details['slices']} slices of {role}: "
     print_marked((clicks or engine).spec, session.volume_ml, options.output, how)
 

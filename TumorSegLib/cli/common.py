@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from TumorSegLib.cli.process import LEAST_NETWORK_GB, require_memory, say
-from TumorSegLib.errors import ArgumentError, WriteError
-from TumorSegLib.images.roles import check_role
+from TumorSegLib.errors import ArgumentError, SuvError, WriteError
+from TumorSegLib.images.roles import IMAGE, check_role
 from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume
 from TumorSegLib.measurements.report import marked, volume_warning
 from TumorSegLib.models.spec import ModelSpec
+from TumorSegLib.prompts.types import Prompt
 from TumorSegLib.protocols import RunInfo
+from TumorSegLib.session.edit import Edit
 
 MASK_SUFFIXES = (SEGMENTATION_SUFFIX, *WRITABLE)
 INPUT_HELP = (
@@ -50,12 +52,25 @@ def parse_inputs(inputs: Sequence[str]) -> dict[str, str]:
     return paths
 
 
-def read_images(inputs: Mapping[str, str]) -> Images:
-    """Reads an image per role; prints notes on how they were read to standard error."""
+def read_images(inputs: Mapping[str, str], pet_without_suv: bool = False) -> Images:
+    """Reads an image per role; prints notes on how they were read to standard error.
+
+    Args:
+        inputs: role to path.
+        pet_without_suv: take a PET that is not in SUV, and cannot be converted, as ``image_pet``, and say so.
+    """
     images = {}
     for role, path in inputs.items():
-        images[role] = read_volume(path, role)
-        _say_notes(path, images[role].notes)
+        try:
+            volume = read_volume(path, role)
+        except SuvError as error:
+            other = f"{IMAGE}_{role}"
+            if not pet_without_suv or other in inputs:
+                raise
+            print(f"note: {error}; it is taken as an image in any unit, {other}", file=sys.stderr)
+            volume = read_volume(path, other)
+        images[volume.role] = volume
+        _say_notes(path, volume.notes)
     return images
 
 
@@ -136,6 +151,16 @@ def print_notes(infos: Iterable[RunInfo], images: Images) -> None:
             if note not in printed:
                 say(f"note: {note}")
                 printed.add(note)
+
+
+def print_nothing_found(edits: Iterable[tuple[Prompt, Edit]]) -> None:
+    """Says on standard error at which prompts the engine found nothing, and what may help."""
+    for prompt, edit in edits:
+        if edit.nothing_found:
+            say(
+                f"note: {prompt}: the model found nothing there; click in the middle of the lesion, or give a line "
+                "across it (refine --line)"
+            )
 
 
 def print_marked(spec: ModelSpec, volume_ml: float, outputs: Sequence[str], how: str = "") -> None:

@@ -17,6 +17,7 @@ from TumorSegLib.cli.common import (
     parse_inputs,
     print_marked,
     print_notes,
+    print_nothing_found,
     read_images,
     read_label_map,
 )
@@ -33,6 +34,7 @@ from TumorSegLib.models.registry import default_clicks, find_model
 from TumorSegLib.parsing import load_json
 from TumorSegLib.prompts.types import Line, Prompt
 from TumorSegLib.protocols import RunInfo
+from TumorSegLib.session.edit import Edit
 from TumorSegLib.session.session import Session
 
 
@@ -53,10 +55,12 @@ def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help='prompts in the order they apply: JSON {"prompts": [{"click": [i, j, k], "positive": true}, ...]}, or '
         'markups of 3D Slicer (.mrk.json); a point is negative where its name or its list\'s holds "negative"; '
-        "lines and boxes too",
+        "lines, closed curves and boxes too",
     )
     parser.add_argument(
-        "--model", help="click model, name or folder (default lesion-clicks, or sts-clicks where --auto is sts-auto)"
+        "--model",
+        help="click model, name or folder (default lesion-clicks, or sts-clicks where --auto is sts-auto and there are "
+        "clicks and scribbles alone)",
     )
     parser.add_argument(
         "--session",
@@ -69,7 +73,6 @@ def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_refine(options: argparse.Namespace) -> None:
     """Runs the command; raises :class:`TumorSegError` for bad input, before anything is written."""
-    options.model = options.model or default_clicks(options.auto)
     inputs = parse_inputs(options.input)
     files = [path for path in (options.line, options.clicks) if path]
     if not files:
@@ -77,8 +80,11 @@ def run_refine(options: argparse.Namespace) -> None:
     read = [*inputs.values(), *files, *([options.initial] if options.initial else [])]
     check_outputs([(options.output, MASK_SUFFIXES), ((options.session,), (".json",))], read)
     kept = _read_session(options)
-    images = ImageSet(read_images(inputs))
+    any_image = not options.auto and find_model(options.model or default_clicks()).spec.takes_shapes
+    images = ImageSet(read_images(inputs, pet_without_suv=any_image))
     prompts = [prompt for path in files for prompt in _read_prompts(path, images.grid, path == options.line)]
+    shapes = any(prompt.point_prompt() is None for prompt in prompts)
+    options.model = options.model or default_clicks(options.auto, images, shapes)
     session = _new_session(options, images, kept)
     _check_taken(prompts, options.model)
     session.prepare()  # refuses channels its model does not take before an automatic model works for minutes
@@ -86,7 +92,8 @@ def run_refine(options: argparse.Namespace) -> None:
     if options.auto:
         with progress_bar("Segmenting") as progress:
             infos.append(session.segment(progress=progress).info)
-    corrections = _apply(session, prompts)
+    edits = _apply(session, prompts)
+    corrections = [edit.info for edit in edits]
     seconds = [sum(info.seconds.values()) for info in corrections]
     for path in options.output:
         write_mask(session.mask, path)
@@ -95,6 +102,7 @@ def run_refine(options: argparse.Namespace) -> None:
     if images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {', '.join(images.on_other_grids)}")
     print_notes([*infos, *corrections], images)
+    print_nothing_found(zip(prompts, edits))
     how = f"{len(prompts)} prompt(s), {statistics.median(seconds):.2f} s each: "
     print_marked(find_model(options.model).spec, session.volume_ml, options.output, how)
 
@@ -152,11 +160,11 @@ def _read_initial(path: str, grid: Grid) -> Mask:
     return mask
 
 
-def _apply(session: Session, prompts: Sequence[Prompt]) -> list[RunInfo]:
-    """Adds the prompts to the session one by one; returns the run information of each correction."""
-    infos = []
+def _apply(session: Session, prompts: Sequence[Prompt]) -> list[Edit]:
+    """Adds the prompts to the session one by one; returns what each changed."""
+    edits = []
     with progress_bar("Correcting") as progress:
         for done, prompt in enumerate(prompts, start=1):
-            infos.append(session.add(prompt).info)
+            edits.append(session.add(prompt))
             progress(done, len(prompts))
-    return infos
+    return edits

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import numpy.typing as npt
 
 from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Volume
+
+# Whether an image is constant is looked for at this stride first.
+COARSE_STEP = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +58,15 @@ class ImageSet(Mapping[str, Volume]):
         """Roles of the images that must be resampled to the grid of the reference."""
         return tuple(role for role, volume in self.images.items() if volume.grid != self.grid)
 
+    def check_visible(self) -> None:
+        """Raises :class:`ArgumentError` where each image has the same value in all its voxels: it shows nothing."""
+        if all(_is_constant(volume.array) for volume in self.images.values()):
+            value = self.images[self.reference].array.flat[0]
+            raise ArgumentError(
+                f"there is nothing to outline: every voxel of the image ({', '.join(self.images)}) has the same value, "
+                f"{value:g}"
+            )
+
     def __getitem__(self, role: str) -> Volume:
         return self.images[role]
 
@@ -60,3 +75,9 @@ class ImageSet(Mapping[str, Volume]):
 
     def __len__(self) -> int:
         return len(self.images)
+
+
+def _is_constant(array: npt.NDArray[Any]) -> bool:
+    """Whether all voxels have one value; of most images a few voxels tell that they have not."""
+    first, step = array.flat[0], COARSE_STEP
+    return bool((array[::step, ::step, ::step] == first).all() and (array == first).all())

@@ -35,6 +35,8 @@ LARGEST_BONE_SHARE = 0.6
 SMALL, LARGE = 30_000, 200_000
 # A noise-free phantom of up to this many tissues also has few values, and is not an 8-bit picture.
 FEW_VALUES = 16
+# Air is darker in a CT; no MR, PET or map in common use has such values.
+MOST_AIR_HU = -900.0
 # The largest value of 12-bit CT; metal alone goes beyond.
 DENSEST_HU = 3071.0
 
@@ -87,6 +89,21 @@ def check_ct(array: npt.NDArray[Any]) -> None:
     values = _thinned(array).astype(np.float32).ravel()
     for suspicion in _suspicions(values, float(values.min()), float(values.max())):
         raise ArgumentError(f"CT must be in HU (air -1000, water 0), but {suspicion}; convert it to HU first")
+
+
+def looks_like_ct(array: npt.NDArray[Any]) -> bool:
+    """Whether an image of unknown kind is a CT in HU: it has air, or what scanners fill corners with, and may be HU.
+
+    Args:
+        array: real ``[k, j, i]``.
+    """
+    if _thinned(array).min() > MOST_AIR_HU:
+        return False
+    try:
+        check_ct(array)
+    except ArgumentError:
+        return False
+    return True
 
 
 def _thinned(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

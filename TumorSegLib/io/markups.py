@@ -1,4 +1,5 @@
-"""Reading prompts from files: TumorSeg's own JSON, and points, lines and boxes of 3D Slicer's markups (``.mrk.json``).
+"""Reading prompts from files: TumorSeg's own JSON, and points, lines, closed curves and boxes of 3D Slicer's
+markups (``.mrk.json``).
 
 The markups format is 3D Slicer's JSON schema, versions 1.x:
 https://github.com/Slicer/Slicer/tree/main/Modules/Loadable/Markups/Resources/Schema
@@ -19,7 +20,8 @@ from TumorSegLib.geometry.arrays import Float64Array
 from TumorSegLib.geometry.boxes import around_points
 from TumorSegLib.geometry.grid import FARTHEST_MM, LPS_TO_RAS, ORTHONORMAL_TOLERANCE, Grid
 from TumorSegLib.parsing import check_spelling, load_json
-from TumorSegLib.prompts.types import BoxPrompt, Click, Line, Prompt, Prompts
+from TumorSegLib.prompts.lasso import lasso
+from TumorSegLib.prompts.types import BoxPrompt, Click, Line, Prompt, Prompts, Scribble
 
 SCHEMA = "markups-schema-v1."
 NEGATIVE_WORDS = ("negative", "background")
@@ -41,11 +43,12 @@ POINT_KEYS = ("label", "description", "position", "positionStatus")
 def read_prompts(path: str | os.PathLike[str], grid: Grid) -> Prompts:
     """Reads prompts from the JSON of :meth:`Prompts.to_json` or from 3D Slicer's markups, whichever the file contains.
 
-    In markups, each point of a point list becomes a click, each line a line, and each ROI the smallest voxel box that
-    contains it, cut to the image, in the order of the file. A click is negative where the point's label, its
-    description or the name of its list contains "negative" or "background" in any letter case, or the label begins with
-    "-". Points that were not placed are left out. Transforms of the scene are not in the file: harden them before
-    saving.
+    In markups, each point of a point list becomes a click, each line a line, each closed curve a lasso whose points
+    straight lines join (see :func:`TumorSegLib.prompts.lasso.lasso`), and each ROI the smallest voxel box that contains
+    it, cut to the image, in the order of the file. A click is negative where the point's label, its description or the
+    name of its list contains "negative" or "background" in any letter case, or the label begins with "-", and a lasso
+    where that is so of its first point. Points that were not placed are left out. Transforms of the scene are not in
+    the file: harden them before saving.
 
     Args:
         path: the file.
@@ -53,9 +56,9 @@ def read_prompts(path: str | os.PathLike[str], grid: Grid) -> Prompts:
 
     Raises:
         ReadError: missing or unreadable file, not JSON, neither kind of content, no prompts in it, another unit than
-            mm, a coordinate that is not a finite number, markups other than point lists, lines and ROIs, a key that no
-            prompt has, or in markups one that is nearly, but not quite, one of those read.
-        ArgumentError: a prompt lies outside the image.
+            mm, a coordinate that is not a finite number, markups of other types, a key that no prompt has, or in
+            markups one that is nearly, but not quite, one of those read.
+        ArgumentError: a prompt lies outside the image, a line has no length, a lasso no area.
     """
     data = _parsed(Path(path))
     if isinstance(data, Mapping) and "markups" in data:
@@ -96,9 +99,10 @@ def _from_markups(data: Mapping[str, Any], grid: Grid, origin: str) -> Prompts:
 
 def _from_markup(markup: Any, grid: Grid, origin: str) -> list[Prompt]:
     kind = markup.get("type") if isinstance(markup, Mapping) else None
-    if kind not in ("Fiducial", "ROI", "Line"):
+    if kind not in ("Fiducial", "ROI", "Line", "ClosedCurve"):
         raise ReadError(
-            f"{origin} is of type {kind!r}; point lists ('Fiducial'), lines ('Line') and boxes ('ROI') are prompts"
+            f"{origin} is of type {kind!r}; prompts are point lists ('Fiducial'), lines ('Line'), closed curves "
+            "('ClosedCurve') and boxes ('ROI')"
         )
     check_spelling(markup, MARKUP_KEYS, origin)
     system, unit = markup.get("coordinateSystem", "LPS"), markup.get("coordinateUnits", "mm")
@@ -110,6 +114,8 @@ def _from_markup(markup: Any, grid: Grid, origin: str) -> list[Prompt]:
     to_ras = TO_RAS[str(system)]
     if kind == "ROI":
         return [_box_of_roi(markup, grid, to_ras, origin)]
+    if kind == "ClosedCurve":
+        return [_lasso(markup, grid, to_ras, origin)]
     return [_line(markup, grid, to_ras, origin)] if kind == "Line" else _clicks(markup, grid, to_ras, origin)
 
 
@@ -119,6 +125,15 @@ def _line(markup: Mapping[str, Any], grid: Grid, to_ras: Float64Array, origin: s
         raise ReadError(f"{origin}: a line has two points that are placed, this one has {len(ends)}")
     try:
         return Line.from_ras(grid, ends[0].tolist(), ends[1].tolist())
+    except ArgumentError as error:
+        raise ArgumentError(f"{origin}: {error}") from error
+
+
+def _lasso(markup: Mapping[str, Any], grid: Grid, to_ras: Float64Array, origin: str) -> Scribble:
+    placed = list(_placed(markup, origin))
+    curve = [to_ras @ _numbers(point, "position", 3, what) for point, what in placed]
+    try:
+        return lasso(grid, np.array(curve).reshape(-1, 3), not (placed and _is_negative(placed[0][0], markup)))
     except ArgumentError as error:
         raise ArgumentError(f"{origin}: {error}") from error
 

@@ -10,6 +10,7 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,13 +34,20 @@ class BrokenFolder:
     error: ModelError
 
 
-def default_clicks(auto: str | None = None) -> str:
-    """The click model to take where none is named.
+def default_clicks(auto: str | None = None, roles: Iterable[str] = (), shapes: bool = False) -> str:
+    """The click model to take where none is named: one for the automatic model, if it may, or the one for any image.
 
     Args:
         auto: name of the automatic model whose mask is corrected; None where there is none.
+        roles: of the images of the case.
+        shapes: whether there are lines or boxes among the prompts, which not every click model takes.
     """
-    return CLICKS_AFTER.get(auto or "", ANY_CLICKS)
+    name = CLICKS_AFTER.get(auto or "")
+    if name is None:
+        return ANY_CLICKS
+    spec = find_model(name).spec
+    takes = not spec.roles or set(roles) in map(set, spec.role_subsets)
+    return name if takes and (spec.takes_shapes or not shapes) else ANY_CLICKS
 
 
 def model_roots() -> tuple[Path, Path]:

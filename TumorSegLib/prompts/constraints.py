@@ -11,7 +11,7 @@ import numpy as np
 
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, IntArray, UInt8Array
 from TumorSegLib.geometry.boxes import origin
-from TumorSegLib.geometry.grid import Box
+from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.prompts.encoding import MOST_POINTS, PointPrompt, squared_distance
 
 #: Voxels within this distance of a prompt get its value.
@@ -44,6 +44,11 @@ class MaskEdit:
             return False
         parts = constrained_voxels(prompt.points - origin(self.box), opposite.shape, self.spacing_mm)
         return any((opposite[at] & inside).any() for at, inside in parts)
+
+
+def nearest_mm(grid: Grid) -> float:
+    """The distance of the nearest neighbours of a voxel, in mm: so far prompts decide for models of any image."""
+    return min(edge for edge, n in zip(grid.spacing, grid.size) if n > 1 or max(grid.size) == 1)
 
 
 def apply_constraints(

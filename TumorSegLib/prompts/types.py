@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
-from TumorSegLib.geometry.arrays import UInt8Array
-from TumorSegLib.geometry.boxes import bounding_box, full_box, origin, slices, translate
+from TumorSegLib.geometry.arrays import IntArray, UInt8Array
+from TumorSegLib.geometry.boxes import bounding_box, from_corners, full_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid, Voxel, check_inside, checked_voxel, voxel_at
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.parsing import check_keys
@@ -151,6 +151,14 @@ class Scribble:
         packed = zlib.compress(np.packbits(values[slices(inner)] > 0).tobytes())
         return cls(grid, translate(inner, origin(box)), packed, bool(positive))
 
+    @classmethod
+    def of_voxels(cls, grid: Grid, voxels: IntArray, positive: bool = True) -> Scribble:
+        """The scribble of some voxels ``[n, 3]`` as ``(i, j, k)``, one at least; raises as :meth:`in_box`."""
+        low, high = voxels.min(axis=0), voxels.max(axis=0) + 1
+        values = np.zeros((high - low)[::-1], dtype=np.uint8)
+        values[tuple((voxels - low).T[::-1])] = 1
+        return cls.in_box(grid, from_corners(low, high), values, positive)
+
     @property
     def mask(self) -> Mask:
         """The scribble as 1 on the grid of the image."""
@@ -218,8 +226,10 @@ class BoxPrompt:
 
     def check_on(self, grid: Grid) -> None:
         """Raises :class:`ArgumentError` if the box leaves the grid."""
-        if not all(low >= 0 and high <= size for (low, high), size in zip(self.box, grid.size)):
-            raise ArgumentError(f"{self} leaves the image of {grid.size} voxels (i, j, k)")
+        for name, (low, high), size in zip("ijk", self.box, grid.size):
+            if low < 0 or high > size:
+                one = f"; it has one slice along {name}, where a box is (0, 1)" if size == 1 else ""
+                raise ArgumentError(f"{self} leaves the image of {grid.size} voxels (i, j, k){one}")
 
     def to_json(self) -> dict[str, Any]:
         """See :class:`Prompt`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -9,9 +10,11 @@ import numpy as np
 
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.arrays import UInt8Array
-from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, grown, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid
-from TumorSegLib.images.probability import EMPTY
+from TumorSegLib.images.probability import EMPTY, TUMOUR
+from TumorSegLib.prompts.constraints import constrained_voxels
+from TumorSegLib.prompts.types import Prompt
 from TumorSegLib.protocols import RunInfo
 
 
@@ -29,6 +32,8 @@ class Edit:
             hold only the voxels that it lost or, on undo, gets back.
         info: model, device and timings, where an engine made the edit; ``info.model`` is empty where none did.
         step: number of the session's step; None where nothing changed.
+        nothing_found: whether an engine, asked for tumour by a prompt, marked nothing there but the voxels that the
+            prompt itself decides: another click in the middle of the lesion, or a line across it, may help.
     """
 
     segment: str
@@ -38,6 +43,7 @@ class Edit:
     others: Mapping[str, Edit] = field(default_factory=dict)
     info: RunInfo = field(default_factory=RunInfo)
     step: int | None = None
+    nothing_found: bool = False
 
     @classmethod
     def between(cls, segment: str, box: Box, before: UInt8Array, after: UInt8Array) -> Edit:
@@ -81,3 +87,24 @@ def checked_loss(loss: Edit, grid: Grid) -> Edit:
     if not lost.any() or ((loss.after > 0) & (loss.before == 0)).any():
         raise ArgumentError(f"segment {loss.segment!r} must lose at least one voxel and gain none")
     return Edit.between(loss.segment, loss.box, lost.view(np.uint8), np.zeros(shape, dtype=np.uint8))
+
+
+def found_nothing(probability: UInt8Array, prompt: Prompt, grid: Grid, reach_mm: float = 0.0) -> bool:
+    """Whether there is nothing at a prompt that asks for tumour but the voxels that it decides.
+
+    Args:
+        probability: of the segment after the answer, uint8 ``[k, j, i]``.
+        prompt: the one that was answered.
+        grid: of the image.
+        reach_mm: how far its points decide, if it has any.
+    """
+    points = prompt.point_prompt()
+    if points is None:
+        return not (probability[slices(prompt.box)] >= TUMOUR).any()
+    if not points.positive:
+        return False
+    box = grown(prompt.box, [math.ceil(reach_mm / edge) + 1 for edge in grid.spacing], grid.shape)
+    tumour = probability[slices(box)] >= TUMOUR
+    for at, decided in constrained_voxels(points.points - origin(box), tumour.shape, grid.spacing, reach_mm):
+        tumour[at] &= ~decided
+    return not tumour.any()

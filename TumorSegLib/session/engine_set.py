@@ -54,12 +54,13 @@ class EngineSet:
         """The click engine and the images prepared for it.
 
         Raises:
-            ArgumentError: there is no click engine.
+            ArgumentError: there is no click engine, or the images show nothing.
             RoleError: the images are not what its model takes.
         """
         if self._clicks is None:
             raise ArgumentError("this session has no click engine; give one as Session(..., clicks=...)")
         if self._prepared is None:
+            self._images.check_visible()
             self._prepared = self._clicks.prepare(self._images)
         return self._clicks, self._prepared
 
@@ -72,12 +73,13 @@ class EngineSet:
         """The box engine and the image prepared for it with these options; that for other options is dropped.
 
         Raises:
-            ArgumentError: there is no box engine.
+            ArgumentError: there is no box engine, or the images show nothing.
             RoleError: there is no image of the role.
         """
         if self._box is None:
             raise ArgumentError("this session has no box engine; give one as Session(..., box=...)")
         key = options.role or self._images.reference, options.ct_window
         if key not in self._slices:
+            self._images.check_visible()
             self._slices = {key: self._box.prepare(self._images, options)}
         return self._box, self._slices[key]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from TumorSegLib.errors import ArgumentError
@@ -14,9 +15,10 @@ from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Job, Progress, acquired
 from TumorSegLib.memory import memory_errors
+from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, nearest_mm
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribble
 from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter
-from TumorSegLib.session.edit import Edit
+from TumorSegLib.session.edit import Edit, found_nothing
 from TumorSegLib.session.engine_set import EngineSet
 from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.parts import (
@@ -188,19 +190,27 @@ class Session:
             result = self._engines.auto().segment(self.images, progress=progress, cancel=cancel)
             return self._segments.commit(self._active, *part_from_result(result), Prompts(), result.info)
 
-    def add(self, prompt: Prompt, *, cancel: Cancel | None = None) -> Edit:
+    def add(self, prompt: Prompt, *, by_clicks: bool = False, cancel: Cancel | None = None) -> Edit:
         """Corrects the active segment from one click, scribble or line more, or from a box.
 
         A box is answered as by :meth:`add_box` without options, or by the click engine where the session has no box
         engine and that one takes boxes.
 
+        Args:
+            prompt: see :class:`TumorSegLib.prompts.types.Prompt`.
+            by_clicks: let the click engine answer a box even where there is a box engine.
+            cancel: asked often; True stops with :class:`Cancelled`.
+
+        Returns:
+            What changed; its ``nothing_found`` says where the engine found nothing.
+
         Raises:
-            ArgumentError: the session has no engine for the prompt; the prompt lies outside the image, or it is
-                positive and lies wholly in other segments, which keep their voxels.
+            ArgumentError: the session has no engine for the prompt; the images have the same value all over; the prompt
+                lies outside the image, or it is positive and lies wholly in other segments, which keep their voxels.
             GeometryError: a scribble is not on the first image's grid.
             TumorSegError: as :meth:`TumorSegLib.engines.clicks.engine.ClickEngine.refine`.
         """
-        if isinstance(prompt, BoxPrompt) and not self._engines.boxes_by_clicks:
+        if isinstance(prompt, BoxPrompt) and not (by_clicks or self._engines.boxes_by_clicks):
             return self.add_box(prompt, cancel=cancel)
         if prompt.engine != "clicks" and not isinstance(prompt, BoxPrompt):
             raise ArgumentError(f"{prompt} needs an engine of kind {prompt.engine!r}, which no session can use for it")
@@ -208,11 +218,16 @@ class Session:
         with self._editing(cancel):
             engine, prepared = self._engines.clicks()
             if prompt.point_prompt() is None and not engine.spec.takes_shapes:
-                raise ArgumentError(f"{prompt} needs a click model that takes lines, {engine.spec.name!r} takes none")
+                raise ArgumentError(
+                    f"{prompt} needs a click model that takes lines and boxes, {engine.spec.name!r} takes none"
+                )
             self._segments.check_free(self._active, prompt)
             prompts = self.prompts.with_prompt(prompt)
-            answer = engine.refine(prepared, self._segments.probability(self._active), prompts, cancel)
-            return self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)
+            probability = self._segments.probability(self._active)
+            answer = engine.refine(prepared, probability, prompts, cancel)
+            edit = self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)
+            reach_mm = nearest_mm(self.grid) if engine.spec.takes_shapes else CONSTRAINT_RADIUS_MM
+            return replace(edit, nothing_found=found_nothing(probability, prompt, self.grid, reach_mm))
 
     def add_click(self, click: Click, *, cancel: Cancel | None = None) -> Edit:
         """As :meth:`add`."""
@@ -268,7 +283,8 @@ class Session:
             part = constrained(current, answer, prompts, self.grid, add=box.thin_axis(self.grid) is not None)
             if refiner is not None:
                 part = corrected(current, part, refiner, prompts, within, cancel)
-            return self._segments.commit(self._active, part.box, part.probability, prompts, part.info)
+            edit = self._segments.commit(self._active, part.box, part.probability, prompts, part.info)
+            return replace(edit, nothing_found=found_nothing(current, box, self.grid))
 
     def replace_mask(self, mask: Mask) -> Edit:
         """Replaces the active segment by a mask edited with other tools; every label but background is tumour.

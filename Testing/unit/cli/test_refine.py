@@ -16,7 +16,7 @@ from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Images, Mask, Volume
-from TumorSegLib.io.images import read_mask, read_volume, write_mask
+from TumorSegLib.io.images import read_mask, read_volume, write_mask, write_volume
 from TumorSegLib.prompts.types import Click, Line, Prompts, Scribble
 from TumorSegLib.session.session import Session
 
@@ -155,6 +155,64 @@ def test_refine_from_a_line_which_comes_before_the_clicks(case: Path, capsys: py
     for click in CLICKS:
         session.add(click)
     assert np.array_equal(read_mask("out.nii.gz").array, session.mask.array)
+
+
+def test_a_pet_that_is_not_in_suv_is_an_image_to_a_model_of_any_image(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = any_image_spec()
+    write_model(case / "models", spec, tiny_network(spec, seed=3))
+    pet = read_volume("pet.nii.gz", "pet")
+    write_volume(Volume(pet.grid, pet.array * 1000, "pet"), "counts.nii.gz")
+    fixed = ["--clicks", "clicks.json", "--output", "out.nii.gz", "--device", "cpu", "--precision", "float32"]
+    assert main(["refine", *inputs("pet=counts.nii.gz"), "--model", "any", *fixed, "--session", "kept.json"]) == 0
+    told = capsys.readouterr().err
+    assert told.startswith("note: counts.nii.gz: PET must be in SUV (g/ml), but the 99.9th percentile")
+    assert "; it is taken as an image in any unit, image_pet\n" in told
+    image = {"image_pet": read_volume("counts.nii.gz", "image_pet")}
+    session = Session(image, clicks=load_engine("any", "cpu", "float32", kind="clicks"))
+    for click in CLICKS:
+        session.add(click)
+    assert np.array_equal(read_mask("out.nii.gz").array, session.mask.array)
+    assert Session.from_json(json.loads(Path("kept.json").read_text()), image).prompts.items == CLICKS
+
+
+@pytest.mark.parametrize("more", [["--model", "clicks"], ["--auto", "auto", "--model", "any"]])
+def test_a_pet_that_is_not_in_suv_is_refused_where_a_model_needs_suv(
+    case: Path, capsys: pytest.CaptureFixture[str], more: list[str]
+) -> None:
+    spec = any_image_spec()
+    write_model(case / "models", spec, tiny_network(spec, seed=3))
+    pet = read_volume("pet.nii.gz", "pet")
+    write_volume(Volume(pet.grid, pet.array * 1000, "pet"), "counts.nii.gz")
+    assert_refused(
+        lambda: main(
+            ["refine", *inputs("pet=counts.nii.gz"), "--clicks", "clicks.json", "--output", "out.nii.gz", *more]
+        ),
+        "counts.nii.gz: PET must be in SUV",
+        case,
+        capsys,
+    )
+
+
+def test_prompts_at_which_nothing_is_found_are_named(
+    case: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("TumorSegLib.session.session.found_nothing", lambda _mask, prompt, *_: prompt == CLICKS[0])
+    assert refine() == 0
+    assert capsys.readouterr().err == (
+        "tumorseg: note: click at voxel (12, 10, 9): the model found nothing there; click in the middle of the lesion, "
+        "or give a line across it (refine --line)\n"
+    )
+
+
+def test_a_constant_image_is_refused(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = any_image_spec()
+    write_model(case / "models", spec, tiny_network(spec, seed=3))
+    write_volume(Volume(GRID, np.full(GRID.shape, 7.0), "image"), "flat.nii.gz")
+    fixed = ["--model", "any", "--clicks", "clicks.json", "--output", "out.nii.gz"]
+    words = "nothing to outline: every voxel of the image (image) has the same value, 7"
+    assert_refused(lambda: main(["refine", *inputs("image=flat.nii.gz"), *fixed]), words, case, capsys)
 
 
 def test_refine_needs_prompts(case: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from TumorSegLib.errors import ArgumentError, SuvError
-from TumorSegLib.images.plausibility import check_ct, check_suv
+from TumorSegLib.images.plausibility import check_ct, check_suv, looks_like_ct
 from TumorSegLib.io.images import read_volume
 from TumorSegLib.phantom.patient import make_phantom
 
@@ -76,6 +76,15 @@ def test_a_few_hot_or_noisy_voxels_are_accepted() -> None:
     image = np.full((40, 40, 40), 2.0)
     image[:2, :4, :7] = 5000.0  # 56 of 64000 voxels
     check_suv(image)
+
+
+def test_an_image_of_unknown_kind_with_air_is_taken_for_a_ct() -> None:
+    block = np.full((8, 32, 32), -1000, np.int16)
+    block[2:6, 8:20, 8:20] = 40
+    assert looks_like_ct(block)
+    assert not looks_like_ct(block + 1000)
+    assert not looks_like_ct(np.random.default_rng(0).normal(0, 1, (8, 32, 32)))  # a normalised MR
+    assert not looks_like_ct(np.where(np.arange(64) < 16, -1000, 3000) + np.zeros((40, 64, 64)))  # not in HU
 
 
 @pytest.mark.data

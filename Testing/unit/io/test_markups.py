@@ -280,7 +280,7 @@ def test_a_curve_written_by_slicer_is_refused(scene: Any, tmp_path: Path) -> Non
         ([], "contains no prompts"),
         ([points()], "contains no prompts"),
         ([points(point("", positionStatus="undefined"))], "contains no prompts"),
-        ([points(point([-3, -7, 10])), {"type": "Plane"}], "markup 2 is of type 'Plane'; point lists ('Fiducial')"),
+        ([points(point([-3, -7, 10])), {"type": "Plane"}], "markup 2 is of type 'Plane'; prompts are point lists"),
         (
             [points(point([-3, -7, 10])), {"type": "Line"}],
             "markup 2: a line has two points that are placed, this one h",
@@ -391,3 +391,22 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "own.json").write_text('{"prompts": [{"click": [0, 0, 30]}]}')
     with pytest.raises(ArgumentError, match=r"own\.json: prompt 1: click, voxel \(0, 0, 30\), lies outside"):
         read_prompts(tmp_path / "own.json", GRID)
+
+
+# Lassos
+
+
+@pytest.mark.parametrize("name", ["Lasso", "negative lasso"])
+def test_a_closed_curve_becomes_a_lasso(tmp_path: Path, name: str) -> None:
+    corners = [[-5, -11, 46.5], [-15, -11, 46.5], [-15, -31, 46.5], [-5, -31, 46.5]]  # LPS, on the slice k = 15
+    curve = points(*map(point, corners), type="ClosedCurve", name=name)
+    (lasso,) = read_prompts(saved(tmp_path, curve), GRID).of(Scribble)
+    assert lasso.box == ((5, 15), (5, 15), (15, 16))
+    assert lasso.mask.array.sum() == 100
+    assert lasso.positive == (name == "Lasso")
+
+
+def test_a_closed_curve_without_an_area_is_named(tmp_path: Path) -> None:
+    curve = points(*map(point, [[-5, -11, 46.5], [-15, -11, 46.5]]), type="ClosedCurve")
+    with pytest.raises(ArgumentError, match=r"case.mrk.json: markup 1: a lasso needs at least three points .*, got 2"):
+        read_prompts(saved(tmp_path, curve), GRID)

@@ -16,7 +16,14 @@ from TumorSegLib.errors import ArgumentError, ModelError
 from TumorSegLib.models import folder as folders
 from TumorSegLib.models import registry
 from TumorSegLib.models.folder import WEIGHTS_FILE
-from TumorSegLib.models.registry import broken_folders, find_model, list_models, model_roots, new_model_folder
+from TumorSegLib.models.registry import (
+    broken_folders,
+    default_clicks,
+    find_model,
+    list_models,
+    model_roots,
+    new_model_folder,
+)
 from TumorSegLib.models.spec import SPEC_FILE
 
 
@@ -138,3 +145,19 @@ def test_registry_preprocessing_and_lazy_engines_import_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("auto", "roles", "shapes", "name"),
+    [
+        (None, (), False, "lesion-clicks"),
+        (None, ("ct", "pet"), False, "lesion-clicks"),
+        ("another", ("ct",), False, "lesion-clicks"),
+        ("sts-auto", ("ct", "pet", "mr_t1"), False, "sts-clicks"),
+        ("sts-auto", ("pet",), False, "sts-clicks"),
+        ("sts-auto", ("ct",), True, "lesion-clicks"),  # it takes no lines and boxes
+        ("sts-auto", ("ct", "mr_flair"), False, "lesion-clicks"),  # nor this image
+    ],
+)
+def test_the_click_model_where_none_is_named(auto: str | None, roles: tuple[str, ...], shapes: bool, name: str) -> None:
+    assert default_clicks(auto, roles, shapes) == name

@@ -360,3 +360,11 @@ def test_prompt_entries_outside_the_image_are_refused(entry: Any, words: str) ->
     with pytest.raises(ArgumentError, match=r"^case\.json: prompt 1: ") as caught:
         Prompts.from_json({"prompts": [entry]}, PLAIN, "case.json")
     assert words in str(caught.value)
+
+
+def test_a_box_in_3d_on_an_image_of_one_slice_is_refused_with_what_would_be_right() -> None:
+    grid = Grid.from_spacing((1, 10, 12), (1.0, 1.0, 5.0))
+    words = r"box .*\(0, 3\)\) leaves the image of .*; it has one slice along k, where a box is \(0, 1\)"
+    with pytest.raises(ArgumentError, match=words):
+        BoxPrompt(((2, 5), (2, 5), (0, 3))).check_on(grid)
+    BoxPrompt(((2, 5), (2, 5), (0, 1))).check_on(grid)

@@ -11,10 +11,13 @@ import pytest
 from Testing.fakes import BallEngine, EllipsoidEngine, any_image_spec, noise_volume
 from Testing.unit.cases.sessions import GRID, IMAGES, THIN, TwoLevels, cube, new_session, painted, scribble, state
 from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError, ModelError, RoleError, TumorSegError
+from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.probability import CERTAIN
 from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.prompts.types import BoxPrompt, Click, Line, Scribble
-from TumorSegLib.protocols import BoxOptions, Result
+from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, apply_constraints, nearest_mm
+from TumorSegLib.prompts.types import BoxPrompt, Click, Line, Prompts, Scribble
+from TumorSegLib.protocols import BoxOptions, Refinement, Result
 from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.session import Session
 
@@ -190,7 +193,7 @@ def test_a_click_model_of_points_takes_no_line_and_nothing_changes() -> None:
     before = state(session)
     line = Line(((2, 3, 4), (6, 3, 4)))
     with pytest.raises(
-        ArgumentError, match=r"line from voxel .* needs a click model that takes lines, 'balls' takes n"
+        ArgumentError, match=r"line from voxel .* needs a click model that takes lines and boxes, 'balls' t"
     ):
         session.add(line)
     assert state(session) == before
@@ -225,3 +228,83 @@ def test_a_box_goes_to_the_click_engine_only_where_there_is_no_box_engine_and_it
     assert [prompt for prompt, _ in boxes.segmented] == [box]
     with pytest.raises(ArgumentError, match="this session has no box engine"):
         new_session().add(box)
+
+
+def test_a_box_goes_to_the_click_engine_where_that_is_asked_for() -> None:
+    box, boxes = BoxPrompt(((2, 7), (2, 7), (2, 7))), EllipsoidEngine()
+    session = new_session(clicks=balls_for_shapes(), box=boxes)
+    session.add(box, by_clicks=True)
+    assert boxes.segmented == []
+    assert session.prompts.items == (box,)
+    with pytest.raises(ArgumentError, match="needs a click model that takes lines and boxes, 'balls' takes none"):
+        new_session(box=boxes).add(box, by_clicks=True)
+
+
+# Answers with nothing in them
+
+
+def engine_that_finds(*voxels: tuple[int, int, int], shapes: bool = True) -> BallEngine:
+    """A click engine that answers every prompt with these voxels, and those that the prompts decide."""
+    engine = balls_for_shapes() if shapes else BallEngine()
+
+    def refine(_prepared: Any, probability: np.ndarray, prompts: Prompts, _cancel: Any = None) -> Refinement:
+        values = probability.copy()
+        for i, j, k in voxels:
+            values[k, j, i] = 255
+        reach = nearest_mm(GRID) if shapes else CONSTRAINT_RADIUS_MM
+        apply_constraints(values, prompts.point_prompts(), GRID.spacing, CERTAIN, reach)
+        return Refinement(full_box(GRID.shape), values)
+
+    engine.refine = refine  # type: ignore[method-assign]
+    return engine
+
+
+@pytest.mark.parametrize(
+    ("prompt", "shapes", "beside"),
+    [
+        (Click((5, 5, 4)), True, (5, 6, 4)),
+        (Click((5, 5, 4)), False, (5, 8, 4)),
+        (scribble(cube((5, 5, 4), 2)), True, (4, 4, 4)),
+        (Line(((3, 5, 4), (7, 5, 4))), True, (4, 5, 4)),
+        (BoxPrompt(((3, 7), (3, 7), (3, 7))), True, (6, 6, 6)),
+    ],
+    ids=str,
+)
+def test_an_answer_with_nothing_but_what_the_prompt_decides_is_told(prompt: Any, shapes: bool, beside: Any) -> None:
+    assert new_session(clicks=engine_that_finds(shapes=shapes)).add(prompt).nothing_found
+    assert new_session(clicks=engine_that_finds((0, 0, 8), shapes=shapes)).add(prompt).nothing_found  # elsewhere
+    assert not new_session(clicks=engine_that_finds(beside, shapes=shapes)).add(prompt).nothing_found
+
+
+def test_a_click_on_an_answer_with_nothing_tells_so_again_and_one_within_a_lesion_does_not() -> None:
+    session = new_session(clicks=engine_that_finds())
+    assert [session.add(Click((5, 5, 5))).nothing_found for _ in range(2)] == [True, True]
+    session.replace_mask(painted(cube((4, 4, 4), 4)))
+    assert not session.add(Click((5, 5, 5))).nothing_found  # which changes nothing
+    assert not session.add(Click((5, 5, 5), False)).nothing_found
+
+
+def test_an_empty_box_is_told_by_a_box_engine_too() -> None:
+    boxes = EllipsoidEngine()
+    session = new_session(box=boxes)
+    assert not session.add_box(BoxPrompt(((2, 7), (2, 7), (2, 7)))).nothing_found
+    boxes.segment = lambda _prepared, prompt, *_, **__: Refinement(  # type: ignore[method-assign]
+        prompt.box, np.zeros([high - low for low, high in prompt.box[::-1]], np.uint8)
+    )
+    assert session.add_box(BoxPrompt(((2, 7), (2, 7), (2, 7)))).nothing_found
+
+
+def test_prompts_on_images_that_show_nothing_are_refused() -> None:
+    flat = Volume(GRID, np.full(GRID.shape, -1000, np.int16), "ct")
+    session = Session({"ct": flat}, clicks=BallEngine(), box=EllipsoidEngine())
+    before = state(session)
+    words = r"nothing to outline: every voxel of the image \(ct\) has the same value, -1000"
+    for prompt in (Click((5, 5, 5)), BoxPrompt(((2, 7), (2, 7), (2, 7)))):
+        with pytest.raises(ArgumentError, match=words):
+            session.add(prompt)
+    assert state(session) == before
+    session = Session({"ct": flat, "mr": noise_volume(GRID, "mr")}, clicks=BallEngine())
+    session.add(Click((5, 5, 5)))
+    dot = np.zeros(GRID.shape, np.float32)
+    dot[1, 1, 1] = 1
+    Session({"mr": Volume(GRID, dot, "mr")}, clicks=BallEngine()).add(Click((5, 5, 5)))

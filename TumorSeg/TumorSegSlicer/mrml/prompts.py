@@ -77,11 +77,7 @@ def scribbleFromRas(grid: Grid, points: Sequence[Sequence[float]], positive: boo
         raise ArgumentError("a scribble needs at least one point in RAS mm, got none")
     corners = [np.array(Click.from_ras(grid, point).ijk) for point in points]
     voxels = np.unique(np.concatenate([corners[:1], *map(_between, corners, corners[1:])]), axis=0)
-    low, high = voxels.min(axis=0), voxels.max(axis=0) + 1
-    values = np.zeros((high - low)[::-1], np.uint8)
-    values[tuple((voxels - low).T[::-1])] = 1
-    i, j, k = zip(low.tolist(), high.tolist())
-    return Scribble.in_box(grid, (i, j, k), values, positive)
+    return Scribble.of_voxels(grid, voxels, positive)
 
 
 def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
