@@ -44,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_sheet(parsers)
     _add_export(parsers)
     _add_evaluate_auto(parsers)
+    _add_evaluate_negatives(parsers)
     _add_evaluate_clicks(parsers)
     _add_evaluate_boxes(parsers)
     _add_evaluate_int8(parsers)
@@ -82,6 +83,19 @@ def _add_evaluate_auto(parsers: Any) -> None:
     parser = add_command(parsers, "evaluate-auto", commands.run_evaluate_auto, "measure an automatic model")
     _add_evaluation(parser)
     parser.add_argument("--mirror", action="store_true", help="average over mirror images")
+    _add_record(parser)
+
+
+def _add_evaluate_negatives(parsers: Any) -> None:
+    help_ = "measure what an automatic model marks in images without a sarcoma"
+    parser = add_command(parsers, "evaluate-negatives", commands.run_evaluate_negatives, help_)
+    parser.add_argument("--model", required=True, help="name or folder of the model that is measured")
+    parser.add_argument(
+        "--use", choices=("validate", "test"), default="test", help="which images (default %(default)s)"
+    )
+    parser.add_argument("--json", type=Path, help="write the whole report here, .json")
+    parser.add_argument("--data", type=Path, help="folder with suite.json (default $TUMORSEG_DATA, or ../shared/data)")
+    add_engine_arguments(parser, backend="torch")
     _add_record(parser)
 
 

@@ -66,6 +66,19 @@ def run_evaluate_auto(options: argparse.Namespace) -> None:
         record_results(_folder(options.model), _repeated(options, "fold", "roles", "mirror"), report)
 
 
+def run_evaluate_negatives(options: argparse.Namespace) -> None:
+    """Measures what an automatic model marks in images without a sarcoma."""
+    from training.evaluation.negatives import evaluate_negatives, format_negatives
+    from training.export import record_negatives
+
+    _check_outputs(json=options.json)
+    report = evaluate_negatives(_engine(options, "auto"), _root(options), options.use)
+    print(format_negatives(report))
+    _write_report(options, report)
+    if options.record:
+        record_negatives(_folder(options.model), _repeated(options, "use"), report)
+
+
 def run_evaluate_clicks(options: argparse.Namespace) -> None:
     """Measures refinement models by simulated clicks."""
     _check_outputs(json=options.json, plot=options.plot)

@@ -81,6 +81,11 @@ def record_suite(model: ModelFolder, command: str, measured: Mapping[str, Any]) 
     _record(model, command, {"cases": len(measured["cases"]), **_rounded(measured["summary"])})
 
 
+def record_negatives(model: ModelFolder, command: str, report: Mapping[str, Any]) -> None:
+    """The same for a report of :func:`training.evaluation.negatives.evaluate_negatives`, in ml."""
+    _record(model, command, {"cases": len(report["cases"]), **_rounded(report["summary"])})
+
+
 def _record(model: ModelFolder, command: str, figures: Mapping[str, Any]) -> None:
     write_description(model.path, replace(model.spec, results={**model.spec.results, command: figures}))
 

@@ -31,18 +31,33 @@ def load_first_stage(configuration: Configuration) -> nn.Module | None:
     clicks, model = configuration.clicks, configuration.model
     if clicks is None or not clicks.first_stage:
         return None
-    found = find_model(clicks.first_stage)
+    network = load_auto(clicks.first_stage, model, "first_stage")
+    k, j, i = (edge + clicks.context for edge in model.volume_input.patch)
+    check_patch(find_model(clicks.first_stage).spec.with_input(patch=(k, j, i)))
+    return network
+
+
+def load_auto(name: str, model: ModelSpec, setting: str) -> nn.Module:
+    """The network of an automatic model that reads images as another does, float32 on the CPU.
+
+    Args:
+        name: name or folder of the automatic model.
+        model: the other.
+        setting: that names it, for errors.
+
+    Raises:
+        ModelError: there is no such model, it is not automatic, or it reads images otherwise.
+    """
+    found = find_model(name)
     spec = found.spec
     if spec.kind != "auto":
-        raise ModelError(f"first_stage {spec.name!r} is of kind {spec.kind!r}; an automatic model is needed")
-    for name in SHARED:
-        given, wanted = getattr(spec.volume_input, name), getattr(model.volume_input, name)
+        raise ModelError(f"{setting} {spec.name!r} is of kind {spec.kind!r}; an automatic model is needed")
+    for shared in SHARED:
+        given, wanted = getattr(spec.volume_input, shared), getattr(model.volume_input, shared)
         if given != wanted:
             raise ModelError(
-                f"first_stage {spec.name!r} has {name} {given}, {model.name!r} {wanted}; they must be the same"
+                f"{setting} {spec.name!r} has {shared} {given}, {model.name!r} {wanted}; they must be the same"
             )
-    k, j, i = (edge + clicks.context for edge in model.volume_input.patch)
-    check_patch(spec.with_input(patch=(k, j, i)))
     return load_network(found)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from training.config.clicks import ClickSettings
 from training.config.loader import check_range, parse_section, parse_sections, read_text
+from training.config.negatives import NegativeSettings
 from training.config.objects import ObjectSettings
 from training.config.optimiser import Optimiser
 from training.data.augment import Augmentation
@@ -81,7 +82,8 @@ class Optimisation(Optimiser):
 class Configuration:
     """A whole training configuration; ``text`` is the file it came from.
 
-    ``objects`` is there for a model of any image, ``clicks`` for others of kind ``clicks``.
+    ``objects`` is there for a model of any image, ``clicks`` for others of kind ``clicks``, ``negatives`` may be for
+    one of kind ``auto``.
     """
 
     model: ModelSpec
@@ -91,6 +93,7 @@ class Configuration:
     text: str
     clicks: ClickSettings | None = None
     objects: ObjectSettings | None = None
+    negatives: NegativeSettings | None = None
 
 
 def read_configuration(path: Path) -> Configuration:
@@ -106,7 +109,8 @@ def parse_configuration(text: str, origin: str) -> Configuration:
         ArgumentError: a section or setting is unknown, missing or impossible.
         ModelError: the model contradicts itself.
     """
-    values = parse_sections(text, origin, ("model", "optimisation"), ("data", "augmentation", "clicks", "objects"))
+    optional = ("data", "augmentation", "clicks", "objects", "negatives")
+    values = parse_sections(text, origin, ("model", "optimisation"), optional)
     configuration = Configuration(
         model=ModelSpec.from_dict(values["model"], f"{origin} [model]"),
         data=parse_section(DataSettings, values, "data", origin),
@@ -115,6 +119,7 @@ def parse_configuration(text: str, origin: str) -> Configuration:
         text=text,
         clicks=parse_section(ClickSettings, values, "clicks", origin) if "clicks" in values else None,
         objects=parse_section(ObjectSettings, values, "objects", origin) if "objects" in values else None,
+        negatives=parse_section(NegativeSettings, values, "negatives", origin) if "negatives" in values else None,
     )
     _check_model(configuration, origin)
     return configuration
@@ -123,7 +128,7 @@ def parse_configuration(text: str, origin: str) -> Configuration:
 def differences(first: Configuration, second: Configuration) -> list[str]:
     """The settings, as ``[section] name``, that differ and may not change when a run is resumed."""
     differ = []
-    for section in ("model", "model.input", "data", "augmentation", "optimisation", "clicks", "objects"):
+    for section in ("model", "model.input", "data", "augmentation", "optimisation", "clicks", "objects", "negatives"):
         one, other = attrgetter(section)(first), attrgetter(section)(second)
         if type(one) is not type(other):  # of another type of input, or a section that one has alone
             differ.append(f"[{section}]")
@@ -149,6 +154,10 @@ def _check_model(configuration: Configuration, origin: str) -> None:
     if model.kind != "clicks" and configuration.clicks is not None:
         raise ArgumentError(
             f"{origin}: section [clicks] is for kind 'clicks' only; this model's kind is {model.kind!r}"
+        )
+    if model.kind != "auto" and configuration.negatives is not None:
+        raise ArgumentError(
+            f"{origin}: section [negatives] is for kind 'auto' only; this model's kind is {model.kind!r}"
         )
     if model.kind == "clicks" and configuration.optimisation.validate_every:
         raise ArgumentError(f"{origin} [optimisation]: validate_every must be 0 for kind 'clicks'; see evaluate-clicks")

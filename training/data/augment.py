@@ -21,6 +21,7 @@ from training.config.loader import check_range
 from training.data.cases import Case
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.arrays import Float64Array
+from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.models.spec import ModelSpec
@@ -108,10 +109,13 @@ def draw_sample(case: Case, spec: ModelSpec, settings: Augmentation, rng: np.ran
 def random_window(case: Case, settings: Augmentation, rng: np.random.Generator) -> Box:
     """A window with a random margin on each side of the tumour, so that its position in the image gives nothing away.
 
-    Images cropped around their tumour reveal its position, and a network would learn the crop, not the tumour.
+    Images cropped around their tumour reveal its position, and a network would learn the crop, not the tumour. An
+    image without a tumour stays whole.
     """
     size, spacing = case.reference.grid.size, case.reference.grid.spacing
-    tumour = case.reference.bounding_box() or tuple((n // 2, n // 2 + 1) for n in size)
+    tumour = case.reference.bounding_box()
+    if tumour is None:
+        return full_box(case.reference.grid.shape)
     cut = rng.random() < settings.cut_share
     ranges = []
     for (low, high), n, step in zip(tumour, size, spacing):
@@ -146,7 +150,7 @@ def _lattice(part: Case, spec: ModelSpec, settings: Augmentation, rng: np.random
     if rng.random() < settings.elastic_share:
         offset_mm = offset_mm + _elastic(spec, settings, rng)
     place = offset_mm @ torch.tensor(matrix.T, dtype=torch.float32) / torch.tensor(part.reference.grid.spacing)
-    place = place + torch.tensor(_centre(part, settings, rng), dtype=torch.float32)
+    place = place + torch.tensor(_centre(part, spec, settings, rng), dtype=torch.float32)
     size = torch.tensor(part.reference.grid.size)
     return ((2 * place + 1) / size - 1)[None].float()
 
@@ -159,12 +163,23 @@ def _elastic(spec: ModelSpec, settings: Augmentation, rng: np.random.Generator) 
     return field_mm.movedim(0, -1)
 
 
-def _centre(part: Case, settings: Augmentation, rng: np.random.Generator) -> Float64Array:
+def _centre(part: Case, spec: ModelSpec, settings: Augmentation, rng: np.random.Generator) -> Float64Array:
+    if not part.reference.array.any():
+        return _centre_inside(part, spec, rng)
     tumour = np.flatnonzero(part.reference.array) if rng.random() < settings.tumour_share else np.array([])
     if tumour.size:
         place = np.unravel_index(int(rng.choice(tumour)), part.reference.array.shape)
         return np.array(place[::-1], dtype=float)
     return rng.uniform(0, part.reference.grid.size)
+
+
+def _centre_inside(part: Case, spec: ModelSpec, rng: np.random.Generator) -> Float64Array:
+    """A centre whose patch does not leave the image where this is long enough, as the windows of inference."""
+    size = np.array(part.reference.grid.size, dtype=float)
+    patch = np.multiply(spec.volume_input.patch[::-1], spec.volume_input.spacing_mm) / part.reference.grid.spacing
+    half = np.minimum(patch, size) / 2
+    centre: Float64Array = rng.uniform(half, size - half) - 0.5  # voxel 0 begins at -0.5
+    return centre
 
 
 def _channel(

@@ -59,11 +59,20 @@ class Pools:
         return pool[int(rng.integers(len(pool)))]
 
 
+class CaseSource(Protocol):
+    """Cases to draw from."""
+
+    def draw(self, rng: np.random.Generator) -> Case:
+        """A random case."""
+
+
 class Samples:
     """Independent samples, for the automatic network; they depend on (seed, step, process) alone."""
 
-    def __init__(self, configuration: Configuration, pools: Pools, rank: int) -> None:
-        self._configuration, self._pools, self._rank = configuration, pools, rank
+    def __init__(
+        self, configuration: Configuration, pools: Pools, rank: int, negatives: CaseSource | None = None
+    ) -> None:
+        self._configuration, self._pools, self._rank, self._negatives = configuration, pools, rank, negatives
 
     def batches(self, first: int) -> Iterator[Batch]:
         """As :class:`BatchSource`; threads draw the next batches while the network trains on the last."""
@@ -94,5 +103,9 @@ class Samples:
     def _sample(self, step: int, number: int) -> TrainingSample:
         configuration = self._configuration
         rng = np.random.default_rng([configuration.optimisation.seed, step, self._rank, number])
-        case = self._pools.draw(configuration.data, rng)
+        settings = configuration.negatives
+        if self._negatives is not None and settings is not None and rng.random() < settings.share:
+            case = self._negatives.draw(rng)
+        else:
+            case = self._pools.draw(configuration.data, rng)
         return draw_sample(case, configuration.model, configuration.augmentation, rng)

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from training.clicks.episodes import Episodes
-from training.clicks.first_stage import initialise, load_first_stage, start_objects_from
+from training.clicks.first_stage import initialise, load_auto, load_first_stage, start_objects_from
 from training.clicks.object_episodes import ObjectEpisodes
 from training.config.train import Configuration, Optimisation
 from training.data.batches import Batch, BatchSource, Pools, Samples
@@ -24,6 +24,7 @@ from training.loop.checkpoint import State, begin, resume, save, write_row
 from training.loop.gradients import check_gradients
 from training.loop.processes import joined_processes
 from training.losses.by_name import LOSSES
+from training.objects.negatives import NegativeCases
 from TumorSegLib.engines.networks.unets import build_network, check_patch
 from TumorSegLib.engines.runtime import Runtime, choose_runtime
 from TumorSegLib.errors import ArgumentError, ModelError
@@ -164,6 +165,8 @@ def _new_state(configuration: Configuration, runtime: Runtime, first_stage: nn.M
         initialise(network, first_stage)
     if configuration.objects is not None and configuration.objects.start_from:
         start_objects_from(network, configuration.model, configuration.objects.start_from)
+    if configuration.negatives is not None and configuration.negatives.start_from:
+        initialise(network, load_auto(configuration.negatives.start_from, configuration.model, "start_from"))
     network = network.to(runtime.device)
     optimiser = torch.optim.AdamW(network.parameters(), settings.learning_rate, weight_decay=settings.weight_decay)
     scaler = torch.amp.GradScaler(runtime.device.type, enabled=runtime.dtype is torch.float16)
@@ -183,7 +186,10 @@ def _new_source(
     held_out = [read_case(data, name, roles) for name in folds[settings.test_fold]]
     spacing_mm = configuration.model.volume_input.spacing_mm
     if configuration.clicks is None:
-        return Samples(configuration, _pools(cases, phantoms, spacing_mm), rank), held_out
+        pool, negatives = _pools(cases, phantoms, spacing_mm), None
+        if configuration.negatives is not None:
+            negatives = NegativeCases(configuration.negatives, configuration.model, data.absolute().parent, pool.cases)
+        return Samples(configuration, pool, rank, negatives), held_out
     pools = {}
     for zoom in map(float, configuration.clicks.zooms):
         pools[zoom] = _pools(cases, phantoms, [zoom * edge for edge in spacing_mm])

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from training.objects.intensities import Rules
-from training.objects.library import TrainingCase
 from training.objects.sample import is_visible
 from training.objects.shapes import blob, draw_radii, smooth_noise
-from TumorSegLib.geometry.arrays import BoolArray, Float32Array
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array
+from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.roles import channel_family, is_ct, is_pet
 
 # Contrast to the tissue around in its deviations, which are taken as neither flat nor ragged.
@@ -26,8 +27,20 @@ LARGEST_EMPTY_SHARE = 0.2
 HU, LUNG, SOLID = 100.0, -4.0, (0.3, 0.5)
 
 
+class Fitted(Protocol):
+    """A case that has the statistics of its whole images."""
+
+    def fitted(self, role: str, rule: Normalisation) -> Normalisation:
+        """The normalisation with the statistics of the whole image of a role."""
+
+
 def insert_lesion(
-    images: Mapping[str, Float32Array], case: TrainingCase, rules: Rules, rng: np.random.Generator
+    images: Mapping[str, Float32Array],
+    case: Fitted,
+    rules: Rules,
+    rng: np.random.Generator,
+    radii: Float64Array | None = None,
+    hot: bool = False,
 ) -> BoolArray | None:
     """Puts a lesion into the middle of the images of a patch, in place.
 
@@ -36,6 +49,8 @@ def insert_lesion(
         case: theirs.
         rules: of the model's channels; that of MR tells the units of contrast.
         rng: source of randomness.
+        radii: of the lesion, ``(k, j, i)`` in voxels; random ones by default.
+        hot: whether it is brighter than the tissue around on PET, as tumours are with FDG; else half of them are.
 
     Returns:
         The lesion, bool ``[k, j, i]``; None where it cannot be seen, and then nothing is changed.
@@ -43,14 +58,17 @@ def insert_lesion(
     first = next(iter(images.values()))
     shape = (first.shape[0], first.shape[1], first.shape[2])
     centre = np.array(shape) * (0.5 + rng.uniform(-0.12, 0.12, 3))
-    depth = blob(shape, centre, draw_radii(rng), rng)
+    depth = blob(shape, centre, draw_radii(rng) if radii is None else radii, rng)
     truth: BoolArray = depth > 0
     if not is_visible(truth) or any(_is_empty(raw, truth) for raw in images.values()):
         return None
     look = _Look.drawn(depth, rng)
     for role, raw in images.items():
         units = _to_units(raw, role, case, rules)
-        painted = _painted(units, truth, look, is_ct(role), rng)
+        sign = look.sign if rng.random() < 0.8 else -look.sign
+        if hot and is_pet(role):
+            sign = 1.0
+        painted = _painted(units, truth, look, sign, is_ct(role), rng)
         raw[...] = _from_units(painted, role, case, rules)
     return truth
 
@@ -83,11 +101,12 @@ class _Look:
         return cls(share, core, rim, float(rng.choice([-1.0, 1.0])))
 
 
-def _painted(image: Float32Array, truth: BoolArray, look: _Look, ct: bool, rng: np.random.Generator) -> Float32Array:
-    """An image in paint units with a lesion."""
+def _painted(
+    image: Float32Array, truth: BoolArray, look: _Look, sign: float, ct: bool, rng: np.random.Generator
+) -> Float32Array:
+    """An image in paint units with a lesion, brighter than around where ``sign`` is 1."""
     tissue = image[truth]
     middle, deviation = float(np.median(tissue)), float(np.clip(tissue.std(), *DEVIATION))
-    sign = look.sign if rng.random() < 0.8 else -look.sign
     step = np.float32(sign * rng.uniform(*CONTRAST) * deviation)
     if ct and middle < LUNG and rng.random() < 0.7:
         step = np.float32(rng.normal(*SOLID) - middle)
@@ -111,7 +130,7 @@ def _is_empty(raw: Float32Array, truth: BoolArray) -> bool:
     return bool((values <= raw.min() + 1e-3 * max(float(np.ptp(raw)), 1e-6)).mean() > LARGEST_EMPTY_SHARE)
 
 
-def _to_units(raw: Float32Array, role: str, case: TrainingCase, rules: Rules) -> Float32Array:
+def _to_units(raw: Float32Array, role: str, case: Fitted, rules: Rules) -> Float32Array:
     if is_ct(role):
         return raw / np.float32(HU)
     if is_pet(role):
@@ -120,7 +139,7 @@ def _to_units(raw: Float32Array, role: str, case: TrainingCase, rules: Rules) ->
     return (raw - np.float32(rule.offset)) / np.float32(rule.scale)
 
 
-def _from_units(image: Float32Array, role: str, case: TrainingCase, rules: Rules) -> Float32Array:
+def _from_units(image: Float32Array, role: str, case: Fitted, rules: Rules) -> Float32Array:
     if is_ct(role):
         return image * np.float32(HU)
     if is_pet(role):

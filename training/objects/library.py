@@ -119,7 +119,7 @@ def _read_entry(root: Path, entry: dict[str, Any], held: set[str]) -> Iterator[T
     for key, file in found["files"].items():
         if key in ("label", "readers", "negatives", "ptv"):
             continue
-        role = _role(key, found["modality"])
+        role = role_of(key, found["modality"])
         volume = _light(read_volume(folder / file, role))
         group = next((g for g in groups if next(iter(g.values())).grid == volume.grid and role not in g), None)
         if group is None:
@@ -148,7 +148,8 @@ def _is_held(name: str, held: set[str]) -> bool:
     return any(f"{plain} ".startswith(kind.removesuffix(" left").removesuffix(" right") + " ") for kind in held)
 
 
-def _role(key: str, modality: str) -> str:
+def role_of(key: str, modality: str) -> str:
+    """The role of an image of the index, by its key there and its modality."""
     if key in ("ct", "pet"):
         return key
     if key in ("image", "mr"):

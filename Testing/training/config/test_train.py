@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from training.config.clicks import ClickSettings
+from training.config.negatives import NegativeSettings
 from training.config.train import Configuration, differences, parse_configuration, read_configuration
 from TumorSegLib.engines.networks.unets import build_network, channel_count
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, TumorSegError
@@ -31,13 +32,14 @@ CONFIGS = sorted((Path(__file__).resolve().parents[3] / "training" / "configs").
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_shipped_configuration_is_complete(path: Path) -> None:
     configuration = read_configuration(path)
-    assert configuration.model.name.replace("-", "_") == path.stem
+    name = configuration.model.name.replace("-", "_")
+    assert path.stem == name or path.stem.startswith(f"{name}_")
     assert configuration.text == path.read_text(encoding="utf-8")
     assert all({"name", "licence", "attribution"} <= set(source) for source in configuration.model.training_data)
     assert sum(p.numel() for p in build_network(configuration.model).parameters()) < 6_000_000  # 12 MB in float16
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [CONFIGS[0].with_name(f"{name}.toml") for name in ("sts_auto", "sts_clicks")], ids=str)
 def test_the_configuration_of_a_run_in_the_old_format_describes_the_same_model(path: Path) -> None:
     old = path.parents[1] / "runs" / path.stem.replace("_", "-") / "config.toml"
     assert "[model.input]" not in old.read_text(encoding="utf-8")
@@ -175,6 +177,37 @@ def test_differences_of_click_settings(
     assert differences(clicking(), changed) == ["[clicks] starts", "[clicks] mean_rounds"]
     for pair in ((clicking(), configured()), (configured(), clicking())):
         assert differences(*pair) == ["[model.input]", "[augmentation] tumour_share", "[clicks]"]
+
+
+NEGATIVE_SETTINGS = [
+    ("share = 1.5", "share = 1.5 must be from 0 to 1"),
+    ("phantoms = -1", "phantoms = -1 must be at least 0"),
+    ("", "sources = {} must give frequencies of sets, phantoms, sarcomas"),
+    ("sources = { neck = -1 }", "sources = {'neck': -1} must give frequencies"),
+    ("sources = { phantoms = 1 }", "sources has 'phantoms', so phantoms = 0 must be at least 1"),
+    ("part = 3", "unknown key 'part' (did you mean 'share'?); there are start_from, share, lesion_share, phantoms"),
+]
+
+
+@pytest.mark.parametrize(("setting", "words"), NEGATIVE_SETTINGS, ids=[words for _, words in NEGATIVE_SETTINGS])
+def test_settings_of_negatives_are_refused_by_name(
+    configured: Callable[..., Configuration], setting: str, words: str
+) -> None:
+    with pytest.raises(ArgumentError) as caught:
+        configured("[data]", f"[negatives]\n{setting}\n[data]")
+    assert f"tiny.toml [negatives]: {words.split(' (', maxsplit=1)[0]}" in str(caught.value)
+
+
+def test_negatives_are_for_automatic_models(
+    configured: Callable[..., Configuration], clicking: Callable[..., Configuration]
+) -> None:
+    section = "[negatives]\nsources = { neck = 1 }\n"
+    assert configured().negatives is None
+    changed = configured("[data]", f"{section}[data]")
+    assert changed.negatives == NegativeSettings(sources={"neck": 1})
+    assert differences(configured(), changed) == ["[negatives]"]
+    with pytest.raises(ArgumentError, match=r"section \[negatives\] is for kind 'auto' only; .* is 'clicks'"):
+        clicking("", "test_fold = 2", f"test_fold = 2\n{section}")
 
 
 def test_only_settings_fixed_for_a_run_count_as_differences(configured: Callable[..., Configuration]) -> None:

@@ -47,6 +47,19 @@ def test_a_lesion_changes_its_own_place_alone_and_is_visible(roles: tuple[str, .
     assert np.median(contrasts) > 0.2
 
 
+def test_hot_lesions_of_given_radii_are_brighter_on_pet() -> None:
+    signs, extents = [], []
+    for seed in range(12):
+        images = raw("pet")
+        truth = insert_lesion(images, CASE, RULES, np.random.default_rng(seed), np.array([4.0, 8.0, 8.0]), hot=True)
+        if truth is not None:
+            signs.append((images["pet"] - CASE.images["pet"].array)[truth].mean() > 0)
+            extents.append(np.ptp(np.argwhere(truth), axis=0) + 1)
+    assert len(signs) >= 6
+    assert all(signs)
+    assert np.mean(extents, axis=0) == pytest.approx([8, 16, 16], rel=0.3)
+
+
 def test_no_lesion_lies_in_air() -> None:
     images = {"ct": np.full(GRID.shape, -1000, np.float32)}
     images["ct"][0] = 40
