@@ -3,7 +3,7 @@
 The simulated user of the evaluation protocol clicks, ten times each, from nothing, from the tumour with a third of it
 cut off, and from nothing again; then everything is undone and done again. Like a display, it follows the mask by edits;
 how long it takes to read the whole mask after an undo is told apart. At last the automatic engine replaces the mask,
-and that is undone.
+and that is undone. The peak of memory is that of the process so far.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from TumorSegLib.prompts.types import Click
 from TumorSegLib.session.edit import Edit
 from TumorSegLib.session.session import Session
 
-MODEL, CLICKS = "sts-clicks", 10
+MODELS, CLICKS = ("lesion-clicks", "sts-clicks"), 10
 # The simulated user looks this far around the tumour; errors farther away would take seconds to find.
 LOOKS_MM = 60.0
 
@@ -32,14 +32,15 @@ LOOKS_MM = 60.0
 def run(device: str, shape: tuple[int, int, int], backends: Sequence[str]) -> None:
     """Prints the seconds of the first click, of clicks and undo (median, 95th percentile), their parts, and memory."""
     images, truth = clinical_case(shape)
-    for backend in backends:
-        _run(device, images, truth, backend)
+    for model in MODELS:
+        for backend in backends:
+            _run(model, device, images, truth, backend)
 
 
-def _run(device: str, images: Images, truth: Mask, backend: str) -> None:
-    engine = load_engine(MODEL, device, backend=backend, kind="clicks")
+def _run(model: str, device: str, images: Images, truth: Mask, backend: str) -> None:
+    engine = load_engine(model, device, backend=backend, kind="clicks")
     info = engine.info
-    print(f"clicks: {info.backend} on {info.device}, {torch.get_num_threads()} threads, {info.precision}")
+    print(f"{model}: {info.backend} on {info.device}, {torch.get_num_threads()} threads, {info.precision}")
     auto = load_engine("sts-auto", device, backend=backend, kind="auto")
     session = Session(images, auto=auto, clicks=engine)
     edits, seconds, processor = [], [], []
