@@ -20,7 +20,7 @@ from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.roles import channel_family, is_ct, is_pet
 
 # Contrast to the tissue around in its deviations, which are taken as neither flat nor ragged.
-CONTRAST, DEVIATION = (1.2, 5.0), (0.12, 0.5)
+CONTRAST, DEVIATION = (1.8, 6.0), (0.12, 0.5)
 # At most this share of a lesion may lie where the image is the same all over: in air, or outside it.
 LARGEST_EMPTY_SHARE = 0.2
 # Paint units: CT in 100 HU, PET as log(1 + SUV), MR in deviations of its tissue.
