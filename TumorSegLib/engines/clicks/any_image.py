@@ -1,8 +1,9 @@
 """The engine of a model that segments any object in any image: it looks nearer or farther until the object fits.
 
-A network reads a patch of cubic voxels: the images, the probability so far and maps of the prompts. Where what it
-changes reaches the patch's border, it looks again from twice as far; where the object is small, from nearer (as
-nnInteractive's "AutoZoom", Isensee et al. 2025).
+A network reads a patch of cubic voxels: the images, the probability so far and maps of the prompts. Of views from near
+and far the first prompts take the one in which the object stands out most. Where what changes reaches the patch's
+border, the engine looks again from twice as far; where the object is small, from nearer (as nnInteractive's
+"AutoZoom", Isensee et al. 2025). A correction after which the object stands out less has leaked, and stays near.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.placement import CaseDevice, Network, Placement
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
-from TumorSegLib.geometry.boxes import bounding_box
+from TumorSegLib.geometry.boxes import bounding_box, slices
 from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.images.volume import Images
 from TumorSegLib.jobs import Cancel, Job
@@ -47,6 +48,14 @@ FITS, SMALL = 0.65, 0.4
 STEP, MOST_VIEWS = 2.0, 6
 # The first view of a point has voxels this many times as long as the image's finest.
 FIRST_VIEW = 1.0
+# The first prompts look from twice as far, or half, in turn while the object stands out more; later ones begin at the
+# scale of the object.
+CHOOSING_PROMPTS = 3
+# Noise in network units, which is no contrast; the fewest voxels that show a mean.
+NOISE, LEAST_CORE = 0.3, 5
+# An object that stands out less than this share of what it did has leaked. Then a correction reaches so many times as
+# far as the prompt lay from the old boundary, and at least so many voxels.
+LEAKED, REACHES, LEAST_REACH = 0.8, 3.0, 2.0
 # Seeds of a box along each axis.
 SEEDS = 9
 # The mask is looked through at a stride that leaves at most so many voxels.
@@ -153,46 +162,139 @@ class AnyImageEngine:
 def _refine(task: _Task) -> Refinement:
     images, limits = task.images, task.images.spec.any_image_input.scales_mm
     part = ChangedPart(images.grid, images.endless, task.probability, task.seeds)
-    centre, scale = _first_view(task)
-    scale, moved = float(np.clip(scale, *limits)), False
-    for _ in range(MOST_VIEWS):
-        view = images.view(centre, scale)
-        before, answer = _predict(task, part, view)
-        part.add(answer - before, view.grid, view.inner)
-        seeds = view.grid.to_ijk(images.endless.to_ras(task.seeds))
-        changed = _changed(before, answer, seeds)
-        if not changed.any():
+    centre, scale, chooses = _first_view(task)
+    look = _clearest(task, part, centre, scale) if chooses else _look(task, part, centre, scale)
+    kept, moved = look.kept_near(task.prompts.items[-1].point_prompt()), look.scale != scale
+    for left in reversed(range(MOST_VIEWS)):
+        part.add(look.answer - look.before if kept is None else kept, look.view.grid, look.view.inner)
+        changed, scale = look.changed(), look.scale
+        if kept is not None or not changed.any() or not left:
             break
-        if reaches_border(changed, view.goes_on) and scale < limits[1]:
+        if reaches_border(changed, look.view.goes_on) and scale < limits[1]:
             scale, moved = min(scale * STEP, limits[1]), True
-            continue
-        finest = max(images.finest_mm / 2, limits[0])
-        nearer = None if moved else _nearer_view(view, answer, seeds, scale, finest)
-        if nearer is None:
-            break
-        (centre, scale), moved = nearer, True
+        else:
+            nearer = None if moved else _nearer_view(look, images.finest_view_mm)
+            if nearer is None:
+                break
+            (centre, scale), moved = nearer, True
+        look = _look(task, part, centre, scale)
     box, values = part.constrained(task.prompts)
     task.job.lap("paste")
     return Refinement(box, values, task.device.info(task.job, roles=tuple(images.images)))
 
 
-def _first_view(task: _Task) -> tuple[Float64Array, float]:
-    """Centre in RAS mm and scale of the first view: around the object and the prompt, or near around the prompt."""
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """What the network answers in a view.
+
+    Attributes:
+        view: what it saw.
+        scale: edge of its voxels in mm.
+        before, answer: probability before and after, float32 ``[k, j, i]``.
+        seeds: of the last prompt, in voxels of the view.
+    """
+
+    view: View
+    scale: float
+    before: Float32Array
+    answer: Float32Array
+    seeds: Float64Array
+
+    @cached_property
+    def found(self) -> BoolArray:
+        """The object at the prompt."""
+        return components(self.answer > 0.5, self.seeds)
+
+    @cached_property
+    def clearness(self) -> float:
+        """How much what was found stands out, and how sure the network is of it."""
+        return self._stands_out(self.found, self.answer)
+
+    def changed(self) -> BoolArray:
+        """What changes in connection with the prompt."""
+        old, new = self.before > 0.5, self.answer > 0.5
+        changed: BoolArray = (old != new) & (np.abs(self.answer - self.before) > REAL_CHANGE)
+        return changed & components(old | new, self.seeds)
+
+    def kept_near(self, prompt: PointPrompt | None) -> Float32Array | None:
+        """The change of the probability near the prompt that asked for it; None unless the object has leaked."""
+        old = components((self.before > 0.5) | (self.answer > 0.5), self.seeds) & (self.before > 0.5)
+        if prompt is None or not old.any() or self.clearness >= LEAKED * self._stands_out(old, self.before):
+            return None
+        from scipy.ndimage import distance_transform_edt
+
+        at = tuple(np.clip(np.rint(self.seeds).astype(int), 0, np.array(old.shape[::-1]) - 1).T[::-1])
+        elsewhere = np.ones_like(old)
+        elsewhere[at] = False
+        depth = float(distance_transform_edt(~old if prompt.positive else old)[at].max())
+        beyond = distance_transform_edt(elsewhere) - max(REACHES * depth, LEAST_REACH)
+        near: Float32Array = np.exp(-np.maximum(beyond, 0)).astype(np.float32)
+        return near * (self.answer - self.before)
+
+    def _stands_out(self, part: BoolArray, probability: Float32Array) -> float:
+        """Contrast of a part of the view to a shell around it, times the square of its mean probability; 0 of none.
+
+        Contrast is the difference of the means in standard deviations, in the image in which it is largest.
+        """
+        from scipy.ndimage import binary_dilation, binary_erosion
+
+        inner = np.zeros_like(part)
+        inner[slices(self.view.inner)] = True
+        near = binary_dilation(part)
+        shell = binary_dilation(near, iterations=2) & ~near & inner
+        core = binary_erosion(part)
+        core = core if np.count_nonzero(core) > LEAST_CORE else part
+        if not core.any() or not shell.any():
+            return 0.0
+        pairs = [(image[core], image[shell]) for images in self.view.images for image in images]
+        contrast = max(abs(a.mean() - b.mean()) / ((a.std() + b.std()) / 2 + NOISE) for a, b in pairs)
+        return float(contrast * probability[part].mean() ** 2)
+
+
+def _look(task: _Task, part: ChangedPart, centre: Float64Array, scale: float) -> _Look:
+    view = task.images.view(centre, scale)
+    before, answer = _predict(task, part, view)
+    return _Look(view, scale, before, answer, view.grid.to_ijk(task.images.endless.to_ras(task.seeds)))
+
+
+def _clearest(task: _Task, part: ChangedPart, centre: Float64Array, scale: float) -> _Look:
+    """The look, at scales twice or half as long in turn, in which the object stands out most."""
+    # From nearer, a scribble would not be seen whole.
+    finest = task.images.finest_view_mm if len(task.seeds) == 1 else scale
+    farthest = task.images.spec.any_image_input.scales_mm[1]
+    best = _look(task, part, centre, scale)
+    for step in (STEP, 1 / STEP):
+        first = best
+        while finest <= best.scale * step <= farthest and (step < 1 or np.any(best.view.goes_on)):
+            look = _look(task, part, centre, best.scale * step)
+            if look.clearness <= best.clearness:
+                break
+            best = look
+        if best is not first:
+            break
+    return best
+
+
+def _first_view(task: _Task) -> tuple[Float64Array, float, bool]:
+    """Centre in RAS mm and scale of the first view, and whether a better scale is to be looked for."""
     grid, last = task.images.grid, task.prompts.items[-1]
-    corners = np.stack([task.seeds.min(axis=0), task.seeds.max(axis=0)])
+    corners, chooses = np.stack([task.seeds.min(axis=0), task.seeds.max(axis=0)]), False
     extent = (corners[1] - corners[0] + 1) * grid.spacing
-    if last.point_prompt() is None:  # an object is about as long along the axis that a line or slice does not show
+    points = last.point_prompt()
+    if points is None:  # an object is about as long along the axis that a line or slice does not show
         thin = np.array([high - low for low, high in last.box]) == 1
         extent[thin | isinstance(last, Line)] = extent.max()
     else:
         found = _object_box(task.probability, task.seeds.mean(axis=0))
+        chooses = points.positive and (found is None or len(task.prompts.items) <= CHOOSING_PROMPTS)
         if found is not None:
             corners = np.stack([np.minimum(corners[0], found[0]), np.maximum(corners[1], found[1])])
             extent = (corners[1] - corners[0] + 1) * grid.spacing
     extent[np.array(grid.size) == 1] = 0
     patch = np.array(task.images.spec.any_image_input.patch[::-1])
     fits = float((extent / (FITS * patch)).max())
-    return grid.to_ras(corners.mean(axis=0)), max(fits, FIRST_VIEW * task.images.finest_mm)
+    scale = float(np.clip(max(fits, FIRST_VIEW * task.images.finest_mm), *task.images.spec.any_image_input.scales_mm))
+    return grid.to_ras(corners.mean(axis=0)), scale, chooses
 
 
 def _object_box(probability: UInt8Array, point: Float64Array) -> Float64Array | None:
@@ -243,24 +345,14 @@ def _run(network: Network, runtime: Runtime, channels: Float32Array) -> Float32A
     return mean
 
 
-def _changed(before: Float32Array, answer: Float32Array, seeds: Float64Array) -> BoolArray:
-    """What changes in connection with the prompt, whose seeds are given in voxels of the view."""
-    old, new = before > 0.5, answer > 0.5
-    connected = components(old | new, seeds)
-    changed: BoolArray = (old != new) & (np.abs(answer - before) > REAL_CHANGE) & connected
-    return changed
-
-
-def _nearer_view(
-    view: View, answer: Float32Array, seeds: Float64Array, scale: float, finest: float
-) -> tuple[Float64Array, float] | None:
+def _nearer_view(look: _Look, finest: float) -> tuple[Float64Array, float] | None:
     """Centre and scale at which the object at the prompt fills a view; None where it does not take so little of it."""
-    box = bounding_box(components(answer > 0.5, seeds))
+    box = bounding_box(look.found)
     if box is None:
         return None
-    extent = np.array([high - low for low, high in box])
+    extent, view = np.array([high - low for low, high in box]), look.view
     share = float((extent / np.array(view.grid.size)).max())
-    nearer = max(scale * share / FITS * 1.3, finest)
-    if share >= SMALL or nearer > 0.75 * scale:
+    nearer = max(look.scale * share / FITS * 1.3, finest)
+    if share >= SMALL or nearer > 0.75 * look.scale:
         return None
     return view.grid.to_ras([(low + high - 1) / 2 for low, high in box]), nearer

@@ -64,6 +64,11 @@ class ScaledImages:
         """The shortest voxel edge of the first image, along axes that have several."""
         return min(edge for edge, n in zip(self.grid.spacing, self.grid.size) if n > 1 or self.grid.size == (1, 1, 1))
 
+    @property
+    def finest_view_mm(self) -> float:
+        """Nothing is looked at from nearer: half the shortest edge, as far as the model can."""
+        return max(self.finest_mm / 2, self.spec.any_image_input.scales_mm[0])
+
     def view(self, centre: Float64Array, scale_mm: float) -> View:
         """The view around a point.
 

@@ -12,6 +12,7 @@ from scipy.ndimage import label
 from Testing.unit.engines.click_cases import GRIDS, blank, block, everything, mask_of, nothing, recorded, wavering
 from Testing.unit.engines.clicks.any_image_cases import (
     BOX,
+    CT_WIDE,
     LINE,
     MR,
     NEGATIVE,
@@ -43,7 +44,8 @@ INSIDE = {id(grid): ball(grid, at, radius) for grid, at, radius in [(SMALL, (24,
 
 
 @pytest.mark.parametrize(
-    ("diameter_mm", "seen", "least"), [(8, [1.5, 0.75], 0.95), (20, [1.5, 1.13], 0.97), (150, [1.5, 3, 6], 0.95)]
+    ("diameter_mm", "seen", "least"),
+    [(8, [1.5, 3, 0.75, 0.75], 0.95), (20, [1.5, 3, 6], 0.9), (150, [1.5, 3, 6], 0.95)],
 )
 def test_one_click_finds_small_and_large_objects_in_the_same_kind_of_image(
     diameter_mm: float, seen: list[float], least: float
@@ -53,6 +55,33 @@ def test_one_click_finds_small_and_large_objects_in_the_same_kind_of_image(
     after, _ = refined(any_engine(recorded(bright, inputs)), images, blank(BODY), Click((61, 65, 47)))
     assert dice(after >= 128, inside) > least
     assert scales(inputs) == seen
+
+
+def test_the_scale_is_chosen_at_which_the_object_stands_out() -> None:
+    """A network that sees the object in voxels of 3 mm alone, and else marks a dot around the click."""
+
+    def dim_but_at_3_mm(channels: torch.Tensor) -> torch.Tensor:
+        steps = channels[CT_WIDE, 16, 16].diff() * 250
+        here = abs(float(steps[steps > 1e-4].median()) - 3) < 0.1
+        return bright(channels) if here else (channels[POSITIVE] > 0.6).float()
+
+    inside = ball(BODY, (60, 66, 47), 25)
+    after, _ = refined(any_engine(dim_but_at_3_mm), images_showing(BODY, inside), blank(BODY), Click((60, 66, 47)))
+    assert dice(after >= 128, inside) > 0.9
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_where_the_object_leaks_a_correction_stays_near_its_prompt(positive: bool) -> None:
+    """A click 3 mm outside the mask, or 2 mm inside it, and a network that answers with everything, or nothing."""
+    inside = ball(SMALL, (24, 24, 24), 12)
+    at = (24 + 15, 24, 24) if positive else (24 + 10, 24, 24)
+    rule = everything if positive else nothing
+    prompts = Click((24, 24, 24)), Click(at, positive)
+    after, _ = refined(any_engine(rule), images_showing(SMALL, inside), mask_of(inside), *prompts)
+    changed = (after >= 128) != inside
+    wrong = ~inside if positive else inside
+    assert changed[ball(SMALL, at, 4) & wrong].all()
+    assert not changed[~ball(SMALL, at, 20)].any()
 
 
 def test_a_click_far_from_the_middle_still_finds_a_large_object() -> None:
@@ -68,26 +97,29 @@ def test_views_end_at_the_coarsest_scale_and_at_the_border_of_the_image() -> Non
         any_engine(recorded(bright, inputs), scales_mm=(0.3, 2.5)),
         images_showing(BODY, whole), blank(BODY), Click((60, 60, 40)),
     )  # fmt: skip
-    assert scales(inputs) == [1.5, 2.5]
+    assert scales(inputs) == [1.5, 0.75, 2.5]
     assert (after[25:55, 45:75, 45:75] >= 128).all()
     inputs.clear()
     after, _ = refined(
         any_engine(recorded(bright, inputs)), images_showing(SMALL, SMALL_ALL), blank(SMALL), Click((24, 24, 24))
     )
     assert (after >= 128).all()
-    assert scales(inputs) == [1.0, 2.0]  # 64 voxels of 1 mm are more than the image has
+    assert scales(inputs) == [1.0, 2.0, 0.5, 2.0]  # 64 voxels of 1 mm are more than the image has
 
 
 SMALL_ALL = np.ones(SMALL.shape, dtype=bool)
 
 
 def test_a_network_that_finds_more_and_more_is_asked_a_limited_number_of_times() -> None:
-    """The image is 800 mm long, and views grow from 4 mm: by doubling it takes nine to see it all."""
+    """The image is 800 mm long, and views grow from 4 mm: by doubling it takes nine to see it all.
+
+    Two of the three looks that choose the scale show nothing better.
+    """
     inputs: list[np.ndarray] = []
     grid = Grid.from_spacing((400, 16, 16), (0.5, 0.5, 2.0))
     engine = any_engine(recorded(everything, inputs), patch=(8, 8, 8), scales_mm=(0.1, 1000))
     refined(engine, images_showing(grid, np.zeros(grid.shape, bool)), blank(grid), Click((8, 8, 200)))
-    assert len(inputs) == MOST_VIEWS == 6
+    assert len(inputs) == 2 + MOST_VIEWS == 8
 
 
 def test_a_correction_of_a_large_object_is_looked_at_from_as_far_away() -> None:
