@@ -82,7 +82,9 @@ def test_a_brush_edit_without_memory_for_its_undo_step_changes_nothing(monkeypat
 
 def test_a_hundred_clicks_in_a_large_image_take_the_memory_of_crops() -> None:
     grid = Grid.from_spacing((96, 96, 96), (1, 1, 1))
-    session = Session({"ct": Volume(grid, np.zeros(grid.shape, dtype=np.int16))}, clicks=BallEngine(radius=4))
+    array = np.zeros(grid.shape, dtype=np.int16)
+    array[0, 0, 0] = 1  # an image that is the same all over is refused
+    session = Session({"ct": Volume(grid, array)}, clicks=BallEngine(radius=4))
     session.add_click(Click((50, 50, 50)))
     voxels = np.random.default_rng(0).integers(0, 96, (100, 3)).tolist()
     tracemalloc.start()
