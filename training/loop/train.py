@@ -6,6 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -54,47 +55,69 @@ def train(
     Raises:
         ReadError, GeometryError: data cannot be read.
         ArgumentError: there is no such fold, nothing to train on, or no time to.
-        ModelError: the run began with another configuration, its checkpoint is damaged, or the loss is no longer a
-            number.
+        ModelError: the run began with another configuration, its checkpoint is damaged, or the loss is not a number.
         WriteError: the run cannot be written.
     """
     settings = configuration.optimisation
-    if not minutes > 0:
-        raise ArgumentError(f"--minutes {minutes:g} must be above 0")
     with joined_processes(device) as process, progress_bar("Training", visible=process.rank == 0) as progress:
         rank, world = process.rank, process.world
-        if world > 1 and minutes < math.inf:
-            raise ArgumentError(f"--minutes {minutes:g} is for one process, here are {world}")
+        _check_minutes(minutes, world)
         runtime = choose_runtime(process.device, precision)
         state, source, held_out = _prepare(configuration, data, rank, runtime)
+        log = _Log(run, configuration, runtime, held_out)
         first, network = resume(run, configuration, state, source), state.network
         model = DistributedDataParallel(network) if world > 1 else network
         if rank == 0:
             begin(run, configuration, first)
 
         model.train()
-        started, losses, remark = time.monotonic(), list[torch.Tensor](), ""
-        until = started + 60 * minutes
+        end = time.monotonic() + 60 * minutes
         for step, batch in enumerate(source.batches(first), start=first):
             torch.manual_seed(settings.seed + step * world + rank)  # of dropout, where the network has any
             rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
             logits, loss = _learn(state, model, batch, rate, settings, runtime)
             update_average(state.average, network, settings.ema_decay, step)
             source.observe(logits)
-            losses.append(loss)
+            log.losses.append(loss)
 
-            done, last, stops = step + 1, step + 1 == settings.steps, time.monotonic() > until
-            if rank == 0 and (done % settings.checkpoint_every == 0 or last or stops):
-                mean = _mean_loss(run, done, losses, state)
-                row = {"step": done, "loss": mean, "rate": rate, "seconds": time.monotonic() - started}
-                if settings.validate_every and (done % settings.validate_every == 0 or last):
-                    row |= validate(configuration.model, state.average, held_out, runtime)
-                write_row(run, row)
+            done, stops = step + 1, time.monotonic() > end
+            if rank == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps or stops):
+                log.write(done, rate, state)
                 save(run, configuration, done, state, source)
-                started, losses, remark = time.monotonic(), [], f"loss {mean:.3f}"
-            progress(done, settings.steps, remark)
+            progress(done, settings.steps, log.remark)
             if stops:
                 break
+
+
+@dataclass
+class _Log:
+    """The log of a run, with a row per checkpoint; ``losses`` are of the steps since the last."""
+
+    run: Path
+    configuration: Configuration
+    runtime: Runtime
+    held_out: list[Case]
+    losses: list[torch.Tensor] = field(default_factory=list)
+    started: float = field(default_factory=time.monotonic)
+    remark: str = ""
+
+    def write(self, done: int, rate: float, state: State) -> None:
+        """Writes a row, with the figures of the held-out cases where they are due."""
+        settings = self.configuration.optimisation
+        mean = _mean_loss(self.run, done, self.losses, state)
+        row = {"step": done, "loss": mean, "rate": rate, "seconds": time.monotonic() - self.started}
+        if settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
+            row |= validate(self.configuration.model, state.average, self.held_out, self.runtime)
+        write_row(self.run, row)
+        self.started, self.remark = time.monotonic(), f"loss {mean:.3f}"
+        self.losses.clear()
+
+
+def _check_minutes(minutes: float, processes: int) -> None:
+    if not minutes > 0:
+        raise ArgumentError(f"--minutes {minutes:g} must be above 0")
+    if processes > 1 and minutes < math.inf:  # each has its own clock
+        raise ArgumentError(f"--minutes {minutes:g} is for one process, here are {processes}")
 
 
 def _mean_loss(run: Path, done: int, losses: Sequence[torch.Tensor], state: State) -> float:
