@@ -65,25 +65,20 @@ def train(
         runtime = choose_runtime(process.device, precision)
         state, source, held_out = _prepare(configuration, data, rank, runtime)
         log = _Log(run, configuration, runtime, held_out)
-        first, network = resume(run, configuration, state, source), state.network
-        model = DistributedDataParallel(network) if world > 1 else network
+        first = resume(run, configuration, state, source)
+        model = DistributedDataParallel(state.network) if world > 1 else state.network
         if rank == 0:
             begin(run, configuration, first)
-
         model.train()
         end = time.monotonic() + 60 * minutes
         for step, batch in enumerate(source.batches(first), start=first):
             torch.manual_seed(settings.seed + step * world + rank)  # of dropout, where the network has any
-            rate = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
-            logits, loss = _learn(state, model, batch, rate, settings, runtime)
-            update_average(state.average, network, settings.ema_decay, step)
+            logits, loss = _learn(state, model, batch, step, settings, runtime)
             source.observe(logits)
             log.losses.append(loss)
-
             done, stops = step + 1, time.monotonic() > end
             if rank == 0 and (done % settings.checkpoint_every == 0 or done == settings.steps or stops):
-                log.write(done, rate, state)
-                save(run, configuration, done, state, source)
+                log.checkpoint(done, state, source)
             progress(done, settings.steps, log.remark)
             if stops:
                 break
@@ -101,14 +96,15 @@ class _Log:
     started: float = field(default_factory=time.monotonic)
     remark: str = ""
 
-    def write(self, done: int, rate: float, state: State) -> None:
-        """Writes a row, with the figures of the held-out cases where they are due."""
-        settings = self.configuration.optimisation
+    def checkpoint(self, done: int, state: State, source: BatchSource) -> None:
+        """Writes a row, with the figures of the held-out cases where they are due, and then the checkpoint."""
+        settings, rate = self.configuration.optimisation, state.optimiser.param_groups[0]["lr"]
         mean = _mean_loss(self.run, done, self.losses, state)
         row = {"step": done, "loss": mean, "rate": rate, "seconds": time.monotonic() - self.started}
         if settings.validate_every and (done % settings.validate_every == 0 or done == settings.steps):
             row |= validate(self.configuration.model, state.average, self.held_out, self.runtime)
         write_row(self.run, row)
+        save(self.run, self.configuration, done, state, source)
         self.started, self.remark = time.monotonic(), f"loss {mean:.3f}"
         self.losses.clear()
 
@@ -132,11 +128,11 @@ def _mean_loss(run: Path, done: int, losses: Sequence[torch.Tensor], state: Stat
 
 
 def _learn(
-    state: State, model: nn.Module, batch: Batch, rate: float, settings: Optimisation, runtime: Runtime
+    state: State, model: nn.Module, batch: Batch, step: int, settings: Optimisation, runtime: Runtime
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One optimiser step; the logits before it, and their loss, a scalar on the device: reading it makes a GPU wait."""
     for group in state.optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = settings.learning_rate * schedule(step, settings.warm_up, settings.steps)
     inputs, labels = batch.inputs.to(runtime.device), batch.labels.to(runtime.device)
     focus = None if batch.focus is None else batch.focus.to(runtime.device)
     with torch.autocast(runtime.device.type, runtime.dtype, enabled=runtime.dtype is not torch.float32):
@@ -148,6 +144,7 @@ def _learn(
     nn.utils.clip_grad_norm_(state.network.parameters(), settings.gradient_clip)
     state.scaler.step(state.optimiser)
     state.scaler.update()
+    update_average(state.average, state.network, settings.ema_decay, step)
     return logits, loss.detach()
 
 
