@@ -55,7 +55,7 @@ CHOOSING_PROMPTS = 3
 NOISE, LEAST_CORE = 0.3, 5
 # An object that stands out less than this share of what it did has leaked. Then a correction reaches so many times as
 # far as the prompt lay from the old boundary, and at least so many voxels.
-LEAKED, REACHES, LEAST_REACH = 0.8, 3.0, 2.0
+LEAKED, REACHES, LEAST_REACH = 0.95, 3.0, 2.0
 # Seeds of a box along each axis.
 SEEDS = 9
 # The mask is looked through at a stride that leaves at most so many voxels.
@@ -201,9 +201,15 @@ class _Look:
     seeds: Float64Array
 
     @cached_property
+    def connected(self) -> BoolArray:
+        """What hangs together with the prompt, before or after."""
+        return components((self.before > 0.5) | (self.answer > 0.5), self.seeds)
+
+    @cached_property
     def found(self) -> BoolArray:
-        """The object at the prompt."""
-        return components(self.answer > 0.5, self.seeds)
+        """The object at the prompt, which it need not be part of any more."""
+        found: BoolArray = self.connected & (self.answer > 0.5)
+        return found
 
     @cached_property
     def clearness(self) -> float:
@@ -212,13 +218,13 @@ class _Look:
 
     def changed(self) -> BoolArray:
         """What changes in connection with the prompt."""
-        old, new = self.before > 0.5, self.answer > 0.5
-        changed: BoolArray = (old != new) & (np.abs(self.answer - self.before) > REAL_CHANGE)
-        return changed & components(old | new, self.seeds)
+        changed: BoolArray = (self.before > 0.5) != (self.answer > 0.5)
+        changed &= (np.abs(self.answer - self.before) > REAL_CHANGE) & self.connected
+        return changed
 
     def kept_near(self, prompt: PointPrompt | None) -> Float32Array | None:
         """The change of the probability near the prompt that asked for it; None unless the object has leaked."""
-        old = components((self.before > 0.5) | (self.answer > 0.5), self.seeds) & (self.before > 0.5)
+        old = self.connected & (self.before > 0.5)
         if prompt is None or not old.any() or self.clearness >= LEAKED * self._stands_out(old, self.before):
             return None
         from scipy.ndimage import distance_transform_edt
