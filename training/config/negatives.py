@@ -21,6 +21,7 @@ class NegativeSettings:
         start_from: automatic model whose weights the network starts from; empty: random ones.
         share: how often a sample comes from these images.
         lesion_share: how often a synthetic lesion is put into them, so that organs around do not mean "no tumour".
+        synthetic_pet: how often a CT without a PET gets a synthetic one, in which organs differ at random.
         phantoms: number of synthetic trunks without a tumour.
         sources: relative frequency of the sets of ``suite.json``, by name; of ``phantoms``; and of ``sarcomas``, the
             parts of the patients trained on that lie on one side of the tumour.
@@ -29,11 +30,12 @@ class NegativeSettings:
     start_from: str = ""
     share: float = 0.5
     lesion_share: float = 0.0
+    synthetic_pet: float = 0.0
     phantoms: int = 0
     sources: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_range(self, 0, 1, "share", "lesion_share")
+        check_range(self, 0, 1, "share", "lesion_share", "synthetic_pet")
         check_range(self, 0, math.inf, "phantoms")
         if not all(0 <= value < math.inf for value in self.sources.values()) or not sum(self.sources.values()) > 0:
             raise ArgumentError(f"sources = {dict(self.sources)} must give frequencies of sets, {PHANTOMS}, {SARCOMAS}")

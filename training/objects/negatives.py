@@ -18,6 +18,7 @@ from training.config.negatives import PHANTOMS, SARCOMAS, NegativeSettings
 from training.data.cases import AIR_HU, Case, coarsened
 from training.objects.lesions import insert_lesion
 from training.objects.library import role_of
+from training.objects.synthetic import synthetic_pet
 from TumorSegLib.errors import ArgumentError, ReadError
 from TumorSegLib.geometry.boxes import full_box
 from TumorSegLib.geometry.grid import Box
@@ -36,6 +37,8 @@ OTHER = {
 }
 # Files of the index that are no images.
 NO_IMAGES = ("label", "readers", "negatives", "ptv")
+# Synthetic PETs of each CT.
+PETS = 2
 # Trunks of phantoms (k, j, i) at 3 mm, tall enough for several organs.
 PHANTOM_SHAPE, PHANTOM_MM = (112, 120, 128), 3.0
 # Edges of the random field of view in mm: from a crop around a tumour to the whole trunk.
@@ -170,6 +173,11 @@ class NegativeCases:
             if frequency > 0 and not pools.get(name):
                 raise ArgumentError(f"[negatives] sources: {name!r} has no image; sets are {', '.join(pools)}")
         self._pools = {name: pools[name] for name, frequency in settings.sources.items() if frequency > 0}
+        self._pets: dict[str, list[Volume]] = {}
+        if settings.synthetic_pet > 0:
+            cts = [case for pool in self._pools.values() for case in pool if set(case.images) == {"ct"}]
+            rng = np.random.default_rng(0)
+            self._pets = {case.name: [synthetic_pet(case.images["ct"], rng) for _ in range(PETS)] for case in cts}
 
     def draw(self, rng: np.random.Generator) -> Case:
         """A case without a tumour in a random field of view, sometimes with a synthetic lesion in it."""
@@ -178,6 +186,10 @@ class NegativeCases:
         name = names[int(rng.choice(len(names), p=weights / weights.sum()))]
         pool = self._pools[name]
         case = pool[int(rng.integers(len(pool)))]
+        pets = self._pets.get(case.name)
+        if pets and rng.random() < self._settings.synthetic_pet:
+            images = {**case.images, "pet": pets[int(rng.integers(len(pets)))]}
+            case = Case(case.name, images, case.reference, case.jitter_window)
         if name == SARCOMAS:
             case = case.cropped(beside_tumour(case, rng))
         case = case.cropped(field_of_view(case, rng))

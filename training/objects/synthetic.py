@@ -12,10 +12,16 @@ from training.objects.intensities import standardised
 from training.objects.sample import ObjectSample, is_visible
 from training.objects.shapes import blob, draw_radii, smooth_noise
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, IntArray
+from TumorSegLib.images.volume import Volume
 from TumorSegLib.prompts.encoding import Shape
 
 # Tissues of the background, and objects before it.
 TISSUES, OBJECTS = (3, 9), (1, 7)
+# Synthetic PET: limits between air, lung, fat and soft tissues in HU, and the deviation of a field that shifts them;
+# SUV of each, those of air and lung nearly fixed; how often a region is hot; size of regions, and range of the blur.
+TISSUES_HU, HU_NOISE = (-600.0, -200.0, -20.0, 25.0, 70.0, 120.0, 220.0), 15.0
+UPTAKE_SUV, UPTAKE_DEVIATION, THIN = np.array([0.1, 0.4, 0.3, 1.2, 1.5, 2.0, 1.8, 1.2])[:, None], 0.45, 2
+HOT_SHARE, ORGAN_MM, PET_BLUR_MM = 0.05, 60.0, (2.5, 4.0)
 
 
 def draw_synthetic(shape: Shape, channels: int, rng: np.random.Generator) -> ObjectSample | None:
@@ -67,3 +73,28 @@ def _painted(labels: IntArray, truth: BoolArray, rng: np.random.Generator) -> Fl
     noise = rng.standard_normal(shape, dtype=np.float32) * np.float32(rng.uniform(0, 0.4))
     image = image + gaussian_filter(noise, rng.uniform(0, 1))
     return standardised(image + np.float32(rng.uniform(0, 0.4)) * smooth_noise(shape, [1, 1, 1], rng))
+
+
+def synthetic_pet(ct: Volume, rng: np.random.Generator) -> Volume:
+    """A PET without a tumour that goes with a CT: tissues of similar HU, cut up at random, take up alike.
+
+    Args:
+        ct: in HU.
+        rng: source of randomness.
+
+    Returns:
+        SUV, float32, on the grid of the CT. Air and lung take up little, some soft tissues much, as kidneys and heart.
+    """
+    k, j, i = ct.array.shape
+    extent = np.array([k, j, i]) * ct.grid.spacing[::-1]
+    fields = [smooth_noise((k, j, i), (extent / ORGAN_MM).tolist(), rng) for _ in range(3)]
+    tissue = np.digitize(ct.array + HU_NOISE * fields[0], TISSUES_HU)
+    region = 4 * tissue + 2 * (fields[1] > 0) + (fields[2] > 0)
+    uptake = np.exp(rng.normal(np.log(UPTAKE_SUV), UPTAKE_DEVIATION, (len(TISSUES_HU) + 1, 4)))
+    uptake[rng.random(uptake.shape) < HOT_SHARE] *= rng.uniform(2, 6)
+    uptake[:THIN] = UPTAKE_SUV[:THIN] * rng.uniform(0.7, 1.4)
+    suv = uptake.astype(np.float32).ravel()[region]
+    suv = gaussian_filter(suv, rng.uniform(*PET_BLUR_MM) / np.array(ct.grid.spacing[::-1]))
+    noise = gaussian_filter(rng.standard_normal(suv.shape, dtype=np.float32), 1.0)
+    suv = suv * np.exp(np.float32(rng.uniform(0.1, 0.6)) * noise)
+    return Volume(ct.grid, np.ascontiguousarray(suv, dtype=np.float32), "pet")

@@ -21,6 +21,7 @@ from training.data.cases import Case, read_case
 from training.loop.checkpoint import load_checkpoint
 from training.loop.train import train
 from training.objects.negatives import NegativeCases, beside_tumour, field_of_view, read_negatives
+from training.objects.synthetic import synthetic_pet
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError
 from TumorSegLib.geometry.boxes import full_box, slices
@@ -143,6 +144,32 @@ def test_some_get_a_lesion(root: Path, configured: Configured) -> None:
         assert np.abs(case.images["ct"].array - before)[inside].mean() > 3 * (
             np.abs(case.images["ct"].array - before)[~inside].mean()
         )
+
+
+def test_some_cts_get_a_synthetic_pet(root: Path, configured: Configured) -> None:
+    cases = drawn(root, configured, 40, sources={"totalsegmentator": 1}, synthetic_pet=0.5)
+    with_pet = [case for case in cases if "pet" in case.images]
+    assert 10 <= len(with_pet) <= 30
+    assert all(set(case.images) <= {"ct", "pet"} for case in cases)
+    pets = {case.images["pet"].array.tobytes() for case in with_pet}
+    assert len(pets) >= 2  # two of them, in several fields of view
+    assert all(case.images["pet"].grid == case.reference.grid for case in with_pet)
+
+
+def test_a_synthetic_pet_follows_the_tissues_of_the_ct() -> None:
+    grid = Grid.from_spacing((30, 60, 60), (4, 4, 4))
+    array = np.full(grid.shape, -1000, np.float32)
+    array[:, 10:50, 10:50] = -100
+    array[:, 20:40, 20:40] = 50
+    pets = [synthetic_pet(Volume(grid, array, "ct"), np.random.default_rng(seed)) for seed in range(6)]
+    for pet in pets:
+        assert (pet.role, pet.grid, pet.array.dtype) == ("pet", grid, np.float32)
+        assert pet.array.min() >= 0
+        assert pet.array[:, :6].mean() < 0.2
+    soft = [float(pet.array[:, 23:37, 23:37].mean()) for pet in pets]
+    fat = [float(np.median(pet.array[:, 13:17, 13:47])) for pet in pets]
+    assert np.median(soft) > 2 * np.median(fat)
+    assert max(soft) > 1.2 * min(soft)
 
 
 def test_a_source_without_images_is_refused(root: Path, configured: Configured) -> None:
