@@ -26,7 +26,7 @@ def evaluate_negatives(engine: AutoSegmenter, root: Path, use: str) -> dict[str,
 
     Returns:
         JSON-ready: ``cases``, with ``case``, ``roles``, ``marked_ml``, ``seconds`` and ``run``; ``summary``, with the
-        ``median`` and ``largest`` of ``marked_ml`` over them; and what the figures hold for.
+        ``median_ml`` and ``largest_ml`` of ``marked_ml`` over them; and what the figures hold for.
 
     Raises:
         ReadError: a file is missing or damaged.
@@ -44,7 +44,7 @@ def evaluate_negatives(engine: AutoSegmenter, root: Path, use: str) -> dict[str,
             rows.append(row)
             progress(done, len(able), f"{case.name} {row['roles']}: {row['marked_ml']:.1f} ml")
     volumes = [row["marked_ml"] for row in rows]
-    summary = {"median": float(np.median(volumes)), "largest": max(volumes)}
+    summary = {"median_ml": float(np.median(volumes)), "largest_ml": max(volumes)}
     return {**provenance(spec, rows), "use": use, "summary": summary, "cases": rows}
 
 
@@ -61,5 +61,5 @@ def format_negatives(report: Mapping[str, Any]) -> str:
     lines = [f"{'case':<{width}}{'roles':<10}{'marked ml':>10}"]
     lines += [f"{row['case']:<{width}}{row['roles']:<10}{row['marked_ml']:>10.1f}" for row in report["cases"]]
     summary = report["summary"]
-    lines.append(f"median {summary['median']:.1f} ml, largest {summary['largest']:.1f} ml")
+    lines.append(f"median {summary['median_ml']:.1f} ml, largest {summary['largest_ml']:.1f} ml")
     return "\n".join(lines)

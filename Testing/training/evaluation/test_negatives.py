@@ -44,7 +44,7 @@ def test_marked_volumes_of_every_subset_by_hand(root: Path) -> None:
     report = evaluate_negatives(engine, root, "validate")
     rows = {row["roles"]: row["marked_ml"] for row in report["cases"]}
     assert rows == pytest.approx({"ct+pet": 3.0, "ct": 0.6, "pet": 0.0})  # voxels of 1.5 mm^3
-    assert report["summary"] == pytest.approx({"median": 0.6, "largest": 3.0})
+    assert report["summary"] == pytest.approx({"median_ml": 0.6, "largest_ml": 3.0})
     assert {row["case"] for row in report["cases"]} == {"n2"}
     lines = format_negatives(report).splitlines()
     assert lines[1].split() == ["n2", "ct+pet", "3.0"]
@@ -67,7 +67,7 @@ def test_the_command_prints_and_notes_the_figures(
     printed = capsys.readouterr().out
     report = json.loads(output.read_text(encoding="utf-8"))
     assert [row["roles"] for row in report["cases"]] == ["ct+pet", "ct", "pet"]
-    assert f"largest {report['summary']['largest']:.1f} ml" in printed
+    assert f"largest {report['summary']['largest_ml']:.1f} ml" in printed
     command = f"python -m training evaluate-negatives --model {folder.name} --use validate"
     recorded = read_model_folder(folder).spec.results[command]
     assert recorded == {"cases": 3, **{name: round(value, 4) for name, value in report["summary"].items()}}
