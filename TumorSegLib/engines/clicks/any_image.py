@@ -53,9 +53,9 @@ FIRST_VIEW = 1.0
 CHOOSING_PROMPTS = 3
 # Noise in network units, which is no contrast; the fewest voxels that show a mean.
 NOISE, LEAST_CORE = 0.3, 5
-# An object that stands out less than this share of what it did has leaked. Then a correction reaches so many times as
-# far as the prompt lay from the old boundary, and at least so many voxels.
-LEAKED, REACHES, LEAST_REACH = 0.95, 3.0, 2.0
+# An object has leaked that stands out less than this share of what it did, or becomes so many times larger. Then a
+# correction reaches so many times as far as the prompt lay from the old boundary, and at least so many voxels.
+LEAKED, FLOODED, REACHES, LEAST_REACH = 0.95, 8.0, 3.0, 2.0
 # Seeds of a box along each axis.
 SEEDS = 9
 # The mask is looked through at a stride that leaves at most so many voxels.
@@ -216,6 +216,18 @@ class _Look:
         """How much what was found stands out, and how sure the network is of it."""
         return self._stands_out(self.found, self.answer)
 
+    @cached_property
+    def old(self) -> BoolArray:
+        """The object at the prompt as it was before."""
+        old: BoolArray = self.connected & (self.before > 0.5)
+        return old
+
+    @property
+    def floods(self) -> bool:
+        """Whether an object becomes so many times larger that this was hardly what a correction asked for."""
+        old = np.count_nonzero(self.old)
+        return bool(0 < FLOODED * old < np.count_nonzero(self.found))
+
     def changed(self) -> BoolArray:
         """What changes in connection with the prompt."""
         changed: BoolArray = (self.before > 0.5) != (self.answer > 0.5)
@@ -224,8 +236,10 @@ class _Look:
 
     def kept_near(self, prompt: PointPrompt | None) -> Float32Array | None:
         """The change of the probability near the prompt that asked for it; None unless the object has leaked."""
-        old = self.connected & (self.before > 0.5)
-        if prompt is None or not old.any() or self.clearness >= LEAKED * self._stands_out(old, self.before):
+        old = self.old
+        if prompt is None or not old.any():
+            return None
+        if not self.floods and self.clearness >= LEAKED * self._stands_out(old, self.before):
             return None
         from scipy.ndimage import distance_transform_edt
 
@@ -273,7 +287,7 @@ def _clearest(task: _Task, part: ChangedPart, centre: Float64Array, scale: float
         first = best
         while finest <= best.scale * step <= farthest and (step < 1 or np.any(best.view.goes_on)):
             look = _look(task, part, centre, best.scale * step)
-            if look.clearness <= best.clearness:
+            if look.floods or look.clearness <= best.clearness:
                 break
             best = look
         if best is not first:

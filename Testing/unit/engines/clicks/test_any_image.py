@@ -84,6 +84,15 @@ def test_where_the_object_leaks_a_correction_stays_near_its_prompt(positive: boo
     assert not changed[~ball(SMALL, at, 20)].any()
 
 
+def test_a_correction_does_not_swallow_what_is_many_times_larger() -> None:
+    """All around the object looks as bright, but for what lies far away: in the far view that stands out most."""
+    inside, around = ball(BODY, (60, 66, 47), 8), ball(BODY, (60, 66, 47), 45)
+    clicks = Click((60, 66, 47)), Click((64, 66, 47))
+    after, _ = refined(any_engine(bright), images_showing(BODY, around), mask_of(inside), *clicks)
+    assert (after >= 128)[47, 66, 65]
+    assert (after >= 128).sum() < 8 * inside.sum()
+
+
 def test_a_negative_click_takes_away_all_of_a_leak() -> None:
     """The mask flows out of the object by far more than a few voxels; without that it stands out more."""
     inside, leak = ball(SMALL, (17, 24, 24), 9), ball(SMALL, (32, 24, 24), 9)
