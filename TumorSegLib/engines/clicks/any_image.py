@@ -3,7 +3,7 @@
 A network reads a patch of cubic voxels: the images, the probability so far and maps of the prompts. Of views from near
 and far the first prompts take the one in which the object stands out most. Where what changes reaches the patch's
 border, the engine looks again from twice as far; where the object is small, from nearer (as nnInteractive's
-"AutoZoom", Isensee et al. 2025). A correction after which the object stands out less has leaked, and stays near.
+"AutoZoom", Isensee et al. 2025). A correction that floods what lies around is kept near its prompt.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ FIRST_VIEW = 1.0
 CHOOSING_PROMPTS = 3
 # Noise in network units, which is no contrast; the fewest voxels that show a mean.
 NOISE, LEAST_CORE = 0.3, 5
-# An object has leaked that stands out less than this share of what it did, or becomes so many times larger. Then a
-# correction reaches so many times as far as the prompt lay from the old boundary, and at least so many voxels.
-LEAKED, FLOODED, REACHES, LEAST_REACH = 0.95, 8.0, 3.0, 2.0
+# A correction after which an object is so many times larger floods what lies around. It reaches so many times as far as
+# the prompt lay from the old boundary, and at least so many voxels.
+FLOODED, REACHES, LEAST_REACH = 8.0, 3.0, 2.0
 # Seeds of a box along each axis.
 SEEDS = 9
 # The mask is looked through at a stride that leaves at most so many voxels.
@@ -160,27 +160,35 @@ class AnyImageEngine:
 
 
 def _refine(task: _Task) -> Refinement:
-    images, limits = task.images, task.images.spec.any_image_input.scales_mm
+    images = task.images
     part = ChangedPart(images.grid, images.endless, task.probability, task.seeds)
     centre, scale, chooses = _first_view(task)
     look = _clearest(task, part, centre, scale) if chooses else _look(task, part, centre, scale)
-    kept, moved = look.kept_near(task.prompts.items[-1].point_prompt()), look.scale != scale
-    for left in reversed(range(MOST_VIEWS)):
-        part.add(look.answer - look.before if kept is None else kept, look.view.grid, look.view.inner)
-        changed, scale = look.changed(), look.scale
-        if kept is not None or not changed.any() or not left:
-            break
-        if reaches_border(changed, look.view.goes_on) and scale < limits[1]:
-            scale, moved = min(scale * STEP, limits[1]), True
-        else:
-            nearer = None if moved else _nearer_view(look, images.finest_view_mm)
-            if nearer is None:
-                break
-            (centre, scale), moved = nearer, True
-        look = _look(task, part, centre, scale)
+    if look.floods:
+        part.add(look.change_nearby(), look.view.grid, look.view.inner)
+    else:
+        _follow(task, part, look, moved=look.scale != scale)
     box, values = part.constrained(task.prompts)
     task.job.lap("paste")
     return Refinement(box, values, task.device.info(task.job, roles=tuple(images.images)))
+
+
+def _follow(task: _Task, part: ChangedPart, look: _Look, moved: bool) -> None:
+    """Adds the change in a view, and those from farther away, or once from nearer, until the object fits."""
+    farthest = task.images.spec.any_image_input.scales_mm[1]
+    for left in reversed(range(MOST_VIEWS)):
+        part.add(look.answer - look.before, look.view.grid, look.view.inner)
+        changed = look.changed()
+        if not changed.any() or not left:
+            return
+        if reaches_border(changed, look.view.goes_on) and look.scale < farthest:
+            centre, scale = look.centre, min(look.scale * STEP, farthest)
+        else:
+            nearer = None if moved else _nearer_view(look, task.images.finest_view_mm)
+            if nearer is None:
+                return
+            centre, scale = nearer
+        moved, look = True, _look(task, part, centre, scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,12 +197,14 @@ class _Look:
 
     Attributes:
         view: what it saw.
+        centre: its middle, RAS mm.
         scale: edge of its voxels in mm.
         before, answer: probability before and after, float32 ``[k, j, i]``.
         seeds: of the last prompt, in voxels of the view.
     """
 
     view: View
+    centre: Float64Array
     scale: float
     before: Float32Array
     answer: Float32Array
@@ -213,8 +223,24 @@ class _Look:
 
     @cached_property
     def clearness(self) -> float:
-        """How much what was found stands out, and how sure the network is of it."""
-        return self._stands_out(self.found, self.answer)
+        """How much what was found stands out, and how sure the network is of it; 0 where nothing was found.
+
+        The contrast to a shell around it, times the square of the mean probability. Contrast is the difference of the
+        means in standard deviations, in the image in which it is largest.
+        """
+        from scipy.ndimage import binary_dilation, binary_erosion
+
+        inner = np.zeros_like(self.found)
+        inner[slices(self.view.inner)] = True
+        near = binary_dilation(self.found)
+        shell = binary_dilation(near, iterations=2) & ~near & inner
+        core = binary_erosion(self.found)
+        core = core if np.count_nonzero(core) > LEAST_CORE else self.found
+        if not core.any() or not shell.any():
+            return 0.0
+        pairs = [(image[core], image[shell]) for images in self.view.images for image in images]
+        contrast = max(abs(a.mean() - b.mean()) / ((a.std() + b.std()) / 2 + NOISE) for a, b in pairs)
+        return float(contrast * self.answer[self.found].mean() ** 2)
 
     @cached_property
     def old(self) -> BoolArray:
@@ -234,47 +260,23 @@ class _Look:
         changed &= (np.abs(self.answer - self.before) > REAL_CHANGE) & self.connected
         return changed
 
-    def kept_near(self, prompt: PointPrompt | None) -> Float32Array | None:
-        """The change of the probability near the prompt that asked for it; None unless the object has leaked."""
-        old = self.old
-        if prompt is None or not old.any():
-            return None
-        if not self.floods and self.clearness >= LEAKED * self._stands_out(old, self.before):
-            return None
+    def change_nearby(self) -> Float32Array:
+        """The change of the probability near the prompt."""
         from scipy.ndimage import distance_transform_edt
 
-        at = tuple(np.clip(np.rint(self.seeds).astype(int), 0, np.array(old.shape[::-1]) - 1).T[::-1])
-        elsewhere = np.ones_like(old)
+        at = tuple(np.clip(np.rint(self.seeds).astype(int), 0, np.array(self.old.shape[::-1]) - 1).T[::-1])
+        elsewhere = np.ones_like(self.old)
         elsewhere[at] = False
-        depth = float(distance_transform_edt(~old if prompt.positive else old)[at].max())
+        depth = float(distance_transform_edt(~self.old)[at].max())
         beyond = distance_transform_edt(elsewhere) - max(REACHES * depth, LEAST_REACH)
         near: Float32Array = np.exp(-np.maximum(beyond, 0)).astype(np.float32)
         return near * (self.answer - self.before)
-
-    def _stands_out(self, part: BoolArray, probability: Float32Array) -> float:
-        """Contrast of a part of the view to a shell around it, times the square of its mean probability; 0 of none.
-
-        Contrast is the difference of the means in standard deviations, in the image in which it is largest.
-        """
-        from scipy.ndimage import binary_dilation, binary_erosion
-
-        inner = np.zeros_like(part)
-        inner[slices(self.view.inner)] = True
-        near = binary_dilation(part)
-        shell = binary_dilation(near, iterations=2) & ~near & inner
-        core = binary_erosion(part)
-        core = core if np.count_nonzero(core) > LEAST_CORE else part
-        if not core.any() or not shell.any():
-            return 0.0
-        pairs = [(image[core], image[shell]) for images in self.view.images for image in images]
-        contrast = max(abs(a.mean() - b.mean()) / ((a.std() + b.std()) / 2 + NOISE) for a, b in pairs)
-        return float(contrast * probability[part].mean() ** 2)
 
 
 def _look(task: _Task, part: ChangedPart, centre: Float64Array, scale: float) -> _Look:
     view = task.images.view(centre, scale)
     before, answer = _predict(task, part, view)
-    return _Look(view, scale, before, answer, view.grid.to_ijk(task.images.endless.to_ras(task.seeds)))
+    return _Look(view, centre, scale, before, answer, view.grid.to_ijk(task.images.endless.to_ras(task.seeds)))
 
 
 def _clearest(task: _Task, part: ChangedPart, centre: Float64Array, scale: float) -> _Look:
