@@ -38,14 +38,14 @@ class TumorSeg(ScriptedLoadableModule):
         parent.dependencies = ["Colors", "Markups", "SampleData", "SegmentEditor", "Segmentations", "Volumes"]
         parent.contributors = ["TumorSeg contributors"]
         parent.helpText = _(
-            "Marks what may be tumour on any of CT, PET and MR, and lets you correct it with clicks, a box and the "
-            "brush, in one session that can be undone and saved. Research software, not a medical device."
+            "Outlines tumours in any image by clicks, lines, lassos, boxes and brush, and marks what may be sarcoma on "
+            "CT, PET and MR by itself; all can be undone and saved. Research software, not a medical device."
         )
         # Slicer's own link leads to its manual, which has the modules that come with Slicer only.
         parent.helpText += f'<p><a href="{packages.DOCUMENTATION}">{_("How to use TumorSeg")}</a></p>'
         parent.acknowledgementText = _(
             "The models that come with it were trained on the Soft-tissue-Sarcoma collection of The Cancer Imaging "
-            "Archive (CC BY 3.0); their cards have the attribution."
+            "Archive (CC BY 3.0) and, for clicks on any lesion, on further sets; their cards have the attributions."
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from Testing.slicer.module import TUMORSEG, FakeEngines, load_phantom, ras_of, voxels
+from Testing.slicer.module import TUMORSEG, FakeEngines, choose, chosen, load_phantom, ras_of, voxels
 from TumorSegLib import Cancelled
 
 if TYPE_CHECKING:
@@ -50,9 +50,10 @@ class Desk:
         self.widget.logic.bench.engineSource = self.engines
         self.ui = self.widget.ui
         self.volumes = load_phantom()
-        self.ui.ctSelector.setCurrentNode(self.volumes["ct"])
-        self.ui.petSelector.setCurrentNode(self.volumes["pet"])
+        self.choose("ct", self.volumes["ct"])
+        self.choose("pet", self.volumes["pet"])
         self.answered: list[None] = []
+        self.patience = 60.0  # seconds that an answer may take
         self.context.edits.onEdited.connect(lambda: self.answered.append(None))
 
     @property
@@ -67,12 +68,31 @@ class Desk:
     def segment(self) -> str:
         return self.context.parameters.segmentId
 
+    def choose(self, role: str, volume: Any) -> None:
+        choose(self.ui, role, volume)
+
+    def choose_nothing(self) -> None:
+        """No image is chosen, and the views show none."""
+        import slicer
+
+        for role in ("ct", "pet"):
+            self.choose(role, None)
+        slicer.util.setSliceViewerLayers(background=None, foreground=None)
+
+    def choose_role(self, number: int, role: str) -> None:
+        from TumorSegSlicer.parameters import ImageRole
+
+        getattr(self.ui, f"role{number}Selector").setCurrentIndex(list(ImageRole).index(ImageRole(role)))
+
+    def chosen(self, role: str) -> Any:
+        return chosen(self.ui, role)
+
     @property
     def status(self) -> str:
         return self.ui.statusLabel.text
 
     def wait(self) -> None:
-        self.host.wait_until(lambda: not self.context.tasks.busy, "the panel to be done", 60)
+        self.host.wait_until(lambda: not self.context.tasks.busy, "the panel to be done", self.patience)
 
     def wait_saved(self) -> None:
         self.host.wait_until(lambda: not self.context.edits.unsaved, "the session to be in the scene", 60)
@@ -101,13 +121,19 @@ class Desk:
     def place(self, view: str, ijk: tuple[int, int, int]) -> None:
         before = self.steps()
         self.host.click(view, self.ras(*ijk))
-        self.host.wait_until(lambda: self.steps() > before, "the click to be answered", 60)
+        self.host.wait_until(lambda: self.steps() > before, "the click to be answered", self.patience)
         self.wait()
 
     def start_click(self, ijk: tuple[int, int, int], positive: bool = True, words: str = "") -> None:
         """Adds a click on the selected segment and says so; does not wait for it."""
         target = self.context.selection.target()
         self.widget.logic.addClick(*target, self.ras(*ijk), positive, run=self.widget.panel.correct.editing(words))
+
+    def start_click_on_new_segment(self, ijk: tuple[int, int, int]) -> None:
+        """Clicks on an empty segment, and waits."""
+        self.press("newSegmentButton")
+        self.start_click(ijk)
+        self.wait()
 
     def steps(self) -> int:
         return len(self.answered)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from Testing.fakes import BallEngine, EllipsoidEngine, PaintingEngine, tiny_spec
+from Testing.fakes import BallEngine, EllipsoidEngine, PaintingEngine, any_image_spec, tiny_spec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 #: The module's file.
@@ -27,6 +27,7 @@ class FakeEngines:
             "clicks": BallEngine(),
             "box": EllipsoidEngine(),
         }
+        self.engines["clicks"].spec = any_image_spec("balls")  # which takes lines and boxes, too
         self.asked: set[tuple[str, str, str, str]] = set()
 
     def __call__(self, kind: str, name: str, device: str, precision: str) -> Any:
@@ -59,3 +60,27 @@ def ras_of(volume: Any, ijk: tuple[int, int, int]) -> tuple[float, float, float]
 def segment_ids(node: Any) -> list[str]:
     """Ids of the segments of a segmentation."""
     return list(node.GetSegmentation().GetSegmentIDs())
+
+
+def choose(ui: Any, role: str, volume: Any) -> None:
+    """Chooses an image in the panel in place of the one that has a role, or as one more; None takes that one away."""
+    from TumorSegSlicer.parameters import ImageRole
+
+    roles = list(ImageRole)
+    rows = [(getattr(ui, f"image{n}Selector"), getattr(ui, f"role{n}Selector")) for n in range(1, 5)]
+    named = [row for row in rows if row[0].currentNode() and roles[row[1].currentIndex] is ImageRole(role)]
+    image, kind = (named or [row for row in rows if not row[0].currentNode()])[0]
+    image.setCurrentNode(volume)
+    if volume is not None and roles[kind.currentIndex] is not ImageRole(role):
+        kind.setCurrentIndex(roles.index(ImageRole(role)))
+
+
+def chosen(ui: Any, role: str) -> Any:
+    """The image that is chosen in the panel for a role; None where there is none."""
+    from TumorSegSlicer.parameters import ImageRole
+
+    for n in range(1, 5):
+        image, kind = getattr(ui, f"image{n}Selector"), getattr(ui, f"role{n}Selector")
+        if image.currentNode() and list(ImageRole)[kind.currentIndex] is ImageRole(role):
+            return image.currentNode()
+    return None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from Testing.slicer.logic.test_end_to_end import PATIENCE, Desk, missed
-from Testing.slicer.module import REPOSITORY, ras_of
+from Testing.slicer.module import REPOSITORY, choose, ras_of
 from TumorSegLib import make_phantom
 from TumorSegLib.cli.demo import REGION, SEED
 
@@ -115,8 +115,8 @@ def work(desk: Desk, phantom: dict[str, Any]) -> dict[str, tuple[int, int, int]]
 
     volumes = loadPhantom(**phantom)
     truth = make_phantom(**phantom).tumour.array.astype(bool)
-    for name, role in (("ct", "ct"), ("pet", "pet"), ("mr", "mr_t1")):
-        getattr(desk.ui, f"{name}Selector").setCurrentNode(volumes[role])
+    for role in ("ct", "pet", "mr_t1"):
+        choose(desk.ui, role, volumes[role])
     desk.host.show(volumes["ct"])
     found = desk.press("segmentButton").astype(bool)
     places = {"Yellow": missed(~truth, truth), "Green": missed(truth, found)}

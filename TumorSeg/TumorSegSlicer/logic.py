@@ -14,14 +14,15 @@ its runner, and then they return at once, without a value. Points are RAS mm of 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
 from TumorSegSlicer.install import packages, torch_libraries
-from TumorSegSlicer.mrml import arguments, dicom_pet, labelmaps, volumes
-from TumorSegSlicer.mrml.arguments import asInputs, asModel, asRoi
+from TumorSegSlicer.mrml import arguments, dicom_pet, labelmaps, prompts, volumes
+from TumorSegSlicer.mrml.arguments import asInputs, asModel, asPoints, asRoi
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import Input, Saved
 from TumorSegSlicer.work import edits, undo, views
@@ -169,7 +170,8 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         run: Run = done,
     ) -> Edit:
         """Corrects a segment from one click: what is there is tumour, or is not. Returns what changed."""
-        return run(edits.ClickEdit(self.bench, segmentation, segmentId, ras, positive))
+        make = partial(prompts.clickFromRas, ras=ras, positive=positive)
+        return run(edits.PromptEdit(self.bench, segmentation, segmentId, make))
 
     def addScribble(
         self,
@@ -181,7 +183,31 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
     ) -> Edit:
         """Corrects a segment from a scribble through points. Returns what changed."""
         arguments.checkPoints(points)
-        return run(edits.ScribbleEdit(self.bench, segmentation, segmentId, points, positive))
+        make = partial(prompts.scribbleFromRas, points=points, positive=positive)
+        return run(edits.PromptEdit(self.bench, segmentation, segmentId, make))
+
+    def addLasso(
+        self,
+        segmentation: SegmentationNode,
+        segmentId: str,
+        curve: slicer.vtkMRMLMarkupsClosedCurveNode | Sequence[Sequence[float]],
+        positive: bool = True,
+        run: Run = done,
+    ) -> Edit:
+        """Corrects a segment from a closed curve on one slice, or its points: what is inside is tumour, or is not."""
+        make = partial(prompts.lassoFromRas, points=asPoints(curve, arguments.CURVE, "curve"), positive=positive)
+        return run(edits.PromptEdit(self.bench, segmentation, segmentId, make))
+
+    def addLine(
+        self,
+        segmentation: SegmentationNode,
+        segmentId: str,
+        line: slicer.vtkMRMLMarkupsLineNode | Sequence[Sequence[float]],
+        run: Run = done,
+    ) -> Edit:
+        """Segments the tumour that a line, or its two ends, is the longest diameter of, as measured on one slice."""
+        make = partial(prompts.lineFromRas, ends=asPoints(line, arguments.LINE, "line"))
+        return run(edits.PromptEdit(self.bench, segmentation, segmentId, make))
 
     def addBox(
         self,
@@ -195,14 +221,18 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """Segments the tumour in a box and returns what changed.
 
         Args:
-            segmentation, segmentId: the segment; its voxels in the box are replaced.
+            segmentation, segmentId: the segment; a model of kind ``box`` replaces its voxels in the box.
             box: a ROI, or bounds ``(r0, r1, a0, a1, s0, s1)`` in mm.
-            model: of kind ``box``, for this call; the chosen one by default. ``lite-medsam`` is downloaded by
-                ``tumorseg models download lite-medsam``.
-            role: of the image to segment; the first one by default.
+            model: of kind ``box``, for this call; by default the chosen one or, if none is, the model for clicks.
+                ``lite-medsam`` is downloaded by ``tumorseg models download lite-medsam``.
+            role: of the image that a model of kind ``box`` sees; the first one by default.
             run: how the action is done.
         """
-        return run(edits.BoxEdit(self.bench, segmentation, segmentId, asRoi(box), role, asModel(model)))
+        roi, named = asRoi(box), asModel(model) or self.parameters.boxModel
+        if not named:
+            arguments.checkNoRole(role)
+            return run(edits.PromptEdit(self.bench, segmentation, segmentId, partial(prompts.boxFromRoi, roi)))
+        return run(edits.BoxEdit(self.bench, segmentation, segmentId, roi, role, named))
 
     def embedBox(
         self, segmentation: SegmentationNode, segmentId: str, roi: slicer.vtkMRMLMarkupsROINode, run: Run = done
@@ -346,16 +376,6 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """
         arguments.checkNode(pet, arguments.VOLUME, "pet")
         return volumes.suvProblem(pet)
-
-    def isSuv(self, pet: VolumeNode) -> bool:
-        """Whether a volume says that it is in SUV (body weight)."""
-        arguments.checkNode(pet, arguments.VOLUME, "pet")
-        return volumes.unitOf(pet).lower() in volumes.SUV_UNITS
-
-    def hasDicom(self, volume: VolumeNode) -> bool:
-        """Whether the DICOM files that a volume was loaded from are in Slicer's DICOM database."""
-        arguments.checkNode(volume, arguments.VOLUME, "volume")
-        return bool(dicom_pet.files(volume))
 
     def suvVolume(self, pet: VolumeNode) -> tuple[VolumeNode, str]:
         """A copy in SUV (body weight, g/ml) of a PET that Slicer loaded from DICOM, which itself stays as it is.

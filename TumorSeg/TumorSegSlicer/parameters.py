@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 else:
     _Wrapped = object
 
-#: Kind of model to the parameter with the name of the chosen one.
+#: Kind of model to the parameter with the name of the chosen one; empty where TumorSeg chooses.
 MODEL_PARAMETERS = {"auto": "autoModel", "clicks": "clicksModel", "box": "boxModel"}
+#: Parameters of the images, and at the same place those of their roles.
+IMAGES, ROLES = ("image1", "image2", "image3", "image4"), ("role1", "role2", "role3", "role4")
 
 
 # Scenes store the name of an enum's member: names of members must not change.
@@ -45,6 +47,46 @@ class OverwriteMode(enum.Enum):
             OverwriteMode.OVERWRITE_VISIBLE: _("are overwritten where they are visible"),
             OverwriteMode.OVERWRITE_ALL: _("are overwritten"),
         }[self]
+
+
+class ImageRole(enum.Enum):
+    """What an image is; the values are roles of the library."""
+
+    ct = "ct"
+    pet = "pet"
+    image_pet = "image_pet"
+    mr = "mr"
+    mr_t1 = "mr_t1"
+    mr_t1ce = "mr_t1ce"
+    mr_t2 = "mr_t2"
+    mr_flair = "mr_flair"
+    mr_dwi = "mr_dwi"
+    mr_adc = "mr_adc"
+    image = "image"
+
+    def label(self) -> str:
+        """Text of the choice in the panel."""
+        return {
+            ImageRole.ct: _("CT"),
+            ImageRole.pet: _("PET (SUV)"),
+            ImageRole.image_pet: _("PET (not SUV)"),
+            ImageRole.mr: _("MR"),
+            ImageRole.mr_t1: _("T1 MR"),
+            ImageRole.mr_t1ce: _("T1 MR with contrast"),
+            ImageRole.mr_t2: _("T2 MR"),
+            ImageRole.mr_flair: _("FLAIR MR"),
+            ImageRole.mr_dwi: _("DWI MR"),
+            ImageRole.mr_adc: _("ADC map"),
+            ImageRole.image: _("other image"),
+        }[self]
+
+    @classmethod
+    def of(cls, role: str) -> "ImageRole":
+        """The choice for a role of the library: the same, without the number of a second image, or its family."""
+        from TumorSegLib.images.roles import family
+
+        plain = role.rstrip("0123456789").rstrip("_")
+        return next((cls(each) for each in (role, plain, family(role)) if each in cls.__members__), cls.image)
 
 
 # As scenes store names of members, those below are the ones that TumorSegLib.load_engine takes.
@@ -78,16 +120,20 @@ class Precision(enum.Enum):
 class TumorSegParameters(_Wrapped):
     """The settings; each is saved with the scene as soon as it is set."""
 
-    ct: slicer.vtkMRMLScalarVolumeNode
-    pet: slicer.vtkMRMLScalarVolumeNode
-    mr: slicer.vtkMRMLScalarVolumeNode
-    assumeSuv: bool = False
+    image1: slicer.vtkMRMLScalarVolumeNode
+    image2: slicer.vtkMRMLScalarVolumeNode
+    image3: slicer.vtkMRMLScalarVolumeNode
+    image4: slicer.vtkMRMLScalarVolumeNode
+    role1: ImageRole = ImageRole.image
+    role2: ImageRole = ImageRole.image
+    role3: ImageRole = ImageRole.image
+    role4: ImageRole = ImageRole.image
     segmentation: slicer.vtkMRMLSegmentationNode
     segmentId: str = ""
     box: slicer.vtkMRMLMarkupsROINode
     autoModel: str = "sts-auto"
-    clicksModel: str = "sts-clicks"
-    boxModel: str = "lite-medsam"
+    clicksModel: str = ""
+    boxModel: str = ""  # empty: that for clicks
     device: Device = Device.auto
     precision: Precision = Precision.auto
     overlap: OverwriteMode = OverwriteMode.ALLOW  # scenes store it under this name

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer.desk import Desk
-from Testing.slicer.module import REPOSITORY, TUMORSEG
+from Testing.slicer.module import REPOSITORY, TUMORSEG, chosen
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -117,7 +117,7 @@ def test_opened_scene_updates_the_panel_once_it_is_complete(host: Host, tmp_path
     assert batches
     assert not any(batches)
     assert (desk.node.GetName(), desk.segment) == (node, segment)
-    desk.volumes = {"ct": desk.context.parameters.ct}
+    desk.volumes = {"ct": desk.chosen("ct")}
     np.testing.assert_array_equal(desk.mask(), found)
 
 
@@ -150,7 +150,7 @@ def test_reloaded_panel_leaves_no_widgets_or_observers(host: Host) -> None:
     host.process_events()
     reloaded = slicer.modules.TumorSegWidget
     assert reloaded is not former
-    assert reloaded.ui.ctSelector.currentNode() is desk.volumes["ct"]  # settings are in the scene
+    assert chosen(reloaded.ui, "ct") is desk.volumes["ct"]  # settings are in the scene
     assert len(host.window.findChildren(qt.QShortcut)) == keys > 5
     slicer.mrmlScene.RemoveNode(desk.volumes["ct"])
     slicer.mrmlScene.Clear(False)

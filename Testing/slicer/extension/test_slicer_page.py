@@ -14,9 +14,7 @@ import pytest
 
 from Testing.documents import blocks_of
 from Testing.slicer.module import TUMORSEG, voxels
-from Testing.web import Site
 from TumorSegLib import make_phantom, read_mask, write_volume
-from TumorSegLib.engines.importers.sam import download_model
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -47,10 +45,9 @@ def run_lines(code: str, names: dict[str, Any]) -> Iterator[str]:
         yield line
 
 
-def test_console_commands_of_the_slicer_page(host: Host, site: Site) -> None:
+def test_console_commands_of_the_slicer_page(host: Host) -> None:
     import slicer
 
-    download_model("lite-medsam")
     host.load_module(TUMORSEG, with_panel=False)
     import SampleData
 
@@ -64,12 +61,14 @@ def test_console_commands_of_the_slicer_page(host: Host, site: Site) -> None:
         done = re.search(r"logic\.(\w+)\(", line)
         if done and "drawn" not in names:
             masks[done[1]] = voxels(names["node"], names["segmentId"], ct)
-    assert {"segment", "addClick", "undo", "redo", "addBox", "addScribble", "measure", "save"} <= set(masks)
+    prompts = ("addClick", "addBox", "addLine", "addLasso", "addScribble")
+    assert {"segment", *prompts, "undo", "redo", "measure", "save"} <= set(masks)
     assert masks["segment"].any()
     assert (masks["addClick"] != masks["segment"]).any()
     np.testing.assert_array_equal(masks["undo"], masks["segment"])
     np.testing.assert_array_equal(masks["redo"], masks["addClick"])
-    assert (masks["addBox"] != masks["redo"]).any()
+    for before, after in (("redo", "addBox"), ("addBox", "addLine"), ("addLine", "addLasso")):
+        assert (masks[before] != masks[after]).any(), after
     assert names["table"].GetNumberOfRows() > 10
     assert names["overlay"].GetImageData().GetScalarRange()[1] > 50
     assert voxels(drawn, names["drawnId"], ct).sum() > 64

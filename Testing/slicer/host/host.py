@@ -236,12 +236,13 @@ class Host:
         self.process_events()
         self.app.layout_manager.resetSliceViews()
 
-    def click(self, view: str, ras: Sequence[float]) -> None:
-        """Moves a view ("Red", "Green", "Yellow") to the slice of a place and clicks on it with the left button.
+    def click(self, view: str, ras: Sequence[float], button: str = "LeftButton") -> None:
+        """Moves a view ("Red", "Green", "Yellow") to the slice of a place and clicks on it.
 
         Args:
             view: name of the view, which must be shown.
             ras: RAS mm; in the world, so after all transforms.
+            button: of the mouse, as in ``Qt.MouseButton``.
 
         Raises:
             ValueError: the place lies outside what the view shows.
@@ -256,7 +257,7 @@ class Host:
         # A mouse that is there already does not move, and Slicer's preview of a point follows the moves.
         for place in (at + QtCore.QPoint(2, 0), at):
             QTest.mouseMove(slice_view, place)
-        QTest.mouseClick(slice_view, QtCore.Qt.MouseButton.LeftButton, pos=at)
+        QTest.mouseClick(slice_view, QtCore.Qt.MouseButton[button], pos=at)
         self.process_events()
 
     def move_mouse(self, view: str, to: tuple[float, float], *held: str) -> None:

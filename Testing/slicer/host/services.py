@@ -159,6 +159,14 @@ class DicomDatabase:
     def fileForInstance(self, sopInstanceUID: str) -> str:
         return self.paths.get(sopInstanceUID, "")
 
+    def instanceValue(self, sopInstanceUID: str, tag: str) -> str:
+        import pydicom
+
+        path = self.fileForInstance(sopInstanceUID)
+        group, element = (int(part, 16) for part in tag.split(","))
+        found = pydicom.dcmread(path, stop_before_pixels=True).get((group, element)) if path else None
+        return str(found.value) if found is not None else ""
+
     def clear(self) -> None:
         """Forgets all files."""
         self.paths.clear()

@@ -191,7 +191,8 @@ def test_missing_model_is_named_with_advice(case: Case) -> None:
         (lambda: case.click((5, 6, 7)), "clicks"),
         (lambda: logic.addScribble(*target, [case.ras(5, 6, 7)]), "clicks"),
         (lambda: logic.refineFromBrush(*target), "clicks"),
-        (lambda: logic.addBox(*target, bounds_of(case, *BOX)), "box"),
+        (lambda: logic.addBox(*target, bounds_of(case, *BOX)), "clicks"),
+        (lambda: logic.addBox(*target, bounds_of(case, *BOX), model="lite-medsam"), "box"),
     ):
         with pytest.raises(ModelError, match=rf"cannot be used \(no model 'my-{kind}'\)\. .* \(Manage models\)\.$"):
             act()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from Testing.slicer.module import OUTPUT, SMALL, TUMORSEG, load_phantom, ras_of, voxels
+from Testing.slicer.module import OUTPUT, SMALL, TUMORSEG, choose, load_phantom, ras_of, voxels
 from TumorSegLib import list_models, make_phantom
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Desk:
 
     @property
     def ct(self) -> Any:
-        return self.context.parameters.ct
+        return self.context.parameters.image1
 
     def mask(self) -> np.ndarray:
         return voxels(*self.target, self.ct)
@@ -128,8 +128,8 @@ def real_case(data_root: Path) -> tuple[str, dict[str, Any], np.ndarray]:
 
 def work_through(desk: Desk, volumes: dict[str, Any], truth: np.ndarray, path: Path, least: float) -> None:
     """Finds the tumour, which takes a Dice of at least so much, corrects, measures, saves, reopens, and goes on."""
-    for name, role in (("ct", "ct"), ("pet", "pet"), ("mr", "mr_t1")):
-        getattr(desk.ui, f"{name}Selector").setCurrentNode(volumes[role])
+    for role in ("ct", "pet", "mr_t1"):
+        choose(desk.ui, role, volumes[role])
     desk.host.show(volumes["ct"])
     found = desk.press("segmentButton")
     assert desk.beats > 20  # one is due every 5 ms, and it takes seconds
@@ -187,6 +187,7 @@ def box(desk: Desk, before: np.ndarray, truth: np.ndarray) -> np.ndarray:
     roi.SetXYZ(((first + last) / 2).tolist())
     roi.SetSize((np.abs(last - first) + desk.ct.GetSpacing()).tolist())
     desk.ui.boxSelector.setCurrentNode(roi)
+    desk.context.parameters.boxModel = "lite-medsam"
     boxed = desk.press("boxButton")
     assert (boxed != before)[inside].any()
     np.testing.assert_array_equal(boxed[~inside], before[~inside])
@@ -254,8 +255,7 @@ def test_a_box_through_the_panel(host: Host) -> None:
     truth = phantom.tumour.array.astype(bool)
     desk = Desk(host)
     volumes = load_phantom()
-    desk.ui.mrSelector.setCurrentNode(volumes["mr_t1"])
-    desk.ui.ctSelector.setCurrentNode(None)
+    choose(desk.ui, "mr_t1", volumes["mr_t1"])
     roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
     inside = np.argwhere(truth)[:, ::-1]
     corners = np.array([ras_of(volumes["mr_t1"], tuple(each)) for each in (inside.min(axis=0), inside.max(axis=0))])
@@ -263,6 +263,7 @@ def test_a_box_through_the_panel(host: Host) -> None:
     radius = np.abs(corners[1] - corners[0]) / 2 + 4
     roi.SetRadiusXYZ([radius[0], radius[1], 7.0])  # three slices, as each takes a second
     desk.ui.boxSelector.setCurrentNode(roi)
+    desk.context.parameters.boxModel = "lite-medsam"
     desk.ui.boxButton.click()
     host.wait_until(lambda: not desk.context.tasks.busy, "the box", PATIENCE)
     assert host.dialogs.texts == []

@@ -87,6 +87,7 @@ def test_box_from_a_roi_or_bounds(case: Case) -> None:
 
     case.find()
     bounds = bounds_of(case, (30, 30, 20), (40, 38, 26))
+    case.logic.parameters.boxModel = "lite-medsam"
     case.logic.addBox(case.node, case.segment, bounds, role="pet")
     by_bounds = case.mask()
     case.logic.undo(case.node, case.segment)
@@ -100,6 +101,19 @@ def test_box_from_a_roi_or_bounds(case: Case) -> None:
     assert ("box", "other", "auto", "auto") in case.engines.asked
     with pytest.raises(ArgumentError, match="each pair rising"):
         case.logic.addBox(case.node, case.segment, [0, 10, 20, 10, 0, 5])
+
+
+def test_a_box_is_answered_by_the_model_for_clicks_where_no_other_was_chosen(case: Case) -> None:
+    case.find()
+    bounds = bounds_of(case, (30, 30, 20), (40, 38, 26))
+    case.logic.addBox(case.node, case.segment, bounds, model="lite-medsam")
+    case.logic.undo(case.node, case.segment)
+    boxes = len(case.engines.engines["box"].segmented)
+    edit = case.logic.addBox(case.node, case.segment, bounds)
+    assert edit.info.model == "balls"
+    assert len(case.engines.engines["box"].segmented) == boxes == 1
+    with pytest.raises(ArgumentError, match=r"role: only models of kind 'box' see one image alone: .* got 'pet'"):
+        case.logic.addBox(case.node, case.segment, bounds, role="pet")
 
 
 def test_clicks_on_an_empty_new_segment(case: Case) -> None:

@@ -69,15 +69,13 @@ def test_segment_in_a_script_reports_progress_and_can_be_cancelled(case: Case) -
 @pytest.mark.parametrize("ended", ["finish", "fail"])
 @pytest.mark.parametrize("script", ["undo", "redo", "reset", "click", "brush", "segment", "open"])
 def test_script_edit_of_a_segment_being_edited_is_refused(case: Case, script: str, ended: str) -> None:
-    from TumorSegSlicer.work.edits import ClickEdit
-
     case.find()
     case.click((5, 6, 7))
     case.click((30, 6, 7))
     logic, target = case.logic, (case.node, case.segment)
     logic.undo(*target)
     before = case.mask()
-    edit = ClickEdit(logic.bench, *target, case.ras(50, 50, 20), True)  # as the panel does it
+    edit = logic.addClick(*target, case.ras(50, 50, 20), run=lambda action: action)  # as the panel does it
     assert edit.begin() is None
     result = edit.work(lambda _done, _total: None, lambda: False) if ended == "finish" else None
     acts = {
@@ -103,10 +101,8 @@ def test_script_edit_of_a_segment_being_edited_is_refused(case: Case, script: st
 
 def test_overlay_of_a_segment_being_edited_leaves_the_session_to_the_edit(case: Case) -> None:
     """The images have changed meanwhile, so that the session would go on with them, without the edit."""
-    from TumorSegSlicer.work.edits import ClickEdit
-
     before, logic, target = case.find(), case.logic, (case.node, case.segment)
-    edit = ClickEdit(logic.bench, *target, case.ras(50, 50, 20), True)  # as the panel does it
+    edit = logic.addClick(*target, case.ras(50, 50, 20), run=lambda action: action)  # as the panel does it
     edit.begin()
     case.volumes["ct"].GetImageData().Modified()
     logic.probabilityVolume(*target)
@@ -117,10 +113,8 @@ def test_overlay_of_a_segment_being_edited_leaves_the_session_to_the_edit(case: 
 
 
 def test_segment_of_an_abandoned_edit_can_be_edited(case: Case) -> None:
-    from TumorSegSlicer.work.edits import ClickEdit
-
     case.find()
-    edit = ClickEdit(case.logic.bench, case.node, case.segment, case.ras(50, 50, 20), True)
+    edit = case.logic.addClick(case.node, case.segment, case.ras(50, 50, 20), run=lambda action: action)
     edit.begin()
     del edit
     assert case.click((5, 6, 7)) is not None
@@ -132,7 +126,10 @@ def test_model_argument_applies_to_one_call_only(case: Case) -> None:
     case.engines.asked.clear()
     case.find()
     case.logic.addBox(case.node, case.segment, bounds_of(case, (30, 30, 20), (40, 38, 26)))
-    assert {(kind, name) for kind, name, *_ in case.engines.asked} == {("auto", "sts-auto"), ("box", "lite-medsam")}
+    assert {(kind, name) for kind, name, *_ in case.engines.asked} == {
+        ("auto", "sts-auto"),
+        ("clicks", "lesion-clicks"),
+    }
 
 
 def test_a_click_reads_no_model_folders(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -84,8 +84,8 @@ def load(host: Any, paths: dict[str, str], head_first: bool = False) -> Any:
 @pytest.fixture
 def desk(host: Any) -> Desk:
     made = Desk(host)
-    made.ui.ctSelector.setCurrentNode(None)
-    made.ui.petSelector.setCurrentNode(None)
+    made.choose("ct", None)
+    made.choose("pet", None)
     return made
 
 
@@ -95,9 +95,9 @@ def test_pet_is_converted_to_suv_by_its_dicom_tags(desk: Desk, tmp_path: Path, h
 
     node = load(desk.host, write(tmp_path / "pet"), head_first)
     before, values = node.GetImageData().GetMTime(), slicer.util.arrayFromVolume(node).copy()
-    desk.ui.petSelector.setCurrentNode(node)
+    desk.choose("pet", node)
     desk.press("segmentButton")
-    copy = desk.ui.petSelector.currentNode()
+    copy = desk.chosen("pet")
     assert copy is not node
     assert copy.GetName() == "4: PET AC (SUV)"
     expected = becquerels()[:: -1 if head_first else 1] * FACTOR
@@ -180,13 +180,13 @@ def test_pet_that_cannot_be_converted_to_suv_is_refused(
     import re
 
     node = load(desk.host, write(tmp_path / "pet", **tags))
-    desk.ui.petSelector.setCurrentNode(node)
+    desk.choose("pet", node)
     desk.press("segmentButton")
     (dialog,) = desk.host.dialogs.shown  # and it is not asked whether to take Bq/ml for SUV
     assert re.search(words, dialog.text)
     assert dialog.text == desk.status
     assert desk.node is None
-    assert desk.ui.petSelector.currentNode() is node
+    assert desk.chosen("pet") is node
 
 
 def change_values(node: Any, paths: dict[str, str]) -> None:
@@ -271,7 +271,7 @@ def test_pet_without_dicom_files_needs_confirmation_of_suv(desk: Desk, tmp_path:
     desk.host.dicom.clear()
     with pytest.raises(SuvError, match="are not in Slicer's DICOM database"):
         desk.widget.logic.suvVolume(node)
-    desk.ui.petSelector.setCurrentNode(node)
+    desk.choose("image_pet", node)
     desk.host.dialogs.answer(qt.QMessageBox.Yes)
     desk.press("segmentButton")
     assert "Treat its values as SUV" in desk.host.dialogs.texts[0]

@@ -1,4 +1,4 @@
-"""The modules that a click passes, from the point placed in a view to the voxels of the segment, with a real model."""
+"""The modules that a click passes, from the point placed in a view to the voxels of the segment, with real models."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from Testing.documents import blocks_of
+from Testing.fakes import tiny_spec
 from Testing.slicer.desk import Desk
 
 if TYPE_CHECKING:
@@ -22,17 +23,25 @@ if TYPE_CHECKING:
 #: Modules that hand the click, or its answer, on.
 MOST_MODULES = 16
 #: All modules in which a function is called for the click: with values (grids, prompts), checks and the network.
-MOST_ENTERED = 40
+MOST_ENTERED = {"lesion-clicks": 45, "sts-clicks": 40}
+#: The engine of each model that ships, which the user gets from clicks alone, and after the automatic model.
+ENGINES = {
+    "lesion-clicks": "TumorSegLib/engines/clicks/any_image.py",
+    "sts-clicks": "TumorSegLib/engines/clicks/engine.py",
+}
 THREADS = ["MainThread", "TumorSeg", "MainThread"]
 REPOSITORY = Path(__file__).resolve().parents[3]
-#: Where a click arrives, in their order: module and function. Whatever is on the call stack there has handed it on.
-STATIONS = (
-    ("TumorSegSlicer/mrml/prompts.py", "clickFromRas"),
-    ("TumorSegSlicer/work/runner.py", "work"),
-    ("TumorSegLib/engines/clicks/engine.py", "_run"),
-    ("TumorSegLib/session/history.py", "push"),
-    ("TumorSegSlicer/mrml/labelmaps.py", "writeVoxels"),
-)
+
+
+def stations(engine: str) -> tuple[tuple[str, str], ...]:
+    """Where a click arrives, in their order: module and function. Who is on the call stack there has handed it on."""
+    return (
+        ("TumorSegSlicer/mrml/prompts.py", "clickFromRas"),
+        ("TumorSegSlicer/work/runner.py", "work"),
+        (engine, "_run"),
+        ("TumorSegLib/session/history.py", "push"),
+        ("TumorSegSlicer/mrml/labelmaps.py", "writeVoxels"),
+    )
 
 
 #: Where the stacks of a click begin: the timer of the point placed, the thread, the timer that looks for answers. Other
@@ -47,7 +56,8 @@ ORIGINS = (
 class Trace:
     """Notes the modules of the product from the placing of a point on; listeners of signals are left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: str) -> None:
+        self.model, self.wanted = model, stations(ENGINES[model])
         self.entered: dict[str, None] = {}
         #: Station to the modules on the call stack there, the outermost first, by the name of the thread.
         self.stations: dict[tuple[str, str], tuple[str, list[str]]] = {}
@@ -58,7 +68,7 @@ class Trace:
         """To be set as the profile function of a thread."""
         module, function = self._module(frame), frame.f_code.co_name
         self._begun = self._begun or (module.endswith("editing/place.py") and function == "_take")
-        ended = STATIONS[-1] in self.stations
+        ended = self.wanted[-1] in self.stations
         if event != "call" or not module or not self._begun or ended:
             return
         stack = list(_stack(frame))
@@ -68,7 +78,7 @@ class Trace:
         if any(each.f_code.co_name == "emit" and self._module(each).endswith("shared/signals.py") for each in stack):
             return
         self.entered.setdefault(module)
-        if (module, function) in STATIONS:
+        if (module, function) in self.wanted:
             passed = [each for each, _ in groupby(filter(None, map(self._module, reversed(stack))))]
             self.stations.setdefault((module, function), (threading.current_thread().name, passed))
 
@@ -89,27 +99,32 @@ def _stack(frame: Any) -> Iterator[Any]:
 
 
 def drawn_modules() -> set[str]:
-    """The modules in the drawing of the page on architecture."""
+    """The modules in the drawing of the page on architecture, which names the engine for any image."""
     _layers, drawing = (block for block in blocks_of("docs/architecture.md") if block.language == "text")
-    return set(re.findall(r"[\w/]+\.py", drawing.text))
+    names = re.findall(r"[\w/]+\.py", drawing.text)
+    library = ("session/", "engines/")
+    return {f"{'TumorSegLib' if name.startswith(library) else 'TumorSegSlicer'}/{name}" for name in names}
 
 
-@pytest.fixture
-def trace(host: Host) -> Trace:
-    """The trace of the second click of a user."""
+@pytest.fixture(params=list(ENGINES))
+def trace(host: Host, request: pytest.FixtureRequest) -> Trace:
+    """The trace of the second click of a user, on what the automatic model marked, or from nothing."""
     desk = Desk(host)
+    desk.patience = 300.0
     from TumorSegSlicer.install.torch_libraries import loadEngine
     from TumorSegSlicer.work.runner import Task
 
     from TumorSegLib.engines.lazy import EngineCache
 
-    desk.find()
+    if request.param == "sts-clicks":
+        desk.engines.engines["auto"].spec = tiny_spec("sts-auto", ("ct", "pet"), ("ct", "pet"))
+        desk.find()
     desk.widget.logic.bench.engineSource = EngineCache(loadEngine)
     host.show(desk.volumes["ct"])
     desk.ui.positiveButton.click()
     desk.place("Red", (20, 50, 20))
     desk.wait_saved()
-    made = Trace()
+    made = Trace(request.param)
     desk.context.tasks.start(Task(lambda _progress, _cancel: sys.setprofile(made.note)), lambda _: None)
     desk.wait()
     sys.setprofile(made.note)
@@ -123,18 +138,19 @@ def trace(host: Host) -> Trace:
 
 
 def test_a_click_is_handed_on_by_few_modules_and_by_none_twice(trace: Trace) -> None:
-    assert list(trace.stations) == list(STATIONS)
+    assert list(trace.stations) == list(trace.wanted)
     paths = [passed for _thread, passed in trace.stations.values()]
     print("\n\n".join("\n".join(passed) for passed in paths))
     for passed in paths:  # none twice: but the runtime calls the engine's function, again where memory does not suffice
-        once = [module for module in passed if not module.endswith("engines/clicks/engine.py")]
+        once = [module for module in passed if module != ENGINES[trace.model]]
         assert len(set(once)) == len(once), passed
     modules = {module for passed in paths for module in passed}
     assert len(modules) <= MOST_MODULES, sorted(modules)
-    assert drawn_modules() == {module.partition("/")[2] for module in modules}
+    drawn = {ENGINES["lesion-clicks"]: ENGINES[trace.model]}
+    assert {drawn.get(module, module) for module in drawn_modules()} == modules
     # To the worker and back, once; the worker does not touch the scene.
     assert [thread for thread, _ in groupby(trace.stations.values(), lambda station: station[0])] == THREADS
     work = {module for thread, passed in trace.stations.values() if thread == "TumorSeg" for module in passed}
     assert not [module for module in work if "/panel/" in module or "/mrml/" in module]
     print("\n".join(trace.entered))
-    assert len(trace.entered) <= MOST_ENTERED, sorted(trace.entered)
+    assert len(trace.entered) <= MOST_ENTERED[trace.model], sorted(trace.entered)

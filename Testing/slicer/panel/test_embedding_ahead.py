@@ -41,6 +41,7 @@ class Drawer(Desk):
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self.find()
+        self.context.parameters.boxModel = "lite-medsam"
         self.box = self.engines.engines["box"]
         self.told: list[bool] = []
         self.context.tasks.onBusy.connect(self.told.append)

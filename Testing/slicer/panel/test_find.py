@@ -143,7 +143,7 @@ def test_saved_segment_is_known_as_automatic_or_corrected(desk: Desk, tmp_path: 
     slicer.mrmlScene.Clear(False)
     slicer.util.loadScene(str(tmp_path / "case.mrb"))
     desk.host.process_events()
-    desk.volumes = {"ct": desk.context.parameters.ct}
+    desk.volumes = {"ct": desk.chosen("ct")}
     desk.press("segmentButton")
     assert segment_ids(desk.node) == [desk.segment]
     assert desk.host.dialogs.shown == []
@@ -157,8 +157,8 @@ def test_follow_up_leaves_the_segments_of_the_baseline(desk: Desk) -> None:
     desk.widget.logic.addClick(desk.node, desk.segment, desk.ras(5, 5, 5))
     baseline, former, clicks = desk.mask(), (desk.node, desk.segment), 1
     later = load_phantom()
-    desk.ui.ctSelector.setCurrentNode(later["ct"])
-    desk.ui.petSelector.setCurrentNode(later["pet"])
+    desk.choose("ct", later["ct"])
+    desk.choose("pet", later["pet"])
     desk.press("segmentButton")
     assert desk.node is not former[0]
     assert voxels(desk.node, desk.segment, later["ct"]).any()
@@ -245,16 +245,16 @@ def shown(desk: Desk) -> set[tuple[str | None, str | None]]:
 
 def test_images_that_are_chosen_are_shown(desk: Desk) -> None:
     assert shown(desk) == {("Phantom CT", "Phantom PET")}
-    desk.ui.ctSelector.setCurrentNode(None)
-    desk.ui.mrSelector.setCurrentNode(desk.volumes["mr_t1"])
+    desk.choose("ct", None)
+    desk.choose("mr_t1", desk.volumes["mr_t1"])
     assert shown(desk) == {("Phantom T1 MR", "Phantom PET")}
 
 
 def test_an_image_alone_is_shown_once(host: Host) -> None:
     desk = Desk(host)
-    desk.ui.ctSelector.setCurrentNode(None)
-    desk.ui.petSelector.setCurrentNode(None)
-    desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+    desk.choose("ct", None)
+    desk.choose("pet", None)
+    desk.choose("pet", desk.volumes["pet"])
     assert shown(desk) == {("Phantom PET", None)}
 
 
@@ -264,7 +264,7 @@ def test_how_an_image_is_shown_stays_when_another_is_chosen(desk: Desk) -> None:
     red = slicer.app.layoutManager().sliceWidget("Red").sliceLogic()
     red.GetSliceCompositeNode().SetForegroundOpacity(0.9)
     red.GetSliceNode().SetFieldOfView(33, 44, 1)
-    desk.ui.mrSelector.setCurrentNode(desk.volumes["mr_t1"])
+    desk.choose("mr_t1", desk.volumes["mr_t1"])
     assert red.GetSliceCompositeNode().GetForegroundOpacity() == 0.9
     assert red.GetSliceNode().GetFieldOfView()[:2] == (33, 44)
 

@@ -62,7 +62,7 @@ def test_panel_describes_the_chosen_model(desk: Desk) -> None:
     assert desk.ui.modelSelector.currentText == "sts-auto"
     for word in ("Soft-tissue sarcoma", "Apache-2.0", "median Dice 0.84"):
         assert word in desk.ui.modelLabel.text
-    assert desk.ui.mrLabel.text == "M&R (optional):"
+    assert desk.ui.madeForLabel.text.endswith("It takes any of CT, PET, T1 MR.")
 
 
 # Finding
@@ -77,8 +77,7 @@ def test_segment_button_adds_a_tumour_segment(desk: Desk) -> None:
 
 
 def test_segment_button_needs_an_image(desk: Desk) -> None:
-    desk.ui.ctSelector.setCurrentNode(None)
-    desk.ui.petSelector.setCurrentNode(None)
+    desk.choose_nothing()
     desk.press("segmentButton")
     assert desk.status == "Choose at least one image first."
     assert desk.node is None
@@ -107,6 +106,8 @@ def test_pet_without_unit_needs_confirmation_of_suv(desk: Desk, qt: Any, agreed:
     from TumorSegSlicer.mrml.volumes import UNIT_ATTRIBUTE
 
     desk.volumes["pet"].RemoveAttribute(UNIT_ATTRIBUTE)
+    desk.choose("pet", None)
+    desk.choose("image_pet", desk.volumes["pet"])
     desk.host.dialogs.answer(qt.QMessageBox.Yes if agreed else qt.QMessageBox.No)
     desk.press("segmentButton")
     (dialog,) = desk.host.dialogs.shown
@@ -116,9 +117,7 @@ def test_pet_without_unit_needs_confirmation_of_suv(desk: Desk, qt: Any, agreed:
     if agreed:
         desk.find()
         assert len(desk.host.dialogs.shown) == 1  # not asked again
-        desk.ui.petSelector.setCurrentNode(None)
-        desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
-        assert not desk.context.parameters.assumeSuv
+        assert desk.chosen("pet") is desk.volumes["pet"]
     else:
         assert "Confirm that the PET is in SUV" in desk.status
 
@@ -224,10 +223,10 @@ def test_closing_the_scene_while_running_cancels(desk: Desk) -> None:
     slicer.mrmlScene.Clear(False)
     assert not desk.context.tasks.busy
     assert desk.ui.segmentButton.enabled
-    assert desk.ui.ctSelector.currentNode() is None
+    assert desk.chosen("ct") is None
     slow.go.set()
     desk.volumes = load_phantom()
-    desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+    desk.choose("pet", desk.volumes["pet"])
     assert desk.find().any()
     assert desk.host.dialogs.shown == []
 
@@ -255,7 +254,7 @@ def test_deleted_images_are_no_longer_chosen(desk: Desk) -> None:
 
     slicer.mrmlScene.RemoveNode(desk.volumes["pet"])
     desk.ui.segmentButton.click()
-    assert desk.context.parameters.pet is None
+    assert desk.chosen("pet") is None
     desk.wait()
 
 

@@ -98,7 +98,7 @@ def test_overlays_are_not_offered_as_images(desk: Desk, tmp_path: Path) -> None:
     import slicer
 
     images = ["Phantom CT", "Phantom PET", "Phantom T1 MR"]
-    selectors = [desk.ui.ctSelector, desk.ui.petSelector, desk.ui.mrSelector]
+    selectors = [desk.ui.image1Selector, desk.ui.image2Selector, desk.ui.image4Selector]
     desk.find()
     lay_over(desk)
     desk.widget.logic.uncertaintyVolume(desk.node, desk.segment)
@@ -108,11 +108,11 @@ def test_overlays_are_not_offered_as_images(desk: Desk, tmp_path: Path) -> None:
     slicer.mrmlScene.Clear(False)
     for number in range(9):  # which take the ids that the overlays had
         slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", f"Other {number}")
-    assert len(offered(desk.ui.ctSelector)) == 9
+    assert len(offered(desk.ui.image1Selector)) == 9
     slicer.mrmlScene.Clear(False)
     slicer.util.loadScene(str(tmp_path / "case.mrb"))
     assert [offered(selector) for selector in selectors] == [images] * 3
-    assert desk.ui.petSelector.currentNode().GetName() == "Phantom PET"
+    assert desk.chosen("pet").GetName() == "Phantom PET"
 
 
 def test_other_volumes_do_not_update_the_overlay_filter(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_other_volumes_do_not_update_the_overlay_filter(desk: Desk, monkeypatch:
     for other in others:
         slicer.mrmlScene.RemoveNode(other)
     assert counted == []
-    assert "Tumour probability (%)" not in offered(desk.ui.ctSelector)
+    assert "Tumour probability (%)" not in offered(desk.ui.image1Selector)
 
 
 def test_overlay_colours_rise_with_probability(desk: Desk) -> None:

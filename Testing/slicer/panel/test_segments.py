@@ -70,14 +70,23 @@ def test_contours_become_voxels_if_the_user_agrees(desk: Desk, qt: Any) -> None:
     assert sum("is stored as" in text for text in desk.host.dialogs.texts) == 4
 
 
-def test_loaded_segment_needs_an_image(desk: Desk) -> None:
+def test_loaded_segment_is_corrected_in_the_image_that_the_views_show(desk: Desk) -> None:
     node, segment, mask = imported(desk)
-    desk.ui.ctSelector.setCurrentNode(None)
-    desk.ui.petSelector.setCurrentNode(None)
+    desk.choose_nothing()
     desk.host.show(desk.volumes["ct"])
     desk.ui.positiveButton.click()
-    desk.host.click("Red", desk.ras(50, 50, 20))
-    desk.host.wait_until(lambda: desk.status == "Choose at least one image first.", "the words")
+    desk.place("Red", (50, 50, 20))
+    changed = voxels(node, segment, desk.volumes["ct"])
+    assert changed[20, 50, 50] == 1
+    assert (changed[mask > 0] == 1).all()
+    assert list(desk.widget.logic.inputs(node, segment)) == ["ct"]
+
+
+def test_loaded_segment_needs_an_image(desk: Desk) -> None:
+    node, segment, mask = imported(desk)
+    desk.choose_nothing()
+    desk.widget.panel.correct._onPlaced(desk.ras(50, 50, 20), True)
+    assert desk.status == "Choose at least one image first."
     np.testing.assert_array_equal(voxels(node, segment, desk.volumes["ct"]), mask)
 
 
@@ -150,7 +159,7 @@ def save_and_reopen(desk: Desk, path: Path, damage: bool = False) -> None:
     slicer.mrmlScene.Clear(False)
     assert shown_clicks() == 0
     slicer.util.loadScene(str(path))
-    desk.volumes["ct"] = desk.context.parameters.ct
+    desk.volumes["ct"] = desk.chosen("ct")
 
 
 def test_a_reopened_scene_shows_clicks_and_volume(desk: Desk, tmp_path: Path) -> None:
@@ -177,10 +186,10 @@ def test_selectors_during_scene_import_do_not_change_settings(desk: Desk) -> Non
     desk.find()
     scene, node = slicer.mrmlScene, desk.node
     scene.StartState(scene.ImportState)
-    for name in ("ctSelector", "segmentationSelector", "boxSelector"):
+    for name in ("image1Selector", "segmentationSelector", "boxSelector"):
         getattr(desk.ui, name).setCurrentNode(None)
     scene.EndState(scene.ImportState)
-    assert desk.context.parameters.ct is desk.ui.ctSelector.currentNode() is desk.volumes["ct"]
+    assert desk.context.parameters.image1 is desk.ui.image1Selector.currentNode() is desk.volumes["ct"]
     assert desk.node is node
 
 
@@ -190,9 +199,9 @@ def test_removed_parameter_node_is_made_anew(desk: Desk) -> None:
     desk.find()
     slicer.mrmlScene.RemoveNode(desk.context.parameters.parameterNode)
     assert slicer.mrmlScene.IsNodePresent(desk.context.parameters.parameterNode)
-    assert desk.ui.ctSelector.currentNode() is None
-    desk.ui.ctSelector.setCurrentNode(desk.volumes["ct"])
-    desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+    assert desk.chosen("ct") is None
+    desk.choose("ct", desk.volumes["ct"])
+    desk.choose("pet", desk.volumes["pet"])
     assert desk.find().any()
 
 
@@ -221,7 +230,7 @@ def test_session_saved_before_the_last_step_continues_with_the_segment(desk: Des
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))  # as a script does, at once
     slicer.mrmlScene.Clear(False)
     slicer.util.loadScene(str(tmp_path / "case.mrb"))
-    desk.volumes["ct"] = desk.context.parameters.ct
+    desk.volumes["ct"] = desk.chosen("ct")
     desk.host.wait_until(lambda: desk.status.startswith("Stroke kept."), "it to be taken over", 60)
     np.testing.assert_array_equal(desk.mask(), shown)
     volume = desk.widget.logic.volumeMl(desk.node, desk.segment)
@@ -249,7 +258,7 @@ def test_session_without_its_first_image_waits_for_it(desk: Desk, tmp_path: Path
     from TumorSegSlicer.mrml.sample_data import addVolume
 
     desk.volumes["ct"] = addVolume(array, affine, "ct")
-    desk.ui.ctSelector.setCurrentNode(desk.volumes["ct"])
+    desk.choose("ct", desk.volumes["ct"])
     np.testing.assert_array_equal(desk.mask(), before)
     desk.press("undoButton")
     assert desk.status.startswith("Undone.")
@@ -267,28 +276,28 @@ def ct_affine(volume: Any) -> np.ndarray:
 
 
 def test_images_chosen_later_join_the_session_and_are_restored_with_the_segment(desk: Desk) -> None:
-    desk.ui.petSelector.setCurrentNode(None)
+    desk.choose("pet", None)
     desk.press("newSegmentButton")
     place(desk, (50, 50, 20))
     inputs = desk.widget.logic.inputs
     first = desk.segment
     assert list(inputs(desk.node, first)) == ["ct"]
-    desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+    desk.choose("pet", desk.volumes["pet"])
     desk.place("Red", (20, 50, 20))
     assert list(inputs(desk.node, first)) == ["ct", "pet"]
     assert len(desk.widget.logic.clickPoints(desk.node, first)) == 2
-    desk.ui.petSelector.setCurrentNode(None)
+    desk.choose("pet", None)
     desk.press("newSegmentButton")
     desk.context.selection.setTarget(desk.node, first)
-    assert desk.ui.petSelector.currentNode() is desk.volumes["pet"]
+    assert desk.chosen("pet") is desk.volumes["pet"]
     assert desk.host.dialogs.shown == []
 
 
 def test_image_added_to_a_session_does_not_become_its_first_image(desk: Desk) -> None:
-    desk.ui.ctSelector.setCurrentNode(None)
+    desk.choose("ct", None)
     desk.press("newSegmentButton")
     place(desk, (50, 50, 20))
-    desk.ui.ctSelector.setCurrentNode(desk.volumes["ct"])
+    desk.choose("ct", desk.volumes["ct"])
     desk.place("Red", (20, 50, 20))
     assert list(desk.widget.logic.inputs(desk.node, desk.segment)) == ["pet", "ct"]
     assert len(desk.widget.logic.clickPoints(desk.node, desk.segment)) == 2
@@ -296,12 +305,12 @@ def test_image_added_to_a_session_does_not_become_its_first_image(desk: Desk) ->
 
 
 def test_another_first_image_needs_confirmation(desk: Desk, qt: Any) -> None:
-    desk.ui.petSelector.setCurrentNode(None)
+    desk.choose("pet", None)
     desk.press("newSegmentButton")
     place(desk, (50, 50, 20))
     before = desk.mask()
-    desk.ui.ctSelector.setCurrentNode(None)
-    desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+    desk.choose("ct", None)
+    desk.choose("pet", desk.volumes["pet"])
     desk.press("undoButton")  # declined, as nobody answers
     assert "was made on 'Phantom CT'" in desk.host.dialogs.texts[-1]
     np.testing.assert_array_equal(desk.mask(), before)

@@ -83,8 +83,7 @@ def test_brush_shortcut_adds_a_segment(desk: Desk) -> None:
 
 
 def test_brush_shortcut_needs_an_image(desk: Desk) -> None:
-    for name in ("ctSelector", "petSelector"):
-        getattr(desk.ui, name).setCurrentNode(None)
+    desk.choose_nothing()
     press(desk, "paint")
     assert desk.status == "Choose at least one image first."
     assert desk.ui.editor.activeEffect() is None
@@ -134,12 +133,23 @@ def test_shortcuts_leave_letters_to_text_fields(desk: Desk, kind: str) -> None:
     desk.host.process_events()
     before = desk.segment
     typed = ""
-    for action in ("positive", "negative", "box", "paint", "erase", "visibility", "next"):
+    for action in (
+        "positive",
+        "negative",
+        "lasso",
+        "negativeLasso",
+        "line",
+        "box",
+        "paint",
+        "erase",
+        "visibility",
+        "next",
+    ):
         (letter,) = keys_of(action)
         typed += letter.lower()
         press(desk, action, field)
     ui = desk.ui
-    assert (ui.positiveButton.checked, ui.negativeButton.checked) == (False, False)
+    assert not any(getattr(ui, f"{name}Button").checked for name in ("positive", "negative", "lasso", "line"))
     assert (ui.editor.activeEffect(), ui.boxSelector.currentNode(), desk.segment) == (None, None, before)
     assert desk.segment != segment
     if kind == "QLineEdit":
@@ -163,7 +173,8 @@ def test_shortcuts_do_not_scroll_the_views(desk: Desk) -> None:
 
 def test_panel_lists_all_shortcuts(desk: Desk) -> None:
     assert desk.ui.shortcutsLabel.text == (
-        "Keys: T tumour here, N not tumour here, B draw a box, P paint, E erase, Ctrl+Z undo, "
+        "Keys: T tumour here, N not tumour here, L lasso round tumour, O lasso round what is not tumour, D line across "
+        "the tumour, B draw a box, P paint, E erase, Ctrl+Z undo, "
         "Ctrl+Y / Ctrl+Shift+Z redo, H show or hide the segment, S next segment"
     )
 

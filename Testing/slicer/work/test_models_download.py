@@ -30,6 +30,7 @@ def draw_box(desk: Desk) -> Any:
     roi = desk.ui.boxSelector.currentNode()
     roi.SetXYZ(desk.ras(34, 34, 16))
     roi.SetRadiusXYZ(24, 24, 24)
+    desk.context.parameters.boxModel = NAME
     return roi
 
 
@@ -39,6 +40,7 @@ def test_a_model_is_downloaded_once_the_user_agrees(
     desk.press("downloadModelButton")
     assert desk.status == "Select a model in the list first."
     desk.select(NAME)
+    desk.context.parameters.boxModel = NAME
     assert desk.ui.boxModelSelector.currentText == f"{NAME} (not on this computer)"
     desk.host.dialogs.answer(qt.QMessageBox.Yes)
     desk.press("downloadModelButton")

@@ -12,6 +12,7 @@ import slicer
 from TumorSegSlicer.mrml.session_nodes import Input
 
 SEGMENTATION, VOLUME, ROI = "vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode", "vtkMRMLMarkupsROINode"
+LINE, CURVE = "vtkMRMLMarkupsLineNode", "vtkMRMLMarkupsClosedCurveNode"
 
 
 def checkNode(node: Any, className: str, argument: str) -> None:
@@ -111,12 +112,35 @@ def asModel(model: Any) -> str | None:
     return None if model is None else os.fspath(model)
 
 
-def checkPoints(points: Any) -> None:
-    """Raises ``ArgumentError`` unless the points are a list or an array; elements are validated where they are used."""
+def asPoints(given: Any, className: str, argument: str) -> Any:
+    """Points of the world, RAS mm: those of a line or closed curve, whose curve they follow, or those given.
+
+    Raises:
+        ArgumentError: another kind of node, or no list of points; elements are validated where they are used.
+    """
+    if not isinstance(given, slicer.vtkMRMLNode):
+        checkPoints(given, argument)
+        return given
+    checkKind(given, className, argument)
+    if className == CURVE and given.GetNumberOfControlPoints() > 2:
+        return slicer.util.arrayFromMarkupsCurvePoints(given, world=True)
+    return slicer.util.arrayFromMarkupsControlPoints(given, world=True)
+
+
+def checkPoints(points: Any, argument: str = "points") -> None:
+    """Raises ``ArgumentError`` unless points are a list or an array; elements are validated where they are used."""
     from TumorSegLib import ArgumentError
 
     if not hasattr(points, "__len__") or isinstance(points, (str, bytes, Mapping, Set)):
-        raise ArgumentError(f"points: a list of points in RAS mm is needed, got {_described(points)}")
+        raise ArgumentError(f"{argument}: a list of points in RAS mm is needed, got {_described(points)}")
+
+
+def checkNoRole(role: Any) -> None:
+    """Raises ``ArgumentError`` where a role is given to the model for clicks, which sees all images."""
+    from TumorSegLib import ArgumentError
+
+    if role:
+        raise ArgumentError(f"role: only models of kind 'box' see one image alone: name one as model, got {role!r}")
 
 
 def numbers(values: Any) -> list[float]:

@@ -15,14 +15,13 @@ import slicer
 import vtk
 
 from TumorSegSlicer.mrml.nodes import placeBeside
+from TumorSegSlicer.mrml.volumes import SLICES_ATTRIBUTE
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
     from TumorSegLib.io.dicom.files import Slice
 
-#: Where Slicer's reader notes the SOP instance UIDs of the slices, separated by spaces.
-SLICES_ATTRIBUTE = "DICOM.instanceUIDs"
 #: Reference from a PET to its copy in SUV.
 SUV_ROLE = "TumorSegSuv"
 #: Unit and quantity as DICOM codes them (PS3.16, CID 85 and 7180): SUV of body weight.

@@ -123,16 +123,12 @@ def _entropy(probability: np.ndarray) -> np.ndarray:
     return bits
 
 
-def showImages(
-    ct: slicer.vtkMRMLScalarVolumeNode | None,
-    mr: slicer.vtkMRMLScalarVolumeNode | None,
-    pet: slicer.vtkMRMLScalarVolumeNode | None,
-) -> None:
-    """Shows the first of CT, MR and PET in all slice views, and the PET over the others.
+def showImages(anatomy: slicer.vtkMRMLVolumeNode | None, pet: slicer.vtkMRMLVolumeNode | None) -> None:
+    """Shows an image in all slice views, and a PET over it, or alone.
 
     A view that shows an image already keeps how it does so; one in which a probability is laid over keeps that.
     """
-    below = ct or mr or pet
+    below = anatomy or pet
     over = pet if pet is not below else None
     fit = False
     for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
@@ -148,6 +144,22 @@ def showImages(
             composite.SetForegroundVolumeID(None)
     if fit and slicer.app.layoutManager() is not None:
         slicer.util.setSliceViewerLayers(fit=True)
+
+
+def shownImages() -> list[slicer.vtkMRMLVolumeNode]:
+    """What the slice views show, first what lies below; the only volume of the scene where they show none."""
+    for composite in _composites():
+        below = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+        over = _foreground(composite) if composite.GetForegroundOpacity() > 0 else None
+        found = [each for each in (below, over) if each is not None and not isOverlay(each)]
+        if found:
+            return found
+    volumes = [each for each in slicer.util.getNodesByClass("vtkMRMLVolumeNode") if _isImage(each)]
+    return volumes if len(volumes) == 1 else []
+
+
+def _isImage(volume: slicer.vtkMRMLVolumeNode) -> bool:
+    return not (isOverlay(volume) or volume.GetHideFromEditors() or volume.IsA("vtkMRMLLabelMapVolumeNode"))
 
 
 class Foreground:

@@ -13,11 +13,11 @@ from TumorSegSlicer.mrml.arguments import numbers
 from TumorSegSlicer.mrml.volumes import arrayFromMatrix, checkLinear
 
 if TYPE_CHECKING:
-    from TumorSegLib import BoxPrompt, Click, Grid, Scribble
+    from TumorSegLib import BoxPrompt, Click, Grid, Line, Scribble
 
 
-def clickFromRas(grid: Grid, ras: Sequence[float], positive: bool = True) -> Click:
-    """The click on the voxel at a point of the world, RAS mm.
+def clickFromRas(grid: Grid, ras: Sequence[float], positive: bool = True, what: str = "the place clicked") -> Click:
+    """The click on the voxel at a point of the world, RAS mm; ``what`` names it in errors.
 
     Raises:
         ArgumentError: the point is not three numbers; a ``StatusLineError`` where it lies outside the grid.
@@ -32,9 +32,7 @@ def clickFromRas(grid: Grid, ras: Sequence[float], positive: bool = True) -> Cli
         if len(point) != 3 or not np.isfinite(point).all():
             raise
         place = ", ".join(f"{name} {x:.1f}" for name, x in zip("RAS", point))
-        raise StatusLineError(
-            f"the place clicked ({place} mm) lies outside the image that the segment is corrected in"
-        ) from error
+        raise StatusLineError(f"{what} ({place} mm) lies outside the image that the segment is corrected in") from error
 
 
 def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
@@ -78,6 +76,40 @@ def scribbleFromRas(grid: Grid, points: Sequence[Sequence[float]], positive: boo
     corners = [np.array(Click.from_ras(grid, point).ijk) for point in points]
     voxels = np.unique(np.concatenate([corners[:1], *map(_between, corners, corners[1:])]), axis=0)
     return Scribble.of_voxels(grid, voxels, positive)
+
+
+def lassoFromRas(grid: Grid, points: Sequence[Sequence[float]], positive: bool = True) -> Scribble:
+    """The voxels inside a closed curve through points of the world, RAS mm: :func:`TumorSegLib.prompts.lasso.lasso`.
+
+    Raises:
+        StatusLineError: there is no area, the points are not on one slice, or no voxel of the grid lies inside.
+    """
+    from TumorSegLib import ArgumentError
+    from TumorSegLib.prompts.lasso import lasso
+    from TumorSegSlicer.quiet_errors import StatusLineError
+
+    try:
+        return lasso(grid, points, positive)
+    except ArgumentError as error:
+        raise StatusLineError(str(error)) from error
+
+
+def lineFromRas(grid: Grid, ends: Sequence[Sequence[float]]) -> Line:
+    """The line between two points of the world, RAS mm.
+
+    Raises:
+        StatusLineError: not two points, one lies outside the grid, or both in one voxel.
+    """
+    from TumorSegLib import ArgumentError, Line
+    from TumorSegSlicer.quiet_errors import StatusLineError
+
+    if len(ends) != 2:
+        raise StatusLineError(f"a line has two ends, got {len(ends)}")
+    start, end = (clickFromRas(grid, point, what="an end of the line") for point in ends)
+    try:
+        return Line((start.ijk, end.ijk))
+    except ArgumentError as error:
+        raise StatusLineError("the line has no length: both its ends lie in one voxel") from error
 
 
 def _between(start: np.ndarray, end: np.ndarray) -> np.ndarray:

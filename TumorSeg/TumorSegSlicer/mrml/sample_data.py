@@ -36,7 +36,7 @@ def register(thumbnail: Path) -> None:
 
 def _download(_source: object) -> list[slicer.vtkMRMLScalarVolumeNode]:
     volumes = loadPhantom()
-    showImages(volumes["ct"], volumes["mr_t1"], volumes["pet"])
+    showImages(volumes["ct"], volumes["pet"])
     return list(volumes.values())
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SUV_UNITS = ("{suvbw}g/ml", "g/ml{suvbw}", "g/ml")
 #: Where Slicer's reader of DICOM real world value maps notes the unit.
 UNIT_ATTRIBUTE = "DICOM.MeasurementUnitsCodeValue"
+#: Where Slicer's reader notes the SOP instance UIDs of the slices, separated by spaces, and, in the subject hierarchy,
+#: the modality.
+SLICES_ATTRIBUTE, MODALITY_ATTRIBUTE = "DICOM.instanceUIDs", "DICOM.Modality"
 #: Volumes in use: to search all voxels of a new one for NaN takes a tenth of a second.
 _known: weakref.WeakValueDictionary[tuple[Any, ...], Volume] = weakref.WeakValueDictionary()
 
@@ -33,7 +36,7 @@ def gridFromVolume(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> Grid:
     """
     from TumorSegLib import GeometryError, Grid
 
-    _checkVolume(volumeNode)
+    checkVolume(volumeNode)
     matrix = vtk.vtkMatrix4x4()
     volumeNode.GetIJKToRASMatrix(matrix)
     size = volumeNode.GetImageData().GetDimensions()
@@ -89,7 +92,7 @@ def suvProblem(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     """
     from TumorSegLib import SuvError
 
-    _checkVolume(node)
+    checkVolume(node)
     try:
         _checkSuv(node, assumeSuv=False)
     except SuvError as error:
@@ -99,10 +102,51 @@ def suvProblem(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     return ""
 
 
+def guessRole(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """The role that a volume probably has, by its unit, by what DICOM says of it, by its name, and last by its values.
+
+    A PET is ``pet`` only where its unit is SUV, else ``image_pet``; what cannot be a CT in HU is no ``ct``.
+    """
+    from TumorSegLib import TumorSegError
+    from TumorSegLib.images.plausibility import looks_like_ct
+    from TumorSegLib.images.roles import CT, IMAGE, PET, PET_WITHOUT_SUV, guess_role
+
+    if isSuv(node):
+        return PET
+    modality, description = _dicomTexts(node)
+    role = guess_role(modality, f"{description} {node.GetName()}")
+    try:
+        checkVolume(node)
+        if role == CT:
+            _checkPlausible(node, CT)
+        elif role == IMAGE and not modality and looks_like_ct(slicer.util.arrayFromVolume(node)):
+            return CT
+    except TumorSegError:  # which is told where the volume is used
+        return IMAGE
+    return PET_WITHOUT_SUV if role == PET else role
+
+
+def _dicomTexts(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, str]:
+    """Modality and series description of a volume loaded from DICOM; empty where they are not known."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item = hierarchy.GetItemByDataNode(node) if hierarchy is not None else 0
+    modality = hierarchy.GetItemAttribute(item, MODALITY_ATTRIBUTE) if item else ""
+    database, uids = getattr(slicer, "dicomDatabase", None), (node.GetAttribute(SLICES_ATTRIBUTE) or "").split()
+    if database is None or not database.isOpen or not uids:
+        return modality, ""
+    told, description = (database.instanceValue(uids[0], tag) for tag in ("0008,0060", "0008,103E"))
+    return modality or told, description
+
+
 def unitOf(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     """The UCUM code of the unit that a volume says its voxels have; empty where it says none."""
     entry = node.GetVoxelValueUnits()
     return (entry.GetCodeValue() if entry is not None else None) or node.GetAttribute(UNIT_ATTRIBUTE) or ""
+
+
+def isSuv(node: slicer.vtkMRMLScalarVolumeNode) -> bool:
+    """Whether a volume says that it is in SUV (body weight)."""
+    return unitOf(node).lower() in SUV_UNITS
 
 
 def toWorld(node: slicer.vtkMRMLTransformableNode) -> np.ndarray:
@@ -131,7 +175,8 @@ def checkLinear(node: slicer.vtkMRMLTransformableNode) -> None:
         )
 
 
-def _checkVolume(node: slicer.vtkMRMLNode | None) -> None:
+def checkVolume(node: slicer.vtkMRMLNode | None) -> None:
+    """Raises ``ArgumentError`` unless a node is a scalar volume in 3D with voxels."""
     from TumorSegLib import ArgumentError
 
     if node is None:

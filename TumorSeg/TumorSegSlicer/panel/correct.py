@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
@@ -12,16 +12,23 @@ import vtk
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml.observers import Listener
-from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.mrml.overlays import shownImages
+from TumorSegSlicer.mrml.session_nodes import Input, firstImage
 from TumorSegSlicer.panel.editing.brush import Brush
 from TumorSegSlicer.panel.editing.embedded_editor import EmbeddedEditor
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.editing.place import PlaceTool, ShownClicks, interactionNode, placeBox
+from TumorSegSlicer.panel.editing.shapes import SHAPES, ShapeTool
 from TumorSegSlicer.panel.embedding_ahead import EmbeddingAhead
-from TumorSegSlicer.panel.images import IMAGES
 from TumorSegSlicer.panel.possible_steps import PossibleSteps
 from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.panel.shared.messages import answer
+from TumorSegSlicer.parameters import IMAGES
 from TumorSegSlicer.work.runner import Run
+
+#: Tools that draw in the views: those that place points, with what the points say, and shapes.
+SIGNS = {"positive": True, "negative": False}
+TOOLS = (*SIGNS, *SHAPES)
 
 
 class CorrectPanel:
@@ -45,6 +52,7 @@ class CorrectPanel:
         self._context, self._inputs, self._withModel = context, inputs, withModel
         self._opening = opening
         self._tool = PlaceTool(self._onPlaced, self._showTool)
+        self._shapes = ShapeTool(self._onDrawn, self._showTool)
         self._clicks = ShownClicks()
         self._editor = EmbeddedEditor(context, opening)
         self._brush = Brush(context, self._editor.effect)
@@ -63,6 +71,9 @@ class CorrectPanel:
         return {
             "positive": ui.positiveButton.click,
             "negative": ui.negativeButton.click,
+            "lasso": ui.lassoButton.click,
+            "negativeLasso": ui.negativeLassoButton.click,
+            "line": ui.lineButton.click,
             "box": ui.placeBoxButton.click,
             "paint": lambda: self._toggleEffect("Paint"),
             "erase": lambda: self._toggleEffect("Erase"),
@@ -74,8 +85,7 @@ class CorrectPanel:
 
     def stopTools(self) -> None:
         """Deactivates all tools."""
-        self._tool.end()
-        self._showTool()
+        self._endDrawing()
         self._editor.stop()
 
     def batchEnded(self) -> None:
@@ -97,7 +107,7 @@ class CorrectPanel:
         def onResult(edit: Any) -> None:
             context.edits.add(target)
             volume = context.selection.volumeInWords(target)
-            context.messages.say(words.format(volume=volume) if edit is not None else nothing)
+            context.messages.say(answer(edit, words).format(volume=volume) if edit is not None else nothing)
 
         return context.tasks.starting(onResult)
 
@@ -133,8 +143,8 @@ class CorrectPanel:
         ui = self._context.ui
         ui.segmentsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._onSelected)
         ui.newSegmentButton.connect("clicked(bool)", self._onNewSegment)
-        ui.positiveButton.connect("clicked(bool)", lambda on: self._onTool(True, on))
-        ui.negativeButton.connect("clicked(bool)", lambda on: self._onTool(False, on))
+        for name in TOOLS:
+            getattr(ui, f"{name}Button").connect("clicked(bool)", lambda on, name=name: self._onTool(name, on))
         ui.placeBoxButton.connect("clicked(bool)", self._onPlaceBox)
         ui.boxButton.connect("clicked(bool)", self._onBox)
         for name, words, nothing in (
@@ -200,15 +210,19 @@ class CorrectPanel:
         target = context.messages.attempt(lambda: context.logic.addSegment(inputs, node))
         if target is not None:
             context.selection.setTarget(*target)
-            context.messages.say(_("New segment: click on the tumour, or draw a box around it."))
+            context.messages.say(
+                _("New segment: click on the tumour, or draw a line across it, or a box or a lasso round it.")
+            )
 
     def _onTarget(self) -> None:
-        """Another segment is selected: clicks are positive again."""
+        """Another segment is selected: clicks and lassos are positive again."""
         self._showTarget()
         if self._context.selection.target() is None:
-            self._tool.end()
+            self._endDrawing()
         if self._tool.active and not self._tool.positive:
             self._tool.begin(True)
+        if self._shapes.shape == "negativeLasso":
+            self._shapes.begin("lasso")
         self._showTool()
 
     def _showTarget(self) -> None:
@@ -246,25 +260,53 @@ class CorrectPanel:
         self._context.ui.brushSection.collapsed = False
         self._editor.toggle(effect)
 
-    def _onTool(self, positive: bool, on: bool) -> None:
+    def _onTool(self, name: str, on: bool) -> None:
+        """Takes up one of :data:`TOOLS`, or puts it down; makes a segment to work on where there is none."""
         if on and self._context.selection.target() is None:
             self._onNewSegment()
+        self._endDrawing()
         if on and self._context.selection.target() is not None:
-            self._tool.begin(positive)
-        else:
-            self._tool.end()
+            if name in SIGNS:
+                self._tool.begin(SIGNS[name])
+            else:
+                self._shapes.begin(name)
+                self._context.messages.say(_hint(name))
+            self._warnOfOthers()
+        self._showTool()
+
+    def _warnOfOthers(self) -> None:
+        """Says so where the views show another image than those that are worked on."""
+        shown, chosen = shownImages(), list(self._context.selection.images().values())
+        if shown and chosen and shown[0] not in chosen:
+            words = _("The views show '{shown}', but '{chosen}' is segmented: choose images under Inputs.")
+            self._context.messages.say(words.format(shown=shown[0].GetName(), chosen=chosen[0].GetName()))
+
+    def _endDrawing(self) -> None:
+        """Puts the tool down that draws in the views."""
+        self._tool.end()
+        self._shapes.end()
         self._showTool()
 
     def _showTool(self) -> None:
-        ui, tool = self._context.ui, self._tool
-        ui.positiveButton.checked = tool.active and tool.positive
-        ui.negativeButton.checked = tool.active and not tool.positive
+        for name in TOOLS:
+            points = self._tool.active and SIGNS.get(name) is self._tool.positive
+            getattr(self._context.ui, f"{name}Button").checked = points or name == self._shapes.shape
 
     def _onPlaced(self, ras: tuple[float, float, float], positive: bool) -> None:
         target = self._context.selection.target()
         if target is not None and self._opening.opened(target):
             words = _("Added. Segment now: {volume}") if positive else _("Removed. Segment now: {volume}")
             self._context.logic.addClick(*target, ras, positive, run=self.editing(words))
+
+    def _onDrawn(self, shape: str, points: Sequence[Any]) -> None:
+        target = self._context.selection.target()
+        if target is None or not self._opening.opened(target):
+            return
+        logic, words = self._context.logic, _("The model followed what you drew. Segment now: {volume}")
+        if shape == "line":
+            logic.addLine(*target, points, run=self.editing(words))
+        else:
+            logic.addLasso(*target, points, shape == "lasso", run=self.editing(words))
 
     def _showClicks(self) -> None:
         target = self._context.selection.target()
@@ -273,9 +315,8 @@ class CorrectPanel:
     # Box, undo, other segments
 
     def _onPlaceBox(self, _checked: bool) -> None:
-        self._tool.end()
-        self._showTool()
-        images = self._context.selection.images()
+        self._endDrawing()
+        images = list(self._context.selection.images().values())
         beside = images[0] if images else self._context.parameters.segmentation
         self._context.parameters.box = placeBox(self._context.parameters.box, beside)
         self._context.messages.say(
@@ -305,10 +346,21 @@ class CorrectPanel:
         if context.selection.target() is None:
             self._addSegment()
         target = context.selection.target()
-        if target is not None and self._opening.opened(target):
-            context.logic.addBox(*target, roi, run=self.editing(_("Segmented in the box. Segment now: {volume}")))
+        if target is None or not self._opening.opened(target):
+            return
+        words = _("Segmented in the box. Segment now: {volume}")
+        if 1 in firstImage(context.logic.inputs(*target)).GetImageData().GetDimensions():
+            words = _("The image has one slice: the box counts on it alone. Segment now: {volume}")
+        context.logic.addBox(*target, roi, run=self.editing(words))
 
     def _act(self, name: str, words: str, nothing: str) -> None:
         target = self._context.selection.target()
         if target is not None and self._opening.opened(target):
             getattr(self._context.logic, name)(*target, run=self.editing(words, nothing))
+
+
+def _hint(shape: str) -> str:
+    """How a shape is drawn."""
+    if shape == "line":
+        return _("Click on both ends of the longest diameter of the tumour, on one slice.")
+    return _("Click round the area, on one slice; a click with the right button closes the curve.")

@@ -54,6 +54,8 @@ class EmbeddingAhead:
         context, roi, target = self._context, self._roi, self._context.selection.target()
         if not self._due or self._embedding or target is None or not context.packages.complete:
             return
+        if not context.parameters.boxModel:  # boxes are answered by the model for clicks, which embeds nothing
+            return
         if context.edits.unsaved:  # saving is to be quick, and this may take minutes
             self._wait()
             return

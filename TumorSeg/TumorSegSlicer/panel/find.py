@@ -29,7 +29,7 @@ class FindPanel:
         self,
         context: Context,
         opening: SegmentOpening,
-        inputs: Callable[[], dict[str, Input] | None],
+        inputs: Callable[[ModelSpec | None], dict[str, Input] | None],
         spec: Callable[[], ModelSpec | None],
         onProgress: Progress,
     ) -> None:
@@ -38,7 +38,7 @@ class FindPanel:
         Args:
             context: what the parts of the panel share.
             opening: makes segmentations editable.
-            inputs: gives the images chosen.
+            inputs: gives those of the images chosen that a model takes.
             spec: gives the model chosen; None where it is not on this computer.
             onProgress: called with how far the model is.
         """
@@ -53,7 +53,7 @@ class FindPanel:
 
     def _onSegment(self, _checked: bool) -> None:
         context = self._context
-        inputs = self._inputs() if context.packages.ready() else None
+        inputs = self._inputs(self._spec()) if context.packages.ready() else None
         place = self._place(inputs) if inputs is not None else None
         if inputs is None or place is None or not self._opening.madeEditable(place[0], inputs):
             return
@@ -104,16 +104,28 @@ class FindPanel:
 
 
 def madeFor(spec: ModelSpec) -> str:
-    """What a model was made for, as text."""
-    if not spec.made_for:
-        return _("The description of {model} does not say what it was made for: check its results with care.").format(
-            model=spec.name
+    """What a model was made for, and which images it takes, as text."""
+    if spec.made_for:
+        words = _(
+            "{model} was made for {what}. In other images it may mark healthy tissue or nothing: begin there with a "
+            "click or a box."
         )
-    words = _(
-        "{model} was made for {what}. In other images it may mark healthy tissue or nothing: begin there with a click "
-        "or a box."
-    )
-    return words.format(model=spec.name, what=spec.made_for)
+    else:
+        words = _("The description of {model} does not say what it was made for: check its results with care.")
+    return f"{words.format(model=spec.name, what=spec.made_for)} {takes(spec)}".strip()
+
+
+def takes(spec: ModelSpec) -> str:
+    """Which images a model takes, as text; empty where its roles are not told."""
+    from TumorSegLib.images.roles import role_label
+
+    needed, optional = ([each for each in spec.roles if (each in spec.optional) is may] for may in (False, True))
+    labels = {"needed": ", ".join(map(role_label, needed)), "optional": ", ".join(map(role_label, optional))}
+    if needed and optional:
+        return _("It needs {needed}, and takes {optional}.").format(**labels)
+    if needed:
+        return _("It needs {needed}.").format(**labels)
+    return _("It takes any of {optional}.").format(**labels) if optional else ""
 
 
 def doubtsOf(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> list[str]:

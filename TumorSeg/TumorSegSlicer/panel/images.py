@@ -1,122 +1,230 @@
-"""The part of the panel that chooses images, shows them in the views and asks about their units."""
+"""The part of the panel that chooses images and their roles, shows them in the views and looks after their units."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import slicer
 from slicer.i18n import tr as _
 
-from TumorSegSlicer.mrml.overlays import showImages
+from TumorSegSlicer.mrml import dicom_pet, volumes
+from TumorSegSlicer.mrml.overlays import showImages, shownImages
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.panel.shared.selection import VolumeNode
+from TumorSegSlicer.parameters import IMAGES, ROLES, ImageRole
+from TumorSegSlicer.work.failures import Failure
 
-#: Kinds of images in the panel: parameter and first part of the role.
-IMAGES = ("ct", "pet", "mr")
+if TYPE_CHECKING:
+    from TumorSegLib import TumorSegError
+    from TumorSegLib.models.spec import ModelSpec
+
+PETS = (ImageRole.pet, ImageRole.image_pet)
 
 
 class ImagesPanel:
-    """The selectors of CT, PET and MR."""
+    """The selectors of images, each with a list of roles; one more than there are images can be seen."""
 
-    def __init__(self, context: Context, spec: Callable[[], Any]) -> None:
-        """Connects the selectors.
-
-        Args:
-            context: what the parts of the panel share.
-            spec: gives the model chosen, which says what roles there are; None where it is not on this computer.
-        """
-        self._context, self._spec = context, spec
+    def __init__(self, context: Context) -> None:
+        """Connects the selectors; ``context`` is what the parts of the panel share."""
+        self._context = context
         self._choosing = False  # the panel chooses images, not the user
         context.settings.onChanged.connect(self._onParameters)
         context.selection.onTarget.connect(self._chooseKnown)
 
-    def showRoles(self) -> None:
-        """Offers those images that the model takes."""
-        spec, ui = self._spec(), self._context.ui
-        for name, label in (("ct", _("&CT")), ("pet", _("&PET")), ("mr", _("M&R"))):
-            role = _role(spec, name)
-            optional = spec is not None and role in spec.optional
-            getattr(ui, f"{name}Selector").enabled = role is not None
-            words = _("{image} (optional):") if optional else _("{image}:")
-            getattr(ui, f"{name}Label").text = words.format(image=label)
+    def enter(self) -> None:
+        """The module was opened: where no image is chosen, those that the views show are, as far as they can be."""
+        if not self._chosen():
+            self._takeShown()
+
+    def update(self) -> None:
+        """Shows the selectors that are of use."""
+        ui, parameters = self._context.ui, self._context.parameters
+        filled = [getattr(parameters, name) is not None for name in IMAGES]
+        for number, (image, role) in enumerate(zip(IMAGES, ROLES)):
+            used = number == 0 or any(filled[number - 1 :])
+            getattr(ui, f"{image}Label").setVisible(used)
+            getattr(ui, f"{image}Selector").setVisible(used)
+            getattr(ui, f"{role}Selector").setVisible(filled[number])
 
     def inputs(self) -> dict[str, Input] | None:
-        """Role to image as chosen; None where there is none, or the user does not say that a PET is in SUV."""
-        spec, parameters = self._spec(), self._context.parameters
-        if parameters.pet is not None and _role(spec, "pet") is not None and not self._isSuv(parameters.pet):
-            return None
-        found = {}
-        for name in IMAGES:
-            role, node = _role(spec, name), getattr(parameters, name)
-            if role is not None and node is not None:
-                found[role] = Input(node, name == "pet" and parameters.assumeSuv)
-        if not found:
-            self._context.messages.say(_("Choose at least one image first."))
-            return None
-        return found
+        """Role to image for prompts, which any image will do for; None where there is none.
 
-    def _isSuv(self, pet: slicer.vtkMRMLScalarVolumeNode) -> bool:
-        """Whether the PET chosen is in SUV; from DICOM it becomes so by a copy that is chosen in its place."""
-        context = self._context
-        if context.parameters.assumeSuv:
-            return True
-        if context.logic.hasDicom(pet) and not context.logic.isSuv(pet):
-            return self._converted(pet)
-        problem = context.messages.attempt(lambda: context.logic.suvProblem(pet))
-        if problem is None:
-            return False
+        Where none is chosen, those that the views show are. A PET that cannot be had in SUV is an image in any unit,
+        which the user is told.
+        """
+        if not self._ready():
+            return None
+        for number, (node, role) in self._chosen().items():
+            problem = self._settle(number) if role in PETS else None
+            if problem is not None:
+                self._setRole(number, ImageRole.image_pet)
+                self._context.messages.noticeNext(_withoutSuv(node, problem))
+        return self._asInputs()
+
+    def inputsFor(self, spec: ModelSpec | None) -> dict[str, Input] | None:
+        """Role to image for an automatic model, those that it takes; None where it takes none, or the user declines.
+
+        A model that takes PET needs SUV: the user is asked where they may be, and told where they cannot be.
+        """
+        if not self._ready():
+            return None
+        if spec is None:
+            return self._asInputs()
+        for number, (_node, role) in self._chosen().items():
+            if ImageRole.pet.value in spec.roles and role in PETS and not self._isSuv(number):
+                return None
+        images = self._asInputs()
+        found = {role: each for role, each in images.items() if role in spec.roles}
+        if len(found) < len(images):
+            left = [each.node.GetName() for role, each in images.items() if role not in found]
+            self._sayLeftOut(spec, left, bool(found))
+        return found or None
+
+    def pet(self) -> Input | None:
+        """The first PET in SUV among the images chosen; None where there is none."""
+        for number, (_node, role) in self._chosen().items():
+            if role in PETS and self._settle(number) is None:
+                return self._asInput(*self._chosen()[number])
+        return None
+
+    def _chosen(self) -> dict[int, tuple[VolumeNode, ImageRole]]:
+        return self._context.selection.chosen()
+
+    def _asInputs(self) -> dict[str, Input]:
+        rows = self._chosen().values()
+        return {name: self._asInput(*row) for name, row in zip(self._context.selection.images(), rows)}
+
+    def _asInput(self, node: VolumeNode, role: ImageRole) -> Input:
+        """An image as it was chosen: who gives it the role of a PET says that it is in SUV."""
+        return Input(node, role is ImageRole.pet and not volumes.isSuv(node))
+
+    def _sayLeftOut(self, spec: ModelSpec, names: Sequence[str], someLeft: bool) -> None:
+        from TumorSegLib.images.roles import role_label
+
+        roles = ", ".join(role_label(role) for role in spec.roles)
+        if someLeft:
+            words = _("{model} takes {roles}: '{names}' was left out.")
+            self._context.messages.noticeNext(words.format(model=spec.name, roles=roles, names="', '".join(names)))
+        else:
+            words = _(
+                "{model} takes {roles}, and no image has such a role: change the roles, or click on the tumour instead."
+            )
+            self._context.messages.say(words.format(model=spec.name, roles=roles))
+
+    # Choosing
+
+    def _ready(self) -> bool:
+        """Whether images are chosen; those that the views show are, where none is."""
+        problem = "" if self._chosen() else self._takeShown()
         if problem:
-            question = _("{problem}\n\nTreat its values as SUV (body weight, g/ml)?").format(problem=problem)
-            if not context.messages.agrees(question):
-                context.messages.say(_("Nothing was done. Confirm that the PET is in SUV, or choose no PET."))
-                return False
-            context.parameters.assumeSuv = True
-        return True
+            self._context.messages.say(problem)
+        return not problem
 
-    def _converted(self, pet: slicer.vtkMRMLScalarVolumeNode) -> bool:
-        made = self._context.messages.attempt(lambda: self._context.logic.suvVolume(pet))
-        if made is None:
-            return False
-        copy, note = made
-        self._context.parameters.pet = copy
-        words = _("'{name}' was converted from its DICOM files to SUV (body weight), as '{copy}'.")
-        self._context.messages.noticeNext(
-            " ".join([words.format(name=pet.GetName(), copy=copy.GetName()), note]).strip()
-        )
-        return True
+    def _takeShown(self) -> str:
+        """Chooses the images that the views show, and guesses their roles. Why that cannot be, as text."""
+        from TumorSegLib import TumorSegError
 
-    def _onParameters(self, changed: set[str]) -> None:
-        parameters = self._context.parameters
-        if "pet" in changed and "assumeSuv" not in changed:
-            parameters.assumeSuv = False
-        chosen = any(getattr(parameters, name) is not None for name in changed.intersection(IMAGES))
-        if chosen and not self._choosing:
-            showImages(parameters.ct, parameters.mr, parameters.pet)
+        shown = shownImages()
+        try:
+            for node in shown:
+                volumes.checkVolume(node)
+        except TumorSegError as error:
+            return str(error)
+        self._choose([(node, ImageRole(volumes.guessRole(node))) for node in shown])
+        return "" if shown else _("Choose at least one image first.")
+
+    def _choose(self, images: Sequence[tuple[VolumeNode, ImageRole]]) -> None:
+        """Chooses these images, as many as there are selectors, and leaves the views as they are."""
+        rows = [*images, *[(None, ImageRole.image)] * len(IMAGES)]
+        self._choosing = True
+        try:
+            with slicer.util.NodeModify(self._context.parameters):
+                for image, role, (node, kind) in zip(IMAGES, ROLES, rows):
+                    setattr(self._context.parameters, image, node)
+                    setattr(self._context.parameters, role, kind)
+        finally:
+            self._choosing = False
 
     def _chooseKnown(self) -> None:
         """Chooses the images of the selected segment's session."""
         target = self._context.selection.target()
         known = self._context.logic.inputs(*target) if target is not None else {}
-        there = {role: each for role, each in known.items() if slicer.mrmlScene.IsNodePresent(each.node)}
-        if not there:
-            return
-        from TumorSegLib.images.roles import family
+        there = {role: each.node for role, each in known.items() if slicer.mrmlScene.IsNodePresent(each.node)}
+        if there and there != self._context.selection.images():
+            self._choose([(node, ImageRole.of(role)) for role, node in there.items()])
 
-        byName = {family(role): each for role, each in there.items()}
-        parameters, self._choosing = self._context.parameters, True
+    def _onParameters(self, changed: set[str]) -> None:
+        parameters = self._context.parameters
+        for image, role in zip(IMAGES, ROLES):
+            node = getattr(parameters, image)
+            if image in changed and not self._choosing and node is not None:
+                self._context.settings.setQuietly(**{role: ImageRole(volumes.guessRole(node))})
+        chosen = any(getattr(parameters, name) is not None for name in changed.intersection(IMAGES))
+        if chosen and not self._choosing:
+            rows = list(self._chosen().values())
+            anatomy, pets = ([node for node, role in rows if (role in PETS) is pet] for pet in (False, True))
+            showImages(anatomy[0] if anatomy else None, pets[0] if pets else None)
+        if changed.intersection(IMAGES):
+            self.update()
+
+    def _setRole(self, number: int, role: ImageRole) -> None:
+        self._context.settings.setQuietly(**{ROLES[number]: role})
+
+    # PET
+
+    def _settle(self, number: int) -> str | TumorSegError | None:
+        """Brings a PET to SUV if that is possible.
+
+        Returns:
+            None where it is in SUV; why that is not known, as text; or why it cannot be.
+        """
+        from TumorSegLib import TumorSegError
+
+        logic, (node, role) = self._context.logic, self._chosen()[number]
+        if volumes.isSuv(node):
+            self._setRole(number, ImageRole.pet)
+            return None
         try:
-            with slicer.util.NodeModify(parameters):
-                for name in IMAGES:
-                    setattr(parameters, name, byName[name].node if name in byName else None)
-        finally:
-            self._choosing = False
-        parameters.assumeSuv = "pet" in byName and byName["pet"].assumeSuv
+            if dicom_pet.files(node):
+                self._convert(number, node)
+                return None
+            problem = logic.suvProblem(node)
+        except TumorSegError as error:
+            return error
+        return None if role is ImageRole.pet else problem  # the user says so
+
+    def _convert(self, number: int, pet: VolumeNode) -> None:
+        copy, note = self._context.logic.suvVolume(pet)
+        setattr(self._context.parameters, IMAGES[number], copy)
+        words = _("'{name}' was converted from its DICOM files to SUV (body weight), as '{copy}'.")
+        self._context.messages.noticeNext(
+            " ".join([words.format(name=pet.GetName(), copy=copy.GetName()), note]).strip()
+        )
+
+    def _isSuv(self, number: int) -> bool:
+        """Whether a PET is in SUV, or the user says so."""
+        messages, problem = self._context.messages, self._settle(number)
+        if problem is None:
+            return True
+        if not isinstance(problem, str):
+            messages.fail(Failure.of(problem))
+            return False
+        question = _("{problem}\n\nTreat its values as SUV (body weight, g/ml)?").format(problem=problem)
+        if not messages.agrees(question):
+            messages.say(_("Nothing was done. Confirm that the PET is in SUV, or choose no PET."))
+            return False
+        self._setRole(number, ImageRole.pet)
+        return True
 
 
-def _role(spec: Any, image: str) -> str | None:
-    """The role of a model that a kind of image plays; None where the model takes no such image."""
-    from TumorSegLib.images.roles import family
-
-    roles = spec.roles if spec is not None else ()
-    return next((role for role in roles if family(role) == image), None)
+def _withoutSuv(pet: VolumeNode, problem: str | TumorSegError) -> str:
+    """That a PET is used without SUV, and why."""
+    if isinstance(problem, str):
+        words = _(
+            "The unit of PET '{name}' is not known: it is used as it is. If it is SUV, choose the role PET (SUV)."
+        )
+    else:
+        words = _("PET '{name}' is used as it is, without SUV: {problem}")
+    return words.format(name=pet.GetName(), problem=problem)

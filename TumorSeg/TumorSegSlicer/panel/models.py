@@ -30,9 +30,10 @@ class ModelConnector(GuiConnector):
     Slicer's own connector of lists has choices that never change.
     """
 
-    def __init__(self, widget: qt.QComboBox) -> None:
+    def __init__(self, widget: qt.QComboBox, automatic: str = "") -> None:
+        """Keeps the list, and what it offers before the models, where TumorSeg may choose."""
         GuiConnector.__init__(self)
-        self._widget = widget
+        self._widget, self._automatic = widget, automatic
 
     @staticmethod
     def canRepresent(_widget: Any, _datatype: Any) -> bool:
@@ -47,6 +48,8 @@ class ModelConnector(GuiConnector):
         """Offers these models; the chosen one stays so, even where it is not among them."""
         chosen, blocked = self.read(), self._widget.blockSignals(True)
         self._widget.clear()
+        if self._automatic:
+            self._widget.addItem(self._automatic, "")
         for spec in specs:
             self._widget.addItem(spec.name, spec.name)
             self._widget.setItemData(self._widget.count - 1, models.summary(spec), qt.Qt.ToolTipRole)
@@ -95,7 +98,8 @@ class ModelsPanel:
         self._coming: set[str] = set()  # models being downloaded, or about to be
         ui = context.ui
         lists = {"auto": ui.modelSelector, "clicks": ui.clicksModelSelector, "box": ui.boxModelSelector}
-        self._lists = {kind: ModelConnector(widget) for kind, widget in lists.items()}
+        automatic = {"clicks": _("automatic, by images and prompt"), "box": _("the model for clicks")}
+        self._lists = {kind: ModelConnector(widget, automatic.get(kind, "")) for kind, widget in lists.items()}
         context.settings.connectors.update({MODEL_PARAMETERS[kind]: each for kind, each in self._lists.items()})
         ui.downloadModelButton.connect("clicked(bool)", self._onDownload)
         ui.importModelButton.connect("clicked(bool)", self._onImport)

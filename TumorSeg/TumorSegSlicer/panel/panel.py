@@ -28,11 +28,11 @@ class Panel:
         self._begun = 0.0
         self._shortcuts = Shortcuts()
         self.models = ModelsPanel(context, self._onModels, self._onProgress)
-        self.images = ImagesPanel(context, self._spec)
+        self.images = ImagesPanel(context)
         opening = SegmentOpening(context, self.images.inputs)
-        self.find = FindPanel(context, opening, self.images.inputs, self._spec, self._onProgress)
+        self.find = FindPanel(context, opening, self.images.inputsFor, self._spec, self._onProgress)
         self.correct = CorrectPanel(context, opening, self.images.inputs, self.models.withModel)
-        self.results = ResultsPanel(context, self.images.inputs)
+        self.results = ResultsPanel(context, self.images.pet)
         self._connect()
         self._findSpecs()
         context.ui.shortcutsLabel.text = _("Keys: {keys}").format(keys=keysInWords())
@@ -42,6 +42,7 @@ class Panel:
         """The module was opened: its keys work, in the main window where there is one."""
         if window is not None:
             self._shortcuts.install(window, self.correct.keyActions())
+        self.images.enter()
         self.correct.resume()
 
     def exit(self) -> None:
@@ -65,11 +66,14 @@ class Panel:
         """Shows the settings in the scene."""
         self.models.update()
         self.context.connectGui()
+        self.images.update()
         self._showModel()
         self.correct.update()
         self.results.update()
         if self.context.selection.target() is None:
-            self.context.messages.say(_("Choose images, then segment automatically or add a segment."))
+            self.context.messages.say(
+                _("Click on a lesion with 'Tumour here', or choose images and segment automatically.")
+            )
 
     def _connect(self) -> None:
         ui, context = self.context.ui, self.context
@@ -104,7 +108,6 @@ class Panel:
         else:
             text = f"{spec.description}. {models.summary(spec)}"
         ui.modelLabel.text = text
-        self.images.showRoles()
         self.find.update()
 
     # What is being done

@@ -16,21 +16,20 @@ from TumorSegSlicer.mrml.overlays import Foreground, isOverlay
 from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.mrml.tables import HEADINGS, drawDiameters, tableText
 from TumorSegSlicer.panel.shared.context import Context
-
-Inputs = Callable[[], "dict[str, Input] | None"]
+from TumorSegSlicer.parameters import IMAGES
 
 
 class ResultsPanel:
     """Shows probability and uncertainty, and measures."""
 
-    def __init__(self, context: Context, inputs: Inputs) -> None:
-        """Begins without overlay and table; ``inputs`` gives the images chosen."""
-        self._context, self._inputs = context, inputs
+    def __init__(self, context: Context, pet: Callable[[], Input | None]) -> None:
+        """Begins without overlay and table; ``pet`` gives the PET in SUV that was chosen, if there is one."""
+        self._context, self._pet = context, pet
         self._foreground = Foreground()
         self._positions: list[tuple[float, float, float]] = []
         self._table: slicer.vtkMRMLTableNode | None = None
         ui = context.ui
-        self._filter = OverlayFilter([ui.ctSelector, ui.petSelector, ui.mrSelector])
+        self._filter = OverlayFilter([getattr(ui, f"{name}Selector") for name in IMAGES])
         for text, kind in ((_("none"), ""), (_("probability"), "probability"), (_("uncertainty"), "uncertainty")):
             ui.overlaySelector.addItem(text, kind)
         ui.overlaySelector.connect("currentIndexChanged(int)", lambda _index: self._showOverlay())
@@ -148,14 +147,8 @@ class ResultsPanel:
         if target is None:
             context.messages.say(_("Select a segment first."))
             return
-        pet = None
-        if context.parameters.pet is not None:
-            inputs = self._inputs()
-            if inputs is None:
-                return
-            pet = inputs.get("pet")
         lines = context.parameters.diameterLines
-        context.logic.measure(*target, pet, lines, run=context.tasks.starting(self._onMeasured))
+        context.logic.measure(*target, self._pet(), lines, run=context.tasks.starting(self._onMeasured))
 
     def _onMeasured(self, table: slicer.vtkMRMLTableNode) -> None:
         self._fill(table)

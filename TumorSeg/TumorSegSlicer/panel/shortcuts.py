@@ -12,6 +12,9 @@ from slicer.i18n import tr as _
 KEYS = {
     "positive": ("T",),
     "negative": ("N",),
+    "lasso": ("L",),
+    "negativeLasso": ("O",),
+    "line": ("D",),
     "box": ("B",),
     "paint": ("P",),
     "erase": ("E",),
@@ -27,6 +30,9 @@ def words() -> dict[str, str]:
     return {
         "positive": _("tumour here"),
         "negative": _("not tumour here"),
+        "lasso": _("lasso round tumour"),
+        "negativeLasso": _("lasso round what is not tumour"),
+        "line": _("line across the tumour"),
         "box": _("draw a box"),
         "paint": _("paint"),
         "erase": _("erase"),

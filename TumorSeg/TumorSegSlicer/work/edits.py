@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -17,8 +17,9 @@ from TumorSegSlicer.work.runner import Action
 from TumorSegSlicer.work.workbench import Workbench
 
 if TYPE_CHECKING:
-    from TumorSegLib import Click, Edit, Scribble
+    from TumorSegLib import Edit, Grid
     from TumorSegLib.jobs import Cancel, Progress
+    from TumorSegLib.prompts.types import Prompt
     from TumorSegSlicer.work.segment_session import SegmentSession
 
 
@@ -29,6 +30,8 @@ class SegmentAction(Action):
     kind = ""
     #: Whether the segment changes.
     edits = False
+    #: What the engine is to answer, once it was prepared.
+    prompt: Any = None
 
     def __init__(self, bench: Workbench, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
         self.bench, self.node, self.segmentId = bench, node, segmentId
@@ -39,10 +42,10 @@ class SegmentAction(Action):
     def begin(self) -> Action | None:
         """Opens the session, and checks that the model is there and the segment may change."""
         self.session = self.bench.open(self.node, self.segmentId, self.inputs)
-        self.useEngine()
         if self.edits:
             segments.checkEditable(self.node, self.segmentId)
         self.prepare()
+        self.useEngine()
         painted = self.opened.read() is not None
         return ImportBrush(self.bench, self.node, self.segmentId) if painted else None
 
@@ -69,7 +72,8 @@ class SegmentAction(Action):
     def useEngine(self) -> None:
         """Lets the session work with the engine of this action."""
         if self.kind:
-            self.engine = self.bench.engine(self.kind, self.model)
+            named = self.bench.clicksModel(self.opened, self.prompt) if self.kind == "clicks" else None
+            self.engine = self.bench.engine(self.kind, self.model or named)
             self.session.use_engines(**{self.kind: self.engine})
             self.opened.noteModel(self.kind, self.engine.spec)
 
@@ -130,8 +134,8 @@ class EditAction(SegmentAction):
         self.session.undo()
 
 
-class ClickEdit(EditAction):
-    """Corrects a segment from a click at a point of the world, RAS mm."""
+class PromptEdit(EditAction):
+    """Corrects a segment from a prompt."""
 
     kind = "clicks"
 
@@ -140,42 +144,29 @@ class ClickEdit(EditAction):
         bench: Workbench,
         node: slicer.vtkMRMLSegmentationNode,
         segmentId: str,
-        ras: Sequence[float],
-        positive: bool,
+        make: Callable[[Grid], Prompt],
     ) -> None:
+        """Keeps what makes the prompt, on the session's grid, from what lies in the scene."""
         super().__init__(bench, node, segmentId)
-        self.ras, self.positive = ras, positive
+        self.make = make
 
     def prepare(self) -> None:
-        """Turns the point into a click on the session's grid."""
-        self.prompt: Click | Scribble = prompts.clickFromRas(self.session.grid, self.ras, self.positive)
+        """Makes the prompt."""
+        self.prompt = self.make(self.session.grid)
 
     def compute(self, _progress: Progress, cancel: Cancel) -> Edit:
-        """Lets the model answer the click."""
-        return self.session.add(self.prompt, cancel=cancel)
+        """Lets the model answer the prompt."""
+        from TumorSegLib import ArgumentError
+        from TumorSegSlicer.quiet_errors import StatusLineError
 
-
-class ScribbleEdit(ClickEdit):
-    """Corrects a segment from a scribble through points of the world, a list of RAS mm."""
-
-    def __init__(
-        self,
-        bench: Workbench,
-        node: slicer.vtkMRMLSegmentationNode,
-        segmentId: str,
-        points: Sequence[Sequence[float]],
-        positive: bool,
-    ) -> None:
-        super().__init__(bench, node, segmentId, (), positive)
-        self.points = points
-
-    def prepare(self) -> None:
-        """Turns the points into a scribble on the session's grid."""
-        self.prompt = prompts.scribbleFromRas(self.session.grid, self.points, self.positive)
+        try:
+            return self.session.add(self.prompt, by_clicks=True, cancel=cancel)
+        except ArgumentError as error:  # a slip, or an image that shows nothing
+            raise StatusLineError(str(error)) from error
 
 
 class BoxEdit(EditAction):
-    """Segments the tumour in a ROI, in the image of a role or the first one."""
+    """Segments the tumour in a ROI, in the image of a role or the first one, by a model for boxes."""
 
     kind = "box"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -190,6 +190,11 @@ def carriedAlong(data: Any, then: Sequence[Sequence[float]] | np.ndarray, now: n
     except (LookupError, TypeError, ValueError, np.linalg.LinAlgError, GeometryError):
         return data  # damaged, which the reader reports, or written before places were
     return {**data, "grid": {**data["grid"], "affine": grid.affine.tolist()}} if moved == grid else data
+
+
+def withRoles(data: Any, roles: Iterable[str]) -> Any:
+    """The data of a session whose images have other roles now, as the user has corrected them."""
+    return {**data, "roles": list(roles)} if isinstance(data, Mapping) else data  # else damaged, as the reader reports
 
 
 def movedGrid(grid: Grid, then: np.ndarray, now: np.ndarray) -> Grid:

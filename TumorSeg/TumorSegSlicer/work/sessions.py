@@ -14,13 +14,14 @@ from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import (
     Input,
     Saved,
+    firstImage,
     readHead,
     readSession,
     removeSession,
     textNode,
     textNodes,
 )
-from TumorSegSlicer.work.segment_session import SegmentSession, carriedAlong, imageStamp, segmentStamp
+from TumorSegSlicer.work.segment_session import SegmentSession, carriedAlong, imageStamp, segmentStamp, withRoles
 
 if TYPE_CHECKING:
     from TumorSegLib import Session
@@ -137,10 +138,16 @@ class Sessions:
     def ordered(
         self, inputs: Mapping[str, Input], node: slicer.vtkMRMLSegmentationNode, segmentId: str
     ) -> dict[str, Input]:
-        """Inputs with those first that a segment's session has, in its order: it goes on where the first one stays."""
+        """Inputs with those first that a segment's session has, in its order: it goes on where the first one stays.
+
+        A volume that has another role now is still the same; one that took the place of another has its role.
+        """
         saved = self.head(node, segmentId)
-        roles = saved.roles if saved is not None else tuple(self.inputs(node, segmentId))
-        return {role: inputs[role] for role in (*(role for role in roles if role in inputs), *inputs)}
+        known = self.inputs(node, segmentId)
+        roles = saved.roles if saved is not None else tuple(known)
+        others = {id(each.node): role for role, each in inputs.items()}
+        formerly = [others.get(id(known[role].node), role) if role in known else role for role in roles]
+        return {role: inputs[role] for role in (*(role for role in formerly if role in inputs), *inputs)}
 
     def save(self) -> None:
         """Writes all open sessions into the scene."""
@@ -174,6 +181,7 @@ class Sessions:
         )
         grid, place = images.grid, volumes.toWorld(node)
         problem, data, known, session, models, savedUpTo = "", None, None, None, {}, -1
+        former = self.inputs(node, segmentId)
         if earlier is not None:
             data = carriedAlong(earlier.session.to_json(), earlier.place, place, grid)
             known, models, savedUpTo = earlier.segment, earlier.models, earlier.savedUpTo
@@ -182,6 +190,8 @@ class Sessions:
             data, problem = readSession(text) if not head.problem else (None, head.problem)
             data, models, savedUpTo = carriedAlong(data, head.place, place, grid), dict(head.models), head.last
         if data is not None:
+            if former and firstImage(former) is firstImage(inputs):
+                data = withRoles(data, inputs)
             try:
                 session = Session.from_json(data, images)
             except TumorSegError as error:

@@ -18,9 +18,11 @@ from TumorSegSlicer.work.sessions import Sessions
 if TYPE_CHECKING:
     from TumorSegLib import Session
     from TumorSegLib.engines.lazy import EngineSource
+    from TumorSegLib.prompts.types import Prompt
     from TumorSegLib.protocols import RunInfo
     from TumorSegSlicer.parameters import TumorSegParameters
     from TumorSegSlicer.work.edits import EditAction
+    from TumorSegSlicer.work.segment_session import SegmentSession
 
 
 @dataclass(eq=False)
@@ -45,6 +47,7 @@ class Workbench:
     ran: dict[str, RunInfo] = field(default_factory=dict)
     working: WeakSet[EditAction] = field(default_factory=WeakSet)
     _parameters: TumorSegParameters | None = None
+    _defaults: dict[tuple[str | None, tuple[str, ...], bool], str] = field(default_factory=dict)
 
     @property
     def parameters(self) -> TumorSegParameters:
@@ -85,6 +88,24 @@ class Workbench:
         if self._isEdited(node, segmentId):
             raise TumorSegError(f"segment '{segmentId}' is being edited; wait until that is done, or cancel it")
 
+    def clicksModel(self, opened: SegmentSession, prompt: Prompt | None = None) -> str:
+        """The click model that was chosen, or the one that goes with a session and its prompts, and one prompt more.
+
+        The rule is that of the library, see :func:`TumorSegLib.models.registry.default_clicks`; it reads descriptions
+        of models, so that its answers are kept.
+        """
+        chosen: str = self.parameters.clicksModel
+        if chosen:
+            return chosen
+        prompts = [*opened.session.prompts.items, *([] if prompt is None else [prompt])]
+        shapes = any(each.point_prompt() is None for each in prompts)
+        key = opened.models.get("auto", {}).get("name"), tuple(opened.inputs), shapes
+        if key not in self._defaults:
+            from TumorSegLib.models.registry import default_clicks
+
+            self._defaults[key] = default_clicks(*key)
+        return self._defaults[key]
+
     def engine(self, kind: str, model: str | None = None) -> Any:
         """The engine of a model of a kind, ``auto``, ``clicks`` or ``box``; of the chosen one by default.
 
@@ -96,6 +117,8 @@ class Workbench:
 
         parameters = self.parameters
         name = model or getattr(parameters, MODEL_PARAMETERS[kind])
+        if not name:
+            raise ModelError(_("No model of kind '{kind}' is chosen: choose one under Advanced.").format(kind=kind))
         try:
             return self.engineSource(kind, name, parameters.device.value, parameters.precision.value)
         except ModelError as error:

@@ -121,20 +121,19 @@ def test_segment_editor_tools_edit_a_loaded_segment(desk: Desk) -> None:
 def test_segment_editor_source_volume_is_the_image_chosen_later(desk: Desk) -> None:
     import slicer
 
-    for name in ("ctSelector", "petSelector"):
-        getattr(desk.ui, name).setCurrentNode(None)
+    for role in ("ct", "pet"):
+        desk.choose(role, None)
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Without image")
     node.GetSegmentation().AddEmptySegment("GTV", "GTV")
     desk.ui.segmentationSelector.setCurrentNode(node)
     assert not tools_work(desk)
-    desk.ui.petSelector.setCurrentNode(desk.volumes["pet"])
+    desk.choose("pet", desk.volumes["pet"])
     assert desk.ui.editor.sourceVolumeNode() is desk.volumes["pet"]
     assert tools_work(desk)
 
 
 def test_segment_editor_source_volume_without_a_chosen_image(desk: Desk) -> None:
-    for name in ("ctSelector", "petSelector"):
-        getattr(desk.ui, name).setCurrentNode(None)
+    desk.choose_nothing()
     imported(desk)
     assert desk.ui.editor.sourceVolumeNode() is desk.volumes["ct"]
     assert tools_work(desk)

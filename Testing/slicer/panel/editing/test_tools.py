@@ -201,10 +201,10 @@ def test_settings_are_restored_with_the_scene(desk: Desk, tmp_path: Path) -> Non
     desk.find()
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
     slicer.mrmlScene.Clear(False)
-    assert desk.ui.petSelector.currentNode() is None
+    assert desk.chosen("pet") is None
     assert desk.ui.deviceSelector.currentText == "automatic"
     slicer.util.loadScene(str(tmp_path / "case.mrb"))
-    assert desk.ui.petSelector.currentNode().GetName() == "Phantom PET"
+    assert desk.chosen("pet").GetName() == "Phantom PET"
     assert desk.ui.opacitySlider.value == pytest.approx(0.3)
     parameters = desk.widget.logic.parameters
     assert (parameters.device.value, parameters.overlap.name) == ("cpu", "OVERWRITE_ALL")

@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.panel.shared.messages import answer
 from TumorSegSlicer.panel.shared.selection import SegmentationNode
 from TumorSegSlicer.work.failures import Failure
 
@@ -108,6 +109,6 @@ class Brush:
         if edit is None:
             return
         guided = _("The model followed your stroke. Segment now: {volume}")
-        words = guided if edit.info.model else _("Stroke kept. Segment now: {volume}")
+        words = answer(edit, guided) if edit.info.model else _("Stroke kept. Segment now: {volume}")
         self._context.edits.add(target)
         self._context.messages.say(words.format(volume=self._context.selection.volumeInWords(target)))

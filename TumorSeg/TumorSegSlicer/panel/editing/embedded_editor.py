@@ -109,7 +109,7 @@ class EmbeddedEditor:
         target = self._context.selection.target()
         known = self._context.logic.inputs(*target).values() if target is not None else ()
         reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
-        candidates = (*(each.node for each in known), *self._context.selection.images(), reference)
+        candidates = (*(each.node for each in known), *self._context.selection.images().values(), reference)
         return next((each for each in candidates if each is not None and slicer.mrmlScene.IsNodePresent(each)), None)
 
     def _onNode(self, _node: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import slicer
 from slicer.i18n import tr as _
@@ -31,7 +31,8 @@ class SegmentOpening:
         """Sees to it that a segment, from elsewhere perhaps, has a session with the images chosen; whether it has."""
         context, (node, segmentId) = self._context, target
         known, chosen = context.logic.inputs(node, segmentId), context.selection.images()
-        if known and (not chosen or _ids(chosen) == _ids(each.node for each in known.values())):
+        there = {role: each.node for role, each in known.items() if slicer.mrmlScene.IsNodePresent(each.node)}
+        if known and (not chosen or chosen == there):
             return self.madeEditable(node, known)
         inputs = self._inputs() if context.packages.ready() else None
         if not inputs or not self._mayMove(known, inputs) or not self.madeEditable(node, inputs):
@@ -65,7 +66,3 @@ class SegmentOpening:
             return False
         volume = firstImage(inputs)
         return self._context.messages.succeeds(lambda: self._context.logic.keepAsVoxels(node, volume))
-
-
-def _ids(nodes: Iterable[slicer.vtkMRMLNode]) -> set[str]:
-    return {node.GetID() for node in nodes if slicer.mrmlScene.IsNodePresent(node)}

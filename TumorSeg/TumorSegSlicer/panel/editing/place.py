@@ -16,6 +16,7 @@ COLOURS = {True: (0.18, 0.80, 0.44), False: (0.91, 0.30, 0.24)}
 PLACED_NAMES = {True: "TumorSeg tumour here", False: "TumorSeg not tumour here"}
 SHOWN_NAMES = {True: "TumorSeg positive clicks", False: "TumorSeg negative clicks"}
 GLYPH_PERCENT = 1.5
+POINTS = "vtkMRMLMarkupsFiducialNode"
 
 Ras = tuple[float, float, float]
 
@@ -49,7 +50,7 @@ class PlaceTool:
         """Lets the user place points, positive or negative ones, in any view."""
         self.end()
         self._positive = positive
-        self._node = _newPoints(PLACED_NAMES[positive], COLOURS[positive])
+        self._node = newMarkups(POINTS, COLOURS[positive], PLACED_NAMES[positive])
         interaction = interactionNode()
         slicer.modules.markups.logic().SetActiveList(self._node)
         interaction.SwitchToPersistentPlaceMode()
@@ -124,7 +125,7 @@ class ShownClicks:
     def _fill(self, positive: bool, points: Sequence[Ras]) -> None:
         node = self._node(positive)
         if node is None:
-            node = self._nodes[positive] = _newPoints(SHOWN_NAMES[positive], COLOURS[positive])
+            node = self._nodes[positive] = newMarkups(POINTS, COLOURS[positive], SHOWN_NAMES[positive])
         node.SetLocked(False)
         node.RemoveAllControlPoints()
         for point in points:
@@ -157,8 +158,9 @@ def interactionNode() -> slicer.vtkMRMLInteractionNode:
     return slicer.app.applicationLogic().GetInteractionNode()
 
 
-def _newPoints(name: str, colour: tuple[float, float, float]) -> slicer.vtkMRMLMarkupsFiducialNode:
-    node = slicer.vtkMRMLMarkupsFiducialNode()
+def newMarkups(className: str, colour: tuple[float, float, float], name: str) -> slicer.vtkMRMLMarkupsNode:
+    """Adds markups that are drawn in a colour, and are not offered by other modules or saved with the scene."""
+    node = getattr(slicer, className)()
     node.SetName(name)
     node.SetHideFromEditors(True)
     node.SetSaveWithScene(False)

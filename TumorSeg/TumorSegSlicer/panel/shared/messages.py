@@ -13,6 +13,13 @@ from slicer.i18n import tr as _
 from TumorSegSlicer.work.failures import Failure
 
 
+def answer(edit: Any, words: str) -> str:
+    """What is said of an edit: these words, or that the model found nothing and what may help."""
+    if edit is None or not edit.nothing_found:
+        return words
+    return _("The model found nothing here: click again in the middle of the lesion, or draw a line across it.")
+
+
 class Messages:
     """The status line and the dialogs of the panel."""
 

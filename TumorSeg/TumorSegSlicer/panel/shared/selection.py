@@ -10,8 +10,10 @@ from slicer.i18n import tr as _
 from TumorSegSlicer.logic import TumorSegLogic
 from TumorSegSlicer.panel.shared.settings import Settings
 from TumorSegSlicer.panel.shared.signals import Signal
+from TumorSegSlicer.parameters import IMAGES, ROLES, ImageRole
 
 SegmentationNode: TypeAlias = slicer.vtkMRMLSegmentationNode
+VolumeNode: TypeAlias = slicer.vtkMRMLScalarVolumeNode
 
 
 class Selection:
@@ -32,10 +34,23 @@ class Selection:
         parameters = self._settings.parameters
         self._selected = (parameters.segmentation, parameters.segmentId)
 
-    def images(self) -> list[slicer.vtkMRMLScalarVolumeNode]:
-        """The images chosen."""
+    def chosen(self) -> dict[int, tuple[VolumeNode, ImageRole]]:
+        """Number of a selector, from 0, to its image and role; an image that is chosen twice counts once."""
+        found: dict[int, tuple[VolumeNode, ImageRole]] = {}
         parameters = self._settings.parameters
-        return [node for node in (parameters.ct, parameters.pet, parameters.mr) if node is not None]
+        for number, (image, role) in enumerate(zip(IMAGES, ROLES)):
+            node = getattr(parameters, image)
+            if node is not None and all(node is not other for other, _role in found.values()):
+                found[number] = node, getattr(parameters, role)
+        return found
+
+    def images(self) -> dict[str, VolumeNode]:
+        """Role to image, in order; of two images with one role the second has a number in its role."""
+        images: dict[str, VolumeNode] = {}
+        for node, role in self.chosen().values():
+            names = (f"{role.value}_{number}" if number > 1 else role.value for number in range(1, len(IMAGES) + 1))
+            images[next(name for name in names if name not in images)] = node
+        return images
 
     def target(self) -> tuple[SegmentationNode, str] | None:
         """Segmentation and id of the selected segment; None where there is none."""
