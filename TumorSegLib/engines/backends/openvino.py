@@ -37,6 +37,7 @@ LARGEST_DIFFERENCE = 1e-3
 # Sizes of windows that stay compiled; each takes a quarter of a second and a copy of the weights.
 MOST_COMPILED = 4
 
+_loading = threading.Lock()
 #: Networks of the parent of this process, kept until it ends.
 _forked: list[OpenVinoNetwork] = []
 
@@ -94,6 +95,10 @@ def load_openvino() -> Any:
         raise BackendError(
             f"openvino {openvino.__version__} is too old; {'.'.join(map(str, OLDEST))} or later is needed"
         )
+    # The first access to a tensor sets up a table of number types. Two threads that begin at once would wait for ever:
+    # one for the table, with the interpreter's lock, the other for that lock, with the table.
+    with _loading:
+        openvino.Type.f32.to_dtype()
     return openvino
 
 

@@ -192,3 +192,40 @@ print(load_openvino().__name__)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "openvino"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setscheduler"), reason="the order of threads cannot be decided here")
+def test_two_threads_may_use_a_kept_network_first_at_once(cache: Path) -> None:
+    converted()
+    code = """
+import os, sys, threading, time
+from Testing.unit.engines.backends.test_openvino import converted
+compiled = converted()._compile([(1, 1, 16, 16, 16)], 2)
+requests = [compiled.create_infer_request() for _ in range(2)]
+tensors = [request.get_input_tensor(0) for request in requests]
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+sys.setswitchinterval(10)
+begin, ready = threading.Lock(), threading.Event()
+begin.acquire()
+
+def second():
+    try:  # it runs as soon as the first one lets go of the interpreter's lock
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        print("not permitted")
+    ready.set()
+    begin.acquire()
+    print(tensors[1].data.shape)
+
+thread = threading.Thread(target=second)
+thread.start()
+ready.wait()
+time.sleep(0.5)
+begin.release()
+print(tensors[0].data.shape)
+thread.join()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    if "not permitted" in done.stdout:
+        pytest.skip("the order of threads cannot be decided without permission")
+    assert done.stdout.splitlines() == ["(1, 1, 16, 16, 16)"] * 2
