@@ -20,7 +20,11 @@ BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]
     "clicks": ("clicks", lambda options: (options.device, options.shape, options.backend)),
     "boxes": ("box.boxes", lambda options: (options.device, options.shape, options.backend)),
     "shortcuts": ("box.shortcuts", lambda options: (options.device,)),
-    "speed": ("sliding_window", lambda options: (options.device, options.shape, options.backend, options.json)),
+    "speed": (
+        "sliding_window",
+        lambda options: (options.device, options.shape, options.backend, options.json, options.record),
+    ),
+    "windows": ("windows", lambda options: (options.device,)),
     "conversion": ("conversion", lambda options: ()),
     "segment": ("whole_command", lambda options: (options.device, options.shape, options.backend)),
     "networks": ("networks", lambda options: (options.device,)),
@@ -59,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="of clicks, boxes, speed and segment: one, or all in turn (default %(default)s; on a GPU torch alone)",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures of speed here, too")
+    parser.add_argument(
+        "--record", action="store_true", help="note in the model.json of sts-auto how well int8 agrees, by speed"
+    )
     options = parser.parse_args(arguments)
     if not set(options.names) <= {"import", "panel"} and (problem := _device_problem(options.device)):
         parser.error(problem)

@@ -2,18 +2,21 @@
 
 First a whole case through ``AutoEngine.segment``: a phantom's PET/CT, 512 x 512 x 200 voxels of 0.98 x 0.98 x 3.27 mm.
 
-Then the window engine on each back end, in each number type that OpenVINO computes natively here, against MONAI's
-``sliding_window_inference`` on PyTorch in float32: same weights, windows, overlap and blending, networks loaded and
-compiled before. What is counted begins with the network's input in memory and ends with the probabilities. MONAI
+Then the window engine on each back end, in each number type that OpenVINO computes natively here and in int8, against
+MONAI's ``sliding_window_inference`` on PyTorch in float32: same weights, windows, overlap and blending, networks loaded
+and compiled before. What is counted begins with the network's input in memory and ends with the probabilities. MONAI
 computes all windows, one at a time on all cores; the engine leaves out those beside the body. The ratio of the
 processor's seconds, summed over its cores, depends less on what else the machine computes. The volume is a phantom's
 CT and PET around its tumour, mirrored over and over until it fills the shape asked for, in voxels of the model's
 spacing: all of it, or an elliptic cylinder of half its volume, with a couch below and noise in the air.
+
+Rows of OpenVINO count the kernels that its convolutions ran on, since not every release heeds ``ONEDNN_MAX_CPU_ISA``.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,32 +29,52 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from Testing.benchmarks.cases import clinical_case
 from Testing.benchmarks.measuring import cpu_timed, format_row, peak_memory_gib, timed
+from training.evaluation.int8 import record_int8
 from TumorSegLib.engines.auto.engine import WINDOWS_PER_PASS
 from TumorSegLib.engines.auto.sliding_window import WindowPlan, predict
-from TumorSegLib.engines.backends.openvino import openvino_dtypes
+from TumorSegLib.engines.backends.openvino import OpenVinoNetwork, openvino_dtypes
 from TumorSegLib.engines.inputs import Channels, prepare
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.placement import Placement
-from TumorSegLib.engines.runtime import OPENVINO, Runtime, choose_runtime
+from TumorSegLib.engines.processor import has_int8
+from TumorSegLib.engines.runtime import INT8, OPENVINO, Runtime, choose_runtime
 from TumorSegLib.engines.weights import load_network
+from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.models.folder import ModelFolder
+from TumorSegLib.models.int8 import Agreement
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.phantom.patient import make_phantom
 
 MODEL, OVERLAP = "sts-auto", 0.25
 
 
-def run(device: str, shape: tuple[int, int, int], backends: Sequence[str], report: Path | None) -> None:
-    """Prints seconds, ratios, Dice, peak memory, and PyTorch's rate in a convolution to compare with, from one run."""
+def run(
+    device: str, shape: tuple[int, int, int], backends: Sequence[str], report: Path | None, record: bool = False
+) -> None:
+    """Prints seconds, ratios, Dice, peak memory, and PyTorch's rate in a convolution to compare with, from one run.
+
+    Args:
+        device: e.g. ``cpu``.
+        shape: of the volume, ``(k, j, i)``.
+        backends: that are compared.
+        report: JSON of the figures, written there.
+        record: note the Dice of int8 in the body in ``model.json``.
+
+    Raises:
+        ArgumentError: int8, which is to be recorded, does not run.
+    """
     runtime, model = choose_runtime(device), find_model(MODEL)
+    each = runtimes(runtime, backends, model)
+    if record and each[-1].precision != INT8:
+        raise ArgumentError(f"--record: there is no int8 with {' or '.join(backends)}, {runtime.name} and {MODEL}")
     print(f"{runtime.name}, {torch.get_num_threads()} threads, torch {torch.__version__}, {runtime.precision}")
     peak = convolution_peak(runtime)
     print(f"a 3 x 3 x 3 convolution of PyTorch: {peak / 1e9:.0f} GFLOP/s at best; volume {shape}, overlap {OVERLAP}")
     rows = time_case(device, shape, backends)
     print("\n".join(format_row(row) for row in rows), flush=True)
-    bodies, each = ("half", "all"), runtimes(runtime, backends)
+    bodies = "half", "all"
     ours = {body: [time_engine(model, make_channels(model, shape, body), one) for one in each] for body in bodies}
     # MONAI comes last: peak memory is of the whole process and cannot be taken back.
     for body in bodies:
@@ -60,12 +83,26 @@ def run(device: str, shape: tuple[int, int, int], backends: Sequence[str], repor
         rows += compared
     if report:
         report.write_text(json.dumps({"device": runtime.name, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+    if record:
+        record_agreement(model, shape, rows)
 
 
-def runtimes(runtime: Runtime, backends: Sequence[str]) -> list[Runtime]:
-    """How the window engine runs: PyTorch as it is loaded by default, OpenVINO in every native number type."""
-    dtypes = {name: openvino_dtypes() if name == OPENVINO else (runtime.dtype,) for name in backends}
-    return [Runtime(runtime.device, dtype, name) for name in backends for dtype in dtypes[name]]
+def record_agreement(model: ModelFolder, shape: tuple[int, int, int], rows: Sequence[dict[str, Any]]) -> None:
+    """Notes in ``model.json`` how well the copy in int8 agrees with MONAI in the body, which has no reference."""
+    in_body = {row["body"]: row["dice_in_body"] for row in rows if "body" in row and row["backend"].endswith("int8")}
+    figures = {body: Agreement(1, found, found) for body, found in in_body.items()}
+    record_int8(model, f"python -m Testing.benchmarks speed --shape {','.join(map(str, shape))}", figures)
+
+
+def runtimes(runtime: Runtime, backends: Sequence[str], model: ModelFolder) -> list[Runtime]:
+    """How the window engine runs: PyTorch as it is loaded by default, OpenVINO in every native number type and int8."""
+    ways = []
+    for name in backends:
+        dtypes = openvino_dtypes() if name == OPENVINO else (runtime.dtype,)
+        ways += [Runtime(runtime.device, dtype, name) for dtype in dtypes]
+    if OPENVINO in backends and model.spec.int8 is not None and has_int8():
+        ways.append(Runtime(runtime.device, torch.int8, OPENVINO, model.path))
+    return ways
 
 
 def time_case(device: str, shape: tuple[int, int, int], backends: Sequence[str]) -> list[dict[str, Any]]:
@@ -140,8 +177,15 @@ def time_engine(model: ModelFolder, channels: Channels, runtime: Runtime) -> tup
         "cpu_seconds": cpu_seconds,
         "gflops_per_second": flops * (maps.windows - maps.skipped) / seconds / 1e9,
         "peak_memory_gib": peak_memory_gib(),
+        **({"kernels": kernels_of(network)} if isinstance(network, OpenVinoNetwork) else {}),
     }
     return figures, maps.probability > 0.5
+
+
+def kernels_of(network: OpenVinoNetwork) -> dict[str, int]:
+    """How many convolutions of a network that has run used each kernel, by OpenVINO's name, e.g. ``jit_avx2_f32``."""
+    layers = [node.get_rt_info() for node in next(reversed(network._compiled.values())).get_runtime_model().get_ops()]
+    return dict(Counter(each["primitiveType"].value for each in layers if "onvolution" in each["layerType"].value))
 
 
 def compare_with_monai(

@@ -11,8 +11,8 @@ from TumorSegLib.errors import ModelError
 #: OpenVINO's description of the network, and its weights.
 INT8_NETWORK, INT8_WEIGHTS = "int8.xml", "int8.bin"
 # What the copy may lose where it is used unasked: of the mean Dice to the reference, and of the mean Dice to the masks
-# of the network itself.
-MOST_LOSS, LEAST_AGREEMENT = 0.002, 0.995
+# of the network itself; that must be higher where there is no reference.
+MOST_LOSS, LEAST_AGREEMENT, LEAST_WITHOUT_REFERENCE = 0.002, 0.995, 0.998
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Agreement:
     @property
     def holds(self) -> bool:
         """Whether the copy may be used in place of the network: see ``MOST_LOSS`` and ``LEAST_AGREEMENT``."""
-        loss = self.dice_loss
-        return self.cases > 0 and self.mean >= LEAST_AGREEMENT and loss is not None and loss <= MOST_LOSS
+        loss, least = self.dice_loss, LEAST_WITHOUT_REFERENCE if self.dice_loss is None else LEAST_AGREEMENT
+        return self.cases > 0 and self.mean >= least and (loss is None or loss <= MOST_LOSS)
 
     def __str__(self) -> str:
         loss = "not measured" if self.dice_loss is None else f"{self.dice_loss:.4f}"
@@ -58,8 +58,8 @@ class Int8Copy:
         made_with: versions of the packages that made it.
         calibration: JSON-ready; the cases that the ranges of values come from, and the number of windows.
         held_out: on cases of the same folder that are not among those of the calibration; None until it is measured.
-        measured: on test cases, by the command that measures it; the copy is used unasked only where there is one,
-            and all :attr:`Agreement.holds`.
+        measured: by the command that measures it; the copy is used unasked only where all :attr:`Agreement.holds`,
+            and one is on cases with a reference.
 
     Raises:
         ModelError: a checksum is missing.
@@ -79,5 +79,6 @@ class Int8Copy:
 
     @property
     def holds(self) -> bool:
-        """Whether measurements on test cases allow to use the copy unasked."""
-        return bool(self.measured) and all(each.holds for each in self.measured.values())
+        """Whether measurements allow to use the copy unasked."""
+        found = self.measured.values()
+        return any(each.dice_loss is not None for each in found) and all(each.holds for each in found)

@@ -57,13 +57,16 @@ def evaluate_int8(model: ModelFolder, data: Path, fold: int | None) -> dict[str,
 
 
 def record_int8(model: ModelFolder, command: str, figures: dict[str, Agreement]) -> None:
-    """Notes in ``model.json`` what the copy loses, each figure that of the subset of roles for which it is worst."""
+    """Notes in ``model.json`` what the copy loses: of each figure the worst, over subsets of roles or images."""
     copy, each = model.spec.int8, list(figures.values())
     if copy is None:
         raise ModelError(f"model {model.spec.name!r} has no copy in int8")
     losses = [one.dice_loss for one in each if one.dice_loss is not None]
     worst = Agreement(
-        min(one.cases for one in each), min(one.mean for one in each), min(one.worst for one in each), max(losses)
+        min(one.cases for one in each),
+        min(one.mean for one in each),
+        min(one.worst for one in each),
+        max(losses, default=None),
     )
     copy = replace(copy, measured={**copy.measured, command: worst})
     write_description(model.path, replace(model.spec, int8=copy))

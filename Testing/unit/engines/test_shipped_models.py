@@ -14,6 +14,7 @@ import torch
 from scipy.ndimage import distance_transform_edt
 
 from Testing.unit.engines.box_cases import TINY, box_spec
+from TumorSegLib.engines.backends.choice import describe_choice
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.networks.sam import build_sam
@@ -21,6 +22,7 @@ from TumorSegLib.engines.runtime import choose_runtime
 from TumorSegLib.evaluation.metrics import evaluate
 from TumorSegLib.geometry.boxes import bounding_box
 from TumorSegLib.images.volume import Mask
+from TumorSegLib.models.registry import find_model
 from TumorSegLib.phantom.patient import Phantom, make_phantom
 from TumorSegLib.prompts.types import BoxPrompt, Click
 from TumorSegLib.session.session import Session
@@ -47,6 +49,13 @@ def test_the_copy_of_sts_auto_in_int8_marks_what_the_network_marks() -> None:
     exact, copy = (automatic(small_phantom(101), "cpu", precision) for precision in ("float32", "int8"))
     assert exact.array.any()
     assert 0.98 < evaluate(copy, exact).dice < 1
+
+
+def test_the_copy_of_sts_auto_runs_only_where_it_is_asked_for() -> None:
+    model = find_model("sts-auto")
+    assert model.spec.int8 is not None
+    assert not model.spec.int8.holds
+    assert "its copy in int8 runs with --precision int8 only" in describe_choice(model)
 
 
 def after_one_click(phantom: Phantom, device: str, precision: str) -> Mask:

@@ -87,18 +87,21 @@ def test_a_copy_that_cannot_be_written_changes_nothing(model: ModelFolder, monke
         (Agreement(8, 0.9949, 0.99, 0.0), False),
         (Agreement(8, 1.0, 1.0, 0.0021), False),
         (Agreement(8, 1.0, 1.0, -0.1), True),
-        (Agreement(8, 1.0, 1.0, None), False),
         (Agreement(0, 1.0, 1.0, 0.0), False),
+        (Agreement(1, 0.998, 0.998, None), True),
+        (Agreement(1, 0.9979, 0.9979, None), False),
     ],
 )
 def test_a_copy_holds_where_masks_agree_and_no_dice_is_lost(
     model: ModelFolder, agreement: Agreement, holds: bool
 ) -> None:
     assert agreement.holds == holds
-    for measured in ({"a": agreement}, {"a": GOOD, "b": agreement}):
-        copy = changed(model, measured=measured).int8
-        assert copy is not None
-        assert copy.holds == holds
+    copy = changed(model, measured={"a": GOOD, "b": agreement}).int8
+    assert copy is not None
+    assert copy.holds == holds
+    alone = changed(model, measured={"a": agreement}).int8
+    assert alone is not None
+    assert alone.holds == (holds and agreement.dice_loss is not None)
 
 
 def test_a_copy_that_no_test_case_has_shown_to_hold_does_not(model: ModelFolder) -> None:

@@ -62,7 +62,8 @@ def choose_backend(model: ModelFolder, network: nn.Module, runtime: Runtime, bac
         runtime: device and number type for PyTorch.
         backend: ``auto``, ``torch`` or ``openvino``.
         precision: as the user asked for it; ``auto`` lets OpenVINO's number types compete as well, and int8 where the
-            model has a copy whose measured loss is small enough, see :class:`~TumorSegLib.models.int8.Int8Copy`.
+            model has a copy that was measured to answer as the network, see
+            :class:`~TumorSegLib.models.int8.Int8Copy`.
 
     Raises:
         ArgumentError: OpenVINO, or int8, is asked for where it does not run.
@@ -97,6 +98,8 @@ def describe_choice(model: ModelFolder) -> str:
         named, problem = _candidates(model, runtime, "auto")
     except BackendError as error:
         return f"{TORCH} {runtime.precision} on cpu; PyTorch, as {error}"
+    if spec.int8 is not None and not spec.int8.holds:
+        problem = "its copy in int8 runs with --precision int8 only: no measurement shows that it answers as float32"
     choice = _usable(_read().get(_key(spec, named)), named)
     if choice is None:
         chosen = f"not measured yet; the first run measures {', '.join(named)} on cpu and takes the fastest"

@@ -30,6 +30,7 @@ from TumorSegLib.models.int8 import Agreement
 
 IMAGES = {"ct": noise_volume(CUBE)}
 HOLDS, FAILS = Agreement(8, 0.999, 0.99, 0.0), Agreement(8, 0.99, 0.98, 0.0)
+IN_BODY_ONLY_NEARLY = Agreement(1, 0.997, 0.997)
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +59,9 @@ def windows_of(model: ModelFolder) -> Sequence[Any]:
     return example_inputs(model.spec, load_network(model), IMAGES, None, 20)
 
 
-def record(model: ModelFolder, agreement: Agreement) -> None:
+def record(model: ModelFolder, *agreements: Agreement) -> None:
     assert model.spec.int8 is not None
-    copy = replace(model.spec.int8, measured={"evaluate": agreement})
+    copy = replace(model.spec.int8, measured={str(number): each for number, each in enumerate(agreements)})
     write_description(model.path, replace(model.spec, int8=copy))
 
 
@@ -146,16 +147,27 @@ def test_int8_runs_where_it_is_asked_for(model: ModelFolder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("measured", "able", "used"), [(HOLDS, True, True), (FAILS, True, False), (HOLDS, False, False)]
+    ("measured", "able", "used"),
+    [
+        ([HOLDS], True, True),
+        ([FAILS], True, False),
+        ([HOLDS, IN_BODY_ONLY_NEARLY], True, False),
+        ([HOLDS], False, False),
+        ([], True, False),
+    ],
 )
 def test_int8_competes_where_it_was_measured_to_hold_on_processors_that_have_it(
-    model: ModelFolder, cache: Path, monkeypatch: pytest.MonkeyPatch, measured: Agreement, able: bool, used: bool
+    model: ModelFolder, cache: Path, monkeypatch: pytest.MonkeyPatch, measured: list[Agreement], able: bool, used: bool
 ) -> None:
     monkeypatch.setattr(choice, "has_int8", lambda: able)
-    record(model, measured)
-    assert info(model).notes == ()
+    record(model, *measured)
+    result = info(model)
+    assert result.notes == ()
     (kept,) = json.loads((cache / "backends.json").read_text()).values()
-    assert ("openvino int8" in kept["seconds"]) == used
+    assert ("openvino int8" in kept["seconds"]) == ("openvino int8" in result["backend_reason"]) == used
+    described = choice.describe_choice(read_model_folder(model.path))
+    fails = not all(each.holds for each in measured) or not measured
+    assert ("its copy in int8 runs with --precision int8 only" in described) == fails
 
 
 def test_int8_is_taken_where_it_is_the_fastest(
