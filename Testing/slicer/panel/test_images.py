@@ -258,6 +258,9 @@ def test_a_selector_more_than_there_are_images_is_shown(desk: Desk) -> None:
     desk.ui.image2Selector.setCurrentNode(nodes[1])
     desk.ui.image3Selector.setCurrentNode(nodes[2])
     assert shown() == [(True, True), (True, True), (True, True), (True, False)]
+    for collapsed in (True, False):
+        desk.ui.inputsSection.collapsed = collapsed
+    assert shown() == [(True, True), (True, True), (True, True), (True, False)]
     choose_first(desk, None)
     assert shown() == [(True, False), (True, True), (True, True), (True, False)]
 

@@ -24,7 +24,7 @@ def kept(kind: Any, default: Any) -> Any:
 
 @stand_in
 class ctkCollapsibleButton(QtWidgets.QWidget):
-    """A header that hides the widgets below it."""
+    """A header that hides the widgets below it; those that were hidden before stay so, as in CTK."""
 
     SIGNATURES: ClassVar = {
         "contentsCollapsed(bool)": "contentsCollapsed",
@@ -41,6 +41,7 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         super().__init__(*parents[:1])
         self._text = texts[0] if texts else ""
         self._collapsed = False
+        self._hidden: list[QtWidgets.QWidget] = []  # by others, when the contents were hidden
         self.setContentsMargins(0, HEADER_HEIGHT, 0, 0)
 
     def setText(self, text: str) -> None:
@@ -51,15 +52,20 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
         if collapsed == self._collapsed:
             return
         self._collapsed = bool(collapsed)
+        if collapsed:
+            self._hidden = [child for child in self._contents() if QtWidgets.QWidget.isHidden(child)]
         self._show_contents()
         self.setMaximumHeight(HEADER_HEIGHT if collapsed else UNLIMITED_HEIGHT)
         self.contentsCollapsed.emit(self._collapsed)
         self.toggled.emit(not self._collapsed)
 
     def _show_contents(self) -> None:
-        for child in self.children():
-            if isinstance(child, QtWidgets.QWidget):
+        for child in self._contents():
+            if child not in self._hidden:
                 child.setVisible(not self._collapsed)
+
+    def _contents(self) -> list[QtWidgets.QWidget]:
+        return [child for child in self.children() if isinstance(child, QtWidgets.QWidget)]
 
     def showEvent(self, event: QtGui.QShowEvent) -> None:
         if self._collapsed:  # Qt has shown what was added since
