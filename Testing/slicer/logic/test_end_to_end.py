@@ -128,8 +128,11 @@ def real_case(data_root: Path) -> tuple[str, dict[str, Any], np.ndarray]:
 
 def work_through(desk: Desk, volumes: dict[str, Any], truth: np.ndarray, path: Path, least: float) -> None:
     """Finds the tumour, which takes a Dice of at least so much, corrects, measures, saves, reopens, and goes on."""
+    from TumorSegSlicer.mrml.volumes import isSuv
+
     for role in ("ct", "pet", "mr_t1"):
-        choose(desk.ui, role, volumes[role])
+        stated = role != "pet" or isSuv(volumes[role])
+        choose(desk.ui, role if stated else "image_pet", volumes[role])
     desk.host.show(volumes["ct"])
     found = desk.press("segmentButton")
     assert desk.beats > 20  # one is due every 5 ms, and it takes seconds

@@ -231,6 +231,7 @@ def test_threshold_checks_its_arguments() -> None:
 
 
 @pytest.mark.data
+@pytest.mark.parametrize("baseline", [grow_cut, pet_threshold], indirect=True)
 def test_one_click_finds_a_real_tumour(baseline: Baseline, data_root: Path) -> None:
     folder = data_root / "sts"
     case = read_case(folder, "STS_010", ("ct", "pet"))
