@@ -15,7 +15,7 @@ from TumorSegLib.engines.networks.unets import channel_count
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.models.registry import find_model
 
-MODELS = ("sts-auto", "sts-clicks")
+MODELS = ("sts-auto", "lesion-clicks", "sts-clicks")
 CACHE = "TUMORSEG_CACHE"
 
 
@@ -24,7 +24,7 @@ def run() -> None:
     dtype = openvino_dtypes()[0]
     for name in MODELS:
         model = find_model(name)
-        network, window = load_network(model), torch.zeros(1, channel_count(model.spec), *model.spec.volume_input.patch)
+        network, window = load_network(model), torch.zeros(1, channel_count(model.spec), *model.spec.patch)
         with _empty_cache():
             converting, _ = timed_both("convert", lambda: OpenVinoNetwork(model.spec, network, dtype))  # noqa: B023
             reading, kept = timed_both("read", lambda: OpenVinoNetwork(model.spec, network, dtype))  # noqa: B023

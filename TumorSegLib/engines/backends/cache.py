@@ -1,6 +1,6 @@
 """Converted networks, kept on the machine in ``$TUMORSEG_CACHE`` (default ``~/.tumorseg/cache``).
 
-A folder per network, with the checksums of its files; what does not match them is made anew.
+A folder per network, with its name and the checksums of its files; what does not match them is made anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from TumorSegLib.models.spec import ModelSpec
 #: Networks that are kept; the one that was not used for longest goes first.
 MOST_KEPT = 8
 NETWORK, WEIGHTS, CHECKSUMS = "network.xml", "network.bin", "checksums.json"
+#: In the file of checksums: the folder that they were written for, so that files of another network are not taken.
+FOLDER = "folder"
 
 
 def cache_folder() -> Path:
@@ -42,12 +44,12 @@ class CachedModels:
         self._folder = self._root / key
 
     def read(self) -> tuple[bytes, bytes] | None:
-        """The network's description and weights; None where they are missing, or differ from their checksums."""
+        """The network's description and weights; None where they are missing, another's, or were changed."""
         try:
             wanted = json.loads((self._folder / CHECKSUMS).read_text("utf-8"))
             files = [(self._folder / name).read_bytes() for name in (NETWORK, WEIGHTS)]
             found = [hashlib.sha256(data).hexdigest() for data in files]
-            if found != [wanted[NETWORK], wanted[WEIGHTS]]:
+            if [*found, self._folder.name] != [wanted[NETWORK], wanted[WEIGHTS], wanted[FOLDER]]:
                 return None
             os.utime(self._folder)
         except (OSError, ValueError, LookupError, TypeError):
@@ -71,7 +73,7 @@ class CachedModels:
                 sums = {name: digest_of(temporary / name).hexdigest() for name in (NETWORK, WEIGHTS)}
             except (OSError, RuntimeError) as error:
                 raise WriteError(f"{self._folder}: the converted network cannot be written: {error}") from error
-            write_text(temporary / CHECKSUMS, json.dumps(sums))
+            write_text(temporary / CHECKSUMS, json.dumps({**sums, FOLDER: self._folder.name}))
         self._remove_oldest()
 
     def _remove_oldest(self) -> None:

@@ -201,9 +201,10 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _usable(kept: object, named: Mapping[str, Runtime]) -> Choice | None:
     """What the file says, where it can be used."""
-    if not isinstance(kept, dict) or kept.get("name") not in named or not isinstance(kept.get("seconds"), dict):
+    if not isinstance(kept, dict) or kept.get("name") not in list(named) or not isinstance(kept.get("seconds"), dict):
         return None
-    return Choice(kept["name"], kept["seconds"])
+    seconds = kept["seconds"]
+    return Choice(kept["name"], seconds) if all(isinstance(each, float) for each in seconds.values()) else None
 
 
 def _read() -> dict[str, object]:

@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -209,7 +210,8 @@ class OpenVinoNetwork:
         cache = CachedModels(f"openvino {self._openvino.__version__} {type(network).__qualname__}", spec)
         kept = cache.read()
         if kept is not None:
-            return self._core.read_model(*kept)
+            with suppress(RuntimeError):  # what cannot be read is made anew
+                return self._core.read_model(*kept)
         example = tuple(torch.zeros(shape) for shape in inputs.traced)
         with torch.inference_mode(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing, whose result is checked below, and of its deprecation

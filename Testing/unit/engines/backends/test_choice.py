@@ -85,6 +85,16 @@ def test_a_damaged_file_of_choices_is_made_anew(cache: Path, model: Path, conten
     assert any("seconds" in str(each) for each in json.loads((cache / "backends.json").read_text()).values())
 
 
+@pytest.mark.parametrize("change", [{"seconds": {"torch float32": "fast"}}, {"name": ["torch"]}, {"seconds": 3}, {}])
+def test_a_damaged_choice_is_measured_anew(cache: Path, model: Path, change: dict[str, object]) -> None:
+    info(model)
+    file = cache / "backends.json"
+    ((key, kept),) = json.loads(file.read_text()).items()
+    file.write_text(json.dumps({key: {**kept, **change} if change else None}))
+    assert info(model).notes == ()
+    assert all(isinstance(each, float) for each in json.loads(file.read_text())[key]["seconds"].values())
+
+
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
 def test_a_back_end_that_is_asked_for_runs_unmeasured(cache: Path, model: Path, backend: str) -> None:
     answer = info(model, backend=backend)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,6 +68,31 @@ def test_a_kept_network_that_was_altered_is_made_anew(cache: Path, name: str) ->
     file.write_bytes(data)
     torch.testing.assert_close(converted()(batch), before, rtol=0, atol=0)
     assert file.read_bytes() != data
+
+
+def test_files_of_another_network_are_not_taken_though_their_checksums_match(cache: Path) -> None:
+    batch, other = torch.randn(1, 1, 16, 16, 16), tiny_spec(weights_sha256="2" * 64)
+    before = converted()(batch)
+    (own,) = folders(cache)
+    assert not torch.equal(converted(tiny_network(other, seed=1), other)(batch), before)
+    (foreign,) = set(folders(cache)) - {own}
+    shutil.rmtree(own)
+    shutil.copytree(foreign, own)
+    torch.testing.assert_close(converted()(batch), before, rtol=0, atol=0)
+
+
+def test_a_kept_network_that_cannot_be_read_is_made_anew(cache: Path) -> None:
+    batch = torch.randn(1, 1, 16, 16, 16)
+    before = converted()(batch)
+
+    def save(path: Path) -> None:
+        path.write_text("<net/>")
+        path.with_suffix(".bin").write_bytes(b"")
+
+    name = f"openvino {backend.load_openvino().__version__} {type(tiny_network(SPEC)).__qualname__}"
+    CachedModels(name, SPEC).write(save)
+    assert len(folders(cache)) == 1
+    torch.testing.assert_close(converted()(batch), before, rtol=0, atol=0)
 
 
 def test_other_weights_have_another_kept_network_and_the_oldest_go(cache: Path) -> None:
