@@ -67,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--record", action="store_true", help="note in the model.json of sts-auto how well int8 agrees, by speed"
     )
     options = parser.parse_args(arguments)
+    if options.json and not options.json.parent.is_dir():
+        parser.error(f"argument --json: {options.json.parent} is not a folder")
     if not set(options.names) <= {"import", "panel"} and (problem := _device_problem(options.device)):
         parser.error(problem)
     options.backend = _backends(options.backend, options.device)

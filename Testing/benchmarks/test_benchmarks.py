@@ -226,6 +226,7 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
         (["--shape", "200,512,x"], "'200,512,x' is not k,j,i"),
         (["--shape", "18,512,512"], "'18,512,512' is not k,j,i"),
         (["--shape", "200,510,512"], "'200,510,512' is not k,j,i"),
+        (["speed", "--json", "nowhere/speed.json"], "--json: nowhere is not a folder"),
         (["--device", "tpu"], "device 'tpu' is not one of auto, cpu, cuda, cuda:N, mps"),
         (["boxes", "--device", "cuda:99"], "device 'cuda:99' is not available here"),
     ],

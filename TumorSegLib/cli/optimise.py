@@ -80,7 +80,7 @@ def optimise(options: argparse.Namespace) -> None:
         raise ArgumentError(
             f"model {model.spec.name!r} is for {what}; only models whose images have certain roles can be int8"
         )
-    model.verify()
+    model.verified_weights()  # not the copy that is replaced
     _check_writable(model.path)
     places = find_cases(options.calibrate, model.spec)
     held_out = places[HELD_OUT - 1 :: HELD_OUT] or places[-1:]

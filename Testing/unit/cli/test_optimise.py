@@ -201,10 +201,13 @@ def test_a_package_that_is_missing_is_named(
     assert "pip install 'tumorseg[export]'" in refused(capsys, model, cases)
 
 
-def test_a_copy_is_made_again_for_new_weights(tmp_path: Path, model: Path, cases: Path) -> None:
+def test_a_copy_is_made_again_also_in_place_of_a_damaged_one(tmp_path: Path, model: Path, cases: Path) -> None:
     assert optimised(model, cases) == 0
     first: Any = copy_of(model)
     assert optimised(model, cases) == 0
     assert copy_of(model).calibration == first.calibration
+    (model / "int8.xml").unlink()
+    assert optimised(model, cases) == 0
+    read_model_folder(model).verify()
     moved = Path(shutil.move(model, tmp_path / "moved"))
     assert read_model_folder(moved).verified_int8()
