@@ -11,7 +11,7 @@ from training.objects.intensities import channels_of, remapped, standardised, to
 from training.objects.lesions import insert_lesion
 from training.objects.library import Contour, TrainingCase
 from training.objects.patches import Frame, limited, object_scale
-from training.objects.regions import draw_region
+from training.objects.regions import _walked, draw_region
 from TumorSegLib.geometry.grid import Grid
 
 GRID = Grid.from_spacing((32, 32, 32), (1, 1, 1))
@@ -123,3 +123,16 @@ def test_regions_lie_about_the_middle_and_follow_the_image() -> None:
     assert max(overlaps) > 0.85
     assert all(region[12:20, 12:20, 12:20].any() for region in found)
     assert draw_region(np.zeros(GRID.shape, np.float32), np.random.default_rng(0)) is None
+
+
+def test_a_random_walker_stops_at_edges_and_draws_nothing_where_there_are_none() -> None:
+    rng = np.random.default_rng(0)
+    inside = np.linalg.norm(np.indices(GRID.shape) - 15.5, axis=0) < 7
+    noise = rng.normal(0, 0.1, GRID.shape)
+    ball = (np.where(inside, 2, 0) + noise).astype(np.float32)
+    walks = [_walked(ball, (16, 16, 16), np.random.default_rng(seed)) for seed in range(12)]
+    overlaps = [2 * (walk & inside).sum() / (walk.sum() + inside.sum()) for walk in walks if walk is not None]
+    assert len(overlaps) >= 6
+    assert np.median(overlaps) > 0.8
+    flat = [_walked(noise.astype(np.float32), (16, 16, 16), np.random.default_rng(seed)) for seed in range(12)]
+    assert sum(walk is not None for walk in flat) <= 2
