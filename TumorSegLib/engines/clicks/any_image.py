@@ -23,6 +23,7 @@ from TumorSegLib.engines.clicks.patches import (
     REAL_CHANGE,
     check_correction,
     components,
+    prompt_centre,
     reaches_border,
     sample_probability,
 )
@@ -48,8 +49,8 @@ FITS, SMALL = 0.65, 0.4
 STEP, MOST_VIEWS = 2.0, 6
 # The first view of a point has voxels this many times as long as the image's finest.
 FIRST_VIEW = 1.0
-# The first prompts look from twice as far, or half, in turn while the object stands out more; later ones begin at the
-# scale of the object.
+# Where there is nothing yet, every scale is tried; the next prompts look from twice as far, or half, in turn while the
+# object stands out more; later ones begin at the scale of the object.
 CHOOSING_PROMPTS = 3
 # Noise in network units, which is no contrast; the fewest voxels that show a mean.
 NOISE, LEAST_CORE = 0.3, 5
@@ -274,25 +275,33 @@ class _Look:
 
 
 def _look(task: _Task, part: ChangedPart, centre: Float64Array, scale: float) -> _Look:
-    view = task.images.view(centre, scale)
+    view = task.images.view(centre, scale, task.images.endless.to_ras(prompt_centre(task.seeds)))
     before, answer = _predict(task, part, view)
     return _Look(view, centre, scale, before, answer, view.grid.to_ijk(task.images.endless.to_ras(task.seeds)))
 
 
 def _clearest(task: _Task, part: ChangedPart, centre: Float64Array, scale: float) -> _Look:
-    """The look, at scales twice or half as long in turn, in which the object stands out most."""
-    # From nearer, a scribble would not be seen whole.
-    finest = task.images.finest_view_mm if len(task.seeds) == 1 else scale
-    farthest = task.images.spec.any_image_input.scales_mm[1]
-    best = _look(task, part, centre, scale)
+    """The look, at scales twice or half as long in turn, in which the object stands out most.
+
+    Where there is nothing yet, every scale is tried: what is seen from near, a nodule's brightest spot, may stand out
+    from its rim as the nodule does from the lung.
+    """
+    finest, farthest = task.images.finest_view_mm, task.images.spec.any_image_input.scales_mm[1]
+    if isinstance(task.prompts.items[-1], Line):  # how long the object is was said
+        finest, farthest = max(scale / STEP, finest), min(scale * STEP, farthest)
+    else:  # from nearer, a scribble would not be seen whole
+        finest = max(finest, _fitting(task, np.ptp(task.seeds, axis=0) * task.images.grid.spacing))
+    best = start = _look(task, part, centre, scale)
+    begins = not best.before.any()
     for step in (STEP, 1 / STEP):
-        first = best
-        while finest <= best.scale * step <= farthest and (step < 1 or np.any(best.view.goes_on)):
-            look = _look(task, part, centre, best.scale * step)
-            if look.floods or look.clearness <= best.clearness:
+        first, look = best, start
+        while finest <= look.scale * step <= farthest and (step < 1 or np.any(look.view.goes_on)):
+            look = _look(task, part, centre, look.scale * step)
+            if not look.floods and look.clearness > best.clearness:
+                best = look
+            elif not begins:
                 break
-            best = look
-        if best is not first:
+        if best is not first and not begins:
             break
     return best
 
@@ -306,6 +315,7 @@ def _first_view(task: _Task) -> tuple[Float64Array, float, bool]:
     if points is None:  # an object is about as long along the axis that a line or slice does not show
         thin = np.array([high - low for low, high in last.box]) == 1
         extent[thin | isinstance(last, Line)] = extent.max()
+        chooses = isinstance(last, Line)
     else:
         found = _object_box(task.probability, task.seeds.mean(axis=0))
         chooses = points.positive and (found is None or len(task.prompts.items) <= CHOOSING_PROMPTS)
@@ -313,10 +323,14 @@ def _first_view(task: _Task) -> tuple[Float64Array, float, bool]:
             corners = np.stack([np.minimum(corners[0], found[0]), np.maximum(corners[1], found[1])])
             extent = (corners[1] - corners[0] + 1) * grid.spacing
     extent[np.array(grid.size) == 1] = 0
-    patch = np.array(task.images.spec.any_image_input.patch[::-1])
-    fits = float((extent / (FITS * patch)).max())
-    scale = float(np.clip(max(fits, FIRST_VIEW * task.images.finest_mm), *task.images.spec.any_image_input.scales_mm))
+    fits = max(_fitting(task, extent), FIRST_VIEW * task.images.finest_mm)
+    scale = float(np.clip(fits, *task.images.spec.any_image_input.scales_mm))
     return grid.to_ras(corners.mean(axis=0)), scale, chooses
+
+
+def _fitting(task: _Task, extent_mm: Float64Array) -> float:
+    """The scale at which what is so long along the axes of the grid ``(i, j, k)`` fits a view."""
+    return float((extent_mm / (FITS * np.array(task.images.spec.any_image_input.patch[::-1]))).max())
 
 
 def _object_box(probability: UInt8Array, point: Float64Array) -> Float64Array | None:

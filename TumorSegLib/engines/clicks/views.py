@@ -22,6 +22,8 @@ from TumorSegLib.models.spec import ModelSpec
 
 # A single slice is taken to go on unchanged so far to either side.
 ENDLESS_MM = 1e4
+# Half a voxel but for rounding: points half a voxel apart always lie on the same side of each other.
+HALF = 0.5 - 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +71,21 @@ class ScaledImages:
         """Nothing is looked at from nearer: half the shortest edge, as far as the model can."""
         return max(self.finest_mm / 2, self.spec.any_image_input.scales_mm[0])
 
-    def view(self, centre: Float64Array, scale_mm: float) -> View:
+    def view(self, centre: Float64Array, scale_mm: float, prompt: Float64Array | None = None) -> View:
         """The view around a point.
 
         Args:
-            centre: RAS mm, ``(3,)``.
+            centre: RAS mm, ``(3,)``; up to half a voxel of the view from its middle.
             scale_mm: edge of its voxels.
+            prompt: RAS mm, ``(3,)``, which lies at the middle of a voxel: on the border of two, rounding would decide
+                which of them was meant. The centre if None.
         """
+        prompt = centre if prompt is None else prompt
         shape = self.spec.any_image_input.patch
         affine = np.eye(4)
         affine[:3, :3] = self.grid.direction * scale_mm
-        affine[:3, 3] = centre - affine[:3, :3] @ ((np.array(shape[::-1]) - 1) / 2)
+        from_centre = np.linalg.solve(affine[:3, :3], prompt - centre)
+        affine[:3, 3] = prompt - affine[:3, :3] @ (np.array(shape[::-1]) // 2 + np.floor(from_centre + HALF))
         grid = Grid(shape, affine)
         views = max(len(sources) for sources in self.sources)
         images = np.zeros((views, len(self.sources), *shape), dtype=np.float32)

@@ -45,7 +45,7 @@ INSIDE = {id(grid): ball(grid, at, radius) for grid, at, radius in [(SMALL, (24,
 
 @pytest.mark.parametrize(
     ("diameter_mm", "seen", "least"),
-    [(8, [1.5, 3, 0.75, 0.75], 0.95), (20, [1.5, 3, 6], 0.9), (150, [1.5, 3, 6], 0.95)],
+    [(8, [1.5, 3, 6, 0.75, 0.75], 0.95), (20, [1.5, 3, 6, 0.75], 0.9), (150, [1.5, 3, 6, 0.75], 0.95)],
 )
 def test_one_click_finds_small_and_large_objects_in_the_same_kind_of_image(
     diameter_mm: float, seen: list[float], least: float
@@ -67,6 +67,24 @@ def test_the_scale_is_chosen_at_which_the_object_stands_out() -> None:
 
     inside = ball(BODY, (60, 66, 47), 25)
     after, _ = refined(any_engine(dim_but_at_3_mm), images_showing(BODY, inside), blank(BODY), Click((60, 66, 47)))
+    assert dice(after >= 128, inside) > 0.9
+
+
+def test_the_scale_is_not_a_summit_beside_a_higher_one() -> None:
+    """A part of the object stands out from near, nothing at the next scale, and the whole object from farther away."""
+    seen_as = {1.5: 8.0, 3.0: None, 6.0: 40.0, 0.75: 4.0}
+
+    def by_scale(channels: torch.Tensor) -> torch.Tensor:
+        steps = channels[CT_WIDE, 16, 16].diff() * 250
+        scale = round(float(steps[steps > 1e-4].median()), 2)
+        radius, clearness = seen_as[scale], 1.0 if scale == 6.0 else 0.7
+        if radius is None:
+            return (channels[POSITIVE] > 0.9).float() * 0.6
+        k, j, i = torch.meshgrid(*(torch.arange(n) - n // 2 for n in channels.shape[1:]), indexing="ij")
+        return ((k**2 + j**2 + i**2) ** 0.5 * scale <= radius).float() * clearness
+
+    inside = ball(BODY, (60, 66, 47), 40)
+    after, _ = refined(any_engine(by_scale), images_showing(BODY, inside), blank(BODY), Click((60, 66, 47)))
     assert dice(after >= 128, inside) > 0.9
 
 
@@ -98,6 +116,33 @@ def test_a_negative_click_takes_away_all_of_a_leak() -> None:
     assert dice(after >= 128, inside) > 0.97
 
 
+@pytest.mark.parametrize(("answer", "gone_mm"), [(0.4, 3 * 3.2), (0.0, 30)])
+def test_a_negative_click_takes_away_far_from_it_only_what_is_surely_wrong(answer: float, gone_mm: float) -> None:
+    """A network that wavers all over a ball of 15 mm; by hand the click lies 3.2 mm inside it."""
+    inside, at = ball(SMALL, (24, 24, 24), 15), (24 + 12, 24, 24)
+    engine = any_engine(lambda channels: torch.full_like(channels[PREVIOUS], answer))
+    after, _ = refined(engine, images_showing(SMALL, inside), mask_of(inside), Click(at, positive=False))
+    near, far = ball(SMALL, at, gone_mm - 1), ball(SMALL, at, gone_mm + 1.6)
+    assert not (after >= 128)[ball(SMALL, (24, 24, 24), 13) & near].any()  # the rim is finer than the view shows
+    assert (after >= 128)[inside & ~far].all()
+
+
+def test_a_line_and_a_scribble_are_looked_at_from_nearer_where_that_shows_more() -> None:
+    """In voxels below 0.8 mm the network sees the object, else nothing but the prompt's middle."""
+
+    def near_alone(channels: torch.Tensor) -> torch.Tensor:
+        steps = channels[CT_WIDE, 16, 16].diff() * 250
+        here = float(steps[steps > 1e-4].median()) < 0.8
+        return bright(channels) if here else torch.zeros_like(channels[PREVIOUS])
+
+    inside = ball(SMALL, (24, 22, 23), 4)
+    voxels = np.zeros(SMALL.shape, dtype=np.uint8)
+    voxels[23, 22, 22:27] = 1
+    for prompt in (Line(((20, 22, 23), (28, 22, 23))), Scribble.from_mask(Mask(SMALL, voxels))):
+        after, _ = refined(any_engine(near_alone), images_showing(SMALL, inside), blank(SMALL), prompt)
+        assert dice(after >= 128, inside) > 0.9
+
+
 def test_a_click_far_from_the_middle_still_finds_a_large_object() -> None:
     inside, at = ball(BODY, (60, 66, 47), 60), (60 + 36, 66, 47)
     after, _ = refined(any_engine(bright), images_showing(BODY, inside), blank(BODY), Click(at))
@@ -125,15 +170,12 @@ SMALL_ALL = np.ones(SMALL.shape, dtype=bool)
 
 
 def test_a_network_that_finds_more_and_more_is_asked_a_limited_number_of_times() -> None:
-    """The image is 800 mm long, and views grow from 4 mm: by doubling it takes nine to see it all.
-
-    Two of the three looks that choose the scale show nothing better.
-    """
+    """The image is 800 mm long, and views grow from 4 mm: eight looks see it all, by doubling; one is from nearer."""
     inputs: list[np.ndarray] = []
     grid = Grid.from_spacing((400, 16, 16), (0.5, 0.5, 2.0))
     engine = any_engine(recorded(everything, inputs), patch=(8, 8, 8), scales_mm=(0.1, 1000))
     refined(engine, images_showing(grid, np.zeros(grid.shape, bool)), blank(grid), Click((8, 8, 200)))
-    assert len(inputs) == 2 + MOST_VIEWS == 8
+    assert len(inputs) == 9 + MOST_VIEWS == 15
 
 
 def test_a_correction_of_a_large_object_is_looked_at_from_as_far_away() -> None:
@@ -219,8 +261,8 @@ def test_channels_show_a_box_and_a_line_where_they_are() -> None:
     refined(engine, images, blank(SMALL), box, line)
     extent = [int(np.any(inputs[0][BOX], axis=axes).sum()) for axes in [(0, 1), (0, 2), (1, 2)]]
     assert np.abs(np.array(extent) - np.array([20, 10, 4]) / 1.5).max() < 1
-    # The line lies half a voxel beside the nearest ones along two axes: exp(-0.3 * 0.71) = 0.81.
-    assert int((inputs[0][LINE] > 0.8).any(axis=(0, 1)).sum()) == 12
+    # Its middle is a voxel of the view, so the ends are 6 voxels away; the next beyond them has exp(-0.3) = 0.74.
+    assert int((inputs[0][LINE] > 0.8).any(axis=(0, 1)).sum()) == 13
 
 
 def test_all_prompts_and_the_answer_so_far_are_shown() -> None:
@@ -339,7 +381,7 @@ def test_cancel_stops_it_before_and_between_views() -> None:
         assert len(inputs) == views
     inputs.clear()
     refined(engine, images, blank(BODY), click, cancel=lambda: False)
-    assert len(inputs) == 3
+    assert len(inputs) == 4
 
 
 def test_wrong_input_is_refused() -> None:

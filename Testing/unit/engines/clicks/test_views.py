@@ -47,7 +47,7 @@ def test_a_view_shows_the_image_where_it_is(name: str, scale_mm: float) -> None:
     assert view.images.dtype == np.float32
     assert view.grid.spacing == pytest.approx((scale_mm,) * 3)
     np.testing.assert_allclose(view.grid.direction, grid.direction, atol=1e-12)
-    np.testing.assert_allclose(view.grid.to_ras((5.5, 4.5, 3.5)), centre, atol=1e-9)
+    np.testing.assert_allclose(view.grid.to_ras((6, 5, 4)), centre, atol=1e-9)
     expected = (voxel_centres(view.grid) - middle) @ SLOPE + 40
     inside = well_inside(view.grid, grid, 4)
     assert inside.sum() > 40
@@ -61,6 +61,22 @@ def test_a_view_shows_the_image_where_it_is(name: str, scale_mm: float) -> None:
     # Values at the floor of tissue are taken for air.
     seen = inside & (view.images[0, MR] != 0)
     np.testing.assert_allclose(view.images[0, MR][seen], np.polyval(fit, expected[seen]), atol=0.25)
+
+
+@pytest.mark.parametrize("scale_mm", [0.4, 0.703, 2.7])
+def test_a_prompt_lies_at_the_middle_of_a_voxel_whatever_the_last_digits_of_the_grid(scale_mm: float) -> None:
+    """Else rounding would decide which of two voxels was clicked, and one click had two answers."""
+    seen = []
+    for change in (0, 1e-9, -1e-9, 1e-7):
+        grid = Grid.from_spacing((40, 40, 40), (0.703125 * (1 + change),) * 3, (-100.3, 57.1, 3), rotation((1, 2, 3)))
+        prepared = prepare_views({"pet": Volume(grid, np.ones(grid.shape, np.float32), "pet")}, SPEC)
+        prompt = grid.to_ras((20, 17, 22))
+        for centre in (prompt, grid.to_ras((20.5, 17.5, 21.5))):
+            place = prepared.view(centre, scale_mm, prompt).grid.to_ijk(prompt)
+            np.testing.assert_allclose(place, np.rint(place), atol=1e-6)
+            assert np.abs(place - prepared.view(centre, scale_mm).grid.to_ijk(prompt)).max() <= 0.5 + 1e-3
+            seen.append(np.rint(place))
+    assert all(np.array_equal(place, seen[n % 2]) for n, place in enumerate(seen))
 
 
 def test_beyond_the_image_is_what_the_rule_says() -> None:
@@ -127,11 +143,11 @@ def test_a_single_slice_fills_the_view_along_its_axis(axis: int) -> None:
 @pytest.mark.parametrize(
     ("centre", "scale_mm", "inner", "goes_on"),
     [
-        # By hand: the view's voxel 0 lies 5.5, 4.5, 3.5 steps before the centre; the image reaches from -0.5 to 39.5.
+        # By hand: the view's voxel 0 lies 6, 5, 4 steps before the centre; the image reaches from -0.5 to 39.5.
         ((20, 20, 20), 1, ((0, 12), (0, 10), (0, 8)), ((True, True),) * 3),
-        ((20.5, 20.5, 20.5), 8, ((3, 8), (2, 7), (1, 6)), ((False, False),) * 3),
-        ((19.5, 19.5, 19.5), 4.01, ((1, 11), (0, 10), (0, 8)), ((False, False), (False, False), (True, True))),
-        ((2.2, 20, 37.3), 1, ((3, 12), (0, 10), (0, 6)), ((False, True), (True, True), (True, False))),
+        ((20.5, 20.5, 20.5), 8, ((4, 9), (3, 8), (2, 7)), ((False, False),) * 3),
+        ((19.5, 19.5, 19.5), 4.01, ((2, 11), (1, 10), (0, 8)), ((False, False), (False, True), (True, True))),
+        ((2.2, 20, 37.3), 1, ((4, 12), (0, 10), (0, 7)), ((False, True), (True, True), (True, False))),
     ],
 )
 def test_which_part_of_a_view_lies_in_the_image_and_where_it_goes_on(
