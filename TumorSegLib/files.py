@@ -7,7 +7,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from TumorSegLib.errors import WriteError
@@ -98,7 +98,10 @@ def _flush_folder(path: Path) -> None:
 def _remove(temporary: Path) -> None:
     if temporary.is_dir():
         shutil.rmtree(temporary, ignore_errors=True)
-    else:
+        return
+    with suppress(
+        OSError
+    ):  # a read-only file system refuses also where there is none; it would hide why writing failed
         temporary.unlink(missing_ok=True)
 
 

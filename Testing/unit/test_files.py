@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -126,6 +127,16 @@ def make_fresh(folder: Path) -> None:
     with replacing(folder) as temporary:
         temporary.mkdir()
         (temporary / "fresh").touch()
+
+
+def test_a_read_only_file_system_is_an_error_of_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(os, "unlink", refuse)  # such a system refuses also where there is no file
+    with pytest.raises(WriteError, match=r"report.json: cannot be written: Read-only file system"):
+        write_text(tmp_path / "report.json", "text")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows opens no folders")

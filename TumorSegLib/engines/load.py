@@ -11,7 +11,7 @@ from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.clicks.any_image import AnyImageEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.networks.sam import Sam
-from TumorSegLib.engines.runtime import BACKENDS, INT8, choose_runtime
+from TumorSegLib.engines.runtime import BACKENDS, INT8, PRECISIONS, choose_runtime
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.models.registry import find_model
@@ -90,11 +90,14 @@ def load_engine(
     Raises:
         ModelError: no such model, it is of another kind, or its weights are missing, corrupt or not those it was
             published with.
-        ArgumentError: device, precision or backend is unknown, or OpenVINO or int8 is asked for where it does not run.
+        ArgumentError: device, precision or backend is unknown, or OpenVINO, int8 or float16 is asked for where it does
+            not run.
         ResourceError: this machine has no such device.
     """
     if backend not in BACKENDS:
         raise ArgumentError(f"backend {backend!r} is not one of {', '.join(BACKENDS)}")
+    if precision not in (*PRECISIONS, INT8):
+        raise ArgumentError(f"precision {precision!r} is not one of {', '.join((*PRECISIONS, INT8))}")
     runtime = choose_runtime(device, "auto" if precision == INT8 else precision)
     model = find_model(name_or_path)
     spec = model.spec

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from TumorSegLib.engines.processor import has_bfloat16
+from TumorSegLib.engines.processor import has_bfloat16, has_float16
 from TumorSegLib.errors import ArgumentError, ResourceError
 
 TORCH, OPENVINO = "torch", "openvino"
@@ -89,7 +89,7 @@ def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
         precision: ``auto`` (the fastest the device computes natively), ``float32``, ``bfloat16`` or ``float16``.
 
     Raises:
-        ArgumentError: the name is unknown.
+        ArgumentError: the name is unknown, or float16 is asked for on a CPU without instructions for it.
         ResourceError: this machine has no such device.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?|mps", device):
@@ -102,6 +102,11 @@ def choose_runtime(device: str = "auto", precision: str = "auto") -> Runtime:
     kind, _, number = device.partition(":")
     if int(number or 0) >= present[kind]:
         raise ResourceError(f"device {device!r} is not available here ({present[kind]} of {kind}); use cpu or auto")
+    if kind == "cpu" and precision == "float16" and not has_float16():
+        raise ArgumentError(
+            "precision 'float16' is for GPUs: this CPU has no instructions for it and would take a hundred times as "
+            "long as in float32; leave the precision out"
+        )
     dtype = _native_dtype(kind) if precision == "auto" else getattr(torch, precision)
     return Runtime(torch.device(device), dtype)
 

@@ -61,11 +61,11 @@ class ModelFolder:
         """
         name, copy = self.spec.name, self.spec.int8
         if copy is None:
-            raise ModelError(f"model {name!r} has no copy in int8; make one with: tumorseg models optimise {name}")
+            raise ModelError(f"model {name!r} has no copy in int8; make one with: tumorseg models optimise {self.path}")
         if copy.weights_sha256 != self.spec.weights_sha256:
             raise ModelError(
                 f"model {name!r}: its copy in int8 was made from other weights; make it again with: "
-                f"tumorseg models optimise {name}"
+                f"tumorseg models optimise {self.path}"
             )
         return self._verified(INT8_NETWORK, copy.network_sha256), self._verified(INT8_WEIGHTS, copy.constants_sha256)
 

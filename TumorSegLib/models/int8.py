@@ -75,10 +75,17 @@ class Int8Copy:
 
     def __post_init__(self) -> None:
         if not (self.network_sha256 and self.constants_sha256 and self.weights_sha256):
-            raise ModelError("int8 lacks a checksum; make the copy again with: tumorseg models optimise")
+            raise ModelError("int8 lacks a checksum; set it to null in model.json to use the model without the copy")
 
     @property
     def holds(self) -> bool:
         """Whether measurements allow to use the copy unasked."""
-        found = self.measured.values()
-        return any(each.dice_loss is not None for each in found) and all(each.holds for each in found)
+        return not self.doubt
+
+    @property
+    def doubt(self) -> str:
+        """Why measurements do not allow to use the copy unasked, as text; empty where they do."""
+        failed = [f"{name}: {each}" for name, each in self.measured.items() if not each.holds]
+        if not failed and not any(each.dice_loss is not None for each in self.measured.values()):
+            return "it was not measured on cases with a reference"
+        return "; ".join(failed)

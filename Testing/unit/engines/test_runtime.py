@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import pytest
 import torch
 
@@ -41,10 +43,24 @@ def test_auto_takes_the_fastest_there_is(hardware, present, device, dtype):
 
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
-def test_an_explicit_precision_is_used(name):
+def test_an_explicit_precision_is_used(name, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_fp16": True}, raising=False)
     runtime = choose_runtime("cpu", name)
     assert runtime == Runtime(torch.device("cpu"), getattr(torch, name))
     assert (runtime.name, runtime.precision) == ("cpu", name)
+
+
+@pytest.mark.skipif(platform.machine().lower() not in ("x86_64", "amd64"), reason="of processors of the family x86")
+def test_float16_is_refused_on_a_cpu_without_instructions_for_it(monkeypatch):
+    words = "precision 'float16' is for GPUs: this CPU has no instructions for it"
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_fp16": True}, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+    with pytest.raises(ArgumentError, match=words):
+        choose_runtime("cpu", "float16")
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
+    with pytest.raises(ArgumentError, match=words):
+        choose_runtime("cpu", "float16")
 
 
 def test_a_torch_that_cannot_say_whether_bfloat16_is_native_computes_in_float32(monkeypatch):

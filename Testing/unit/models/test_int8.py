@@ -56,9 +56,9 @@ def test_files_that_are_missing_or_not_those_of_the_description_are_refused(mode
 
 def test_a_copy_of_other_weights_is_refused(model: ModelFolder) -> None:
     other = ModelFolder(model.path, replace(model.spec, weights_sha256="1" * 64))
-    with pytest.raises(ModelError, match="made from other weights; make it again with: tumorseg models optimise m"):
+    with pytest.raises(ModelError, match="made from other weights; make it again with: tumorseg models optimise "):
         other.verified_int8()
-    with pytest.raises(ModelError, match="has no copy in int8; make one with: tumorseg models optimise m"):
+    with pytest.raises(ModelError, match="has no copy in int8; make one with: tumorseg models optimise "):
         ModelFolder(model.path, replace(model.spec, int8=None)).verified_int8()
 
 
@@ -108,6 +108,16 @@ def test_a_copy_that_no_test_case_has_shown_to_hold_does_not(model: ModelFolder)
     assert model.spec.int8 is not None
     assert model.spec.int8.held_out == GOOD
     assert not model.spec.int8.holds
+    assert model.spec.int8.doubt == "it was not measured on cases with a reference"
+
+
+def test_the_measurement_that_keeps_a_copy_from_use_is_named(model: ModelFolder) -> None:
+    copy = changed(model, measured={"fold 0": GOOD, "speed": Agreement(1, 0.9897, 0.9897)}).int8
+    assert copy is not None
+    assert copy.doubt.startswith("speed: cases 1, Dice to the masks of float32 0.9897 ")
+    good = changed(model, measured={"fold 0": GOOD}).int8
+    assert good is not None
+    assert good.doubt == ""
 
 
 def test_a_copy_without_checksum_is_refused() -> None:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from TumorSegLib.errors import WriteError
@@ -51,9 +52,10 @@ class CachedModels:
             found = [hashlib.sha256(data).hexdigest() for data in files]
             if [*found, self._folder.name] != [wanted[NETWORK], wanted[WEIGHTS], wanted[FOLDER]]:
                 return None
-            os.utime(self._folder)
         except (OSError, ValueError, LookupError, TypeError):
             return None
+        with suppress(OSError):  # a read-only cache, of a cluster, is used as well
+            os.utime(self._folder)
         return files[0], files[1]
 
     def write(self, save: Callable[[Path], None]) -> None:
@@ -71,8 +73,9 @@ class CachedModels:
                 temporary.mkdir()
                 save(temporary / NETWORK)
                 sums = {name: digest_of(temporary / name).hexdigest() for name in (NETWORK, WEIGHTS)}
-            except (OSError, RuntimeError) as error:
-                raise WriteError(f"{self._folder}: the converted network cannot be written: {error}") from error
+            except (OSError, RuntimeError) as error:  # OpenVINO does not say that the disk is full
+                free = f"with {shutil.disk_usage(self._root).free / 1e6:.1f} MB free"
+                raise WriteError(f"{self._folder}: the converted network cannot be written {free}: {error}") from error
             write_text(temporary / CHECKSUMS, json.dumps({**sums, FOLDER: self._folder.name}))
         self._remove_oldest()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import torch
 from torch import nn
 
 from TumorSegLib.engines.backends.cache import cache_folder
-from TumorSegLib.engines.backends.openvino import BackendError, load_openvino, openvino_dtypes
+from TumorSegLib.engines.backends.openvino import BackendError, LeftOutError, load_openvino, openvino_dtypes
 from TumorSegLib.engines.backends.sam import CONVERTED
 from TumorSegLib.engines.networks.unets import channel_count
 from TumorSegLib.engines.placement import Network, Placement
@@ -83,7 +84,9 @@ def choose_backend(model: ModelFolder, network: nn.Module, runtime: Runtime, bac
     try:
         named, problem = _candidates(model, runtime, precision)
     except BackendError as error:
-        return replace(runtime, reason=f"PyTorch, as {error}")
+        expected = isinstance(error, LeftOutError) and backend != OPENVINO
+        note = "" if expected else f"{model.spec.name} ran on PyTorch: {error}."
+        return replace(runtime, reason=f"PyTorch, as {error}", note=note)
     if backend == OPENVINO:
         return next(each for each in named.values() if each.backend == OPENVINO)
     return _fastest(model.spec, network, named, problem)
@@ -99,7 +102,7 @@ def describe_choice(model: ModelFolder) -> str:
     except BackendError as error:
         return f"{TORCH} {runtime.precision} on cpu; PyTorch, as {error}"
     if spec.int8 is not None and not spec.int8.holds:
-        problem = "its copy in int8 runs with --precision int8 only: no measurement shows that it answers as float32"
+        problem = f"its copy in int8 runs with --precision int8 only, as it may answer otherwise: {spec.int8.doubt}"
     choice = _usable(_read().get(_key(spec, named)), named)
     if choice is None:
         chosen = f"not measured yet; the first run measures {', '.join(named)} on cpu and takes the fastest"
@@ -131,10 +134,10 @@ def _candidates(model: ModelFolder, runtime: Runtime, precision: str) -> tuple[d
     load_openvino()
     spec = model.spec
     if spec.kind == "box" and spec.network not in CONVERTED:
-        raise BackendError(f"{spec.network} is too large to keep a converted copy")
+        raise LeftOutError(f"{spec.network} is too large to keep a converted copy")
     if spec.kind == "box" and runtime.dtype is not torch.float32:
         # Convolutions and residual sums must stay float32, see networks/tiny_vit.py, and OpenVINO takes one for all.
-        raise BackendError(f"OpenVINO would move contours in {runtime.precision}")
+        raise LeftOutError(f"OpenVINO would move contours in {runtime.precision}")
     dtypes = openvino_dtypes() if precision == "auto" else (runtime.dtype,)
     candidates, problem = [runtime, *(Runtime(runtime.device, dtype, OPENVINO) for dtype in dtypes)], ""
     if precision == "auto" and spec.int8 is not None and spec.int8.holds and has_int8():
@@ -168,16 +171,24 @@ def _fastest(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime], 
 
 
 def _measured(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime]) -> tuple[Choice, str]:
-    """What is the fastest now, and a sentence on a back end that failed; empty where none did."""
-    seconds, problem = {}, ""
-    for name, runtime in named.items():
-        placement = Placement(spec, network, runtime, mixed=spec.kind == "box")
-        try:
-            if not placement.notes:
-                seconds[name] = _seconds(_pass(spec, placement.network(runtime), runtime))
-        except BackendError as error:
-            placement.leave_openvino(error)
-        problem = "".join(placement.notes) or problem
+    """What is the fastest now, and a sentence on a back end that failed; empty where none did.
+
+    They take turns, so that what else the machine computes for a while slows all of them down.
+    """
+    placed = {name: Placement(spec, network, each, mixed=spec.kind == "box") for name, each in named.items()}
+    passes = {name: _pass(spec, placed[name].network(each), each) for name, each in named.items()}
+    seconds: dict[str, float] = {}
+    for number in range(1 + PASSES):
+        for name in [each for each in passes if not placed[each].notes]:
+            try:
+                taken = _seconds(passes[name])
+            except BackendError as error:
+                placed[name].leave_openvino(error)
+                seconds.pop(name, None)
+                continue
+            if number:  # the first pass compiles the network
+                seconds[name] = min(taken, seconds.get(name, taken))
+    problem = "".join([note for each in placed.values() for note in each.notes][-1:])
     choice = Choice(min(seconds, key=lambda name: seconds[name]), seconds)
     _log.info("%s: %s is the fastest here, seconds %s", spec.name, choice.name, dict(seconds))
     return choice, problem
@@ -194,17 +205,18 @@ def _pass(spec: ModelSpec, network: Network, runtime: Runtime) -> Callable[[], o
 
 
 def _seconds(work: Callable[[], object]) -> float:
-    """Of the fastest pass; the first, which compiles the network, does not count."""
+    """Of one pass."""
     with torch.inference_mode():
-        return min([timed(work)[1] for _ in range(1 + PASSES)][1:])
+        return timed(work)[1]
 
 
 def _usable(kept: object, named: Mapping[str, Runtime]) -> Choice | None:
-    """What the file says, where it can be used."""
+    """What the file says, where it is one of the candidates, each with its seconds."""
     if not isinstance(kept, dict) or kept.get("name") not in list(named) or not isinstance(kept.get("seconds"), dict):
         return None
-    seconds = kept["seconds"]
-    return Choice(kept["name"], seconds) if all(isinstance(each, float) for each in seconds.values()) else None
+    name, seconds = kept["name"], kept["seconds"]
+    measured = all(isinstance(each, float) and 0 <= each < math.inf for each in seconds.values())
+    return Choice(name, seconds) if measured and seconds.keys() == named.keys() else None
 
 
 def _read() -> dict[str, object]:

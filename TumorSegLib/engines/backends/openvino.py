@@ -75,6 +75,10 @@ class Inputs:
         return cls(shapes, shapes, shapes)
 
 
+class LeftOutError(BackendError):
+    """OpenVINO is left out on purpose: it is not installed, or not meant for this network."""
+
+
 class ForkedError(BackendError):
     """OpenVINO has no threads in this process, so that no other network can be converted either."""
 
@@ -83,24 +87,30 @@ def load_openvino() -> Any:
     """The package ``openvino``, imported without its telemetry, which would report every import to a server.
 
     Raises:
-        BackendError: it is not installed, does not load, or is too old.
+        BackendError: it does not load, or is too old; :class:`LeftOutError` where it is not installed.
     """
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # None: its import fails
     try:
         import openvino
+
+        _check_version(openvino.__version__)
+        # The first access to a tensor sets up a table of number types. Two threads that begin at once would wait for
+        # ever: one for the table, with the interpreter's lock, the other for that lock, with the table.
+        with _loading:
+            openvino.Type.f32.to_dtype()
+    except BackendError:
+        raise
     except Exception as error:  # a damaged installation raises whatever its libraries do
-        raise BackendError(f"the package openvino does not load ({type(error).__name__}: {error})") from error
-    version = tuple(int(part) for part in openvino.__version__.split(".")[:2])
-    if version < OLDEST:
-        raise BackendError(
-            f"openvino {openvino.__version__} is too old; {'.'.join(map(str, OLDEST))} or later is needed"
-        )
-    # The first access to a tensor sets up a table of number types. Two threads that begin at once would wait for ever:
-    # one for the table, with the interpreter's lock, the other for that lock, with the table.
-    with _loading:
-        openvino.Type.f32.to_dtype()
+        absent = isinstance(error, ModuleNotFoundError) and error.name == "openvino"
+        kind = LeftOutError if absent else BackendError
+        raise kind(f"the package openvino does not load ({_first_line(error)})") from error
     return openvino
+
+
+def _check_version(version: str) -> None:
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+        raise BackendError(f"openvino {version} is too old; {'.'.join(map(str, OLDEST))} or later is needed")
 
 
 def openvino_dtypes() -> tuple[torch.dtype, ...]:
@@ -108,8 +118,15 @@ def openvino_dtypes() -> tuple[torch.dtype, ...]:
 
     It reports bfloat16 also where ``ONEDNN_MAX_CPU_ISA`` keeps it from the instructions, which then takes four times as
     long as float32.
+
+    Raises:
+        BackendError: OpenVINO cannot be used on this CPU.
     """
-    capabilities = load_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    openvino = load_openvino()
+    try:
+        capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    except Exception as error:  # of a damaged plug-in
+        raise BackendError(f"OpenVINO does not find this CPU ({_first_line(error)})") from error
     native = "BF16" in capabilities and has_bfloat16()
     return (torch.bfloat16, torch.float32) if native else (torch.float32,)
 
@@ -144,13 +161,13 @@ class OpenVinoNetwork:
         if not spec.weights_sha256:
             raise BackendError("its weights have no checksum, by which a converted network is found again")
         self._openvino = load_openvino()
-        self._core = self._openvino.Core()
         self._settings = {"INFERENCE_PRECISION_HINT": HINTS[openvino_dtypes()[0] if folder else dtype]}
         self._threads = torch.get_num_threads()
         self._compiled: OrderedDict[tuple[object, ...], Any] = OrderedDict()
         self._lock, self._requests = threading.Lock(), threading.local()
         self._forked = False
         try:
+            self._core = self._openvino.Core()
             if folder is None:
                 self._model = self._converted(spec, network, inputs or Inputs.of_volumes(spec))
             else:
@@ -223,7 +240,8 @@ class OpenVinoNetwork:
         try:
             cache.write(lambda path: self._openvino.save_model(model, str(path), compress_to_fp16=False))
         except WriteError as error:
-            raise BackendError(f"the converted network cannot be kept ({error})") from error
+            if cache.read() is None:  # else another process has kept it at the same time
+                raise BackendError(f"the converted network cannot be kept ({error})") from error
         return model
 
     def _check(self, model: Any, network: nn.Module, shapes: Sequence[Shape]) -> None:

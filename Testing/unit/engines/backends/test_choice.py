@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,19 @@ from Testing.fakes import noise_volume, tiny_network, tiny_spec, write_model
 from Testing.unit.engines.click_cases import CUBE
 from TumorSegLib import ArgumentError, load_engine
 from TumorSegLib.engines.backends import choice
-from TumorSegLib.engines.backends.openvino import openvino_dtypes
+from TumorSegLib.engines.backends.openvino import BackendError, OpenVinoNetwork, openvino_dtypes
 from TumorSegLib.models.registry import find_model
 
+CHANGES: list[Callable[[dict[str, Any]], object]] = [
+    lambda kept: None,
+    lambda kept: {**kept, "name": ["torch"]},
+    lambda kept: {**kept, "name": "openvino int4"},
+    lambda kept: {**kept, "seconds": 3},
+    lambda kept: {**kept, "seconds": {}},
+    lambda kept: {**kept, "seconds": {kept["name"]: 0.1}},
+    lambda kept: {**kept, "seconds": dict.fromkeys(kept["seconds"], "fast")},
+    lambda kept: {**kept, "seconds": dict.fromkeys(kept["seconds"], math.nan)},
+]
 NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
@@ -85,14 +97,50 @@ def test_a_damaged_file_of_choices_is_made_anew(cache: Path, model: Path, conten
     assert any("seconds" in str(each) for each in json.loads((cache / "backends.json").read_text()).values())
 
 
-@pytest.mark.parametrize("change", [{"seconds": {"torch float32": "fast"}}, {"name": ["torch"]}, {"seconds": 3}, {}])
-def test_a_damaged_choice_is_measured_anew(cache: Path, model: Path, change: dict[str, object]) -> None:
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_damaged_choice_is_measured_anew(
+    cache: Path, model: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
     info(model)
     file = cache / "backends.json"
     ((key, kept),) = json.loads(file.read_text()).items()
-    file.write_text(json.dumps({key: {**kept, **change} if change else None}))
+    file.write_text(json.dumps({key: change(kept)}))
     assert info(model).notes == ()
-    assert all(isinstance(each, float) for each in json.loads(file.read_text())[key]["seconds"].values())
+    again = json.loads(file.read_text())[key]
+    assert again["name"] == min(again["seconds"], key=again["seconds"].get)
+    assert all(isinstance(each, float) for each in again["seconds"].values())
+    assert again["seconds"].keys() == kept["seconds"].keys()
+
+
+def test_candidates_take_turns(cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes = []
+
+    def record(spec: object, network: object, runtime: Any) -> Any:
+        return lambda: passes.append(f"{runtime.backend} {runtime.precision}")
+
+    monkeypatch.setattr(choice, "_pass", record)
+    info(model)
+    names = passes[: 1 + len(openvino_dtypes())]
+    assert len(set(names)) == len(names) > 1
+    assert passes == names * (1 + choice.PASSES)
+
+
+def test_a_back_end_that_fails_in_a_later_pass_is_left_out(
+    cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compute, calls = OpenVinoNetwork.__call__, []
+
+    def fail(self: Any, *batches: torch.Tensor) -> Any:
+        calls.append(self)
+        if len(calls) > 2:
+            raise BackendError("OpenVINO failed (no more memory)")
+        return compute(self, *batches)
+
+    monkeypatch.setattr(OpenVinoNetwork, "__call__", fail)
+    answer = info(model, precision="float32")
+    assert (len(calls), answer.backend) == (3, "torch")
+    assert answer.notes == ("tiny ran on PyTorch, slower: OpenVINO failed (no more memory).",)
+    assert not (cache / "backends.json").exists()
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
@@ -108,7 +156,8 @@ def test_openvino_computes_in_the_precision_asked_for(cache: Path, model: Path) 
         assert info(model, backend="openvino", precision=NAMES[dtype]).precision == NAMES[dtype]
 
 
-def test_half_precision_runs_on_pytorch(cache: Path, model: Path) -> None:
+def test_half_precision_runs_on_pytorch(cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_fp16": True}, raising=False)
     assert info(model, precision="float16").backend == "torch"
     with pytest.raises(ArgumentError, match="float32 or bfloat16, not on cpu in float16"):
         load_engine(model, "cpu", "float16", "openvino")
@@ -119,6 +168,11 @@ def test_an_unknown_back_end_is_refused(model: Path) -> None:
         load_engine(model, "cpu", backend="onnx")
 
 
+def test_an_unknown_precision_is_refused_with_all_that_there_are(model: Path) -> None:
+    with pytest.raises(ArgumentError, match="precision 'fp8' is not one of auto, float32, bfloat16, float16, int8"):
+        load_engine(model, "cpu", "fp8")
+
+
 def test_without_openvino_pytorch_is_taken_and_the_reason_stands_in_the_result(
     cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -126,6 +180,42 @@ def test_without_openvino_pytorch_is_taken_and_the_reason_stands_in_the_result(
     answer = info(model)
     assert answer.backend == "torch"
     assert "the package openvino does not load" in answer["backend_reason"]
+    assert answer.notes == ()
+    (note,) = info(model, backend="openvino").notes
+    assert note.startswith("tiny ran on PyTorch: the package openvino does not load")
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize(
+    ("package", "why"),
+    [
+        ("", "does not load (AttributeError"),  # what remains after an uninstallation that was stopped
+        ("__version__ = 'dev'", "does not load (ValueError"),
+        ("raise OSError('libopenvino.so: no such file')", "does not load (OSError: libopenvino.so: no such file)"),
+        ("__version__ = '2026.4.1'", "does not load (AttributeError"),
+        ("__version__ = '2024.6.0'", "openvino 2024.6.0 is too old; 2025.0 or later is needed"),
+        (
+            "__version__ = '2026.4.1'\nfrom unittest.mock import MagicMock\nType = MagicMock()\n"
+            "def Core(): raise RuntimeError('no plug-in\\nat all')",
+            "OpenVINO does not find this CPU (RuntimeError: no plug-in)",
+        ),
+    ],
+)
+def test_a_damaged_openvino_is_left_out_and_one_sentence_says_so(
+    cache: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str, why: str
+) -> None:
+    (tmp_path / "site/openvino").mkdir(parents=True)
+    (tmp_path / "site/openvino/__init__.py").write_text(package)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.delitem(sys.modules, "openvino")
+    for backend in ("auto", "openvino"):
+        answer = info(model, backend=backend)
+        assert answer.backend == "torch"
+        (note,) = answer.notes
+        assert note.startswith("tiny ran on PyTorch: ")
+        assert why in note
+    described = choice.describe_choice(find_model(model))
+    assert described.endswith(note.replace("tiny ran on PyTorch: ", "; PyTorch, as ").rstrip("."))
     assert not cache.exists()
 
 

@@ -232,7 +232,9 @@ def test_int8_is_refused_where_it_cannot_run(
     with pytest.raises(ArgumentError, match="int8 runs on the CPU, on OpenVINO, not on cpu with backend torch"):
         load_engine(model.path, "cpu", "int8", "torch")
     plain = write_model(tmp_path, tiny_spec("plain"))
-    with pytest.raises(ModelError, match="'plain' has no copy in int8; make one with: tumorseg models optimise plain"):
+    with pytest.raises(
+        ModelError, match=r"'plain' has no copy in int8; make one with: tumorseg models optimise .*plain"
+    ):
         load_engine(plain, "cpu", "int8")
     monkeypatch.setattr(load_openvino(), "__version__", "2023.1.0-12185")
     with pytest.raises(ArgumentError, match=r"int8 runs on OpenVINO, and openvino 2023.1.0-12185 is too old"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -93,6 +94,44 @@ def test_a_kept_network_that_cannot_be_read_is_made_anew(cache: Path) -> None:
     CachedModels(name, SPEC).write(save)
     assert len(folders(cache)) == 1
     torch.testing.assert_close(converted()(batch), before, rtol=0, atol=0)
+
+
+def test_a_read_only_cache_is_used_as_it_is(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    converted()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(backend.load_openvino(), "convert_model", None)
+    assert converted()(torch.zeros(1, 1, 16, 16, 16)).shape == (1, 1, 16, 16, 16)
+
+
+def test_another_process_may_keep_the_same_network_at_the_same_time(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = torch.randn(1, 1, 16, 16, 16)
+    expected = converted()(batch)
+    (folder,) = folders(cache)
+    theirs = folder.rename(tmp_path / "theirs")
+
+    def meet(*_: object, **__: object) -> None:
+        theirs.rename(folder)
+        raise OSError(errno.ENOTEMPTY, "Directory not empty")
+
+    monkeypatch.setattr(backend.load_openvino(), "save_model", meet)
+    torch.testing.assert_close(converted()(batch), expected)
+    assert folders(cache) == [folder]
+
+
+def test_a_full_disk_is_told_with_what_is_free(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("basic_ios::clear: iostream error")  # which is all that OpenVINO says then
+
+    monkeypatch.setattr(backend.load_openvino(), "save_model", fail)
+    with pytest.raises(BackendError, match=r"cannot be written with \d+\.\d MB free: basic_ios::clear"):
+        converted()
+    assert folders(cache) == []
 
 
 def test_other_weights_have_another_kept_network_and_the_oldest_go(cache: Path) -> None:
