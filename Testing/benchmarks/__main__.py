@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from Testing.benchmarks.cases import SMALLEST, STEP
+from TumorSegLib.errors import TumorSegError
 
 #: Name to the module and what its ``run`` gets of the options, in the order in which they are run.
 BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]]] = {
@@ -75,7 +76,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"processor: {_printed(DESCRIBE_PROCESSOR)}", flush=True)
     for name, (module, given) in BENCHMARKS.items():
         if name in options.names:
-            import_module(f"Testing.benchmarks.{module}").run(*given(options))
+            try:
+                import_module(f"Testing.benchmarks.{module}").run(*given(options))
+            except TumorSegError as error:
+                parser.exit(2, f"{parser.prog}: error: {name}: {error}\n")
 
 
 def _name(text: str) -> str:

@@ -25,7 +25,7 @@ from Testing.benchmarks.box import boxes, shortcuts
 from Testing.benchmarks.cases import SMALLEST, STEP, clinical_case
 from Testing.unit.engines.box_cases import VOLUME_BOX, BrightSam, ball, bright_engine, ct_of, pasted
 from Testing.unit.engines.click_cases import CUBE
-from TumorSegLib import ArgumentError, GeometryError
+from TumorSegLib import GeometryError
 from TumorSegLib.engines.auto.sliding_window import Maps
 from TumorSegLib.engines.inputs import Channels
 from TumorSegLib.engines.processor import describe_processor, has_bfloat16, has_int8
@@ -72,9 +72,11 @@ def test_speed_compares_the_same_work_and_records_how_well_int8_agrees(
         assert (recorded.mean, recorded.dice_loss) == (worst, None)
 
 
-def test_int8_is_not_recorded_where_it_does_not_run() -> None:
-    with pytest.raises(ArgumentError, match="--record: there is no int8 with torch, cpu and sts-auto"):
-        sliding_window.run("cpu", (48, 124, 124), ("torch",), None, record=True)
+def test_int8_is_not_recorded_where_it_does_not_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["speed", "--shape", "48,124,124", "--backend", "torch", "--record"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("error: speed: --record: there is no int8 with torch, cpu and sts-auto")
 
 
 @pytest.mark.slow
