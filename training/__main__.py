@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(parsers)
     _add_sheet(parsers)
+    _add_suggest(parsers)
     _add_export(parsers)
     _add_evaluate_auto(parsers)
     _add_evaluate_negatives(parsers)
@@ -70,6 +71,22 @@ def _add_sheet(parsers: Any) -> None:
     parser.add_argument("configuration", type=Path, help="TOML file with a section [objects]")
     parser.add_argument("--output", type=Path, required=True, help="folder for one PNG per source")
     parser.add_argument("--data", type=Path, help="folder with suite.json (default $TUMORSEG_DATA, or ../shared/data)")
+
+
+def _add_suggest(parsers: Any) -> None:
+    help_ = "have a box model suggest objects in the images that may train, for the source 'suggested'"
+    parser = add_command(parsers, "suggest-objects", commands.run_suggest_objects, help_)
+    parser.add_argument("--model", required=True, help="name or folder of a box model, e.g. lite-medsam")
+    help_ = "folder for one file per case; the same command goes on with what is there"
+    parser.add_argument("--output", type=Path, required=True, help=help_)
+    help_ = "slabs of slices to search in each case (default %(default)s)"
+    parser.add_argument("--slabs", type=int, default=4, help=help_)
+    help_ = "stop after so many minutes, with what there is (default: no limit)"
+    parser.add_argument("--minutes", type=float, default=math.inf, help=help_)
+    parser.add_argument("--seed", type=int, default=0, help="of slabs and boxes (default %(default)s)")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    parser.add_argument("--data", type=Path, help="folder with suite.json (default $TUMORSEG_DATA, or ../shared/data)")
+    add_engine_arguments(parser, backend="torch")
 
 
 def _add_export(parsers: Any) -> None:

@@ -40,6 +40,22 @@ def run_sheet(options: argparse.Namespace) -> None:
         print(f"wrote {path}")
 
 
+def run_suggest_objects(options: argparse.Namespace) -> None:
+    """Has a box model suggest objects in the images that may train."""
+    from training.config.train import DataSettings
+    from training.objects.library import read_library
+    from training.sam.suggest import SuggestPlan, suggest
+    from TumorSegLib.files import make_folder
+
+    _set_threads(options.threads)
+    plan = SuggestPlan(options.slabs, options.seed, options.minutes)
+    engine = _engine(options, "box")
+    make_folder(options.output)
+    counts = suggest(engine, read_library(_root(options), DataSettings().test_fold), options.output, plan)
+    total = ", ".join(f"{role}: {count}" for role, count in counts.most_common())
+    print(f"wrote {options.output}: {counts.total()} objects{total and ' (' + total + ')'}")
+
+
 def run_export(options: argparse.Namespace) -> None:
     """Writes the model folder of a run."""
     from training.config.train import parse_configuration

@@ -26,7 +26,6 @@ from training.config.objects import NEXT_PROMPTS, ObjectSettings
 from training.config.train import Configuration
 from training.data.batches import Batch
 from training.objects.draw import ObjectSources, drawn_from
-from training.objects.library import read_library
 from training.objects.sample import ObjectSample
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.prompts.encoding import PointPrompt, distance_map
@@ -178,9 +177,7 @@ def _read_sources(configuration: Configuration, root: Path) -> None:
     global _sources  # noqa: PLW0603  # a process of a pool has no other place for what its tasks share
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    library = read_library(root, configuration.data.test_fold)
-    spec = configuration.model.any_image_input
-    _sources = ObjectSources(library, configuration.objects or ObjectSettings(), spec.normalisation, spec.patch)
+    _sources = ObjectSources.read(configuration, root)
 
 
 def _leave_with_parent() -> None:

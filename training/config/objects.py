@@ -10,7 +10,7 @@ from training.config.loader import check_range
 from TumorSegLib.errors import ArgumentError
 
 #: Sources of objects.
-SOURCES = ("sarcomas", "contours", "regions", "synthetic", "lesions")
+SOURCES = ("sarcomas", "contours", "regions", "synthetic", "lesions", "suggested")
 #: Kinds of prompts that begin an episode, and that correct.
 FIRST_PROMPTS = ("click", "scribble", "lasso", "line", "box", "slice_box")
 NEXT_PROMPTS = ("click", "scribble", "lasso")
@@ -24,7 +24,9 @@ class ObjectSettings:
 
     Attributes:
         start_from: click model whose weights the network starts from; empty: random ones.
-        sources: of ``SOURCES``; sarcomas and contours are contours of people, regions are what images suggest.
+        sources: of ``SOURCES``; sarcomas and contours are contours of people, regions are what images suggest, and
+            suggested what a box model found in them.
+        suggested: folder of the source ``suggested``, as ``suggest-objects`` writes it; empty: there is none.
         roles: how often a case with several images shows 1, 2, 3 of them.
         starts: of ``STARTS``: no mask, another program's (the truth with a wrong boundary), or the answer of a view
             half as large.
@@ -38,6 +40,7 @@ class ObjectSettings:
     sources: Mapping[str, float] = field(
         default_factory=lambda: {"sarcomas": 0.25, "contours": 0.08, "regions": 0.12, "synthetic": 0.25, "lesions": 0.3}
     )
+    suggested: str = ""
     roles: tuple[float, float, float] = (0.55, 0.3, 0.15)
     starts: Mapping[str, float] = field(default_factory=lambda: {"empty": 0.7, "corrupted": 0.2, "near": 0.1})
     first_prompts: Mapping[str, float] = field(
@@ -69,3 +72,5 @@ class ObjectSettings:
                 raise ArgumentError(f"{name} = {dict(values)} must give frequencies of {', '.join(known)}")
         if not all(0 <= share < math.inf for share in self.roles) or not self.roles[0] > 0:
             raise ArgumentError(f"roles = {list(self.roles)} must be three frequencies, the first above 0")
+        if self.sources.get("suggested", 0) > 0 and not self.suggested:
+            raise ArgumentError('the source suggested needs suggested = "FOLDER", which suggest-objects writes')

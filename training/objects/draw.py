@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
 from training.config.objects import ObjectSettings
+from training.config.train import Configuration
 from training.objects.intensities import Rules, channels_of, draw_images, to_channels
 from training.objects.lesions import insert_lesion
-from training.objects.library import Library, TrainingCase
+from training.objects.library import Library, TrainingCase, read_library
 from training.objects.patches import Frame, limited, magnified, object_scale
 from training.objects.regions import draw_region
 from training.objects.sample import ObjectSample, is_visible
 from training.objects.shapes import NEAR
+from training.objects.suggestions import with_suggestions
 from training.objects.synthetic import draw_synthetic
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array
@@ -35,6 +38,27 @@ class ObjectSources:
     rules: Rules
     shape: Shape
 
+    @classmethod
+    def read(cls, configuration: Configuration, root: Path) -> ObjectSources:
+        """The sources of a configuration.
+
+        Args:
+            configuration: with a section ``[objects]``.
+            root: folder with ``suite.json`` and the sets it names.
+
+        Raises:
+            ArgumentError: there is no such section, or the folder of suggested objects is missing or empty.
+            ReadError: a file is missing or damaged, or does not fit its case.
+        """
+        settings = configuration.objects
+        if settings is None:
+            raise ArgumentError("the configuration has no section [objects]")
+        library = read_library(root, configuration.data.test_fold)
+        if settings.suggested:
+            library = with_suggestions(library, Path(settings.suggested))
+        spec = configuration.model.any_image_input
+        return cls(library, settings, spec.normalisation, spec.patch)
+
     def draw(self, rng: np.random.Generator, source: str = "") -> ObjectSample:
         """One object; of a random source unless one of ``SOURCES`` is named."""
         while True:
@@ -46,9 +70,8 @@ class ObjectSources:
     def _from(self, source: str, rng: np.random.Generator) -> ObjectSample | None:
         if source == "synthetic":
             return draw_synthetic(self.shape, len(self.rules), rng)
-        if source in ("sarcomas", "contours"):
-            pool = self.library.sarcomas if source == "sarcomas" else self.library.contours
-            cases = [case for case in pool if case.contours]
+        if source in ("sarcomas", "contours", "suggested"):
+            cases = [case for case in getattr(self.library, source) if case.contours]
             if not cases:
                 raise ArgumentError(f"the source {source!r} has no contours; give it no frequency in [objects]")
             return self._contoured(cases[int(rng.integers(len(cases)))], rng)
@@ -65,7 +88,7 @@ class ObjectSources:
         truth = frame.truth(contour, case.grid)
         if not is_visible(truth):
             return None
-        images = draw_images(case, self._roles(case, rng), frame, rng)
+        images = draw_images(case, self._roles(case, rng, contour.role), frame, rng)
         return ObjectSample(to_channels(images, case, self.rules, rng), truth)
 
     def _suggested(self, case: TrainingCase, source: str, rng: np.random.Generator) -> ObjectSample | None:
@@ -103,9 +126,10 @@ class ObjectSources:
         images = draw_images(case, roles, frame.nearer(voxel, times), rng)
         return ObjectSample(to_channels(images, case, self.rules, rng), near)
 
-    def _roles(self, case: TrainingCase, rng: np.random.Generator) -> list[str]:
-        """Some roles of a case, at most one of each family."""
+    def _roles(self, case: TrainingCase, rng: np.random.Generator, wanted: str = "") -> list[str]:
+        """Some roles of a case, at most one of each family, and the wanted one in any case."""
         order = [list(case.images)[n] for n in rng.permutation(len(case.images))]
+        order.sort(key=lambda role: role != wanted)
         frequencies = np.array(self.settings.roles)
         count = 1 + int(rng.choice(3, p=frequencies / frequencies.sum()))
         chosen: list[str] = []

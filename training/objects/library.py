@@ -29,10 +29,17 @@ LEAST_VOXELS = 30
 
 @dataclass(frozen=True, eq=False)
 class Contour:
-    """A contour, cut to its box: bool ``[k, j, i]``, and the first voxel ``(i, j, k)`` of the cut."""
+    """A contour, cut to its box.
+
+    Attributes:
+        array: bool ``[k, j, i]``.
+        corner: the first voxel ``(i, j, k)`` of the cut.
+        role: of the image it was found in; empty where people saw it in any.
+    """
 
     array: BoolArray
     corner: tuple[int, int, int]
+    role: str = ""
 
     def voxel(self, rng: np.random.Generator) -> np.ndarray[Any, Any]:
         """A random voxel ``(i, j, k)`` of the image inside it."""
@@ -47,7 +54,7 @@ class TrainingCase:
 
     name: str
     images: dict[str, Volume]
-    contours: list[Contour]
+    contours: Sequence[Contour]
     _pyramids: dict[str, Pyramid] = field(default_factory=dict, repr=False)
     _fitted: dict[tuple[str, Normalisation], Normalisation] = field(default_factory=dict, repr=False)
 
@@ -69,10 +76,11 @@ class TrainingCase:
 
 @dataclass(frozen=True)
 class Library:
-    """Cases of sarcomas, and others, with contours or without."""
+    """Cases of sarcomas, and others, with contours or without; and both with contours that a box model suggested."""
 
     sarcomas: Sequence[TrainingCase]
     contours: Sequence[TrainingCase]
+    suggested: Sequence[TrainingCase] = ()
 
 
 def read_library(root: Path, test_fold: int) -> Library:

@@ -9,23 +9,22 @@ import numpy as np
 from training.config.objects import SOURCES
 from training.config.train import Configuration
 from training.objects.draw import ObjectSources
-from training.objects.library import read_library
 from training.objects.sample import ObjectSample
-from TumorSegLib.errors import ArgumentError
 from TumorSegLib.files import replacing
 
 COLUMNS, ROWS = 6, 4
 
 
 def write_sheets(configuration: Configuration, root: Path, folder: Path) -> list[Path]:
-    """Writes one PNG per source, with 24 of its objects, the contour in red; raises what reading the data raises."""
-    if configuration.objects is None:
-        raise ArgumentError("a contact sheet needs a configuration with a section [objects]")
-    spec = configuration.model.any_image_input
-    library = read_library(root, configuration.data.test_fold)
-    sources = ObjectSources(library, configuration.objects, spec.normalisation, spec.patch)
+    """Writes one PNG per source, with 24 of its objects, the contour in red; raises as :meth:`ObjectSources.read`.
+
+    There is none of suggested objects where the configuration names no folder of them.
+    """
+    sources = ObjectSources.read(configuration, root)
     paths = []
     for source in SOURCES:
+        if source == "suggested" and not sources.settings.suggested:
+            continue
         rng = np.random.default_rng([configuration.optimisation.seed, SOURCES.index(source)])
         samples = [sources.draw(rng, source) for _ in range(COLUMNS * ROWS)]
         path = folder / f"{source}.png"
