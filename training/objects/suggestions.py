@@ -161,7 +161,7 @@ def with_suggestions(library: Library, folder: Path) -> Library:
         raise ArgumentError(f"[objects] suggested = {str(folder)!r}: there is no such folder; see 'suggest-objects'")
     cases = [*library.sarcomas, *library.contours]
     files = suggestion_files(folder, cases)
-    strange = sorted(set(folder.glob("*.npz")) - set(files))
+    strange = sorted(set(folder.glob("[!.]*.npz")) - set(files))  # hidden ones are being written
     if strange:
         raise ReadError(f"{strange[0]}: is of no case that may train")
     found = [

@@ -115,6 +115,8 @@ def test_a_folder_must_exist_and_have_files_of_training_cases_alone(library: Lib
     (written / "empty").mkdir()
     with pytest.raises(ArgumentError, match=r"suggested = '.*empty': has no suggested objects"):
         with_suggestions(library, written / "empty")
+    (written / ".0a1b2c3d.npz").touch()  # one that is being written
+    assert [case.name for case in with_suggestions(library, written).suggested] == ["a"]
     (written / "a.npz").rename(written / "n3.npz")  # a case that tests
     with pytest.raises(ReadError, match=r"n3\.npz: is of no case that may train"):
         with_suggestions(library, written)
