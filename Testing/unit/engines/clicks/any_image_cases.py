@@ -18,6 +18,9 @@ from TumorSegLib.images.volume import Images, Volume
 from TumorSegLib.prompts.types import Prompt, Prompts
 from TumorSegLib.protocols import Refinement
 
+#: Grids of a body and of a part of it.
+BODY = Grid.from_spacing((96, 128, 128), (1.5, 1.5, 2.0), (-90, 40, 700), np.diag([-1.0, -1.0, 1.0]))
+SMALL = Grid.from_spacing((48, 48, 48), (1, 1, 1))
 #: Of the channels of the spec in Testing/fakes.py, and of the prompts after them.
 CT, CT_WIDE, PET, MR, PREVIOUS, POSITIVE, NEGATIVE, BOX, LINE = range(9)
 

@@ -1,4 +1,4 @@
-"""The engine of any image with networks whose answers are known: scale, every kind of prompt, and what binds."""
+"""The engine of any image with networks whose answers are known: every kind of prompt, and what binds."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from scipy.ndimage import label
 
 from Testing.unit.engines.click_cases import GRIDS, blank, block, everything, mask_of, nothing, recorded, wavering
 from Testing.unit.engines.clicks.any_image_cases import (
+    BODY,
     BOX,
-    CT_WIDE,
     LINE,
     MR,
     NEGATIVE,
     POSITIVE,
     PREVIOUS,
+    SMALL,
     any_engine,
     ball,
     bright,
@@ -27,165 +28,14 @@ from Testing.unit.engines.clicks.any_image_cases import (
     scales,
     the_same,
 )
-from TumorSegLib.engines.clicks.any_image import MOST_VIEWS
 from TumorSegLib.errors import ArgumentError, Cancelled, GeometryError
 from TumorSegLib.geometry.boxes import slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.prompts.types import BoxPrompt, Click, Line, Prompt, Prompts, Scribble
 
-BODY = Grid.from_spacing((96, 128, 128), (1.5, 1.5, 2.0), (-90, 40, 700), np.diag([-1.0, -1.0, 1.0]))
-SMALL = Grid.from_spacing((48, 48, 48), (1, 1, 1))
 SLICE = Grid.from_spacing((1, 90, 100), (0.8, 0.8, 5.0))
 INSIDE = {id(grid): ball(grid, at, radius) for grid, at, radius in [(SMALL, (24, 22, 23), 9), (SLICE, (50, 40, 0), 14)]}
-
-
-# Scale
-
-
-@pytest.mark.parametrize(
-    ("diameter_mm", "seen", "least"),
-    [(8, [1.5, 3, 6, 0.75, 0.75], 0.95), (20, [1.5, 3, 6, 0.75], 0.9), (150, [1.5, 3, 6, 0.75], 0.95)],
-)
-def test_one_click_finds_small_and_large_objects_in_the_same_kind_of_image(
-    diameter_mm: float, seen: list[float], least: float
-) -> None:
-    inside, inputs = ball(BODY, (60, 66, 47), diameter_mm / 2), list[np.ndarray]()
-    images = images_showing(BODY, inside)
-    after, _ = refined(any_engine(recorded(bright, inputs)), images, blank(BODY), Click((61, 65, 47)))
-    assert dice(after >= 128, inside) > least
-    assert scales(inputs) == seen
-
-
-def test_the_scale_is_chosen_at_which_the_object_stands_out() -> None:
-    """A network that sees the object in voxels of 3 mm alone, and else marks a dot around the click."""
-
-    def dim_but_at_3_mm(channels: torch.Tensor) -> torch.Tensor:
-        steps = channels[CT_WIDE, 16, 16].diff() * 250
-        here = abs(float(steps[steps > 1e-4].median()) - 3) < 0.1
-        return bright(channels) if here else (channels[POSITIVE] > 0.6).float()
-
-    inside = ball(BODY, (60, 66, 47), 25)
-    after, _ = refined(any_engine(dim_but_at_3_mm), images_showing(BODY, inside), blank(BODY), Click((60, 66, 47)))
-    assert dice(after >= 128, inside) > 0.9
-
-
-def test_the_scale_is_not_a_summit_beside_a_higher_one() -> None:
-    """A part of the object stands out from near, nothing at the next scale, and the whole object from farther away."""
-    seen_as = {1.5: 8.0, 3.0: None, 6.0: 40.0, 0.75: 4.0}
-
-    def by_scale(channels: torch.Tensor) -> torch.Tensor:
-        steps = channels[CT_WIDE, 16, 16].diff() * 250
-        scale = round(float(steps[steps > 1e-4].median()), 2)
-        radius, clearness = seen_as[scale], 1.0 if scale == 6.0 else 0.7
-        if radius is None:
-            return (channels[POSITIVE] > 0.9).float() * 0.6
-        k, j, i = torch.meshgrid(*(torch.arange(n) - n // 2 for n in channels.shape[1:]), indexing="ij")
-        return ((k**2 + j**2 + i**2) ** 0.5 * scale <= radius).float() * clearness
-
-    inside = ball(BODY, (60, 66, 47), 40)
-    after, _ = refined(any_engine(by_scale), images_showing(BODY, inside), blank(BODY), Click((60, 66, 47)))
-    assert dice(after >= 128, inside) > 0.9
-
-
-def test_a_correction_that_floods_is_kept_near_its_prompt() -> None:
-    """A click 3 mm outside the mask, and a network that answers with everything."""
-    inside, at = ball(SMALL, (24, 24, 24), 12), (24 + 15, 24, 24)
-    prompts = Click((24, 24, 24)), Click(at)
-    after, _ = refined(any_engine(everything), images_showing(SMALL, inside), mask_of(inside), *prompts)
-    changed = (after >= 128) != inside
-    assert changed[ball(SMALL, at, 4) & ~inside].all()
-    assert not changed[~ball(SMALL, at, 20)].any()
-
-
-def test_a_correction_does_not_swallow_what_is_many_times_larger() -> None:
-    """All around the object looks as bright, but for what lies far away: in the far view that stands out most."""
-    inside, around = ball(BODY, (60, 66, 47), 8), ball(BODY, (60, 66, 47), 45)
-    clicks = Click((60, 66, 47)), Click((64, 66, 47))
-    after, _ = refined(any_engine(bright), images_showing(BODY, around), mask_of(inside), *clicks)
-    assert (after >= 128)[47, 66, 65]
-    assert (after >= 128).sum() < 8 * inside.sum()
-
-
-def test_a_negative_click_takes_away_all_of_a_leak() -> None:
-    """The mask flows out of the object by far more than a few voxels; without that it stands out more."""
-    inside, leak = ball(SMALL, (17, 24, 24), 9), ball(SMALL, (32, 24, 24), 9)
-    after, _ = refined(
-        any_engine(bright), images_showing(SMALL, inside), mask_of(inside | leak), Click((39, 24, 24), positive=False)
-    )
-    assert dice(after >= 128, inside) > 0.97
-
-
-@pytest.mark.parametrize(("answer", "gone_mm"), [(0.4, 3 * 3.2), (0.0, 30)])
-def test_a_negative_click_takes_away_far_from_it_only_what_is_surely_wrong(answer: float, gone_mm: float) -> None:
-    """A network that wavers all over a ball of 15 mm; by hand the click lies 3.2 mm inside it."""
-    inside, at = ball(SMALL, (24, 24, 24), 15), (24 + 12, 24, 24)
-    engine = any_engine(lambda channels: torch.full_like(channels[PREVIOUS], answer))
-    after, _ = refined(engine, images_showing(SMALL, inside), mask_of(inside), Click(at, positive=False))
-    near, far = ball(SMALL, at, gone_mm - 1), ball(SMALL, at, gone_mm + 1.6)
-    assert not (after >= 128)[ball(SMALL, (24, 24, 24), 13) & near].any()  # the rim is finer than the view shows
-    assert (after >= 128)[inside & ~far].all()
-
-
-def test_a_line_and_a_scribble_are_looked_at_from_nearer_where_that_shows_more() -> None:
-    """In voxels below 0.8 mm the network sees the object, else nothing but the prompt's middle."""
-
-    def near_alone(channels: torch.Tensor) -> torch.Tensor:
-        steps = channels[CT_WIDE, 16, 16].diff() * 250
-        here = float(steps[steps > 1e-4].median()) < 0.8
-        return bright(channels) if here else torch.zeros_like(channels[PREVIOUS])
-
-    inside = ball(SMALL, (24, 22, 23), 4)
-    voxels = np.zeros(SMALL.shape, dtype=np.uint8)
-    voxels[23, 22, 22:27] = 1
-    for prompt in (Line(((20, 22, 23), (28, 22, 23))), Scribble.from_mask(Mask(SMALL, voxels))):
-        after, _ = refined(any_engine(near_alone), images_showing(SMALL, inside), blank(SMALL), prompt)
-        assert dice(after >= 128, inside) > 0.9
-
-
-def test_a_click_far_from_the_middle_still_finds_a_large_object() -> None:
-    inside, at = ball(BODY, (60, 66, 47), 60), (60 + 36, 66, 47)
-    after, _ = refined(any_engine(bright), images_showing(BODY, inside), blank(BODY), Click(at))
-    assert dice(after >= 128, inside) > 0.95
-
-
-def test_views_end_at_the_coarsest_scale_and_at_the_border_of_the_image() -> None:
-    inputs: list[np.ndarray] = []
-    whole = np.ones(BODY.shape, dtype=bool)
-    after, _ = refined(
-        any_engine(recorded(bright, inputs), scales_mm=(0.3, 2.5)),
-        images_showing(BODY, whole), blank(BODY), Click((60, 60, 40)),
-    )  # fmt: skip
-    assert scales(inputs) == [1.5, 0.75, 2.5]
-    assert (after[25:55, 45:75, 45:75] >= 128).all()
-    inputs.clear()
-    after, _ = refined(
-        any_engine(recorded(bright, inputs)), images_showing(SMALL, SMALL_ALL), blank(SMALL), Click((24, 24, 24))
-    )
-    assert (after >= 128).all()
-    assert scales(inputs) == [1.0, 2.0, 0.5, 2.0]  # 64 voxels of 1 mm are more than the image has
-
-
-SMALL_ALL = np.ones(SMALL.shape, dtype=bool)
-
-
-def test_a_network_that_finds_more_and_more_is_asked_a_limited_number_of_times() -> None:
-    """The image is 800 mm long, and views grow from 4 mm: eight looks see it all, by doubling; one is from nearer."""
-    inputs: list[np.ndarray] = []
-    grid = Grid.from_spacing((400, 16, 16), (0.5, 0.5, 2.0))
-    engine = any_engine(recorded(everything, inputs), patch=(8, 8, 8), scales_mm=(0.1, 1000))
-    refined(engine, images_showing(grid, np.zeros(grid.shape, bool)), blank(grid), Click((8, 8, 200)))
-    assert len(inputs) == 9 + MOST_VIEWS == 15
-
-
-def test_a_correction_of_a_large_object_is_looked_at_from_as_far_away() -> None:
-    inside, inputs = ball(BODY, (60, 66, 47), 75), list[np.ndarray]()
-    hole = ball(BODY, (60, 66, 20), 12)
-    images = images_showing(BODY, inside)
-    after, _ = refined(any_engine(recorded(bright, inputs)), images, mask_of(inside & ~hole), Click((60, 66, 20)))
-    assert scales(inputs)[0] == pytest.approx(150 / (0.65 * 32), rel=0.1)
-    assert dice(after >= 128, inside) > 0.98
-    assert (after[hole & inside] >= 128).mean() > 0.9
 
 
 # Prompts
