@@ -49,8 +49,8 @@ FITS, SMALL = 0.65, 0.4
 STEP, MOST_VIEWS = 2.0, 6
 # The first view of a point has voxels this many times as long as the image's finest.
 FIRST_VIEW = 1.0
-# Where there is nothing yet, every scale is tried; the next prompts look from twice as far, or half, in turn while the
-# object stands out more; later ones begin at the scale of the object.
+# The first prompts look from twice as far, or half, in turn while the object stands out more; later ones begin at the
+# scale of the object.
 CHOOSING_PROMPTS = 3
 # Noise in network units, which is no contrast; the fewest voxels that show a mean.
 NOISE, LEAST_CORE = 0.3, 5
@@ -283,24 +283,25 @@ def _look(task: _Task, part: ChangedPart, centre: Float64Array, scale: float) ->
 def _clearest(task: _Task, part: ChangedPart, centre: Float64Array, scale: float) -> _Look:
     """The look, at scales twice or half as long in turn, in which the object stands out most.
 
-    Where there is nothing yet, every scale is tried: what is seen from near, a nodule's brightest spot, may stand out
-    from its rim as the nodule does from the lung.
+    Where there is nothing yet, both ways are tried, and one scale that shows less is passed over: the brightest spot
+    of a nodule, seen from near, may stand out as the nodule does from farther away.
     """
-    finest, farthest = task.images.finest_view_mm, task.images.spec.any_image_input.scales_mm[1]
-    if isinstance(task.prompts.items[-1], Line):  # how long the object is was said
-        finest, farthest = max(scale / STEP, finest), min(scale * STEP, farthest)
-    else:  # from nearer, a scribble would not be seen whole
-        finest = max(finest, _fitting(task, np.ptp(task.seeds, axis=0) * task.images.grid.spacing))
+    farthest = task.images.spec.any_image_input.scales_mm[1]
+    # From nearer, a scribble would not be seen whole.
+    extent = np.ptp(task.seeds, axis=0) * task.images.grid.spacing
+    finest = max(task.images.finest_view_mm, _fitting(task, extent))
     best = start = _look(task, part, centre, scale)
-    begins = not best.before.any()
+    begins = not start.before.any()
     for step in (STEP, 1 / STEP):
-        first, look = best, start
-        while finest <= look.scale * step <= farthest and (step < 1 or np.any(look.view.goes_on)):
+        first, look, passed = best, start, 0
+        while passed <= begins and finest <= look.scale * step <= farthest:
+            if step > 1 and not np.any(look.view.goes_on):
+                break
             look = _look(task, part, centre, look.scale * step)
             if not look.floods and look.clearness > best.clearness:
-                best = look
-            elif not begins:
-                break
+                best, passed = look, 0
+            else:
+                passed += 1
         if best is not first and not begins:
             break
     return best
@@ -315,7 +316,6 @@ def _first_view(task: _Task) -> tuple[Float64Array, float, bool]:
     if points is None:  # an object is about as long along the axis that a line or slice does not show
         thin = np.array([high - low for low, high in last.box]) == 1
         extent[thin | isinstance(last, Line)] = extent.max()
-        chooses = isinstance(last, Line)
     else:
         found = _object_box(task.probability, task.seeds.mean(axis=0))
         chooses = points.positive and (found is None or len(task.prompts.items) <= CHOOSING_PROMPTS)
