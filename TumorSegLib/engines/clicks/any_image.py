@@ -51,7 +51,8 @@ STEP, MOST_VIEWS = 2.0, 6
 FIRST_VIEW = 1.0
 # The first prompts look from twice as far, or half, in turn while the object stands out more; later ones begin at the
 # scale of the object.
-CHOOSING_PROMPTS = 3
+# They choose no scale above this many mm, from where a trunk stands out from air; an object of 15 cm fits.
+CHOOSING_PROMPTS, COARSEST_CHOSEN = 3, 5.0
 # Noise in network units, which is no contrast; the fewest voxels that show a mean.
 NOISE, LEAST_CORE = 0.3, 5
 # A correction after which an object is so many times larger floods what lies around. It reaches so many times as far as
@@ -286,7 +287,7 @@ def _clearest(task: _Task, part: ChangedPart, centre: Float64Array, scale: float
     Where there is nothing yet, both ways are tried, and one scale that shows less is passed over: the brightest spot
     of a nodule, seen from near, may stand out as the nodule does from farther away.
     """
-    farthest = task.images.spec.any_image_input.scales_mm[1]
+    farthest = min(task.images.spec.any_image_input.scales_mm[1], COARSEST_CHOSEN)
     # From nearer, a scribble would not be seen whole.
     extent = np.ptp(task.seeds, axis=0) * task.images.grid.spacing
     finest = max(task.images.finest_view_mm, _fitting(task, extent))

@@ -17,7 +17,7 @@ from TumorSegLib.prompts.types import BoxPrompt, Prompts
 
 # A negative prompt takes away what is at most so many times as far from it as it lay inside the object, which is looked
 # for within so many voxels; beyond that only where the probability falls below the last of these, of 255.
-REACHES, DEEPEST, SURE = 3.0, 24, 3
+REACHES, DEEPEST, SURE = 3.0, 24, 5
 
 
 class ChangedPart:

@@ -29,7 +29,7 @@ from TumorSegLib.prompts.types import Click, Scribble
 
 @pytest.mark.parametrize(
     ("diameter_mm", "seen", "least"),
-    [(8, [1.5, 3, 6, 0.75, 0.75], 0.95), (20, [1.5, 3, 6, 0.75], 0.9), (150, [1.5, 3, 6, 0.75], 0.95)],
+    [(8, [1.5, 3, 0.75, 0.75], 0.95), (20, [1.5, 3, 0.75], 0.9), (150, [1.5, 3, 0.75, 6], 0.95)],
 )
 def test_one_click_finds_small_and_large_objects_in_the_same_kind_of_image(
     diameter_mm: float, seen: list[float], least: float
@@ -56,20 +56,35 @@ def test_the_scale_is_chosen_at_which_the_object_stands_out() -> None:
 
 def test_the_scale_is_not_a_summit_beside_a_higher_one() -> None:
     """A part of the object stands out from near, nothing at the next scale, and the whole object from farther away."""
-    seen_as = {1.5: 8.0, 3.0: None, 6.0: 40.0, 0.75: 4.0}
+    seen_as = {1.0: 6.0, 2.0: None, 4.0: 30.0, 0.5: 3.0}
 
     def by_scale(channels: torch.Tensor) -> torch.Tensor:
         steps = channels[CT_WIDE, 16, 16].diff() * 250
         scale = round(float(steps[steps > 1e-4].median()), 2)
-        radius, clearness = seen_as[scale], 1.0 if scale == 6.0 else 0.7
+        radius = seen_as[scale]
         if radius is None:
             return (channels[POSITIVE] > 0.9).float() * 0.6
         k, j, i = torch.meshgrid(*(torch.arange(n) - n // 2 for n in channels.shape[1:]), indexing="ij")
-        return ((k**2 + j**2 + i**2) ** 0.5 * scale <= radius).float() * clearness
+        return ((k**2 + j**2 + i**2) ** 0.5 * scale <= radius).float() * (1.0 if scale == 4.0 else 0.7)
 
-    inside = ball(BODY, (60, 66, 47), 40)
-    after, _ = refined(any_engine(by_scale), images_showing(BODY, inside), blank(BODY), Click((60, 66, 47)))
+    grid = Grid.from_spacing((96, 96, 96), (1, 1, 1))
+    inside = ball(grid, (48, 48, 48), 30)
+    after, _ = refined(any_engine(by_scale), images_showing(grid, inside), blank(grid), Click((48, 48, 48)))
     assert dice(after >= 128, inside) > 0.9
+
+
+def test_a_first_click_does_not_choose_the_scale_at_which_the_body_stands_out_from_air() -> None:
+    """From near the network marks a small ball, from more than 5 mm a body of 12 cm, more surely."""
+
+    def by_scale(channels: torch.Tensor) -> torch.Tensor:
+        steps = channels[CT_WIDE, 16, 16].diff() * 250
+        if float(steps[steps > 1e-4].median()) > 5:
+            return bright(channels)
+        return (channels[POSITIVE] > 0.4).float() * 0.7
+
+    body = ball(BODY, (60, 66, 47), 60)
+    after, _ = refined(any_engine(by_scale), images_showing(BODY, body), blank(BODY), Click((60, 66, 47)))
+    assert 0 < (after >= 128).sum() < 0.1 * body.sum()
 
 
 def test_a_correction_that_floods_is_kept_near_its_prompt() -> None:
