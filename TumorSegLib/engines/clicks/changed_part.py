@@ -144,8 +144,9 @@ def _hasty(old: BoolArray, after: UInt8Array, points: Float64Array, spacing: Seq
         return hasty
     voxels = np.rint(points).astype(int)
     near = grown(from_corners(voxels.min(axis=0), voxels.max(axis=0) + 1), (DEEPEST,) * 3, old.shape)
-    depths = distance_transform_edt(np.pad(old[slices(near)], 1), spacing[::-1])
-    depth = float(depths[tuple((voxels - origin(near) + 1).T[::-1])].max())
+    beside = np.array(old.shape) > 1  # a single slice does not end at its faces
+    depths = distance_transform_edt(np.pad(old[slices(near)], beside[:, None].astype(int)), spacing[::-1])
+    depth = float(depths[tuple((voxels - origin(near) + beside[::-1]).T[::-1])].max())
     reach = REACHES * depth + max(spacing) / 2
     distances, _ = KDTree(points * spacing).query(taken[:, ::-1] * spacing, distance_upper_bound=reach)
     hasty[tuple(taken[distances <= reach].T)] = False

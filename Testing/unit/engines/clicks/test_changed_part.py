@@ -224,3 +224,14 @@ def test_of_a_view_beyond_the_image_the_inner_part_is_added() -> None:
     (i, _), (j, _), (k, _) = part.box
     assert (i, j, k) == (0, 0, 0)
     assert np.array_equal(np.argwhere(part.values[0, 0] >= 128).ravel(), [0, 1])
+
+
+@pytest.mark.parametrize("thickness_mm", [0.5, 1, 20])
+def test_how_deep_a_negative_click_lies_does_not_depend_on_the_thickness_of_a_single_slice(thickness_mm: float) -> None:
+    """A disc of 20 voxels, and a network that wavers on all of it; by hand the click lies 5.1 voxels inside."""
+    grid = Grid.from_spacing((1, 60, 60), (1, 1, thickness_mm))
+    j, i = np.indices((60, 60))
+    disc = ((i - 30) ** 2 + (j - 30) ** 2 <= 20**2)[None]
+    after = corrected(grid, disc, np.where(disc, 0.3, 0), Click((45, 30, 0), False))
+    gone = np.argwhere(disc & ~after)[:, ::-1] - [45, 30, 0]
+    assert np.linalg.norm(gone, axis=1).max() == pytest.approx(3 * 5.1 + max(thickness_mm, 1) / 2, abs=1)
