@@ -44,6 +44,7 @@ def test_auto_takes_the_fastest_there_is(hardware, present, device, dtype):
 
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "float16"])
 def test_an_explicit_precision_is_used(name, monkeypatch):
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_fp16": True}, raising=False)
     runtime = choose_runtime("cpu", name)
     assert runtime == Runtime(torch.device("cpu"), getattr(torch, name))

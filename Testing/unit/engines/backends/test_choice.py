@@ -157,6 +157,7 @@ def test_openvino_computes_in_the_precision_asked_for(cache: Path, model: Path) 
 
 
 def test_half_precision_runs_on_pytorch(cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_fp16": True}, raising=False)
     assert info(model, precision="float16").backend == "torch"
     with pytest.raises(ArgumentError, match="float32 or bfloat16, not on cpu in float16"):
