@@ -99,9 +99,8 @@ def _remove(temporary: Path) -> None:
     if temporary.is_dir():
         shutil.rmtree(temporary, ignore_errors=True)
         return
-    with suppress(
-        OSError
-    ):  # a read-only file system refuses also where there is none; it would hide why writing failed
+    # A read-only file system refuses also where there is none, which would hide why writing failed.
+    with suppress(OSError):
         temporary.unlink(missing_ok=True)
 
 

@@ -49,9 +49,14 @@ def images_showing(grid: Grid, inside: np.ndarray) -> dict[str, Volume]:
 
 
 def scales(inputs: list[np.ndarray]) -> list[float]:
-    """Millimetres between voxels of the inputs of a network, from the ramp in their CT (500 HU are 1)."""
-    steps = [np.diff(channels[CT_WIDE, channels.shape[1] // 2, channels.shape[2] // 2]) for channels in inputs]
-    return [round(float(np.median(step[step > 1e-4])) * 250, 2) for step in steps]
+    """Millimetres between voxels of the inputs of a network."""
+    return [round(scale_of(torch.from_numpy(channels)), 2) for channels in inputs]
+
+
+def scale_of(channels: torch.Tensor) -> float:
+    """Millimetres between voxels of a view, from the ramp in its CT (500 HU are 1)."""
+    steps = channels[CT_WIDE, channels.shape[1] // 2, channels.shape[2] // 2].diff()
+    return float(steps[steps > 1e-4].median()) * 250
 
 
 def refined(

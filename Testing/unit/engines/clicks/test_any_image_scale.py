@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from Testing.unit.engines.click_cases import blank, everything, mask_of, recorded
+from Testing.unit.engines.click_cases import blank, block, everything, mask_of, recorded
 from Testing.unit.engines.clicks.any_image_cases import (
     BODY,
-    CT_WIDE,
+    NEGATIVE,
     POSITIVE,
     PREVIOUS,
     SMALL,
@@ -19,6 +19,7 @@ from Testing.unit.engines.clicks.any_image_cases import (
     dice,
     images_showing,
     refined,
+    scale_of,
     scales,
 )
 from TumorSegLib.engines.clicks.any_image import MOST_VIEWS
@@ -45,9 +46,7 @@ def test_the_scale_is_chosen_at_which_the_object_stands_out() -> None:
     """A network that sees the object in voxels of 3 mm alone, and else marks a dot around the click."""
 
     def dim_but_at_3_mm(channels: torch.Tensor) -> torch.Tensor:
-        steps = channels[CT_WIDE, 16, 16].diff() * 250
-        here = abs(float(steps[steps > 1e-4].median()) - 3) < 0.1
-        return bright(channels) if here else (channels[POSITIVE] > 0.6).float()
+        return bright(channels) if abs(scale_of(channels) - 3) < 0.1 else (channels[POSITIVE] > 0.6).float()
 
     inside = ball(BODY, (60, 66, 47), 25)
     after, _ = refined(any_engine(dim_but_at_3_mm), images_showing(BODY, inside), blank(BODY), Click((60, 66, 47)))
@@ -59,8 +58,7 @@ def test_the_scale_is_not_a_summit_beside_a_higher_one() -> None:
     seen_as = {1.0: 6.0, 2.0: None, 4.0: 30.0, 0.5: 3.0}
 
     def by_scale(channels: torch.Tensor) -> torch.Tensor:
-        steps = channels[CT_WIDE, 16, 16].diff() * 250
-        scale = round(float(steps[steps > 1e-4].median()), 2)
+        scale = round(scale_of(channels), 2)
         radius = seen_as[scale]
         if radius is None:
             return (channels[POSITIVE] > 0.9).float() * 0.6
@@ -77,8 +75,7 @@ def test_a_first_click_does_not_choose_the_scale_at_which_the_body_stands_out_fr
     """From near the network marks a small ball, from more than 5 mm a body of 12 cm, more surely."""
 
     def by_scale(channels: torch.Tensor) -> torch.Tensor:
-        steps = channels[CT_WIDE, 16, 16].diff() * 250
-        if float(steps[steps > 1e-4].median()) > 5:
+        if scale_of(channels) > 5:
             return bright(channels)
         return (channels[POSITIVE] > 0.4).float() * 0.7
 
@@ -130,9 +127,7 @@ def test_a_scribble_is_looked_at_from_nearer_where_that_shows_more() -> None:
     """In voxels below 0.8 mm the network sees the object, else nothing but the prompt's middle."""
 
     def near_alone(channels: torch.Tensor) -> torch.Tensor:
-        steps = channels[CT_WIDE, 16, 16].diff() * 250
-        here = float(steps[steps > 1e-4].median()) < 0.8
-        return bright(channels) if here else torch.zeros_like(channels[PREVIOUS])
+        return bright(channels) if scale_of(channels) < 0.8 else torch.zeros_like(channels[PREVIOUS])
 
     inside = ball(SMALL, (24, 22, 23), 4)
     voxels = np.zeros(SMALL.shape, dtype=np.uint8)
@@ -140,6 +135,27 @@ def test_a_scribble_is_looked_at_from_nearer_where_that_shows_more() -> None:
     scribble = Scribble.from_mask(Mask(SMALL, voxels))
     after, _ = refined(any_engine(near_alone), images_showing(SMALL, inside), blank(SMALL), scribble)
     assert dice(after >= 128, inside) > 0.9
+
+
+def test_a_scribble_is_seen_whole_in_every_view_that_is_chosen_from() -> None:
+    """By hand: 39 mm between its ends, which take 0.65 of a view of 32 voxels."""
+    inputs: list[np.ndarray] = []
+    inside = ball(SMALL, (24, 22, 23), 22)
+    voxels = np.zeros(SMALL.shape, dtype=np.uint8)
+    voxels[23, 22, 4:44] = 1
+    scribble = Scribble.from_mask(Mask(SMALL, voxels))
+    refined(any_engine(recorded(bright, inputs)), images_showing(SMALL, inside), blank(SMALL), scribble)
+    assert min(scales(inputs)) >= 39 / (0.65 * 32) - 0.01
+
+
+@pytest.mark.parametrize("positive", [True, False])
+def test_every_click_lies_at_the_middle_of_a_voxel_of_the_view(positive: bool) -> None:
+    """The middle of the object lies between two voxels; there rounding would decide which one was clicked."""
+    inputs: list[np.ndarray] = []
+    start = block(SMALL, (14, 34), (14, 34), (14, 34))
+    prompts = Click((24, 24, 24)), Click((33, 20, 22), positive)
+    refined(any_engine(recorded(bright, inputs)), images_showing(SMALL, start), mask_of(start), *prompts)
+    assert inputs[0][POSITIVE if positive else NEGATIVE].max() == pytest.approx(1, abs=1e-4)
 
 
 def test_a_click_far_from_the_middle_still_finds_a_large_object() -> None:

@@ -235,3 +235,10 @@ def test_how_deep_a_negative_click_lies_does_not_depend_on_the_thickness_of_a_si
     after = corrected(grid, disc, np.where(disc, 0.3, 0), Click((45, 30, 0), False))
     gone = np.argwhere(disc & ~after)[:, ::-1] - [45, 30, 0]
     assert np.linalg.norm(gone, axis=1).max() == pytest.approx(3 * 5.1 + max(thickness_mm, 1) / 2, abs=1)
+
+
+def test_a_positive_click_may_take_away_far_from_it_what_the_network_doubts() -> None:
+    """It adds more than it takes away: a contour that lay beside the object moves onto it."""
+    old, new = block(GRID, (2, 8), (2, 8), (2, 8)), block(GRID, (6, 18), (2, 8), (2, 8))
+    answer = np.where(new, 1, np.where(old, 0.3, 0))
+    assert np.array_equal(corrected(GRID, old, answer, Click((16, 5, 5))), new)

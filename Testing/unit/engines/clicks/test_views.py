@@ -63,7 +63,7 @@ def test_a_view_shows_the_image_where_it_is(name: str, scale_mm: float) -> None:
     np.testing.assert_allclose(view.images[0, MR][seen], np.polyval(fit, expected[seen]), atol=0.25)
 
 
-@pytest.mark.parametrize("scale_mm", [0.4, 0.703, 2.7])
+@pytest.mark.parametrize("scale_mm", [0.4, 0.703125, 2.7])
 def test_a_prompt_lies_at_the_middle_of_a_voxel_whatever_the_last_digits_of_the_grid(scale_mm: float) -> None:
     """Else rounding would decide which of two voxels was clicked, and one click had two answers."""
     seen = []
