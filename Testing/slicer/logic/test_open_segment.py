@@ -89,6 +89,6 @@ def test_a_segment_on_another_lattice_keeps_its_place(case: Case, low: tuple[int
 def test_segment_without_session_is_refused_with_advice(case: Case) -> None:
     drawn = draw(case)
     for act in (lambda: case.click((50, 50, 20)), lambda: case.logic.undo(case.node, case.segment)):
-        with pytest.raises(ArgumentError, match=r"segment 'GTV': choose them under Inputs, .* openSegment\(inputs"):
+        with pytest.raises(ArgumentError, match=r"segment 'GTV': choose them under Images, .* openSegment\(inputs"):
             act()
     np.testing.assert_array_equal(case.mask(), drawn)

@@ -126,7 +126,7 @@ def test_opening_the_module_takes_what_the_views_show(desk: Desk) -> None:
     slicer.util.selectModule("TumorSeg")
     assert desk.ui.image1Selector.currentNode() is node  # which was chosen before
     desk.ui.positiveButton.click()
-    assert desk.status == "The views show 'case_t2', but 'case_adc' is segmented: choose images under Inputs."
+    assert desk.status == "The views show 'case_t2', but 'case_adc' is segmented: choose the image under Images."
     choose_first(desk, other)
     desk.ui.lineButton.click()
     assert desk.status.startswith("Click on both ends")

@@ -25,10 +25,12 @@ def test_an_installation_is_shown_and_cannot_be_entered_twice(desk: Desk) -> Non
     import qt
 
     seen: list[tuple[Any, ...]] = []
+    steps: list[bool] = []
 
     def during() -> None:
         bar, cursor = desk.ui.progressBar, qt.QApplication.overrideCursor()
         seen.append((desk.status, bar.maximum, bar.isVisible(), cursor is not None, desk.ui.sectionsArea.isEnabled()))
+        steps.append(desk.ui.stepsRow.enabled)
         for name in ("segmentButton", "newSegmentButton", "undoButton", "measureButton"):
             getattr(desk.ui, name).click()
 
@@ -42,6 +44,7 @@ def test_an_installation_is_shown_and_cannot_be_entered_twice(desk: Desk) -> Non
     assert len(desk.host.dialogs.shown) == 1  # the extension asked once
     assert qt.QApplication.overrideCursor() is None
     assert desk.ui.sections.enabled
+    assert (set(steps), desk.ui.stepsRow.enabled) == ({False}, True)
     assert desk.mask().any()  # and what was pressed is done
 
 
@@ -107,7 +110,7 @@ def test_intel_macs_are_refused_before_pip_runs(desk: Desk, monkeypatch: pytest.
 # The strip
 
 
-def test_status_progress_and_cancel_are_always_visible(desk: Desk) -> None:
+def test_status_progress_cancel_and_steps_are_always_visible(desk: Desk) -> None:
     import qt
 
     desk.host.packaging.missing.clear()
@@ -120,9 +123,11 @@ def test_status_progress_and_cancel_are_always_visible(desk: Desk) -> None:
         for bar in (area.verticalScrollBar() for area in areas):
             bar.setValue(getattr(bar, position))
         desk.host.process_events()
-        for name in ("statusLabel", "progressBar", "cancelButton"):
+        for name in ("statusLabel", "progressBar", "cancelButton", "undoButton", "redoButton", "resetButton"):
             widget = getattr(desk.ui, name)
+            assert desk.ui.strip.isAncestorOf(widget)
             assert widget.visibleRegion().boundingRect().height() == widget.height, (name, position)
+    assert desk.ui.strip.geometry.top() > desk.ui.sectionsArea.geometry.bottom()
     assert desk.ui.sectionsArea.verticalScrollBar().maximum > 0  # there was something to scroll
 
 

@@ -252,7 +252,7 @@ def test_session_without_its_first_image_waits_for_it(desk: Desk, tmp_path: Path
     desk.widget = desk.host.load_module(TUMORSEG)
     desk.ui = desk.widget.ui
     desk.widget.logic.bench.engineSource = desk.engines
-    assert "(ct) is not in the scene: load it and choose it under Inputs" in desk.status
+    assert "(ct) is not in the scene: load it and choose it under Images" in desk.status
     desk.press("undoButton")
     assert "is not in the scene" in desk.host.dialogs.texts[-1]
     from TumorSegSlicer.mrml.sample_data import addVolume

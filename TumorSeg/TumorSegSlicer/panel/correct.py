@@ -278,7 +278,7 @@ class CorrectPanel:
         """Says so where the views show another image than those that are worked on."""
         shown, chosen = shownImages(), list(self._context.selection.images().values())
         if shown and chosen and shown[0] not in chosen:
-            words = _("The views show '{shown}', but '{chosen}' is segmented: choose images under Inputs.")
+            words = _("The views show '{shown}', but '{chosen}' is segmented: choose the image under Images.")
             self._context.messages.say(words.format(shown=shown[0].GetName(), chosen=chosen[0].GetName()))
 
     def _endDrawing(self) -> None:

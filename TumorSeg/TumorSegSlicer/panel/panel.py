@@ -131,7 +131,7 @@ class Panel:
     def _onInstalling(self, installing: bool) -> None:
         """Nothing can be pressed then, and the bar shows that something goes on."""
         ui = self.context.ui
-        ui.sections.enabled = not installing
+        ui.sections.enabled = ui.stepsRow.enabled = not installing
         ui.progressBar.setRange(0, 0 if installing else 1)
 
     def _onDropped(self, nodeId: str, segmentId: str) -> None:

@@ -144,13 +144,13 @@ class Workbench:
             raise ArgumentError(
                 _(
                     "the image that segment '{name}' was made on ({role}) is not in the scene: load it and choose it "
-                    "under Inputs, and its clicks and steps continue"
+                    "under Images, and its clicks and steps continue"
                 ).format(name=name, role=saved.roles[0])
             )
         if saved is None or not saved.inputs:
             raise ArgumentError(
                 _(
-                    "no volumes are known for segment '{name}': choose them under Inputs, or in a script give them to "
+                    "no volumes are known for segment '{name}': choose them under Images, or in a script give them to "
                     "openSegment(inputs, segmentation, segmentId)"
                 ).format(name=name)
             )
