@@ -17,7 +17,8 @@ from TumorSegLib.errors import TumorSegError
 #: Name to the module and what its ``run`` gets of the options, in the order in which they are run.
 BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], tuple[Any, ...]]]] = {
     "import": ("import_time", lambda options: ()),
-    "panel": ("panel", lambda options: (options.shape,)),
+    "panel": ("panel.panel", lambda options: (options.shape,)),
+    "stalls": ("panel.stalls", lambda options: ()),
     "clicks": ("clicks", lambda options: (options.device, options.shape, options.backend)),
     "boxes": ("box.boxes", lambda options: (options.device, options.shape, options.backend)),
     "shortcuts": ("box.shortcuts", lambda options: (options.device,)),
@@ -70,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.json and not options.json.parent.is_dir():
         parser.error(f"argument --json: {options.json.parent} is not a folder")
-    if not set(options.names) <= {"import", "panel"} and (problem := _device_problem(options.device)):
+    if not set(options.names) <= {"import", "panel", "stalls"} and (problem := _device_problem(options.device)):
         parser.error(problem)
     options.backend = _backends(options.backend, options.device)
     print(f"processor: {_printed(DESCRIBE_PROCESSOR)}", flush=True)

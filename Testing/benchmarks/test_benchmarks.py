@@ -205,7 +205,7 @@ def test_the_processor_is_described_first(begun: list[tuple[Any, ...]], capsys: 
 def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...]], tmp_path: Path) -> None:
     shape = (200, 512, 512)
     main([])
-    first = [("import",), ("panel", shape)]
+    first = [("import",), ("panel", shape), ("stalls",)]
     first += [("clicks", "cpu", shape, BACKENDS), ("boxes", "cpu", shape, BACKENDS), ("shortcuts", "cpu")]
     whole = [("speed", "cpu", shape, BACKENDS, None, False), ("windows", "cpu"), ("conversion",)]
     whole += [("segment", "cpu", shape, BACKENDS)]
@@ -221,7 +221,7 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
     [
         (
             ["nothing"],
-            "'nothing' is not one of import, panel, clicks, boxes, shortcuts, speed, windows, conversion, segment",
+            "'nothing' is not one of import, panel, stalls, clicks, boxes, shortcuts, speed, windows, conversion, segment",
         ),
         (["import", "imort"], "'imort' is not one of import"),
         (["--shape", "1,2"], "'1,2' is not k,j,i: three whole numbers, at least 19,124,124, j and i multiples of 4"),

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from Testing.benchmarks.measuring import format_row
-from Testing.slicer.module import TUMORSEG
+from Testing.slicer.module import TUMORSEG, choose
 
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
@@ -66,8 +66,8 @@ class _Desk:
         images, truth = clinical_case(shape)
         nodes = {role: addVolume(image.array, image.grid.affine, role) for role, image in images.items()}
         self.ct = nodes["ct"]
-        self.ui.ctSelector.setCurrentNode(nodes["ct"])
-        self.ui.petSelector.setCurrentNode(nodes["pet"])
+        for role, node in nodes.items():
+            choose(self.ui, role, node)
         return truth
 
     def press(self, button: str) -> tuple[float, list[float]]:
@@ -202,9 +202,9 @@ def _balls() -> Any:
 
 def _clocked_clicks() -> list[float]:
     """A list that gets the seconds that the library takes for each click from now on, loading the model included."""
-    from TumorSegSlicer.work.edits import ClickEdit
+    from TumorSegSlicer.work.edits import PromptEdit
 
-    plain, seconds = ClickEdit.work, list[float]()
+    plain, seconds = PromptEdit.work, list[float]()
 
     def timed(*arguments: Any) -> Any:
         started = time.perf_counter()
@@ -213,7 +213,7 @@ def _clocked_clicks() -> list[float]:
         finally:
             seconds.append(time.perf_counter() - started)
 
-    ClickEdit.work = timed  # type: ignore[method-assign]
+    PromptEdit.work = timed  # type: ignore[method-assign]
     return seconds
 
 
