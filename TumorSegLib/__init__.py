@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from TumorSegLib.io.images import write_mask as write_mask
     from TumorSegLib.io.images import write_volume as write_volume
     from TumorSegLib.io.markups import read_prompts as read_prompts
+    from TumorSegLib.lesions.split import split_lesions as split_lesions
     from TumorSegLib.measurements.tumour import Measurements as Measurements
     from TumorSegLib.measurements.tumour import measure as measure
     from TumorSegLib.models.registry import list_models as list_models
@@ -77,6 +78,7 @@ _HOMES = {
     ),
     "geometry.grid": ("Grid",),
     "io.markups": ("read_prompts",),
+    "lesions.split": ("split_lesions",),
     "measurements.tumour": ("Measurements", "measure"),
     "evaluation.metrics": ("evaluate",),
     "phantom.patient": ("make_phantom",),

@@ -221,7 +221,7 @@ def test_all_benchmarks_are_run_unless_some_are_named(begun: list[tuple[Any, ...
     [
         (
             ["nothing"],
-            "'nothing' is not one of import, panel, stalls, clicks, boxes, shortcuts, speed, windows, conversion, segment",
+            "'nothing' is not one of import, panel, stalls, clicks, boxes, shortcuts, speed, windows, conversion",
         ),
         (["import", "imort"], "'imort' is not one of import"),
         (["--shape", "1,2"], "'1,2' is not k,j,i: three whole numbers, at least 19,124,124, j and i multiples of 4"),
