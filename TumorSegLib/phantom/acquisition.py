@@ -71,9 +71,9 @@ def acquire(labels: UInt8Array, grid: Grid, growths: Sequence[Growth], rng: np.r
             image[growth.box][growth.inside] = growth.values[:, channel]
     seen = _mr_field_of_view(labels, grid, rng)
     return {
-        "ct": Volume(grid, _ct(ct, grid, rng), "ct"),
+        "ct": Volume(grid, ct_image(ct, grid, rng), "ct"),
         "pet": Volume(grid, _pet(pet, grid, rng), "pet"),
-        "mr_t1": Volume(grid, _mr(mr, space, grid, rng) * seen, "mr_t1"),
+        "mr_t1": Volume(grid, mr_image(mr, space, grid, rng) * seen, "mr_t1"),
     }
 
 
@@ -89,7 +89,7 @@ def _noise(grid: Grid, fwhm_mm: Vector, rng: np.random.Generator) -> Float32Arra
     return np.asarray(noise / noise.std())
 
 
-def _ct(ct: Float32Array, grid: Grid, rng: np.random.Generator) -> npt.NDArray[np.int16]:
+def ct_image(ct: Float32Array, grid: Grid, rng: np.random.Generator) -> npt.NDArray[np.int16]:
     """Low-dose CT: quantum noise, and streaks from left to right where the pelvis or two thighs attenuate most.
 
     Widths and deviations reproduce those of the public sarcoma cases: muscle varies by 9 to 20 HU from voxel to voxel,
@@ -109,7 +109,7 @@ def _pet(pet: Float32Array, grid: Grid, rng: np.random.Generator) -> Float32Arra
     return np.asarray(np.maximum(image + noise * np.sqrt(image + np.float32(0.03)), 0.0))
 
 
-def _mr(mr: Float32Array, space: Space, grid: Grid, rng: np.random.Generator) -> Float32Array:
+def mr_image(mr: Float32Array, space: Space, grid: Grid, rng: np.random.Generator) -> Float32Array:
     """T1 magnitude image: what bias field correction left, and Rician noise (Gudbjartsson and Patz, 1995)."""
     bias = np.exp(np.float32(rng.uniform(0.02, 0.08)) * space.smooth(rng, 90.0))
     image = _blurred(mr, grid, (2.0, 2.0, 3.0)) * bias

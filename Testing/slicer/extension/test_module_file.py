@@ -69,18 +69,32 @@ def test_module_file_loads_before_its_dependencies(host: Host, monkeypatch: pyte
     assert python.TumorSegLogic.segment
 
 
-def test_the_phantom_is_sample_data(host: Host) -> None:
+@pytest.mark.parametrize(
+    ("number", "names", "shown"),
+    [
+        (0, ["Phantom CT", "Phantom PET", "Phantom T1 MR"], ["Phantom CT", "Phantom PET"]),
+        (1, ["Phantom CT"], ["Phantom CT"]),
+        (2, ["Phantom FLAIR"], ["Phantom FLAIR"]),
+    ],
+)
+def test_phantoms_are_sample_data(host: Host, number: int, names: list[str], shown: list[str]) -> None:
     import SampleData
     import slicer
 
     host.load_module(TUMORSEG, with_panel=False)
-    (source,) = SampleData.SampleDataLogic.sources
+    source = SampleData.SampleDataLogic.sources[number]
     assert source.category == "TumorSeg"
     assert Path(source.thumbnailFileName).is_file()
     SampleData.downloadSample(source.sampleName)
+    from TumorSegSlicer.mrml.overlays import shownImages
+    from TumorSegSlicer.mrml.volumes import guessRole
+
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-    assert [volume.GetName() for volume in volumes] == ["Phantom CT", "Phantom PET", "Phantom T1 MR"]
-    assert slicer.util.arrayFromVolume(volumes[1]).max() > 3
+    assert [volume.GetName() for volume in volumes] == names
+    assert [volume.GetName() for volume in shownImages()] == shown
+    roles = {"Phantom CT": "ct", "Phantom PET": "pet", "Phantom T1 MR": "mr_t1", "Phantom FLAIR": "mr_flair"}
+    assert [guessRole(volume) for volume in volumes] == [roles[name] for name in names]
+    assert len(SampleData.SampleDataLogic.sources) == 3
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_console_commands_of_the_slicer_page(host: Host) -> None:
     host.load_module(TUMORSEG, with_panel=False)
     import SampleData
 
-    (source,) = SampleData.SampleDataLogic.sources
+    source, *_others = SampleData.SampleDataLogic.sources
     SampleData.downloadSample(source.sampleName)
     ct = slicer.util.getNode("Phantom CT")
     drawn = draw(ct)

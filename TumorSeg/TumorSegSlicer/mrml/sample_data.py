@@ -1,5 +1,6 @@
-"""The phantom as sample data: a synthetic CT, PET and MR with a tumour, made on this computer."""
+"""Synthetic images with tumours as sample data, made on this computer."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,32 +13,62 @@ from TumorSegSlicer.mrml.overlays import showImages
 from TumorSegSlicer.mrml.volumes import UNIT_ATTRIBUTE
 
 CATEGORY = "TumorSeg"
-NAMES = {"ct": "Phantom CT", "pet": "Phantom PET", "mr_t1": "Phantom T1 MR"}
+NAMES = {"ct": "Phantom CT", "pet": "Phantom PET", "mr_t1": "Phantom T1 MR", "mr_flair": "Phantom FLAIR"}
 #: Colours of the PET, so that it shows over the CT; Slicer has them without any file.
 PET_COLOURS = "vtkMRMLPETProceduralColorNodePET-Heat"
 #: One that no model has learnt from, and the region that they know.
 SEED, REGION = 101, "limb"
+#: Of the lesions that any model for clicks outlines.
+LESION_SEED = 0
 
 
 def register(thumbnail: Path) -> None:
-    """Adds the phantom to the Sample Data module; for when the application has started."""
+    """Adds the phantoms to the Sample Data module; for when the application has started."""
     import SampleData
 
-    SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category=CATEGORY,
-        sampleName=_("TumorSeg phantom (PET/CT and MR of a thigh)"),
-        uris="",  # Slicer wants one of each, and none of them None
-        fileNames="",
-        nodeNames="",
-        thumbnailFileName=str(thumbnail),
-        customDownloader=_download,
-    )
+    for name, make in samples().items():
+        SampleData.SampleDataLogic.registerCustomSampleDataSource(
+            category=CATEGORY,
+            sampleName=name,
+            uris="",  # Slicer wants one of each, and none of them None
+            fileNames="",
+            nodeNames="",
+            thumbnailFileName=str(thumbnail),
+            customDownloader=lambda _source, make=make: _shown(make()),
+        )
 
 
-def _download(_source: object) -> list[slicer.vtkMRMLScalarVolumeNode]:
-    volumes = loadPhantom()
-    showImages(volumes["ct"], volumes["pet"])
-    return list(volumes.values())
+def samples() -> dict[str, Callable[[], Sequence[slicer.vtkMRMLScalarVolumeNode]]]:
+    """Name of each sample to what makes its images."""
+    return {
+        _("TumorSeg phantom (PET/CT and MR of a thigh)"): lambda: list(loadPhantom().values()),
+        _("TumorSeg phantom (CT of a lung nodule)"): lambda: [loadNodule()],
+        _("TumorSeg phantom (FLAIR of a brain lesion)"): lambda: [loadBrainLesion()],
+    }
+
+
+def _shown(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[slicer.vtkMRMLScalarVolumeNode]:
+    showImages(volumes[0], volumes[1] if len(volumes) > 1 else None)
+    return list(volumes)
+
+
+def loadNodule() -> slicer.vtkMRMLScalarVolumeNode:
+    """Makes a CT of a lung with a nodule and adds it to the scene, in the window of lungs."""
+    from TumorSegLib.images.display_windows import CT_WINDOWS
+    from TumorSegLib.phantom.lesions import make_lung_nodule
+
+    image = make_lung_nodule(LESION_SEED).image
+    node = addVolume(image.array, image.grid.affine, image.role)
+    node.GetDisplayNode().SetWindowLevelMinMax(*CT_WINDOWS["lung"])
+    return node
+
+
+def loadBrainLesion() -> slicer.vtkMRMLScalarVolumeNode:
+    """Makes a FLAIR of a head with a lesion and adds it to the scene."""
+    from TumorSegLib.phantom.lesions import make_brain_lesion
+
+    image = make_brain_lesion(LESION_SEED).image
+    return addVolume(image.array, image.grid.affine, image.role)
 
 
 def loadPhantom(seed: int = SEED, **arguments: Any) -> dict[str, slicer.vtkMRMLScalarVolumeNode]:
@@ -59,7 +90,7 @@ def addVolume(array: np.ndarray, affine: np.ndarray, role: str) -> slicer.vtkMRM
     Args:
         array: voxels ``[k, j, i]``.
         affine: IJK to RAS mm.
-        role: ``ct``, ``pet`` or ``mr_t1``, which gives the name and the window.
+        role: ``ct``, ``pet``, ``mr_t1`` or ``mr_flair``, which gives the name and the window.
     """
     from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW, PET_SUV
 
