@@ -58,9 +58,8 @@ class Host:
         app: ``slicer.app``.
         window: the main window; ``app.has_main_window = False`` takes it from the module's sight.
         dialogs: modal dialogs shown, and the answers to the next ones.
-        packaging: what ``slicer.packaging`` was asked for.
+        packaging: which packages ``slicer.packaging`` takes for missing.
         dicom: the DICOM database, empty for every test.
-        pytorch: the extension that installs torch.
         errors: exceptions that ended in a slot, a timer or an observer, where Qt and VTK drop them.
     """
 
@@ -70,7 +69,6 @@ class Host:
         self._qt = _start_qt(folder)
         self.dialogs, self.packaging = Dialogs(), services.Packaging()
         self.dicom = services.DicomDatabase()
-        self.pytorch = services.PyTorchExtension(self.packaging)
         self.errors: list[BaseException] = []
         intercept(self.dialogs)
         self._mrml = Scene(folder)
@@ -113,7 +111,7 @@ class Host:
         }
         self._modules = {f"slicer.{name}": module for name, module in submodules.items()}
         self._modules |= {"qt": qt, "ctk": ctk, "SampleData": services.sample_data()}
-        self._modules["PyTorchUtils"] = self.pytorch.module()
+        self._modules["PyTorchUtils"] = services.pytorch_utils()
         self.activate()
 
     def activate(self) -> None:
@@ -318,7 +316,6 @@ class Host:
         self.dialogs.clear()
         self.packaging.clear()
         self.dicom.clear()
-        self.pytorch.clear()
         self.window.status_messages.clear()
         services.SampleDataLogic.sources.clear()
         self.app.disconnect_all()

@@ -6,11 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from subprocess import CalledProcessError
 from types import ModuleType
 from typing import Any, ClassVar, TypeAlias
 
-import slicer
 from packaging.requirements import Requirement
 
 Requirements: TypeAlias = str | Requirement | list[str | Requirement]
@@ -28,31 +26,22 @@ def i18n() -> ModuleType:
 
 @dataclass
 class Packaging:
-    """``slicer.packaging``, which checks for real and installs nothing.
+    """``slicer.packaging``, of what looks for packages: it looks for real.
 
     Attributes:
-        ensured: the requirements of each ``pip_ensure``, as text.
-        installed: those of each ``pip_install``, and of each ``pip_ensure`` where something was missing.
         missing: names of packages to take for not installed.
-        failure: raised in place of an installation, e.g. ``RuntimeError`` where the user declines.
     """
 
-    ensured: list[list[str]] = field(default_factory=list)
-    installed: list[list[str]] = field(default_factory=list)
     missing: set[str] = field(default_factory=set)
-    failure: Exception | None = None
 
     def clear(self) -> None:
-        """Forgets what was asked and what was feigned."""
-        for kept in (self.ensured, self.installed, self.missing):
-            kept.clear()
-        self.failure = None
+        """Forgets what was feigned."""
+        self.missing.clear()
 
     def module(self) -> ModuleType:
         """The module itself."""
         module = ModuleType("slicer.packaging")
-        for function in (self.load_requirements, self.pip_check, self.pip_ensure, self.pip_install):
-            setattr(module, function.__name__, function)
+        module.load_requirements, module.pip_check = self.load_requirements, self.pip_check
         return module
 
     @staticmethod
@@ -61,34 +50,8 @@ class Packaging:
         return [Requirement(line) for line in lines if line and not line.startswith(("#", "-"))]
 
     def pip_check(self, req: Requirements) -> bool:
-        return not self._missing(req)
-
-    def pip_ensure(  # noqa: PLR0917 - Slicer's own parameters
-        self,
-        requirements: Requirements,
-        constraints: str | Path | None = None,
-        skip_packages: list[str] | None = None,
-        prompt_install: bool = True,
-        prompt_restart: bool = True,
-        requester: str | None = None,
-        skip_in_testing: bool = True,
-        show_progress: bool = True,
-    ) -> None:
-        self.ensured.append([str(requirement) for requirement in _as_list(requirements)])
-        missing = self._missing(requirements)
-        if missing:
-            self.pip_install([str(requirement) for requirement in missing])
-
-    def pip_install(self, requirements: str | list[str], **named: Any) -> None:
-        if isinstance(self.failure, CalledProcessError):  # Slicer shows what pip said before it raises
-            slicer.util.errorDisplay("pip failed", windowTitle="Installation failed")
-        if self.failure is not None:
-            raise self.failure
-        self.installed.append([requirements] if isinstance(requirements, str) else list(requirements))
-
-    def _missing(self, requirements: Requirements) -> list[Requirement]:
-        applying = (r for r in _as_list(requirements) if r.marker is None or r.marker.evaluate())
-        return [r for r in applying if r.name in self.missing or not _satisfied(r)]
+        applying = (r for r in _as_list(req) if r.marker is None or r.marker.evaluate())
+        return all(r.name not in self.missing and _satisfied(r) for r in applying)
 
 
 def _as_list(requirements: Requirements) -> list[Requirement]:
@@ -103,47 +66,22 @@ def _satisfied(requirement: Requirement) -> bool:
         return False
 
 
-@dataclass
-class PyTorchExtension:
-    """The extension PyTorch: asks, and runs pip as it does, for all events of the application between its lines.
+class PyTorchUtilsLogic:
+    """The logic of the extension PyTorch: how it calls light-the-torch."""
 
-    Attributes:
-        packaging: where torch is missing.
-        during: called for each line of pip.
-        failure: raised in place of an installation.
-    """
+    @staticmethod
+    def _getPipInstallArguments(
+        forceComputationBackend: str | None = None, torchVersionRequirement: str | None = None
+    ) -> list[str]:
+        backend = [f"--pytorch-computation-backend={forceComputationBackend}"] if forceComputationBackend else []
+        return ["install", "torch" + (torchVersionRequirement or ""), "torchvision", *backend]
 
-    packaging: Packaging
-    during: Callable[[], None] | None = None
-    failure: Exception | None = None
 
-    def clear(self) -> None:
-        """Forgets what was feigned."""
-        self.during = self.failure = None
-
-    def module(self) -> ModuleType:
-        """``PyTorchUtils``."""
-        module = ModuleType("PyTorchUtils")
-        module.PyTorchUtilsLogic = lambda: self
-        return module
-
-    def installTorch(
-        self,
-        askConfirmation: bool = False,
-        forceComputationBackend: str | None = None,
-        torchVersionRequirement: str | None = None,
-    ) -> ModuleType | None:
-        question = "PyTorch will be downloaded and installed. The process might take some minutes."
-        if askConfirmation and not slicer.util.confirmOkCancelDisplay(question):
-            return None
-        for _line in range(3):  # no dialog, no cursor: slicer.util.logProcessOutput
-            if self.during is not None:
-                self.during()
-            slicer.app.processEvents()
-        if self.failure is not None:
-            raise self.failure
-        self.packaging.missing.discard("torch")
-        return ModuleType("torch")
+def pytorch_utils() -> ModuleType:
+    """The module ``PyTorchUtils``."""
+    module = ModuleType("PyTorchUtils")
+    module.PyTorchUtilsLogic = PyTorchUtilsLogic
+    return module
 
 
 # DICOM

@@ -231,9 +231,7 @@ def test_measuring_without_scikit_image_is_refused_with_advice(
     case.find()
     absent(monkeypatch, "skimage")
     nodes = slicer.mrmlScene.GetNumberOfNodes()
-    words = (
-        "Press Segment automatically once in the module TumorSeg, .* by hand: https://.*/slicer.md#without-internet$"
-    )
+    words = "Open the module TumorSeg, .* by hand: https://.*/slicer.md#without-internet$"
     with pytest.raises(TumorSegError, match=rf"damaged: skimage[.\w]*\. {words}"):  # installed, and yet not there
         case.logic.measure(case.node, case.segment)
     host.packaging.missing = {"scikit-image", "monai"}
@@ -262,7 +260,7 @@ def test_missing_packages_of_engines_are_refused_with_advice(
     host.packaging.missing = {missing}
     case.node, case.segment = case.logic.addSegment(case.inputs)
     for act in (lambda: case.logic.segment(case.inputs), lambda: case.click((5, 6, 7))):
-        with pytest.raises(TumorSegError, match=rf"{missing}>=[\d.]+\. Press Segment automatically once"):
+        with pytest.raises(TumorSegError, match=rf"{missing}>=[\d.]+\. Open the module TumorSeg"):
             act()
     assert segment_ids(case.node) == [case.segment]
     assert not case.mask().any()

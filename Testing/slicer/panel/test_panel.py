@@ -161,22 +161,6 @@ def test_the_remaining_time_is_what_the_rest_takes_at_this_pace(desk: Desk, monk
     assert desk.ui.progressBar.format.endswith(" 6 s left")
 
 
-def test_missing_packages_are_installed_at_the_first_action_only(desk: Desk) -> None:
-    assert desk.host.packaging.ensured == []  # not when the module is opened
-    desk.host.packaging.missing.add("monai")
-    desk.host.packaging.failure = RuntimeError("declined")
-    for name in ("segmentButton", "newSegmentButton"):
-        desk.press(name)
-        assert desk.node is None
-        assert "monai" in desk.status
-        assert "declined" in desk.status
-    assert [len(asked) for asked in desk.host.packaging.ensured] == [1, 1]
-    assert desk.host.packaging.ensured[0][0].startswith("monai")
-    desk.host.packaging.failure = None
-    desk.host.packaging.missing.clear()
-    assert desk.find().any()
-
-
 # Slips of the hand
 
 

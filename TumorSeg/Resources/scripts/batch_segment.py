@@ -21,8 +21,8 @@ def main(arguments: list[str]) -> int:
     missing = missingPackages()
     if missing:
         sys.stderr.write(
-            f"batch_segment: error: this Slicer lacks {', '.join(missing)}; open the module TumorSeg once and press "
-            f"Segment automatically, which installs them, or install them by hand: {BY_HAND}\n"
+            f"batch_segment: error: this Slicer lacks {', '.join(missing)}; open the module TumorSeg, which offers "
+            f"to install them, or install them by hand: {BY_HAND}\n"
         )
         return 2
     from TumorSegLib.cli.entry import main as tumorseg

@@ -10,8 +10,9 @@ import importlib
 import logging
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 TORCH_VERSION = ">=2.6"
 TORCH = f"torch{TORCH_VERSION}"
+LIGHT_THE_TORCH = "light-the-torch>=0.5"
 LAST_INTEL_MAC_TORCH = "2.2"
 # pip must not exchange these while it installs others: Slicer may have loaded them, and the PyTorch extension chose the
 # build. monai 1.6 alone would replace a torch before 2.8 by whatever build PyPI has.
 KEPT = ("numpy", "scipy", "torch", "torchvision")
-REQUESTER = "TumorSeg"
 #: The page for users of the module; an installed extension brings no documents.
 DOCUMENTATION = "https://github.com/TumorSeg/SlicerTumorSeg/blob/main/docs/slicer.md"
 BY_HAND = f"{DOCUMENTATION}#without-internet"
@@ -44,7 +45,7 @@ def missingPackages() -> list[str]:
     Reads the packages' metadata only, in milliseconds, and imports none of them.
     """
     torch = [] if packaging.pip_check(TORCH) else [TORCH]
-    return torch + [f"{each.name}{each.specifier}" for each in _missingRequirements()]
+    return torch + [_withoutMarker(each) for each in _missingRequirements()]
 
 
 def libraryProblem() -> str:
@@ -60,31 +61,86 @@ def libraryProblem() -> str:
     return ""
 
 
-def ensurePackages() -> None:
-    """Installs what is missing, after asking. Call it in what a user's action runs, on the main thread.
+@dataclass(frozen=True)
+class Step:
+    """A part of the installation: one program that gets some packages.
+
+    Attributes:
+        names: of the packages.
+        module: of Slicer's Python, to be run as a program.
+        arguments: of the program.
+        keeping: whether it gets the packages of :data:`KEPT` as constraints.
+    """
+
+    names: tuple[str, ...]
+    module: str
+    arguments: tuple[str, ...]
+    keeping: bool = True
+
+
+def nextStep() -> Step | None:
+    """What to install next; None where nothing is missing.
 
     Raises:
-        Cancelled: the user declined; what was installed before stays.
-        TumorSegError: there is no torch for this computer, the PyTorch extension is missing, torch is too old, or the
-            installation failed.
+        TumorSegError: there is no torch for this computer, the PyTorch extension is missing or unknown, or torch is too
+            old.
     """
+    importlib.invalidate_caches()
+    if not packaging.pip_check(TORCH):
+        arguments = _torchArguments()
+        if not packaging.pip_check(LIGHT_THE_TORCH):
+            return Step(("light-the-torch",), "pip", ("install", LIGHT_THE_TORCH))
+        return Step(("torch",), "light_the_torch", arguments, keeping=False)
+    requirements = _missingRequirements()
+    if not requirements:
+        return None
+    return Step(
+        tuple(each.name for each in requirements), "pip", ("install", *(_withoutMarker(each) for each in requirements))
+    )
+
+
+def notInstalled(names: Sequence[str]) -> TumorSegError:
+    """The error where packages are missing although the program that was to get them reported none."""
     from TumorSegLib import TumorSegError
 
+    words = _(
+        "{packages} were not installed, although no error was reported. Restart Slicer and try again, or install them "
+        "by hand: {page}"
+    )
+    return TumorSegError(words.format(packages=", ".join(names), page=BY_HAND))
+
+
+def plan() -> str:
+    """What will be installed, how large it is about, and from where, as text."""
+    lines = []
     if not packaging.pip_check(TORCH):
-        _checkProcessor()
-        _installTorch()
-    requirements = _missingRequirements()
-    if requirements:
-        _installRequirements(requirements)
-    importlib.invalidate_caches()
-    missing = missingPackages()
-    if missing:
-        raise TumorSegError(
-            _(
-                "{packages} were not installed, although no error was reported (in testing mode Slicer installs "
-                "nothing). Restart Slicer and try again, or install them by hand: {page}"
-            ).format(packages=", ".join(missing), page=BY_HAND)
+        words = _(
+            "{torch} and torchvision, which run the networks, in the build that light-the-torch picks for this "
+            "computer: about {cpu}, with an NVIDIA graphics card {gpu}, from pytorch.org"
         )
+        lines.append(words.format(torch=TORCH, cpu="0.2 GB", gpu="2 to 3 GB"))
+    requirements = ", ".join(_withoutMarker(each) for each in _missingRequirements())
+    if requirements:
+        lines.append(
+            _("{packages}, and what they need: about {size}, from pypi.org").format(
+                packages=requirements, size="0.1 GB"
+            )
+        )
+    about = _("They become part of Slicer's own Python. Images and results stay on this computer.")
+    return "\n".join([*(f"\N{BULLET} {line}." for line in lines), about])
+
+
+def versions() -> dict[str, str]:
+    """Name to version of all packages that Slicer's Python has."""
+    importlib.invalidate_caches()
+    return {each.metadata["Name"]: each.version for each in metadata.distributions()}
+
+
+def replacedWhileLoaded(before: Mapping[str, str]) -> list[str]:
+    """Packages whose version differs from that before, and whose former version is loaded."""
+    now = versions()
+    loaded = {name for top, names in metadata.packages_distributions().items() if top in sys.modules for name in names}
+    return sorted(name for name, version in before.items() if name in loaded and now.get(name, version) != version)
 
 
 def lacking(error: Exception) -> TumorSegError:
@@ -98,8 +154,8 @@ def lacking(error: Exception) -> TumorSegError:
     packages = ", ".join(missingPackages()) or getattr(error, "name", None) or str(error)
     return TumorSegError(
         _(
-            "Python packages that this needs are missing or damaged: {packages}. Press Segment automatically once in "
-            "the module TumorSeg, which installs them, or install them by hand: {page}"
+            "Python packages that this needs are missing or damaged: {packages}. Open the module TumorSeg, which "
+            "offers to install them, or install them by hand: {page}"
         ).format(packages=packages, page=BY_HAND)
     )
 
@@ -109,9 +165,14 @@ def _missingRequirements() -> list[Requirement]:
     return [requirement for requirement in requirements if not packaging.pip_check(requirement)]
 
 
-def _installTorch() -> None:
-    from TumorSegLib import Cancelled, TumorSegError
+def _torchArguments() -> tuple[str, ...]:
+    """How the PyTorch extension calls light-the-torch, which picks the build of torch for this computer.
 
+    Its ``installTorch`` would do the same, but stops Slicer, for minutes, and cannot be stopped.
+    """
+    from TumorSegLib import TumorSegError
+
+    _checkProcessor()
     _checkTorchAge()
     try:
         from PyTorchUtils import PyTorchUtilsLogic
@@ -123,11 +184,14 @@ def _installTorch() -> None:
             ).format(page=BY_HAND)
         ) from error
     try:
-        torch = PyTorchUtilsLogic().installTorch(askConfirmation=True, torchVersionRequirement=TORCH_VERSION)
-    except Exception as error:  # it runs pip and light-the-torch and lets through whatever they raise
-        raise _failure("torch", error) from error
-    if torch is None:
-        raise Cancelled(_("torch was not installed; without it nothing can be segmented."))
+        return tuple(PyTorchUtilsLogic._getPipInstallArguments(None, TORCH_VERSION))
+    except (AttributeError, TypeError) as error:
+        raise TumorSegError(
+            _(
+                "TumorSeg does not know this version of the extension PyTorch. Open the module PyTorch Utils (category "
+                "Utilities), install torch there (version {needed}), and try again."
+            ).format(needed=TORCH_VERSION)
+        ) from error
 
 
 def _checkProcessor() -> None:
@@ -160,44 +224,12 @@ def _checkTorchAge() -> None:
         )
 
 
-def _installRequirements(requirements: list[Requirement]) -> None:
-    from TumorSegLib import Cancelled
-
-    names = ", ".join(requirement.name for requirement in requirements)
-    with _constraints() as constraints:
-        try:
-            packaging.pip_ensure(requirements, constraints=constraints, requester=REQUESTER)
-        except RuntimeError as error:  # so pip_ensure says that the user declined
-            raise Cancelled(_("{names} were not installed: {error}.").format(names=names, error=error)) from error
-        except Exception as error:  # pip's exit status, or that it could not be started
-            raise _failure(names, error) from error
-
-
-def _failure(names: str, error: Exception) -> Exception:
-    from TumorSegLib import TumorSegError
-    from TumorSegSlicer.quiet_errors import AlreadyShownError
-
-    kind = AlreadyShownError if _shownBySlicer(error) else TumorSegError
-    logging.error("TumorSeg: installing %s failed: %r", names, error)
-    return kind(
-        _(
-            "Installing {names} failed: {error}. Check the network and the free space of the disk and try again. "
-            "Details: View > Error Log. Without internet: {page}"
-        ).format(names=names, error=error, page=BY_HAND)
-    )
-
-
-def _shownBySlicer(error: Exception) -> bool:
-    """Whether Slicer has shown a dialog with all that pip said, as ``slicer.packaging`` does where pip fails."""
-    import slicer
-
-    command = getattr(error, "cmd", None)
-    words = command.split() if isinstance(command, str) else [str(word) for word in command or ()]
-    return "pip" in words and not slicer.app.testingEnabled()
+def _withoutMarker(requirement: Requirement) -> str:
+    return f"{requirement.name}{requirement.specifier}"
 
 
 @contextmanager
-def _constraints() -> Iterator[Path]:
+def constraints() -> Iterator[Path]:
     """A constraints file for pip that holds the packages to keep at their versions."""
     versions = ((name, _versionOf(name)) for name in KEPT)
     lines = [f"{name}=={version}\n" for name, version in versions if version is not None]

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from TumorSegSlicer.panel.correct import CorrectPanel
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.find import FindPanel
+from TumorSegSlicer.panel.first_use import FirstUsePage
 from TumorSegSlicer.panel.images import ImagesPanel
 from TumorSegSlicer.panel.models import ModelsPanel
 from TumorSegSlicer.panel.results import ResultsPanel
@@ -33,6 +34,7 @@ class Panel:
         self.find = FindPanel(context, opening, self.images.inputsFor, self._spec, self._onProgress)
         self.correct = CorrectPanel(context, opening, self.images.inputs, self.models.withModel)
         self.results = ResultsPanel(context, self.images.pet)
+        self.firstUse = FirstUsePage(context)
         self._connect()
         self._findSpecs()
         context.ui.shortcutsLabel.text = _("Keys: {keys}").format(keys=keysInWords())
@@ -44,6 +46,7 @@ class Panel:
             self._shortcuts.install(window, self.correct.keyActions())
         self.images.enter()
         self.correct.resume()
+        self.firstUse.enter()
 
     def exit(self) -> None:
         """Another module was opened: keys and mouse are given back."""
@@ -77,10 +80,10 @@ class Panel:
 
     def _connect(self) -> None:
         ui, context = self.context.ui, self.context
-        ui.cancelButton.connect("clicked(bool)", lambda _checked: context.tasks.cancel())
+        for part in (context.tasks, context.packages):
+            ui.cancelButton.connect("clicked(bool)", lambda _checked, part=part: part.cancel())
         context.settings.onChanged.connect(self._onParameters)
         context.tasks.onBusy.connect(self._onBusy)
-        context.packages.onInstalling.connect(self._onInstalling)
         context.logic.bench.notice = context.messages.notice
         context.logic.onDropped = self._onDropped
 
@@ -127,12 +130,6 @@ class Panel:
         ui.progressBar.setFormat("%p %")
         ui.cancelButton.enabled = busy
         ui.segmentButton.enabled = ui.newSegmentButton.enabled = not busy
-
-    def _onInstalling(self, installing: bool) -> None:
-        """Nothing can be pressed then, and the bar shows that something goes on."""
-        ui = self.context.ui
-        ui.sections.enabled = ui.stepsRow.enabled = not installing
-        ui.progressBar.setRange(0, 0 if installing else 1)
 
     def _onDropped(self, nodeId: str, segmentId: str) -> None:
         parameters = self.context.parameters

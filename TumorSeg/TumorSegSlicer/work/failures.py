@@ -32,9 +32,9 @@ class Failure:
     def of(cls, error: BaseException) -> Failure:
         """Puts an exception into words."""
         from TumorSegLib import Cancelled
-        from TumorSegSlicer.quiet_errors import AlreadyShownError, StatusLineError
+        from TumorSegSlicer.quiet_errors import StatusLineError
 
-        quiet = isinstance(error, (StatusLineError, AlreadyShownError))
+        quiet = isinstance(error, StatusLineError)
         return cls(_message(error), _details(error), isinstance(error, Cancelled), error, quiet)
 
 
