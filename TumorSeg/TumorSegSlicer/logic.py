@@ -15,19 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from TumorSegSlicer.install import packages, torch_libraries
+from TumorSegSlicer.install import torch_libraries
 from TumorSegSlicer.mrml import arguments, dicom_pet, labelmaps, prompts, volumes
 from TumorSegSlicer.mrml.arguments import asInputs, asModel, asPoints, asRoi
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import Input, Saved
 from TumorSegSlicer.work import edits, undo, views
+from TumorSegSlicer.work.lesions import changes
 from TumorSegSlicer.work.new_segments import NewSegment
-from TumorSegSlicer.work.runner import Action, Run, complete
+from TumorSegSlicer.work.runner import Run, done
 from TumorSegSlicer.work.saving import SaveSession
 from TumorSegSlicer.work.sessions import Sessions
 from TumorSegSlicer.work.workbench import Workbench
@@ -41,18 +42,6 @@ if TYPE_CHECKING:
     # Not at run time: when Slicer imports this file, modules that bring such classes need not be loaded yet.
     SegmentationNode: TypeAlias = slicer.vtkMRMLSegmentationNode
     VolumeNode: TypeAlias = slicer.vtkMRMLScalarVolumeNode
-
-
-def done(action: Action, progress: Progress | None = None, cancel: Cancel | None = None) -> Any:
-    """Does an action here and now and returns its outcome; nothing is installed where packages are missing.
-
-    Raises:
-        TumorSegError: as the action, or packages are missing: how to get them.
-    """
-    try:
-        return complete(action, progress, cancel)
-    except ImportError as error:
-        raise packages.lacking(error) from error
 
 
 class TumorSegLogic(ScriptedLoadableModuleLogic):
@@ -272,6 +261,22 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """Takes a segment back to what it began with; this, too, can be undone."""
         return run(undo.Reset(self.bench, segmentation, segmentId))
 
+    def splitSegment(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> list[str]:
+        """Leaves the largest connected lesion in a segment, as one step; each of the others becomes a segment.
+
+        Regions of a few voxels stay, see :func:`TumorSegLib.split_lesions`. Returns the ids, the largest lesion first.
+        """
+        return run(changes.SplitSegment(self.bench, segmentation, segmentId))
+
+    def mergeSegments(self, segmentation: SegmentationNode, segmentIds: Sequence[str], run: Run = done) -> Edit | None:
+        """Adds the voxels of segments to the first one, as one step, deletes the others and returns what changed."""
+        return run(changes.MergeSegments(self.bench, segmentation, arguments.asIds(segmentIds)))
+
+    def deleteSegment(self, segmentation: SegmentationNode, segmentId: str) -> None:
+        """Deletes a segment with its session, unless it is completed; this cannot be undone."""
+        arguments.checkSegment(segmentation, segmentId)
+        changes.deleteSegment(segmentation, segmentId)
+
     def measure(
         self,
         segmentation: SegmentationNode,
@@ -338,23 +343,6 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         clicks = session.prompts.of(Click)
         points = [session.grid.to_ras(click.ijk).tolist() for click in clicks]
         return [((r, a, s), click.positive) for (r, a, s), click in zip(points, clicks)]
-
-    def hasEngine(self, kind: str) -> bool:
-        """Whether the chosen model of a kind, ``auto``, ``clicks`` or ``box``, is on this computer."""
-        from TumorSegLib import ModelError
-
-        try:
-            self.bench.checkModel(kind)
-        except ModelError:
-            return False
-        return True
-
-    def forgetModel(self, name: str) -> None:
-        """Looks a model up again that came, went or changed."""
-        from TumorSegLib.engines.lazy import EngineCache
-
-        if isinstance(self.bench.engineSource, EngineCache):
-            self.bench.engineSource.forget(name)
 
     def save(self) -> None:
         """Writes all sessions into the scene, so that they are saved with it; waits for an edit being made."""

@@ -173,6 +173,15 @@ class Grid:
         affine[:3, 3] = self.to_ras((i0, j0, k0))
         return Grid((k1 - k0, j1 - j0, i1 - i0), affine)
 
+    def box_of(self, part: Grid) -> Box | None:
+        """The half-open voxel box whose :meth:`crop` is a grid; None where it is no part of this one."""
+        low = np.rint(self.to_ijk(part.origin)).astype(int)
+        i, j, k = ((int(first), int(first) + size) for first, size in zip(low, part.size))
+        try:
+            return (i, j, k) if self.crop((i, j, k)) == part else None
+        except GeometryError:
+            return None
+
     def with_spacing(self, spacing: Sequence[float]) -> Grid:
         """The grid of the same directions and outer corner at another spacing ``(i, j, k)`` mm, covering this one."""
         _check_spacing(spacing)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import colorsys
+
 #: "Neoplasm" of DICOM CID 7159 (SNOMED CT), without an anatomical region, in the notation of 3D Slicer's terminology
 #: entries and in its DICOM master list. Not "Neoplasm, Primary": no model here distinguishes a primary tumour from a
 #: metastasis, and Slicer's list and DICOM's current edition have different codes for it.
@@ -21,6 +23,12 @@ TUMOUR_COLOURS = (
 )
 
 
+#: Hues so far apart, as shares of the circle, meet again late (golden angle).
+HUE_STEP = 0.381966
+
+
 def label_colour(number: int) -> tuple[float, float, float]:
-    """Red, green and blue from 0 to 1 of a label, or of the n-th segment, counted from 1; colours repeat after six."""
-    return TUMOUR_COLOURS[(number - 1) % len(TUMOUR_COLOURS)]
+    """Red, green and blue from 0 to 1 of a label, or of the n-th segment, counted from 1; no colour comes twice."""
+    if number <= len(TUMOUR_COLOURS):
+        return TUMOUR_COLOURS[number - 1]
+    return colorsys.hsv_to_rgb(number * HUE_STEP % 1, (0.85, 0.55)[number % 2], (0.95, 0.8, 0.65)[number % 3])

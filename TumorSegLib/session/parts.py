@@ -41,14 +41,22 @@ def check_grid(mask: Mask, grid: Grid) -> None:
 def initial_part(mask: Mask | None, grid: Grid) -> tuple[Box, UInt8Array]:
     """What a segment begins with: half-open voxel box and probability, uint8 ``[k, j, i]``; both empty for no mask.
 
+    Args:
+        mask: on the grid or on a part of it, outside of which it is empty.
+        grid: of the segment.
+
     Raises:
         GeometryError: the mask lies on another grid.
     """
     if mask is None:
         return EMPTY_BOX, EMPTY
-    check_grid(mask, grid)
-    box = mask.bounding_box() or EMPTY_BOX
-    return box, from_mask(mask.array[slices(box)])
+    part = grid.box_of(mask.grid)
+    if part is None:
+        check_grid(mask, grid)
+    box = mask.bounding_box()
+    if part is None or box is None:
+        return EMPTY_BOX, EMPTY
+    return translate(box, origin(part)), from_mask(mask.array[slices(box)])
 
 
 def part_from_result(result: Result) -> tuple[Box, UInt8Array]:

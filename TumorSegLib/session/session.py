@@ -58,7 +58,8 @@ class Session:
         Args:
             images: role to image; masks lie on the first one's grid.
             auto, clicks, box: for :meth:`segment`; for :meth:`add_click` and :meth:`add_scribble`; for :meth:`add_box`.
-            initial: mask to begin with, on the first image's grid; what is not background is tumour.
+            initial: mask to begin with, on the first image's grid or on a part of it (``Grid.crop``); what is not
+                background is tumour.
             overlap: what happens where an edit of one segment meets another, see :class:`Overlap`.
 
         Raises:

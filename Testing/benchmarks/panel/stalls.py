@@ -1,4 +1,4 @@
-"""How long the window stands still in a CT of 900 x 512 x 512 voxels, with the panel on the test host.
+"""How long the window stands still in a PET/CT of 900 x 512 x 512 voxels, with the panel on the test host.
 
 A stall is the most processor time that the window's thread took between two beats of a timer, so that other programs
 hardly lengthen it. No model is used: a segment is made, painted by Slicer's own means, and measured. Last, volumes are
@@ -33,8 +33,8 @@ def run() -> None:
 
     with boot() as host:
         desk = _Desk(host, host.load_module(TUMORSEG))
-        desk.choose_image()
-        print(f"volume of {' x '.join(map(str, SHAPE))} voxels (k, j, i)", flush=True)
+        desk.choose_images()
+        print(f"CT and PET of {' x '.join(map(str, SHAPE))} voxels (k, j, i)", flush=True)
         _report("first New segment", desk.stall(desk.ui.newSegmentButton.click, lambda: desk.segments() == 1))
         _report("second New segment", desk.stall(desk.ui.newSegmentButton.click, lambda: desk.segments() == 2))
         for name, low, size in (
@@ -57,14 +57,16 @@ class _Desk:
     def __init__(self, host: Host, widget: Any) -> None:
         self.host, self.ui, self.context = host, widget.ui, widget.panel.context
 
-    def choose_image(self) -> None:
-        """Puts a CT into the scene and chooses it."""
+    def choose_images(self) -> None:
+        """Puts a CT, and a PET on its grid, into the scene and chooses them."""
         from TumorSegSlicer.mrml.sample_data import addVolume
 
-        array = np.random.default_rng(0).integers(-100, 100, SHAPE, np.int16)
+        array, affine = np.random.default_rng(0).integers(-100, 100, SHAPE, np.int16), np.diag([*SPACING_MM, 1.0])
         array[:, :100] = -1000
-        self.ct = addVolume(array, np.diag([*SPACING_MM, 1.0]), "ct")
-        choose(self.ui, "ct", self.ct)
+        self.ct = addVolume(array, affine, "ct")
+        pet = addVolume((array > 0).astype(np.float32), affine, "pet")
+        for role, volume in (("ct", self.ct), ("pet", pet)):
+            choose(self.ui, role, volume)
         self._settle()
 
     def segments(self) -> int:

@@ -38,7 +38,7 @@ def test_failed_segment_action_leaves_the_scene_unchanged(case: Case) -> None:
 
 
 def test_a_cancelled_action_changes_nothing(case: Case) -> None:
-    from TumorSegSlicer.logic import done
+    from TumorSegSlicer.work.runner import done
 
     before = case.find()
     with pytest.raises(Cancelled):

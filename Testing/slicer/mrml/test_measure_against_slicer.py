@@ -49,7 +49,7 @@ class Case:
 
         images = {role: volumes.volumeFromNode(node, role) for role, node in self.volumes.items()}
         grid = images["ct"].grid
-        return measure(tables.ownMask(self.node, self.segment, lambda: grid), images)
+        return measure(tables.ownMask(self.node, self.segment, lambda: grid)(), images)
 
 
 def plain(_volumes: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import slicer
@@ -44,6 +44,18 @@ def checkId(segmentId: Any) -> None:
 
     if not isinstance(segmentId, str):
         raise ArgumentError(f"segmentId: the id of a segment, which is text, is needed, got {_described(segmentId)}")
+
+
+def asIds(segmentIds: Any) -> list[str]:
+    """Ids of at least two segments, each once; ``ArgumentError`` for anything else."""
+    from TumorSegLib import ArgumentError
+
+    given = list(segmentIds) if isinstance(segmentIds, Sequence) and not isinstance(segmentIds, str) else []
+    for each in given:
+        checkId(each)
+    if len(set(given)) < 2 or len(set(given)) < len(given):
+        raise ArgumentError(f"segmentIds: at least two different segments are needed, got {_described(segmentIds)}")
+    return given
 
 
 def checkSegment(node: Any, segmentId: Any) -> None:

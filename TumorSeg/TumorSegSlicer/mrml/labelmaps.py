@@ -6,6 +6,7 @@ half-open voxel ranges on it. Nothing here changes another segment than the one 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,32 +21,91 @@ if TYPE_CHECKING:
 BINARY = "Binary labelmap"
 
 
-def readVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np.ndarray, box: Box) -> np.ndarray:
-    """A segment in a box of a lattice, uint8 0 or 1 ``[k, j, i]``, a copy; the scene stays as it is.
+@dataclass(frozen=True, eq=False)
+class LiveVoxels:
+    """Voxels of a segment as they lie in the scene: nothing was copied yet, so that another thread may do that.
+
+    What is painted meanwhile may be in the copy or not.
+
+    Attributes:
+        box: half-open voxel range that holds all voxels of the segment, and more; of no size where it has none.
+        labels: a view of the label map ``[k, j, i]`` in the box, of any integer type.
+        value: that of the segment in it.
+    """
+
+    box: Box
+    labels: np.ndarray
+    value: int
+
+    def copied(self) -> np.ndarray:
+        """The segment in the box, uint8 0 or 1 ``[k, j, i]``."""
+        copy: np.ndarray = np.equal(self.labels, self.value).view(np.uint8)
+        return copy
+
+
+_NO_VOXELS = LiveVoxels(((0, 0), (0, 0), (0, 0)), np.zeros((0, 0, 0), dtype=np.uint8), 1)
+
+
+def liveVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np.ndarray, box: Box) -> LiveVoxels:
+    """The voxels of a segment in a box of a lattice; the scene stays as it is.
 
     A segment on another lattice, or one that only has a surface, is resampled to the nearest voxel.
 
     Raises:
         TumorSegError: Slicer cannot turn its surface into voxels.
     """
-    from TumorSegLib.geometry.boxes import intersection, slices, within
+    from TumorSegLib.geometry.boxes import intersection
 
     segment, reference = node.GetSegmentation().GetSegment(segmentId), _image(lattice, box)
     labelmap, value = segment.GetRepresentation(BINARY), segment.GetLabelValue()
     if labelmap is None:
         labelmap, value = _voxelised(node, segmentId, lattice, box), 1
-    mask = np.zeros([high - low for low, high in box[::-1]], dtype=np.uint8)
     if labelmap.IsEmpty():
-        return mask
+        return _NO_VOXELS
     if not _onLattice(labelmap, reference):
         resampled, resampler = slicer.vtkOrientedImageData(), slicer.vtkOrientedImageDataResample
         resampler.ResampleOrientedImageToReferenceOrientedImage(labelmap, reference, resampled, False)
         labelmap = resampled
     inner = intersection(_extent(labelmap), box)
-    if all(low < high for low, high in inner):
-        target = mask[slices(within(inner, box))].view(bool)
-        np.equal(_view(labelmap, inner), value, out=target)
+    if not all(low < high for low, high in inner):
+        return _NO_VOXELS
+    return LiveVoxels(inner, _view(labelmap, inner), value)
+
+
+def readVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np.ndarray, box: Box) -> np.ndarray:
+    """As :func:`liveVoxels`, in the whole box, uint8 0 or 1 ``[k, j, i]``, a copy."""
+    from TumorSegLib.geometry.boxes import slices, within
+
+    live = liveVoxels(node, segmentId, lattice, box)
+    mask = np.zeros([high - low for low, high in box[::-1]], dtype=np.uint8)
+    if live.labels.size:
+        mask[slices(within(live.box, box))] = live.copied()
     return mask
+
+
+def ownLiveVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[LiveVoxels, np.ndarray]:
+    """The voxels of a segment on the lattice of its own label map, and that lattice.
+
+    A segment that has none yet, as one of contours, gets one in a copy; it has no voxels where Slicer cannot do that.
+    """
+    segment = node.GetSegmentation().GetSegment(segmentId)
+    labelmap, value = segment.GetRepresentation(BINARY), segment.GetLabelValue()
+    if labelmap is None:
+        labelmap, value = slicer.vtkOrientedImageData(), 1
+        node.GetBinaryLabelmapRepresentation(segmentId, labelmap)
+    matrix, box = vtk.vtkMatrix4x4(), _extent(labelmap)
+    labelmap.GetImageToWorldMatrix(matrix)
+    lattice = slicer.util.arrayFromVTKMatrix(matrix)
+    return (_NO_VOXELS if labelmap.IsEmpty() else LiveVoxels(box, _view(labelmap, box), value)), lattice
+
+
+def holdsVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
+    """Whether a segment has any voxel in its label map; False where it has no label map."""
+    labelmap = node.GetSegmentation().GetSegment(segmentId).GetRepresentation(BINARY)
+    if labelmap is None or labelmap.IsEmpty():
+        return False
+    live, _lattice = ownLiveVoxels(node, segmentId)
+    return any((each == live.value).any() for each in live.labels)  # slice by slice: mostly the first ones tell
 
 
 def ownVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[np.ndarray, np.ndarray]:

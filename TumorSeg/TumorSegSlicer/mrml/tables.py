@@ -11,7 +11,7 @@ import numpy as np
 import slicer
 import vtk
 
-from TumorSegSlicer.mrml import segments, volumes
+from TumorSegSlicer.mrml import labelmaps, segments, volumes
 from TumorSegSlicer.mrml.nodes import addMarkups, placeBeside
 
 if TYPE_CHECKING:
@@ -24,8 +24,11 @@ TABLE_ROLE, LINE_ROLE = "TumorSegTable.", "TumorSegLine."
 LINES = ("longest axial diameter", "perpendicular diameter")
 
 
-def ownMask(node: slicer.vtkMRMLSegmentationNode, segmentId: str, fallback: Callable[[], Grid]) -> Mask:
+def ownMask(node: slicer.vtkMRMLSegmentationNode, segmentId: str, fallback: Callable[[], Grid]) -> Callable[[], Mask]:
     """A segment on the lattice of its own label map, in the world; on that of the fallback where it has no voxels.
+
+    Returns:
+        What makes the mask, in any thread: to copy a label map of 900 slices takes a tenth of a second.
 
     Raises:
         ArgumentError: there is no such segment.
@@ -33,19 +36,15 @@ def ownMask(node: slicer.vtkMRMLSegmentationNode, segmentId: str, fallback: Call
     """
     from TumorSegLib import Grid, Mask
 
-    labelmap = slicer.vtkOrientedImageData()
-    if node.GetSegmentation().GetSegment(segmentId) is not None:
-        node.GetBinaryLabelmapRepresentation(segmentId, labelmap)
-    if labelmap.IsEmpty():
+    segments.checkExists(node, segmentId)
+    live, lattice = labelmaps.ownLiveVoxels(node, segmentId)
+    if not live.labels.size:
         grid = fallback()
-    else:
-        matrix, extent = vtk.vtkMatrix4x4(), labelmap.GetExtent()
-        labelmap.GetImageToWorldMatrix(matrix)
-        affine = volumes.toWorld(node) @ slicer.util.arrayFromVTKMatrix(matrix)
-        affine[:3, 3] += affine[:3, :3] @ np.array(extent[::2])
-        i, j, k = labelmap.GetDimensions()
-        grid = Grid((k, j, i), affine)
-    return Mask(grid, segments.maskFromSegment(node, segmentId, grid))
+        return lambda: Mask(grid, np.zeros(grid.shape, dtype=np.uint8))
+    affine = volumes.toWorld(node) @ lattice
+    affine[:3, 3] += affine[:3, :3] @ [low for low, _high in live.box]
+    grid = Grid(live.labels.shape, affine)
+    return lambda: Mask(grid, live.copied())
 
 
 def tableRows(found: Measurements, segmentName: str) -> Iterator[tuple[str, str, str]]:

@@ -120,7 +120,7 @@ class ModelsPanel:
         """
         name = getattr(self._context.parameters, MODEL_PARAMETERS[kind])
         entry = next((each.entry for each in models.listed() if each.entry and each.name == name), None)
-        if entry is None or self._context.logic.hasEngine(kind):
+        if entry is None or self._context.logic.bench.hasEngine(kind):
             function()
         else:
             self._download(entry, function)
@@ -171,7 +171,7 @@ class ModelsPanel:
         return listed.name, listed.path
 
     def _changed(self, name: str, text: str) -> None:
-        self._context.logic.forgetModel(name)
+        self._context.logic.bench.forgetModel(name)
         kept = {path: text for path, text in self._problems.items() if path.name != name and path.is_dir()}
         self._problems = kept
         self._refill()

@@ -42,4 +42,4 @@ class PossibleSteps:
         if volume is not None:
             return volume > 0 or self._context.tasks.busy
         kept = labelmaps.isKeptAsVoxels(target[0])
-        return not kept or labelmaps.ownVoxels(*target)[0].size > 0  # contours and surfaces are measured as voxels
+        return not kept or labelmaps.holdsVoxels(*target)  # contours and surfaces are measured as voxels

@@ -282,7 +282,7 @@ class ImportBrush(EditAction):
         """Compares the segment with the session, and edits the session where they differ."""
         if self.reading is None:
             return None
-        return scribbles.importBrush(self.session, self.reading.mask, self.guides, cancel)
+        return scribbles.importBrush(self.session, self.reading.mask(), self.guides, cancel)
 
     def finish(self, result: Edit | None) -> Edit | None:
         """Notes that the segment has been read."""

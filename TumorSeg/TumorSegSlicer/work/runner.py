@@ -80,6 +80,20 @@ def complete(action: Action, progress: Progress | None = None, cancel: Cancel | 
         raise
 
 
+def done(action: Action, progress: Progress | None = None, cancel: Cancel | None = None) -> Any:
+    """As :func:`complete`, for scripts: nothing is installed where packages are missing.
+
+    Raises:
+        TumorSegError: as the action, or packages are missing: how to get them.
+    """
+    try:
+        return complete(action, progress, cancel)
+    except ImportError as error:
+        from TumorSegSlicer.install import packages
+
+        raise packages.lacking(error) from error
+
+
 def _noProgress(done: int, total: int) -> None:
     """Default callback; does nothing."""
 

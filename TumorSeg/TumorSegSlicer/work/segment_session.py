@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from TumorSegSlicer.mrml import segments, volumes
-from TumorSegSlicer.mrml.labelmaps import BINARY
+from TumorSegSlicer.mrml.labelmaps import BINARY, LiveVoxels
 from TumorSegSlicer.mrml.session_nodes import Input, textNode, writeSession
 
 if TYPE_CHECKING:
@@ -20,10 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """The mask of a segment as it was read from the scene, and a stamp that differs once it has changed."""
+    """A segment as it lies in the scene, for another thread, and a stamp that differs once it has changed."""
 
-    mask: Mask
+    grid: Grid
+    live: LiveVoxels
     stamp: tuple[Any, ...]
+
+    def mask(self) -> Mask:
+        """The mask of the segment on the grid; to copy it takes a tenth of a second where the label map is large."""
+        from TumorSegLib import Mask
+        from TumorSegLib.geometry.boxes import slices
+
+        array = np.zeros(self.grid.shape, dtype=np.uint8)
+        array[slices(self.live.box)] = self.live.copied()
+        return Mask(self.grid, array)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,25 +98,24 @@ class SegmentSession:
         reading = self.read()
         if reading is None:
             return None
-        if np.array_equal(reading.mask.array, self.session.mask.array):
+        mask = reading.mask()
+        if np.array_equal(mask.array, self.session.mask.array):
             self.noteUpToDate(reading)
             return None
-        return reading.mask
+        return mask
 
     def read(self) -> Reading | None:
-        """The mask of the segment on the session's grid; None where the session is known to be up to date.
+        """The segment on the session's grid; None where the session is known to be up to date.
 
         Comparing the two takes a second where they are large, so it is for the worker; :meth:`noteUpToDate` afterwards
         records that they are alike.
         """
-        from TumorSegLib import Mask
-
         self.seen = volumes.toWorld(self.node)
         stamp = segmentStamp(self.node, self.segmentId)
         if stamp == self.segment:
             return None
         grid = self.session.grid
-        return Reading(Mask(grid, segments.maskFromSegment(self.node, self.segmentId, grid)), stamp)
+        return Reading(grid, segments.liveFromSegment(self.node, self.segmentId, grid), stamp)
 
     def noteUpToDate(self, reading: Reading) -> None:
         """Notes that the segment, when it was read, had the mask of the session."""

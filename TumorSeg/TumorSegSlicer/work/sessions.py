@@ -197,7 +197,8 @@ class Sessions:
             except TumorSegError as error:
                 problem = str(error)
         if session is None:
-            initial = Mask(grid, segments.maskFromSegment(node, segmentId, grid))
+            live = segments.liveFromSegment(node, segmentId, grid)
+            initial = Mask(grid.crop(live.box), live.copied()) if live.labels.size else None
             session, known, savedUpTo = Session(images, initial=initial), segmentStamp(node, segmentId), -1
         return SegmentSession(
             node, segmentId, session, inputs, imageStamp(inputs), known, place, place, models, savedUpTo

@@ -77,7 +77,7 @@ class Measure(Action):
         """Measures."""
         import TumorSegLib
 
-        return TumorSegLib.measure(self.mask, self.images)
+        return TumorSegLib.measure(self.mask(), self.images)
 
     def finish(self, result: Any) -> slicer.vtkMRMLTableNode:
         """Draws the diameters, where they are wanted, and writes the table."""

@@ -131,6 +131,23 @@ class Workbench:
         """Raises ``ModelError`` as :meth:`engine`; nothing is loaded."""
         self.engine(kind, model)
 
+    def hasEngine(self, kind: str) -> bool:
+        """Whether the chosen model of a kind, ``auto``, ``clicks`` or ``box``, is on this computer."""
+        from TumorSegLib import ModelError
+
+        try:
+            self.checkModel(kind)
+        except ModelError:
+            return False
+        return True
+
+    def forgetModel(self, name: str) -> None:
+        """Looks a model up again that came, went or changed."""
+        from TumorSegLib.engines.lazy import EngineCache
+
+        if isinstance(self.engineSource, EngineCache):
+            self.engineSource.forget(name)
+
     def _isEdited(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
         """Whether an edit of a segment is in its session and not yet in the scene."""
         return any(each.node is node and each.segmentId == segmentId for each in self.working)

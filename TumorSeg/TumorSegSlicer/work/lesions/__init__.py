@@ -1,0 +1,1 @@
+"""Lesions as segments: one split into several, several merged into one, their figures for a list."""

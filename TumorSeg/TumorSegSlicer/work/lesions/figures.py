@@ -1,0 +1,89 @@
+"""What a list says of a segment, each figure only as long as it is that of the segment as it is now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+
+from TumorSegSlicer.mrml import tables, volumes
+from TumorSegSlicer.mrml.arguments import checkSegment
+from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.work.runner import Action
+from TumorSegSlicer.work.segment_session import imageStamp, segmentStamp
+from TumorSegSlicer.work.sessions import Sessions
+
+if TYPE_CHECKING:
+    from TumorSegLib import Grid
+    from TumorSegLib.jobs import Cancel, Progress
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Figures of a segment.
+
+    Attributes:
+        stamp: of the segment and the PET that they are of, see :func:`stampOf`.
+        volumeMl: volume of its voxels.
+        diameterMm: longest axial diameter (RECIST 1.1); None where it is empty.
+        suvMax: the highest voxel of the PET in it; None where there is no PET, or none of it lies there.
+    """
+
+    stamp: tuple[Any, ...]
+    volumeMl: float
+    diameterMm: float | None
+    suvMax: float | None
+
+
+class MeasureBriefly(Action):
+    """Measures what a list says of a segment; its outcome is :class:`Figures`."""
+
+    def __init__(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, pet: Mapping[str, Input]) -> None:
+        """Keeps the segment, and the PET in SUV as the only input; empty for none."""
+        self.node, self.segmentId, self.pet = node, segmentId, pet
+
+    def begin(self) -> Action | None:
+        """Takes the voxels from the scene, without a copy."""
+        checkSegment(self.node, self.segmentId)
+        self.stamp = stampOf(self.node, self.segmentId, self.pet)
+        self.images = [volumes.volumeFromNode(each.node, role, each.assumeSuv) for role, each in self.pet.items()]
+        self.mask = tables.ownMask(self.node, self.segmentId, _oneVoxel)
+        return None
+
+    def work(self, _progress: Progress, _cancel: Cancel) -> Figures:
+        """Measures."""
+        from TumorSegLib.measurements.diameters import axial_diameters
+        from TumorSegLib.measurements.uptake import sample_image
+
+        mask = self.mask()
+        axial = axial_diameters(mask)
+        values = [sample_image(mask, each).values for each in self.images]
+        highest = [float(each.max()) for each in values if each.size]
+        diameter = axial.longest.length_mm if axial is not None else None
+        return Figures(self.stamp, mask.volume_ml, diameter, max(highest, default=None))
+
+
+def stampOf(node: slicer.vtkMRMLSegmentationNode, segmentId: str, pet: Mapping[str, Input]) -> tuple[Any, ...]:
+    """Differs once a segment, its place in the world or the PET does; takes no time."""
+    segmentation = node.GetSegmentation()
+    source = segmentation.GetSegment(segmentId).GetRepresentation(segmentation.GetSourceRepresentationName())
+    shape = source.GetMTime() if source is not None else 0  # of contours and surfaces, which have no label map
+    return shape, *segmentStamp(node, segmentId), *imageStamp(pet)
+
+
+def volumeNow(sessions: Sessions, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> float | None:
+    """Volume in ml of a segment whose session holds what the segment shows now, at once; None for any other."""
+    if not sessions.isOpen(node, segmentId):
+        return None
+    opened = sessions.of(node, segmentId)
+    return opened.session.volume_ml if opened.segment == segmentStamp(node, segmentId) else None
+
+
+def _oneVoxel() -> Grid:
+    """A grid for a segment without voxels."""
+    from TumorSegLib import Grid
+
+    return Grid((1, 1, 1), np.eye(4))
