@@ -172,12 +172,13 @@ def test_follow_up_leaves_the_segments_of_the_baseline(desk: Desk) -> None:
 
 def test_purpose_of_the_model_is_shown_with_button_and_result(desk: Desk) -> None:
     made_for = "soft-tissue sarcoma of the limbs and trunk wall"
-    assert f"sts-auto was made for {made_for}." in desk.ui.madeForLabel.text
+    assert desk.ui.madeForLabel.text.startswith(f"Made for {made_for}. Elsewhere it may mark healthy tissue")
+    assert desk.ui.madeForLabel.text.endswith("click on the lesion there.")
     assert desk.ui.madeForLabel.parent() is desk.ui.segmentButton.parent() is desk.ui.findSection
     mask = desk.find()
     volume = f"{mask.sum() * 0.08:.1f} ml"
     assert "mm long" not in desk.status  # no longer than those of the training
-    assert desk.status.startswith(f"Marked {volume} by sts-auto, which was made for {made_for}; check it.")
+    assert desk.status.endswith(f"Marked {volume} by sts-auto, which was made for {made_for}; check it.")
 
 
 @pytest.mark.parametrize(
@@ -196,12 +197,20 @@ def test_volume_outside_the_training_range_gives_a_warning(desk: Desk, columns: 
     desk.find()
     assert ("Every tumour" in desk.status) is bool(words)
     assert words in desk.status
+    if words:  # before what was marked, with what to do
+        assert desk.status.startswith(words)
+        assert desk.status.index("click on the lesion instead. Marked ") > 0
 
 
 def test_images_longer_than_those_of_training_give_a_warning(desk: Desk) -> None:
     for volume in (desk.volumes["ct"], desk.volumes["pet"]):
         volume.SetSpacing(4.0, 4.0, 15.0)
-    desk.find()
+    slow = desk.begin_slowly()
+    said = "480 mm long from head to foot"
+    assert said in desk.status  # at once, so that it can be cancelled
+    slow.go.set()
+    desk.wait()
+    assert desk.status.index(said) < desk.status.index("click on the lesion instead. Marked ")
     assert "480 mm long from head to foot, those that sts-auto was trained on at most 373 mm" in desk.status
 
 
@@ -292,7 +301,7 @@ def test_sample_data_are_shown(host: Host) -> None:
     for each in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
         each.SetFieldOfView(10, 10, 1)
         each.SetSliceOffset(900)
-    (source,) = SampleData.SampleDataLogic.sources
+    source = SampleData.SampleDataLogic.sources[0]
     source.customDownloader(source)  # as the button of Sample Data does, and no more
     composites = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")
     ids = [(each.GetBackgroundVolumeID(), each.GetForegroundVolumeID()) for each in composites]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from Testing.fakes import tiny_spec, write_spec
+from Testing.fakes import any_image_spec, tiny_spec, write_spec
 from Testing.slicer.models_desk import NAME, ModelsDesk
 from Testing.slicer.module import TUMORSEG
 from Testing.web import Site
@@ -47,6 +47,26 @@ def test_summary_of_a_model_without_accuracy_and_data(module: Any) -> None:
     spec = tiny_spec("mine", results={}, training_data=())
     assert module.summary(spec) == "mine 1.2.3, CC-BY-4.0; accuracy not measured; training data: not stated"
     assert module.source(tiny_spec("mine", training_data=({"name": "noise"},))) == "training data: noise"
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"made_for": "bone metastases"}, "Bone metastases: CT, PET (mine)"),
+        ({"made_for": ""}, "CT, PET (mine)"),
+    ],
+)
+def test_models_are_chosen_by_what_they_are_for(module: Any, about: dict[str, str], words: str) -> None:
+    assert module.purpose(tiny_spec("mine", ("ct", "pet"), **about)) == words
+    assert module.purpose(any_image_spec("mine", **about)) == (f"{words[:15]} (mine)" if about["made_for"] else "mine")
+
+
+def test_choices_of_models_say_what_they_are_for(desk: ModelsDesk) -> None:
+    offered = {name: getattr(desk.ui, f"{name}ModelSelector") for name in ("clicks", "box")}
+    clicks = [offered["clicks"].itemText(row) for row in range(offered["clicks"].count)]
+    assert clicks[0] == "automatic, by images and prompt"
+    assert "Any lesion in any image (lesion-clicks)" in clicks
+    assert offered["clicks"].currentIndex == 0  # which needs no choice
 
 
 def test_models_list_shows_local_and_published_models(desk: ModelsDesk, site: Site) -> None:

@@ -59,10 +59,16 @@ def test_no_words_of_the_panel_promise_that_a_tumour_is_found(desk: Desk) -> Non
 
 def test_panel_describes_the_chosen_model(desk: Desk) -> None:
     assert "not a medical device" in desk.ui.disclaimerLabel.text
-    assert desk.ui.modelSelector.currentText == "sts-auto"
-    for word in ("Soft-tissue sarcoma", "Apache-2.0", "median Dice 0.84"):
+    desk.host.window.show()
+    chosen = "Soft-tissue sarcoma of the limbs and trunk wall: CT, PET, T1 MR (sts-auto)"
+    assert desk.ui.modelSelector.currentText == chosen
+    assert not desk.ui.modelLabel.isVisible()
+    desk.ui.modelDetailsButton.click()
+    assert desk.ui.modelLabel.isVisible()
+    for word in ("Soft-tissue sarcoma", "Apache-2.0", "median Dice 0.84", "It takes any of CT, PET, T1 MR.", "bundled"):
         assert word in desk.ui.modelLabel.text
-    assert desk.ui.madeForLabel.text.endswith("It takes any of CT, PET, T1 MR.")
+    desk.ui.modelDetailsButton.click()
+    assert not desk.ui.modelLabel.isVisible()
 
 
 # Finding

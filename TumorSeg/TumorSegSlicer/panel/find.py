@@ -57,7 +57,9 @@ class FindPanel:
         place = self._place(inputs) if inputs is not None else None
         if inputs is None or place is None or not self._opening.madeEditable(place[0], inputs):
             return
-        context.messages.say(_("Segmenting... The model is loaded first (first use only)."))
+        spec = self._spec()
+        doubts = lengthDoubts(spec, inputs) if spec is not None else []
+        context.messages.say(" ".join([*doubts, _("Segmenting... The model is loaded first (first use only).")]))
         run = context.tasks.starting(lambda target: self._onFound(target, inputs), self._onProgress)
         context.logic.segment(inputs, segmentation=place[0], segmentId=place[1], run=run)
 
@@ -100,32 +102,18 @@ class FindPanel:
             marked = _("Marked {volume} by {model}, whose description does not say what it was made for; check it.")
         volume, what = context.selection.volumeInWords(context.selection.target()), spec.made_for if spec else ""
         doubts = doubtsOf(spec, volumeMl, inputs) if spec is not None else []
-        context.messages.say(" ".join([marked.format(volume=volume, model=model, what=what), *doubts]))
+        if doubts:
+            doubts.append(_("Better undo this, and click on the lesion instead."))
+        context.messages.say(" ".join([*doubts, marked.format(volume=volume, model=model, what=what)]))
 
 
 def madeFor(spec: ModelSpec) -> str:
-    """What a model was made for, and which images it takes, as text."""
-    if spec.made_for:
-        words = _(
-            "{model} was made for {what}. In other images it may mark healthy tissue or nothing: begin there with a "
-            "click or a box."
-        )
-    else:
-        words = _("The description of {model} does not say what it was made for: check its results with care.")
-    return f"{words.format(model=spec.name, what=spec.made_for)} {takes(spec)}".strip()
-
-
-def takes(spec: ModelSpec) -> str:
-    """Which images a model takes, as text; empty where its roles are not told."""
-    from TumorSegLib.images.roles import role_label
-
-    needed, optional = ([each for each in spec.roles if (each in spec.optional) is may] for may in (False, True))
-    labels = {"needed": ", ".join(map(role_label, needed)), "optional": ", ".join(map(role_label, optional))}
-    if needed and optional:
-        return _("It needs {needed}, and takes {optional}.").format(**labels)
-    if needed:
-        return _("It needs {needed}.").format(**labels)
-    return _("It takes any of {optional}.").format(**labels) if optional else ""
+    """What to expect of a model on other images than those that it was made for, as text."""
+    if not spec.made_for:
+        return _("The description of {model} does not say what it was made for.").format(model=spec.name)
+    return _("Made for {what}. Elsewhere it may mark healthy tissue or nothing: click on the lesion there.").format(
+        what=spec.made_for
+    )
 
 
 def doubtsOf(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> list[str]:
@@ -140,14 +128,19 @@ def doubtsOf(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> l
     elif volumeMl < low:
         words = _("Every tumour that {model} was trained on was larger ({low:.0f} to {high:.0f} ml).")
         doubts.append(words.format(model=spec.name, low=low, high=high))
+    return [*doubts, *lengthDoubts(spec, inputs)]
+
+
+def lengthDoubts(spec: ModelSpec, inputs: Mapping[str, Input]) -> list[str]:
+    """That images are longer than those of training, as a sentence; known before a model begins."""
     longest, length = spec.trained_length_mm, _lengthMm(firstImage(inputs))
-    if longest is not None and length > longest:
-        words = _(
-            "The images are {length:.0f} mm long from head to foot, those that {model} was trained on at most "
-            "{longest:.0f} mm: crop them to the tumour's region (module Crop Volume)."
-        )
-        doubts.append(words.format(model=spec.name, length=length, longest=longest))
-    return doubts
+    if longest is None or length <= longest:
+        return []
+    words = _(
+        "The images are {length:.0f} mm long from head to foot, those that {model} was trained on at most "
+        "{longest:.0f} mm: crop them to the tumour's region (module Crop Volume)."
+    )
+    return [words.format(model=spec.name, length=length, longest=longest)]
 
 
 def _lengthMm(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> float:

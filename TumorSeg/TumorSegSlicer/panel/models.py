@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import GuiConnector
 
 from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.panel.shared.signals import Signal
 from TumorSegSlicer.parameters import MODEL_PARAMETERS
 from TumorSegSlicer.work import models
 from TumorSegSlicer.work.failures import Failure
@@ -51,7 +52,7 @@ class ModelConnector(GuiConnector):
         if self._automatic:
             self._widget.addItem(self._automatic, "")
         for spec in specs:
-            self._widget.addItem(spec.name, spec.name)
+            self._widget.addItem(models.purpose(spec), spec.name)
             self._widget.setItemData(self._widget.count - 1, models.summary(spec), qt.Qt.ToolTipRole)
         self.write(chosen)
         self._widget.blockSignals(blocked)
@@ -81,18 +82,22 @@ class ModelConnector(GuiConnector):
 
 
 class ModelsPanel:
-    """Chooses models and devices, and manages the models on this computer."""
+    """Chooses models and devices, and manages the models on this computer.
 
-    def __init__(self, context: Context, onModels: Callable[[], None], onProgress: Progress) -> None:
+    Attributes:
+        onChosen: emitted when another automatic model is chosen, or the chosen one came, went or ran.
+    """
+
+    def __init__(self, context: Context, onProgress: Progress) -> None:
         """Connects the lists and buttons.
 
         Args:
             context: what the parts of the panel share.
-            onModels: called when models came or went.
             onProgress: called with the progress of a download.
         """
         self._context = context
-        self._onModels, self._onProgress = onModels, onProgress
+        self._onProgress = onProgress
+        self.onChosen = Signal()
         self._listed: list[models.Listed] = []  # as the list shows them
         self._problems: dict[Path, str] = {}  # of the folders whose weights were found to be wrong
         self._coming: set[str] = set()  # models being downloaded, or about to be
@@ -105,12 +110,28 @@ class ModelsPanel:
         ui.importModelButton.connect("clicked(bool)", self._onImport)
         ui.verifyModelButton.connect("clicked(bool)", self._onVerify)
         ui.deleteModelButton.connect("clicked(bool)", self._onDelete)
+        ui.modelLabel.hide()
+        ui.modelDetailsButton.connect("toggled(bool)", ui.modelLabel.setVisible)
         context.tasks.onBusy.connect(self._onBusy)
         context.edits.onEdited.connect(self._showDetails)
+        context.settings.onChanged.connect(self._onParameters)
 
     def update(self) -> None:
         """Shows the models on this computer."""
         self._fill()
+
+    def showChosen(self) -> None:
+        """Shows the details of the chosen automatic model."""
+        name = self._context.parameters.autoModel
+        found = next((each for each in self._listed if each.name == name), None)
+        missing = _("There is no model '{name}' on this computer.").format(name=name)
+        self._context.ui.modelLabel.text = missing if found is None else self._details(found)
+        self.onChosen.emit()
+
+    def chosen(self) -> ModelSpec | None:
+        """The description of the chosen automatic model; None where it is not on this computer."""
+        name = self._context.parameters.autoModel
+        return next((each.spec for each in self._listed if each.name == name and each.spec is not None), None)
 
     def withModel(self, kind: str, function: Callable[[], None]) -> None:
         """Calls a function that needs the chosen model of a kind.
@@ -152,6 +173,11 @@ class ModelsPanel:
         for row, each in enumerate(self._listed):
             if each.name in self._context.logic.bench.ran:
                 self._context.ui.modelsList.item(row).setToolTip(self._details(each))
+        self.showChosen()
+
+    def _onParameters(self, changed: set[str]) -> None:
+        if MODEL_PARAMETERS["auto"] in changed:
+            self.showChosen()
 
     def _selected(self) -> models.Listed | None:
         row = self._context.ui.modelsList.currentRow
@@ -179,7 +205,7 @@ class ModelsPanel:
 
     def _refill(self) -> None:
         self.update()
-        self._onModels()
+        self.showChosen()
 
     # Models come and go
 

@@ -1,9 +1,8 @@
-"""The panel: its parts put together, the automatic model chosen, progress shown."""
+"""The panel: its parts put together, progress shown."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import qt
 from slicer.i18n import tr as _
@@ -17,7 +16,6 @@ from TumorSegSlicer.panel.models import ModelsPanel
 from TumorSegSlicer.panel.results import ResultsPanel
 from TumorSegSlicer.panel.shared.context import Context
 from TumorSegSlicer.panel.shortcuts import Shortcuts, keysInWords
-from TumorSegSlicer.work import models
 
 
 class Panel:
@@ -25,18 +23,16 @@ class Panel:
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self._specs: dict[str, Any] = {}
         self._begun = 0.0
         self._shortcuts = Shortcuts()
-        self.models = ModelsPanel(context, self._onModels, self._onProgress)
+        self.models = ModelsPanel(context, self._onProgress)
         self.images = ImagesPanel(context)
         opening = SegmentOpening(context, self.images.inputs)
-        self.find = FindPanel(context, opening, self.images.inputsFor, self._spec, self._onProgress)
+        self.find = FindPanel(context, opening, self.images.inputsFor, self.models.chosen, self._onProgress)
         self.correct = CorrectPanel(context, opening, self.images.inputs, self.models.withModel)
         self.results = ResultsPanel(context, self.images.pet)
         self.firstUse = FirstUsePage(context)
         self._connect()
-        self._findSpecs()
         context.ui.shortcutsLabel.text = _("Keys: {keys}").format(keys=keysInWords())
         self.update()
 
@@ -70,7 +66,7 @@ class Panel:
         self.models.update()
         self.context.connectGui()
         self.images.update()
-        self._showModel()
+        self.models.showChosen()
         self.correct.update()
         self.results.update()
         if self.context.selection.target() is None:
@@ -82,36 +78,10 @@ class Panel:
         ui, context = self.context.ui, self.context
         for part in (context.tasks, context.packages):
             ui.cancelButton.connect("clicked(bool)", lambda _checked, part=part: part.cancel())
-        context.settings.onChanged.connect(self._onParameters)
         context.tasks.onBusy.connect(self._onBusy)
+        self.models.onChosen.connect(self.find.update)
         context.logic.bench.notice = context.messages.notice
         context.logic.onDropped = self._onDropped
-
-    # Models
-
-    def _findSpecs(self) -> None:
-        self._specs = {spec.name: spec for spec in models.modelsOfKind("auto")}
-
-    def _onModels(self) -> None:
-        """Models came or went."""
-        self._findSpecs()
-        self._showModel()
-
-    def _spec(self) -> Any:
-        return self._specs.get(self.context.parameters.autoModel)
-
-    def _onParameters(self, changed: set[str]) -> None:
-        if "autoModel" in changed:
-            self._showModel()
-
-    def _showModel(self) -> None:
-        spec, ui = self._spec(), self.context.ui
-        if spec is None:
-            text = _("There is no model '{name}' on this computer.").format(name=self.context.parameters.autoModel)
-        else:
-            text = f"{spec.description}. {models.summary(spec)}"
-        ui.modelLabel.text = text
-        self.find.update()
 
     # What is being done
 

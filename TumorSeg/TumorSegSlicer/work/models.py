@@ -63,10 +63,10 @@ class Listed:
         if self.entry is not None:
             lines.append(describe(self.entry))
         if self.spec is not None:
-            lines += [self.spec.description, summary(self.spec), *_attributions(self.spec)]
+            lines += [self.spec.description, takes(self.spec), summary(self.spec), *_attributions(self.spec)]
         if self.path is not None:
             lines.append(str(self.path))
-        return "\n".join(lines)
+        return "\n".join(line for line in lines if line)
 
 
 def listed() -> list[Listed]:
@@ -101,6 +101,30 @@ def allModels() -> list[ModelFolder]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the list shows broken folders; the terminal is not visible
         return list_models()
+
+
+def purpose(spec: ModelSpec) -> str:
+    """What a model is for and which images it takes, with its name, as text: the way users choose one."""
+    from TumorSegLib.images.roles import role_label
+
+    what = spec.made_for[:1].upper() + spec.made_for[1:]
+    images = ", ".join(map(role_label, spec.roles))
+    if what and images:
+        return _("{what}: {images} ({name})").format(what=what, images=images, name=spec.name)
+    return _("{what} ({name})").format(what=what or images, name=spec.name) if what or images else spec.name
+
+
+def takes(spec: ModelSpec) -> str:
+    """Which images a model takes, as text; empty where its roles are not told."""
+    from TumorSegLib.images.roles import role_label
+
+    needed, optional = ([each for each in spec.roles if (each in spec.optional) is may] for may in (False, True))
+    labels = {"needed": ", ".join(map(role_label, needed)), "optional": ", ".join(map(role_label, optional))}
+    if needed and optional:
+        return _("It needs {needed}, and takes {optional}.").format(**labels)
+    if needed:
+        return _("It needs {needed}.").format(**labels)
+    return _("It takes any of {optional}.").format(**labels) if optional else ""
 
 
 def summary(spec: ModelSpec) -> str:
