@@ -60,6 +60,7 @@ class Host:
         dialogs: modal dialogs shown, and the answers to the next ones.
         packaging: which packages ``slicer.packaging`` takes for missing.
         dicom: the DICOM database, empty for every test.
+        dicom_exports: the dialogs of the DICOM export that were shown.
         errors: exceptions that ended in a slot, a timer or an observer, where Qt and VTK drop them.
     """
 
@@ -68,7 +69,7 @@ class Host:
         folder = Path(self._folder.name)
         self._qt = _start_qt(folder)
         self.dialogs, self.packaging = Dialogs(), services.Packaging()
-        self.dicom = services.DicomDatabase()
+        self.dicom, self.dicom_exports = services.DicomDatabase(), services.DicomExportDialogs()
         self.errors: list[BaseException] = []
         intercept(self.dialogs)
         self._mrml = Scene(folder)
@@ -104,6 +105,7 @@ class Host:
         widgets = {n: cls for n, cls in pythonqt.STAND_INS.items() if not n.startswith("ctk")}
         self._names: dict[str, Any] = {**submodules, **widgets, "mrmlScene": self.scene, "app": self.app}
         self._names["dicomDatabase"] = self.dicom
+        self._names["qSlicerDICOMExportDialog"] = self.dicom_exports.dialog()
         self._names |= {
             "selfTests": {},
             "qSlicerScriptedLoadableModule": Module,
@@ -316,6 +318,7 @@ class Host:
         self.dialogs.clear()
         self.packaging.clear()
         self.dicom.clear()
+        self.dicom_exports.selected.clear()
         self.window.status_messages.clear()
         services.SampleDataLogic.sources.clear()
         self.app.disconnect_all()

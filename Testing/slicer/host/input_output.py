@@ -131,7 +131,7 @@ class IOManager:
         self, ids: list[str], paths: list[str], properties: dict[str, Any], harden: bool = False, messages: Any = None
     ) -> bool:
         nodes = [self._scene.scene.GetNodeByID(node_id) for node_id in ids]
-        written = [_written(node, str(path)) for node, path in zip(nodes, paths)]
+        written = [_written(node, str(path), harden) for node, path in zip(nodes, paths)]
         return all(written)
 
     def extractKnownExtension(self, filename: str, node: Any = None) -> str:
@@ -152,7 +152,20 @@ def _storage(node: Any) -> Any:
     return storage
 
 
-def _written(node: Any, path: str) -> bool:
+def _hardened(node: Any) -> Any:
+    """A copy with its parent transforms applied, outside the scene."""
+    parent = node.GetParentTransformNode()
+    if parent is None:
+        return node
+    matrix, copy = vtk.vtkMatrix4x4(), node.CreateNodeInstance()
+    copy.UnRegister(None)  # Python holds it from here on
+    copy.Copy(node)
+    parent.GetMatrixTransformToWorld(matrix)
+    copy.ApplyTransformMatrix(matrix)
+    return copy
+
+
+def _written(node: Any, path: str, harden: bool) -> bool:
     storage = _storage(node)
     storage.SetFileName(path)
-    return bool(storage.WriteData(node))
+    return bool(storage.WriteData(_hardened(node) if harden else node))

@@ -111,6 +111,30 @@ class DicomDatabase:
         self.isOpen = True
 
 
+@dataclass
+class DicomExportDialogs:
+    """The dialogs of Slicer's DICOM export that were shown: what was selected in each, by its name."""
+
+    selected: list[str] = field(default_factory=list)
+
+    def dialog(self) -> type:
+        """``slicer.qSlicerDICOMExportDialog``."""
+        shown = self.selected
+
+        class qSlicerDICOMExportDialog:
+            def __init__(self, parent: Any = None) -> None:
+                self._scene: Any = None
+
+            def setMRMLScene(self, scene: Any) -> None:
+                self._scene = scene
+
+            def execDialog(self, itemToSelect: int = 0) -> bool:
+                shown.append(self._scene.GetSubjectHierarchyNode().GetItemName(itemToSelect))
+                return False
+
+        return qSlicerDICOMExportDialog
+
+
 # Sample data
 
 

@@ -73,6 +73,11 @@ def isLocked(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -
     return bool(logic.GetSegmentStatus(_segment(segmentationNode, segmentId)) == logic.Completed)
 
 
+def isEmpty(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
+    """Whether a segment holds no voxel; contours and surfaces are taken to hold some."""
+    return isKeptAsVoxels(node) and not holdsVoxels(node, segmentId)
+
+
 def checkUnlocked(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
     """Raises ``StatusLineError``, an ``ArgumentError``, where a segment is locked."""
     from TumorSegSlicer.quiet_errors import StatusLineError

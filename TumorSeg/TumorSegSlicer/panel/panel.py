@@ -9,12 +9,13 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.panel.correct import CorrectPanel
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
+from TumorSegSlicer.panel.export import ExportPanel
 from TumorSegSlicer.panel.find import FindPanel
-from TumorSegSlicer.panel.first_use import FirstUsePage
 from TumorSegSlicer.panel.images import ImagesPanel
 from TumorSegSlicer.panel.models import ModelsPanel
 from TumorSegSlicer.panel.results import ResultsPanel
 from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.panel.shared.first_use import FirstUsePage
 from TumorSegSlicer.panel.shortcuts import Shortcuts, keysInWords
 
 
@@ -31,6 +32,7 @@ class Panel:
         self.find = FindPanel(context, opening, self.images.inputsFor, self.models.chosen, self._onProgress)
         self.correct = CorrectPanel(context, opening, self.images.inputs, self.models.withModel)
         self.results = ResultsPanel(context, self.images.pet)
+        self.export = ExportPanel(context)
         self.firstUse = FirstUsePage(context)
         self._connect()
         context.ui.shortcutsLabel.text = _("Keys: {keys}").format(keys=keysInWords())
@@ -69,6 +71,7 @@ class Panel:
         self.models.showChosen()
         self.correct.update()
         self.results.update()
+        self.export.update()
         if self.context.selection.target() is None:
             self.context.messages.say(
                 _("Click on a lesion with 'Tumour here', or choose images and segment automatically.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from TumorSegSlicer.mrml import labelmaps
+from TumorSegSlicer.mrml import segments
 from TumorSegSlicer.panel.shared.context import Context
 
 
@@ -41,5 +41,4 @@ class PossibleSteps:
         volume = self._context.logic.volumeMl(*target)
         if volume is not None:
             return volume > 0 or self._context.tasks.busy
-        kept = labelmaps.isKeptAsVoxels(target[0])
-        return not kept or labelmaps.holdsVoxels(*target)  # contours and surfaces are measured as voxels
+        return not segments.isEmpty(*target)  # contours and surfaces are measured as voxels

@@ -1,0 +1,1 @@
+"""How segments and images are seen."""
