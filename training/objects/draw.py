@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +23,13 @@ from training.objects.shapes import NEAR
 from training.objects.suggestions import with_suggestions
 from training.objects.synthetic import draw_synthetic
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.geometry.arrays import BoolArray, Float32Array
+from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array
 from TumorSegLib.prompts.encoding import Shape
 
 # Scales in mm of patches that no contour decides, the coarser the rarer.
 SCALES_MM = (0.5, 5.0)
+# Where images of all sets are drawn, a set counts as at most so many cases.
+MOST_OF_A_SET = 14
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class ObjectSources:
 
     def _from(self, source: str, rng: np.random.Generator) -> ObjectSample | None:
         if source == "synthetic":
-            return draw_synthetic(self.shape, len(self.rules), rng)
+            return draw_synthetic(self.shape, self.rules, rng)
         if source in ("sarcomas", "contours", "suggested"):
             cases = [case for case in getattr(self.library, source) if case.contours]
             if not cases:
@@ -78,7 +81,7 @@ class ObjectSources:
         # Other sets are few beside the sarcomas, and bring the other anatomy.
         others, sarcomas = self.library.contours, self.library.sarcomas
         pool = others if others and (rng.random() < 0.65 or not sarcomas) else sarcomas
-        return self._suggested(pool[int(rng.integers(len(pool)))], source, rng)
+        return self._suggested(pool[int(rng.choice(len(pool), p=shares_of(pool)))], source, rng)
 
     def _contoured(self, case: TrainingCase, rng: np.random.Generator) -> ObjectSample | None:
         contour = case.contours[int(rng.integers(len(case.contours)))]
@@ -138,6 +141,13 @@ class ObjectSources:
             if not same and len(chosen) < count:
                 chosen.append(role)
         return chosen
+
+
+def shares_of(cases: Sequence[TrainingCase]) -> Float64Array:
+    """How often each case is drawn: a large set counts as at most so many cases, or one part of the body drowns all."""
+    sizes = Counter(case.set for case in cases)
+    weights = np.array([min(1.0, MOST_OF_A_SET / sizes[case.set]) for case in cases])
+    return np.asarray(weights / weights.sum())
 
 
 def drawn_from(frequencies: Mapping[str, float], rng: np.random.Generator) -> str:

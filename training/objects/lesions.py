@@ -23,6 +23,8 @@ from TumorSegLib.images.roles import channel_family, is_ct, is_pet
 CONTRAST, DEVIATION = (1.8, 6.0), (0.12, 0.5)
 # At most this share of a lesion may lie where the image is the same all over: in air, or outside it.
 LARGEST_EMPTY_SHARE = 0.2
+# Texture is a share of the contrast, or of this many paint units where that is larger.
+MOST_TEXTURE = 3.0
 # Paint units: CT in 100 HU, PET as log(1 + SUV), MR in deviations of its tissue.
 HU, LUNG, SOLID = 100.0, -4.0, (0.3, 0.5)
 
@@ -113,7 +115,9 @@ def _painted(
     shape = (image.shape[0], image.shape[1], image.shape[2])
     texture = smooth_noise(shape, [n / rng.uniform(2, 8) for n in shape], rng)
     noise = image - gaussian_filter(image, 1)  # the scanner's noise goes on in the lesion
-    inside = np.float32(middle) + step + np.float32(min(abs(float(step)), 1.0) * rng.uniform(0, 0.35)) * texture
+    inside = (
+        np.float32(middle) + step + np.float32(min(abs(float(step)), MOST_TEXTURE) * rng.uniform(0, 0.35)) * texture
+    )
     inside = inside + np.clip(noise, -0.5, 0.5)
     if look.core is not None:
         inside = inside - step * np.float32(rng.uniform(0.4, 1.3)) * look.core

@@ -50,11 +50,12 @@ class Contour:
 
 @dataclass(eq=False)
 class TrainingCase:
-    """Images of one case on one grid, by role, with contours of objects, if there are any."""
+    """Images of one case of a set, on one grid, by role, with contours of objects, if there are any."""
 
     name: str
     images: dict[str, Volume]
     contours: Sequence[Contour]
+    set: str
     _pyramids: dict[str, Pyramid] = field(default_factory=dict, repr=False)
     _fitted: dict[tuple[str, Normalisation], Normalisation] = field(default_factory=dict, repr=False)
 
@@ -111,7 +112,7 @@ def _sarcoma(folder: Path, name: str) -> TrainingCase:
         path = folder / f"{name}_{role}.nii.gz"
         if path.is_file():
             images[role] = _light(read_volume(path, role))
-    return TrainingCase(name, images, _contours(read_mask(folder / f"{name}_{REFERENCE}.nii.gz")))
+    return TrainingCase(name, images, _contours(read_mask(folder / f"{name}_{REFERENCE}.nii.gz")), folder.name)
 
 
 def _read_entry(root: Path, entry: dict[str, Any], held: set[str]) -> Iterator[TrainingCase]:
@@ -137,7 +138,8 @@ def _read_entry(root: Path, entry: dict[str, Any], held: set[str]) -> Iterator[T
     contours = _open_contours(folder, found, held) if entry["contours"] and "label" in found["files"] else None
     for images in groups:
         fits = contours is not None and contours.grid == next(iter(images.values())).grid
-        yield TrainingCase(entry["case"], images, _contours(contours) if fits and contours is not None else [])
+        found_here = _contours(contours) if fits and contours is not None else []
+        yield TrainingCase(entry["case"], images, found_here, entry["set"])
 
 
 def _open_contours(folder: Path, entry: dict[str, Any], held: set[str]) -> Mask:

@@ -7,8 +7,8 @@ import pytest
 
 from Testing.training.objects.object_cases import any_configuration, write_suite
 from training.config.objects import SOURCES
-from training.objects.draw import ObjectSources, drawn_from
-from training.objects.library import Library, read_library
+from training.objects.draw import MOST_OF_A_SET, ObjectSources, drawn_from, shares_of
+from training.objects.library import Library, TrainingCase, read_library
 from training.objects.sample import LARGEST_SHARE, LEAST_VOXELS, is_visible
 from TumorSegLib.errors import ArgumentError
 
@@ -88,6 +88,15 @@ def test_frequencies_decide_what_is_drawn() -> None:
     drawn = [drawn_from({"often": 3.0, "never": 0.0, "seldom": 1.0}, rng) for _ in range(400)]
     assert drawn.count("never") == 0
     assert 270 <= drawn.count("often") <= 330
+
+
+def test_a_large_set_is_drawn_less_often_per_case() -> None:
+    large = [TrainingCase(f"large{n}", {}, [], "large") for n in range(4 * MOST_OF_A_SET)]
+    small = [TrainingCase(f"small{n}", {}, [], "small") for n in range(MOST_OF_A_SET // 2)]
+    shares = shares_of([*large, *small])
+    assert shares.sum() == pytest.approx(1)
+    np.testing.assert_allclose(shares[: len(large)], shares[-1] / 4)
+    assert shares[: len(large)].sum() == pytest.approx(2 / 3)
 
 
 def test_without_other_sets_images_of_sarcomas_are_taken_and_a_source_without_contours_is_an_error(

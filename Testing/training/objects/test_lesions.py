@@ -16,7 +16,9 @@ from TumorSegLib.geometry.grid import Grid
 
 GRID = Grid.from_spacing((32, 32, 32), (1, 1, 1))
 RULES = any_image_spec().any_image_input.normalisation
-CASE = TrainingCase("case", {role: noise_volume(GRID, role, n) for n, role in enumerate(("ct", "pet", "mr_t1"))}, [])
+CASE = TrainingCase(
+    "case", {role: noise_volume(GRID, role, n) for n, role in enumerate(("ct", "pet", "mr_t1"))}, [], "set"
+)
 # Blur of the edge reaches four of its deviations, at most 2.1 voxels each.
 REACH = 9
 

@@ -64,7 +64,7 @@ def case_of_balls(name: str = "case") -> TrainingCase:
     array = np.random.default_rng(0).normal(300, 20, GRID.shape).astype(np.float32)
     for middle, radius in BALLS:
         array[np.linalg.norm(np.indices(GRID.shape) - np.reshape(middle, (3, 1, 1, 1)), axis=0) <= radius] += 400
-    return TrainingCase(name, {"mr_t1": Volume(GRID, array, "mr_t1")}, [])
+    return TrainingCase(name, {"mr_t1": Volume(GRID, array, "mr_t1")}, [], "set")
 
 
 def plan(slabs: int = 2, minutes: float = math.inf, seed: int = 0) -> SuggestPlan:
@@ -138,7 +138,7 @@ def test_slabs_and_boxes_lie_in_the_image(engine: BoxEngine) -> None:
             assert 0 <= top < bottom - 3.19 < rows  # four voxels, and a jitter of a tenth on both sides
             assert 0 <= left < right - 3.19 < columns
     assert set(axes) == {0, 1, 2}
-    empty = TrainingCase("air", {"ct": Volume(GRID, np.full(GRID.shape, -2000, np.float32), "ct")}, [])
+    empty = TrainingCase("air", {"ct": Volume(GRID, np.full(GRID.shape, -2000, np.float32), "ct")}, [], "set")
     assert draw_slab(engine, empty, rng) is None
 
 
