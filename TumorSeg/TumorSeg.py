@@ -134,9 +134,7 @@ class TumorSegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneStartClose(self, _caller: Any, _event: str) -> None:
         """The running action is stopped, since its segment is about to be removed."""
         if self.panel is not None:
-            self.panel.context.abandon()
-            self.panel.context.settings.disconnect()
-            self.panel.correct.stopTools()
+            self.panel.sceneCloses()
 
     def onSceneStartImport(self, _caller: Any, _event: str) -> None:
         """Settings may come with the scene: what selectors show meanwhile is not the user's choice."""

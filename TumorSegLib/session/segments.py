@@ -222,6 +222,12 @@ class Segments:
         step, number = self.history.back(), self.history.newest
         return None if step is None else replace(self._apply(step, True, lambda: self.history.moved(-1)), step=number)
 
+    def preview_undo(self) -> Edit | None:
+        """What :meth:`undo` would return, while nothing changes; None at the beginning."""
+        with self.lock:
+            step = self.history.back()
+            return None if step is None else self._resolved(step, True)[0]
+
     def redo(self) -> Edit | None:
         """Does the step undone last again; None if there is none."""
         step = self.history.forward()
@@ -249,6 +255,18 @@ class Segments:
             undo: whether it is undone.
             note: notes the step in the history; called before the first write, which it prevents by raising.
         """
+        edit, writes = self._resolved(step, undo)
+        prompts = [(self._segments[c.segment], c.applied(self.prompts(c.segment), undo)) for c in step.prompts]
+        with self.lock:
+            note()
+            for segment, box, after, growth in writes:
+                segment.write(box, after, growth)
+            for segment, kept in prompts:
+                segment.prompts = kept
+        return edit
+
+    def _resolved(self, step: Step, undo: bool) -> tuple[Edit, list[tuple[_Segment, Box, UInt8Array, int]]]:
+        """The edit that a step is, done or undone, and the arguments of the writes that do it."""
         writes, own, others = [], Edit(step.segment, EMPTY_BOX, EMPTY, EMPTY), {}
         for change in step.changes:
             if change.outside:
@@ -265,14 +283,7 @@ class Segments:
                 own = edit
             else:
                 others[change.segment] = edit
-        prompts = [(self._segments[c.segment], c.applied(self.prompts(c.segment), undo)) for c in step.prompts]
-        with self.lock:
-            note()
-            for segment, box, after, growth in writes:
-                segment.write(box, after, growth)
-            for segment, kept in prompts:
-                segment.prompts = kept
-        return replace(own, others=others)
+        return replace(own, others=others), writes
 
     def _change(self, name: str, box: Box, values: UInt8Array) -> Change | None:
         """The change to new values in a box, cut to the voxels that differ; None if none does."""

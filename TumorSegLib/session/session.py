@@ -326,6 +326,10 @@ class Session:
         with self._editing():
             return self._segments.undo()
 
+    def preview_undo(self) -> Edit | None:
+        """What :meth:`undo` would return, while nothing changes: to see a segment as it was before its last edit."""
+        return self._segments.preview_undo()
+
     def redo(self) -> Edit | None:
         """Does again what was undone last; None if there is nothing."""
         with self._editing():

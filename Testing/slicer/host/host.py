@@ -28,7 +28,7 @@ from Testing.slicer.host.qt import ctk_widgets, mrml_widgets, pythonqt
 from Testing.slicer.host.qt.dialogs import Dialogs, intercept
 from Testing.slicer.host.qt.ui_files import UiLoader
 from Testing.slicer.host.scene import Scene
-from Testing.slicer.host.views.slice_views import LayoutManager
+from Testing.slicer.host.views.layouts import LayoutManager
 from Testing.slicer.host.views.three_d_view import ThreeDView
 
 WIDGET_MODULES = (ctk_widgets, mrml_widgets, segment_editor)  # importing them registers their widgets
@@ -315,6 +315,7 @@ class Host:
         self.unload_modules()
         self.window.hide()
         self.scene_clear()
+        self.app.layout_manager.reset()
         self.dialogs.clear()
         self.packaging.clear()
         self.dicom.clear()

@@ -14,6 +14,9 @@ from TumorSegSlicer.panel.find import FindPanel
 from TumorSegSlicer.panel.images import ImagesPanel
 from TumorSegSlicer.panel.models import ModelsPanel
 from TumorSegSlicer.panel.results import ResultsPanel
+from TumorSegSlicer.panel.seeing.compare import Compare
+from TumorSegSlicer.panel.seeing.contours import Contours
+from TumorSegSlicer.panel.seeing.side_by_side import SideBySide
 from TumorSegSlicer.panel.shared.context import Context
 from TumorSegSlicer.panel.shared.first_use import FirstUsePage
 from TumorSegSlicer.panel.shortcuts import Shortcuts, keysInWords
@@ -33,6 +36,7 @@ class Panel:
         self.correct = CorrectPanel(context, opening, self.images.inputs, self.models.withModel)
         self.results = ResultsPanel(context, self.images.pet)
         self.export = ExportPanel(context)
+        self.contours, self.compare, self.sideBySide = Contours(context), Compare(context), SideBySide(context)
         self.firstUse = FirstUsePage(context)
         self._connect()
         context.ui.shortcutsLabel.text = _("Keys: {keys}").format(keys=keysInWords())
@@ -42,6 +46,7 @@ class Panel:
         """The module was opened: its keys work, in the main window where there is one."""
         if window is not None:
             self._shortcuts.install(window, self.correct.keyActions())
+            self.compare.enter(window)
         self.images.enter()
         self.correct.resume()
         self.firstUse.enter()
@@ -49,6 +54,7 @@ class Panel:
     def exit(self) -> None:
         """Another module was opened: keys and mouse are given back."""
         self._shortcuts.remove()
+        self.compare.exit()
         self.correct.stopTools()
 
     def close(self) -> None:
@@ -56,7 +62,17 @@ class Panel:
         self.exit()
         self.correct.close()
         self.results.close()
+        self.contours.close()
+        self.sideBySide.close()
         self.context.close()
+
+    def sceneCloses(self) -> None:
+        """The scene is about to be closed: its segments and images go."""
+        self.context.abandon()
+        self.context.settings.disconnect()
+        self.correct.stopTools()
+        self.compare.end()
+        self.sideBySide.close()
 
     def sceneChanged(self) -> None:
         """The scene was closed or read: its settings count from now on."""
@@ -72,6 +88,7 @@ class Panel:
         self.correct.update()
         self.results.update()
         self.export.update()
+        self.contours.update()
         if self.context.selection.target() is None:
             self.context.messages.say(
                 _("Click on a lesion with 'Tumour here', or choose images and segment automatically.")

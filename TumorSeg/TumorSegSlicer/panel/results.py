@@ -29,7 +29,7 @@ class ResultsPanel:
         self._positions: list[tuple[float, float, float]] = []
         self._table: slicer.vtkMRMLTableNode | None = None
         ui = context.ui
-        self._filter = OverlayFilter([getattr(ui, f"{name}Selector") for name in IMAGES])
+        self._filter = OverlayFilter([getattr(ui, f"{name}Selector") for name in (*IMAGES, "secondImage")])
         for text, kind in ((_("none"), ""), (_("probability"), "probability"), (_("uncertainty"), "uncertainty")):
             ui.overlaySelector.addItem(text, kind)
         ui.overlaySelector.connect("currentIndexChanged(int)", lambda _index: self._showOverlay())

@@ -1,0 +1,98 @@
+"""Compares a segment with what it was before its last edit, as long as a key is held."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from TumorSegSlicer.panel.seeing.former_segment import FormerSegment
+from TumorSegSlicer.panel.shared.context import Context
+
+KEY = "C"
+#: What ends the comparison beside the release of the key: the user turns to something else.
+ENDING = ("MouseButtonPress", "WindowDeactivate", "ApplicationDeactivate", "ApplicationStateChange")
+
+
+class Compare:
+    """While the key is held the slice views show the segment as it was; nothing is changed or saved."""
+
+    def __init__(self, context: Context) -> None:
+        """Begins with the segment as it is."""
+        self._context = context
+        self._former: FormerSegment | None = None
+        self._shortcut: qt.QShortcut | None = None
+        self._release = _Release(self.end)
+        context.tasks.onBusy.connect(lambda busy: self.end() if busy else None)
+        context.selection.onTarget.connect(self.end)
+        context.edits.onEdited.connect(self.end)
+
+    def enter(self, window: qt.QWidget) -> None:
+        """The module was opened: the key works in the window."""
+        self.exit()
+        self._shortcut = qt.QShortcut(qt.QKeySequence(KEY), window)
+        self._shortcut.setAutoRepeat(False)
+        self._shortcut.connect("activated()", self.begin)
+
+    def exit(self) -> None:
+        """Another module was opened: the key is given back."""
+        self.end()
+        if self._shortcut is not None:
+            self._shortcut.setParent(None)
+            self._shortcut.deleteLater()
+            self._shortcut = None
+
+    def begin(self) -> None:
+        """The key was pressed."""
+        context, target = self._context, self._context.selection.target()
+        if self._former is not None or context.tasks.busy or target is None:
+            return
+        if target[0].GetDisplayNode() is None or not context.logic.hasSession(*target):
+            return
+        opened = context.logic.bench.sessions.of(*target)
+        undone = opened.session.preview_undo()
+        if undone is None or not undone.after.size:
+            context.messages.say(_("There is no edit to compare with."))
+            return
+        self._former = context.messages.attempt(lambda: FormerSegment(*target, undone, opened.gridNow()))
+        if self._former is not None:
+            self._release.watch(True)
+            context.messages.say(_("Before the last edit, as long as {key} is held.").format(key=KEY))
+
+    def end(self) -> None:
+        """The key was released, or something else begins."""
+        if self._former is None:
+            return
+        self._release.watch(False)
+        former, self._former = self._former, None
+        former.remove()
+        if not self._context.tasks.busy:
+            self._context.messages.say(_("After the last edit."))
+
+
+class _Release(qt.QWidget):
+    """Hears of the release of the key, whichever widget has the focus, while it watches."""
+
+    def __init__(self, onReleased: Any) -> None:
+        qt.QWidget.__init__(self)
+        self._onReleased = onReleased
+        self._endings = [getattr(qt.QEvent, name) for name in ENDING]
+
+    def watch(self, watching: bool) -> None:
+        """Begins or ends to see all events of the application."""
+        application = qt.QCoreApplication.instance()
+        if watching:
+            application.installEventFilter(self)
+        else:
+            application.removeEventFilter(self)
+
+    def eventFilter(self, _watched: Any, event: Any) -> bool:
+        """Called for every event; stops none."""
+        if event.type() == qt.QEvent.KeyRelease:
+            ended = event.key() == qt.Qt.Key_C and not event.isAutoRepeat()
+        else:
+            ended = event.type() in self._endings
+        if ended:
+            self._onReleased()
+        return False
