@@ -153,6 +153,8 @@ class ModelSpec:
             where it is not known.
         trained_length_mm: length from head to foot of the longest training image in mm, to warn of longer ones; None
             where it is not known.
+        body_parts: what the training images show, in terms of DICOM (Body Part Examined, 0018,0015), to warn of others;
+            none where it is not known, or does not matter.
         int8: the copy in 8-bit integers beside the weights; None where there is none.
 
     Raises:
@@ -173,6 +175,7 @@ class ModelSpec:
     made_for: str = ""
     plausible_volume_ml: tuple[float, float] | None = None
     trained_length_mm: float | None = None
+    body_parts: tuple[str, ...] = ()
     int8: Int8Copy | None = None
 
     def __post_init__(self) -> None:

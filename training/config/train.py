@@ -30,6 +30,7 @@ MAY_CHANGE = frozenset(
         "made_for",
         "plausible_volume_ml",
         "trained_length_mm",
+        "body_parts",
     }
 )
 

@@ -59,7 +59,7 @@ def test_segment_replaces_a_loaded_segment_only_after_confirmation(desk: Desk, q
     desk.host.dialogs.answer(getattr(qt.QMessageBox, answer))
     desk.press("segmentButton")
     (dialog,) = desk.host.dialogs.shown
-    assert "'liver' was drawn, corrected or loaded" in dialog.text
+    assert f"'liver' ({liver.sum() * 0.08:.1f} ml) was drawn, corrected or loaded" in dialog.text
     kept = voxels(node, "liver", desk.volumes["ct"])
     if answer == "No":
         assert desk.context.selection.target() == (node, "liver")
@@ -193,13 +193,14 @@ def test_volume_outside_the_training_range_gives_a_warning(desk: Desk, columns: 
     if columns:
         desk.engines.engines["auto"].rule = lambda images: np.arange(64) < np.full((32, 64, 1), columns)
     else:
-        words = "Every tumour that sts-auto was trained on was larger (28 to 2331 ml)."
+        words = "Every tumour that sts-auto was trained on was larger (28 to 2331 ml): add what is missing by clicks."
     desk.find()
     assert ("Every tumour" in desk.status) is bool(words)
     assert words in desk.status
     if words:  # before what was marked, with what to do
         assert desk.status.startswith(words)
-        assert desk.status.index("click on the lesion instead. Marked ") > 0
+        assert desk.status.index(". Marked ") > 0
+        assert ("Undo, and click on the lesion instead. Marked " in desk.status) is bool(columns)
 
 
 def test_images_longer_than_those_of_training_give_a_warning(desk: Desk) -> None:
@@ -210,8 +211,26 @@ def test_images_longer_than_those_of_training_give_a_warning(desk: Desk) -> None
     assert said in desk.status  # at once, so that it can be cancelled
     slow.go.set()
     desk.wait()
-    assert desk.status.index(said) < desk.status.index("click on the lesion instead. Marked ")
+    assert desk.status.index(said) < desk.status.index("or click on the lesion instead.") < desk.status.index("Marked ")
     assert "480 mm long from head to foot, those that sts-auto was trained on at most 373 mm" in desk.status
+
+
+@pytest.mark.parametrize(
+    ("part", "doubted"), [("HEAD", True), ("UPPER-ARM", False), ("Thigh", False), ("LIVER", True), ("", False)]
+)
+def test_images_of_another_part_of_the_body_give_a_warning(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, part: str, doubted: bool
+) -> None:
+    values = {("1.2.3", "0018,0015"): part}
+    monkeypatch.setattr(desk.host.dicom, "instanceValue", lambda uid, tag: values.get((uid, tag), ""))
+    desk.volumes["ct"].SetAttribute("DICOM.instanceUIDs", "1.2.3 1.2.4")
+    said = f"The images show '{part}' by DICOM, sts-auto was made for soft-tissue sarcoma of the limbs and trunk wall"
+    slow = desk.begin_slowly()
+    assert (said in desk.status) is doubted  # at once, so that it can be cancelled
+    slow.go.set()
+    desk.wait()
+    assert desk.status.startswith(said) is doubted
+    assert "Marked " in desk.status
 
 
 def test_empty_result_does_not_exclude_a_tumour(desk: Desk) -> None:

@@ -41,6 +41,7 @@ def test_only_a_model_of_volumes_has_roles_spacing_and_patch():
 
 def test_optional_entries_may_be_left_out():
     optional = ("weights_sha256", "training_data", "results", "made_for", "plausible_volume_ml", "trained_length_mm")
+    optional += ("body_parts",)
     spec = ModelSpec.from_dict({k: v for k, v in SPEC.to_dict().items() if k not in optional})
     assert (spec.weights_sha256, spec.training_data, spec.results) == ("", (), {})
     assert (spec.made_for, spec.plausible_volume_ml) == ("", None)

@@ -19,6 +19,7 @@ from TumorSegSlicer.mrml.labelmaps import (
     holdsVoxels,
     isKeptAsVoxels,
     liveVoxels,
+    ownLiveVoxels,
     ownVoxels,
     readVoxels,
     writeVoxels,
@@ -76,6 +77,13 @@ def isLocked(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -
 def isEmpty(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
     """Whether a segment holds no voxel; contours and surfaces are taken to hold some."""
     return isKeptAsVoxels(node) and not holdsVoxels(node, segmentId)
+
+
+def volumeMl(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> float:
+    """Volume of the voxels of a segment, with or without a session; contours and surfaces are taken as voxels."""
+    live, lattice = ownLiveVoxels(node, segmentId)
+    place = (toWorld(node) @ lattice)[:3, :3]
+    return int(np.count_nonzero(live.labels == live.value)) * abs(float(np.linalg.det(place))) / 1000
 
 
 def checkUnlocked(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:

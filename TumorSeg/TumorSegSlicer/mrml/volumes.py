@@ -138,6 +138,14 @@ def _dicomTexts(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[str, str]:
     return modality or told, description
 
 
+def bodyPart(node: slicer.vtkMRMLScalarVolumeNode) -> str:
+    """The part of the body that a volume loaded from DICOM shows, as its files say it; empty where they do not."""
+    database, uids = getattr(slicer, "dicomDatabase", None), (node.GetAttribute(SLICES_ATTRIBUTE) or "").split()
+    if database is None or not database.isOpen or not uids:
+        return ""
+    return str(database.instanceValue(uids[0], "0018,0015") or "").strip()
+
+
 def unitOf(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     """The UCUM code of the unit that a volume says its voxels have; empty where it says none."""
     entry = node.GetVoxelValueUnits()

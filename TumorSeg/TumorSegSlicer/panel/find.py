@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 from slicer.i18n import tr as _
 
-from TumorSegSlicer.mrml import segments
+from TumorSegSlicer.mrml import segments, volumes
 from TumorSegSlicer.mrml.session_nodes import Input, firstImage
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.shared.context import Context
@@ -58,7 +58,7 @@ class FindPanel:
         if inputs is None or place is None or not self._opening.madeEditable(place[0], inputs):
             return
         spec = self._spec()
-        doubts = lengthDoubts(spec, inputs) if spec is not None else []
+        doubts = imageDoubts(spec, inputs) if spec is not None else []
         context.messages.say(" ".join([*doubts, _("Segmenting... The model is loaded first (first use only).")]))
         run = context.tasks.starting(lambda target: self._onFound(target, inputs), self._onProgress)
         context.logic.segment(inputs, segmentation=place[0], segmentId=place[1], run=run)
@@ -74,9 +74,9 @@ class FindPanel:
             return target
         name = node.GetSegmentation().GetSegment(target[1]).GetName()
         question = _(
-            "The selected segment '{name}' was drawn, corrected or loaded, not only marked by the model. Put the "
-            "result into a new segment, or replace '{name}'? Undo restores it."
-        ).format(name=name)
+            "The selected segment '{name}' ({volume:.1f} ml) was drawn, corrected or loaded, not only marked by the "
+            "model. Put the result into a new segment, or replace '{name}'? Undo restores it."
+        ).format(name=name, volume=segments.volumeMl(*target))
         choice = context.messages.choice(question, (_("New segment"), _("Replace '{name}'").format(name=name)))
         if choice is None:
             context.messages.say(_("Nothing was done."))
@@ -102,8 +102,6 @@ class FindPanel:
             marked = _("Marked {volume} by {model}, whose description does not say what it was made for; check it.")
         volume, what = context.selection.volumeInWords(context.selection.target()), spec.made_for if spec else ""
         doubts = doubtsOf(spec, volumeMl, inputs) if spec is not None else []
-        if doubts:
-            doubts.append(_("Better undo this, and click on the lesion instead."))
         context.messages.say(" ".join([*doubts, marked.format(volume=volume, model=model, what=what)]))
 
 
@@ -122,25 +120,37 @@ def doubtsOf(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> l
     if volumeMl > high:
         words = _(
             "Every tumour that {model} was trained on was smaller ({low:.0f} to {high:.0f} ml): probably organs are "
-            "marked."
+            "marked. Undo, and click on the lesion instead."
         )
         doubts.append(words.format(model=spec.name, low=low, high=high))
     elif volumeMl < low:
-        words = _("Every tumour that {model} was trained on was larger ({low:.0f} to {high:.0f} ml).")
+        words = _(
+            "Every tumour that {model} was trained on was larger ({low:.0f} to {high:.0f} ml): add what is missing by "
+            "clicks."
+        )
         doubts.append(words.format(model=spec.name, low=low, high=high))
-    return [*doubts, *lengthDoubts(spec, inputs)]
+    return [*imageDoubts(spec, inputs), *doubts]
 
 
-def lengthDoubts(spec: ModelSpec, inputs: Mapping[str, Input]) -> list[str]:
-    """That images are longer than those of training, as a sentence; known before a model begins."""
-    longest, length = spec.trained_length_mm, _lengthMm(firstImage(inputs))
-    if longest is None or length <= longest:
-        return []
-    words = _(
-        "The images are {length:.0f} mm long from head to foot, those that {model} was trained on at most "
-        "{longest:.0f} mm: crop them to the tumour's region (module Crop Volume)."
-    )
-    return [words.format(model=spec.name, length=length, longest=longest)]
+def imageDoubts(spec: ModelSpec, inputs: Mapping[str, Input]) -> list[str]:
+    """Reasons to doubt that a model suits images, known before it begins: they are longer, or show another part."""
+    doubts, longest, length = [], spec.trained_length_mm, _lengthMm(firstImage(inputs))
+    parts = [part for part in (volumes.bodyPart(each.node) for each in inputs.values()) if part]
+    if spec.body_parts and parts and not set(map(_term, parts)) & set(map(_term, spec.body_parts)):
+        words = _("The images show '{part}' by DICOM, {model} was made for {what}: click on the lesion instead.")
+        doubts.append(words.format(part=parts[0], model=spec.name, what=spec.made_for))
+    if longest is not None and length > longest:
+        words = _(
+            "The images are {length:.0f} mm long from head to foot, those that {model} was trained on at most "
+            "{longest:.0f} mm: crop them to the tumour's region (module Crop Volume), or click on the lesion instead."
+        )
+        doubts.append(words.format(model=spec.name, length=length, longest=longest))
+    return doubts
+
+
+def _term(part: str) -> str:
+    """A part of the body as DICOM writes it, without the spaces and hyphens that some scanners put in."""
+    return "".join(letter for letter in part.upper() if letter.isalpha())
 
 
 def _lengthMm(volumeNode: slicer.vtkMRMLScalarVolumeNode) -> float:
