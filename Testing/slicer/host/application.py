@@ -176,6 +176,12 @@ class Application(Signals):
     def processEvents(self) -> None:
         QtWidgets.QApplication.processEvents()
 
+    def installEventFilter(self, watcher: QtCore.QObject) -> None:
+        QtWidgets.QApplication.instance().installEventFilter(watcher)
+
+    def removeEventFilter(self, watcher: QtCore.QObject) -> None:
+        QtWidgets.QApplication.instance().removeEventFilter(watcher)
+
     def setOverrideCursor(self, cursor: Any) -> None:
         QtWidgets.QApplication.setOverrideCursor(QtGui.QCursor(cursor))
 

@@ -89,6 +89,7 @@ class Panel:
         self.results.update()
         self.export.update()
         self.contours.update()
+        self.sideBySide.update()
         if self.context.selection.target() is None:
             self.context.messages.say(
                 _("Click on a lesion with 'Tumour here', or choose images and segment automatically.")

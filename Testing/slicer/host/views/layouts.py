@@ -45,7 +45,8 @@ class LayoutManager:
 
     @property
     def layout(self) -> int:
-        return int(self.layoutLogic().GetLayoutNode().GetViewArrangement())
+        usual = slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView
+        return int(self._logic.GetLayoutNode().GetViewArrangement() if self._logic is not None else usual)
 
     def setLayout(self, layout: int) -> None:
         node = self.layoutLogic().GetLayoutNode()

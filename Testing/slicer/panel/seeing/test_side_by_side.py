@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,6 +120,18 @@ def test_closing_or_deleting_gives_the_views_back(pair: Desk, end: str) -> None:
     else:
         slicer.mrmlScene.RemoveNode(pair.later)
     assert manager().layout == former
+    assert visible() == {"Red", "Green", "Yellow"}
+
+
+def test_a_scene_saved_side_by_side_opens_in_the_usual_layout(pair: Desk, tmp_path: Path) -> None:
+    import slicer
+
+    pair.ui.sideBySideButton.click()
+    assert slicer.util.saveScene(str(tmp_path / "case.mrml"))
+    slicer.mrmlScene.Clear(False)
+    slicer.util.loadScene(str(tmp_path / "case.mrml"))
+    assert not pair.ui.sideBySideButton.checked
+    assert manager().layout == manager().layoutLogic().GetLayoutNode().SlicerLayoutConventionalView
     assert visible() == {"Red", "Green", "Yellow"}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.panel.seeing.former_segment import FormerSegment
@@ -12,7 +13,7 @@ from TumorSegSlicer.panel.shared.context import Context
 
 KEY = "C"
 #: What ends the comparison beside the release of the key: the user turns to something else.
-ENDING = ("MouseButtonPress", "WindowDeactivate", "ApplicationDeactivate", "ApplicationStateChange")
+ENDING = ("MouseButtonPress", "WindowDeactivate")
 
 
 class Compare:
@@ -81,11 +82,7 @@ class _Release(qt.QWidget):
 
     def watch(self, watching: bool) -> None:
         """Begins or ends to see all events of the application."""
-        application = qt.QCoreApplication.instance()
-        if watching:
-            application.installEventFilter(self)
-        else:
-            application.removeEventFilter(self)
+        (slicer.app.installEventFilter if watching else slicer.app.removeEventFilter)(self)
 
     def eventFilter(self, _watched: Any, event: Any) -> bool:
         """Called for every event; stops none."""

@@ -35,6 +35,12 @@ class SideBySide:
         context.ui.sideBySideButton.connect("toggled(bool)", self._onToggled)
         context.ui.secondImageSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSecond)
 
+    def update(self) -> None:
+        """A scene that was saved with this layout is shown in Slicer's usual one."""
+        manager = slicer.app.layoutManager()
+        if manager is not None and manager.layout == LAYOUT and not self._former:
+            manager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView)
+
     def close(self) -> None:
         """The scene is being closed, or the panel is going away: the views are as they were."""
         self._context.ui.sideBySideButton.checked = False
@@ -89,8 +95,8 @@ class SideBySide:
         """Views that show the image already stay as they are, with what is laid over it."""
         for left, _right, _orientation in VIEWS:
             widget = manager.sliceWidget(left)
-            if widget.mrmlSliceCompositeNode().GetBackgroundVolumeID() != volume.GetID():
-                widget.mrmlSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+            if widget.sliceLogic().GetSliceCompositeNode().GetBackgroundVolumeID() != volume.GetID():
+                widget.sliceLogic().GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
                 widget.sliceLogic().FitSliceToBackground()
 
     @staticmethod
@@ -98,8 +104,8 @@ class SideBySide:
         """Shows the second image at the place that the views of the first one show."""
         for left, right, _orientation in VIEWS:
             view, shown = manager.sliceWidget(right), manager.sliceWidget(left).mrmlSliceNode()
-            view.mrmlSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
-            view.mrmlSliceCompositeNode().SetForegroundVolumeID(None)
+            view.sliceLogic().GetSliceCompositeNode().SetBackgroundVolumeID(volume.GetID())
+            view.sliceLogic().GetSliceCompositeNode().SetForegroundVolumeID(None)
             node = view.mrmlSliceNode()
             node.GetSliceToRAS().DeepCopy(shown.GetSliceToRAS())
             _width, height, depth = shown.GetFieldOfView()
@@ -110,7 +116,7 @@ class SideBySide:
     def _link(self, manager: Any) -> None:
         """Slices that are parallel move together."""
         names = [name for pair in VIEWS for name in pair[:2]]
-        composites = [manager.sliceWidget(name).mrmlSliceCompositeNode() for name in names]
+        composites = [manager.sliceWidget(name).sliceLogic().GetSliceCompositeNode() for name in names]
         self._links = {each: bool(each.GetLinkedControl()) for each in composites}
         for each in composites:
             each.SetLinkedControl(True)

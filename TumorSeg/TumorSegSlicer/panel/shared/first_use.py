@@ -20,7 +20,7 @@ class FirstUsePage:
         ui.notNowButton.connect("clicked(bool)", lambda _checked: self._onNotNow())
         context.packages.onNeeded.connect(self._show)
         context.packages.onInstalling.connect(self._onInstalling)
-        context.packages.onLine.connect(ui.installLog.appendPlainText)
+        context.packages.onLine.connect(self._onLine)
         context.packages.onProgress.connect(self._onProgress)
         context.packages.onEnded.connect(self._onEnded)
 
@@ -67,6 +67,11 @@ class FirstUsePage:
         ui.cancelButton.enabled = installing
         ui.progressBar.setRange(0, 0 if installing else 1)  # an empty range means that it is not known how long
         ui.progressBar.setFormat("%p %")
+
+    def _onLine(self, line: str) -> None:
+        """pip begins something else, of which it is not known how long it takes."""
+        self._context.ui.installLog.appendPlainText(line)
+        self._context.ui.progressBar.setRange(0, 0)
 
     def _onProgress(self, done: int, total: int) -> None:
         """In kB: a progress bar counts to 2^31, and torch may have more bytes."""
