@@ -26,6 +26,7 @@ from TumorSegSlicer.mrml.arguments import asInputs, asModel, asPoints, asRoi
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import Input, Saved
 from TumorSegSlicer.work import edits, undo, views
+from TumorSegSlicer.work.exporting.files import Export
 from TumorSegSlicer.work.lesions import changes
 from TumorSegSlicer.work.new_segments import NewSegment
 from TumorSegSlicer.work.runner import Run, done
@@ -295,6 +296,11 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         """
         given = asInputs({"pet": pet} if pet is not None else {})
         return run(views.Measure(self._sessions, segmentation, segmentId, given, diameterLines))
+
+    def export(self, segmentation: SegmentationNode, path: str, run: Run = done) -> str:
+        """Writes all segments that hold voxels: .nii.gz, as numbers from 1 up, or .seg.nrrd. Returns a remark."""
+        arguments.checkNode(segmentation, arguments.SEGMENTATION, "segmentation")
+        return run(Export(segmentation, path))
 
     def probabilityVolume(self, segmentation: SegmentationNode, segmentId: str, run: Run = done) -> VolumeNode:
         """The probability of a segment as a volume, in percent; called again it is brought up to date."""

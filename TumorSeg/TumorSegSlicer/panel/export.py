@@ -13,7 +13,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.panel.shared.context import Context
-from TumorSegSlicer.work.exporting.files import NIFTI, SEGMENTATION, ExportNifti, exportSegmentation, filled
+from TumorSegSlicer.work.exporting.files import NIFTI, SEGMENTATION, filled
 
 #: Kind of DICOM object to the plugin of Slicer that writes it, and the extension that the plugin comes with.
 PLUGINS = {
@@ -92,27 +92,21 @@ class ExportPanel:
     # Files
 
     def _onNifti(self) -> None:
-        self._toFile(NIFTI, _("NIfTI (*.nii.gz)"), self._writeNifti)
+        self._toFile(NIFTI, _("NIfTI (*.nii.gz)"))
 
     def _onSegmentation(self) -> None:
-        self._toFile(SEGMENTATION, _("Segmentation (*.seg.nrrd)"), self._writeSegmentation)
+        self._toFile(SEGMENTATION, _("Segmentation (*.seg.nrrd)"))
 
-    def _toFile(self, suffix: str, kind: str, write: Callable[[slicer.vtkMRMLSegmentationNode, str], None]) -> None:
+    def _toFile(self, suffix: str, kind: str) -> None:
         """Asks where to, and writes."""
-        node = self._node()
+        node, context = self._node(), self._context
         if node is None:
             return
         proposed = str(_folderOf(node) / f"{_fileName(node.GetName())}{suffix}")
         path = str(qt.QFileDialog.getSaveFileName(slicer.util.mainWindow(), _("Export"), proposed, kind))
         if path:
-            write(node, path if path.lower().endswith(suffix) else f"{path}{suffix}")
-
-    def _writeNifti(self, node: slicer.vtkMRMLSegmentationNode, path: str) -> None:
-        self._context.tasks.start(ExportNifti(node, path), lambda remark: self._sayWritten(path, remark))
-
-    def _writeSegmentation(self, node: slicer.vtkMRMLSegmentationNode, path: str) -> None:
-        if self._context.messages.succeeds(lambda: exportSegmentation(node, path)):
-            self._sayWritten(path)
+            path = path if path.lower().endswith(suffix) else f"{path}{suffix}"
+            context.logic.export(node, path, run=context.tasks.starting(lambda remark: self._sayWritten(path, remark)))
 
     def _onMeasurements(self) -> None:
         button = self._context.ui.csvButton
@@ -121,7 +115,7 @@ class ExportPanel:
         else:
             self._context.messages.say(_("Press Measure first: there are no measurements of the segment as it is now."))
 
-    def _sayWritten(self, path: str, remark: str = "") -> None:
+    def _sayWritten(self, path: str, remark: str) -> None:
         words = _("Written: {path}.").format(path=Path(path).name)
         self._context.messages.say(" ".join(part for part in (words, remark) if part))
 

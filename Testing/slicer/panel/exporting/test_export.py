@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from Testing.slicer.desk import Desk
+from Testing.slicer.desk import Case, Desk
 from Testing.slicer.module import segment_ids, voxels
-from TumorSegLib import read_mask
+from TumorSegLib import ArgumentError, read_mask
 
 KINDS = ("SEG", "RTSTRUCT", "NIfTI", ".seg.nrrd", "Measurements")
 
@@ -236,3 +236,17 @@ def test_measurements_are_exported_once_they_are_there(desk: Desk, tmp_path: Pat
     desk.host.dialogs.answer(str(tmp_path / "m.csv"))
     export(desk, "Measurements")
     assert (tmp_path / "m.csv").is_file()
+
+
+def test_scripts_export_and_are_told_what_is_wrong(case: Case, tmp_path: Path) -> None:
+    case.node, case.segment = case.logic.addSegment(case.inputs)
+    with pytest.raises(ArgumentError, match="has no voxels"):
+        case.logic.export(case.node, str(tmp_path / "a.nii.gz"))
+    case.node, case.segment = case.logic.segment(case.inputs)
+    with pytest.raises(ArgumentError, match=r"a.mha does not end with .nii.gz or .seg.nrrd"):
+        case.logic.export(case.node, str(tmp_path / "a.mha"))
+    with pytest.raises(ArgumentError, match="segmentation"):
+        case.logic.export(case.volumes["ct"], str(tmp_path / "a.nii.gz"))
+    for name in ("a.nii.gz", "a.seg.nrrd"):
+        assert case.logic.export(case.node, str(tmp_path / name)) == ""
+        np.testing.assert_array_equal(read_mask(tmp_path / name).array, case.mask())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,45 +22,52 @@ NIFTI, SEGMENTATION = ".nii.gz", ".seg.nrrd"
 MOST_LABELS = 255
 
 
-class ExportNifti(Action):
-    """Writes all segments that hold voxels as one label map, 1 for the first; its outcome is a remark, as text."""
+class Export(Action):
+    """Writes all segments that hold voxels, by the suffix of the path; its outcome is a remark, as text.
+
+    NIfTI is one label map, 1 for the first segment; .seg.nrrd has names, colours and codes. A file is written
+    completely or not at all.
+    """
 
     def __init__(self, node: slicer.vtkMRMLSegmentationNode, path: str | Path) -> None:
         """Keeps what is written, and where."""
-        self.node, self.path = node, path
+        self.node, self.path, self.shared = node, Path(path), 0
+
+    @property
+    def isNifti(self) -> bool:
+        """Whether the library writes the file, not Slicer."""
+        return str(self.path).lower().endswith(NIFTI)
 
     def begin(self) -> Action | None:
         """Reads the segments, on the voxels of the image that they were made on.
 
         Raises:
-            ArgumentError: no segment holds voxels, or more do than there are numbers.
+            ArgumentError: no segment holds voxels, or more do than there are numbers; another suffix.
         """
-        from TumorSegLib import ArgumentError, Mask
+        from TumorSegLib import ArgumentError
 
         ids = filled(self.node)
-        if len(ids) > MOST_LABELS:
+        if self.isNifti:
+            self._read(ids)
+        elif not str(self.path).lower().endswith(SEGMENTATION):
             raise ArgumentError(
-                _("a label map has room for {most} segments, there are {count}: export as {suffix}").format(
-                    most=MOST_LABELS, count=len(ids), suffix=SEGMENTATION
+                _("{path} does not end with {nifti} or {segmentation}").format(
+                    path=self.path, nifti=NIFTI, segmentation=SEGMENTATION
                 )
             )
-        grid, self.shared = _gridOf(self.node, ids[0]), 0
-        labels = np.zeros(grid.shape, dtype=np.uint8)
-        for number, segmentId in enumerate(ids, start=1):
-            voxels = segments.maskFromSegment(self.node, segmentId, grid) > 0
-            self.shared += int(np.count_nonzero(labels[voxels]))
-            labels[voxels] = number
-        self.mask = Mask(grid, labels)
         return None
 
     def work(self, _progress: Progress, _cancel: Cancel) -> None:
-        """Writes the file, completely or not at all."""
+        """Writes NIfTI."""
         import TumorSegLib
 
-        TumorSegLib.write_mask(self.mask, self.path)
+        if self.isNifti:
+            TumorSegLib.write_mask(self.mask, self.path)
 
     def finish(self, _result: None) -> str:
-        """That segments overlap, which a label map cannot hold."""
+        """Lets Slicer write .seg.nrrd; says that segments overlap, which a label map cannot hold."""
+        if not self.isNifti:
+            _write(self.node, self.path)
         if not self.shared:
             return ""
         words = _(
@@ -67,20 +75,33 @@ class ExportNifti(Action):
         )
         return words.format(count=self.shared, suffix=SEGMENTATION)
 
+    def _read(self, ids: Sequence[str]) -> None:
+        from TumorSegLib import ArgumentError, Mask
 
-def exportSegmentation(node: slicer.vtkMRMLSegmentationNode, path: str | Path) -> None:
-    """Writes a segmentation with names, colours and codes as .seg.nrrd, completely or not at all.
+        if len(ids) > MOST_LABELS:
+            raise ArgumentError(
+                _("a label map has room for {most} segments, there are {count}: export as {suffix}").format(
+                    most=MOST_LABELS, count=len(ids), suffix=SEGMENTATION
+                )
+            )
+        grid = _gridOf(self.node, ids[0])
+        labels = np.zeros(grid.shape, dtype=np.uint8)
+        for number, segmentId in enumerate(ids, start=1):
+            voxels = segments.maskFromSegment(self.node, segmentId, grid) > 0
+            self.shared += int(np.count_nonzero(labels[voxels]))
+            labels[voxels] = number
+        self.mask = Mask(grid, labels)
 
-    Where Slicer saves the node with the scene stays as it is.
+
+def _write(node: slicer.vtkMRMLSegmentationNode, path: Path) -> None:
+    """Lets Slicer write a segmentation; where it saves the node with the scene stays as it is.
 
     Raises:
-        ArgumentError: no segment holds voxels.
         WriteError: the folder is missing or not writable, or the disk is full.
     """
     from TumorSegLib import WriteError
     from TumorSegLib.files import replacing
 
-    filled(node)
     with replacing(path) as temporary:
         try:
             # A dictionary of its own: the function keeps the format in its default argument.
