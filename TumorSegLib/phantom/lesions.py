@@ -1,4 +1,4 @@
-"""Synthetic images of lesions that no automatic model of ours was made for: a nodule in a lung, and one in a brain.
+"""Synthetic images of lesions that no automatic model of ours was made for: two nodules in a lung, and one in a brain.
 
 To learn and to show how any lesion is outlined from prompts. Shapes are plausible in size and place, not anatomical.
 """
@@ -35,15 +35,15 @@ class LesionPhantom:
 
     Attributes:
         image: ``ct`` int16 HU, or ``mr_flair`` float32 a.u.; voxel axes run L, P, S.
-        lesion: uint8, 1 inside the lesion, on the same grid.
+        lesions: uint8, 1 inside the first lesion, 2 inside the second, if there is one, on the same grid.
     """
 
     image: Volume
-    lesion: Mask
+    lesions: Mask
 
 
-def make_lung_nodule(seed: int) -> LesionPhantom:
-    """Makes a CT of a part of a lung with a nodule, of which vessels and chest wall are about as bright.
+def make_lung_nodules(seed: int) -> LesionPhantom:
+    """Makes a CT of a part of a lung with two nodules; vessels and chest wall are about as bright as these.
 
     Args:
         seed: any whole number from 0.
@@ -56,14 +56,16 @@ def make_lung_nodule(seed: int) -> LesionPhantom:
     space = space_of(grid)
     wall = space.left + np.float32(0.004) * np.square(space.back) + np.float32(3.0) * space.smooth(rng, 30.0)
     hounsfield = LUNG + np.float32(25.0) * space.smooth(rng, 9.0)
-    centre = (float(rng.uniform(-2, 10)), float(rng.uniform(-15, 10)), float(rng.uniform(-8, 8)))
-    lesion = _rough_ball(space, centre, float(rng.uniform(8.0, 10.0)), rng)
-    hounsfield[_vessels(space, rng) & ~ndimage.binary_dilation(lesion, iterations=2)] = VESSEL
+    lesions = np.zeros(grid.shape, np.uint8)
+    for label, back, radius in ((1, (-20, -5), (8.0, 10.0)), (2, (22, 34), (5.0, 6.5))):
+        centre = (float(rng.uniform(-2, 10)), float(rng.uniform(*back)), float(rng.uniform(-8, 8)))
+        lesions[_rough_ball(space, centre, float(rng.uniform(*radius)), rng)] = label
+    hounsfield[_vessels(space, rng) & ~ndimage.binary_dilation(lesions > 0, iterations=2)] = VESSEL
     hounsfield[wall > 34.0] = WALL
     across = np.abs(np.mod(space.head + np.float32(0.3) * space.back, np.float32(24.0)) - 12.0)
     hounsfield[(wall > 40.0) & (wall < 49.0) & (across < 5.0)] = RIB
-    hounsfield[lesion] = NODULE
-    return LesionPhantom(Volume(grid, ct_image(hounsfield, grid, rng), "ct"), Mask(grid, lesion.astype(np.uint8)))
+    hounsfield[lesions > 0] = NODULE
+    return LesionPhantom(Volume(grid, ct_image(hounsfield, grid, rng), "ct"), Mask(grid, lesions))
 
 
 def make_brain_lesion(seed: int) -> LesionPhantom:

@@ -9,9 +9,9 @@ import pytest
 from scipy import ndimage
 
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.phantom.lesions import LesionPhantom, make_brain_lesion, make_lung_nodule
+from TumorSegLib.phantom.lesions import LesionPhantom, make_brain_lesion, make_lung_nodules
 
-MAKERS = pytest.mark.parametrize("make", [make_lung_nodule, make_brain_lesion])
+MAKERS = pytest.mark.parametrize("make", [make_lung_nodules, make_brain_lesion])
 
 
 @MAKERS
@@ -19,25 +19,28 @@ def test_same_seed_same_image_other_seed_another(make: Callable[[int], LesionPha
     first, again, other = make(4), make(4), make(5)
     np.testing.assert_array_equal(first.image.array, again.image.array)
     assert np.mean(first.image.array != other.image.array) > 0.3
-    assert not np.array_equal(first.lesion.array, other.lesion.array)
+    assert not np.array_equal(first.lesions.array, other.lesions.array)
 
 
 @MAKERS
 @pytest.mark.parametrize("seed", range(4))
-def test_the_lesion_is_one_piece_brighter_than_around(make: Callable[[int], LesionPhantom], seed: int) -> None:
+def test_each_lesion_is_one_piece_brighter_than_around(make: Callable[[int], LesionPhantom], seed: int) -> None:
     phantom = make(seed)
-    inside = phantom.lesion.array.astype(bool)
-    assert ndimage.label(inside)[1] == 1
-    assert 0.5 < inside.sum() * phantom.lesion.grid.voxel_volume_ml < 15
-    near = ndimage.binary_dilation(inside, iterations=2)
-    shell = ndimage.binary_dilation(near, iterations=2) & ~near
-    core = ndimage.binary_erosion(inside)
-    values = phantom.image.array.astype(float)
-    assert values[core].mean() > values[shell].mean() + 2 * values[core].std()
+    labels = phantom.lesions.array
+    assert labels.max() == (2 if make is make_lung_nodules else 1)
+    for label in range(1, int(labels.max()) + 1):
+        inside = labels == label
+        assert ndimage.label(inside)[1] == 1
+        assert 0.3 < inside.sum() * phantom.lesions.grid.voxel_volume_ml < 15
+        near = ndimage.binary_dilation(inside, iterations=2)
+        shell = ndimage.binary_dilation(near, iterations=2) & ~near
+        core = ndimage.binary_erosion(inside)
+        values = phantom.image.array.astype(float)
+        assert values[core].mean() > values[shell].mean() + 2 * values[core].std()
 
 
 def test_units() -> None:
-    nodule, brain = make_lung_nodule(0), make_brain_lesion(0)
+    nodule, brain = make_lung_nodules(0), make_brain_lesion(0)
     assert (nodule.image.role, nodule.image.array.dtype) == ("ct", np.int16)
     assert -900 < np.median(nodule.image.array) < -800
     assert (brain.image.role, brain.image.array.dtype) == ("mr_flair", np.float32)

@@ -42,7 +42,7 @@ def samples() -> dict[str, Callable[[], Sequence[slicer.vtkMRMLScalarVolumeNode]
     """Name of each sample to what makes its images."""
     return {
         _("TumorSeg phantom (PET/CT and MR of a thigh)"): lambda: list(loadPhantom().values()),
-        _("TumorSeg phantom (CT of a lung nodule)"): lambda: [loadNodule()],
+        _("TumorSeg phantom (CT of two lung nodules)"): lambda: [loadNodules()],
         _("TumorSeg phantom (FLAIR of a brain lesion)"): lambda: [loadBrainLesion()],
     }
 
@@ -52,12 +52,12 @@ def _shown(volumes: Sequence[slicer.vtkMRMLScalarVolumeNode]) -> list[slicer.vtk
     return list(volumes)
 
 
-def loadNodule() -> slicer.vtkMRMLScalarVolumeNode:
-    """Makes a CT of a lung with a nodule and adds it to the scene, in the window of lungs."""
+def loadNodules() -> slicer.vtkMRMLScalarVolumeNode:
+    """Makes a CT of a lung with two nodules and adds it to the scene, in the window of lungs."""
     from TumorSegLib.images.display_windows import CT_WINDOWS
-    from TumorSegLib.phantom.lesions import make_lung_nodule
+    from TumorSegLib.phantom.lesions import make_lung_nodules
 
-    image = make_lung_nodule(LESION_SEED).image
+    image = make_lung_nodules(LESION_SEED).image
     node = addVolume(image.array, image.grid.affine, image.role)
     node.GetDisplayNode().SetWindowLevelMinMax(*CT_WINDOWS["lung"])
     return node
