@@ -20,6 +20,7 @@ class PossibleSteps:
         """Looks again at what can be done."""
         ui = self._context.ui
         ui.undoButton.enabled, ui.redoButton.enabled, ui.resetButton.enabled = self._steps()
+        ui.compareButton.enabled = ui.undoButton.enabled
         ui.measureButton.enabled = self._holdsVoxels()
         selected = self._context.selection.target() is not None
         ui.overlaySelector.enabled = ui.nextPlaceButton.enabled = ui.surfaceCheckBox.enabled = selected

@@ -133,6 +133,11 @@ def test_packages_are_checked(host: Host, tmp_path: Path) -> None:
     assert not slicer.packaging.pip_check(requirements)
 
 
+def test_unknown_layouts_are_refused(host: Host) -> None:
+    with pytest.raises(ValueError, match="no layout 4711"):
+        host.app.layoutManager().setLayout(4711)
+
+
 def test_a_click_beside_the_view_is_refused(host: Host, tiny_panel: Any) -> None:
     host.show(cube())
     with pytest.raises(ValueError, match="outside what the view Red shows"):

@@ -66,7 +66,7 @@ def test_the_segment_is_seen_as_it_was_and_then_as_it_is(edited: Desk) -> None:
     assert not former().GetDisplayNode().GetVisibility3D()
     assert (former().GetHideFromEditors(), former().GetSaveWithScene()) == (1, 0)
     QTest.keyPress(edited.host.window, C)  # as the keyboard repeats
-    assert edited.status == "Before the last edit, as long as C is held."
+    assert edited.status == "Before the last edit: this is what is shown until you let go."
     release(edited)
     assert former() is None
     assert shown(edited) == (True, True)
@@ -109,6 +109,7 @@ def press_the_mouse(desk: Desk) -> None:
 
 def begin_an_action(desk: Desk) -> None:
     desk.start_click((6, 6, 6))
+    assert former() is None  # before it is answered
     desk.wait()
 
 
@@ -191,6 +192,19 @@ def test_the_key_is_given_back_with_the_module_and_goes_to_text_fields(edited: D
     press(edited)
     assert former() is None
     release(edited)
+
+
+def test_a_button_does_the_same(edited: Desk) -> None:
+    button = edited.ui.compareButton
+    edited.ui.seeSection.collapsed = False
+    edited.host.process_events()
+    QTest.mousePress(button, QtCore.Qt.MouseButton.LeftButton)
+    assert former() is not None
+    QTest.mouseRelease(button, QtCore.Qt.MouseButton.LeftButton)
+    assert former() is None
+    assert shown(edited) == (True, True)
+    edited.press("newSegmentButton")
+    assert not button.enabled
 
 
 def test_a_repeated_release_does_not_end_it(edited: Desk) -> None:

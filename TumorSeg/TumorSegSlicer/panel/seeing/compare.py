@@ -1,4 +1,4 @@
-"""Compares a segment with what it was before its last edit, as long as a key is held."""
+"""Compares a segment with what it was before its last edit, as long as a key or a button is held."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENDING = ("MouseButtonPress", "WindowDeactivate")
 
 
 class Compare:
-    """While the key is held the slice views show the segment as it was; nothing is changed or saved."""
+    """While a key or a button is held the slice views show the segment as it was; nothing is changed or saved."""
 
     def __init__(self, context: Context) -> None:
         """Begins with the segment as it is."""
@@ -25,6 +25,8 @@ class Compare:
         self._former: FormerSegment | None = None
         self._shortcut: qt.QShortcut | None = None
         self._release = _Release(self.end)
+        context.ui.compareButton.connect("pressed()", self.begin)
+        context.ui.compareButton.connect("released()", self.end)
         context.tasks.onBusy.connect(lambda busy: self.end() if busy else None)
         context.selection.onTarget.connect(self.end)
         context.edits.onEdited.connect(self.end)
@@ -49,17 +51,15 @@ class Compare:
         context, target = self._context, self._context.selection.target()
         if self._former is not None or context.tasks.busy or target is None:
             return
-        if target[0].GetDisplayNode() is None or not context.logic.hasSession(*target):
-            return
-        opened = context.logic.bench.sessions.of(*target)
-        undone = opened.session.preview_undo()
-        if undone is None or not undone.after.size:
+        opened = context.logic.bench.sessions.of(*target) if context.logic.hasSession(*target) else None
+        undone = opened.session.preview_undo() if opened is not None else None
+        if opened is None or undone is None or not undone.after.size or target[0].GetDisplayNode() is None:
             context.messages.say(_("There is no edit to compare with."))
             return
         self._former = context.messages.attempt(lambda: FormerSegment(*target, undone, opened.gridNow()))
         if self._former is not None:
             self._release.watch(True)
-            context.messages.say(_("Before the last edit, as long as {key} is held.").format(key=KEY))
+            context.messages.say(_("Before the last edit: this is what is shown until you let go."))
 
     def end(self) -> None:
         """The key was released, or something else begins."""
