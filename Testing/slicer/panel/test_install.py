@@ -131,7 +131,7 @@ def test_a_missing_version_is_told_and_can_be_tried_again(desk: Desk, shelf: She
     assert desk.ui.installLogSection.collapsed
     desk.ui.installLogSection.collapsed = False
     assert "No matching distribution found" in desk.ui.installLog.plainText
-    assert (desk.ui.installButton.text, desk.ui.installButton.enabled) == ("Try &again", True)
+    assert (desk.ui.installButton.text, desk.ui.installButton.enabled) == ("Try again", True)
     assert set(shelf.there()) == {"light-the-torch", TORCH}  # which need not come again
     shelf.add(SECOND, "2.1")
     install(desk)

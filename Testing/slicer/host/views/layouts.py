@@ -101,6 +101,8 @@ class LayoutManager:
             for node in nodes:
                 if self._scene.IsNodePresent(node):
                     self._scene.RemoveNode(node)
+        for node in slicer.util.getNodesByClass("vtkMRMLViewNode"):  # of the 3D view that the host has none for
+            self._scene.RemoveNode(node)
 
     def _let_go(self) -> None:
         if self._logic is not None:

@@ -41,7 +41,7 @@ class FirstUsePage:
         words = _("TumorSeg needs Python packages that Slicer does not have yet:\n{plan}")
         ui.firstUseLabel.text = problem or words.format(plan=packages.plan())
         ui.installButton.enabled = not problem
-        ui.installButton.text = _("&Install")
+        ui.installButton.text = _("Install")
         self._context.messages.say(_("Nothing is installed unless you press Install."))
         self._setShown(True)
 
@@ -87,4 +87,4 @@ class FirstUsePage:
             return
         ui = self._context.ui
         ui.firstUseLabel.text = f"{problem}\n\n{packages.plan()}"
-        ui.installButton.text = _("Try &again")
+        ui.installButton.text = _("Try again")
