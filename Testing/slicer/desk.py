@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from Testing.slicer.module import TUMORSEG, FakeEngines, choose, chosen, load_phantom, ras_of, voxels
+from Testing.slicer.module import TUMORSEG, FakeEngines, choose, chosen, load_phantom, ras_of, take, voxels
 from TumorSegLib import Cancelled
 
 if TYPE_CHECKING:
@@ -124,10 +125,35 @@ class Desk:
         self.host.wait_until(lambda: self.steps() > before, "the click to be answered", self.patience)
         self.wait()
 
+    def take(self, tool: str, positive: bool = True) -> None:
+        take(self.ui, tool, positive)
+
+    def hand_over(self, kind: str, points: Sequence[Sequence[float]], positive: bool = True) -> None:
+        """What a tool does with what was drawn on an axial slice, RAS mm."""
+        from TumorSegSlicer.panel.editing.draw import Drawn
+
+        prompts = self.widget.panel.correct.prompts
+        if kind == "line":
+            prompts._onLine(points)
+        else:
+            prompts._onDrawn(Drawn(kind, [tuple(each) for each in points], (0.0, 0.0, 1.0), positive))
+
+    def give_box(self, ijk: tuple[int, int, int], radius_mm: float = 24.0) -> Any:
+        """Chooses a ROI that was made elsewhere, by its centre."""
+        import slicer
+
+        roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Box")
+        roi.SetXYZ(self.ras(*ijk))
+        roi.SetRadiusXYZ([radius_mm] * 3)
+        self.ui.boxSelector.setCurrentNode(roi)
+        return roi
+
     def start_click(self, ijk: tuple[int, int, int], positive: bool = True, words: str = "") -> None:
         """Adds a click on the selected segment and says so; does not wait for it."""
         target = self.context.selection.target()
-        self.widget.logic.addClick(*target, self.ras(*ijk), positive, run=self.widget.panel.correct.editing(words))
+        self.widget.logic.addClick(
+            *target, self.ras(*ijk), positive, run=self.widget.panel.correct.prompts.editing(words)
+        )
 
     def start_click_on_new_segment(self, ijk: tuple[int, int, int]) -> None:
         """Clicks on an empty segment, and waits."""

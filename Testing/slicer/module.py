@@ -75,6 +75,15 @@ def choose(ui: Any, role: str, volume: Any) -> None:
         kind.setCurrentIndex(roles.index(ImageRole(role)))
 
 
+def take(ui: Any, tool: str, positive: bool = True) -> None:
+    """Takes a tool up, with a sign, by their buttons."""
+    button = getattr(ui, f"{tool}Button")
+    if not button.checked:
+        button.click()
+    if ui.signButton.text.startswith("+") is not positive:
+        ui.signButton.click()
+
+
 def chosen(ui: Any, role: str) -> Any:
     """The image that is chosen in the panel for a role; None where there is none."""
     from TumorSegSlicer.parameters import ImageRole

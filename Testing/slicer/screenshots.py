@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from Testing.slicer.logic.test_end_to_end import PATIENCE, Desk, missed
 from Testing.slicer.module import REPOSITORY, choose, ras_of
+from Testing.slicer.module import take as take_up
 from TumorSegLib import make_phantom
 from TumorSegLib.cli.demo import REGION, SEED
 
@@ -120,13 +121,12 @@ def work(desk: Desk, phantom: dict[str, Any]) -> dict[str, tuple[int, int, int]]
     desk.host.show(volumes["ct"])
     found = desk.press("segmentButton").astype(bool)
     places = {"Yellow": missed(~truth, truth), "Green": missed(truth, found)}
-    desk.ui.negativeButton.click()
+    take_up(desk.ui, "point", positive=False)
     found = desk.click("Green", places["Green"])
-    desk.ui.negativeButton.click()
     places["Red"] = missed(found, truth)
-    desk.ui.positiveButton.click()
+    take_up(desk.ui, "point")
     desk.click("Red", places["Red"])
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.press("measureButton")
     return places
 

@@ -163,17 +163,19 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         make = partial(prompts.clickFromRas, ras=ras, positive=positive)
         return run(edits.PromptEdit(self.bench, segmentation, segmentId, make))
 
-    def addScribble(
+    def addScribble(  # noqa: PLR0913, PLR0917 - scripts pass these
         self,
         segmentation: SegmentationNode,
         segmentId: str,
         points: Sequence[Sequence[float]],
         positive: bool = True,
+        widthMm: float = 0.0,
+        normal: Sequence[float] | None = None,
         run: Run = done,
     ) -> Edit:
-        """Corrects a segment from a scribble through points. Returns what changed."""
+        """Corrects a segment from a scribble through points, by a pen on the slice of a normal if it has a width."""
         arguments.checkPoints(points)
-        make = partial(prompts.scribbleFromRas, points=points, positive=positive)
+        make = partial(prompts.scribbleFromRas, points=points, positive=positive, widthMm=widthMm, normal=normal)
         return run(edits.PromptEdit(self.bench, segmentation, segmentId, make))
 
     def addLasso(

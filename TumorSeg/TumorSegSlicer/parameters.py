@@ -137,6 +137,7 @@ class TumorSegParameters(_Wrapped):
     device: Device = Device.auto
     precision: Precision = Precision.auto
     overlap: OverwriteMode = OverwriteMode.ALLOW  # scenes store it under this name
+    penWidthMm: Annotated[float, WithinRange(0.5, 50.0)] = 4.0
     strokesGuide: bool = False
     overlayOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     diameterLines: bool = False

@@ -172,14 +172,11 @@ class _Desk:
 
     def _place(self, ras: tuple[float, float, float], positive: bool) -> float:
         """Places a point as a view does, and returns when."""
-        import slicer
+        from TumorSegSlicer.panel.editing.draw import Drawn
 
-        button = self.ui.positiveButton if positive else self.ui.negativeButton
-        if not button.checked:
-            button.click()
-        points = slicer.mrmlScene.GetNodeByID(slicer.app.applicationLogic().GetSelectionNode().GetActivePlaceNodeID())
+        drawn = Drawn("point", [ras], (0.0, 0.0, 1.0), positive)
         started = time.perf_counter()
-        points.AddControlPointWorld(*ras)
+        self.widget.panel.correct.prompts._onDrawn(drawn)
         return started
 
     def _wait(self, condition: Callable[[], bool]) -> None:

@@ -36,6 +36,10 @@ class Signals:
         self._connected.remove(entry)
         return True
 
+    def connections(self, signal: str) -> int:
+        """How many functions a signal would call; for the tests."""
+        return sum(name == signal for name, _function in self._connected)
+
     def disconnect_all(self) -> None:
         """Forgets what tests and their modules connected."""
         self._connected.clear()

@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -19,11 +19,12 @@ if sys.platform == "linux":
     os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")
 
 import slicer
-from PySide6 import QtCore, QtGui, QtWidgets
+from PySide6 import QtCore, QtWidgets
 from PySide6.QtTest import QTest
 
 from Testing.slicer.host import parameter_nodes, scripted, segment_editor, services
 from Testing.slicer.host.application import Application, MainWindow, Module
+from Testing.slicer.host.mouse import Mouse
 from Testing.slicer.host.qt import ctk_widgets, mrml_widgets, pythonqt
 from Testing.slicer.host.qt.dialogs import Dialogs, intercept
 from Testing.slicer.host.qt.ui_files import UiLoader
@@ -61,6 +62,7 @@ class Host:
         packaging: which packages ``slicer.packaging`` takes for missing.
         dicom: the DICOM database, empty for every test.
         dicom_exports: the dialogs of the DICOM export that were shown.
+        mouse: in the slice views; ``click`` is its click.
         errors: exceptions that ended in a slot, a timer or an observer, where Qt and VTK drop them.
     """
 
@@ -77,6 +79,8 @@ class Host:
         self.app = Application(self._mrml, folder)
         self._fill_slicer()
         self.app.layout_manager = LayoutManager(self._mrml.application_logic, self.scene)
+        self.mouse = Mouse(self.app.layout_manager, self.process_events)
+        self.click = self.mouse.click
         self.window = MainWindow(self.app.moduleManager())
         self.window.setCentralWidget(self.app.layout_manager.viewport())
         self._panels = _panel_area(self.window)
@@ -236,54 +240,9 @@ class Host:
         self.process_events()
         self.app.layout_manager.resetSliceViews()
 
-    def click(self, view: str, ras: Sequence[float], button: str = "LeftButton") -> None:
-        """Moves a view ("Red", "Green", "Yellow") to the slice of a place and clicks on it.
-
-        Args:
-            view: name of the view, which must be shown.
-            ras: RAS mm; in the world, so after all transforms.
-            button: of the mouse, as in ``Qt.MouseButton``.
-
-        Raises:
-            ValueError: the place lies outside what the view shows.
-        """
-        slice_view = self.app.layout_manager.sliceWidget(view).sliceView()
-        slice_view.mrmlSliceNode().JumpSliceByOffsetting(*ras)
-        self.process_events()
-        x, y, _ = slice_view.convertRASToXYZ(ras)
-        at = QtCore.QPoint(round(x), slice_view.renderWindow().GetSize()[1] - 1 - round(y))
-        if not QtWidgets.QWidget.rect(slice_view).contains(at):
-            raise ValueError(f"RAS {tuple(ras)} lies outside what the view {view} shows; show(volume) fits it")
-        # A mouse that is there already does not move, and Slicer's preview of a point follows the moves.
-        for place in (at + QtCore.QPoint(2, 0), at):
-            QTest.mouseMove(slice_view, place)
-        QTest.mouseClick(slice_view, QtCore.Qt.MouseButton[button], pos=at)
-        self.process_events()
-
-    def move_mouse(self, view: str, to: tuple[float, float], *held: str) -> None:
-        """Moves the mouse over a view with keys held down.
-
-        Args:
-            view: its name; it must be shown.
-            to: where to, as shares of the view's width and height.
-            held: names of modifiers, as in ``Qt.KeyboardModifier``.
-        """
-        slice_view = self.app.layout_manager.sliceWidget(view).sliceView()
-        size, modifiers = slice_view.size, QtCore.Qt.KeyboardModifier.NoModifier
-        for name in held:
-            modifiers |= QtCore.Qt.KeyboardModifier[name]
-        for share in (0.5, 1.0):
-            at = QtCore.QPoint(round(size.width() * to[0] * share), round(size.height() * to[1] * share))
-            event = QtGui.QMouseEvent(
-                QtCore.QEvent.Type.MouseMove,
-                QtCore.QPointF(at),
-                slice_view.mapToGlobal(QtCore.QPointF(at)),
-                QtCore.Qt.MouseButton.NoButton,
-                QtCore.Qt.MouseButton.NoButton,
-                modifiers,
-            )
-            QtWidgets.QApplication.sendEvent(slice_view, event)
-        self.process_events()
+    def slice_view_node(self, view: str) -> Any:
+        """The ``vtkMRMLSliceNode`` of a view."""
+        return self.app.layout_manager.sliceWidget(view).mrmlSliceNode()
 
     def slice_offsets(self) -> dict[str, float]:
         """View to where its slice lies along its normal, in mm."""

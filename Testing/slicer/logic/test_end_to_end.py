@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from Testing.slicer.module import OUTPUT, SMALL, TUMORSEG, choose, load_phantom, ras_of, voxels
+from Testing.slicer.module import OUTPUT, SMALL, TUMORSEG, choose, load_phantom, ras_of, take, voxels
 from TumorSegLib import list_models, make_phantom
 
 if TYPE_CHECKING:
@@ -150,13 +150,13 @@ def correct(desk: Desk, found: np.ndarray, truth: np.ndarray) -> tuple[np.ndarra
     """Three clicks, one in each view; undo twice, redo once; the brush. The segment, and what redo makes of it."""
     from Testing.slicer.host.segment_editor import paint
 
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     masks = [found]
     for view in VIEWS:
         i, j, k = missed(masks[-1], truth) if view != "Yellow" else far_from(truth)
         masks.append(desk.click(view, (i, j, k)))
         assert masks[-1][k, j, i] == 1
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     assert len({mask.tobytes() for mask in masks}) >= 3
     np.testing.assert_array_equal(desk.press("undoButton"), masks[2])
     np.testing.assert_array_equal(desk.press("undoButton"), masks[1])
@@ -166,12 +166,12 @@ def correct(desk: Desk, found: np.ndarray, truth: np.ndarray) -> tuple[np.ndarra
     painted = desk.mask()
     assert painted[6, 6, 6] == 1
     assert painted.sum() > masks[2].sum()
-    desk.ui.negativeButton.click()
+    take(desk.ui, "point", positive=False)
     i, j, k = missed(np.zeros_like(painted), painted.astype(bool) & truth)
     negative = desk.click("Red", (i, j, k))
     assert negative[k, j, i] == 0
     assert negative[6, 6, 6] == 1
-    desk.ui.negativeButton.click()
+    desk.ui.pointButton.click()
     np.testing.assert_array_equal(desk.press("undoButton"), painted)
     np.testing.assert_array_equal(desk.press("undoButton"), masks[2])
     return masks[2], painted
@@ -191,7 +191,7 @@ def box(desk: Desk, before: np.ndarray, truth: np.ndarray) -> np.ndarray:
     roi.SetSize((np.abs(last - first) + desk.ct.GetSpacing()).tolist())
     desk.ui.boxSelector.setCurrentNode(roi)
     desk.context.parameters.boxModel = "lite-medsam"
-    boxed = desk.press("boxButton")
+    boxed = desk.press("boxAgainButton")
     assert (boxed != before)[inside].any()
     np.testing.assert_array_equal(boxed[~inside], before[~inside])
     print(f"box: Dice in it {dice(boxed[inside], truth[inside]):.2f}, before {dice(before[inside], truth[inside]):.2f}")
@@ -237,7 +237,7 @@ def save_and_go_on(desk: Desk, path: Path, kept: np.ndarray, undone: np.ndarray,
     np.testing.assert_array_equal(desk.press("redoButton"), undone)
     assert len(desk.widget.logic.clickPoints(*desk.target)) == 2
     desk.host.show(desk.ct)
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     i, j, k = beside
     assert desk.click("Green", beside)[k, j, i] == 1
     desk.host.screenshot(OUTPUT / "end_to_end_reopened.png")
@@ -267,7 +267,7 @@ def test_a_box_through_the_panel(host: Host) -> None:
     roi.SetRadiusXYZ([radius[0], radius[1], 7.0])  # three slices, as each takes a second
     desk.ui.boxSelector.setCurrentNode(roi)
     desk.context.parameters.boxModel = "lite-medsam"
-    desk.ui.boxButton.click()
+    desk.ui.boxAgainButton.click()
     host.wait_until(lambda: not desk.context.tasks.busy, "the box", PATIENCE)
     assert host.dialogs.texts == []
     mask = voxels(*desk.target, volumes["mr_t1"])

@@ -29,7 +29,7 @@ def ends_of(truth: np.ndarray) -> list[tuple[int, int, int]]:
 def outline(desk: Desk, volume: Any, truth: np.ndarray) -> tuple[float, float]:
     """Dice after a click deep in the lesion, and after a line across it in its place."""
     desk.host.show(volume)
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     clicked = desk.click("Red", missed(truth * 0, truth))
     desk.ui.lineButton.click()
     desk.press("undoButton")

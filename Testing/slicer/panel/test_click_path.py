@@ -44,10 +44,10 @@ def stations(engine: str) -> tuple[tuple[str, str], ...]:
     )
 
 
-#: Where the stacks of a click begin: the timer of the point placed, the thread, the timer that looks for answers. Other
+#: Where the stacks of a click begin: the timer of the point drawn, the thread, the timer that looks for answers. Other
 #: timers of the panel may run meanwhile, such as that of embedding ahead.
 ORIGINS = (
-    ("TumorSegSlicer/panel/editing/place.py", "_take"),
+    ("TumorSegSlicer/panel/editing/draw.py", "_handOver"),
     ("TumorSegSlicer/work/runner.py", "_workOn"),
     ("TumorSegSlicer/panel/shared/tasks.py", "_poll"),
 )
@@ -67,7 +67,7 @@ class Trace:
     def note(self, frame: Any, event: str, _argument: Any) -> None:
         """To be set as the profile function of a thread."""
         module, function = self._module(frame), frame.f_code.co_name
-        self._begun = self._begun or (module.endswith("editing/place.py") and function == "_take")
+        self._begun = self._begun or (module.endswith("editing/draw.py") and function == "_handOver")
         ended = self.wanted[-1] in self.stations
         if event != "call" or not module or not self._begun or ended:
             return
@@ -121,7 +121,7 @@ def trace(host: Host, request: pytest.FixtureRequest) -> Trace:
         desk.find()
     desk.widget.logic.bench.engineSource = EngineCache(loadEngine)
     host.show(desk.volumes["ct"])
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (20, 50, 20))
     desk.wait_saved()
     made = Trace(request.param)

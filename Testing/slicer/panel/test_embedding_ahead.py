@@ -45,7 +45,7 @@ class Drawer(Desk):
         self.box = self.engines.engines["box"]
         self.told: list[bool] = []
         self.context.tasks.onBusy.connect(self.told.append)
-        self.timer = self.widget.panel.correct._ahead._timer
+        self.timer = self.widget.panel.correct.prompts._ahead._timer
         self.patience_ms = self.timer.interval
         self.timer.setInterval(SETTLED_MS)
 
@@ -95,7 +95,7 @@ def test_embedding_ahead_of_a_box_at_rest_changes_nothing_else(drawer: Drawer) -
     assert drawer.host.dialogs.shown == []
     np.testing.assert_array_equal(drawer.mask(), before)
     assert not drawer.context.edits.unsaved
-    drawer.press("boxButton")
+    drawer.press("boxAgainButton")
     assert drawer.box.embedded == [box for box, _ in drawer.box.segmented]
     assert len(drawer.box.prepared) == 1
 
@@ -106,7 +106,7 @@ def test_embedding_ahead_restarts_for_a_moved_box(drawer: Drawer) -> None:
     drawer.host.wait_until(slow.stopped.is_set, "the engine to stop", 60)
     slow.go.set()
     drawer.wait_embedded()
-    drawer.press("boxButton")
+    drawer.press("boxAgainButton")
     assert drawer.box.embedded == [box for box, _ in drawer.box.segmented]
     assert drawer.host.dialogs.shown == []
 

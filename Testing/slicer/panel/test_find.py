@@ -76,7 +76,7 @@ def test_segment_replaces_a_loaded_segment_only_after_confirmation(desk: Desk, q
         assert desk.status == "Nothing was done."
 
 
-@pytest.mark.parametrize("press", ["segmentButton", "newSegmentButton", "positiveButton"])
+@pytest.mark.parametrize("press", ["segmentButton", "newSegmentButton", "pointButton"])
 def test_none_of_several_loaded_segments_is_selected(desk: Desk, press: str) -> None:
     node, liver = organs(desk)
     node.GetSegmentation().AddEmptySegment("spleen", "spleen")
@@ -236,7 +236,7 @@ def test_images_of_another_part_of_the_body_give_a_warning(
 def test_empty_result_does_not_exclude_a_tumour(desk: Desk) -> None:
     desk.engines.engines["auto"].rule = lambda images: images["pet"].array > 1e6
     assert not desk.find().any()
-    assert "sts-auto marked nothing, which does not mean that there is no tumour. Press 'Tumour here'" in desk.status
+    assert "sts-auto marked nothing, which does not mean that there is no tumour. Press P and click" in desk.status
     assert desk.host.dialogs.shown == []
 
 
@@ -254,7 +254,7 @@ def test_notes_of_an_engine_are_shown_with_its_result(desk: Desk, kind: str) -> 
     desk.find()
     assert (note in desk.status) is (kind == "auto")
     assert "Marked" in desk.status
-    desk.widget.panel.correct._onPlaced(desk.ras(5, 5, 5), True)
+    desk.hand_over("point", [desk.ras(5, 5, 5)])
     desk.wait()
     assert (note in desk.status) is (kind == "clicks")
 
@@ -347,10 +347,14 @@ def test_results_lie_in_the_study_of_the_image(desk: Desk) -> None:
         hierarchy.SetItemParent(hierarchy.GetItemByDataNode(volume), study)
     desk.ui.linesCheckBox.checked = True
     desk.find()
+    desk.host.show(desk.volumes["ct"])
+    desk.ui.boxButton.click()
+    for ijk in ((20, 20, 16), (40, 44, 16)):
+        desk.host.click("Red", desk.ras(*ijk))
+    desk.wait()
     desk.press("measureButton")
     desk.ui.overlaySelector.setCurrentIndex(1)
     desk.wait()
-    desk.ui.placeBoxButton.click()
     made = [desk.node, desk.ui.boxSelector.currentNode(), slicer.util.getNode("Tumour probability (%)")]
     made += slicer.util.getNodesByClass("vtkMRMLTableNode") + slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
     assert len(made) == 6

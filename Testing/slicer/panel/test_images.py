@@ -91,7 +91,7 @@ def test_a_click_on_a_volume_just_loaded_makes_a_segment(
     desk: Desk, name: str, modality: str, values: np.ndarray | None, label: str, of_library: str
 ) -> None:
     say_modality(add(desk, name, values), modality)
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (20, 18, 6))
     assert desk.mask()[6, 18, 20] == 1
     assert len(segment_ids(desk.node)) == 1
@@ -107,7 +107,7 @@ def test_background_and_foreground_of_the_views_are_taken(desk: Desk) -> None:
     below, over = add(desk, "CT", hounsfield()), add(desk, "case_t2")
     slicer.util.setSliceViewerLayers(background=below, foreground=over, foregroundOpacity=0.4)
     desk.volumes["ct"] = below
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (20, 18, 6))
     assert inputs(desk) == {"ct": "CT", "mr_t2": "case_t2"}
     assert (desk.ui.image1Selector.currentNode(), desk.ui.image2Selector.currentNode()) == (below, over)
@@ -125,7 +125,7 @@ def test_opening_the_module_takes_what_the_views_show(desk: Desk) -> None:
     other = add(desk, "case_t2")
     slicer.util.selectModule("TumorSeg")
     assert desk.ui.image1Selector.currentNode() is node  # which was chosen before
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     assert desk.status == "The views show 'case_t2', but 'case_adc' is segmented: choose the image under Images."
     choose_first(desk, other)
     desk.ui.lineButton.click()
@@ -134,15 +134,14 @@ def test_opening_the_module_takes_what_the_views_show(desk: Desk) -> None:
 
 def test_an_image_of_one_slice_takes_clicks_and_a_box(desk: Desk) -> None:
     add(desk, "photo", shape=(1, 40, 44))
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (20, 18, 0))
     assert desk.mask()[0, 18, 20] == 1
-    desk.ui.placeBoxButton.click()
-    roi = desk.ui.boxSelector.currentNode()
-    roi.SetXYZ(desk.ras(30, 30, 0))
-    roi.SetRadiusXYZ(20, 20, 20)
     before = desk.mask()
-    desk.press("boxButton")
+    desk.ui.boxButton.click()
+    for ijk in ((22, 22, 0), (38, 38, 0)):
+        desk.host.click("Red", desk.ras(*ijk))
+    desk.wait()
     assert desk.status.startswith("The image has one slice: the box counts on it alone. Segment now:")
     assert desk.mask().sum() > before.sum()
     assert desk.host.dialogs.shown == []
@@ -159,20 +158,20 @@ def test_what_is_shown_in_place_of_an_image_is_refused_in_the_status_line(desk: 
     node.SetAndObserveImageData(image)
     node.CreateDefaultDisplayNodes()
     desk.host.show(node)
-    for name in ("positiveButton", "lineButton", "newSegmentButton", "segmentButton"):
+    for name in ("pointButton", "lineButton", "newSegmentButton", "segmentButton"):
         desk.press(name)
         assert desk.status == (
             "'colours over time' (vtkMRMLVectorVolumeNode) has 3 values per voxel; a scalar volume with one is needed"
         )
         assert (desk.node, desk.ui.image1Selector.currentNode()) == (None, None)
-    assert not desk.ui.positiveButton.checked
+    assert not desk.ui.pointButton.checked
     assert desk.host.dialogs.shown == []
 
 
 def test_an_image_with_one_value_all_over_is_refused_in_the_status_line(desk: Desk) -> None:
     add(desk, "empty", np.full(SHAPE, 7, np.int16))
     desk.ui.lineButton.click()
-    desk.widget.panel.correct._onDrawn("line", [desk.ras(10, 10, 5), desk.ras(20, 10, 5)])
+    desk.hand_over("line", [desk.ras(10, 10, 5), desk.ras(20, 10, 5)])
     desk.wait()
     assert desk.status == "there is nothing to outline: every voxel of the image (image) has the same value, 7"
     assert not desk.mask().any()
@@ -204,7 +203,7 @@ def choose_first(desk: Desk, node: Any) -> None:
 
 def test_a_corrected_role_is_used_and_the_clicks_stay(desk: Desk) -> None:
     add(desk, "001")
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (20, 18, 6))
     desk.place("Red", (30, 18, 6))
     before = desk.mask()
@@ -224,7 +223,7 @@ def test_a_corrected_role_in_a_scene_opened_again_keeps_the_clicks(desk: Desk, t
     import slicer
 
     add(desk, "CT", hounsfield())
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (20, 18, 6))
     desk.wait_saved()
     assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
@@ -236,7 +235,7 @@ def test_a_corrected_role_in_a_scene_opened_again_keeps_the_clicks(desk: Desk, t
     desk.volumes["ct"] = desk.chosen("ct")
     desk.choose_role(1, "image")
     desk.host.show(desk.volumes["ct"])
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (30, 18, 6))
     assert inputs(desk) == {"image": "CT"}
     assert len(desk.widget.logic.clickPoints(desk.node, desk.segment)) == 2
@@ -275,7 +274,7 @@ def test_several_images_of_one_role_are_all_used(desk: Desk) -> None:
     desk.start_click((20, 18, 6))
     desk.wait()
     assert desk.mask()[6, 18, 20] == 1
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.host.show(first)
     desk.place("Red", (24, 18, 6))
     assert inputs(desk) == {"mr": "mr early", "mr_2": "mr late"}
@@ -286,7 +285,7 @@ def test_several_images_of_one_role_are_all_used(desk: Desk) -> None:
 
 def test_a_pet_of_unknown_unit_is_used_without_suv_and_this_is_said(desk: Desk) -> None:
     add(desk, "PET AC", np.random.default_rng(0).uniform(0, 9, SHAPE).astype(np.float32))
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     words = "The unit of PET 'PET AC' is not known: it is used as it is. If it is SUV, choose the role PET (SUV)."
     desk.place("Red", (20, 18, 6))
     assert desk.status.startswith(f"{words} Added.")
@@ -316,7 +315,7 @@ def test_a_pet_whose_values_cannot_be_suv_is_used_without(desk: Desk) -> None:
     node = add(desk, "PET AC", np.random.default_rng(0).uniform(0, 9000, SHAPE).astype(np.float32))
     choose_first(desk, node)
     desk.choose_role(1, "pet")
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (20, 18, 6))
     words = "PET 'PET AC' is used as it is, without SUV: volume 'PET AC': PET must be in SUV (g/ml), but"
     assert desk.status.startswith(words)
@@ -328,7 +327,7 @@ def test_a_pet_whose_dicom_does_not_tell_enough_is_used_without_suv(desk: Desk, 
     node = load(desk.host, write(tmp_path / "pet", PatientWeight=None))
     desk.volumes["ct"] = node
     desk.host.show(node)
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (20, 18, 6))
     assert "'4: PET AC' is used as it is, without SUV: PET '4: PET AC' cannot be converted to SUV: " in desk.status
     assert inputs(desk) == {PET_WITHOUT_SUV: "4: PET AC"}
@@ -339,7 +338,7 @@ def test_a_pet_from_dicom_is_converted_for_clicks_too(desk: Desk, tmp_path: Path
     node = load(desk.host, write(tmp_path / "pet"))
     desk.volumes["ct"] = node
     desk.host.show(node)
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (20, 18, 6))
     assert "was converted from its DICOM files to SUV" in desk.status
     assert (role(desk), inputs(desk)) == ("PET (SUV)", {"pet": "4: PET AC (SUV)"})

@@ -59,7 +59,7 @@ def test_the_page_says_what_is_missing_and_nothing_comes_unasked(desk: Desk, she
     assert usable(desk) == (True, False, False, False)
     for words in (f"{TORCH}>=2.6", f"{FIRST}>=1", f"{SECOND}>=2", "0.2 GB", "pytorch.org", "0.1 GB", "pypi.org"):
         assert words in desk.ui.firstUseLabel.text
-    for name in ("segmentButton", "newSegmentButton", "positiveButton", "undoButton", "measureButton"):
+    for name in ("segmentButton", "newSegmentButton", "pointButton", "undoButton", "measureButton"):
         getattr(desk.ui, name).click()
     desk.host.process_events()
     assert (desk.node, desk.host.dialogs.shown, shelf.there()) == (None, [], {})

@@ -44,7 +44,15 @@ def test_the_panel_is_made_quickly_and_without_torch(host: Host) -> None:
 
 
 def test_every_widget_has_a_tool_tip(desk: Desk, qt: Any) -> None:
-    kinds = ("QPushButton", "QComboBox", "QCheckBox", "qMRMLNodeComboBox", "ctkSliderWidget", "QListWidget")
+    kinds = (
+        "QPushButton",
+        "QToolButton",
+        "QComboBox",
+        "QCheckBox",
+        "qMRMLNodeComboBox",
+        "ctkSliderWidget",
+        "QListWidget",
+    )
     named = {name: widget for name, widget in vars(desk.ui).items() if widget.className() in kinds}
     named = {name: widget for name, widget in named.items() if not desk.ui.editor.isAncestorOf(widget)}  # Slicer's own
     assert len(named) > 25
@@ -173,7 +181,7 @@ def test_the_remaining_time_is_what_the_rest_takes_at_this_pace(desk: Desk, monk
 def test_click_outside_the_image_is_reported_in_the_status_line(desk: Desk) -> None:
     desk.find()
     desk.host.show(desk.volumes["ct"])
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     before = desk.mask()
     outside = desk.ras(32, 64, 16)
     desk.host.click("Red", outside)
@@ -186,7 +194,7 @@ def test_click_outside_the_image_is_reported_in_the_status_line(desk: Desk) -> N
     assert [float(x) for x in told.groups()] == pytest.approx(outside, abs=1)  # a pixel of the view is up to 0.7 mm
     assert "voxel" not in desk.status
     assert desk.host.dialogs.shown == []
-    assert desk.ui.positiveButton.checked
+    assert desk.ui.pointButton.checked
     assert (desk.mask() == before).all()
 
 
@@ -195,7 +203,7 @@ def test_click_on_a_completed_segment_is_reported_in_the_status_line(desk: Desk)
 
     desk.find()
     desk.host.show(desk.volumes["ct"])
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetSegmentStatus(desk.node.GetSegmentation().GetSegment(desk.segment), logic.Completed)
     desk.host.click("Red", desk.ras(32, 32, 16))
@@ -252,7 +260,8 @@ def test_leaving_the_module_ends_shortcuts_and_place_mode(desk: Desk, qt: Any) -
     import slicer
 
     desk.find()
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
+    desk.ui.lineButton.click()
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     assert interaction.GetCurrentInteractionMode() == interaction.Place
     from TumorSegSlicer.panel.shortcuts import KEYS
@@ -263,7 +272,7 @@ def test_leaving_the_module_ends_shortcuts_and_place_mode(desk: Desk, qt: Any) -
     desk.host.process_events()
     assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
     assert window.findChildren(qt.QShortcut) == []
-    assert not desk.ui.positiveButton.checked
+    assert not desk.ui.lineButton.checked
     slicer.util.selectModule("TumorSeg")
     assert len(window.findChildren(qt.QShortcut)) == count
 

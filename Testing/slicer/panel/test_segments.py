@@ -36,9 +36,9 @@ def shown_clicks() -> int:
     return sum(node.GetNumberOfControlPoints() for node in nodes if "clicks" in node.GetName())
 
 
-def place(desk: Desk, ijk: tuple[int, int, int], tool: str = "positiveButton") -> None:
+def place(desk: Desk, ijk: tuple[int, int, int], positive: bool = True) -> None:
     desk.host.show(desk.volumes["ct"])
-    getattr(desk.ui, tool).click()
+    desk.take("point", positive)
     desk.place("Red", ijk)
 
 
@@ -49,7 +49,7 @@ def test_contours_become_voxels_if_the_user_agrees(desk: Desk, qt: Any) -> None:
     segmentation.SetSourceRepresentationName("Closed surface")
     segmentation.RemoveRepresentation("Binary labelmap")
     desk.host.show(desk.volumes["ct"])
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     for act in (
         lambda: desk.press("segmentButton"),
         lambda: desk.press("newSegmentButton"),
@@ -74,7 +74,7 @@ def test_loaded_segment_is_corrected_in_the_image_that_the_views_show(desk: Desk
     node, segment, mask = imported(desk)
     desk.choose_nothing()
     desk.host.show(desk.volumes["ct"])
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.place("Red", (50, 50, 20))
     changed = voxels(node, segment, desk.volumes["ct"])
     assert changed[20, 50, 50] == 1
@@ -85,7 +85,7 @@ def test_loaded_segment_is_corrected_in_the_image_that_the_views_show(desk: Desk
 def test_loaded_segment_needs_an_image(desk: Desk) -> None:
     node, segment, mask = imported(desk)
     desk.choose_nothing()
-    desk.widget.panel.correct._onPlaced(desk.ras(50, 50, 20), True)
+    desk.hand_over("point", [desk.ras(50, 50, 20)])
     assert desk.status == "Choose at least one image first."
     np.testing.assert_array_equal(voxels(node, segment, desk.volumes["ct"]), mask)
 
@@ -105,7 +105,7 @@ def test_deleting_the_selected_segment_removes_its_clicks_and_tools(desk: Desk) 
     desk.find()
     first = desk.segment
     desk.press("newSegmentButton")
-    place(desk, (50, 50, 20), "negativeButton")
+    place(desk, (50, 50, 20), positive=False)
     desk.ui.overlaySelector.setCurrentIndex(1)
     desk.wait()
     assert shown_clicks() == 1
@@ -116,8 +116,7 @@ def test_deleting_the_selected_segment_removes_its_clicks_and_tools(desk: Desk) 
     assert desk.status == "The segment was deleted."
     desk.node.GetSegmentation().RemoveSegment(first)
     desk.host.wait_until(lambda: desk.segment == "", "no segment to be selected")
-    assert not desk.ui.positiveButton.checked
-    assert not desk.ui.negativeButton.checked
+    assert not desk.ui.pointButton.checked
 
 
 def test_status_shows_the_volume_of_the_edited_segment(desk: Desk) -> None:
@@ -223,7 +222,7 @@ def test_session_saved_before_the_last_step_continues_with_the_segment(desk: Des
     desk.find()
     desk.wait_saved()
     desk.host.show(desk.volumes["ct"])
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     desk.start_click((50, 50, 20))
     desk.wait()
     shown = desk.mask()
@@ -325,9 +324,9 @@ def test_new_segment_waits_for_the_running_segmentation(desk: Desk) -> None:
     import slicer
 
     slow = desk.begin_slowly()
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     assert desk.status == "Wait for the current task, or cancel it."
-    assert not desk.ui.positiveButton.checked
+    assert not desk.ui.pointButton.checked
     slow.go.set()
     desk.wait()
     assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 1

@@ -26,12 +26,8 @@ def desk(host: Host, site: Site) -> ModelsDesk:
 
 
 def draw_box(desk: Desk) -> Any:
-    desk.ui.placeBoxButton.click()
-    roi = desk.ui.boxSelector.currentNode()
-    roi.SetXYZ(desk.ras(34, 34, 16))
-    roi.SetRadiusXYZ(24, 24, 24)
     desk.context.parameters.boxModel = NAME
-    return roi
+    return desk.give_box((34, 34, 16))
 
 
 def test_a_model_is_downloaded_once_the_user_agrees(
@@ -130,14 +126,14 @@ def test_the_progress_of_the_largest_model_fits_a_progress_bar(host: Host, monke
 
 def test_segment_in_box_offers_the_download_and_goes_on(desk: ModelsDesk, site: Site, qt: Any) -> None:
     draw_box(desk)
-    desk.press("boxButton")  # declined
+    desk.press("boxAgainButton")  # declined
     assert (desk.node, desk.status, site.requests) == (None, "Nothing was downloaded.", [])
     desk.host.dialogs.answer(qt.QMessageBox.Yes)
-    desk.press("boxButton")
+    desk.press("boxAgainButton")
     assert [dialog.text.count("licence: Apache-2.0") for dialog in desk.host.dialogs.shown] == [1, 1]
     assert desk.status.startswith("Segmented in the box")
     assert desk.widget.logic.bench.open(desk.node, desk.segment).prompts.items
-    desk.press("boxButton")  # not asked again
+    desk.press("boxAgainButton")  # not asked again
     assert len(desk.host.dialogs.shown) == 2
 
 
@@ -148,7 +144,7 @@ def test_a_box_is_not_segmented_when_the_user_went_on_to_another_segment(desk: M
     desk.press("newSegmentButton")
     second = desk.segment
     desk.host.dialogs.answer(qt.QMessageBox.Yes)
-    desk.ui.boxButton.click()
+    desk.ui.boxAgainButton.click()
     desk.context.selection.setTarget(desk.node, first)
     desk.wait()
     assert desk.status == f"Model '{NAME}' was downloaded and verified."
@@ -159,7 +155,7 @@ def test_a_box_is_not_segmented_when_the_user_went_on_to_another_segment(desk: M
 def test_engine_of_a_script_needs_no_download(host: Host, site: Site) -> None:
     desk = Desk(host)  # its engines are no models on this computer
     draw_box(desk)
-    desk.press("boxButton")
+    desk.press("boxAgainButton")
     assert desk.status.startswith("Segmented in the box")
     assert (host.dialogs.shown, site.requests) == ([], [])
 
@@ -168,5 +164,5 @@ def test_unpublished_box_model_is_an_error(desk: ModelsDesk) -> None:
     draw_box(desk)
     desk.context.parameters.boxModel = "lost"
     desk.widget.panel.models.update()
-    desk.press("boxButton")
+    desk.press("boxAgainButton")
     assert "no model 'lost'" in desk.host.dialogs.shown[-1].text

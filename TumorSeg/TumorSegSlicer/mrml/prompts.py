@@ -58,21 +58,39 @@ def boxFromRoi(roiNode: slicer.vtkMRMLMarkupsROINode, grid: Grid) -> BoxPrompt:
     return BoxPrompt(box)
 
 
-def scribbleFromRas(grid: Grid, points: Sequence[Sequence[float]], positive: bool = True) -> Scribble:
-    """The voxels that a line through points of the world passes.
+def scribbleFromRas(
+    grid: Grid,
+    points: Sequence[Sequence[float]],
+    positive: bool = True,
+    widthMm: float = 0.0,
+    normal: Sequence[float] | None = None,
+) -> Scribble:
+    """The voxels that a line through points of the world passes, or a pen on one slice: see ``TumorSegLib``'s stroke.
 
     Args:
         grid: of the session, in the world.
         points: RAS mm, one at least.
         positive: whether the voxels are tumour.
+        widthMm: of the pen.
+        normal: of the slice that it is drawn on; without one there is no pen, and points may lie anywhere.
 
     Raises:
-        ArgumentError: there is no point, a point is not three finite numbers, or one lies outside the grid.
+        ArgumentError: there is no point, a point is not three finite numbers, or one lies outside the grid; a pen has
+            no slice. A ``StatusLineError`` where a pen passes no voxel of the grid.
     """
     from TumorSegLib import ArgumentError, Click, Scribble
+    from TumorSegLib.prompts.stroke import stroke
+    from TumorSegSlicer.quiet_errors import StatusLineError
 
     if len(points) == 0:
         raise ArgumentError("a scribble needs at least one point in RAS mm, got none")
+    if normal is not None:
+        try:
+            return stroke(grid, points, widthMm, normal, positive)
+        except ArgumentError as error:
+            raise StatusLineError(str(error)) from error
+    if widthMm:
+        raise ArgumentError(f"a pen of {widthMm!r} mm draws on a slice: its normal is needed")
     corners = [np.array(Click.from_ras(grid, point).ijk) for point in points]
     voxels = np.unique(np.concatenate([corners[:1], *map(_between, corners, corners[1:])]), axis=0)
     return Scribble.of_voxels(grid, voxels, positive)

@@ -91,7 +91,7 @@ class FindPanel:
         model = spec.name if spec is not None else context.parameters.autoModel
         if not volumeMl:
             words = _(
-                "{model} marked nothing, which does not mean that there is no tumour. Press 'Tumour here' and click on "
+                "{model} marked nothing, which does not mean that there is no tumour. Press P and click on "
                 "it, or choose other images."
             )
             context.messages.say(words.format(model=model))

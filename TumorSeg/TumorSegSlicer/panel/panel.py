@@ -92,7 +92,7 @@ class Panel:
         self.sideBySide.update()
         if self.context.selection.target() is None:
             self.context.messages.say(
-                _("Click on a lesion with 'Tumour here', or choose images and segment automatically.")
+                _("Press P and click on a lesion in a slice view, or choose images and segment automatically.")
             )
 
     def _connect(self) -> None:

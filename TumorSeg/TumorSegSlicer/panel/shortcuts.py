@@ -10,36 +10,36 @@ from slicer.i18n import tr as _
 #: Action to its keys. None with Shift alone: Shift with a mouse move over a view scrolls all others. A
 #: letter goes to a text field first, as Qt asks the widget that has the focus before it looks for shortcuts.
 KEYS = {
-    "positive": ("T",),
-    "negative": ("N",),
+    "point": ("P",),
+    "scribble": ("S",),
     "lasso": ("L",),
-    "negativeLasso": ("O",),
-    "line": ("D",),
     "box": ("B",),
-    "paint": ("P",),
-    "erase": ("E",),
-    "undo": ("Ctrl+Z",),
-    "redo": ("Ctrl+Y", "Ctrl+Shift+Z"),  # of Windows, and of macOS and Linux; Ctrl is the command key of macOS
+    "line": ("D",),
+    "brush": ("E",),
+    "sign": ("T",),
+    "leave": ("Esc",),
+    "next": ("N",),
+    "undo": ("Z", "Ctrl+Z"),
+    "redo": ("Y", "Ctrl+Y", "Ctrl+Shift+Z"),  # of Windows, and of macOS and Linux; Ctrl is the command key of macOS
     "visibility": ("H",),
-    "next": ("S",),
 }
 
 
 def words() -> dict[str, str]:
     """Action to what it does, for the panel."""
     return {
-        "positive": _("tumour here"),
-        "negative": _("not tumour here"),
-        "lasso": _("lasso round tumour"),
-        "negativeLasso": _("lasso round what is not tumour"),
-        "line": _("line across the tumour"),
-        "box": _("draw a box"),
-        "paint": _("paint"),
-        "erase": _("erase"),
+        "point": _("point"),
+        "scribble": _("scribble"),
+        "lasso": _("lasso"),
+        "box": _("box"),
+        "line": _("line across the lesion"),
+        "brush": _("brush"),
+        "sign": _("tumour or not (or hold Ctrl)"),
+        "leave": _("put the tool down"),
+        "next": _("next lesion"),
         "undo": _("undo"),
         "redo": _("redo"),
-        "visibility": _("show or hide the segment"),
-        "next": _("next segment"),
+        "visibility": _("show or hide the lesion"),
     }
 
 

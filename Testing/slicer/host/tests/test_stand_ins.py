@@ -72,7 +72,7 @@ def test_a_node_selector_without_none_takes_a_node_by_itself(host: Host, qt: Any
 def test_the_mouse_scrolls_the_other_views_with_shift(host: Host, tiny_panel: Any, held: str) -> None:
     host.show(cube())
     before = host.slice_offsets()
-    host.move_mouse("Red", (0.4, 0.4), held)
+    host.mouse.move("Red", (0.4, 0.4), held)
     after = host.slice_offsets()
     assert before["Red"] == after["Red"]
     scrolled = {view for view in before if before[view] != after[view]}

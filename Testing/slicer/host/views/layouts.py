@@ -8,15 +8,18 @@ import slicer
 import vtk
 from PySide6 import QtWidgets
 
+from Testing.slicer.host.application import Signals
 from Testing.slicer.host.views.slice_views import VIEWS, SliceView, SliceWidget
 
 
-class LayoutManager:
+class LayoutManager(Signals):
     """The three slice views of the conventional layout; other layouts add their slice views and hide the others."""
 
+    SIGNALS = ("layoutChanged(int)",)
     threeDViewCount = 0
 
     def __init__(self, application_logic: Any, scene: Any) -> None:
+        super().__init__()
         self._application_logic, self._scene = application_logic, scene
         self._viewport = QtWidgets.QWidget()
         self._grid = QtWidgets.QGridLayout(self._viewport)
@@ -84,9 +87,11 @@ class LayoutManager:
                 self._add(name, node.GetOrientation(), 2 + number // 2, number % 2, "#808080")
         for name, widget in self._widgets.items():
             widget.setVisible(name in slices)
+        self.send("layoutChanged(int)", self.layout)
 
     def reset(self) -> None:
         """Back to the three views; the nodes of others are taken out of the scene."""
+        self.disconnect_all()
         if self._logic is None:
             return
         node = self._logic.GetLayoutNode()

@@ -72,6 +72,17 @@ class SliceView(RenderedView):
     def mrmlSliceNode(self) -> Any:
         return self._node
 
+    def interactor(self) -> Any:
+        return self._interactor
+
+    def setViewCursor(self, cursor: QtGui.QCursor) -> None:
+        if not isinstance(cursor, QtGui.QCursor):
+            raise ValueError(f"qMRMLSliceView.setViewCursor takes a QCursor, got {cursor!r}")
+        self.setCursor(cursor)
+
+    def unsetViewCursor(self) -> None:
+        self.unsetCursor()
+
     def forceRender(self) -> None:
         if self._logic.GetImageDataConnection():
             self._image.GetMapper().SetInputConnection(self._logic.GetImageDataConnection())
@@ -102,6 +113,10 @@ class SliceView(RenderedView):
 
     def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
         self._mouse(event, BUTTONS[event.button()] + "PressEvent")
+
+    def mouseDoubleClickEvent(self, event: QtGui.QMouseEvent) -> None:
+        """Comes in place of the second press of a double click."""
+        self._mouse(event, BUTTONS[event.button()].removesuffix("Button") + "ButtonDoubleClickEvent")
 
     def mouseReleaseEvent(self, event: QtGui.QMouseEvent) -> None:
         self._mouse(event, BUTTONS[event.button()] + "ReleaseEvent")

@@ -218,7 +218,7 @@ def test_removing_the_segmentation_does_not_select_the_next_one(desk: Desk) -> N
     slicer.mrmlScene.RemoveNode(desk.node)
     desk.host.wait_until(lambda: desk.segment == "", "no segment to be selected")
     assert shown_clicks() == 0
-    assert not desk.ui.positiveButton.checked
+    assert not desk.ui.pointButton.checked
     assert desk.ui.editor.segmentationNode() is not node
     assert desk.ui.editor.activeEffect() is None
     assert not tools_work(desk)

@@ -27,17 +27,18 @@ def test_clicks_in_the_views_correct_at_once(desk: Desk) -> None:
 
     before = desk.find()
     desk.host.show(desk.volumes["ct"])
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     for view, ijk in (("Red", (20, 25, 8)), ("Green", (44, 33, 22)), ("Yellow", (30, 50, 12))):
         desk.place(view, ijk)
         i, j, k = ijk
         assert desk.mask()[k, j, i] == 1
     assert before.sum() < desk.mask().sum()
     assert desk.status.startswith("Added. Segment now:")
-    desk.ui.negativeButton.click()
-    assert not desk.ui.positiveButton.checked
+    desk.ui.signButton.click()
+    assert desk.ui.pointButton.checked
     desk.place("Red", (20, 25, 8))
     assert desk.mask()[8, 25, 20] == 0
+    assert desk.status.startswith("Removed. Segment now:")
     shown = {
         node.GetName(): node.GetNumberOfControlPoints()
         for node in slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
@@ -45,25 +46,26 @@ def test_clicks_in_the_views_correct_at_once(desk: Desk) -> None:
     }
     assert shown["TumorSeg negative clicks"] == 1
     assert shown["TumorSeg positive clicks"] in (2, 3)  # the contradicted one may no longer hold
-    desk.ui.negativeButton.click()
+    desk.ui.pointButton.click()
+    assert not desk.ui.pointButton.checked
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
     assert desk.host.dialogs.shown == []
 
 
-def test_ending_the_place_mode_elsewhere_releases_the_button(desk: Desk) -> None:
+def test_another_mouse_mode_puts_the_tool_down(desk: Desk) -> None:
     import slicer
 
     desk.find()
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     interaction = slicer.app.applicationLogic().GetInteractionNode()
-    interaction.SwitchToViewTransformMode()
-    desk.host.wait_until(lambda: not desk.ui.positiveButton.checked, "the button")
+    interaction.SwitchToPersistentPlaceMode()  # of another module
+    desk.host.wait_until(lambda: not desk.ui.pointButton.checked, "the button")
 
 
 def test_click_without_a_segment_adds_one(desk: Desk) -> None:
     desk.host.show(desk.volumes["ct"])
-    desk.ui.positiveButton.click()
+    desk.ui.pointButton.click()
     assert desk.node is not None
     desk.place("Red", (30, 30, 16))
     assert desk.mask()[16, 30, 30] == 1
@@ -71,31 +73,14 @@ def test_click_without_a_segment_adds_one(desk: Desk) -> None:
 
 def test_clicks_are_positive_again_on_a_new_segment(desk: Desk) -> None:
     desk.find()
-    desk.ui.negativeButton.click()
+    desk.take("point", positive=False)
     desk.press("newSegmentButton")
-    assert (desk.ui.positiveButton.checked, desk.ui.negativeButton.checked) == (True, False)
+    assert (desk.ui.pointButton.checked, desk.ui.signButton.text) == (True, "+ tumour")
     assert len(segment_ids(desk.node)) == 2
     assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
     first = segment_ids(desk.node)[0]
     desk.ui.segmentsTable.setSelectedSegmentIDs([first])
     assert desk.segment == first
-
-
-def test_a_box_is_drawn_and_segmented(desk: Desk) -> None:
-    import slicer
-
-    desk.press("boxButton")
-    assert desk.status == "Draw a box around the tumour first."
-    desk.ui.placeBoxButton.click()
-    interaction = slicer.app.applicationLogic().GetInteractionNode()
-    assert interaction.GetCurrentInteractionMode() == interaction.Place
-    roi = desk.ui.boxSelector.currentNode()
-    roi.SetXYZ(desk.ras(34, 34, 16))
-    roi.SetRadiusXYZ(24, 24, 24)
-    desk.press("boxButton")
-    assert desk.mask()[16, 34, 34] == 1
-    assert desk.status.startswith("Segmented in the box")
-    assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
 
 
 # See and measure

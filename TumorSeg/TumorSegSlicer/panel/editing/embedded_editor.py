@@ -13,6 +13,7 @@ from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.overlays import labelLayersKept
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.panel.shared.signals import Signal
 
 TAG = "TumorSeg"
 #: Of Slicer's tools those that serve to correct a tumour, in this order.
@@ -41,6 +42,9 @@ class EmbeddedEditor:
         self._context, self._opening = context, opening
         self._listener = Listener()
         self._updating = False  # the panel changes the editor, so that its events are not of the user
+        #: Emitted when another tool is active, or none.
+        self.onEffect = Signal()
+        self._shown = ""
         # Slicer's own events on the segment that it has just added and selected must end before.
         self._following, self._beginning = context.tasks.timer(0, self._follow), context.tasks.timer(0, self._begin)
         editor = context.ui.editor
@@ -87,12 +91,10 @@ class EmbeddedEditor:
         node = self._context.ui.editor.mrmlSegmentEditorNode()
         return (node.GetActiveEffectName() or "") if node is not None else ""
 
-    def toggle(self, effect: str) -> None:
-        """Takes up a tool, or puts it down, as a press on its button does."""
+    def take(self, effect: str) -> None:
+        """Takes up a tool; of no effect where the tools are disabled."""
         editor = self._context.ui.editor
-        if self.effect() == effect:
-            self.stop()
-        elif editor.enabled and editor.sourceVolumeNode() is not None:
+        if editor.enabled and editor.sourceVolumeNode() is not None:
             editor.setActiveEffectByName(effect)
 
     def stop(self) -> None:
@@ -113,6 +115,9 @@ class EmbeddedEditor:
         return next((each for each in candidates if each is not None and slicer.mrmlScene.IsNodePresent(each)), None)
 
     def _onNode(self, _node: Any) -> None:
+        if self.effect() != self._shown:
+            self._shown = self.effect()
+            self.onEffect.emit()
         if self._updating or slicer.mrmlScene.IsBatchProcessing():
             return
         self._following.start()

@@ -1,4 +1,4 @@
-"""Points that the user places in the views to give clicks, and the clicks that hold, shown as points."""
+"""Markups in the views: their placing by the user, and the clicks that hold, shown as points."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import qt
 import slicer
 import vtk
 
-from TumorSegSlicer.mrml.nodes import addMarkups, placeBeside
+from TumorSegSlicer.mrml.nodes import addMarkups
 from TumorSegSlicer.mrml.observers import Listener
 
-#: Colours of positive and negative clicks, red, green and blue from 0 to 1.
-COLOURS = {True: (0.18, 0.80, 0.44), False: (0.91, 0.30, 0.24)}
-PLACED_NAMES = {True: "TumorSeg tumour here", False: "TumorSeg not tumour here"}
+#: Colours of positive and negative prompts, red, green and blue from 0 to 1: sky blue and orange of Okabe and Ito
+#: (2008), which differ for everyone.
+COLOURS = {True: (0.34, 0.71, 0.91), False: (0.90, 0.62, 0.0)}
 SHOWN_NAMES = {True: "TumorSeg positive clicks", False: "TumorSeg negative clicks"}
 GLYPH_PERCENT = 1.5
 POINTS = "vtkMRMLMarkupsFiducialNode"
@@ -21,80 +21,44 @@ POINTS = "vtkMRMLMarkupsFiducialNode"
 Ras = tuple[float, float, float]
 
 
-class PlaceTool:
-    """Places points until :meth:`end`; each is handed over at once and does not stay in the scene."""
+class Placement:
+    """Lets the user place the points of markups in the views, in Slicer's place mode, until that mode ends."""
 
-    def __init__(self, onPlaced: Callable[[Ras, bool], None], onEnded: Callable[[], None]) -> None:
-        """Begins without placing.
-
-        Args:
-            onPlaced: called with RAS mm of the world, and whether the point is a positive one.
-            onEnded: called when the user leaves the place mode.
-        """
-        self._onPlaced, self._onEnded = onPlaced, onEnded
+    def __init__(self, onLeft: Callable[[], None]) -> None:
+        """Begins without placing; ``onLeft`` is called once all points are placed, or the user leaves the mode."""
+        self._onLeft = onLeft
         self._listener = Listener()
-        self._node: slicer.vtkMRMLMarkupsFiducialNode | None = None
-        self._positive = True
+        self._node: slicer.vtkMRMLMarkupsNode | None = None
 
     @property
     def active(self) -> bool:
         """Whether points are being placed."""
         return self._node is not None
 
-    @property
-    def positive(self) -> bool:
-        """Whether points placed now, or last, are positive ones."""
-        return self._positive
-
-    def begin(self, positive: bool) -> None:
-        """Lets the user place points, positive or negative ones, in any view."""
-        self.end()
-        self._positive = positive
-        self._node = newMarkups(POINTS, COLOURS[positive], PLACED_NAMES[positive])
-        interaction = interactionNode()
-        slicer.modules.markups.logic().SetActiveList(self._node)
-        interaction.SwitchToPersistentPlaceMode()
-        self._listener.listen(
-            (self._node, self._node.PointPositionDefinedEvent, self._onPoint),
-            (interaction, interaction.InteractionModeChangedEvent, self._onMode),
-        )
+    def begin(self, node: slicer.vtkMRMLMarkupsNode) -> None:
+        """Lets the user place the points of this node."""
+        self._node, interaction = node, interactionNode()
+        slicer.modules.markups.logic().SetActiveList(node)
+        interaction.SwitchToSinglePlaceMode()
+        self._listener.listen((interaction, interaction.InteractionModeChangedEvent, self._onMode))
 
     def end(self) -> None:
         """Stops placing; of no effect where none is going on."""
         self._listener.listen()
-        node, self._node = self._node, None
-        if node is None:
-            return
-        interactionNode().SwitchToViewTransformMode()
-        if slicer.mrmlScene.IsNodePresent(node):
-            slicer.mrmlScene.RemoveNode(node)
-
-    def _onPoint(self, _caller: vtk.vtkObject) -> None:
-        # The node must not change within its own event.
-        qt.QTimer.singleShot(0, self._take)
-
-    def _take(self) -> None:
-        node = self._node
-        if node is None:
-            return
-        placed: list[Ras] = []
-        for number in reversed(range(node.GetNumberOfControlPoints())):
-            if node.GetNthControlPointPositionStatus(number) == node.PositionDefined:
-                ras = [0.0, 0.0, 0.0]
-                node.GetNthControlPointPositionWorld(number, ras)
-                node.RemoveNthControlPoint(number)
-                placed.append((ras[0], ras[1], ras[2]))
-        for point in reversed(placed):
-            self._onPlaced(point, self._positive)
+        if self.active:
+            self._node = None
+            interactionNode().SwitchToViewTransformMode()
 
     def _onMode(self, interaction: slicer.vtkMRMLInteractionNode) -> None:
         if interaction.GetCurrentInteractionMode() != interaction.Place:
-            qt.QTimer.singleShot(0, self._left)
+            # The node must not change within its own event.
+            qt.QTimer.singleShot(0, self._leave)
 
-    def _left(self) -> None:
-        if self.active:
-            self.end()
-            self._onEnded()
+    def _leave(self) -> None:
+        if self.active and interactionNode().GetCurrentInteractionMode() != interactionNode().Place:
+            self._listener.listen()
+            self._node = None
+            self._onLeft()
 
 
 class ShownClicks:
@@ -126,31 +90,13 @@ class ShownClicks:
         node = self._node(positive)
         if node is None:
             node = self._nodes[positive] = newMarkups(POINTS, COLOURS[positive], SHOWN_NAMES[positive])
+            display = node.GetDisplayNode()
+            display.SetGlyphType(display.Circle2D if positive else display.ThickCross2D)
         node.SetLocked(False)
         node.RemoveAllControlPoints()
         for point in points:
             node.AddControlPointWorld(vtk.vtkVector3d(*point))
         node.SetLocked(True)
-
-
-def placeBox(
-    node: slicer.vtkMRMLMarkupsROINode | None, beside: slicer.vtkMRMLNode | None
-) -> slicer.vtkMRMLMarkupsROINode:
-    """Lets the user draw a box in a view, into a ROI, whose former box is replaced, or a new one, which is returned.
-
-    A new one lies in the study of the node beside it, if there is one.
-    """
-    if node is None:
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", "Tumour box")
-        node.CreateDefaultDisplayNodes()
-        node.GetDisplayNode().SetFillOpacity(0.1)
-        if beside is not None:
-            placeBeside(node, beside)
-    else:
-        node.RemoveAllControlPoints()
-    slicer.modules.markups.logic().SetActiveList(node)
-    interactionNode().SwitchToSinglePlaceMode()
-    return node
 
 
 def interactionNode() -> slicer.vtkMRMLInteractionNode:
