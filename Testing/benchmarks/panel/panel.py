@@ -176,7 +176,7 @@ class _Desk:
 
         drawn = Drawn("point", [ras], (0.0, 0.0, 1.0), positive)
         started = time.perf_counter()
-        self.widget.panel.correct.prompts._onDrawn(drawn)
+        self.panel.correct.prompts._onDrawn(drawn)
         return started
 
     def _wait(self, condition: Callable[[], bool]) -> None:

@@ -133,6 +133,12 @@ def test_bad_boxes_and_points_are_refused(case: Case) -> None:
         (["here"], "got 'here'"),
     ):
         refused(lambda points=points: case.logic.addScribble(case.node, case.segment, points), words)
+    for pen, words in (
+        ({"widthMm": 5.0}, "a pen of 5.0 mm draws on a slice: its normal is needed"),
+        ({"widthMm": 5.0, "normal": (0, 0, 0)}, "the normal of a slice has a length"),
+        ({"widthMm": -5.0, "normal": (0, 0, 1)}, "the width of a pen"),
+    ):
+        refused(lambda pen=pen: case.logic.addScribble(case.node, case.segment, [case.ras(9, 9, 9)], **pen), words)
     np.testing.assert_array_equal(case.mask(), before)
 
 
