@@ -53,6 +53,8 @@ FIRST_VIEW = 1.0
 # scale of the object.
 # They choose no scale above this many mm, from where a trunk stands out from air; an object of 15 cm fits.
 CHOOSING_PROMPTS, COARSEST_CHOSEN = 3, 5.0
+# From farther away, where voxels are coarser, it must stand out so many times as much.
+FARTHER = 1.15
 # Noise in network units, which is no contrast; the fewest voxels that show a mean.
 NOISE, LEAST_CORE = 0.3, 5
 # A correction after which an object is so many times larger floods what lies around. It reaches so many times as far as
@@ -299,7 +301,8 @@ def _clearest(task: _Task, part: ChangedPart, centre: Float64Array, scale: float
             if step > 1 and not np.any(look.view.goes_on):
                 break
             look = _look(task, part, centre, look.scale * step)
-            if not look.floods and look.clearness > best.clearness:
+            wanted = best.clearness * (FARTHER if look.scale > best.scale else 1)
+            if not look.floods and look.clearness > wanted:
                 best, passed = look, 0
             else:
                 passed += 1

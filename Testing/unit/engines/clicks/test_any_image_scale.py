@@ -71,6 +71,19 @@ def test_the_scale_is_not_a_summit_beside_a_higher_one() -> None:
     assert dice(after >= 128, inside) > 0.9
 
 
+@pytest.mark.parametrize(("sure", "kept"), [(0.84, 0.75), (0.96, 0.96)])
+def test_from_farther_away_the_object_must_stand_out_clearly_more(sure: float, kept: float) -> None:
+    """The same ball in every view, a little or much surer in those of at least 2 mm."""
+
+    def by_scale(channels: torch.Tensor) -> torch.Tensor:
+        return bright(channels) * (sure if scale_of(channels) > 1.5 else 0.75)
+
+    grid = Grid.from_spacing((96, 96, 96), (1, 1, 1))
+    inside = ball(grid, (48, 48, 48), 8)
+    after, _ = refined(any_engine(by_scale), images_showing(grid, inside), blank(grid), Click((48, 48, 50)))
+    assert after[44, 48, 48] == pytest.approx(255 * kept, abs=2)
+
+
 def test_a_first_click_does_not_choose_the_scale_at_which_the_body_stands_out_from_air() -> None:
     """From near the network marks a small ball, from more than 5 mm a body of 12 cm, more surely."""
 
