@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from Testing.unit.engines.box_cases import TINY, box_spec
 from TumorSegLib.engines.backends.choice import describe_choice
@@ -114,3 +114,20 @@ def test_masks_on_a_graphics_card_are_those_of_the_cpu(
     phantom = small_phantom(5)
     masks = [segment(phantom, "cpu", "float32"), segment(phantom, device, precision)]
     assert evaluate(*masks).dice > (0.995 if precision == "float32" else 0.98)
+
+
+@pytest.mark.parametrize(
+    ("role", "around", "inside", "radius"),
+    [("ct", 50, 110, 5), ("ct", 50, 110, 12), ("ct", -100, 40, 12), ("mr_t2", 100, 200, 12), ("pet", 1, 6, 8)],
+)
+def test_one_click_outlines_a_ball_that_stands_out(role: str, around: float, inside: float, radius: float) -> None:
+    """A network that has seen too few of these stops at a size that it is used to."""
+    shape = (72, 72, 72)
+    truth = np.linalg.norm(np.indices(shape) - 36.0, axis=0) < radius
+    noise = gaussian_filter(np.random.default_rng(0).standard_normal(shape), 0.6)
+    image = around + (inside - around) * (gaussian_filter(truth.astype(float), 0.6) + 0.15 * noise)
+    volume = Volume(Grid.from_spacing(shape, (1, 1, 1)), image.astype(np.float32), role)
+    session = Session({role: volume}, clicks=load_engine("lesion-clicks", device="cpu"))
+    session.add_click(Click((36, 36, 36)))
+    found = session.mask.array > 0
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
