@@ -92,7 +92,8 @@ def test_a_click_next_to_another_on_a_lung_nodule_has_nearly_the_same_answer(dat
             session = Session({"ct": Volume(grid, ct.array, "ct")}, clicks=engine)
             session.add_click(Click(at))
             found.append(np.count_nonzero(session.mask.array & truth) * 2 / (session.mask.array.sum() + truth.sum()))
-    assert min(found) > 0.5
+    assert min(found) > 0.46
+    assert max(found) - min(found) < 0.06
     np.testing.assert_allclose(found[:4], found[4:], atol=0.01)
 
 
