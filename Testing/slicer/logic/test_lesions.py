@@ -236,4 +236,4 @@ def test_brief_figures_are_those_of_measure_and_their_stamp_changes_with_the_seg
     assert found.stamp != stampOf(*target, pet)
     case.node, case.segment = case.logic.addSegment(case.inputs, case.node)
     empty = complete(MeasureBriefly(case.node, case.segment, {}))
-    assert (empty.volumeMl, empty.diameterMm, empty.suvMax) == (0, None, None)
+    assert (empty.volumeMl, empty.diameterMm, empty.suvMax, empty.middle) == (0, None, None, None)

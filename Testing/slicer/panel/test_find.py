@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer.desk import Desk
+from Testing.slicer.lesion_list import LesionList
 from Testing.slicer.module import load_phantom, segment_ids, voxels
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def organs(desk: Desk) -> tuple[Any, np.ndarray]:
     liver = node.GetSegmentation().AddEmptySegment("liver", "liver")
     paint(node, liver, volumes.gridFromVolume(desk.volumes["ct"]), (10, 10, 5), (20, 20, 10))
     desk.ui.segmentationSelector.setCurrentNode(node)
-    desk.ui.segmentsTable.setSelectedSegmentIDs([liver])
+    LesionList(desk).settled().click(liver)
     assert desk.context.selection.target() == (node, liver)
     return node, voxels(node, liver, desk.volumes["ct"])
 
@@ -304,7 +305,7 @@ def test_selecting_a_segment_leaves_the_views_as_they_are(desk: Desk) -> None:
     first = desk.segment
     desk.press("newSegmentButton")
     slicer.util.setSliceViewerLayers(background=desk.volumes["mr_t1"], foreground=None)
-    desk.ui.segmentsTable.setSelectedSegmentIDs([first])
+    LesionList(desk).settled().click(first)
     assert desk.segment == first
     assert shown(desk) == {("Phantom T1 MR", None)}
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from Testing.slicer.desk import Desk
+from Testing.slicer.lesion_list import LesionList
 from Testing.slicer.module import REPOSITORY, load_phantom
 from TumorSegLib import RoleError
 
@@ -87,7 +88,7 @@ def test_segment_button_adds_a_tumour_segment(desk: Desk) -> None:
     assert mask.sum() > 50
     assert f"{mask.sum() * 0.08:.1f} ml" in desk.status
     assert desk.host.dialogs.shown == []
-    assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
+    assert LesionList(desk).selected() == [desk.segment]
 
 
 def test_segment_button_needs_an_image(desk: Desk) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer.desk import Desk
+from Testing.slicer.lesion_list import LesionList
 from Testing.slicer.module import TUMORSEG, voxels
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def test_segment_selected_in_the_segment_editor_is_selected_in_the_panel(desk: D
     assert desk.ui.editor.currentSegmentID() == second
     desk.ui.editor.setCurrentSegmentID(first)
     desk.host.wait_until(lambda: desk.segment == first, "the panel to follow")
-    assert desk.ui.segmentsTable.selectedSegmentIDs() == [first]
+    assert LesionList(desk).selected() == [first]
 
 
 def test_deleting_the_selected_segment_removes_its_clicks_and_tools(desk: Desk) -> None:

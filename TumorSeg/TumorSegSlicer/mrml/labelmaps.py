@@ -84,26 +84,18 @@ def readVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str, lattice: np
 
 
 def ownLiveVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[LiveVoxels, np.ndarray]:
-    """The voxels of a segment on the lattice of its own label map, and that lattice.
-
-    A segment that has none yet, as one of contours, gets one in a copy; it has no voxels where Slicer cannot do that.
-    """
+    """The voxels of a segment on the lattice of its own label map, and that lattice; none where it has no label map."""
     segment = node.GetSegmentation().GetSegment(segmentId)
-    labelmap, value = segment.GetRepresentation(BINARY), segment.GetLabelValue()
-    if labelmap is None:
-        labelmap, value = slicer.vtkOrientedImageData(), 1
-        node.GetBinaryLabelmapRepresentation(segmentId, labelmap)
+    labelmap = segment.GetRepresentation(BINARY)
+    if labelmap is None or labelmap.IsEmpty():
+        return _NO_VOXELS, np.eye(4)
     matrix, box = vtk.vtkMatrix4x4(), _extent(labelmap)
     labelmap.GetImageToWorldMatrix(matrix)
-    lattice = slicer.util.arrayFromVTKMatrix(matrix)
-    return (_NO_VOXELS if labelmap.IsEmpty() else LiveVoxels(box, _view(labelmap, box), value)), lattice
+    return LiveVoxels(box, _view(labelmap, box), segment.GetLabelValue()), slicer.util.arrayFromVTKMatrix(matrix)
 
 
 def holdsVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
     """Whether a segment has any voxel in its label map; False where it has no label map."""
-    labelmap = node.GetSegmentation().GetSegment(segmentId).GetRepresentation(BINARY)
-    if labelmap is None or labelmap.IsEmpty():
-        return False
     live, _lattice = ownLiveVoxels(node, segmentId)
     return any((each == live.value).any() for each in live.labels)  # slice by slice: mostly the first ones tell
 

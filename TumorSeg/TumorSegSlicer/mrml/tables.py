@@ -7,7 +7,6 @@ import io
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-import numpy as np
 import slicer
 import vtk
 
@@ -40,7 +39,8 @@ def ownMask(node: slicer.vtkMRMLSegmentationNode, segmentId: str, fallback: Call
     live, lattice = labelmaps.ownLiveVoxels(node, segmentId)
     if not live.labels.size:
         grid = fallback()
-        return lambda: Mask(grid, np.zeros(grid.shape, dtype=np.uint8))
+        array = segments.maskFromSegment(node, segmentId, grid)  # contours and surfaces have no label map
+        return lambda: Mask(grid, array)
     affine = volumes.toWorld(node) @ lattice
     affine[:3, 3] += affine[:3, :3] @ [low for low, _high in live.box]
     grid = Grid(live.labels.shape, affine)

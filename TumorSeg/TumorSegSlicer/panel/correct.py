@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
-import qt
-import slicer
-import vtk
 from slicer.i18n import tr as _
 
-from TumorSegSlicer.mrml.observers import Listener
-from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.panel.editing.brush import Brush
 from TumorSegSlicer.panel.editing.embedded_editor import EmbeddedEditor
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.editing.place import ShownClicks
+from TumorSegSlicer.panel.lesions.lesions import LesionsPanel
 from TumorSegSlicer.panel.possible_steps import PossibleSteps
 from TumorSegSlicer.panel.prompts import PromptPanel
 from TumorSegSlicer.panel.shared.context import Context
@@ -30,7 +25,7 @@ class CorrectPanel:
         self,
         context: Context,
         opening: SegmentOpening,
-        inputs: Callable[[], dict[str, Input] | None],
+        lesions: LesionsPanel,
         withModel: Callable[[str, Callable[[], None]], None],
     ) -> None:
         """Begins without a tool.
@@ -38,17 +33,16 @@ class CorrectPanel:
         Args:
             context: what the parts of the panel share.
             opening: opens segments before they are corrected.
-            inputs: gives the images chosen.
+            lesions: the list, which makes a segment where a tool needs one.
             withModel: calls a function once the model of a kind is there, which may have to be downloaded.
         """
-        self._context, self._inputs = context, inputs
+        self._context, self._lesions = context, lesions
         self._opening = opening
         self._clicks = ShownClicks()
         self._editor = EmbeddedEditor(context, opening)
         self._brush = Brush(context, self._editor.effect)
-        self.prompts = PromptPanel(context, opening, self._editor, self._addSegment, withModel)
+        self.prompts = PromptPanel(context, opening, self._editor, lesions.addSegment, withModel)
         self._steps = PossibleSteps(context)
-        self._listener = Listener()
         self._connect()
         context.settings.onChanged.connect(self._onParameters)
         context.selection.onTarget.connect(self._showTarget)
@@ -60,10 +54,10 @@ class CorrectPanel:
         ui = self._context.ui
         return {
             **self.prompts.keyActions(),
-            "next": self._selectNext,
+            "next": self._lesions.selectNext,
             "undo": ui.undoButton.click,
             "redo": ui.redoButton.click,
-            "visibility": self._toggleVisibility,
+            "visibility": self._lesions.toggleVisibility,
         }
 
     def stopTools(self) -> None:
@@ -77,7 +71,6 @@ class CorrectPanel:
     def close(self) -> None:
         """The panel is going away."""
         self._clicks.remove()
-        self._listener.listen()
         self._editor.close()
         self._brush.watch(None)
         self.prompts.close()
@@ -111,8 +104,6 @@ class CorrectPanel:
 
     def _connect(self) -> None:
         ui = self._context.ui
-        ui.segmentsTable.connect("selectionChanged(QItemSelection,QItemSelection)", self._onSelected)
-        ui.newSegmentButton.connect("clicked(bool)", self._onNewSegment)
         for name, words, nothing in (
             ("undo", _("Undone. Segment now: {volume}"), _("Nothing to undo.")),
             ("redo", _("Redone. Segment now: {volume}"), _("Nothing to redo.")),
@@ -122,87 +113,13 @@ class CorrectPanel:
             getattr(ui, f"{name}Button").connect("clicked(bool)", lambda _on, act=act: act())
 
     def _onParameters(self, changed: set[str]) -> None:
-        parameters = self._context.parameters
-        if "segmentation" in changed:
-            node = parameters.segmentation
-            self._context.selection.setTarget(node, self._firstSegment(node) if node is not None else "")
         if changed.intersection(IMAGES):
             self._editor.show()
 
-    # Segments
-
-    def _firstSegment(self, node: slicer.vtkMRMLSegmentationNode) -> str:
-        """The segment to begin with: one worked on before, or the only one.
-
-        Of several from elsewhere there is none, or a click would change an organ that happens to be the first.
-        """
-        ids = list(node.GetSegmentation().GetSegmentIDs())
-        known = [each for each in ids if self._context.logic.inputs(node, each)]
-        return (known or (ids if len(ids) == 1 else [""]))[0]
-
-    def _onSelected(self, *_selections: Any) -> None:
-        table = self._context.ui.segmentsTable
-        node, selected = table.segmentationNode(), list(table.selectedSegmentIDs())
-        if node is not None and node is self._context.parameters.segmentation and selected:
-            self._context.selection.setTarget(node, selected[0])
-
-    def _onRemoved(self, _segmentation: vtk.vtkObject) -> None:
-        # The segment is still there in this event.
-        qt.QTimer.singleShot(0, self._leaveRemoved)
-
-    def _leaveRemoved(self) -> None:
-        """Works on another segment where the selected one was deleted."""
-        context, node = self._context, self._context.parameters.segmentation
-        if node is not None and context.parameters.segmentId and context.selection.target() is None:
-            context.selection.setTarget(node, self._firstSegment(node))
-            context.messages.say(_("The segment was deleted."))
-
-    def _onNewSegment(self, _checked: bool = False) -> None:
-        if self._context.tasks.busy:  # a segment that is being found may come with a segmentation of its own
-            self._context.messages.say(_("Wait for the current task, or cancel it."))
-        else:
-            self._addSegment()
-
-    def _addSegment(self) -> None:
-        context = self._context
-        inputs = self._inputs() if context.packages.ready() else None
-        if inputs is None:
-            return
-        node = context.parameters.segmentation
-        if not self._opening.madeEditable(node, inputs):
-            return
-        target = context.messages.attempt(lambda: context.logic.addSegment(inputs, node))
-        if target is not None:
-            context.selection.setTarget(*target)
-            context.messages.say(
-                _("New segment: click on the tumour, or draw a line across it, or a box or a lasso round it.")
-            )
-
     def _showTarget(self) -> None:
-        ui, parameters = self._context.ui, self._context.parameters
-        node, segmentId = parameters.segmentation, parameters.segmentId
-        ui.segmentsTable.setSegmentationNode(node)
-        ui.segmentsTable.setSelectedSegmentIDs([segmentId] if segmentId else [])
         self._editor.show()
-        self._brush.watch(node)
-        if node is None:
-            self._listener.listen()
-        else:
-            self._listener.listen((node.GetSegmentation(), slicer.vtkSegmentation.SegmentRemoved, self._onRemoved))
+        self._brush.watch(self._context.parameters.segmentation)
         self._showClicks()
-
-    def _selectNext(self) -> None:
-        node = self._context.parameters.segmentation
-        ids = list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
-        if ids:
-            now = self._context.parameters.segmentId
-            self._context.selection.setTarget(node, ids[(ids.index(now) + 1) % len(ids)] if now in ids else ids[0])
-
-    def _toggleVisibility(self) -> None:
-        node, segmentId = self._context.selection.target() or (None, "")
-        display = node.GetDisplayNode() if node is not None else None
-        if display is not None:
-            display.SetSegmentVisibility(segmentId, not display.GetSegmentVisibility(segmentId))
 
     def _showClicks(self) -> None:
         target = self._context.selection.target()

@@ -12,6 +12,7 @@ from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.export import ExportPanel
 from TumorSegSlicer.panel.find import FindPanel
 from TumorSegSlicer.panel.images import ImagesPanel
+from TumorSegSlicer.panel.lesions.lesions import LesionsPanel
 from TumorSegSlicer.panel.models import ModelsPanel
 from TumorSegSlicer.panel.results import ResultsPanel
 from TumorSegSlicer.panel.seeing.compare import Compare
@@ -33,7 +34,8 @@ class Panel:
         self.images = ImagesPanel(context)
         opening = SegmentOpening(context, self.images.inputs)
         self.find = FindPanel(context, opening, self.images.inputsFor, self.models.chosen, self._onProgress)
-        self.correct = CorrectPanel(context, opening, self.images.inputs, self.models.withModel)
+        self.lesions = LesionsPanel(context, opening, self.images.inputs)
+        self.correct = CorrectPanel(context, opening, self.lesions, self.models.withModel)
         self.results = ResultsPanel(context, self.images.pet)
         self.export = ExportPanel(context)
         self.contours, self.compare, self.sideBySide = Contours(context), Compare(context), SideBySide(context)
@@ -61,6 +63,7 @@ class Panel:
         """The module is being unloaded."""
         self.exit()
         self.correct.close()
+        self.lesions.close()
         self.results.close()
         self.contours.close()
         self.sideBySide.close()
@@ -85,6 +88,7 @@ class Panel:
         self.context.connectGui()
         self.images.update()
         self.models.showChosen()
+        self.lesions.update()
         self.correct.update()
         self.results.update()
         self.export.update()

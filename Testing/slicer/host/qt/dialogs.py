@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from PySide6 import QtCore, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 MESSAGES = ("information", "warning", "critical", "question", "about")
 FILES = ("getOpenFileName", "getOpenFileNames", "getSaveFileName", "getExistingDirectory")
@@ -111,6 +111,13 @@ def _static_choice(dialogs: Dialogs, cls: str, name: str) -> Callable[..., Any]:
     return choose
 
 
+def _static_colour(dialogs: Dialogs) -> Callable[..., Any]:
+    def choose(initial: Any = None, parent: Any = None, title: str = "", *_rest: Any) -> Any:
+        return dialogs.take(Dialog("QColorDialog.getColor", title, ""), QtGui.QColor())  # invalid: none was chosen
+
+    return choose
+
+
 def intercept(dialogs: Dialogs) -> None:
     """Replaces what would block in Qt's dialogs; once a process."""
     for cls in (
@@ -126,5 +133,6 @@ def intercept(dialogs: Dialogs) -> None:
     for cls_name, names in (("QFileDialog", FILES), ("QInputDialog", INPUTS)):
         for name in names:
             setattr(getattr(QtWidgets, cls_name), name, staticmethod(_static_choice(dialogs, cls_name, name)))
+    QtWidgets.QColorDialog.getColor = staticmethod(_static_colour(dialogs))
     # A menu that pops up waits as well; its actions are triggered by the tests themselves.
     QtWidgets.QMenu.exec = QtWidgets.QMenu.exec_ = lambda *_: None

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer.desk import Desk
+from Testing.slicer.lesion_list import LesionList
 from Testing.slicer.module import segment_ids, voxels
 from Testing.slicer.panel.editing.test_brush import FAR, Painter
 from Testing.slicer.panel.test_segments import imported, place, save_and_reopen, shown_clicks
@@ -55,7 +56,7 @@ def test_undo_of_a_brush_stroke_on_a_segment_added_elsewhere(painter: Painter) -
     added = painter.ui.editor.currentSegmentID()
     assert added != first
     painter.host.wait_until(lambda: painter.segment == added, "the panel to follow", 5)
-    assert painter.ui.segmentsTable.selectedSegmentIDs() == [added]
+    assert LesionList(painter).selected() == [added]
     painted = painter.dab(FAR)
     assert painted.any()
     np.testing.assert_array_equal(painter.settle(1), painted)
@@ -69,7 +70,7 @@ def test_segment_editor_has_the_segment_selected_in_the_panel(desk: Desk) -> Non
     first = desk.segment
     desk.press("newSegmentButton")
     assert desk.ui.editor.currentSegmentID() == desk.segment != first
-    desk.ui.segmentsTable.setSelectedSegmentIDs([first])
+    LesionList(desk).settled().click(first)
     desk.host.process_events()
     assert desk.ui.editor.currentSegmentID() == first == desk.segment
     assert len(segment_ids(desk.node)) == 2
@@ -159,7 +160,7 @@ def test_undo_of_a_brush_stroke_after_selecting_another_segment(painter: Painter
     slicer.util.updateSegmentBinaryLabelmapFromArray(mask, node, second, painter.volumes["ct"])
     painter.ui.editor.setActiveEffectByName("Paint")
     painter.host.process_events()
-    painter.ui.segmentsTable.setSelectedSegmentIDs([second])
+    LesionList(painter).settled().click(second)
     painter.host.process_events()
     assert painter.ui.editor.activeEffect().name == "Paint"
     painter.dab(FAR)
@@ -272,7 +273,7 @@ def test_reopened_scene_selects_the_saved_segment(desk: Desk, tmp_path: Path, tu
     desk.host.process_events()
     assert desk.node.GetSegmentation().GetSegment(desk.segment).GetName() == name
     assert desk.ui.editor.currentSegmentID() == desk.segment == second
-    assert desk.ui.segmentsTable.selectedSegmentIDs() == [second]
+    assert LesionList(desk).selected() == [second]
     assert desk.status == f"Saved work restored. Segment: {volume:.1f} ml"
     assert shown_clicks() == 1
 

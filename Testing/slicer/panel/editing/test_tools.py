@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from Testing.slicer.desk import Desk
+from Testing.slicer.lesion_list import LesionList
 from Testing.slicer.module import OUTPUT, segment_ids
 from TumorSegLib import Cancelled
 from TumorSegLib.disclaimer import DISCLAIMER
@@ -77,9 +78,9 @@ def test_clicks_are_positive_again_on_a_new_segment(desk: Desk) -> None:
     desk.press("newSegmentButton")
     assert (desk.ui.pointButton.checked, desk.ui.signButton.text) == (True, "+ tumour")
     assert len(segment_ids(desk.node)) == 2
-    assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
+    assert LesionList(desk).selected() == [desk.segment]
     first = segment_ids(desk.node)[0]
-    desk.ui.segmentsTable.setSelectedSegmentIDs([first])
+    LesionList(desk).settled().click(first)
     assert desk.segment == first
 
 
@@ -193,7 +194,7 @@ def test_settings_are_restored_with_the_scene(desk: Desk, tmp_path: Path) -> Non
     assert desk.ui.opacitySlider.value == pytest.approx(0.3)
     parameters = desk.widget.logic.parameters
     assert (parameters.device.value, parameters.overlap.name) == ("cpu", "OVERWRITE_ALL")
-    assert desk.ui.segmentsTable.selectedSegmentIDs() == [desk.segment]
+    assert LesionList(desk).selected() == [desk.segment]
 
 
 def test_saving_a_session_is_not_shown_as_busy(desk: Desk) -> None:

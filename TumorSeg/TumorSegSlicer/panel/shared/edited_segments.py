@@ -35,11 +35,12 @@ class EditedSegments:
         """Whether something was done that is not in the scene's sessions yet; it soon will be."""
         return bool(self._unsaved) or self._tasks.busy
 
-    def add(self, target: tuple[SegmentationNode, str] | None) -> None:
-        """A segment was edited: emits onEdited, and schedules saving."""
-        if target is not None:
-            self._unsaved[target[0].GetID(), target[1]] = target
-            self._timer.start()
+    def add(self, *targets: tuple[SegmentationNode, str] | None) -> None:
+        """Segments were edited: emits onEdited, and schedules saving; None for what was deleted since."""
+        for target in targets:
+            if target is not None:
+                self._unsaved[target[0].GetID(), target[1]] = target
+                self._timer.start()
         self.onEdited.emit()
 
     def clear(self) -> None:

@@ -11,8 +11,9 @@ import slicer
 
 from TumorSegSlicer.mrml import tables, volumes
 from TumorSegSlicer.mrml.arguments import checkSegment
+from TumorSegSlicer.mrml.labelmaps import BINARY
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.work.runner import Action
+from TumorSegSlicer.work.runner import Action, complete
 from TumorSegSlicer.work.segment_session import imageStamp, segmentStamp
 from TumorSegSlicer.work.sessions import Sessions
 
@@ -30,16 +31,18 @@ class Figures:
         volumeMl: volume of its voxels.
         diameterMm: longest axial diameter (RECIST 1.1); None where it is empty.
         suvMax: the highest voxel of the PET in it; None where there is no PET, or none of it lies there.
+        middle: RAS mm in the world of a voxel in the middle of its largest axial section; None where it is empty.
     """
 
     stamp: tuple[Any, ...]
     volumeMl: float
     diameterMm: float | None
     suvMax: float | None
+    middle: tuple[float, float, float] | None
 
 
 class MeasureBriefly(Action):
-    """Measures what a list says of a segment; its outcome is :class:`Figures`."""
+    """Measures what a list says of a segment with a label map; its outcome is :class:`Figures`."""
 
     def __init__(self, node: slicer.vtkMRMLSegmentationNode, segmentId: str, pet: Mapping[str, Input]) -> None:
         """Keeps the segment, and the PET in SUV as the only input; empty for none."""
@@ -56,6 +59,7 @@ class MeasureBriefly(Action):
     def work(self, _progress: Progress, _cancel: Cancel) -> Figures:
         """Measures."""
         from TumorSegLib.measurements.diameters import axial_diameters
+        from TumorSegLib.measurements.middle import middle_of
         from TumorSegLib.measurements.uptake import sample_image
 
         mask = self.mask()
@@ -63,15 +67,30 @@ class MeasureBriefly(Action):
         values = [sample_image(mask, each).values for each in self.images]
         highest = [float(each.max()) for each in values if each.size]
         diameter = axial.longest.length_mm if axial is not None else None
-        return Figures(self.stamp, mask.volume_ml, diameter, max(highest, default=None))
+        return Figures(self.stamp, mask.volume_ml, diameter, max(highest, default=None), middle_of(mask))
 
 
 def stampOf(node: slicer.vtkMRMLSegmentationNode, segmentId: str, pet: Mapping[str, Input]) -> tuple[Any, ...]:
     """Differs once a segment, its place in the world or the PET does; takes no time."""
-    segmentation = node.GetSegmentation()
-    source = segmentation.GetSegment(segmentId).GetRepresentation(segmentation.GetSourceRepresentationName())
-    shape = source.GetMTime() if source is not None else 0  # of contours and surfaces, which have no label map
-    return shape, *segmentStamp(node, segmentId), *imageStamp(pet)
+    return *segmentStamp(node, segmentId), *imageStamp(pet)
+
+
+def middleNow(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[float, float, float] | None:
+    """RAS mm in the world of the middle of a segment as it is now; of its box where it is contours or a surface."""
+    if isMeasured(node, segmentId):
+        middle: tuple[float, float, float] | None = complete(MeasureBriefly(node, segmentId, {})).middle
+        return middle
+    bounds = [0.0] * 6
+    node.GetSegmentation().GetSegment(segmentId).GetBounds(bounds)
+    if bounds[0] > bounds[1]:
+        return None
+    r, a, s, _one = volumes.toWorld(node) @ [*((low + high) / 2 for low, high in zip(bounds[::2], bounds[1::2])), 1.0]
+    return float(r), float(a), float(s)
+
+
+def isMeasured(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
+    """Whether a segment is measured for the list: to turn contours into voxels takes the window's thread seconds."""
+    return node.GetSegmentation().GetSegment(segmentId).GetRepresentation(BINARY) is not None
 
 
 def volumeNow(sessions: Sessions, node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> float | None:

@@ -1,0 +1,1 @@
+"""The list of lesions, which are the segments of the chosen segmentation."""
