@@ -108,7 +108,9 @@ class LesionsTable:
         number = next((number for number, row in enumerate(self._rows) if row.segmentId == segmentId), -1)
         if number < 0:
             self._widget.clearSelection()
-        self._widget.setCurrentCell(number, NAME)
+        # The default depends on the keys that are held, and would add a row to the selection where that is Ctrl.
+        alone = qt.QItemSelectionModel.ClearAndSelect | qt.QItemSelectionModel.Rows
+        self._widget.setCurrentCell(number, NAME, alone)
 
     def _fill(self, number: int, row: Row) -> None:
         visible, colour, name = (self._item(number, column) for column in (VISIBLE, COLOUR, NAME))
