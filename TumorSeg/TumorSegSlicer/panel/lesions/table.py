@@ -15,7 +15,7 @@ VISIBLE, COLOUR, NAME, VOLUME, DIAMETER, SUV = range(6)
 #: Side of the square that shows a colour, in pixels.
 SQUARE = 14
 #: Rows that are visible without scrolling.
-LEAST_ROWS = 4
+ROWS = 4
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class LesionsTable:
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
         widget.verticalHeader().hide()
-        widget.setMinimumHeight((LEAST_ROWS + 1) * (widget.fontMetrics().height() + 8))
+        widget.setFixedHeight((ROWS + 1) * (widget.fontMetrics().height() + 8))
         widget.connect("currentCellChanged(int,int,int,int)", self._onCell)
         widget.connect("cellClicked(int,int)", self._onClicked)
         widget.connect("cellDoubleClicked(int,int)", self._onDoubleClicked)
