@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtTest import QTest
 
-from Testing.slicer.module import segment_ids
+from Testing.slicer.desk import paint_box
+from Testing.slicer.module import segment_ids, voxels
 
 if TYPE_CHECKING:
     from Testing.slicer.desk import Desk
@@ -86,3 +87,31 @@ class LesionList:
         """The window must be shown for its places to be known, and the list up to date."""
         self.desk.host.window.show()
         self.desk.host.process_events()
+
+
+# Low corner and size of boxes that do not touch, in voxels, the largest first.
+BOXES = (((5, 5, 5), (6, 6, 6)), ((20, 20, 10), (5, 5, 5)), ((40, 40, 20), (3, 3, 3)))
+
+
+def paint(desk: Desk, low: tuple[int, int, int], size: tuple[int, int, int], segment: str = "") -> None:
+    """Paints by Slicer's own means and waits until that is one step."""
+    before = desk.steps()
+    paint_box(desk, low, size, segment)  # type: ignore[arg-type]
+    desk.host.wait_until(lambda: desk.steps() > before, "the stroke to be imported", 60)
+
+
+def size_of(desk: Desk, segment: str) -> int:
+    return int(voxels(desk.node, segment, desk.volumes["ct"]).sum())
+
+
+def lock(desk: Desk, segment: str) -> None:
+    import slicer
+
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetSegmentStatus(desk.node.GetSegmentation().GetSegment(segment), logic.Completed)
+
+
+def split(lesions: LesionList) -> list[str]:
+    lesions.desk.press("splitButton")
+    lesions.settled()
+    return segment_ids(lesions.desk.node)
