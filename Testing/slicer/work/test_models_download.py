@@ -46,7 +46,8 @@ def test_a_model_is_downloaded_once_the_user_agrees(
         assert words in dialog.text
     assert desk.status == f"Model '{NAME}' was downloaded and verified."
     assert desk.line_of(NAME) == f"{NAME}   box   1.0.0   Apache-2.0"
-    assert desk.ui.boxModelSelector.currentText == NAME
+    assert desk.ui.boxModelSelector.currentText.endswith(f" ({NAME})")
+    assert desk.ui.boxModelSelector.itemData(desk.ui.boxModelSelector.currentIndex) == NAME
     assert [path.name for path in models.iterdir() if any(path.iterdir())] == [NAME]
     read_model_folder(models / NAME).verify()
     desk.press("downloadModelButton")

@@ -111,7 +111,11 @@ class PromptPanel:
         return context.tasks.starting(onResult)
 
     def update(self) -> None:
-        """Shows the settings in the scene."""
+        """Shows the settings in the scene, which is another one now; the sign is positive again."""
+        self._watchBox()
+        self._setSign(True)
+
+    def _watchBox(self) -> None:
         roi = self._context.parameters.box
         self._ahead.watch(roi)
         self._roi.listen(*[(roi, roi.PointModifiedEvent, self._onMoved)] if roi is not None else [])
@@ -139,7 +143,7 @@ class PromptPanel:
 
     def _onParameters(self, changed: set[str]) -> None:
         if "box" in changed:
-            self.update()
+            self._watchBox()
         if "penWidthMm" in changed:
             self._draw.update()
 

@@ -87,6 +87,16 @@ def test_clicks_are_positive_again_on_a_new_segment(desk: Desk) -> None:
 # See and measure
 
 
+def test_clicks_are_positive_again_after_the_scene_was_closed(desk: Desk) -> None:
+    import slicer
+
+    desk.find()
+    desk.ui.signButton.click()
+    assert desk.ui.signButton.text.endswith("not tumour")
+    slicer.mrmlScene.Clear(False)
+    assert desk.ui.signButton.text == "+ tumour"
+
+
 def test_overlays_are_shown_and_hidden(desk: Desk) -> None:
     import slicer
 
