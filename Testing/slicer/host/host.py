@@ -272,6 +272,8 @@ class Host:
     def clear(self) -> None:
         """Back to the state after the start: no scripted modules, an empty scene, nothing recorded."""
         self.unload_modules()
+        for name in self.app.layout_manager.sliceViewNames():  # what a mouse began there ends when it leaves
+            self.app.layout_manager.sliceWidget(name).sliceView().interactor().InvokeEvent("LeaveEvent")
         self.window.hide()
         self.scene_clear()
         self.app.layout_manager.reset()
