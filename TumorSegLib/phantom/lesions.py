@@ -6,18 +6,17 @@ To learn and to show how any lesion is outlined from prompts. Shapes are plausib
 from __future__ import annotations
 
 import math
-import operator
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.phantom.acquisition import ct_image, mr_image, space_of
 from TumorSegLib.phantom.anatomy import Space, Vector
+from TumorSegLib.phantom.patient import checked_seed
 
 # Of images: voxels (k, j, i) and edges (i, j, k) in mm.
 CHEST = (40, 100, 100), (1.2, 1.2, 2.0)
@@ -98,13 +97,7 @@ def make_brain_lesion(seed: int) -> LesionPhantom:
 
 
 def _random(seed: int, kind: int) -> np.random.Generator:
-    try:
-        number = operator.index(seed)
-    except TypeError as error:
-        raise ArgumentError(f"seed must be a whole number, got {seed!r}") from error
-    if number < 0:
-        raise ArgumentError(f"seed must be 0 or more, got {number}")
-    return np.random.Generator(np.random.PCG64([number, kind]))
+    return np.random.Generator(np.random.PCG64([checked_seed(seed), kind]))
 
 
 def _grid(shape: tuple[int, int, int], spacing: Vector) -> Grid:

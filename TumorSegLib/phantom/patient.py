@@ -109,13 +109,27 @@ def make_phantom(
     return Phantom(acquire(labels, grid, growths, streams[3]), tumour, Mask(grid, labels), seed)
 
 
-def _checked(seed: int, region: str | None, tumours: int) -> tuple[int, int]:
+def checked_seed(seed: int) -> int:
+    """A seed as an int.
+
+    Raises:
+        ArgumentError: it is no whole number from 0.
+    """
+    number = _whole("seed", seed)
+    if number < 0:
+        raise ArgumentError(f"seed must be 0 or more, got {number}")
+    return number
+
+
+def _whole(name: str, value: int) -> int:
     try:
-        seed, tumours = operator.index(seed), operator.index(tumours)
+        return operator.index(value)
     except TypeError as error:
-        raise ArgumentError(f"seed and tumours must be whole numbers, got {seed!r} and {tumours!r}") from error
-    if seed < 0:
-        raise ArgumentError(f"seed must be 0 or more, got {seed}")
+        raise ArgumentError(f"{name} must be a whole number, got {value!r}") from error
+
+
+def _checked(seed: int, region: str | None, tumours: int) -> tuple[int, int]:
+    seed, tumours = checked_seed(seed), _whole("tumours", tumours)
     if region is not None and region not in REGIONS:
         raise ArgumentError(f"region must be one of {', '.join(REGIONS)} or None, got {region!r}")
     if not 0 <= tumours <= MAX_TUMOURS:

@@ -23,7 +23,7 @@ from TumorSegLib.images.roles import channel_family, is_ct, is_pet
 CONTRAST, DEVIATION = (1.8, 6.0), (0.12, 0.5)
 # At most this share of a lesion may lie where the image is the same all over: in air, or outside it.
 LARGEST_EMPTY_SHARE = 0.2
-# Texture is a share of the contrast, or of this many paint units where that is larger.
+# Texture is a share of the contrast, but of no more than this many paint units.
 MOST_TEXTURE = 3.0
 # Paint units: CT in 100 HU, PET as log(1 + SUV), MR in deviations of its tissue.
 HU, LUNG, SOLID = 100.0, -4.0, (0.3, 0.5)

@@ -236,7 +236,8 @@ def test_panel_lists_all_shortcuts(desk: Desk) -> None:
     assert desk.ui.shortcutsLabel.text == (
         "Keys: P point, S scribble, L lasso, B box, D line across the lesion, E brush, T tumour or not (or hold Ctrl), "
         "Esc put the tool down, N next lesion, Z / Ctrl+Z undo, Y / Ctrl+Y / Ctrl+Shift+Z redo, "
-        "H show or hide the lesion"
+        "H show or hide the lesion, "
+        "C before the last edit, as long as it is held"
     )
 
 

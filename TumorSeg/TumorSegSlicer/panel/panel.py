@@ -47,8 +47,7 @@ class Panel:
     def enter(self, window: qt.QWidget | None) -> None:
         """The module was opened: its keys work, in the main window where there is one."""
         if window is not None:
-            self._shortcuts.install(window, self.correct.keyActions())
-            self.compare.enter(window)
+            self._shortcuts.install(window, {**self.correct.keyActions(), "compare": self.compare.begin})
         self.images.enter()
         self.correct.resume()
         self.firstUse.enter()
@@ -56,7 +55,7 @@ class Panel:
     def exit(self) -> None:
         """Another module was opened: keys and mouse are given back."""
         self._shortcuts.remove()
-        self.compare.exit()
+        self.compare.end()
         self.correct.stopTools()
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ KEYS = {
     "undo": ("Z", "Ctrl+Z"),
     "redo": ("Y", "Ctrl+Y", "Ctrl+Shift+Z"),  # of Windows, and of macOS and Linux; Ctrl is the command key of macOS
     "visibility": ("H",),
+    "compare": ("C",),
 }
 
 
@@ -40,6 +41,7 @@ def words() -> dict[str, str]:
         "undo": _("undo"),
         "redo": _("redo"),
         "visibility": _("show or hide the lesion"),
+        "compare": _("before the last edit, as long as it is held"),
     }
 
 

@@ -10,8 +10,8 @@ from slicer.i18n import tr as _
 
 from TumorSegSlicer.panel.seeing.former_segment import FormerSegment
 from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.panel.shortcuts import KEYS
 
-KEY = "C"
 #: What ends the comparison beside the release of the key: the user turns to something else.
 ENDING = ("MouseButtonPress", "WindowDeactivate")
 
@@ -23,28 +23,12 @@ class Compare:
         """Begins with the segment as it is."""
         self._context = context
         self._former: FormerSegment | None = None
-        self._shortcut: qt.QShortcut | None = None
         self._release = _Release(self.end)
         context.ui.compareButton.connect("pressed()", self.begin)
         context.ui.compareButton.connect("released()", self.end)
         context.tasks.onBusy.connect(lambda busy: self.end() if busy else None)
         context.selection.onTarget.connect(self.end)
         context.edits.onEdited.connect(self.end)
-
-    def enter(self, window: qt.QWidget) -> None:
-        """The module was opened: the key works in the window."""
-        self.exit()
-        self._shortcut = qt.QShortcut(qt.QKeySequence(KEY), window)
-        self._shortcut.setAutoRepeat(False)
-        self._shortcut.connect("activated()", self.begin)
-
-    def exit(self) -> None:
-        """Another module was opened: the key is given back."""
-        self.end()
-        if self._shortcut is not None:
-            self._shortcut.setParent(None)
-            self._shortcut.deleteLater()
-            self._shortcut = None
 
     def begin(self) -> None:
         """The key was pressed."""
@@ -78,6 +62,7 @@ class _Release(qt.QWidget):
     def __init__(self, onReleased: Any) -> None:
         qt.QWidget.__init__(self)
         self._onReleased = onReleased
+        self._keys = [getattr(qt.Qt, f"Key_{key}") for key in KEYS["compare"]]
         self._endings = [getattr(qt.QEvent, name) for name in ENDING]
 
     def watch(self, watching: bool) -> None:
@@ -87,7 +72,7 @@ class _Release(qt.QWidget):
     def eventFilter(self, _watched: Any, event: Any) -> bool:
         """Called for every event; stops none."""
         if event.type() == qt.QEvent.KeyRelease:
-            ended = event.key() == qt.Qt.Key_C and not event.isAutoRepeat()
+            ended = event.key() in self._keys and not event.isAutoRepeat()
         else:
             ended = event.type() in self._endings
         if ended:
