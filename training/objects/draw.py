@@ -18,7 +18,7 @@ from training.objects.lesions import insert_lesion
 from training.objects.library import Library, TrainingCase, read_library
 from training.objects.patches import Frame, limited, magnified, object_scale
 from training.objects.regions import draw_region
-from training.objects.sample import ObjectSample, is_visible
+from training.objects.sample import ObjectSample, edge_seen, is_visible
 from training.objects.shapes import NEAR
 from training.objects.suggestions import with_suggestions
 from training.objects.synthetic import draw_synthetic
@@ -28,6 +28,11 @@ from TumorSegLib.prompts.encoding import Shape
 
 # Scales in mm of patches that no contour decides, the coarser the rarer.
 SCALES_MM = (0.5, 5.0)
+# A region or a lesion put into an image must show at least this share of its surface and take at most this share of the
+# patch, but for some: what nobody sees teaches a network to mark a little of anything.
+SURFACE_SEEN, LARGEST_LESION, UNSEEN = 0.6, 0.4, 0.08
+# A lesion is put into lungs this often, where a CT has any: they take little of the images, and many lesions lie there.
+IN_LUNG = 0.3
 # Where images of all sets are drawn, a set counts as at most so many cases.
 MOST_OF_A_SET = 14
 
@@ -81,7 +86,11 @@ class ObjectSources:
         # Other sets are few beside the sarcomas, and bring the other anatomy.
         others, sarcomas = self.library.contours, self.library.sarcomas
         pool = others if others and (rng.random() < 0.65 or not sarcomas) else sarcomas
-        return self._suggested(pool[int(rng.choice(len(pool), p=shares_of(pool)))], source, rng)
+        sample = self._suggested(pool[int(rng.choice(len(pool), p=shares_of(pool)))], source, rng)
+        if sample is None or rng.random() < UNSEEN:
+            return sample
+        seen = edge_seen(sample.images, sample.truth) > SURFACE_SEEN
+        return sample if seen and sample.truth.mean() < LARGEST_LESION else None
 
     def _contoured(self, case: TrainingCase, rng: np.random.Generator) -> ObjectSample | None:
         contour = case.contours[int(rng.integers(len(case.contours)))]
@@ -97,6 +106,8 @@ class ObjectSources:
     def _suggested(self, case: TrainingCase, source: str, rng: np.random.Generator) -> ObjectSample | None:
         """A region that an image suggests, or a lesion put into it, anywhere."""
         centre = rng.uniform(0.1, 0.9, 3) * np.array(case.grid.size)
+        if source == "lesions" and len(case.lung) and rng.random() < IN_LUNG:
+            centre = case.lung[int(rng.integers(len(case.lung)))].astype(float)
         scale = limited(float(np.exp(rng.uniform(*np.log(SCALES_MM)))), case)
         frame = Frame.around(case.grid, centre, scale, self.shape, rng)
         images = draw_images(case, self._roles(case, rng), frame, rng)

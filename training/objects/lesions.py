@@ -25,6 +25,8 @@ CONTRAST, DEVIATION = (1.8, 6.0), (0.12, 0.5)
 LARGEST_EMPTY_SHARE = 0.2
 # Texture is a share of the contrast, but of no more than this many paint units.
 MOST_TEXTURE = 3.0
+# How often a lesion is brighter than around on PET where nobody asks for it.
+HOT = 0.7
 # Paint units: CT in 100 HU, PET as log(1 + SUV), MR in deviations of its tissue.
 HU, LUNG, SOLID = 100.0, -4.0, (0.3, 0.5)
 
@@ -52,7 +54,7 @@ def insert_lesion(
         rules: of the model's channels; that of MR tells the units of contrast.
         rng: source of randomness.
         radii: of the lesion, ``(k, j, i)`` in voxels; random ones by default.
-        hot: whether it is brighter than the tissue around on PET, as tumours are with FDG; else half of them are.
+        hot: whether it is brighter than the tissue around on PET, as tumours are with FDG; else most are.
 
     Returns:
         The lesion, bool ``[k, j, i]``; None where it cannot be seen, and then nothing is changed.
@@ -68,7 +70,7 @@ def insert_lesion(
     for role, raw in images.items():
         units = _to_units(raw, role, case, rules)
         sign = look.sign if rng.random() < 0.8 else -look.sign
-        if hot and is_pet(role):
+        if is_pet(role) and (hot or rng.random() < HOT):
             sign = 1.0
         painted = _painted(units, truth, look, sign, is_ct(role), rng)
         raw[...] = _from_units(painted, role, case, rules)
@@ -120,7 +122,7 @@ def _painted(
     )
     inside = inside + np.clip(noise, -0.5, 0.5)
     if look.core is not None:
-        inside = inside - step * np.float32(rng.uniform(0.4, 1.3)) * look.core
+        inside = inside - step * np.float32(rng.uniform(0.3, 1.0)) * look.core
     if look.rim is not None:
         inside = np.where(look.rim, inside + step * np.float32(rng.uniform(0.2, 0.8)), inside)
     keep = np.float32(rng.uniform(0, 0.4))  # of what was there

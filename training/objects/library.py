@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import binary_erosion
 
 from training.data.cases import REFERENCE, SARCOMA_ROLES, read_folds, training_names
 from TumorSegLib.errors import ReadError
-from TumorSegLib.geometry.arrays import BoolArray
+from TumorSegLib.geometry.arrays import BoolArray, IntArray
 from TumorSegLib.geometry.boxes import bounding_box, slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.normalisation import Normalisation
@@ -25,6 +27,8 @@ from TumorSegLib.parsing import load_json
 
 # Contours of fewer voxels show no shape.
 LEAST_VOXELS = 30
+# HU of lungs, and the stride at which they are looked for.
+LUNG_HU, LUNG_STRIDE = (-950.0, -650.0), 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +67,15 @@ class TrainingCase:
     def grid(self) -> Grid:
         """The grid of the images."""
         return next(iter(self.images.values())).grid
+
+    @cached_property
+    def lung(self) -> IntArray:
+        """Some voxels ``[n, 3]``, as ``(i, j, k)``, of the lungs in a CT; none where it shows no lung."""
+        if "ct" not in self.images:
+            return np.zeros((0, 3), dtype=int)
+        coarse = self.images["ct"].array[::LUNG_STRIDE, ::LUNG_STRIDE, ::LUNG_STRIDE]
+        aerated = binary_erosion((coarse > LUNG_HU[0]) & (coarse < LUNG_HU[1]), iterations=2)
+        return np.asarray(np.argwhere(aerated)[:, ::-1] * LUNG_STRIDE)
 
     def level(self, role: str, spacing_mm: float) -> Volume:
         """An image at a resolution for patches of a spacing, see :class:`TumorSegLib.images.pyramid.Pyramid`."""

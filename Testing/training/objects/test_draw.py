@@ -7,10 +7,12 @@ import pytest
 
 from Testing.training.objects.object_cases import any_configuration, write_suite
 from training.config.objects import SOURCES
-from training.objects.draw import MOST_OF_A_SET, ObjectSources, drawn_from, shares_of
+from training.objects.draw import LARGEST_LESION, MOST_OF_A_SET, SURFACE_SEEN, ObjectSources, drawn_from, shares_of
 from training.objects.library import Library, TrainingCase, read_library
-from training.objects.sample import LARGEST_SHARE, LEAST_VOXELS, is_visible
+from training.objects.sample import LARGEST_SHARE, LEAST_VOXELS, edge_seen, is_visible
 from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import Volume
 
 SHAPE = (16, 16, 16)
 #: Those that the suite of tests has objects of.
@@ -142,3 +144,39 @@ def test_a_model_of_any_image_and_its_section_go_together() -> None:
         any_configuration("", "[objects]\n", "")
     with pytest.raises(ArgumentError, match=r"has its prompts in section \[objects\], not in \[clicks\]"):
         any_configuration("", "[data]", "[clicks]\n[data]")
+
+
+def test_the_surface_of_an_object_is_seen_where_an_image_shows_a_step() -> None:
+    truth = np.zeros((24, 24, 24), dtype=bool)
+    truth[6:18, 6:18, 6:18] = True
+    noise = np.random.default_rng(0).normal(0, 0.4, truth.shape).astype(np.float32)
+    absent = np.zeros_like(noise)
+    assert edge_seen(np.stack([noise + 1.5 * truth, absent]), truth) == 1
+    assert edge_seen(np.stack([noise, noise[::-1]]), truth) < 0.1
+    half = noise.copy()
+    half[:, :, :12] += 1.5 * truth[:, :, :12]  # bright as far as the middle, and then like what is around
+    assert 0.3 < edge_seen(half[None], truth) < 0.7
+    assert edge_seen(np.stack([half, noise - 1.5 * truth]), truth) == 1  # the better one of two images counts
+    assert edge_seen(noise[None], np.ones_like(truth)) == 0  # no surface lies in the patch
+
+
+def test_most_regions_and_lesions_show_their_surface_and_leave_most_of_the_patch(library: Library) -> None:
+    drawn, rng = sources(library), np.random.default_rng(4)
+    for source in ("regions", "lesions"):
+        samples = [drawn.draw(rng, source) for _ in range(30)]
+        good = [edge_seen(s.images, s.truth) > SURFACE_SEEN and s.truth.mean() < LARGEST_LESION for s in samples]
+        assert sum(good) >= 20, source
+
+
+def test_lungs_are_aerated_tissue_but_not_the_air_outside() -> None:
+    ct = np.full((40, 40, 40), -1000, np.float32)
+    ct[5:35, 5:35, 5:35] = 40
+    ct[10:30, 10:30, 10:30] = -850
+    images = {"ct": Volume(Grid.from_spacing((40, 40, 40), (1, 1, 1)), ct, "ct")}
+    lung = TrainingCase("chest", images, [], "set").lung
+    assert len(lung) == 8
+    assert len(lung) == 8
+    assert (lung >= 10).all()
+    assert (lung < 30).all()
+    bare = TrainingCase("head", {"mr": images["ct"]}, [], "set")
+    assert bare.lung.shape == (0, 3)
