@@ -30,19 +30,22 @@ class MaskEdit:
         box: half-open voxel box of the edit.
         erased, drawn: bool ``[k, j, i]`` of the box: voxels that are no longer tumour, and that now are.
         spacing_mm: ``(i, j, k)`` of the image.
+        reach_mm: how far prompts decide, with the model that answers them.
     """
 
     box: Box
     erased: BoolArray
     drawn: BoolArray
     spacing_mm: Sequence[float]
+    reach_mm: float = CONSTRAINT_RADIUS_MM
 
     def contradicts(self, prompt: PointPrompt) -> bool:
-        """Whether a voxel within 3 mm of a prompt, in voxels of the image, was set to the opposite of what it says."""
+        """Whether a voxel that a prompt decides, in voxels of the image, was set to the opposite of what it says."""
         opposite = self.erased if prompt.positive else self.drawn
         if not opposite.any():
             return False
-        parts = constrained_voxels(prompt.points - origin(self.box), opposite.shape, self.spacing_mm)
+        points = prompt.points - origin(self.box)
+        parts = constrained_voxels(points, opposite.shape, self.spacing_mm, self.reach_mm)
         return any((opposite[at] & inside).any() for at, inside in parts)
 
 

@@ -332,7 +332,7 @@ class Prompts:
         return [each for each in points if each is not None]
 
     def without_conflicts(self, edit: MaskEdit) -> Prompts:
-        """Drops clicks and scribbles that an edit of the mask within 3 mm contradicts."""
+        """Drops clicks and scribbles that an edit of the mask contradicts, see :class:`MaskEdit`."""
         return Prompts(tuple(item for item in self.items if not item.conflicts(edit)))
 
     def to_json(self) -> dict[str, Any]:

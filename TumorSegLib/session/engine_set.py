@@ -6,6 +6,7 @@ from typing import Any
 
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.images.image_set import ImageSet
+from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, nearest_mm
 from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter, check_kinds
 
 
@@ -63,6 +64,12 @@ class EngineSet:
             self._images.check_visible()
             self._prepared = self._clicks.prepare(self._images)
         return self._clicks, self._prepared
+
+    @property
+    def reach_mm(self) -> float:
+        """How far clicks and scribbles decide: with models of any image to the nearest neighbours, else 3 mm."""
+        any_image = self._clicks is not None and self._clicks.spec.takes_shapes
+        return nearest_mm(self._images.grid) if any_image else CONSTRAINT_RADIUS_MM
 
     @property
     def boxes_by_clicks(self) -> bool:

@@ -22,7 +22,7 @@ from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import CERTAIN, EMPTY, TUMOUR, from_mask, to_uint8
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.jobs import Cancel
-from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, MaskEdit, apply_constraints
+from TumorSegLib.prompts.constraints import MaskEdit, apply_constraints
 from TumorSegLib.prompts.encoding import PointPrompt
 from TumorSegLib.prompts.types import BoxPrompt, Prompts
 from TumorSegLib.protocols import ClickSegmenter, Refinement, Result
@@ -66,13 +66,16 @@ def part_from_result(result: Result) -> tuple[Box, UInt8Array]:
     return full_box(values.shape), values
 
 
-def part_from_mask(current: UInt8Array, mask: Mask, prompts: Prompts) -> tuple[Box, UInt8Array, Prompts]:
+def part_from_mask(
+    current: UInt8Array, mask: Mask, prompts: Prompts, reach_mm: float
+) -> tuple[Box, UInt8Array, Prompts]:
     """The part of a segment that a mask edited with other tools changes, and the prompts that this leaves.
 
     Args:
         current: probability of the segment, uint8 ``[k, j, i]`` of the mask's grid.
         mask: the segment from now on; every label but background is tumour.
-        prompts: of the segment; clicks and scribbles that the edit contradicts within 3 mm are dropped.
+        prompts: of the segment; clicks and scribbles that the edit contradicts are dropped.
+        reach_mm: how far these decide.
 
     Returns:
         Half-open voxel box, its new values, uint8 ``[k, j, i]``, and the prompts that remain.
@@ -81,21 +84,24 @@ def part_from_mask(current: UInt8Array, mask: Mask, prompts: Prompts) -> tuple[B
     new, values = mask.array[slices(box)] > 0, current[slices(box)].copy()
     changed = new != (values >= TUMOUR)
     values[changed] = from_mask(new[changed])
-    edit = MaskEdit(box, changed & ~new, changed & new, mask.grid.spacing)
+    edit = MaskEdit(box, changed & ~new, changed & new, mask.grid.spacing, reach_mm)
     return box, values, prompts.without_conflicts(edit)
 
 
-def constrained(current: UInt8Array, answer: Refinement, prompts: Prompts, grid: Grid, add: bool) -> Refinement:
+def constrained(
+    current: UInt8Array, answer: Refinement, prompts: Prompts, grid: Grid, add: bool, reach_mm: float
+) -> Refinement:
     """An engine's answer combined with a segment, with the constraints of the prompts applied.
 
     Args:
         current: probability of the segment, uint8 ``[k, j, i]`` of the grid.
         answer: replaces the segment in its box.
-        prompts: voxels within 3 mm of clicks and scribbles get their value, also outside the answer's box.
+        prompts: voxels that clicks and scribbles decide get their value, also outside the answer's box.
         grid: of the segment.
         add: the answer is added to the segment instead.
+        reach_mm: how far clicks and scribbles decide.
     """
-    points, reach = prompts.point_prompts(), np.ceil(CONSTRAINT_RADIUS_MM / np.array(grid.spacing)) + 1
+    points, reach = prompts.point_prompts(), np.ceil(reach_mm / np.array(grid.spacing)) + 1
     boxes = [answer.box]
     for each in points:
         low = np.maximum(each.points.min(axis=0) - reach, 0).astype(int).tolist()
@@ -107,7 +113,7 @@ def constrained(current: UInt8Array, answer: Refinement, prompts: Prompts, grid:
     at = slices(translate(answer.box, [-n for n in first]))
     values[at] = np.maximum(values[at], answer.probability) if add else answer.probability
     shifted = [PointPrompt(each.points - first, each.positive) for each in points]
-    apply_constraints(values, shifted, grid.spacing, certain=CERTAIN)
+    apply_constraints(values, shifted, grid.spacing, certain=CERTAIN, radius_mm=reach_mm)
     return Refinement(box, values, answer.info)
 
 

@@ -15,7 +15,7 @@ from TumorSegLib.geometry.arrays import Float32Array, UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, origin, slices, translate
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import EMPTY, TUMOUR, to_float
-from TumorSegLib.prompts.constraints import MaskEdit
+from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, MaskEdit
 from TumorSegLib.prompts.types import Prompt, Prompts
 from TumorSegLib.protocols import RunInfo
 from TumorSegLib.session.edit import Edit, checked_loss
@@ -158,7 +158,13 @@ class Segments:
             check_free(prompt, {other: segment.probability for other, segment in others.items()})
 
     def commit(
-        self, name: str, box: Box, probability: UInt8Array, prompts: Prompts, info: RunInfo | None = None
+        self,
+        name: str,
+        box: Box,
+        probability: UInt8Array,
+        prompts: Prompts,
+        info: RunInfo | None = None,
+        reach_mm: float = CONSTRAINT_RADIUS_MM,
     ) -> Edit:
         """Writes a part of a segment, as far as the overlap policy allows, as one step that can be undone.
 
@@ -170,6 +176,7 @@ class Segments:
             probability: uint8 ``[k, j, i]`` of the box.
             prompts: of the segment from now on.
             info: see :class:`Edit`.
+            reach_mm: how far prompts of other segments decide; those that a loss of voxels contradicts are dropped.
 
         Raises:
             ResourceError: there is no room for the undo step; nothing was changed.
@@ -179,7 +186,7 @@ class Segments:
         after = self._allowed(name, at, before, probability)
         results = {name: (box, after, prompts)}
         if self.overlap is Overlap.OVERWRITE:
-            results |= self._overwritten(Edit(name, box, _mask(before), _mask(after)))
+            results |= self._overwritten(Edit(name, box, _mask(before), _mask(after)), reach_mm)
         changes = [self._change(each, part, values) for each, (part, values, _) in results.items()]
         prompt_changes = [PromptChange.between(each, self.prompts(each), kept) for each, (*_, kept) in results.items()]
         step = Step(name, tuple(c for c in changes if c), tuple(c for c in prompt_changes if c))
@@ -301,7 +308,7 @@ class Segments:
             return after
         return outside_others(before, after, [segment.probability[at] for segment in others.values()])
 
-    def _overwritten(self, edit: Edit) -> dict[str, tuple[Box, UInt8Array, Prompts]]:
+    def _overwritten(self, edit: Edit, reach_mm: float) -> dict[str, tuple[Box, UInt8Array, Prompts]]:
         """By name, a box, the new values in it and the prompts of other segments that lose voxels by an edit.
 
         Prompts that the loss contradicts are dropped, or the next click there would take the voxels back.
@@ -311,7 +318,7 @@ class Segments:
             loss = edit.loss_of(other, _mask(segment.probability[slices(edit.box)]))
             if loss is not None:
                 lost, values = loss.before > 0, segment.probability[slices(loss.box)]
-                contradiction = MaskEdit(loss.box, lost, np.zeros_like(lost), self.grid.spacing)
+                contradiction = MaskEdit(loss.box, lost, np.zeros_like(lost), self.grid.spacing, reach_mm)
                 kept = segment.prompts.without_conflicts(contradiction)
                 results[other] = (loss.box, np.where(lost, 0, values).astype(np.uint8), kept)
         return results

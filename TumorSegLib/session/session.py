@@ -9,15 +9,16 @@ from dataclasses import replace
 from typing import Any
 
 from TumorSegLib.errors import ArgumentError
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX
+from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Job, Progress, acquired
 from TumorSegLib.memory import memory_errors
-from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, nearest_mm
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribble
-from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter
+from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter, RunInfo
 from TumorSegLib.session.edit import Edit, found_nothing
 from TumorSegLib.session.engine_set import EngineSet
 from TumorSegLib.session.overlap import Overlap
@@ -189,7 +190,7 @@ class Session:
         """
         with self._editing(cancel):
             result = self._engines.auto().segment(self.images, progress=progress, cancel=cancel)
-            return self._segments.commit(self._active, *part_from_result(result), Prompts(), result.info)
+            return self._commit(*part_from_result(result), Prompts(), result.info)
 
     def add(self, prompt: Prompt, *, by_clicks: bool = False, cancel: Cancel | None = None) -> Edit:
         """Corrects the active segment from one click, scribble or line more, or from a box.
@@ -226,9 +227,9 @@ class Session:
             prompts = self.prompts.with_prompt(prompt)
             probability = self._segments.probability(self._active)
             answer = engine.refine(prepared, probability, prompts, cancel)
-            edit = self._segments.commit(self._active, answer.box, answer.probability, prompts, answer.info)
-            reach_mm = nearest_mm(self.grid) if engine.spec.takes_shapes else CONSTRAINT_RADIUS_MM
-            return replace(edit, nothing_found=found_nothing(probability, prompt, self.grid, reach_mm))
+            edit = self._commit(answer.box, answer.probability, prompts, answer.info)
+            nothing = found_nothing(probability, prompt, self.grid, self._engines.reach_mm)
+            return replace(edit, nothing_found=nothing)
 
     def add_click(self, click: Click, *, cancel: Cancel | None = None) -> Edit:
         """As :meth:`add`."""
@@ -281,16 +282,17 @@ class Session:
             engine, prepared = self._engines.box(options)
             answer = engine.segment(prepared, box, options, within=within, progress=progress, cancel=cancel)
             current, prompts = self._segments.probability(self._active), self.prompts.with_prompt(box)
-            part = constrained(current, answer, prompts, self.grid, add=box.thin_axis(self.grid) is not None)
+            thin, reach_mm = box.thin_axis(self.grid) is not None, self._engines.reach_mm
+            part = constrained(current, answer, prompts, self.grid, thin, reach_mm)
             if refiner is not None:
                 part = corrected(current, part, refiner, prompts, within, cancel)
-            edit = self._segments.commit(self._active, part.box, part.probability, prompts, part.info)
+            edit = self._commit(part.box, part.probability, prompts, part.info)
             return replace(edit, nothing_found=found_nothing(current, box, self.grid))
 
     def replace_mask(self, mask: Mask) -> Edit:
         """Replaces the active segment by a mask edited with other tools; every label but background is tumour.
 
-        Clicks and scribbles that the edit contradicts within 3 mm are dropped.
+        Clicks and scribbles that the edit contradicts are dropped: it sets a voxel that they decide to the opposite.
 
         Raises:
             GeometryError: the mask is not on the first image's grid.
@@ -378,5 +380,9 @@ class Session:
             yield
 
     def _replace(self, mask: Mask) -> Edit:
-        part = part_from_mask(self._segments.probability(self._active), mask, self.prompts)
-        return self._segments.commit(self._active, *part)
+        probability = self._segments.probability(self._active)
+        return self._commit(*part_from_mask(probability, mask, self.prompts, self._engines.reach_mm))
+
+    def _commit(self, box: Box, probability: UInt8Array, prompts: Prompts, info: RunInfo | None = None) -> Edit:
+        """Writes a part of the active segment as one step."""
+        return self._segments.commit(self._active, box, probability, prompts, info, self._engines.reach_mm)

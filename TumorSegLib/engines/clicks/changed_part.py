@@ -73,7 +73,7 @@ class ChangedPart:
             prompts: all in force. Clicks, scribbles and lassos decide their voxels and the nearest neighbours; the last
                 takes nothing away where that would be more than it adds, and the other way round; a negative one takes
                 away only what is near it, or surely wrong. Where there are boxes, other than on one slice, nothing else
-                is added outside them but by a positive click or scribble out there.
+                is added outside them but by a prompt for tumour that reaches out there.
         """
         before, after = self._probability[slices(self.box)], self.values
         spacing, corner, last = self._grid.spacing, origin(self.box), prompts.items[-1].point_prompt()
@@ -98,7 +98,7 @@ class ChangedPart:
         """Where the correction may add to the mask: in the user's boxes, or anywhere if asked for outside them."""
         boxes = [box.box for box in prompts.of(BoxPrompt) if box.thin_axis(self._grid) is None]
         last = prompts.items[-1].point_prompt()
-        outside = last is not None and last.positive and bool(boxes) and not _all_inside(last.points, boxes)
+        outside = (last is None or last.positive) and bool(boxes) and not _all_inside(self._seeds, boxes)
         inside = np.full(self.values.shape, not boxes or outside)
         for box in boxes:
             (i0, i1), (j0, j1), (k0, k1) = translate(box, [-n for n in origin(self.box)])
