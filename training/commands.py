@@ -32,10 +32,8 @@ def run_sheet(options: argparse.Namespace) -> None:
     """Draws contact sheets of the sources of objects."""
     from training.config.train import read_configuration
     from training.objects.sheet import write_sheets
-    from TumorSegLib.files import make_folder
 
     configuration = read_configuration(options.configuration)
-    make_folder(options.output)
     for path in write_sheets(configuration, _root(options), options.output):
         print(f"wrote {path}")
 
@@ -121,7 +119,10 @@ def _evaluate_suite(options: argparse.Namespace) -> None:
     models, use = options.model, options.use or "test"
     engines = {}
     for options.model in models:
-        engines[Path(options.model).name] = _engine(options, "clicks")
+        name = Path(options.model).name
+        if name in engines:
+            raise ArgumentError(f"--model {options.model}: two models are called {name!r}; rename the folder of one")
+        engines[name] = _engine(options, "clicks")
     boxes = None
     if options.baselines:
         check_installed()

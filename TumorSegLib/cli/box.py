@@ -93,7 +93,7 @@ def run_box(options: argparse.Namespace) -> None:
     if role in images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {role}")
     print_notes([edit.info], images)
-    print_nothing_found([(box, edit)])
+    print_nothing_found([(box, edit)], not session.volume_ml)
     how = f"{edit.info.details['slices']} slices of {role}: "
     print_marked((clicks or engine).spec, session.volume_ml, options.output, how)
 

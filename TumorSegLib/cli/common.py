@@ -153,14 +153,13 @@ def print_notes(infos: Iterable[RunInfo], images: Images) -> None:
                 printed.add(note)
 
 
-def print_nothing_found(edits: Iterable[tuple[Prompt, Edit]]) -> None:
-    """Says on standard error at which prompts the engine found nothing, and what may help."""
-    for prompt, edit in edits:
-        if edit.nothing_found:
-            say(
-                f"note: {prompt}: the model found nothing there; click in the middle of the lesion, or give a line "
-                "across it (refine --line)"
-            )
+def print_nothing_found(edits: Iterable[tuple[Prompt, Edit]], empty: bool) -> None:
+    """Says on standard error at which prompts the engine found nothing, and what may help; also if all is empty."""
+    notes = [f"{prompt}: the model found nothing there" for prompt, edit in edits if edit.nothing_found]
+    if empty and not notes:
+        notes = ["the mask is empty"]
+    for note in notes:
+        say(f"note: {note}; click in the middle of the lesion, or give a line across it (refine --line)")
 
 
 def print_marked(spec: ModelSpec, volume_ml: float, outputs: Sequence[str], how: str = "") -> None:

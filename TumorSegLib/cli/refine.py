@@ -102,7 +102,7 @@ def run_refine(options: argparse.Namespace) -> None:
     if images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {', '.join(images.on_other_grids)}")
     print_notes([*infos, *corrections], images)
-    print_nothing_found(zip(prompts, edits))
+    print_nothing_found(zip(prompts, edits), not session.volume_ml)
     how = f"{len(prompts)} prompt(s), {statistics.median(seconds):.2f} s each: "
     print_marked(find_model(options.model).spec, session.volume_ml, options.output, how)
 

@@ -13,7 +13,8 @@ from TumorSegLib.errors import ModelError
 from TumorSegLib.geometry.arrays import Float32Array
 
 METHODS = ("linear", "log1p", "zscore", "fitted_zscore")
-# MR tissue is what exceeds this share of the 99th percentile; air and the noise floor lie well below.
+# MR tissue is what exceeds this share of the 99th percentile; air and the noise floor lie well below. In images with
+# values so far below 0 as this share of it, e.g. logarithms and maps, both are counted from the 1st percentile.
 MR_TISSUE_SHARE = 0.1
 # In place of the deviation of an image without tissue: its noise divided by this is 0.
 NOTHING_TO_SEE = 1e30
@@ -30,7 +31,8 @@ class Normalisation:
             ``scale`` for the deviation, see :meth:`fitted`.
         low, high: the raw values are limited to these first (HU, SUV or a.u.).
         offset, scale: see ``method``; without meaning for ``zscore``.
-        outside: raw value where there is no image: padding, and what an MR holds outside its field of view.
+        outside: raw value where there is no image: padding, and what an MR holds outside its field of view. An image
+            with values far below 0 is taken to hold its lowest one there.
 
     Raises:
         ModelError: the method is unknown or a number impossible.
@@ -68,14 +70,16 @@ class Normalisation:
         """The rule with mean and standard deviation taken from a whole image, to be applied to parts of it."""
         if self.method != "zscore":
             return self
-        mean, deviation = _tissue_statistics(np.clip(array, self.low, self.high, dtype=np.float32))
-        return replace(self, method="fitted_zscore", offset=mean, scale=deviation)
+        values = np.clip(array, self.low, self.high, dtype=np.float32)
+        mean, deviation = _tissue_statistics(values)
+        outside = float(values.min()) if _floor(values) < 0 else self.outside
+        return replace(self, method="fitted_zscore", offset=mean, scale=deviation, outside=outside)
 
     def _zscore(self, values: Float32Array) -> Float32Array:
-        mean, deviation = (self.offset, self.scale)
         if self.method == "zscore":
-            mean, deviation = _tissue_statistics(values)
-        result: Float32Array = np.clip((values - np.float32(mean)) / np.float32(deviation), -5, 5, dtype=np.float32)
+            return self.fitted(values)(values)
+        mean, deviation = np.float32(self.offset), np.float32(self.scale)
+        result: Float32Array = np.clip((values - mean) / deviation, -5, 5, dtype=np.float32)
         result[values == self.outside] = 0
         return result
 
@@ -95,9 +99,22 @@ def mr_tissue_threshold(values: npt.NDArray[Any]) -> float:
     """MR intensity above which a voxel counts as tissue, same unit as ``values``."""
     if values.size == 0:
         return 0.0
-    # A stride keeps the percentile cheap on large images; a million samples give it to four digits.
+    floor = _floor(values)
+    return floor + MR_TISSUE_SHARE * (_percentile(values, 99) - floor)
+
+
+def _floor(values: npt.NDArray[Any]) -> float:
+    """0, or the 1st percentile of an image with values far below 0."""
+    if values.size == 0:
+        return 0.0
+    lowest = _percentile(values, 1)
+    return lowest if lowest < -MR_TISSUE_SHARE * abs(_percentile(values, 99)) else 0.0
+
+
+def _percentile(values: npt.NDArray[Any], percent: float) -> float:
+    # A stride keeps it cheap on large images; a million samples give it to four digits.
     step = max(1, values.size // 1_000_000)
-    return MR_TISSUE_SHARE * float(np.percentile(values.reshape(-1)[::step], 99))
+    return float(np.percentile(values.reshape(-1)[::step], percent))
 
 
 def _tissue_statistics(values: Float32Array) -> tuple[float, float]:

@@ -60,8 +60,11 @@ def role_label(role: str) -> str:
 
 
 def channel_family(role: str) -> str:
-    """The family whose channels show an image to a model of any image: CT, PET, and MR for all others."""
-    name = family(role)
+    """The family whose channels show an image to a model of any image: CT, PET, and MR for all others.
+
+    A PET without SUV is shown as PET, brought to the range of SUV.
+    """
+    name = PET if role == PET_WITHOUT_SUV else family(role)
     return name if name in (CT, PET) else MR
 
 

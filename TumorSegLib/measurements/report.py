@@ -41,7 +41,8 @@ def marked(spec: ModelSpec, volume_ml: float) -> str:
     No model recognises whether an image shows the part of the body that it was trained on, so users are reminded.
     """
     purpose = f"it was made for {spec.made_for}" if spec.made_for else "its purpose is not stated"
-    return f"marked {f'{volume_ml:.1f} ml' if volume_ml else 'nothing'}; {purpose}: check it"
+    volume = f"{volume_ml:.1f} ml" if volume_ml >= 1 else f"{volume_ml:.2g} ml" if volume_ml else "nothing"
+    return f"marked {volume}; {purpose}: check it"
 
 
 def volume_warning(spec: ModelSpec, volume_ml: float) -> str:

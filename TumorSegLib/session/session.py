@@ -214,8 +214,11 @@ class Session:
         """
         if isinstance(prompt, BoxPrompt) and not (by_clicks or self._engines.boxes_by_clicks):
             return self.add_box(prompt, cancel=cancel)
-        if prompt.engine != "clicks" and not isinstance(prompt, BoxPrompt):
-            raise ArgumentError(f"{prompt} needs an engine of kind {prompt.engine!r}, which no session can use for it")
+        kind = getattr(prompt, "engine", None)
+        if kind is None:
+            raise ArgumentError(f"{prompt!r} is no prompt; prompts are clicks, scribbles, lines and boxes")
+        if kind != "clicks" and not isinstance(prompt, BoxPrompt):
+            raise ArgumentError(f"{prompt} needs an engine of kind {kind!r}, which no session can use for it")
         prompt.check_on(self.grid)
         with self._editing(cancel):
             engine, prepared = self._engines.clicks()

@@ -26,7 +26,9 @@ from training.config.objects import NEXT_PROMPTS, ObjectSettings
 from training.config.train import Configuration
 from training.data.batches import Batch
 from training.objects.draw import ObjectSources, drawn_from
+from training.objects.library import read_suite
 from training.objects.sample import ObjectSample
+from TumorSegLib.errors import TumorSegError
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.prompts.encoding import PointPrompt, distance_map
 from TumorSegLib.prompts.patch_prompts import VOXEL_MM, prompt_channels, segment_map
@@ -37,7 +39,7 @@ POOL = 6
 CORRUPTION, CORRUPTION_LENGTH = 0.8, 14.0
 CUBE = (1.0, 1.0, 1.0)
 
-_sources: ObjectSources | None = None
+_sources: ObjectSources | TumorSegError | None = None
 
 
 @dataclass(eq=False)
@@ -62,7 +64,11 @@ class ObjectEpisodes:
             configuration: its ``objects`` must be given.
             root: folder with ``suite.json`` and the sets it names.
             rank: number of this process.
+
+        Raises:
+            ReadError: the folder has no suite.
         """
+        read_suite(root)
         self._configuration, self._root, self._rank = configuration, root, rank
         self._settings = configuration.objects or ObjectSettings()
         self._first_numbers = [0] * (POOL * configuration.optimisation.batch)
@@ -177,7 +183,10 @@ def _read_sources(configuration: Configuration, root: Path) -> None:
     global _sources  # noqa: PLW0603  # a process of a pool has no other place for what its tasks share
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    _sources = ObjectSources.read(configuration, root)
+    try:
+        _sources = ObjectSources.read(configuration, root)
+    except TumorSegError as error:
+        _sources = error  # for the process that trains: what a pool's beginning raises is lost
 
 
 def _leave_with_parent() -> None:
@@ -191,6 +200,8 @@ def _leave_with_parent() -> None:
 def _draw(number: tuple[int, ...]) -> ObjectSample:
     if _sources is None:
         raise RuntimeError("the process has no sources")
+    if isinstance(_sources, TumorSegError):
+        raise _sources
     return _sources.draw(np.random.default_rng(number))
 
 

@@ -107,7 +107,7 @@ def read_library(root: Path, test_fold: int) -> Library:
     Raises:
         ReadError: a file is missing or damaged.
     """
-    suite = load_json(root / "suite.json")
+    suite = read_suite(root)
     sts = root / "sts"
     sarcomas = [_sarcoma(sts, name) for name in training_names(read_folds(sts), test_fold)]
     tasks = {(task["root"], task["set"], task["case"]) for task in suite["tasks"]}
@@ -117,6 +117,14 @@ def read_library(root: Path, test_fold: int) -> Library:
     held = {task["name"].split(" (")[0].replace(" CT", "").replace(" MR", "") for task in suite["tasks"]}
     others = [case for entry in suite["train"] for case in _read_entry(root, entry, held)]
     return Library(sarcomas, others)
+
+
+def read_suite(root: Path) -> dict[str, Any]:
+    """What ``suite.json`` of a data folder says; raises :class:`ReadError` where there is none."""
+    try:
+        return dict(load_json(root / "suite.json"))
+    except (OSError, ValueError, TypeError) as error:
+        raise ReadError(f"{root}: no suite.json that names what may train: {error}") from error
 
 
 def _sarcoma(folder: Path, name: str) -> TrainingCase:

@@ -10,17 +10,22 @@ from training.config.objects import SOURCES
 from training.config.train import Configuration
 from training.objects.draw import ObjectSources
 from training.objects.sample import ObjectSample
-from TumorSegLib.files import replacing
+from TumorSegLib.files import make_folder, replacing
 
 COLUMNS, ROWS = 6, 4
 
 
 def write_sheets(configuration: Configuration, root: Path, folder: Path) -> list[Path]:
-    """Writes one PNG per source, with 24 of its objects, the contour in red; raises as :meth:`ObjectSources.read`.
+    """Writes one PNG per source, with 24 of its objects, the contour in red; makes the folder.
 
     There is none of suggested objects where the configuration names no folder of them.
+
+    Raises:
+        WriteError: the folder cannot be made.
+        TumorSegError: as :meth:`ObjectSources.read`.
     """
     sources = ObjectSources.read(configuration, root)
+    make_folder(folder)
     paths = []
     for source in SOURCES:
         if source == "suggested" and not sources.settings.suggested:

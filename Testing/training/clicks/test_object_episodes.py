@@ -23,6 +23,7 @@ from Testing.training.training_runs import same
 from training.clicks import object_episodes
 from training.clicks.object_episodes import POOL, ObjectEpisodes
 from training.data.batches import Batch
+from TumorSegLib.errors import ReadError
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 PREVIOUS, POSITIVE, NEGATIVE, BOX, LINE = range(4, 9)
@@ -186,3 +187,13 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_what_is_wrong_with_the_data_reaches_who_trains(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match=r"no suite\.json that names what may train"):
+        ObjectEpisodes(any_configuration("", *LONG), tmp_path, 0)
+    folder = write_suite(tmp_path)
+    source = ObjectEpisodes(any_configuration("", *LONG), folder, 0)
+    (folder / "sts" / "splits.json").unlink()
+    with pytest.raises(ReadError, match=r"splits\.json: cannot be read"):
+        next(iter(source.batches(0)))

@@ -127,7 +127,7 @@ SARCOMA = tiny_spec("m", made_for="sarcoma of the limbs", plausible_volume_ml=(2
 def test_marked_volume_is_reported_with_the_purpose_of_the_model() -> None:
     assert marked(SARCOMA, 342.04) == "marked 342.0 ml; it was made for sarcoma of the limbs: check it"
     assert marked(SARCOMA, 0.0) == "marked nothing; it was made for sarcoma of the limbs: check it"
-    assert marked(tiny_spec("m"), 0.02) == "marked 0.0 ml; its purpose is not stated: check it"
+    assert marked(tiny_spec("m"), 0.02) == "marked 0.02 ml; its purpose is not stated: check it"
 
 
 def test_volumes_outside_those_of_training_give_a_warning() -> None:

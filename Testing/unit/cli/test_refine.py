@@ -70,7 +70,7 @@ def test_refine_from_an_empty_mask(case: Path, capsys: pytest.CaptureFixture[str
     assert set(case.rglob("*")) - before == {case / "out.nii.gz", case / "out.seg.nrrd"}
     captured = capsys.readouterr()
     assert captured.out.startswith("3 prompt(s), ")
-    told = f": clicks marked {mask.volume_ml:.1f} ml; its purpose is not stated: check it\n"
+    told = f": clicks marked {mask.volume_ml:.2g} ml; its purpose is not stated: check it\n"
     assert captured.out.endswith(f"{told}written to out.nii.gz, out.seg.nrrd\n")
     assert captured.err == ""
 

@@ -92,6 +92,21 @@ def test_any_real_type_gives_float32_and_is_left_unchanged(rule, dtype):
     assert result == pytest.approx(rule(before.astype(np.float64)))
 
 
+def test_an_image_with_values_below_zero_is_seen_as_the_same_image_shifted():
+    """Logarithms, maps, subtractions: their 0 is no air, and their 99th percentile may be negative."""
+    image = np.random.default_rng(0).gamma(4, 30, size=(20, 20, 20)).astype(np.float32) + 40
+    image[:8] = 0
+    expected = MR(image)
+    assert expected[8:].std() == pytest.approx(1, abs=0.05)
+    for shift in (200, 1000, 1e4):
+        result = MR(image - np.float32(shift))
+        np.testing.assert_allclose(result, expected, atol=0.01)
+        assert not result[:8].any()
+    slightly = image.copy()
+    slightly[0, 0, :5] = -2  # what resampling leaves beside an edge changes nothing
+    assert np.array_equal(MR(slightly)[1:], expected[1:])
+
+
 def test_fill_is_the_network_value_of_outside():
     assert CT.fill == pytest.approx(-1.4)
     assert PET.fill == pytest.approx(-0.5)

@@ -47,7 +47,15 @@ def test_what_is_no_role_is_named(role: str) -> None:
 
 @pytest.mark.parametrize(
     ("role", "shown_as"),
-    [("ct", "ct"), ("ct_wide", "ct"), ("pet_late", "pet"), ("mr", "mr"), ("mr_flair", "mr"), ("image", "mr")],
+    [
+        ("ct", "ct"),
+        ("ct_wide", "ct"),
+        ("pet_late", "pet"),
+        ("mr", "mr"),
+        ("mr_flair", "mr"),
+        ("image", "mr"),
+        ("image_pet", "pet"),
+    ],
 )
 def test_channels_show_what_is_neither_ct_nor_pet_as_mr(role: str, shown_as: str) -> None:
     assert channel_family(role) == shown_as

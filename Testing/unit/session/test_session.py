@@ -308,3 +308,29 @@ def test_prompts_on_images_that_show_nothing_are_refused() -> None:
     dot = np.zeros(GRID.shape, np.float32)
     dot[1, 1, 1] = 1
     Session({"mr": Volume(GRID, dot, "mr")}, clicks=BallEngine()).add(Click((5, 5, 5)))
+
+
+@pytest.mark.parametrize("shapes", [True, False], ids=["any image", "one disease"])
+def test_clicks_bind_so_far_after_a_box_and_a_brush_as_with_the_model_that_answers_them(shapes: bool) -> None:
+    """To the nearest neighbours, or within 3 mm."""
+    session, click = new_session(clicks=engine_that_finds(shapes=shapes), box=EllipsoidEngine()), Click((9, 8, 4))
+    session.add(click)
+    decided, elsewhere = session.mask.array.copy(), np.ones(GRID.shape, dtype=bool)
+    assert decided.sum() < 8 if shapes else decided.sum() > 20
+    elsewhere[2:7, 2:7, 2:7] = False
+    session.add_box(BoxPrompt(((2, 7), (2, 7), (2, 7))))
+    assert np.array_equal(session.mask.array[elsewhere], decided[elsewhere])
+    drawn = painted(np.ones(GRID.shape, dtype=np.uint8))
+    session.replace_mask(drawn)
+    erased = drawn.array.copy()
+    erased[4, 8, 7] = 0  # two voxels from the click
+    session.replace_mask(Mask(GRID, erased))
+    assert (click in session.prompts.items) is shapes
+    erased[4, 8, 9] = 0
+    session.replace_mask(Mask(GRID, erased))
+    assert click not in session.prompts.items
+
+
+def test_what_is_no_prompt_is_named() -> None:
+    with pytest.raises(ArgumentError, match="'here' is no prompt; prompts are clicks, scribbles, lines and boxes"):
+        new_session(clicks=BallEngine()).add("here")  # type: ignore[arg-type]

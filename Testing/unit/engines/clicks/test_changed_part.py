@@ -194,6 +194,18 @@ def test_a_scribble_that_leaves_the_box_may_add_outside() -> None:
     assert np.array_equal(after, answer)
 
 
+def test_a_line_that_leaves_the_box_may_add_outside() -> None:
+    box = BoxPrompt(((2, 8), (2, 8), (2, 8)))
+    inside, outside = block(GRID, (3, 7), (3, 7), (3, 7)), block(GRID, (12, 17), (12, 17), (12, 17))
+    beside = Line(((12, 14, 14), (16, 14, 14)))
+    after = corrected(GRID, inside, inside | outside, box, beside, seeds=[(n, 14, 14) for n in range(12, 17)])
+    assert np.array_equal(after, inside | outside)
+    within = Line(((3, 5, 5), (6, 5, 5)))
+    grown = inside | block(GRID, (3, 12), (3, 7), (3, 7))
+    after = corrected(GRID, NOTHING, grown, box, within, seeds=[(n, 5, 5) for n in range(3, 7)])
+    assert np.array_equal(after, grown & block(GRID, (2, 8), (2, 8), (2, 8)))
+
+
 def test_a_box_on_one_slice_bounds_nothing() -> None:
     answer = block(GRID, (1, 15), (1, 15), (1, 15))
     thin = BoxPrompt(((3, 9), (3, 9), (5, 6)))

@@ -111,6 +111,23 @@ def test_any_other_image_is_shown_as_mr() -> None:
     assert shown[0, MR].std() > 0.1
 
 
+def test_a_pet_in_any_unit_is_shown_as_one_in_suv() -> None:
+    grid = GRIDS["cubes"]
+    suv = np.random.default_rng(0).gamma(4, 0.16, grid.shape).astype(np.float32)
+    suv[:, :, :8] = 0
+    suv[18:24, 18:24, 18:24] = 9
+    centre = grid.to_ras((20, 20, 20))
+    expected = prepare_views({"pet": Volume(grid, suv, "pet")}, SPEC).view(centre, 1.0).images
+    for unit in (0.02, 1.0, 3e4):
+        counts = Volume(grid, suv * np.float32(unit), "image_pet")
+        shown = prepare_views({"image_pet": counts}, SPEC).view(centre, 1.0).images
+        assert not shown[0, MR].any()
+        np.testing.assert_allclose(shown[0, PET], expected[0, PET], atol=0.15)
+        np.testing.assert_array_equal(counts.array, suv * np.float32(unit))  # the image of the user stays
+    nothing = prepare_views({"image_pet": Volume(grid, np.zeros_like(suv), "image_pet")}, SPEC)
+    assert not nothing.view(centre, 1.0).images.any()
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_single_slice_fills_the_view_along_its_axis(axis: int) -> None:
     shape = [40, 40, 40]
