@@ -92,6 +92,11 @@ class Desk:
     def status(self) -> str:
         return self.ui.statusLabel.text
 
+    @property
+    def error(self) -> str:
+        """What the strip says beside its sign of an error; empty where there is no error."""
+        return "" if self.ui.errorSign.isHidden() else self.status
+
     def wait(self) -> None:
         self.host.wait_until(lambda: not self.context.tasks.busy, "the panel to be done", self.patience)
 

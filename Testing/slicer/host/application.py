@@ -110,7 +110,10 @@ class ModuleSelector:
 
 
 class MainWindow(QtWidgets.QMainWindow):
-    """``slicer.util.mainWindow()``: panel on the left, slice views on the right, a status bar that is written down."""
+    """``slicer.util.mainWindow()``: panel on the left, slice views on the right.
+
+    What its status bar says is written down, and how often the error log was opened.
+    """
 
     def __init__(self, manager: ModuleManager) -> None:
         super().__init__()
@@ -118,10 +121,17 @@ class MainWindow(QtWidgets.QMainWindow):
         self.status_messages: list[str] = []
         self.statusBar().messageChanged.connect(lambda text: self.status_messages.append(text) if text else None)
         self._selector = ModuleSelector(manager)
+        self.error_log_opened = 0
+        log = QtGui.QAction("&Error Log", self)
+        log.setObjectName("WindowErrorLogAction")
+        log.triggered.connect(self._open_error_log)
         self.resize(1280, 900)
 
     def moduleSelector(self) -> ModuleSelector:
         return self._selector
+
+    def _open_error_log(self) -> None:
+        self.error_log_opened += 1
 
 
 class Application(Signals):

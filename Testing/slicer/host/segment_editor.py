@@ -109,7 +109,7 @@ class qMRMLSegmentEditorWidget(Observing):
         for name, part in self._parts.items():
             part.setObjectName(name)
             (undo if name in ("UndoButton", "RedoButton") else layout).addWidget(part)
-        self._effect_buttons = QtWidgets.QHBoxLayout(self._effects)
+        self._effect_buttons = QtWidgets.QGridLayout(self._effects)
         self.setEffectNameOrder(EFFECTS)
 
     def setMRMLScene(self, scene: Any) -> None:
@@ -258,12 +258,12 @@ class qMRMLSegmentEditorWidget(Observing):
             raise ValueError(f"the segment editor has no effects {', '.join(unknown)}; there is {', '.join(EFFECTS)}")
         while self._effect_buttons.count():
             self._effect_buttons.takeAt(0).widget().deleteLater()
-        for name in names:
+        for number, name in enumerate(names):
             button = QtWidgets.QToolButton()
             button.setObjectName(name)
             button.setText(name)
             button.clicked.connect(lambda _on=False, name=name: self.setActiveEffectByName(name))
-            self._effect_buttons.addWidget(button)
+            self._effect_buttons.addWidget(button, number // 2, number % 2)  # effectColumnCount is 2
 
     def effectByName(self, name: str) -> Effect | None:
         return Effect(name, self) if name in EFFECTS else None

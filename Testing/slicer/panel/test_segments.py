@@ -254,7 +254,7 @@ def test_session_without_its_first_image_waits_for_it(desk: Desk, tmp_path: Path
     desk.widget.logic.bench.engineSource = desk.engines
     assert "(ct) is not in the scene: load it and choose it under Images" in desk.status
     desk.press("undoButton")
-    assert "is not in the scene" in desk.host.dialogs.texts[-1]
+    assert "is not in the scene" in desk.error
     from TumorSegSlicer.mrml.sample_data import addVolume
 
     desk.volumes["ct"] = addVolume(array, affine, "ct")

@@ -98,7 +98,7 @@ def test_failed_download_is_reported_and_leaves_no_files(
     desk.host.dialogs.answer(qt.QMessageBox.Yes)
     desk.press("downloadModelButton")
     words = {"not there": "the server answered 404", "another file": "its sha256 is "}
-    assert words[fault] in desk.host.dialogs.shown[-1].text
+    assert words[fault] in desk.error
     assert [path for path in models.rglob("*") if path.is_file()] == []
     assert "(not on this computer)" in desk.line_of(NAME)
     site.status, site.content = 200, site.content[::-1] if fault == "another file" else site.content
@@ -166,4 +166,4 @@ def test_unpublished_box_model_is_an_error(desk: ModelsDesk) -> None:
     desk.context.parameters.boxModel = "lost"
     desk.widget.panel.models.update()
     desk.press("boxAgainButton")
-    assert "no model 'lost'" in desk.host.dialogs.shown[-1].text
+    assert "no model 'lost'" in desk.error

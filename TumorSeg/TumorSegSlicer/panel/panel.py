@@ -7,6 +7,9 @@ import time
 import qt
 from slicer.i18n import tr as _
 
+from TumorSegSlicer.panel.access.colours import signWords
+from TumorSegSlicer.panel.access.names import WholeChoices, nameParts
+from TumorSegSlicer.panel.access.rows import breakRows
 from TumorSegSlicer.panel.correct import CorrectPanel
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.export import ExportPanel
@@ -30,6 +33,10 @@ class Panel:
         self.context = context
         self._begun = 0.0
         self._shortcuts = Shortcuts()
+        # First, as Slicer's editor makes and deletes widgets of its own later.
+        nameParts(context.ui)
+        self._choices = WholeChoices(context.ui)
+        self._rows = breakRows(context.ui, {"signButton": [signWords(True), signWords(False)]})
         self.models = ModelsPanel(context, self._onProgress)
         self.images = ImagesPanel(context)
         opening = SegmentOpening(context, self.images.inputs)

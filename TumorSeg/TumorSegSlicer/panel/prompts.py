@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import qt
-import slicer
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.overlays import shownImages
 from TumorSegSlicer.mrml.session_nodes import firstImage
+from TumorSegSlicer.panel.access import colours
+from TumorSegSlicer.panel.access.watcher import Watcher
 from TumorSegSlicer.panel.editing.box import BoxTool, RoiNode, isDrawn
 from TumorSegSlicer.panel.editing.draw import KINDS, Drawn, DrawTool, Pen
 from TumorSegSlicer.panel.editing.embedded_editor import EmbeddedEditor
@@ -28,13 +28,6 @@ TOOLS = (*KINDS, "box", "line", "brush")
 BRUSHES = {True: "Paint", False: "Erase"}
 #: Icons of the mouse by the sign, and their place that points.
 CURSORS, HOT_SPOT = {True: "cursor-positive", False: "cursor-negative"}, 11
-#: Of the row of tools, in pixels.
-LEAST_WIDTH = 400
-#: What the button of the sign looks like: colour and shape differ.
-SIGN_STYLES = {
-    True: "QPushButton { background: #56b4e9; color: black; border-radius: 9px; padding: 3px 10px; }",
-    False: "QPushButton { background: #e69f00; color: black; border: 2px solid black; padding: 1px 8px; }",
-}
 
 
 class PromptPanel:
@@ -60,14 +53,18 @@ class PromptPanel:
         self._context, self._opening, self._editor = context, opening, editor
         self._newSegment, self._withModel = newSegment, withModel
         self._positive = True
-        cursors = {sign: qt.QCursor(qt.QPixmap(_icon(name)), HOT_SPOT, HOT_SPOT) for sign, name in CURSORS.items()}
+        cursors = {
+            sign: qt.QCursor(qt.QPixmap(colours.iconPath(name)), HOT_SPOT, HOT_SPOT) for sign, name in CURSORS.items()
+        }
         pen = Pen(lambda: self._positive, lambda: float(context.parameters.penWidthMm), cursors)
         self._draw = DrawTool(pen, self._onDrawn, self._onStopped, self._show)
         self._line = LineTool(self._onLine, self._show)
         self._box = BoxTool(self._onBox, self._show)
         self._ahead = EmbeddingAhead(context)
         self._roi = Listener()
+        self._theme = Watcher(("PaletteChange",), lambda _event: self._colour())
         self._connect()
+        self._colour()
 
     @property
     def tool(self) -> str:
@@ -123,6 +120,7 @@ class PromptPanel:
 
     def close(self) -> None:
         """The panel is going away."""
+        self._theme.leave(self._context.ui.strip)
         self._ahead.watch(None)
         self._roi.listen()
 
@@ -130,13 +128,10 @@ class PromptPanel:
         ui = self._context.ui
         for name in TOOLS:
             button = getattr(ui, f"{name}Button")
-            button.setIcon(qt.QIcon(_icon(name)))
             button.connect("clicked(bool)", lambda on, name=name: self.take(name) if on else self.putDown())
-        widest = max(ui.pointButton.fontMetrics().boundingRect(_(name.capitalize())).width() for name in TOOLS)
-        for name in TOOLS if widest * len(TOOLS) > LEAST_WIDTH else ():  # where letters are large
-            getattr(ui, f"{name}Button").toolButtonStyle = qt.Qt.ToolButtonIconOnly
         ui.signButton.connect("clicked(bool)", lambda _on: self._onSign())
         ui.boxAgainButton.connect("clicked(bool)", lambda _on: self._onBox(self._context.parameters.box))
+        self._theme.watch(ui.strip)
         self._editor.onEffect.connect(self._onEffect)
         self._context.settings.onChanged.connect(self._onParameters)
         self._context.selection.onTarget.connect(self._onTarget)
@@ -213,14 +208,22 @@ class PromptPanel:
         self._draw.update()
         self._show()
 
+    def _colour(self) -> None:
+        """Draws icons and sign in the colours of the theme."""
+        ui = self._context.ui
+        for name in TOOLS:
+            button = getattr(ui, f"{name}Button")
+            button.setIcon(colours.icon(name, ui.strip.palette))
+        self._show()
+
     def _show(self) -> None:
         ui, tool, positive = self._context.ui, self.tool, self._positive
         for name in TOOLS:
             getattr(ui, f"{name}Button").checked = name == tool
         ui.boxAgainButton.enabled = isDrawn(self._context.parameters.box) and not self._box.active
-        ui.signButton.text = _("+ tumour") if positive else _("− not tumour")  # noqa: RUF001 - the sign
+        ui.signButton.text = colours.signWords(positive)
         ui.signButton.accessibleName = _("Next prompt: tumour") if positive else _("Next prompt: not tumour")
-        ui.signButton.styleSheet = SIGN_STYLES[positive]
+        ui.signButton.styleSheet = colours.signStyle(positive, ui.strip.palette)
 
     # What was drawn
 
@@ -298,7 +301,3 @@ def _hints(positive: bool) -> dict[str, str]:
         "box": _("Click on two opposite corners of a box round the lesion in a slice view."),
         "line": _("Click on both ends of the longest diameter of the lesion, on one slice."),
     }
-
-
-def _icon(name: str) -> str:
-    return str(Path(slicer.util.modulePath("TumorSeg")).parent / "Resources" / "Icons" / f"{name}.png")

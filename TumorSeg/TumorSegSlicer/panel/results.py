@@ -158,6 +158,7 @@ class ResultsPanel:
         ui, self._table = self._context.ui, table
         ui.copyButton.enabled = ui.csvButton.enabled = table is not None
         shown = ui.measurementsTable
+        shown.enabled = table is not None  # an empty one would take the focus without showing it
         shown.setColumnCount(len(HEADINGS))
         shown.setHorizontalHeaderLabels([_(heading) for heading in HEADINGS])
         shown.setRowCount(0)

@@ -10,7 +10,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 from Testing.slicer.host.qt.pythonqt import stand_in
 
 Property, Signal = QtCore.Property, QtCore.Signal
-HEADER_HEIGHT = 22
+INDICATOR = 13  # side of the arrow, in pixels
 UNLIMITED_HEIGHT = (1 << 24) - 1  # QWIDGETSIZE_MAX
 SLIDER_STEPS = 1000
 _numbers = count()
@@ -23,41 +23,47 @@ def kept(kind: Any, default: Any) -> Any:
 
 
 @stand_in
-class ctkCollapsibleButton(QtWidgets.QWidget):
-    """A header that hides the widgets below it; those that were hidden before stay so, as in CTK."""
+class ctkCollapsibleButton(QtWidgets.QAbstractButton):
+    """A button at the head of widgets that it hides; those that were hidden before stay so, as in CTK.
 
-    SIGNATURES: ClassVar = {
-        "contentsCollapsed(bool)": "contentsCollapsed",
-        "clicked(bool)": "clicked",
-        "toggled(bool)": "toggled",
-    }
+    As in CTK the head is as high as the letters at first, a collapsed one is a little higher, and the width does not
+    shrink below the hint unless the ``.ui`` file says so.
+    """
+
+    SIGNATURES: ClassVar = {"contentsCollapsed(bool)": "contentsCollapsed"}
     contentsCollapsed = Signal(bool)
-    clicked = Signal(bool)
-    toggled = Signal(bool)
 
     def __init__(self, *arguments: Any) -> None:
         texts = [a for a in arguments if isinstance(a, str)]
         parents = [a for a in arguments if isinstance(a, QtWidgets.QWidget)]
         super().__init__(*parents[:1])
-        self._text = texts[0] if texts else ""
         self._collapsed = False
         self._hidden: list[QtWidgets.QWidget] = []  # by others, when the contents were hidden
-        self.setContentsMargins(0, HEADER_HEIGHT, 0, 0)
-
-    def setText(self, text: str) -> None:
-        self._text = text
-        self.update()
+        self._collapsed_height, self._former_height = 10, UNLIMITED_HEIGHT
+        self.setText(texts[0] if texts else "")
+        self.setCheckable(True)
+        self.setChecked(True)
+        self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Minimum, QtWidgets.QSizePolicy.Policy.Preferred)
+        self.setContentsMargins(0, self._head_size().height(), 0, 0)
+        self.setBackgroundRole(QtGui.QPalette.ColorRole.Window)
+        self.toggled.connect(lambda checked: self._collapse(not checked))
 
     def setCollapsed(self, collapsed: bool) -> None:
+        self.setChecked(not collapsed)
+
+    def _collapse(self, collapsed: bool) -> None:
         if collapsed == self._collapsed:
             return
-        self._collapsed = bool(collapsed)
+        self._collapsed = collapsed
         if collapsed:
             self._hidden = [child for child in self._contents() if QtWidgets.QWidget.isHidden(child)]
+            self._former_height = self.maximumHeight
+            self.setMaximumHeight(self.sizeHint().height())
+        else:
+            self.setMaximumHeight(self._former_height)
         self._show_contents()
-        self.setMaximumHeight(HEADER_HEIGHT if collapsed else UNLIMITED_HEIGHT)
-        self.contentsCollapsed.emit(self._collapsed)
-        self.toggled.emit(not self._collapsed)
+        self.updateGeometry()
+        self.contentsCollapsed.emit(collapsed)
 
     def _show_contents(self) -> None:
         for child in self._contents():
@@ -67,29 +73,57 @@ class ctkCollapsibleButton(QtWidgets.QWidget):
     def _contents(self) -> list[QtWidgets.QWidget]:
         return [child for child in self.children() if isinstance(child, QtWidgets.QWidget)]
 
+    def _option(self) -> QtWidgets.QStyleOptionButton:
+        option = QtWidgets.QStyleOptionButton()
+        option.initFrom(self)
+        option.state |= (
+            QtWidgets.QStyle.StateFlag.State_Sunken if self.isDown() else QtWidgets.QStyle.StateFlag.State_Raised
+        )
+        return option
+
+    def _head_size(self) -> QtCore.QSize:
+        text = self.fontMetrics().size(QtCore.Qt.TextFlag.TextShowMnemonic, self.text or "XXXX")
+        size = QtCore.QSize(text.width() + INDICATOR, max(text.height(), INDICATOR))
+        kind = QtWidgets.QStyle.ContentsType.CT_PushButton
+        return self.style().sizeFromContents(kind, self._option(), size, self)
+
+    def minimumSizeHint(self) -> QtCore.QSize:
+        head = self._head_size()
+        if self._collapsed:
+            return head + QtCore.QSize(0, self._collapsed_height)
+        return super().minimumSizeHint().expandedTo(head)
+
+    def sizeHint(self) -> QtCore.QSize:
+        head = self._head_size() + QtCore.QSize(0, self._collapsed_height)
+        return head if self._collapsed else QtWidgets.QWidget.sizeHint(self).expandedTo(head)
+
+    def hitButton(self, pos: QtCore.QPoint) -> bool:
+        return pos.y() < self._head_size().height()
+
     def showEvent(self, event: QtGui.QShowEvent) -> None:
         if self._collapsed:  # Qt has shown what was added since
             self._show_contents()
 
-    def mousePressEvent(self, event: QtGui.QMouseEvent) -> None:
-        if event.position().y() < HEADER_HEIGHT:
-            self.setCollapsed(not self._collapsed)
-            self.clicked.emit(not self._collapsed)
-
     def paintEvent(self, event: QtGui.QPaintEvent) -> None:
-        painter = QtGui.QPainter(self)
-        header = QtCore.QRect(0, 0, self.width, HEADER_HEIGHT - 2)
-        painter.fillRect(header, self.palette.color(QtGui.QPalette.ColorRole.Midlight))
-        arrow = (
-            "\N{BLACK RIGHT-POINTING SMALL TRIANGLE}" if self._collapsed else "\N{BLACK DOWN-POINTING SMALL TRIANGLE}"
-        )
-        text = f"{arrow} {self._text.replace('&&', '&')}"
-        painter.drawText(header.adjusted(6, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, text)
+        painter, option = QtGui.QPainter(self), self._option()
+        option.rect.setHeight(self._head_size().height())
+        self.style().drawControl(QtWidgets.QStyle.ControlElement.CE_PushButtonBevel, option, painter, self)
+        arrow = QtWidgets.QStyle.PrimitiveElement
+        arrow = arrow.PE_IndicatorArrowRight if self._collapsed else arrow.PE_IndicatorArrowDown
+        head = QtCore.QRect(option.rect)  # the option lends its own
+        option.rect = QtCore.QRect(6, 0, INDICATOR, head.height())
+        self.style().drawPrimitive(arrow, option, painter, self)
+        role = QtGui.QPalette.ColorRole.ButtonText
+        flags = QtCore.Qt.AlignmentFlag.AlignVCenter | QtCore.Qt.TextFlag.TextShowMnemonic
+        inside = head.adjusted(10 + INDICATOR, 0, 0, 0)
+        self.style().drawItemText(painter, inside, flags, self.palette, self.enabled, self.text, role)
 
-    text = Property(str, lambda self: self._text, setText)
+    def _set_collapsed_height(self, height: int) -> None:
+        self._collapsed_height = height
+        self.updateGeometry()
+
     collapsed = Property(bool, lambda self: self._collapsed, setCollapsed)
-    checked = Property(bool, lambda self: not self._collapsed, lambda self, value: self.setCollapsed(not value))
-    collapsedHeight = kept(int, 0)
+    collapsedHeight = Property(int, lambda self: self._collapsed_height, _set_collapsed_height)
     contentsFrameShape = kept(QtWidgets.QFrame.Shape, QtWidgets.QFrame.Shape.NoFrame)
     contentsLineWidth = kept(int, 1)
     flat = kept(bool, False)

@@ -276,9 +276,9 @@ def test_brush_stroke_that_the_model_refuses_is_imported_by_the_next_action(guid
     engine = guide.engines.engines["clicks"]
     refine, engine.refine = engine.refine, fails
     painted = guide.dab(FAR)
-    guide.host.wait_until(lambda: bool(guide.host.dialogs.shown), "the words", 60)
+    guide.host.wait_until(lambda: bool(guide.error), "the words", 60)
     guide.listen()
-    assert guide.host.dialogs.texts == ["there is not enough memory"]
+    assert guide.error == "there is not enough memory"
     np.testing.assert_array_equal(guide.mask(), painted)
     engine.refine = refine
     guide.press("resetButton")

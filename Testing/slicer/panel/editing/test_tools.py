@@ -181,7 +181,7 @@ def test_measurements_are_shown_copied_and_written(desk: Desk, qt: Any, tmp_path
     assert text.splitlines()[-1] == f'Note,"{DISCLAIMER}",'
     desk.host.dialogs.answer(str(tmp_path / "nowhere" / "tumour.csv"))
     desk.ui.csvButton.click()
-    assert "does not exist" in desk.host.dialogs.shown[-1].text
+    assert "does not exist" in desk.error
     desk.host.screenshot(OUTPUT / "panel.png")
 
 

@@ -10,10 +10,11 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
+from TumorSegSlicer.panel.access.colours import square
+from TumorSegSlicer.panel.access.watcher import Watcher
+
 #: Columns, in this order.
 VISIBLE, COLOUR, NAME, VOLUME, DIAMETER, SUV = range(6)
-#: Side of the square that shows a colour, in pixels.
-SQUARE = 14
 #: Rows that are visible without scrolling.
 ROWS = 4
 
@@ -72,12 +73,17 @@ class LesionsTable:
         for column, (heading, tip) in enumerate(zip(headings, tips)):
             item = qt.QTableWidgetItem(heading)
             item.setToolTip(tip)
+            item.setData(qt.Qt.AccessibleTextRole, tip)
             widget.setHorizontalHeaderItem(column, item)
         header = widget.horizontalHeader()
         header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         header.setSectionResizeMode(NAME, qt.QHeaderView.Stretch)
         widget.verticalHeader().hide()
-        widget.setFixedHeight((ROWS + 1) * (widget.fontMetrics().height() + 8))
+        self._watcher = Watcher(("FontChange", "PaletteChange"), lambda _event: self._fit())
+        self._watcher.watch(widget)
+        self._fit()
+        self._keys = Watcher(("KeyPress",), self._onKey)
+        self._keys.watch(widget)
         widget.connect("currentCellChanged(int,int,int,int)", self._onCell)
         widget.connect("cellClicked(int,int)", self._onClicked)
         widget.connect("cellDoubleClicked(int,int)", self._onDoubleClicked)
@@ -94,6 +100,7 @@ class LesionsTable:
                 if not kept or row != self._rows[number]:
                     self._fill(number, row)
             self._rows = list(rows)
+            self._widget.enabled = bool(rows)  # an empty one would take the focus without showing it
             # A PET makes the column worth its place.
             self._widget.setColumnHidden(SUV, not any(row.figures[SUV - VOLUME] for row in rows))
             if self._idAt(self._widget.currentRow()) != current or not kept:
@@ -103,6 +110,13 @@ class LesionsTable:
         """The ids of the selected segments, from top to bottom."""
         items = ((row, self._widget.item(number, NAME)) for number, row in enumerate(self._rows))
         return [row.segmentId for row, item in items if item is not None and item.isSelected()]
+
+    def _fit(self) -> None:
+        """Makes the table as high as its rows are, in the letters and colours of now."""
+        self._widget.setFixedHeight((ROWS + 1) * (self._widget.fontMetrics().height() + 8))
+        with self._fillingTable():
+            for number, row in enumerate(self._rows):
+                self._fill(number, row)
 
     def _setCurrent(self, segmentId: str) -> None:
         number = next((number for number, row in enumerate(self._rows) if row.segmentId == segmentId), -1)
@@ -115,11 +129,13 @@ class LesionsTable:
     def _fill(self, number: int, row: Row) -> None:
         visible, colour, name = (self._item(number, column) for column in (VISIBLE, COLOUR, NAME))
         visible.setCheckState(qt.Qt.Checked if row.visible else qt.Qt.Unchecked)
-        visible.setToolTip(_("Shown in the views") if row.visible else _("Hidden in the views"))
-        square = qt.QPixmap(SQUARE, SQUARE)
-        square.fill(qt.QColor(*(round(255 * part) for part in row.colour)))
-        colour.setIcon(qt.QIcon(square))
-        colour.setToolTip(_("Double-click to choose another colour"))
+        shown = _("Shown in the views") if row.visible else _("Hidden in the views")
+        visible.setToolTip(shown)
+        visible.setData(qt.Qt.AccessibleTextRole, shown)
+        shade = qt.QColor(*(round(255 * part) for part in row.colour))
+        colour.setIcon(square(shade, self._widget.palette))
+        colour.setToolTip(_("Double-click, or Return, to choose another colour"))
+        colour.setData(qt.Qt.AccessibleTextRole, _("Colour {name}").format(name=shade.name()))
         name.setText(row.name)
         font = name.font()
         font.setItalic(row.completed)
@@ -127,7 +143,7 @@ class LesionsTable:
         name.setToolTip(
             _("Completed: it does not change until its status is 'in progress' again (module Segmentations)")
             if row.completed
-            else _("Double-click to rename")
+            else _("Double-click, or F2, to rename")
         )
         for column, text in enumerate(row.figures, VOLUME):
             self._item(number, column).setText(text)
@@ -164,6 +180,16 @@ class LesionsTable:
     def _onDoubleClicked(self, number: int, column: int) -> None:
         if column == COLOUR and self._idAt(number):
             self._onColour(self._idAt(number))
+
+    def _onKey(self, event: Any) -> None:
+        """Return does with the current cell what a double click does; with all but the colour it renames."""
+        if event.key() not in (qt.Qt.Key_Return, qt.Qt.Key_Enter):
+            return
+        number = self._widget.currentRow()
+        if self._widget.currentColumn() == COLOUR:
+            self._onDoubleClicked(number, COLOUR)
+        elif self._idAt(number):
+            self._widget.editItem(self._widget.item(number, NAME))
 
     def _onItem(self, item: qt.QTableWidgetItem) -> None:
         segmentId = self._idAt(item.row())

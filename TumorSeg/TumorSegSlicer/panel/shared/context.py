@@ -29,7 +29,7 @@ class Context:
     """
 
     def __init__(self, ui: Any, logic: TumorSegLogic) -> None:
-        self.ui, self.logic, self.messages = ui, logic, Messages(ui.statusLabel)
+        self.ui, self.logic, self.messages = ui, logic, Messages(ui)
         self.settings = Settings(ui, logic)
         self.selection = Selection(self.settings, logic)
         self.packages = Packages(self.messages)

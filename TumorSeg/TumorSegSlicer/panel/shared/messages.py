@@ -1,4 +1,4 @@
-"""Messages and questions to the user: the status line, dialogs, and error messages."""
+"""Messages and questions to the user: the status line in the strip, errors in it, and dialogs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from TumorSegSlicer.panel.access.colours import errorStyle
+from TumorSegSlicer.panel.access.watcher import Watcher
 from TumorSegSlicer.work.failures import Failure
+
+#: Of View > Error Log, in Slicer's main window.
+LOG_ACTION = "WindowErrorLogAction"
 
 
 def answer(edit: Any, words: str) -> str:
@@ -21,28 +26,42 @@ def answer(edit: Any, words: str) -> str:
 
 
 class Messages:
-    """The status line and the dialogs of the panel."""
+    """The status line in the strip, with a sign beside errors, and the dialogs of the panel, which ask for decisions.
 
-    def __init__(self, label: qt.QLabel) -> None:
-        """Begins without a message; ``label`` is the status line."""
-        self._label = label
-        self._closed = False
+    An error stays until the user does something else, whatever is said meanwhile.
+    """
+
+    def __init__(self, ui: Any) -> None:
+        """Begins without a message; ``ui`` has the widgets of the strip."""
+        self._ui, self._closed = ui, False
+        self._error, self._text = "", ""
         self._notices: list[str] = []
         self._nextNotices: list[str] = []
+        self._isSeen = False  # the user has done something since the error came
+        self._seeing = Watcher(("MouseButtonPress", "KeyPress"), lambda _event: self._onSeen())
+        self._theme = Watcher(("PaletteChange",), lambda _event: self._show())
+        self._theme.watch(ui.strip)
+        ui.errorButton.connect("clicked(bool)", lambda _checked: self._openLog())
+        self._show()
 
     def onBusy(self, busy: bool) -> None:
-        """Drops the notices of former actions when one begins; those of :meth:`noticeNext` become its notices."""
+        """Drops error and notices of former actions when one begins; those of :meth:`noticeNext` become its notices."""
         if busy:
+            self._error = ""
             self._notices, self._nextNotices = self._nextNotices, []
+            self._show()
 
     def close(self) -> None:
         """Shows nothing any more: the panel is going away."""
         self._closed = True
+        self._seeing.leave(slicer.app)
 
     def say(self, text: str) -> None:
-        """Shows a text in the panel's status line, after the notices since the last action began."""
-        if not self._closed:
-            self._label.text = " ".join(words for words in (*self._notices, text) if words)
+        """Shows a text in the status line, after the notices since the last action began."""
+        if self._isSeen:
+            self._error = ""
+        self._text = text
+        self._show()
 
     def notice(self, text: str) -> None:
         """Shows what the user should know of the action being done, until the next one begins."""
@@ -55,15 +74,36 @@ class Messages:
         self.say(text)
 
     def fail(self, failure: Failure) -> None:
-        """Says why something was not done; words in a dialog, unless it was a slip, kinds and places in the log."""
+        """Says why something was not done, with a sign unless it was a slip; kinds and places go to the log."""
         if failure.cancelled:
             self.say(_("Stopped; nothing was changed."))
             return
-        self.say(failure.message)
         # Not slicer.util.errorDisplay: that logs the message, which may name a patient.
         logging.error("TumorSeg: %s", failure.details)
-        if not failure.quiet:
-            slicer.util.messageBox(failure.message, windowTitle="TumorSeg", icon=qt.QMessageBox.Warning)
+        if failure.quiet or self._closed:
+            self.say(failure.message)
+            return
+        self._error, self._text, self._isSeen = failure.message, "", False
+        self._seeing.watch(slicer.app)
+        self._show()
+
+    def _show(self) -> None:
+        if self._closed:
+            return
+        ui = self._ui
+        ui.statusLabel.text = " ".join(words for words in (self._error, *self._notices, self._text) if words)
+        ui.errorSign.styleSheet = errorStyle(ui.strip.palette)
+        for part in (ui.errorSign, ui.errorButton):
+            part.setVisible(bool(self._error))
+
+    def _onSeen(self) -> None:
+        self._isSeen = True
+        self._seeing.leave(slicer.app)
+
+    def _openLog(self) -> None:
+        """Opens Slicer's error log by the action of its menu."""
+        for action in slicer.util.findChildren(slicer.util.mainWindow(), name=LOG_ACTION):
+            action.trigger()
 
     def agrees(self, question: str) -> bool:
         """Asks the user."""

@@ -1,0 +1,1 @@
+"""What lets everybody use the panel: any width and letters, any colours, the keyboard, a screen reader."""
