@@ -1,4 +1,4 @@
-# make demo | test | lint | bench | screenshots; each makes .venv first. PYTHON=python3.12 chooses another interpreter
+# make demo | test | lint | interop | bench | screenshots; each makes .venv first. PYTHON=python3.12 chooses another interpreter
 # (3.10 to 3.13).
 PYTHON ?= python3
 DEVICE ?= cpu
@@ -6,7 +6,7 @@ BIN := .venv/bin
 # One process of tests for each core, each with a thread of its own; memory and not cores limits them.
 WORKERS := --numprocesses auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test lint bench screenshots clean lite-medsam
+.PHONY: demo test lint interop bench screenshots clean lite-medsam
 
 demo: lite-medsam
 	$(BIN)/tumorseg demo --output demo
@@ -26,6 +26,17 @@ lint: .venv/ready
 	$(BIN)/mypy
 	PYTHONPATH=TumorSeg $(BIN)/lint-imports
 
+# nnU-Net v2 in an environment of its own; its trainings, half an hour on two cores, are kept until `make clean`.
+interop: .venv/ready .interop/ready
+	.interop/bin/python Testing/interop/nnunet_side.py .interop/work
+	$(BIN)/python -m Testing.interop .interop/work
+
+.interop/ready: Testing/interop/requirements.txt
+	$(PYTHON) -m venv .interop
+	.interop/bin/python -m pip install --quiet torch==2.13.0
+	.interop/bin/python -m pip install --quiet --requirement Testing/interop/requirements.txt
+	touch $@
+
 bench: .venv/ready
 	$(BIN)/python -m Testing.benchmarks --device $(DEVICE)
 
@@ -42,4 +53,4 @@ screenshots: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv demo Testing/output
+	rm -rf .venv .interop demo Testing/output

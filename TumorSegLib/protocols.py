@@ -6,8 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.arrays import UInt8Array
+from TumorSegLib.geometry.boxes import slices as box_slices
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
@@ -66,23 +70,68 @@ class RunInfo(Mapping[str, Any]):
 _RUN_FIELDS = tuple(one.name for one in fields(RunInfo) if one.name != "details")
 
 
+#: What is less probable is left out of a label's answer.
+LEAST_PROBABILITY = 5e-4
+
+
+@dataclass(frozen=True, eq=False)
+class LabelAnswer:
+    """What a model says of one of its labels.
+
+    Attributes:
+        value: of the label in the mask.
+        box: half-open voxel box that holds all voxels where the label has a probability of ``LEAST_PROBABILITY``.
+        probability: float16 or float32 ``[k, j, i]`` of that part, from 0 to 1.
+        region: whether it may overlap other labels, so that the mask, with one value per voxel, shows a part of it.
+    """
+
+    value: int
+    box: Box
+    probability: npt.NDArray[np.floating[Any]]
+    region: bool = False
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """The segmentation of a case, on the grid of the first image given.
 
     Attributes:
         mask: labels as in the model's ``labels``; a voxel is foreground where its probability exceeds 0.5.
-        probability: of any label, float32 from 0 to 1, role ``probability``.
+        probability: of any label, float32 from 0 to 1, role ``probability``. Of several labels of nnU-Net, that of the
+            most probable one against the background, or the highest of regions.
         uncertainty: predictive entropy in bits, float32 from 0 to 1 for one label, role ``uncertainty``; None unless
             mirroring was asked for.
         info: what made it; its details are ``threads``, ``network_spacing_mm``, ``window``, ``overlap``, ``mirror``,
             ``windows`` and ``windows_skipped``.
+        labels: by name, each label's own answer; empty where the model does not give them.
     """
 
     mask: Mask
     probability: Volume
     uncertainty: Volume | None = None
     info: RunInfo = field(default_factory=RunInfo)
+    labels: Mapping[str, LabelAnswer] = field(default_factory=dict)
+
+    def probability_of(self, label: str) -> Volume:
+        """The probability of one label, float32 from 0 to 1; raises :class:`ArgumentError` for an unknown one."""
+        answer, grid = self._answer(label), self.probability.grid
+        array = np.zeros(grid.shape, np.float32)
+        array[box_slices(answer.box)] = answer.probability
+        return Volume(grid, array, "probability")
+
+    def mask_of(self, label: str) -> Mask:
+        """One label, 0 or 1, a region with the parts that others cover; raises :class:`ArgumentError` as above."""
+        answer = self._answer(label)
+        if not answer.region:
+            return Mask(self.mask.grid, (self.mask.array == answer.value).view(np.uint8))
+        array = np.zeros(self.mask.grid.shape, np.uint8)
+        array[box_slices(answer.box)] = answer.probability > 0.5
+        return Mask(self.mask.grid, array)
+
+    def _answer(self, label: str) -> LabelAnswer:
+        if label not in self.labels:
+            raise ArgumentError(f"there is no label {label!r}; there are {', '.join(self.labels) or 'none by name'}")
+        return self.labels[label]
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,6 +21,7 @@ import pytest
 import TumorSegLib as ts
 from Testing.documents import PAGES, REPOSITORY, Block, blocks_of, text_of
 from Testing.unit.cases.dicom_series import write_image
+from Testing.unit.engines.importers.nnunet_cases import configuration, plans, write_training
 from Testing.web import Site
 from TumorSegLib.cli.entry import main as tumorseg
 
@@ -152,6 +153,15 @@ def files(folder: Path, site: Site, checkpoint: bytes, monkeypatch: pytest.Monke
     write_image(folder / "PET_FOLDER", phantom.images["pet"])
     write_markups(folder, phantom)
     (folder / "sam.pth").write_bytes(checkpoint)
+    write_training(
+        folder / "Dataset003_Liver",
+        dataset={"channel_names": {"0": "CT"}},
+        described=plans(
+            {"3d_fullres": configuration(normalization_schemes=["CTNormalization"], use_mask_for_norm=[False])}
+        ),
+        folds=(0, 1),
+        channels=1,
+    )
     monkeypatch.setattr("TumorSegLib.cli.demo.make_phantom", small_phantom_of_demo)
 
 

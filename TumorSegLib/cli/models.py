@@ -9,7 +9,7 @@ from typing import Any
 
 from TumorSegLib.cli.common import require_network_memory
 from TumorSegLib.cli.entry import add_command
-from TumorSegLib.errors import ModelError, ResourceError
+from TumorSegLib.errors import ArgumentError, ModelError, ResourceError
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.catalogue import CATALOGUE, describe, find_entry
 from TumorSegLib.models.folder import CARD_FILE, ModelFolder
@@ -38,9 +38,21 @@ def add_models_commands(commands: Any) -> None:
     )
     download = add_command(actions, "download", _download, "download a published SAM or MedSAM to the user's models")
     download.add_argument("name", help=f"one of {', '.join(CATALOGUE)}")
-    add = add_command(actions, "add", _add, "make a model of a SAM or MedSAM checkpoint on this computer")
+    _add_import(actions)
+
+
+def _add_import(actions: Any) -> None:
+    add = add_command(actions, "add", _add, "make a model of a SAM checkpoint or an nnU-Net training on this computer")
     add.add_argument("name", help="of the model; that of a published one only for its own checkpoint")
-    add.add_argument("--weights", required=True, metavar="FILE", help="checkpoint of PyTorch, .pth; it is not changed")
+    given = add.add_mutually_exclusive_group(required=True)
+    given.add_argument("--weights", metavar="FILE", help="checkpoint of SAM, MedSAM or LiteMedSAM, .pth; not changed")
+    given.add_argument(
+        "--nnunet",
+        metavar="FOLDER",
+        help="training of nnU-Net v2, e.g. Dataset003_Liver/nnUNetTrainer__nnUNetPlans__3d_fullres; not changed",
+    )
+    add.add_argument("--folds", help="of the nnU-Net training, e.g. 0,1,2,3,4 or all (default: those there are)")
+    add.add_argument("--checkpoint", help="of the nnU-Net training: final, best or latest (default: final)")
     add.add_argument(
         "--pixels",
         default="",
@@ -108,10 +120,29 @@ def _download(options: argparse.Namespace) -> None:
 
 
 def _add(options: argparse.Namespace) -> None:
+    of_nnunet = [name for name in ("folds", "checkpoint") if getattr(options, name) is not None]
+    if options.weights and of_nnunet:
+        raise ArgumentError(f"--{of_nnunet[0]} is for --nnunet, not for --weights")
+    if options.nnunet and options.pixels:
+        raise ArgumentError("--pixels is for --weights, not for --nnunet")
     require_network_memory()
+    if options.nnunet:
+        _add_nnunet(options)
+        return
     from TumorSegLib.engines.importers.sam import import_checkpoint  # imports torch, which takes seconds
 
     _print_ready(import_checkpoint(Path(options.weights), options.name, options.pixels))
+
+
+def _add_nnunet(options: argparse.Namespace) -> None:
+    from TumorSegLib.engines.importers.nnunet import import_nnunet  # imports torch, which takes seconds
+
+    folds = options.folds.split(",") if options.folds is not None else None
+    model = import_nnunet(Path(options.nnunet), options.name, folds, options.checkpoint or "final")
+    _print_ready(model)
+    spec = model.spec
+    channels = [f"{role} (its channel {each.name!r})" for role, each in spec.nnunet_input.channels.items()]
+    print(f"images: {', '.join(channels)}; labels: {', '.join(spec.labels)}; licence: {spec.licence}")
 
 
 def _print_ready(model: ModelFolder) -> None:

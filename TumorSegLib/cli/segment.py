@@ -92,6 +92,9 @@ def run_segment(options: argparse.Namespace) -> None:
     if options.min_volume and not result.mask.array.any():
         print(f"no connected region has at least {options.min_volume:g} ml")
     print_marked(engine.spec, result.mask.volume_ml, options.output)
+    if len(result.labels) > 1:
+        volumes = (f"{name} {result.mask_of(name).volume_ml:.1f} ml" for name in result.labels)
+        print(f"labels: {', '.join(volumes)}")
     if result.mask.array.any() and (doubted := length_warning(engine.spec, result.mask.grid)):
         say(f"warning: {doubted}")
 
@@ -108,8 +111,9 @@ def _cleaned(result: Result, options: argparse.Namespace) -> Result:
 
 
 def _write_results(options: argparse.Namespace, images: Images, result: Result) -> None:
+    names = {name: answer.value for name, answer in result.labels.items()} or None
     for path in options.output:
-        write_mask(result.mask, path)
+        write_mask(result.mask, path, names)
     if options.probability:
         write_volume(result.probability, options.probability)
     if options.uncertainty and result.uncertainty is not None:

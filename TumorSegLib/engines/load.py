@@ -11,9 +11,11 @@ from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.clicks.any_image import AnyImageEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.networks.sam import Sam
+from TumorSegLib.engines.nnunet.engine import NnunetEngine
 from TumorSegLib.engines.runtime import BACKENDS, INT8, PRECISIONS, choose_runtime
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError
+from TumorSegLib.models.nnunet import NnunetInput
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.models.spec import AnyImageInput, check_kind
 
@@ -26,7 +28,7 @@ def load_engine(
     backend: str = ...,
     *,
     kind: Literal["auto"],
-) -> AutoEngine: ...
+) -> AutoEngine | NnunetEngine: ...
 
 
 @overload
@@ -69,7 +71,7 @@ def load_engine(
     backend: str = "auto",
     *,
     kind: str | None = None,
-) -> AutoEngine | ClickEngine | AnyImageEngine | BoxEngine:
+) -> AutoEngine | NnunetEngine | ClickEngine | AnyImageEngine | BoxEngine:
     """Loads a model by name or folder.
 
     Args:
@@ -83,9 +85,7 @@ def load_engine(
         kind: ``auto``, ``clicks`` or ``box``, if the model must be of that kind; any kind by default.
 
     Returns:
-        An :class:`~TumorSegLib.engines.auto.engine.AutoEngine` for a model of kind ``auto``, a
-        :class:`~TumorSegLib.engines.clicks.engine.ClickEngine` for kind ``clicks``, a
-        :class:`~TumorSegLib.engines.box.engine.BoxEngine` for kind ``box``.
+        The engine of the model: ``AutoEngine``, ``NnunetEngine``, ``ClickEngine``, ``AnyImageEngine`` or ``BoxEngine``.
 
     Raises:
         ModelError: no such model, it is of another kind, or its weights are missing, corrupt or not those it was
@@ -109,6 +109,8 @@ def load_engine(
     runtime = choose_backend(model, network, runtime, backend, precision)
     if isinstance(network, Sam):
         return BoxEngine(spec, network, runtime)
+    if isinstance(spec.input, NnunetInput):
+        return NnunetEngine(spec, network, runtime)
     if isinstance(spec.input, AnyImageInput):
         return AnyImageEngine(spec, network, runtime)
     return AutoEngine(spec, network, runtime) if spec.kind == "auto" else ClickEngine(spec, network, runtime)

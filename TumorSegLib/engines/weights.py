@@ -11,11 +11,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_model
 from torch import nn
 
+from TumorSegLib.engines.networks.nnunet import build_nnunet
 from TumorSegLib.engines.networks.sam import build_sam
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError, ResourceError, WriteError
 from TumorSegLib.memory import is_out_of_memory
 from TumorSegLib.models.folder import ModelFolder
+from TumorSegLib.models.nnunet import NnunetInput
 from TumorSegLib.models.spec import ModelSpec, SliceInput
 
 
@@ -45,6 +47,8 @@ def load_network(model: ModelFolder) -> nn.Module:
 def _build(spec: ModelSpec) -> nn.Module:
     if isinstance(spec.input, SliceInput):
         return build_sam(spec.network, spec.arguments, spec.name)
+    if isinstance(spec.input, NnunetInput):
+        return build_nnunet(spec)
     return build_network(spec)
 
 

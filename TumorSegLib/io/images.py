@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -151,19 +151,20 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
     _write(volume.array.astype(kind, copy=False), volume.grid, path)
 
 
-def write_mask(mask: Mask, path: str | os.PathLike[str]) -> None:
+def write_mask(mask: Mask, path: str | os.PathLike[str], names: Mapping[str, int] | None = None) -> None:
     """Writes a label map in one step as uint8, compressed where the format allows.
 
     Args:
         mask: what to write.
         path: .nii.gz, .nii, .nrrd or .mha; or .seg.nrrd, which opens in 3D Slicer as a segmentation with one segment
             "Tumour" (several labels: "Tumour 1", "Tumour 2" ...).
+        names: name to label, of the segments in .seg.nrrd; other formats have no names.
 
     Raises:
         WriteError: as :func:`write_volume`.
     """
     if str(path).endswith(SEGMENTATION_SUFFIX):
-        _write(mask.array, mask.grid, path, partial(write_nrrd, free=segmentation_fields(mask)))
+        _write(mask.array, mask.grid, path, partial(write_nrrd, free=segmentation_fields(mask, names)))
     else:
         _write(mask.array, mask.grid, path)
 

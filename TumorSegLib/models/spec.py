@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from TumorSegLib.errors import ModelError
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.roles import CT, MR, PET, family
 from TumorSegLib.models.formats import FORMAT, to_current_format
 from TumorSegLib.models.int8 import Int8Copy
+from TumorSegLib.models.nnunet import NnunetInput
 from TumorSegLib.parsing import check_keys, parse_dataclass
 
 SPEC_FILE = "model.json"
@@ -121,12 +122,14 @@ class AnyImageInput:
         )
 
 
+Input: TypeAlias = VolumeInput | AnyImageInput | SliceInput | NnunetInput
 #: By the name that ``model.json`` gives as ``type``.
-INPUTS: Mapping[str, type[VolumeInput | AnyImageInput | SliceInput]] = {
+INPUTS: Mapping[str, type[Input]] = {
     "volume": VolumeInput,
     "prompted volume": PromptedVolumeInput,
     "any image": AnyImageInput,
     "slice": SliceInput,
+    "nnU-Net": NnunetInput,
 }
 KINDS = tuple(dict.fromkeys(each.kind for each in INPUTS.values()))
 
@@ -141,7 +144,7 @@ class ModelSpec:
         licence: SPDX name of the licence of the weights.
         description: one line.
         input: what the network takes; its type decides the model's :attr:`kind`.
-        labels: name to label value, 1 and up without gaps.
+        labels: name to label value, 1 and up without gaps; of nnU-Net any values up to 255.
         network, arguments: name in ``engines.networks`` and its keyword arguments.
         weights_sha256: of ``weights.safetensors``.
         training_data: one entry per source with its ``name``, ``licence`` and ``attribution``.
@@ -156,6 +159,8 @@ class ModelSpec:
         body_parts: what the training images show, in terms of DICOM (Body Part Examined, 0018,0015), to warn of others;
             none where it is not known, or does not matter.
         int8: the copy in 8-bit integers beside the weights; None where there is none.
+        source: of an imported model: the program that trained it, its names there and the sha256 of each file that the
+            weights were converted from.
 
     Raises:
         ModelError: values contradict each other or are out of range.
@@ -165,7 +170,7 @@ class ModelSpec:
     version: str
     licence: str
     description: str
-    input: VolumeInput | AnyImageInput | SliceInput
+    input: Input
     labels: Mapping[str, int]
     network: str
     arguments: Mapping[str, Any]
@@ -177,16 +182,14 @@ class ModelSpec:
     trained_length_mm: float | None = None
     body_parts: tuple[str, ...] = ()
     int8: Int8Copy | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         numbers, volumes, length = list(self.labels.values()), self.plausible_volume_ml, self.trained_length_mm
         for source in self.training_data:
             check_keys(source, SOURCE, "training_data", ModelError)
         _raise_problems(
-            (
-                not numbers or sorted(numbers) != list(range(1, len(numbers) + 1)),
-                f"labels {dict(self.labels)} do not count up from 1",
-            ),
+            self._wrong_labels(numbers),
             (
                 not all("name" in source for source in self.training_data),
                 f"training_data {list(self.training_data)} has an entry without a name",
@@ -201,6 +204,13 @@ class ModelSpec:
             ),
         )
 
+    def _wrong_labels(self, numbers: Sequence[int]) -> tuple[bool, str]:
+        if isinstance(self.input, NnunetInput):
+            wrong = not numbers or len(set(numbers)) < len(numbers) or not all(1 <= number <= 255 for number in numbers)
+            return wrong, f"labels {dict(self.labels)} are not different numbers from 1 to 255"
+        wrong = not numbers or sorted(numbers) != list(range(1, len(numbers) + 1))
+        return wrong, f"labels {dict(self.labels)} do not count up from 1"
+
     @property
     def kind(self) -> str:
         """``auto``, ``clicks`` or ``box``: the engine that runs the model."""
@@ -209,7 +219,7 @@ class ModelSpec:
     @property
     def roles(self) -> tuple[str, ...]:
         """Roles of the images it takes, in the network's order; none for a model of slices, which takes any image."""
-        return self.input.roles if isinstance(self.input, VolumeInput) else ()
+        return self.input.roles if isinstance(self.input, VolumeInput | NnunetInput) else ()
 
     @property
     def optional(self) -> tuple[str, ...]:
@@ -243,8 +253,17 @@ class ModelSpec:
 
     @property
     def patch(self) -> tuple[int, int, int]:
-        """Window the network was trained on, ``(k, j, i)``; raises :class:`ModelError` for a model of slices."""
-        return self.input.patch if isinstance(self.input, AnyImageInput) else self.volume_input.patch
+        """Window the network was trained on, ``(k, j, i)``, of nnU-Net in the network's axes; raises
+        :class:`ModelError` for a model of slices.
+        """
+        return self.input.patch if isinstance(self.input, AnyImageInput | NnunetInput) else self.volume_input.patch
+
+    @property
+    def nnunet_input(self) -> NnunetInput:
+        """The input of a model of nnU-Net; raises :class:`ModelError` for another."""
+        if not isinstance(self.input, NnunetInput):
+            raise self._takes_other(NnunetInput)
+        return self.input
 
     @property
     def slice_input(self) -> SliceInput:
@@ -253,7 +272,7 @@ class ModelSpec:
             raise self._takes_other(SliceInput)
         return self.input
 
-    def _takes_other(self, wanted: type[VolumeInput | AnyImageInput | SliceInput]) -> ModelError:
+    def _takes_other(self, wanted: type[Input]) -> ModelError:
         return ModelError(
             f"model {self.name!r} takes {self.input.images}, one that takes {wanted.images} is needed here"
         )
@@ -279,10 +298,14 @@ class ModelSpec:
         """The content of ``model.json``."""
         type_ = next(name for name, each in INPUTS.items() if each is type(self.input))
         values = {"format": FORMAT, **_plain(self), "input": {"type": type_, **_plain(self.input)}}
-        if not isinstance(self.input, SliceInput):
+        if isinstance(self.input, NnunetInput):
+            values["input"] |= self.input.to_dict()
+        elif not isinstance(self.input, SliceInput):
             values["input"]["normalisation"] = {role: n.to_dict() for role, n in self.input.normalisation.items()}
         if self.int8 is not None:
             values["int8"] = asdict(self.int8)
+        if not self.source:
+            del values["source"]
         return json.loads(json.dumps(values))  # type: ignore[no-any-return]
 
 
@@ -292,14 +315,14 @@ def check_kind(spec: ModelSpec, kind: str) -> None:
         raise ModelError(f"model {spec.name!r} is of kind {spec.kind!r}, one of kind {kind!r} is needed here")
 
 
-def _parse_input(values: Mapping[str, Any], origin: str) -> VolumeInput | AnyImageInput | SliceInput:
+def _parse_input(values: Mapping[str, Any], origin: str) -> Input:
     type_ = str(values.get("type"))
     if type_ not in INPUTS:
         raise ModelError(f"{origin}: type {type_!r} is not one of {', '.join(INPUTS)}")
     return parse_dataclass(INPUTS[type_], {k: v for k, v in values.items() if k != "type"}, origin, ModelError)
 
 
-def _plain(instance: ModelSpec | VolumeInput | AnyImageInput | SliceInput) -> dict[str, Any]:
+def _plain(instance: ModelSpec | Input) -> dict[str, Any]:
     return {each.name: getattr(instance, each.name) for each in fields(instance)}
 
 

@@ -21,7 +21,6 @@ from training.data.cases import Case
 from training.evaluation.automatic import cases_of_subsets, check_subset
 from training.evaluation.baselines import grow_cut, pet_threshold
 from training.evaluation.summary import provenance, run_settings
-from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.clicks.any_image import AnyImageEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
 from TumorSegLib.engines.runtime import choose_runtime
@@ -33,6 +32,7 @@ from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.jobs import progress_bar, timed
 from TumorSegLib.models.registry import find_model
 from TumorSegLib.prompts.types import Click
+from TumorSegLib.protocols import AutoSegmenter
 from TumorSegLib.session.session import Session
 
 #: What a case begins with.
@@ -52,7 +52,7 @@ class Method(Protocol):
 class BySession:
     """The click engine, through the session a user has."""
 
-    def __init__(self, images: Images, engine: ClickEngine | AnyImageEngine, auto: AutoEngine | None) -> None:
+    def __init__(self, images: Images, engine: ClickEngine | AnyImageEngine, auto: AutoSegmenter | None) -> None:
         self.session = Session(images, auto=auto, clicks=engine)
         if auto is not None:
             self.session.segment()
@@ -99,7 +99,7 @@ class ClickPlan:
 
     clicks: int
     refiner: ClickEngine | AnyImageEngine
-    auto: AutoEngine | None
+    auto: AutoSegmenter | None
     forgetful: ClickEngine | AnyImageEngine | None = None
 
     def starts(self) -> list[str]:

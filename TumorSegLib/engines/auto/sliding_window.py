@@ -112,7 +112,7 @@ def predict(
     starts = [window_starts(n, size, plan.overlap) for n, size in zip(shape, plan.size)]
     total, done, skipped = math.prod(len(s) for s in starts), 0, 0
     needed = windows_on_body(find_body(tissue), starts, plan.size)
-    maps, stop = _Accumulator(plan, shape, runtime), _Stop(job)
+    maps, stop = _Accumulator(plan, shape, runtime), Stop(job)
 
     def compute(positions: Sequence[Position]) -> torch.Tensor:
         windows = torch.stack([channels[(slice(None), *_at(plan.size, *position))] for position in positions])
@@ -138,7 +138,7 @@ def predict(
     return Maps(maps.probability, maps.label, maps.entropy, total, skipped)
 
 
-class _Stop:
+class Stop:
     """Stops windows that other threads compute: where the block fails, is interrupted, or the caller cancels."""
 
     def __init__(self, job: Job) -> None:

@@ -14,6 +14,7 @@ import torch
 from monai.networks import nets
 from torch import nn
 
+from TumorSegLib.engines.networks.nnunet import NETWORKS
 from TumorSegLib.errors import ModelError
 from TumorSegLib.models.spec import AnyImageInput, ModelSpec, PromptedVolumeInput
 from TumorSegLib.prompts.encoding import GUIDANCE
@@ -93,8 +94,8 @@ UNET_BUILDERS: Mapping[str, Builder] = {
 }
 
 
-#: Networks whose position embedding ties them to the patch they were built for.
-FIXED_SIZE = frozenset({"UNETR"})
+#: Networks that are bound to the patch they were built for, by a position embedding or as nnU-Net uses them.
+FIXED_SIZE = frozenset({"UNETR", *NETWORKS})
 
 
 def build_network(spec: ModelSpec) -> nn.Module:
