@@ -26,7 +26,7 @@ lint: .venv/ready
 	$(BIN)/mypy
 	PYTHONPATH=TumorSeg $(BIN)/lint-imports
 
-# nnU-Net v2 in an environment of its own; its trainings, half an hour on two cores, are kept until `make clean`.
+# nnU-Net v2 in an environment of its own; its trainings, some minutes on two cores, are kept until `make clean`.
 interop: .venv/ready .interop/ready
 	.interop/bin/python Testing/interop/nnunet_side.py .interop/work
 	$(BIN)/python -m Testing.interop .interop/work

@@ -23,6 +23,8 @@ SHAPE, SPACING = (34, 38, 15), (3.5, 1.1, 1.0)  # (k, j, i); (i, j, k) in mm
 CASES, SEED = 6, 5
 TRAINER = "nnUNetTrainer_1epoch"
 ENDING = ".nii.gz"
+#: Runs of a prediction.
+REPEATED = 3
 LABELS = {"background": 0, "liver": 1, "tumour": 2, "vessel": 3}
 REGIONS = {"background": 0, "whole": [1, 2, 3], "core": [2, 3], "enhancing": 3, "ignore": 4}
 DATASETS: dict[str, dict[str, Any]] = {
@@ -177,7 +179,7 @@ def train(name: str, plans: str, configuration: str, folds: list[int]) -> None:
 
 
 def predict(training: Path, folds: tuple[int, ...], images: Path, mirrored: bool, output: Path) -> float:
-    """Predicts the case in ``imagesTs``; seconds without loading nnU-Net and the checkpoints."""
+    """Predicts the case in ``imagesTs``; seconds of the fastest run, without loading nnU-Net and the checkpoints."""
     from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
 
     predictor = nnUNetPredictor(use_mirroring=mirrored, device=torch.device("cpu"), allow_tqdm=False)
@@ -185,9 +187,12 @@ def predict(training: Path, folds: tuple[int, ...], images: Path, mirrored: bool
     files = sorted(str(path) for path in images.glob(f"*{ENDING}"))
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir()
-    started = time.perf_counter()
-    predictor.predict_from_files_sequential([files], [str(output / "case")], save_probabilities=True)
-    return round(time.perf_counter() - started, 3)
+    seconds = []
+    for _ in range(REPEATED):
+        started = time.perf_counter()
+        predictor.predict_from_files_sequential([files], [str(output / "case")], save_probabilities=True)
+        seconds.append(time.perf_counter() - started)
+    return round(min(seconds), 3)
 
 
 if __name__ == "__main__":

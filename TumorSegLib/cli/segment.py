@@ -27,7 +27,7 @@ from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory, say
 from TumorSegLib.files import write_text
 from TumorSegLib.images.cleanup import fill_holes, remove_small
 from TumorSegLib.images.volume import Images, Volume
-from TumorSegLib.io.images import WRITABLE, write_mask, write_volume
+from TumorSegLib.io.images import WRITABLE, write_labels, write_volume
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.measurements.report import length_warning, make_report, to_json
 from TumorSegLib.protocols import Result
@@ -111,9 +111,8 @@ def _cleaned(result: Result, options: argparse.Namespace) -> Result:
 
 
 def _write_results(options: argparse.Namespace, images: Images, result: Result) -> None:
-    names = {name: answer.value for name, answer in result.labels.items()} or None
     for path in options.output:
-        write_mask(result.mask, path, names)
+        write_labels(result, path)
     if options.probability:
         write_volume(result.probability, options.probability)
     if options.uncertainty and result.uncertainty is not None:

@@ -24,8 +24,9 @@ from TumorSegLib.io.dicom.series import is_dicom, read_series_and_notes
 from TumorSegLib.io.metaimage import read_metaimage, write_metaimage
 from TumorSegLib.io.nifti import read_nifti, write_nifti
 from TumorSegLib.io.nrrd import read_nrrd, write_nrrd
-from TumorSegLib.io.segmentations import check_representation, merge_layers, segmentation_fields
+from TumorSegLib.io.segmentations import check_representation, layered_fields, merge_layers, segmentation_fields
 from TumorSegLib.io.stored_image import StoredImage, naming
+from TumorSegLib.protocols import Result
 
 _READERS: dict[str, Callable[[Path], StoredImage]] = {
     ".nii.gz": read_nifti,
@@ -167,6 +168,21 @@ def write_mask(mask: Mask, path: str | os.PathLike[str], names: Mapping[str, int
         _write(mask.array, mask.grid, path, partial(write_nrrd, free=segmentation_fields(mask, names)))
     else:
         _write(mask.array, mask.grid, path)
+
+
+def write_labels(result: Result, path: str | os.PathLike[str]) -> None:
+    """Writes a result as :func:`write_mask`, with the names of its labels.
+
+    Regions that may overlap are whole in .seg.nrrd, each a segment in a layer of its own; label maps of other formats
+    show of each what no later one covers. Raises :class:`WriteError` as :func:`write_volume`.
+    """
+    overlapping = any(answer.region for answer in result.labels.values())
+    if not (overlapping and str(path).endswith(SEGMENTATION_SUFFIX)):
+        write_mask(result.mask, path, {name: answer.value for name, answer in result.labels.items()} or None)
+        return
+    masks = {name: result.mask_of(name) for name in result.labels}
+    layers = np.stack([mask.array for mask in masks.values()], axis=-1)
+    _write(layers, result.mask.grid, path, partial(write_nrrd, free=layered_fields(masks)))
 
 
 def grid_from_image(image: sitk.Image) -> Grid:

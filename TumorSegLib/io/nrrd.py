@@ -311,21 +311,21 @@ def write_nrrd(path: Path, array: npt.NDArray[Any], grid: Grid, free: Mapping[st
 
     Args:
         path: of the file.
-        array: ``[k, j, i]``, integers or float32 or float64.
+        array: ``[k, j, i]`` or ``[k, j, i, layer]``, integers or float32 or float64.
         grid: RAS mm.
         free: key/value pairs for the header.
 
     Raises:
         OSError: the file cannot be written.
     """
-    affine = LPS_TO_RAS @ grid.affine
+    affine, layers = LPS_TO_RAS @ grid.affine, array.ndim - 3
     fields = {
         "type": _WRITTEN_TYPES[array.dtype.str[1:]],
-        "dimension": "3",
+        "dimension": str(array.ndim),
         "space": "left-posterior-superior",
-        "sizes": " ".join(map(str, grid.size)),
-        "space directions": " ".join(_in_brackets(column) for column in affine[:3, :3].T),
-        "kinds": "domain domain domain",
+        "sizes": " ".join(map(str, (*array.shape[3:], *grid.size))),
+        "space directions": " ".join(layers * ["none"] + [_in_brackets(column) for column in affine[:3, :3].T]),
+        "kinds": " ".join(layers * ["list"] + ["domain"] * 3),
         "endian": "little",
         "encoding": "gzip",
         "space origin": _in_brackets(affine[:3, 3]),

@@ -31,6 +31,9 @@ FILE = "backends.json"
 MOST_KEPT = 64
 # Passes of each candidate, after one that is not counted; the fastest counts, as the machine may be busy.
 PASSES = 3
+# Where all first passes together take longer, as with the large windows of nnU-Net, they alone count: what they do
+# besides computing, a second or two, decides nothing then, and the user waits.
+LONG_SECONDS = 20.0
 
 _log = logging.getLogger(__name__)
 
@@ -178,6 +181,7 @@ def _measured(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime])
     placed = {name: Placement(spec, network, each, mixed=spec.kind == "box") for name, each in named.items()}
     passes = {name: _pass(spec, placed[name].network(each), each) for name, each in named.items()}
     seconds: dict[str, float] = {}
+    first: dict[str, float] = {}
     for number in range(1 + PASSES):
         for name in [each for each in passes if not placed[each].notes]:
             try:
@@ -188,6 +192,11 @@ def _measured(spec: ModelSpec, network: nn.Module, named: Mapping[str, Runtime])
                 continue
             if number:  # the first pass compiles the network
                 seconds[name] = min(taken, seconds.get(name, taken))
+            else:
+                first[name] = taken
+        if number == 0 and sum(first.values()) > LONG_SECONDS:
+            seconds = first
+            break
     problem = "".join([note for each in placed.values() for note in each.notes][-1:])
     choice = Choice(min(seconds, key=lambda name: seconds[name]), seconds)
     _log.info("%s: %s is the fastest here, seconds %s", spec.name, choice.name, dict(seconds))

@@ -63,6 +63,14 @@ def test_the_fastest_back_end_is_measured_once_and_kept(
     assert (again.backend, again["backend_reason"]) == (measured.backend, measured["backend_reason"])
 
 
+def test_where_one_pass_takes_long_it_counts_alone(cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[int] = []
+    monkeypatch.setattr(choice, "_seconds", lambda work: passes.append(1) or 30.0 + len(passes))
+    measured = info(model)
+    assert len(passes) == 1 + len(openvino_dtypes())
+    assert (measured.backend, str(measured["backend_reason"]).count("31.000 s")) == ("torch", 1)
+
+
 def test_the_choice_is_described_without_measuring(cache: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = find_model(model)
     first = choice.describe_choice(found)

@@ -23,7 +23,8 @@ from TumorSegLib.engines.runtime import ON_CPU
 from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
-from TumorSegLib.io.images import read_mask
+from TumorSegLib.io.images import read_mask, write_labels
+from TumorSegLib.io.nrrd import read_nrrd
 from TumorSegLib.models.nnunet import NnunetChannel, NnunetInput
 from TumorSegLib.models.spec import ModelSpec
 
@@ -97,6 +98,23 @@ def test_regions_overlap() -> None:
     assert np.array_equal(result.mask_of("whole").array, steps > 0)
     assert np.array_equal(result.mask_of("core").array, steps > 1)
     assert np.array_equal(result.probability.array > 0.5, steps > 0)
+
+
+def test_regions_are_whole_in_a_segmentation_and_one_value_in_a_label_map(tmp_path: Path) -> None:
+    result = engine(spec(regions=True, labels={"whole": 3, "core": 1})).segment(stairs())
+    write_labels(result, tmp_path / "labels.nii.gz")
+    assert np.array_equal(read_mask(tmp_path / "labels.nii.gz").array, result.mask.array)
+    write_labels(result, tmp_path / "regions.seg.nrrd")
+    stored = read_nrrd(tmp_path / "regions.seg.nrrd")
+    assert stored.grid == GRID
+    for number, name in enumerate(("whole", "core")):
+        assert stored.fields[f"Segment{number}_Name"] == name
+        assert (stored.fields[f"Segment{number}_Layer"], stored.fields[f"Segment{number}_LabelValue"]) == (
+            str(number),
+            "1",
+        )
+        assert np.array_equal(stored.array[..., number], result.mask_of(name).array)
+    assert stored.fields["Segment1_Extent"] == "9 14 8 13 4 6"
 
 
 def test_labels_have_the_values_of_the_data_set() -> None:
