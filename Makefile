@@ -40,7 +40,8 @@ interop: .venv/ready .interop/ready
 bench: .venv/ready
 	$(BIN)/python -m Testing.benchmarks --device $(DEVICE)
 
-# The pictures of the Slicer module in README.md and docs/slicer.md; to be taken again when the panel changes.
+# The pictures of the Slicer module in the documents, to be taken again when the panel changes; and of each state of the panel
+# in Testing/output/states, to be looked at.
 screenshots: .venv/ready
 	$(BIN)/python -m Testing.slicer.screenshots
 

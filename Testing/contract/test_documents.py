@@ -35,12 +35,12 @@ NOT_EXECUTED = {
     "tumorseg models optimise my-auto": "docs/training.md runs it on the model that is trained there",
     "torchrun": "Testing/training/loop/test_processes.py trains with it",
     "cmake": "Testing/slicer/extension/test_files.py configures the extension",
-    "PythonSlicer": "installs into 3D Slicer",
+    "PythonSlicer": "installs into 3D Slicer; Testing/slicer/flows/tutorial does so with small packages",
     "Slicer": "Testing/slicer/extension/test_slicer_page.py runs its script",
     "python -m Testing.benchmarks": "takes minutes: Testing/benchmarks/test_benchmarks.py runs each on small images",
 }
 #: The blocks of Python on these pages are for 3D Slicer: Testing/slicer/extension/test_slicer_page.py runs them.
-FOR_SLICER = {"docs/slicer.md"}
+FOR_SLICER = {"docs/slicer-reference.md"}
 #: What makes a training configuration one of seconds, by pattern; each is to be found in every configuration it is for.
 SMALLER = {
     r"^steps = \d+": "steps = 2",

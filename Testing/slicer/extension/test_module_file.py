@@ -45,7 +45,7 @@ def test_shortcuts_are_documented(host: Host) -> None:
     host.load_module(TUMORSEG, with_panel=False)
     from TumorSegSlicer.panel.shortcuts import KEYS
 
-    text = (REPOSITORY / "docs" / "slicer.md").read_text(encoding="utf-8")
+    text = (REPOSITORY / "docs" / "slicer-reference.md").read_text(encoding="utf-8")
     table = text.partition("\n## Keys")[2].partition("|---|")[2].partition("\n#")[0]
     rows = re.findall(r"^\| (.+?) \|", table, re.MULTILINE)
     assert ", ".join(rows).split(", ") == [key for keys in KEYS.values() for key in keys]

@@ -1,4 +1,4 @@
-"""What docs/slicer.md tells to type in 3D Slicer, line by line, on the host."""
+"""What docs/slicer-reference.md tells to type in 3D Slicer, line by line, on the host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from TumorSegLib import make_phantom, read_mask, write_volume
 if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
-BLOCKS = blocks_of("docs/slicer.md")
+BLOCKS = blocks_of("docs/slicer-reference.md")
 PYTHON = "".join(block.text for block in BLOCKS if block.language == "python")
 (SLICER,) = [words for block in BLOCKS if block.language == "sh" for words in block.commands() if words[0] == "Slicer"]
 

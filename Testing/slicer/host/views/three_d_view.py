@@ -39,9 +39,12 @@ class ThreeDView(RenderedView):
         self._renderer.SetBackground2(self._node.GetBackgroundColor2())
 
     def close_view(self) -> None:
-        """Lets go of the scene; the view is of no use afterwards."""
+        """Lets go of the scene, for another view; this one is of no use afterwards."""
+        scene = self._logic.GetMRMLScene()
         self._group.SetMRMLDisplayableNode(None)
         self._logic.SetMRMLScene(None)
+        if scene.IsNodePresent(self._node):
+            scene.RemoveNode(self._node)
         super().close_view()
 
     # As in Slicer

@@ -1,25 +1,22 @@
-"""Takes the pictures of the Slicer module that the documentation shows.
-
-Panel, models and views are the real ones; the test host (Testing/slicer/host) stands in for the application. The images
-are those of a phantom, so that nobody is in the pictures.
-"""
+"""The pictures of the window and of the whole panel with a tumour; how pictures are written."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from Testing.slicer.lesion_list import LesionList
 from Testing.slicer.logic.test_end_to_end import PATIENCE, Desk, missed
-from Testing.slicer.module import REPOSITORY, choose, ras_of
+from Testing.slicer.module import choose, ras_of
 from Testing.slicer.module import take as take_up
 from TumorSegLib import make_phantom
 from TumorSegLib.cli.demo import REGION, SEED
 
 if TYPE_CHECKING:
+    from PySide6 import QtWidgets
+
     from Testing.slicer.host.host import Host
     from Testing.slicer.host.views.three_d_view import ThreeDView
 
@@ -34,30 +31,6 @@ LEGEND_MM = 14
 AROUND_MM = 15
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Takes both pictures and says where they are."""
-    parser = argparse.ArgumentParser(prog="python -m Testing.slicer.screenshots", description=__doc__)
-    parser.add_argument(
-        "--output",
-        type=Path,
-        metavar="FOLDER",
-        default=REPOSITORY / "Resources",
-        help=f"gets {WINDOW} and {PANEL} (default: %(default)s)",
-    )
-    folder = parser.parse_args(arguments).output
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:  # which a minute of work would end with
-        parser.error(f"--output {folder}: the folder cannot be made: {error.strerror}")
-    from Testing.slicer.host.host import boot
-
-    with boot() as host:
-        for path in take(host, folder):
-            sys.stdout.write(f"{path}: {path.stat().st_size / 1000:.0f} kB\n")
-        host.raise_error()
-    return 0
-
-
 def take(host: Host, folder: Path, **phantom: Any) -> tuple[Path, Path]:
     """Segments and corrects a phantom through the panel, and takes the pictures of window and panel.
 
@@ -67,20 +40,44 @@ def take(host: Host, folder: Path, **phantom: Any) -> tuple[Path, Path]:
         phantom: arguments of :func:`TumorSegLib.make_phantom`; by default those of ``tumorseg demo``.
     """
     desk = Desk(host)
-    size = host.window.size
-    with host.three_d_view() as view:
-        give_panel_its_width(host)
+    with in_documents(host) as view:
         places = work(desk, phantom or {"seed": SEED, "region": REGION})
         show(desk, places)
         look_at_tumour(desk, view)
         desk.ui.inputsSection.collapsed = True
-        host.screenshot(folder / WINDOW)
-    desk.ui.inputsSection.collapsed = False
-    host.window.resize(*PANEL_SIZE)
-    with unrolled(desk):
-        host.screenshot(folder / PANEL, desk.widget.parent)
-    host.window.resize(size)
+        LesionList(desk).settled()  # type: ignore[arg-type]
+        write(host, folder / WINDOW)
+        desk.ui.inputsSection.collapsed = False
+        host.window.resize(*PANEL_SIZE)
+        with unrolled(desk):
+            write(host, folder / PANEL, desk.widget.parent)
     return folder / WINDOW, folder / PANEL
+
+
+def write(host: Host, path: Path, widget: QtWidgets.QWidget | None = None) -> Path:
+    """Writes a picture of the window, or of a widget."""
+    host.screenshot(path, widget)
+    return shrink(path)
+
+
+def shrink(path: Path) -> Path:
+    """Keeps 256 colours of a picture, the rare ones too, which halves the bytes."""
+    from PIL import Image
+
+    with Image.open(path) as picture:
+        few = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)
+    return path
+
+
+@contextmanager
+def in_documents(host: Host) -> Iterator[ThreeDView]:
+    """The window is so large that it can be read in a document, and has a 3D view."""
+    size = host.window.size
+    with host.three_d_view() as view:
+        give_panel_its_width(host)
+        yield view
+    host.window.resize(size)
 
 
 @contextmanager
@@ -159,12 +156,18 @@ def look_at_tumour(desk: Desk, view: ThreeDView) -> None:
     """Shows the surface on the axial slice."""
     desk.ui.surfaceCheckBox.checked = True
     desk.host.app.layout_manager.sliceWidget("Red").mrmlSliceNode().SetSliceVisible(True)
-    view.mrmlViewNode().SetBoxVisible(False)
-    view.mrmlViewNode().SetAxisLabelsVisible(False)
+    turn_to(desk.target[0], view)
+
+
+def turn_to(segmentation: Any, view: ThreeDView) -> None:
+    """Fills the 3D view with the surface of a segmentation, and with what is round it."""
+    leave_empty(view)
     bounds = [0.0] * 6
-    desk.target[0].GetRASBounds(bounds)
+    segmentation.GetRASBounds(bounds)
     view.look(20, 25, [limit + (AROUND_MM if n % 2 else -AROUND_MM) for n, limit in enumerate(bounds)])
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def leave_empty(view: ThreeDView) -> None:
+    """Takes box and letters, which stand where no camera was turned to, out of the 3D view."""
+    view.mrmlViewNode().SetBoxVisible(False)
+    view.mrmlViewNode().SetAxisLabelsVisible(False)
