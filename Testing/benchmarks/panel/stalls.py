@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from Testing.slicer.host.host import Host
 
 SHAPE = (900, 512, 512)
+#: Of a list, beside those painted before.
+LESIONS = 60
 SPACING_MM = (0.8, 0.8, 1.0)
 BEAT_MS, PATIENCE_SECONDS = 2, 120.0
 #: Volumes of the scene that nodes are added to.
@@ -47,6 +49,8 @@ def run() -> None:
             _report(name, desk.paint(low, size))
         _report("Measure", desk.stall(desk.ui.measureButton.click, lambda: desk.ui.measurementsTable.rowCount > 0))
         _report("New segment beside it", desk.stall(desk.ui.newSegmentButton.click, lambda: desk.segments() == 3))
+        for name, figures in desk.many_lesions():
+            _report(name, figures)
         host.scene_clear()
         _report("overlay filter, a node added", _overlay_filter())
 
@@ -56,6 +60,7 @@ class _Desk:
 
     def __init__(self, host: Host, widget: Any) -> None:
         self.host, self.ui, self.context = host, widget.ui, widget.panel.context
+        self.panel = widget.panel
 
     def choose_images(self) -> None:
         """Puts a CT, and a PET on its grid, into the scene and chooses them."""
@@ -81,6 +86,27 @@ class _Desk:
         volume = self._volume()
         paint(*self.context.selection.target(), volumes.gridFromVolume(self.ct), low, size)
         return self.stall(lambda: None, lambda: self._volume() != volume)
+
+    def many_lesions(self) -> Iterator[tuple[str, dict[str, float]]]:
+        """What selecting in a list of many lesions takes, an undo in one of them, and showing the list anew."""
+        from Testing.slicer.scene import paint, volumes
+
+        node, grid = self.context.parameters.segmentation, volumes.gridFromVolume(self.ct)
+        first = self.context.selection.target()[1]
+        for number in range(LESIONS):
+            segment = node.GetSegmentation().AddEmptySegment(f"lesion {number}", f"Lesion {number}")
+            paint(node, segment, grid, (20 + 40 * (number % 10), 120 + 40 * (number // 10), 500), (8, 8, 8))
+        panel = self.panel.lesions
+        waiting = panel._updating, panel._figures._timer
+        self.host.wait_until(lambda: not any(each.isActive() for each in waiting), "the figures", 300)
+        self._settle()
+        yield f"{LESIONS} lesions, another selected", self.stall(lambda: panel._onRow("lesion 30"), lambda: True)
+        yield f"{LESIONS} lesions, the list shown", self.stall(panel.update, lambda: True)
+        self.context.selection.setTarget(node, first)
+        yield (
+            f"{LESIONS} lesions, a step undone",
+            self.stall(self.ui.undoButton.click, lambda: not self.context.tasks.busy),
+        )
 
     def _volume(self) -> float:
         return float(self.context.logic.volumeMl(*self.context.selection.target()) or 0)

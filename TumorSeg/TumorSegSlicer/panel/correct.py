@@ -127,5 +127,5 @@ class CorrectPanel:
 
     def _act(self, name: str, words: str, nothing: str) -> None:
         target = self._context.selection.target()
-        if target is not None and self._opening.opened(target):
+        if target is not None and self._opening.opened(target, lambda: self._act(name, words, nothing)):
             getattr(self._context.logic, name)(*target, run=self.prompts.editing(words, nothing))

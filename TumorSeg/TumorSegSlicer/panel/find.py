@@ -53,7 +53,7 @@ class FindPanel:
 
     def _onSegment(self, _checked: bool) -> None:
         context = self._context
-        inputs = self._inputs(self._spec()) if context.packages.ready() else None
+        inputs = self._inputs(self._spec()) if context.packages.ready(lambda: self._onSegment(False)) else None
         place = self._place(inputs) if inputs is not None else None
         if inputs is None or place is None or not self._opening.madeEditable(place[0], inputs):
             return

@@ -223,10 +223,10 @@ class ModelsPanel:
         if entry.name in self._coming:
             self._context.messages.say(_("Model '{name}' is being downloaded already.").format(name=entry.name))
             return
+        if not self._context.packages.ready(lambda: self._download(entry, then)):
+            return
         if not _agreed(self._context, entry):
             self._context.messages.say(_("Nothing was downloaded."))
-            return
-        if not self._context.packages.ready():
             return
         self._coming.add(entry.name)
         self._context.messages.say(_("Downloading model '{name}'...").format(name=entry.name))

@@ -78,6 +78,7 @@ class Panel:
     def sceneCloses(self) -> None:
         """The scene is about to be closed: its segments and images go."""
         self.context.abandon()
+        self.firstUse.drop()
         self.context.settings.disconnect()
         self.correct.stopTools()
         self.compare.end()

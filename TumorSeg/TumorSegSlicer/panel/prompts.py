@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import qt
@@ -16,6 +17,7 @@ from TumorSegSlicer.panel.access.watcher import Watcher
 from TumorSegSlicer.panel.editing.box import BoxTool, RoiNode, isDrawn
 from TumorSegSlicer.panel.editing.draw import KINDS, Drawn, DrawTool, Pen
 from TumorSegSlicer.panel.editing.embedded_editor import EmbeddedEditor
+from TumorSegSlicer.panel.editing.held import HeldCtrl
 from TumorSegSlicer.panel.editing.line import LineTool
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.embedding_ahead import EmbeddingAhead
@@ -38,7 +40,7 @@ class PromptPanel:
         context: Context,
         opening: SegmentOpening,
         editor: EmbeddedEditor,
-        newSegment: Callable[[], None],
+        newSegment: Callable[[Callable[[], None]], None],
         withModel: Callable[[str, Callable[[], None]], None],
     ) -> None:
         """Begins without a tool.
@@ -47,7 +49,7 @@ class PromptPanel:
             context: what the parts of the panel share.
             opening: opens segments before they are corrected.
             editor: has the brush.
-            newSegment: makes a segment to work on, and says so, or says why not.
+            newSegment: makes a segment to work on, and says so, or says why not; it gets what for.
             withModel: calls a function once the model of a kind is there, which may have to be downloaded.
         """
         self._context, self._opening, self._editor = context, opening, editor
@@ -56,7 +58,8 @@ class PromptPanel:
         cursors = {
             sign: qt.QCursor(qt.QPixmap(colours.iconPath(name)), HOT_SPOT, HOT_SPOT) for sign, name in CURSORS.items()
         }
-        pen = Pen(lambda: self._positive, lambda: float(context.parameters.penWidthMm), cursors)
+        self._ctrl = HeldCtrl(self._onCtrl)
+        pen = Pen(lambda: self._positive, self._ctrl, lambda: float(context.parameters.penWidthMm), cursors)
         self._draw = DrawTool(pen, self._onDrawn, self._onStopped, self._show)
         self._line = LineTool(self._onLine, self._show)
         self._box = BoxTool(self._onBox, self._show)
@@ -83,7 +86,7 @@ class PromptPanel:
         if self.tool == name:
             return
         if self._context.selection.target() is None and name != "box":
-            self._makeSegment()
+            self._makeSegment(name)
         self.putDown()
         if self._context.selection.target() is not None or name == "box":
             self._begin(name)
@@ -121,6 +124,7 @@ class PromptPanel:
     def close(self) -> None:
         """The panel is going away."""
         self._theme.leave(self._context.ui.strip)
+        self._ctrl.watch(False)
         self._ahead.watch(None)
         self._roi.listen()
 
@@ -151,12 +155,12 @@ class PromptPanel:
             self.putDown()
         self._setSign(True)
 
-    def _makeSegment(self) -> None:
-        """Makes a segment to work on, unless one that is being found may come with a segmentation of its own."""
+    def _makeSegment(self, name: str) -> None:
+        """Makes a segment for a tool, unless one that is being found may come with a segmentation of its own."""
         if self._context.tasks.busy:
             self._context.messages.say(_("Wait for the current task, or cancel it."))
         else:
-            self._newSegment()
+            self._newSegment(partial(self.take, name))
 
     # Tools
 
@@ -201,6 +205,11 @@ class PromptPanel:
         self._setSign(not self._positive)
         self._hint()
 
+    def _onCtrl(self) -> None:
+        """Ctrl was pressed or released: mouse and strip show the sign of the next prompt."""
+        self._draw.update()
+        self._show()
+
     def _setSign(self, positive: bool) -> None:
         self._positive = positive
         if self.tool == "brush":
@@ -217,7 +226,9 @@ class PromptPanel:
         self._show()
 
     def _show(self) -> None:
-        ui, tool, positive = self._context.ui, self.tool, self._positive
+        ui, tool = self._context.ui, self.tool
+        self._ctrl.watch(bool(self._draw.kind))
+        positive = self._positive != self._ctrl.held
         for name in TOOLS:
             getattr(ui, f"{name}Button").checked = name == tool
         ui.boxAgainButton.enabled = isDrawn(self._context.parameters.box) and not self._box.active
@@ -232,7 +243,7 @@ class PromptPanel:
 
     def _onDrawn(self, drawn: Drawn) -> None:
         target = self._context.selection.target()
-        if target is None or not self._opening.opened(target):
+        if target is None or not self._opening.opened(target, lambda: self._onDrawn(drawn)):
             return
         logic, editing = self._context.logic, self.editing
         words = _("The model followed what you drew. Segment now: {volume}")
@@ -247,7 +258,7 @@ class PromptPanel:
 
     def _onLine(self, ends: object) -> None:
         target = self._context.selection.target()
-        if target is not None and self._opening.opened(target):
+        if target is not None and self._opening.opened(target, lambda: self._onLine(ends)):
             words = _("The model followed what you drew. Segment now: {volume}")
             self._context.logic.addLine(*target, ends, run=self.editing(words))
 
@@ -269,10 +280,11 @@ class PromptPanel:
 
     def _segmentInBox(self, roi: RoiNode) -> None:
         context = self._context
+        again = partial(self._segmentInBox, roi)
         if context.selection.target() is None:
-            self._newSegment()
+            self._newSegment(again)
         target = context.selection.target()
-        if target is None or not self._opening.opened(target):
+        if target is None or not self._opening.opened(target, again):
             return
         words = _("Segmented in the box. Segment now: {volume}")
         if 1 in firstImage(context.logic.inputs(*target)).GetImageData().GetDimensions():

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from PySide6 import QtGui, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from Testing.slicer.desk import Desk
 from Testing.slicer.lesion_list import COLOUR
@@ -47,9 +47,9 @@ def contrast(one: Any, other: Any) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def most_seen(icon: QtGui.QIcon, size: int = 24) -> QtGui.QColor:
-    """The colour of an icon's first pixel that nothing shines through."""
-    image = icon.pixmap(size, size).toImage()
+def most_seen(icon: QtGui.QIcon, size: int = 24, state: Any = QtGui.QIcon.State.Off) -> QtGui.QColor:
+    """The colour of an icon's first pixel that nothing shines through, which of one that is down is its ground."""
+    image = icon.pixmap(QtCore.QSize(size, size), QtGui.QIcon.Mode.Normal, state).toImage()
     pixels = (image.pixelColor(x, y) for y in range(image.height()) for x in range(image.width()))
     return next(pixel for pixel in pixels if pixel.alpha() == 255)
 
@@ -76,7 +76,8 @@ def test_icons_and_signs_are_seen_in_a_theme_taken_while_running(
     shape.set(440, 750)
     window, _base, letters, button, _highlight = THEMES[name]
     for tool in TOOLS:
-        assert contrast(most_seen(getattr(ui, f"{tool}Button").icon), button) >= 3
+        for state in QtGui.QIcon.State:
+            assert contrast(most_seen(getattr(ui, f"{tool}Button").icon, 24, state), button) >= 3
     for positive in (True, False):
         sign = styles(ui.signButton)
         assert ui.signButton.text.startswith("+") is positive
@@ -123,15 +124,18 @@ def test_disabled_icons_are_fainter(desk: Desk, shape: Shape, set_palette: Calla
     assert most_seen(icon) == QtGui.QColor("#ffffff")
 
 
-def test_the_tool_in_use_is_seen_by_more_than_its_icon(desk: Desk, shape: Shape) -> None:
+@pytest.mark.parametrize("name", THEMES)
+def test_the_tool_in_use_is_seen(
+    desk: Desk, shape: Shape, set_palette: Callable[[QtGui.QPalette], None], name: str
+) -> None:
+    set_palette(theme(name))
     shape.set(440, 750)
     button = desk.ui.lassoButton
-    pictures = []
+    corner = (button.width // 2 - 11, 8)  # of the icon, where nothing is drawn
+    colours = []
     for checked in (True, False):
         button.click()
         assert button.checked is checked
         QtWidgets.QApplication.processEvents()
-        pictures.append(button.grab().toImage())
-    middle = button.rect.center()
-    edge = (middle.x(), 4)  # above the icon
-    assert pictures[0].pixelColor(*edge) != pictures[1].pixelColor(*edge)
+        colours.append(button.grab().toImage().pixelColor(*corner))
+    assert contrast(*colours) >= 3

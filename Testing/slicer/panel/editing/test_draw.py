@@ -64,6 +64,7 @@ def test_held_ctrl_turns_the_sign_of_a_click(artist: Desk, positive: bool, held:
     sign = positive != bool(held)
     assert prompts(artist)[-1] == Click((30, 40, 16), sign)
     assert artist.status.startswith("Added." if sign else "Removed.")
+    artist.host.mouse.move("Red", (0.5, 0.5))  # without the key
     assert (artist.ui.signButton.text[0] == "+") is positive  # for the next one
     assert artist.ui.pointButton.checked
 

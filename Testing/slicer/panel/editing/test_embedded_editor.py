@@ -122,8 +122,7 @@ def test_segment_editor_tools_edit_a_loaded_segment(desk: Desk) -> None:
 def test_segment_editor_source_volume_is_the_image_chosen_later(desk: Desk) -> None:
     import slicer
 
-    for role in ("ct", "pet"):
-        desk.choose(role, None)
+    desk.choose_nothing()
     node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Without image")
     node.GetSegmentation().AddEmptySegment("GTV", "GTV")
     desk.ui.segmentationSelector.setCurrentNode(node)
@@ -131,6 +130,23 @@ def test_segment_editor_source_volume_is_the_image_chosen_later(desk: Desk) -> N
     desk.choose("pet", desk.volumes["pet"])
     assert desk.ui.editor.sourceVolumeNode() is desk.volumes["pet"]
     assert tools_work(desk)
+
+
+def test_segment_editor_source_volume_is_what_the_views_show_where_its_images_are_gone(desk: Desk) -> None:
+    import slicer
+
+    desk.find()
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Another")  # so that it is not clear which
+    for role in ("ct", "pet"):
+        slicer.mrmlScene.RemoveNode(desk.volumes[role])
+    slicer.util.setSliceViewerLayers(background=None, foreground=None)
+    desk.context.selection.onTarget.emit()
+    assert not tools_work(desk)
+    slicer.util.setSliceViewerLayers(background=desk.volumes["mr_t1"])
+    desk.ui.brushButton.click()
+    assert desk.ui.editor.sourceVolumeNode() is desk.volumes["mr_t1"] is not other
+    assert tools_work(desk)
+    assert desk.ui.brushButton.checked
 
 
 def test_segment_editor_source_volume_without_a_chosen_image(desk: Desk) -> None:

@@ -216,3 +216,15 @@ def test_everything_in_the_list_has_a_name_for_screen_readers(desk: Desk) -> Non
 
 
 # Split, merge, delete
+
+
+def test_the_state_of_each_segment_is_looked_at_once_when_the_list_is_shown(
+    lesions: LesionList, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from TumorSegSlicer.panel.lesions import figures
+
+    ids, looked = split(lesions), []
+    stamp = figures.stampOf
+    monkeypatch.setattr(figures, "stampOf", lambda *given: (looked.append(given[1]), stamp(*given))[1])
+    lesions.desk.widget.panel.lesions.update()
+    assert looked == ids

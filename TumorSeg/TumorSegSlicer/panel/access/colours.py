@@ -43,10 +43,18 @@ def errorStyle(palette: qt.QPalette) -> str:
 
 
 def icon(name: str, palette: qt.QPalette) -> qt.QIcon:
-    """An icon of the module in the colour of the letters beside it."""
+    """An icon of the module in the colour of the letters beside it; where its button is down, the other way round."""
     made = qt.QIcon()
     for mode, group in ((qt.QIcon.Normal, qt.QPalette.Active), (qt.QIcon.Disabled, qt.QPalette.Disabled)):
-        made.addPixmap(_tinted(iconPath(name), palette.color(group, qt.QPalette.ButtonText)), mode)
+        letters, button = (palette.color(group, role) for role in (qt.QPalette.ButtonText, qt.QPalette.Button))
+        made.addPixmap(_tinted(iconPath(name), letters), mode)
+        down = _tinted(iconPath(name), button)
+        ground = qt.QPixmap(down.size())
+        ground.fill(letters)
+        painter = qt.QPainter(ground)
+        painter.drawPixmap(0, 0, down)
+        painter.end()
+        made.addPixmap(ground, mode, qt.QIcon.On)
     return made
 
 

@@ -15,6 +15,7 @@ import vtk
 
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.panel.editing.canvas import Canvas, Pixel
+from TumorSegSlicer.panel.editing.held import HeldCtrl
 from TumorSegSlicer.panel.editing.place import COLOURS, Ras, interactionNode
 
 KINDS = ("point", "scribble", "lasso")
@@ -44,12 +45,14 @@ class Pen:
     """What is asked while the user draws.
 
     Attributes:
-        positive: the sign of the next prompt.
+        positive: the sign of the next prompt, unless Ctrl is held, which turns it.
+        ctrl: whether it is held.
         widthMm: the width of the pen of scribbles.
         cursors: what the mouse looks like for each sign.
     """
 
     positive: Callable[[], bool]
+    ctrl: HeldCtrl
     widthMm: Callable[[], float]
     cursors: Mapping[bool, qt.QCursor]
 
@@ -101,7 +104,7 @@ class DrawTool:
     def update(self) -> None:
         """Shows the sign and the width of the pen."""
         for canvas in self._canvases.values():
-            self._showCursor(canvas, self._pen.positive())
+            self._showCursor(canvas, self._sign())
 
     def _watchViews(self) -> None:
         manager = slicer.app.layoutManager()
@@ -181,12 +184,16 @@ class DrawTool:
         self._onDrawn(drawn)
 
     def _onLeave(self, interactor: vtk.vtkRenderWindowInteractor) -> bool:
-        self._showCursor(self._canvases[interactor], self._pen.positive())
+        self._showCursor(self._canvases[interactor], self._sign())
         return False
 
     def _signHeld(self, interactor: vtk.vtkRenderWindowInteractor) -> bool:
         """The sign of what is drawn now."""
-        return self._pen.positive() != bool(interactor.GetControlKey())
+        self._pen.ctrl.tell(bool(interactor.GetControlKey()))
+        return self._sign()
+
+    def _sign(self) -> bool:
+        return self._pen.positive() != self._pen.ctrl.held
 
     def _drop(self, stroke: _Stroke) -> None:
         self._stroke = None

@@ -10,7 +10,7 @@ import slicer
 import vtk
 
 from TumorSegSlicer.mrml.observers import Listener
-from TumorSegSlicer.mrml.overlays import labelLayersKept
+from TumorSegSlicer.mrml.overlays import labelLayersKept, shownImages
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.shared.context import Context
 from TumorSegSlicer.panel.shared.signals import Signal
@@ -94,6 +94,8 @@ class EmbeddedEditor:
     def take(self, effect: str) -> None:
         """Takes up a tool; of no effect where the tools are disabled."""
         editor = self._context.ui.editor
+        if editor.sourceVolumeNode() is None:
+            self.show()  # the views may show another image by now
         if editor.enabled and editor.sourceVolumeNode() is not None:
             editor.setActiveEffectByName(effect)
 
@@ -107,12 +109,17 @@ class EmbeddedEditor:
         self._listener.listen()
 
     def _sourceVolume(self, node: slicer.vtkMRMLSegmentationNode) -> slicer.vtkMRMLScalarVolumeNode | None:
-        """The image that a segment is worked on with, or will be; without one Slicer greys its tools out."""
+        """The image that a segment is worked on with, or will be, or else what the views show.
+
+        Without one Slicer greys its tools out.
+        """
         target = self._context.selection.target()
         known = self._context.logic.inputs(*target).values() if target is not None else ()
         reference = node.GetNodeReference(node.GetReferenceImageGeometryReferenceRole())
         candidates = (*(each.node for each in known), *self._context.selection.images().values(), reference)
-        return next((each for each in candidates if each is not None and slicer.mrmlScene.IsNodePresent(each)), None)
+        there = [each for each in candidates if each is not None and slicer.mrmlScene.IsNodePresent(each)]
+        shown = [each for each in shownImages() if each.IsA("vtkMRMLScalarVolumeNode")] if not there else []
+        return next(iter([*there, *shown]), None)
 
     def _onNode(self, _node: Any) -> None:
         if self.effect() != self._shown:
@@ -137,7 +144,7 @@ class EmbeddedEditor:
         context, target = self._context, self._context.selection.target()
         if not self.effect() or target is None or not context.packages.complete or context.logic.hasSession(*target):
             return
-        if not self._opening.opened(target):
+        if not self._opening.opened(target, self._beginning.start):
             self.stop()  # what it would paint could not be undone
         self.show()
 

@@ -27,14 +27,19 @@ class SegmentOpening:
         #: Emitted when a segment was opened.
         self.onOpened = Signal()
 
-    def opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str]) -> bool:
-        """Sees to it that a segment, from elsewhere perhaps, has a session with the images chosen; whether it has."""
+    def opened(self, target: tuple[slicer.vtkMRMLSegmentationNode, str], wish: Callable[[], None]) -> bool:
+        """Sees to it that a segment, from elsewhere perhaps, has a session with the images chosen; whether it has.
+
+        Args:
+            target: segmentation and id of the segment.
+            wish: what it is opened for, to be called where packages must be installed first, once they are.
+        """
         context, (node, segmentId) = self._context, target
         known, chosen = context.logic.inputs(node, segmentId), context.selection.images()
         there = {role: each.node for role, each in known.items() if slicer.mrmlScene.IsNodePresent(each.node)}
         if known and (not chosen or chosen == there):
             return self.madeEditable(node, known)
-        inputs = self._inputs() if context.packages.ready() else None
+        inputs = self._inputs() if context.packages.ready(wish) else None
         if not inputs or not self._mayMove(known, inputs) or not self.madeEditable(node, inputs):
             return False
         if not context.messages.succeeds(lambda: context.logic.openSegment(inputs, node, segmentId)):

@@ -73,10 +73,14 @@ class LesionsPanel:
         """The panel is going away."""
         self._listener.listen()
 
-    def addSegment(self) -> None:
-        """Makes an empty segment and selects it; says why where it cannot."""
+    def addSegment(self, wish: Callable[[], None] | None = None) -> None:
+        """Makes an empty segment and selects it; says why where it cannot.
+
+        Args:
+            wish: what for, to be called where packages must be installed first, once they are; by default this.
+        """
         context = self._context
-        inputs = self._inputs() if context.packages.ready() else None
+        inputs = self._inputs() if context.packages.ready(wish or self.addSegment) else None
         if inputs is None:
             return
         node = context.parameters.segmentation
@@ -229,7 +233,7 @@ class LesionsPanel:
 
     def _onSplit(self, _checked: bool) -> None:
         target = self._context.selection.target()
-        if target is not None and self._opening.opened(target):
+        if target is not None and self._opening.opened(target, lambda: self._onSplit(False)):
             run = self._context.tasks.starting(functools.partial(self._afterSplit, target))
             self._context.logic.splitSegment(*target, run=run)
 
@@ -250,8 +254,11 @@ class LesionsPanel:
         )
         if not context.messages.agrees(question.format(others=self._names(ids[1:]), first=self._names(ids[:1]))):
             return
-        target = node, ids[0]
-        if self._opening.opened(target):
+        self._merge(node, ids)
+
+    def _merge(self, node: SegmentationNode, ids: list[str]) -> None:
+        context, target = self._context, (node, ids[0])
+        if self._opening.opened(target, functools.partial(self._merge, node, ids)):
             run = context.tasks.starting(functools.partial(self._afterMerge, target))
             context.logic.mergeSegments(node, ids, run=run)
 

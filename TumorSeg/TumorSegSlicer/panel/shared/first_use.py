@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.install import packages
@@ -14,11 +16,14 @@ class FirstUsePage:
     def __init__(self, context: Context) -> None:
         """Begins hidden."""
         self._context, self._declined = context, False
+        self._wish: Callable[[], None] | None = None  # what the user asked for before the page came
+        self._wished: object = None  # when what was chosen
         ui = context.ui
         ui.firstUsePage.hide()
         ui.installButton.connect("clicked(bool)", lambda _checked: self._onInstall())
         ui.notNowButton.connect("clicked(bool)", lambda _checked: self._onNotNow())
-        context.packages.onNeeded.connect(self._show)
+        ui.cancelButton.connect("clicked(bool)", lambda _checked: self.drop())
+        context.packages.onNeeded.connect(self._onNeeded)
         context.packages.onInstalling.connect(self._onInstalling)
         context.packages.onLine.connect(self._onLine)
         context.packages.onProgress.connect(self._onProgress)
@@ -28,6 +33,18 @@ class FirstUsePage:
         """The module was opened: where packages are missing the page is shown, unless the user has put it off."""
         if not (self._declined or self._context.packages.installing or self._context.packages.complete):
             self._show()
+
+    def drop(self) -> None:
+        """What the user asked for before the page came is not done after the installation."""
+        self._wish = None
+
+    def _onNeeded(self, wish: Callable[[], None] | None) -> None:
+        self._wish, self._wished = wish, self._chosen()
+        self._show()
+
+    def _chosen(self) -> object:
+        """What the user has chosen: the wish is about that."""
+        return self._context.parameters.values()
 
     def _show(self) -> None:
         """Shows what is missing, or why it cannot be installed."""
@@ -58,6 +75,7 @@ class FirstUsePage:
 
     def _onNotNow(self) -> None:
         self._declined = True
+        self.drop()
         self._setShown(False)
         self._context.messages.say(_("Nothing was installed. You are asked again when packages are needed."))
 
@@ -81,9 +99,12 @@ class FirstUsePage:
         bar.setFormat(_("%p % of {size} MB").format(size=total // 1_000_000))
 
     def _onEnded(self, problem: str) -> None:
-        """All packages are there, and the panel can be used; or pip's reason is shown, and it can be tried again."""
+        """All packages are there, and what the user asked for is done; or pip's reason is shown, to try again."""
         if not problem:
             self._setShown(False)
+            wish, self._wish = self._wish, None
+            if wish is not None and self._wished == self._chosen() and not self._context.packages.restart:
+                wish()
             return
         ui = self._context.ui
         ui.firstUseLabel.text = f"{problem}\n\n{packages.plan()}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import qt
@@ -27,7 +28,8 @@ class Packages:
     Attributes:
         found: all packages were found; they are not looked for again.
         installing: packages are being installed.
-        onNeeded: emitted when packages are missing that the user has just asked for.
+        restart: packages were replaced that are in use: nothing works before Slicer is started again.
+        onNeeded: emitted when packages are missing that the user has just asked for, with what for, see :meth:`ready`.
         onInstalling: emitted with whether packages are being installed.
         onLine: emitted with each line that pip says.
         onProgress: emitted with how many bytes of a file were downloaded, and how many it has.
@@ -37,7 +39,7 @@ class Packages:
     def __init__(self, messages: Messages) -> None:
         """Begins without having looked; ``messages`` shows the user what is done."""
         self._messages = messages
-        self.found = self.installing = self._closed = False
+        self.found = self.installing = self.restart = self._closed = False
         self.onNeeded, self.onInstalling, self.onEnded = Signal(), Signal(), Signal()
         self.onLine, self.onProgress = Signal(), Signal()
         self._program: Program | None = None
@@ -56,12 +58,16 @@ class Packages:
         self.found = self.found or not (self.installing or packages.missingPackages())
         return self.found
 
-    def ready(self) -> bool:
-        """Whether all packages are there; where some are missing, the user is asked whether to install them."""
+    def ready(self, wish: Callable[[], None] | None = None) -> bool:
+        """Whether all packages are there; where some are missing, the user is asked whether to install them.
+
+        Args:
+            wish: what the user asked for, to be called once they are installed, if anything.
+        """
         if self.installing:
             self._messages.say(_("Python packages are being installed; please wait."))
         elif not self._closed and not self.complete:
-            self.onNeeded.emit()
+            self.onNeeded.emit(wish)
         return self.found and not self._closed
 
     def install(self) -> None:
@@ -159,6 +165,7 @@ class Packages:
 
     def _done(self) -> str:
         replaced = packages.replacedWhileLoaded(self._before)
+        self.restart = bool(replaced)
         if replaced:
             words = _("The packages are installed. Restart Slicer first: {names} were loaded and have been replaced.")
             return words.format(names=", ".join(replaced))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import qt
@@ -55,7 +56,8 @@ class Tasks:
         onError: Callable[[Failure], None] | None = None,
     ) -> None:
         """Does an action after those started before, without waiting; says why where it fails."""
-        if self._closed or not (self._packages.found or self._packages.ready()):
+        again = partial(self.start, action, onResult, onProgress, onError)
+        if self._closed or not (self._packages.found or self._packages.ready(again)):
             return
         if self.busy:
             self._messages.say(_("Queued: starts when the current task has finished."))
