@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from Testing.slicer.desk import Case
+from Testing.slicer.desk import Case, paint_box
 from Testing.slicer.module import ras_of
 from TumorSegLib import ArgumentError
 from TumorSegLib.disclaimer import DISCLAIMER
@@ -39,9 +42,92 @@ def test_measurements_are_those_of_the_library(case: Case) -> None:
     case.logic.measure(case.node, case.segment)  # lines are no longer wanted
     assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
     case.logic.reset(case.node, case.segment)
-    assert case.logic.measure(case.node, case.segment, diameterLines=True) is table
+    table = case.logic.measure(case.node, case.segment, diameterLines=True)
     assert [table.GetCellText(row, 1) for row in (1, 3)] == ["0.00", ""]
     assert slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") == []
+
+
+def measured() -> list[str]:
+    """Names of the tables and lines in the scene."""
+    import slicer
+
+    kinds = ("vtkMRMLTableNode", "vtkMRMLMarkupsLineNode")
+    return [node.GetName() for kind in kinds for node in slicer.util.getNodesByClass(kind)]
+
+
+def remove_segmentation(case: Case) -> None:
+    import slicer
+
+    slicer.mrmlScene.RemoveNode(case.node)
+
+
+CHANGES: dict[str, Callable[[Case], object]] = {
+    "click": lambda case: case.click((50, 50, 20)),
+    "undo": lambda case: case.logic.undo(case.node, case.segment),
+    "painted elsewhere": lambda case: paint_box(case, (2, 2, 2), (6, 6, 6)),
+    "segment deleted": lambda case: case.logic.deleteSegment(case.node, case.segment),
+    "segment deleted elsewhere": lambda case: case.node.GetSegmentation().RemoveSegment(case.segment),
+    "segmentation deleted": remove_segmentation,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_old_measurements_leave_the_scene(case: Case, change: str) -> None:
+    case.find()
+    case.logic.measure(case.node, case.segment, diameterLines=True)
+    assert len(measured()) == 3
+    CHANGES[change](case)
+    assert measured() == []
+
+
+def test_measurements_stay_while_other_segments_change(case: Case) -> None:
+    case.find()
+    case.logic.measure(case.node, case.segment, diameterLines=True)
+    first, before = case.segment, measured()
+    case.segment = case.logic.addSegment(case.inputs, case.node)[1]
+    case.click((10, 10, 10))
+    paint_box(case, (2, 2, 2), (3, 3, 3))
+    case.logic.measure(case.node, case.segment)
+    case.node.GetSegmentation().GetSegment(first).SetName("Thigh")
+    assert sorted(measured()) == sorted([*before, "Tumour 2 measurements"])
+    case.click((20, 10, 10))
+    assert measured() == before
+    paint_box(case, (2, 2, 2), (3, 3, 3), first)
+    assert measured() == []
+
+
+def test_a_copy_of_a_segmentation_that_changes_leaves_the_measurements_of_the_original(case: Case) -> None:
+    import slicer
+
+    case.find()
+    case.logic.measure(case.node, case.segment)
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Copy")
+    copy.Copy(case.node)
+    copy.SetName("Copy")
+    original, case.node = case.node, copy
+    paint_box(case, (2, 2, 2), (6, 6, 6))
+    assert measured() == ["Tumour measurements"]
+    case.node = original
+    paint_box(case, (2, 2, 2), (6, 6, 6))
+    assert measured() == []
+
+
+def test_a_scene_is_opened_with_its_measurements(case: Case, tmp_path: Path) -> None:
+    import slicer
+
+    case.find()
+    case.logic.measure(case.node, case.segment, diameterLines=True)
+    case.logic.save()
+    assert slicer.util.saveScene(str(tmp_path / "case.mrb"))
+    slicer.mrmlScene.Clear(False)
+    slicer.util.loadScene(str(tmp_path / "case.mrb"))
+    assert len(measured()) == 3
+    case.node = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")[0]
+    case.segment = case.node.GetSegmentation().GetNthSegmentID(0)
+    case.node.GetSegmentation().GetSegment(case.segment).SetName("Thigh")
+    assert len(measured()) == 3
+    case.click((50, 50, 20))
+    assert measured() == []
 
 
 def test_a_segment_from_elsewhere_is_measured_on_its_own_voxels(case: Case) -> None:

@@ -100,26 +100,20 @@ def holdsVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
     return any((each == live.value).any() for each in live.labels)  # slice by slice: mostly the first ones tell
 
 
-def ownVoxels(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> tuple[np.ndarray, np.ndarray]:
-    """The voxels of a segment on the lattice of its own label map, cropped to their box, and the place of that box.
+def cropped(live: LiveVoxels, lattice: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The voxels of a segment, see :func:`ownLiveVoxels`, cropped to their box, and the place of that box.
 
     Returns:
         Bool ``[k, j, i]``, of no size where the segment holds nothing, and the local RAS mm of its first voxel.
     """
     from TumorSegLib.geometry.boxes import bounding_box, origin, slices
 
-    segment = node.GetSegmentation().GetSegment(segmentId)
-    labelmap = segment.GetRepresentation(BINARY)
-    nothing = np.zeros((0, 0, 0), dtype=bool), np.zeros(3)
-    if labelmap is None or labelmap.IsEmpty():
-        return nothing
-    voxels = _view(labelmap, _extent(labelmap)) == segment.GetLabelValue()
-    box, matrix = bounding_box(voxels), vtk.vtkMatrix4x4()
+    voxels = live.copied().view(bool)
+    box = bounding_box(voxels)
     if box is None:
-        return nothing
-    labelmap.GetImageToWorldMatrix(matrix)
-    first = origin(box) + np.array(labelmap.GetExtent()[::2])
-    return voxels[slices(box)], np.array(matrix.MultiplyPoint([*first.tolist(), 1.0])[:3])
+        return np.zeros((0, 0, 0), dtype=bool), np.zeros(3)
+    first = origin(box) + np.array([low for low, _high in live.box])
+    return voxels[slices(box)], (lattice @ [*first, 1.0])[:3]
 
 
 def isKeptAsVoxels(node: slicer.vtkMRMLSegmentationNode) -> bool:

@@ -16,11 +16,11 @@ import vtk
 from TumorSegSlicer.mrml.labelmaps import (
     BINARY,
     LiveVoxels,
+    cropped,
     holdsVoxels,
     isKeptAsVoxels,
     liveVoxels,
     ownLiveVoxels,
-    ownVoxels,
     readVoxels,
     writeVoxels,
 )
@@ -227,7 +227,7 @@ def _lattice(node: slicer.vtkMRMLSegmentationNode, grid: Grid) -> np.ndarray:
 
 def noteAutomatic(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
     """Marks the present voxels of a segment as the result of the automatic model."""
-    node.GetSegmentation().GetSegment(segmentId).SetTag(AUTOMATIC_TAG, _checksum(node, segmentId))
+    node.GetSegmentation().GetSegment(segmentId).SetTag(AUTOMATIC_TAG, checksum(*ownLiveVoxels(node, segmentId)))
 
 
 def isReplaceable(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
@@ -238,11 +238,15 @@ def isReplaceable(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:
     noted = vtk.reference("")
     if not segment.GetTag(AUTOMATIC_TAG, noted):
         return not holdsVoxels(node, segmentId)  # which is known long before a checksum of large label maps
-    return _checksum(node, segmentId) in {_EMPTY, str(noted)}
+    return checksum(*ownLiveVoxels(node, segmentId)) in {_EMPTY, str(noted)}
 
 
-def _checksum(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> str:
-    """Checksum of the voxels of a segment and their place, whatever the extent of the label map."""
-    voxels, corner = ownVoxels(node, segmentId)
+def checksum(live: LiveVoxels, lattice: np.ndarray) -> str:
+    """Checksum of the voxels of a segment and their place, whatever the extent of the label map.
+
+    Args:
+        live, lattice: see :func:`labelmaps.ownLiveVoxels`.
+    """
+    voxels, corner = cropped(live, lattice)
     where = " ".join(f"{round(coordinate, 1) + 0.0:.1f}" for coordinate in corner)
     return f"{zlib.crc32(np.packbits(voxels)):08x} {voxels.shape} {where}" if voxels.size else _EMPTY

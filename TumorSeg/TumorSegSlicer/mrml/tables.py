@@ -11,6 +11,7 @@ import slicer
 import vtk
 
 from TumorSegSlicer.mrml import labelmaps, segments, volumes
+from TumorSegSlicer.mrml.labelmaps import BINARY
 from TumorSegSlicer.mrml.nodes import addMarkups, placeBeside
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ HEADINGS = ("Measurement", "Value", "Unit")
 #: References from a segmentation to its tables and lines begin so, and end with the id of the segment.
 TABLE_ROLE, LINE_ROLE = "TumorSegTable.", "TumorSegLine."
 LINES = ("longest axial diameter", "perpendicular diameter")
+#: Attribute of tables and lines: a checksum of the voxels that were measured.
+VOXELS_ATTRIBUTE = "TumorSeg.MeasuredVoxels"
 
 
 def ownMask(node: slicer.vtkMRMLSegmentationNode, segmentId: str, fallback: Callable[[], Grid]) -> Callable[[], Mask]:
@@ -118,3 +121,49 @@ def _drawLine(line: Line | None, node: slicer.vtkMRMLSegmentationNode, role: str
     for point in line.ends_ras:
         markup.AddControlPointWorld(vtk.vtkVector3d(*point))
     markup.SetLocked(True)
+
+
+def noteMeasured(node: slicer.vtkMRMLSegmentationNode, segmentId: str, checksum: str) -> None:
+    """Notes in the table and lines of a segment which voxels they are of, see :func:`segments.checksum`."""
+    for _role, made in _measured(node, segmentId):
+        made.SetAttribute(VOXELS_ATTRIBUTE, checksum)
+
+
+def removeMeasured(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
+    """Removes the table and the lines of a segment from the scene; copies of the segmentation keep theirs."""
+    for role, made in _measured(node, segmentId):
+        node.RemoveNodeReferenceIDs(role)
+        others = slicer.util.getNodesByClass("vtkMRMLSegmentationNode", made.GetScene())
+        if not any(each.HasNodeReferenceID(role, made.GetID()) for each in others):
+            made.GetScene().RemoveNode(made)
+
+
+def _measured(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> list[tuple[str, slicer.vtkMRMLNode]]:
+    """Roles and nodes of the table and the lines of a segment."""
+    roles = [TABLE_ROLE + segmentId, *(f"{LINE_ROLE}{number}.{segmentId}" for number in range(len(LINES)))]
+    found = [(role, node.GetNodeReference(role)) for role in roles]
+    return [(role, made) for role, made in found if made is not None]
+
+
+class Outdated:
+    """Removes measurements of segments that have changed since, by whatever tool."""
+
+    def __init__(self) -> None:
+        """Begins without having looked at any segment."""
+        self._seen: dict[tuple[str, str], int] = {}  # modification times of label maps
+
+    def remove(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        """Removes those of segments that hold other voxels than were measured.
+
+        Segments share label maps: where one of them is painted on, the voxels of the others tell that they are the
+        same. No voxel is looked at of segments without measurements.
+        """
+        for segmentId in node.GetSegmentation().GetSegmentIDs():
+            noted = {made.GetAttribute(VOXELS_ATTRIBUTE) for _role, made in _measured(node, segmentId)} - {None}
+            labelmap = node.GetSegmentation().GetSegment(segmentId).GetRepresentation(BINARY) if noted else None
+            time = labelmap.GetMTime() if labelmap is not None else 0
+            if not noted or self._seen.get((node.GetID(), segmentId)) == time:
+                continue
+            self._seen[node.GetID(), segmentId] = time
+            if noted != {segments.checksum(*labelmaps.ownLiveVoxels(node, segmentId))}:
+                removeMeasured(node, segmentId)

@@ -14,7 +14,7 @@ from slicer.i18n import tr as _
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.overlays import Foreground, isOverlay
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.mrml.tables import HEADINGS, drawDiameters, tableText
+from TumorSegSlicer.mrml.tables import HEADINGS, tableText
 from TumorSegSlicer.panel.shared.context import Context
 from TumorSegSlicer.parameters import IMAGES
 
@@ -42,6 +42,9 @@ class ResultsPanel:
         context.settings.onChanged.connect(self._onParameters)
         context.selection.onTarget.connect(self._onTarget)
         context.edits.onEdited.connect(self._onEdited)
+        self._listener = Listener()
+        scene = slicer.mrmlScene
+        self._listener.listen((scene, scene.NodeRemovedEvent, self._onRemoved, vtk.VTK_OBJECT))
 
     def update(self) -> None:
         """Begins anew with overlay, also one that the scene was saved with, and table."""
@@ -51,6 +54,7 @@ class ResultsPanel:
     def close(self) -> None:
         """The module is being unloaded: the slices show what they did without it."""
         self._filter.close()
+        self._listener.listen()
         self._foreground.hide()
 
     # See
@@ -71,12 +75,8 @@ class ResultsPanel:
         box.blockSignals(blocked)
 
     def _onEdited(self) -> None:
-        """The segment has changed: measurements and diameter lines are out of date."""
+        """The segment has changed: overlay and uncertain regions are out of date."""
         self._positions = []
-        self._fill(None)
-        target = self._context.selection.target()
-        if target is not None:
-            drawDiameters(None, *target)
         if self._kind():
             self._showOverlay()
 
@@ -153,6 +153,11 @@ class ResultsPanel:
     def _onMeasured(self, table: slicer.vtkMRMLTableNode) -> None:
         self._fill(table)
         self._context.messages.say(_("Measured: {name}").format(name=table.GetCellText(0, 1)))
+
+    def _onRemoved(self, _scene: slicer.vtkMRMLScene, node: slicer.vtkMRMLNode) -> None:
+        """Shows no table that is no longer in the scene, as after its segment has changed."""
+        if node is self._table:
+            self._fill(None)
 
     def _fill(self, table: slicer.vtkMRMLTableNode | None) -> None:
         ui, self._table = self._context.ui, table

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import slicer
 import vtk
 
-from TumorSegSlicer.mrml import segments, volumes
+from TumorSegSlicer.mrml import segments, tables, volumes
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import (
     Input,
@@ -50,6 +50,7 @@ class Sessions:
         self._scene = scene
         self._onDropped = onDropped
         self._entries: dict[tuple[str, str], SegmentSession] = {}
+        self._outdated = tables.Outdated()
         self._listener = Listener()
         self._listener.listen(
             (scene, slicer.vtkMRMLScene.NodeAddedEvent, self._onNodeAdded, vtk.VTK_OBJECT),
@@ -210,17 +211,30 @@ class Sessions:
         observed, listener = self._segments.get(node.GetID(), (None, Listener()))
         if segmentation is not observed:
             event = slicer.vtkSegmentation.SegmentRemoved
-            listener.listen((segmentation, event, self._onSegmentRemoved, vtk.VTK_STRING))
+            listener.listen(
+                (segmentation, event, self._onSegmentRemoved, vtk.VTK_STRING),
+                (segmentation, segmentation.SourceRepresentationModified, self._onChanged),
+                (segmentation, segmentation.SegmentModified, self._onChanged),  # all that the editor's own undo emits
+            )
             self._segments[node.GetID()] = (segmentation, listener)
 
     def _onSegmentRemoved(self, segmentation: vtk.vtkObject, segmentId: str) -> None:
         """A segment that gets the same id later must not inherit the prompts."""
-        nodeId = next(nodeId for nodeId, (observed, _listener) in self._segments.items() if observed is segmentation)
-        node = self._scene.GetNodeByID(nodeId)
+        node = self._nodeOf(segmentation)
         text = textNode(node, segmentId)
         if text is not None:
             removeSession(node, text)
-        self._forget(nodeId, segmentId)
+        tables.removeMeasured(node, segmentId)
+        self._forget(node.GetID(), segmentId)
+
+    def _onChanged(self, segmentation: vtk.vtkObject) -> None:
+        """Measurements of what has changed are out of date; while a scene is read, its segments come after them."""
+        if not self._scene.IsBatchProcessing():
+            self._outdated.remove(self._nodeOf(segmentation))
+
+    def _nodeOf(self, segmentation: vtk.vtkObject) -> slicer.vtkMRMLSegmentationNode:
+        nodeId = next(nodeId for nodeId, (observed, _listener) in self._segments.items() if observed is segmentation)
+        return self._scene.GetNodeByID(nodeId)
 
     def _forget(self, nodeId: str, segmentId: str) -> None:
         if self._entries.pop((nodeId, segmentId), None) is not None and self._onDropped is not None:
@@ -235,8 +249,11 @@ class Sessions:
             return
         _segments, listener = self._segments.pop(node.GetID(), (None, Listener()))
         listener.listen()
-        for text in [] if self._scene.IsClosing() else textNodes(node):
-            removeSession(node, text)
+        if not self._scene.IsClosing():
+            for text in textNodes(node):
+                removeSession(node, text)
+            for segmentId in node.GetSegmentation().GetSegmentIDs():
+                tables.removeMeasured(node, segmentId)
         for nodeId, segmentId in [key for key in self._entries if key[0] == node.GetID()]:
             self._forget(nodeId, segmentId)
 

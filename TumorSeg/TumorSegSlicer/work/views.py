@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import slicer
 
-from TumorSegSlicer.mrml import overlays, tables, volumes
+from TumorSegSlicer.mrml import labelmaps, overlays, segments, tables, volumes
 from TumorSegSlicer.mrml.arguments import checkSegment
 from TumorSegSlicer.mrml.nodes import placeBeside
 from TumorSegSlicer.mrml.session_nodes import Input
@@ -70,6 +70,7 @@ class Measure(Action):
             for role, each in inputs.items()
             if slicer.mrmlScene.IsNodePresent(each.node)
         }
+        self.voxels = labelmaps.ownLiveVoxels(self.node, self.segmentId)
         self.mask = tables.ownMask(self.node, self.segmentId, lambda: gridOf(self.node, self.images))
         return None
 
@@ -77,12 +78,15 @@ class Measure(Action):
         """Measures."""
         import TumorSegLib
 
-        return TumorSegLib.measure(self.mask(), self.images)
+        return TumorSegLib.measure(self.mask(), self.images), segments.checksum(*self.voxels)
 
     def finish(self, result: Any) -> slicer.vtkMRMLTableNode:
         """Draws the diameters, where they are wanted, and writes the table."""
-        tables.drawDiameters(result.axial if self.diameterLines else None, self.node, self.segmentId)
-        return tables.writeTable(result, self.node, self.segmentId)
+        found, checksum = result
+        tables.drawDiameters(found.axial if self.diameterLines else None, self.node, self.segmentId)
+        table = tables.writeTable(found, self.node, self.segmentId)
+        tables.noteMeasured(self.node, self.segmentId, checksum)
+        return table
 
 
 class EmbedBox(BoxEdit):

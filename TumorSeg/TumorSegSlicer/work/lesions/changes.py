@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from TumorSegSlicer.mrml import segments, tables
+from TumorSegSlicer.mrml import segments
 from TumorSegSlicer.mrml.arguments import checkSegment
 from TumorSegSlicer.mrml.session_nodes import firstImage
 from TumorSegSlicer.work.edits import EditAction
@@ -145,11 +145,10 @@ def _parted(name: str) -> tuple[str, int]:
 
 
 def deleteSegment(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> None:
-    """Deletes a segment with its session and its diameter lines; its table stays.
+    """Deletes a segment with its session and its measurements.
 
     Raises:
         StatusLineError: it is completed.
     """
     segments.checkUnlocked(node, segmentId)
-    tables.drawDiameters(None, node, segmentId)
     node.GetSegmentation().RemoveSegment(segmentId)
