@@ -83,12 +83,13 @@ class PromptPanel:
 
     def take(self, name: str) -> None:
         """Takes up one of :data:`TOOLS`, unless it is in use; makes a segment to work on where there is none."""
-        if self.tool == name:
+        context = self._context
+        if self.tool == name and (context.selection.target() is not None or name == "box"):
             return
-        if self._context.selection.target() is None and name != "box":
+        if context.selection.target() is None and name != "box":
             self._makeSegment(name)
         self.putDown()
-        if self._context.selection.target() is not None or name == "box":
+        if context.selection.target() is not None or name == "box":
             self._begin(name)
         self._show()
 
@@ -112,6 +113,7 @@ class PromptPanel:
 
     def update(self) -> None:
         """Shows the settings in the scene, which is another one now; the sign is positive again."""
+        self._dropWithoutSegment()
         self._watchBox()
         self._setSign(True)
 
@@ -151,9 +153,22 @@ class PromptPanel:
 
     def _onTarget(self) -> None:
         """Another segment is selected: the sign is positive again."""
-        if self._context.selection.target() is None:
-            self.putDown()
+        self._dropWithoutSegment()
         self._setSign(True)
+
+    def _dropWithoutSegment(self) -> None:
+        """Puts the tool down where no segment is selected, and says so."""
+        context = self._context
+        if not self.tool or context.selection.target() is not None:
+            return
+        self.putDown()
+        words = _("There is no segment any more that the tool works on. Take it up again to begin a new one.")
+        if context.parameters.segmentation is not None:
+            words = _(
+                "No segment is selected, so the tool was put down. Select one in the list, or take the tool up again "
+                "to begin a new one."
+            )
+        context.messages.say(words)
 
     def _makeSegment(self, name: str) -> None:
         """Makes a segment for a tool, unless one that is being found may come with a segmentation of its own."""
@@ -243,7 +258,10 @@ class PromptPanel:
 
     def _onDrawn(self, drawn: Drawn) -> None:
         target = self._context.selection.target()
-        if target is None or not self._opening.opened(target, lambda: self._onDrawn(drawn)):
+        if target is None:
+            self._dropWithoutSegment()
+            return
+        if not self._opening.opened(target, lambda: self._onDrawn(drawn)):
             return
         logic, editing = self._context.logic, self.editing
         words = _("The model followed what you drew. Segment now: {volume}")
@@ -258,7 +276,9 @@ class PromptPanel:
 
     def _onLine(self, ends: object) -> None:
         target = self._context.selection.target()
-        if target is not None and self._opening.opened(target, lambda: self._onLine(ends)):
+        if target is None:
+            self._dropWithoutSegment()
+        elif self._opening.opened(target, lambda: self._onLine(ends)):
             words = _("The model followed what you drew. Segment now: {volume}")
             self._context.logic.addLine(*target, ends, run=self.editing(words))
 
