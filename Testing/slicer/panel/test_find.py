@@ -182,6 +182,15 @@ def test_purpose_of_the_model_is_shown_with_button_and_result(desk: Desk) -> Non
     assert desk.status.endswith(f"Marked {volume} by sts-auto, which was made for {made_for}; check it.")
 
 
+def test_a_result_is_of_the_model_that_was_chosen_at_the_press(desk: Desk) -> None:
+    slow = desk.begin_slowly()
+    desk.context.parameters.autoModel = "another"
+    slow.go.set()
+    desk.wait()
+    assert "by sts-auto, which was made for soft-tissue sarcoma" in desk.status
+    assert "another" not in desk.status
+
+
 @pytest.mark.parametrize(
     ("columns", "words"),
     [

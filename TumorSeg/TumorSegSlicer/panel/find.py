@@ -57,11 +57,11 @@ class FindPanel:
         place = self._place(inputs) if inputs is not None else None
         if inputs is None or place is None or not self._opening.madeEditable(place[0], inputs):
             return
-        spec = self._spec()
+        spec, model = self._spec(), context.parameters.autoModel  # another may be chosen before it is done
         doubts = imageDoubts(spec, inputs) if spec is not None else []
         context.messages.say(" ".join([*doubts, _("Segmenting... The model is loaded first (first use only).")]))
-        run = context.tasks.starting(lambda target: self._onFound(target, inputs), self._onProgress)
-        context.logic.segment(inputs, segmentation=place[0], segmentId=place[1], run=run)
+        run = context.tasks.starting(lambda target: self._onFound(target, inputs, spec, model), self._onProgress)
+        context.logic.segment(inputs, model or None, segmentation=place[0], segmentId=place[1], run=run)
 
     def _place(self, inputs: Mapping[str, Input]) -> Place | None:
         """Segmentation and segment for the result; asks before manual work is replaced. None if the user cancels."""
@@ -83,12 +83,13 @@ class FindPanel:
             return None
         return (node, None) if choice == 0 else target
 
-    def _onFound(self, target: tuple[Any, str], inputs: Mapping[str, Input]) -> None:
-        context, spec = self._context, self._spec()
+    def _onFound(
+        self, target: tuple[Any, str], inputs: Mapping[str, Input], spec: ModelSpec | None, model: str
+    ) -> None:
+        context = self._context
         context.selection.setTarget(*target)
         context.edits.add(context.selection.target())
         volumeMl = context.logic.volumeMl(*target)
-        model = spec.name if spec is not None else context.parameters.autoModel
         if not volumeMl:
             words = _(
                 "{model} marked nothing, which does not mean that there is no tumour. Press P and click on "
