@@ -19,7 +19,7 @@ from training.objects.library import Library, TrainingCase, read_library
 from training.objects.patches import Frame, limited, magnified, object_scale
 from training.objects.regions import draw_region
 from training.objects.sample import ObjectSample, edge_seen, is_visible
-from training.objects.shapes import NEAR
+from training.objects.shapes import NEAR, draw_slices, sliced
 from training.objects.suggestions import with_suggestions
 from training.objects.synthetic import draw_synthetic
 from TumorSegLib.errors import ArgumentError
@@ -114,8 +114,13 @@ class ObjectSources:
         if not any(_shows_tissue(raw) for raw in images.values()):
             return None
         if source == "lesions":
-            truth = insert_lesion(images, case, self.rules, rng)
-            return None if truth is None else ObjectSample(to_channels(images, case, self.rules, rng), truth)
+            truth, slices = insert_lesion(images, case, self.rules, rng), draw_slices(rng)
+            if truth is not None and slices is not None:
+                truth = sliced(truth.astype(np.float32), slices) > 0.5
+                images = {role: sliced(raw, slices) for role, raw in images.items()}
+            if truth is None or not is_visible(truth):
+                return None
+            return ObjectSample(to_channels(images, case, self.rules, rng), truth)
         channels = to_channels(images, case, self.rules, rng)
         given = [channel for channel in channels if channel.any()]
         truth = draw_region(given[int(rng.integers(len(given)))], rng)

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 
 from training.objects.intensities import Rules
 from training.objects.sample import is_visible
-from training.objects.shapes import blob, draw_radii, smooth_noise
+from training.objects.shapes import blob, draw_radii, fading, smooth_noise
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.roles import channel_family, is_ct, is_pet
@@ -27,6 +27,8 @@ LARGEST_EMPTY_SHARE = 0.2
 MOST_TEXTURE = 3.0
 # How often a lesion is brighter than around on PET where nobody asks for it.
 HOT = 0.7
+# How often a lesion without core and rim fades towards its surface.
+FADE = 0.5
 # Paint units: CT in 100 HU, PET as log(1 + SUV), MR in deviations of its tissue.
 HU, LUNG, SOLID = 100.0, -4.0, (0.3, 0.5)
 
@@ -83,26 +85,29 @@ class _Look:
 
     Attributes:
         share: of the lesion in each voxel, float32 from 0 to 1.
+        fading: the contrast by voxel, as a share of that in the middle, or None.
         core: share of necrosis, or None.
         rim: voxels of a rim, or None.
         sign: 1 for brighter than around, -1 for darker.
     """
 
     share: Float32Array
+    fading: Float32Array | None
     core: Float32Array | None
     rim: BoolArray | None
     sign: float
 
     @classmethod
     def drawn(cls, depth: Float32Array, rng: np.random.Generator) -> _Look:
-        edge = float(rng.uniform(0.3, 1.3)) * (1.6 if rng.random() < 0.2 else 1.0)
+        edge = float(rng.uniform(0.3, 1.3)) * (2.0 if rng.random() < 0.35 else 1.0)
         share = np.clip(gaussian_filter((depth > 0).astype(np.float32), edge), 0, 1)
         core, rim = None, None
         if rng.random() < 0.3:
             core = gaussian_filter((depth > rng.uniform(0.3, 0.6)).astype(np.float32), rng.uniform(0.5, 1.5))
         if rng.random() < 0.25:
             rim = (depth > 0) & (depth < rng.uniform(0.1, 0.35))
-        return cls(share, core, rim, float(rng.choice([-1.0, 1.0])))
+        fades = fading(depth, rng) if core is None and rim is None and rng.random() < FADE else None
+        return cls(share, fades, core, rim, float(rng.choice([-1.0, 1.0])))
 
 
 def _painted(
@@ -120,6 +125,8 @@ def _painted(
     inside = (
         np.float32(middle) + step + np.float32(min(abs(float(step)), MOST_TEXTURE) * rng.uniform(0, 0.35)) * texture
     )
+    if look.fading is not None:
+        inside = np.float32(middle) + (inside - np.float32(middle)) * look.fading
     inside = inside + np.clip(noise, -0.5, 0.5)
     if look.core is not None:
         inside = inside - step * np.float32(rng.uniform(0.3, 1.0)) * look.core

@@ -8,11 +8,11 @@ faint step inside a bright nodule.
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, label
+from scipy.ndimage import distance_transform_edt, gaussian_filter, label
 
 from training.objects.intensities import Rules, standardised
 from training.objects.sample import ObjectSample, is_visible
-from training.objects.shapes import blob, draw_radii, smooth_noise
+from training.objects.shapes import blob, draw_radii, draw_slices, fading, sliced, smooth_noise
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, IntArray
 from TumorSegLib.images.roles import family, is_ct, is_pet
 from TumorSegLib.images.volume import Volume
@@ -30,6 +30,8 @@ MEAN_HU, DEVIATION_HU, MEDIAN_SUV, DEVIATION_SUV = (-800.0, 150.0), (30.0, 400.0
 # How often an object stands out from all around it, by how many deviations of what is around, by which share of that it
 # varies within at most, and how often in steps.
 STANDS_OUT, BY, VARIES, IN_STEPS = 0.85, (1.5, 8.0), 0.45, 0.4
+# How often such an object fades towards its surface.
+FADES = 0.3
 
 
 def draw_synthetic(shape: Shape, rules: Rules, rng: np.random.Generator) -> ObjectSample | None:
@@ -42,17 +44,22 @@ def draw_synthetic(shape: Shape, rules: Rules, rng: np.random.Generator) -> Obje
     """
     labels, own = _label_map(shape, rng)
     truth = _chosen(labels, own, rng)
-    if truth is None or not is_visible(truth):
+    if truth is None:
+        return None
+    slices = draw_slices(rng)
+    seen = _largest(truth if slices is None else sliced(truth.astype(np.float32), slices) > 0.5)
+    if not is_visible(seen):
         return None
     images = np.zeros((len(rules), *shape), dtype=np.float32)
     families = rng.permutation(sorted({family(role) for role in rules}))[: 1 if rng.random() < 0.8 else 2]
     for name in families:
         image = _painted(labels, truth, rng)
+        image = image if slices is None else standardised(sliced(image, slices))
         raw = _in_units(image, name, rng)
         for number, (role, rule) in enumerate(rules.items()):
             if family(role) == name:
                 images[number] = image if raw is None else rule(raw)
-    return ObjectSample(images, truth)
+    return ObjectSample(images, seen)
 
 
 def _in_units(image: Float32Array, name: str, rng: np.random.Generator) -> Float32Array | None:
@@ -88,6 +95,12 @@ def _chosen(labels: IntArray, own: int, rng: np.random.Generator) -> BoolArray |
     return np.asarray(parts == parts[at])
 
 
+def _largest(truth: BoolArray) -> BoolArray:
+    """The largest connected part."""
+    parts, count = label(truth)
+    return truth if count < 2 else np.asarray(parts == int(np.bincount(parts.ravel())[1:].argmax()) + 1)
+
+
 def _painted(labels: IntArray, truth: BoolArray, rng: np.random.Generator) -> Float32Array:
     shape = (labels.shape[0], labels.shape[1], labels.shape[2])
     values = rng.normal(0, 1, int(labels.max()) + 1).astype(np.float32)
@@ -117,7 +130,11 @@ def _standing_out(around: Float32Array, truth: BoolArray, rng: np.random.Generat
         texture = (texture > rng.uniform(-1, 1)).astype(np.float32)
     middle = (around.max() if sign > 0 else around.min()) + sign * step
     within = step * rng.uniform(0, VARIES)
-    return np.asarray(middle + np.float32(within) * np.clip(texture, -1, 1), dtype=np.float32)
+    values = np.float32(middle) + np.float32(within) * np.clip(texture, -1, 1)
+    if rng.random() < FADES:
+        depth = distance_transform_edt(truth).astype(np.float32)
+        values = np.float32(around.mean()) + (values - np.float32(around.mean())) * fading(depth, rng)[truth]
+    return np.asarray(values, dtype=np.float32)
 
 
 def synthetic_pet(ct: Volume, rng: np.random.Generator) -> Volume:

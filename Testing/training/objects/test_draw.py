@@ -7,6 +7,7 @@ import pytest
 
 from Testing.training.objects.object_cases import any_configuration, write_suite
 from training.config.objects import SOURCES
+from training.objects import shapes
 from training.objects.draw import LARGEST_LESION, MOST_OF_A_SET, SURFACE_SEEN, ObjectSources, drawn_from, shares_of
 from training.objects.library import Library, TrainingCase, read_library
 from training.objects.sample import LARGEST_SHARE, LEAST_VOXELS, edge_seen, is_visible
@@ -166,6 +167,24 @@ def test_most_regions_and_lesions_show_their_surface_and_leave_most_of_the_patch
         samples = [drawn.draw(rng, source) for _ in range(30)]
         good = [edge_seen(s.images, s.truth) > SURFACE_SEEN and s.truth.mean() < LARGEST_LESION for s in samples]
         assert sum(good) >= 20, source
+
+
+def test_lesions_are_seen_in_thick_slices_as_often_as_these_are_drawn(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Means over four slices change little from one slice to the next, along one axis alone."""
+    drawn, shares = sources(library), []
+    monkeypatch.setattr(shapes, "THICKNESS", (4, 4))
+    monkeypatch.setattr(shapes, "ACROSS_K", 1.0)
+    for often in (0.0, 1.0):
+        monkeypatch.setattr(shapes, "THICK", often)
+        rng, ratios = np.random.default_rng(3), []
+        for _ in range(8):
+            image = max(drawn.draw(rng, "lesions").images, key=np.std)
+            across, within = (np.abs(np.diff(image, axis=axis)).mean() for axis in (0, 1))
+            ratios.append(across / within)
+        shares.append(np.median(ratios))
+    assert shares[1] < 0.8 * shares[0]
 
 
 def test_lungs_are_aerated_tissue_but_not_the_air_outside() -> None:
