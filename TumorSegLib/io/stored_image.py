@@ -167,7 +167,8 @@ def check_3d(size: Sequence[int]) -> None:
     """
     shape = f"a {len(size)}D image of {' x '.join(map(str, size))} voxels"
     if len(size) < 3:
-        raise ReadError(f"{shape}; a 3D image is needed")
+        one_slice = " x ".join([*map(str, size), "1"])
+        raise ReadError(f"{shape}; a 3D image is needed, so save it as one slice, {one_slice} voxels")
     if max(size[3:], default=1) > 1:
         raise ReadError(f"{shape}; a 3D image is needed, so save a single time point")
 

@@ -86,7 +86,7 @@ def test_impossible_geometry_names_the_file(tmp_path: Path, suffix: str, old: by
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((5, 6), "2D image of 6 x 5 voxels; a 3D image is needed"),
+        ((5, 6), "2D image of 6 x 5 voxels; a 3D image is needed, so save it as one slice, 6 x 5 x 1 voxels"),
         ((2, 3, 4, 5), "4D image of 5 x 4 x 3 x 2 voxels; a 3D image is needed"),
         ((3, 4, 5, 3), r"3 value\(s\) per voxel"),
     ],
