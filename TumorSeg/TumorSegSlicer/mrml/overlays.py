@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Opacity of a PET over a CT or MR.
 PET_OPACITY = 0.4
+#: Slice views that show an image of their own, the second one of two side by side.
+SECOND_VIEWS = ("TumorSegAxial", "TumorSegCoronal")
 #: Kind of overlay to its name.
 NAMES = {"probability": "Tumour probability (%)", "uncertainty": "Uncertainty (%)"}
 #: References from a segmentation to its overlays begin so; an attribute of the volume has the segment's id.
@@ -124,14 +126,14 @@ def _entropy(probability: np.ndarray) -> np.ndarray:
 
 
 def showImages(anatomy: slicer.vtkMRMLVolumeNode | None, pet: slicer.vtkMRMLVolumeNode | None) -> None:
-    """Shows an image in all slice views, and a PET over it, or alone.
+    """Shows an image in all slice views but :data:`SECOND_VIEWS`, and a PET over it, or alone.
 
     A view that shows an image already keeps how it does so; one in which a probability is laid over keeps that.
     """
     below = anatomy or pet
     over = pet if pet is not below else None
     fit = False
-    for composite in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+    for composite in _firstComposites():
         if below is not None and composite.GetBackgroundVolumeID() != below.GetID():
             composite.SetBackgroundVolumeID(below.GetID())
             fit = True
@@ -147,8 +149,11 @@ def showImages(anatomy: slicer.vtkMRMLVolumeNode | None, pet: slicer.vtkMRMLVolu
 
 
 def shownImages() -> list[slicer.vtkMRMLVolumeNode]:
-    """What the slice views show, first what lies below; the only volume of the scene where they show none."""
-    for composite in _composites():
+    """What the slice views show, first what lies below; the only volume of the scene where they show none.
+
+    :data:`SECOND_VIEWS` do not count.
+    """
+    for composite in _firstComposites():
         below = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
         over = _foreground(composite) if composite.GetForegroundOpacity() > 0 else None
         found = [each for each in (below, over) if each is not None and not isOverlay(each)]
@@ -206,6 +211,10 @@ def labelLayersKept() -> Iterator[None]:
 
 def _composites() -> list[slicer.vtkMRMLSliceCompositeNode]:
     return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
+
+
+def _firstComposites() -> list[slicer.vtkMRMLSliceCompositeNode]:
+    return [each for each in _composites() if each.GetLayoutName() not in SECOND_VIEWS]
 
 
 def _showing() -> list[slicer.vtkMRMLSliceCompositeNode]:

@@ -85,6 +85,33 @@ def test_another_image_can_be_chosen_and_none_ends_it(pair: Desk) -> None:
     assert manager().layout == former
 
 
+def test_the_second_image_stays_when_others_are_chosen_under_images(pair: Desk) -> None:
+    pair.ui.sideBySideButton.click()
+    pair.choose("pet", None)
+    pair.choose("pet", pair.volumes["pet"])
+    pair.choose("ct", pair.volumes["mr_t1"])
+    pair.host.process_events()
+    assert pair.ui.sideBySideButton.checked
+    assert [image_in(name) for name in (*LEFT, *RIGHT)] == ["Phantom T1 MR"] * 2 + ["Later CT"] * 2
+
+
+@pytest.mark.parametrize("how", ["deleted", "not chosen"])
+def test_it_ends_with_the_first_image(pair: Desk, how: str) -> None:
+    import slicer
+
+    former = manager().layout
+    pair.ui.sideBySideButton.click()
+    if how == "deleted":
+        slicer.mrmlScene.RemoveNode(pair.volumes["ct"])
+    else:
+        for role in ("pet", "ct"):
+            pair.choose(role, None)
+    pair.host.process_events()
+    assert not pair.ui.sideBySideButton.checked
+    assert manager().layout == former
+    assert pair.status == "The first of the two images is gone: they are no longer side by side."
+
+
 def test_two_images_are_needed(desk: Desk) -> None:
     former = manager().layout
     desk.ui.sideBySideButton.click()

@@ -9,12 +9,14 @@ import vtk
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml.observers import Listener
+from TumorSegSlicer.mrml.overlays import SECOND_VIEWS
 from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.parameters import IMAGES
 
 #: Of the layout in Slicer's list; those of Slicer itself are below 100.
 LAYOUT = 48217
 #: Views of the first image, which Slicer has, and of the second, which are made.
-VIEWS = (("Red", "TumorSegAxial", "Axial"), ("Green", "TumorSegCoronal", "Coronal"))
+VIEWS = (("Red", SECOND_VIEWS[0], "Axial"), ("Green", SECOND_VIEWS[1], "Coronal"))
 _VIEW = (
     '<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
     '<property name="orientation" action="default">{orientation}</property>'
@@ -31,8 +33,10 @@ class SideBySide:
         """Begins with the views as they are."""
         self._context, self._listener = context, Listener()
         self._former = 0  # layout before
+        self._first: Any = None
         self._links: dict[Any, bool] = {}  # of views that were linked, or not, before
         context.ui.sideBySideButton.connect("toggled(bool)", self._onToggled)
+        context.settings.onChanged.connect(self._onParameters)
         context.ui.secondImageSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onSecond)
 
     def update(self) -> None:
@@ -62,7 +66,7 @@ class SideBySide:
         node = manager.layoutLogic().GetLayoutNode()
         if not node.IsLayoutDescription(LAYOUT):
             node.AddLayoutDescription(LAYOUT, _description())
-        self._former = manager.layout
+        self._former, self._first = manager.layout, first
         manager.setLayout(LAYOUT)
         self._showFirst(manager, first)
         self._showSecond(manager, second)
@@ -73,7 +77,7 @@ class SideBySide:
         self._listener.listen()
         for composite, linked in self._links.items():
             composite.SetLinkedControl(linked)
-        former, self._former, self._links = self._former, 0, {}
+        former, self._former, self._first, self._links = self._former, 0, None, {}
         if former and manager is not None and manager.layout == LAYOUT:
             manager.setLayout(former)
 
@@ -81,6 +85,17 @@ class SideBySide:
         """The user chose another layout, or a scene brought one."""
         if node.GetViewArrangement() != LAYOUT:
             self._context.ui.sideBySideButton.checked = False
+
+    def _onParameters(self, changed: set[str]) -> None:
+        """Another first image is shown in place of the former one; once that is gone there is nothing to compare."""
+        if not self._former or not changed.intersection(IMAGES):
+            return
+        first = next(iter(self._context.selection.images().values()), None)
+        if first is None or not slicer.mrmlScene.IsNodePresent(self._first):
+            self._context.ui.sideBySideButton.checked = False
+            self._context.messages.say(_("The first of the two images is gone: they are no longer side by side."))
+        else:
+            self._first = first
 
     def _onSecond(self, node: Any) -> None:
         if not self._former:
