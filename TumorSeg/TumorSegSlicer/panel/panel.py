@@ -111,6 +111,7 @@ class Panel:
         for part in (context.tasks, context.packages):
             ui.cancelButton.connect("clicked(bool)", lambda _checked, part=part: part.cancel())
         context.tasks.onBusy.connect(self._onBusy)
+        context.tasks.onBegun.connect(lambda: self._showUnknown(True))
         self.models.onChosen.connect(self.find.update)
         context.logic.bench.notice = context.messages.notice
         context.logic.onDropped = self._onDropped
@@ -121,17 +122,22 @@ class Panel:
         bar = self.context.ui.progressBar
         bar.setRange(0, total)
         bar.setValue(done)
-        left = (time.monotonic() - self._begun) / max(done, 1) * (total - done)
-        bar.setFormat(_("%p %, {seconds} s left").format(seconds=round(left)))
+        if done > 0:
+            left = (time.monotonic() - self._begun) / done * (total - done)
+            bar.setFormat(_("%p %, {seconds} s left").format(seconds=round(left)))
 
     def _onBusy(self, busy: bool) -> None:
         ui = self.context.ui
-        self._begun = time.monotonic()
-        ui.progressBar.setRange(0, 0 if busy else 1)  # an empty range means that it is not known how long
-        ui.progressBar.setValue(0)
-        ui.progressBar.setFormat("%p %")
+        self._showUnknown(busy)
         ui.cancelButton.enabled = busy
         ui.segmentButton.enabled = ui.newSegmentButton.enabled = not busy
+
+    def _showUnknown(self, busy: bool) -> None:
+        """It is not known yet how long the action takes that begins now; or there is none."""
+        self._begun, bar = time.monotonic(), self.context.ui.progressBar
+        bar.setRange(0, 0 if busy else 1)  # an empty range means that it is not known how long
+        bar.setValue(0)
+        bar.setFormat("%p %")
 
     def _onDropped(self, nodeId: str, segmentId: str) -> None:
         parameters = self.context.parameters

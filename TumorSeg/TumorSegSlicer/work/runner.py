@@ -143,14 +143,15 @@ class Runner:
     as soon as another action is started.
     """
 
-    def __init__(self, onBusy: Callable[[bool], None]) -> None:
+    def __init__(self, onBusy: Callable[[bool], None], onBegun: Callable[[], None] = lambda: None) -> None:
         """Begins idle.
 
         Args:
             onBusy: called with True when the first action is started and with False after the last one has ended;
                 quiet ones do not count.
+            onBegun: called when each of them begins, after those that it waited for.
         """
-        self._onBusy = onBusy
+        self._onBusy, self._onBegun = onBusy, onBegun
         self._wasBusy = self._closed = False
         self._started: deque[_Started] = deque()  # the first one is being done
         self._handed: queue.SimpleQueue[_Started | None] = queue.SimpleQueue()
@@ -264,6 +265,8 @@ class Runner:
     def _begin(self) -> None:
         """Begins the first action, or those that it needs first, and hands its work to the thread."""
         started = self._started[0]
+        if not started.quiet:
+            self._onBegun()
         try:
             while (first := started.actions[-1].begin()) is not None:
                 started.actions.append(first)

@@ -30,6 +30,7 @@ class Tasks:
 
     Attributes:
         onBusy: emitted with whether an action is being done; quiet ones do not count.
+        onBegun: emitted when each of them begins, after those that it waited for.
     """
 
     def __init__(self, packages: Packages, messages: Messages) -> None:
@@ -37,7 +38,8 @@ class Tasks:
         self._packages, self._messages = packages, messages
         self.onBusy = Signal()
         self.onBusy.connect(messages.onBusy)
-        self._runner = Runner(self.onBusy.emit)
+        self.onBegun = Signal()
+        self._runner = Runner(self.onBusy.emit, self.onBegun.emit)
         self._closed = False
         self._polling = qt.QTimer()
         self._polling.setInterval(INTERVAL_MS)
