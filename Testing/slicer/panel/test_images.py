@@ -124,12 +124,45 @@ def test_opening_the_module_takes_what_the_views_show(desk: Desk) -> None:
     slicer.util.selectModule("Markups")
     other = add(desk, "case_t2")
     slicer.util.selectModule("TumorSeg")
-    assert desk.ui.image1Selector.currentNode() is node  # which was chosen before
+    assert desk.ui.image1Selector.currentNode() is other  # nothing was begun on the former one
     desk.ui.pointButton.click()
-    assert desk.status == "The views show 'case_t2', but 'case_adc' is segmented: choose the image under Images."
-    choose_first(desk, other)
+    slicer.util.selectModule("Markups")
+    desk.host.show(node)
+    slicer.util.selectModule("TumorSeg")
+    assert desk.ui.image1Selector.currentNode() is other  # which a segment was made from
+    desk.ui.pointButton.click()
+    assert desk.status == "The views show 'case_adc', but 'case_t2' is segmented: choose the image under Images."
+    choose_first(desk, node)
     desk.ui.lineButton.click()
     assert desk.status.startswith("Click on both ends")
+
+
+@pytest.mark.parametrize("prompt", ["point", "lasso", "line", "box"])
+def test_each_prompt_says_where_the_views_show_another_image(desk: Desk, prompt: str) -> None:
+    def draw() -> None:
+        if prompt == "box":
+            desk.ui.boxAgainButton.click()
+        else:
+            points = [desk.ras(20, 18, 6), desk.ras(24, 18, 6), desk.ras(24, 22, 6)]
+            desk.hand_over(prompt, points[: {"point": 1, "line": 2, "lasso": 3}[prompt]])
+        desk.wait()
+
+    first = add(desk, "case_adc")
+    desk.ui.pointButton.click()
+    if prompt == "box":
+        desk.give_box((20, 18, 6))
+        desk.wait()
+    add(desk, "case_t2")
+    desk.volumes["ct"] = first
+    draw()
+    words = "The views show 'case_t2', but 'case_adc' is segmented: choose the image under Images."
+    assert desk.status.startswith(words)
+    assert "Segment now:" in desk.status
+    assert desk.status.count("The views show") == 1
+    desk.host.show(first)
+    draw()
+    assert "Segment now:" in desk.status
+    assert "The views show" not in desk.status
 
 
 def test_an_image_of_one_slice_takes_clicks_and_a_box(desk: Desk) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -144,6 +145,48 @@ def test_a_pet_in_another_unit_is_refused(desk: Desk) -> None:
     desk.press("segmentButton")
     assert "is in Bq/ml" in desk.error
     assert desk.node is None
+
+
+def test_segmenting_automatically_says_where_the_views_show_another_image(desk: Desk) -> None:
+    import slicer
+
+    words = "The views show 'Phantom T1 MR', but 'Phantom CT' is segmented: choose the image under Images."
+    slicer.util.setSliceViewerLayers(background=desk.volumes["mr_t1"], foreground=None)
+    slow = desk.begin_slowly()
+    assert desk.status.startswith(f"{words} ")
+    slow.go.set()
+    desk.wait()
+    assert desk.status.startswith(f"{words} ")
+    assert "Marked" in desk.status
+
+
+def test_remaining_time_counts_from_the_action_being_done(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    from TumorSegSlicer.panel import panel
+    from TumorSegSlicer.work.runner import Task
+
+    clock, shown = [0.0], desk.widget.panel
+    monkeypatch.setattr(panel, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    formats: list[str] = []
+    steps = threading.Semaphore(0)
+
+    def first(_progress: Any, _cancel: Any) -> None:
+        clock[0] = 100.0
+
+    def second(progress: Any, _cancel: Any) -> None:
+        for done in (0, 1):
+            progress(done, 4)
+            assert steps.acquire(timeout=60)
+            clock[0] += 2.0
+
+    def on_progress(done: int, total: int) -> None:
+        shown._onProgress(done, total)
+        formats.append(desk.ui.progressBar.format)
+        steps.release()
+
+    desk.context.tasks.start(Task(first), lambda _result: None)
+    desk.context.tasks.start(Task(second), lambda _result: None, on_progress)
+    desk.wait()
+    assert formats == ["%p %", "%p %, 6 s left"]
 
 
 def test_cancel_stops_segmenting_and_removes_the_new_segment(desk: Desk) -> None:

@@ -59,6 +59,7 @@ class FindPanel:
             return
         spec, model = self._spec(), context.parameters.autoModel  # another may be chosen before it is done
         doubts = imageDoubts(spec, inputs) if spec is not None else []
+        context.noteOtherShown(inputs)
         context.messages.say(" ".join([*doubts, _("Segmenting... The model is loaded first (first use only).")]))
         run = context.tasks.starting(lambda target: self._onFound(target, inputs, spec, model), self._onProgress)
         context.logic.segment(inputs, model or None, segmentation=place[0], segmentId=place[1], run=run)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 import slicer
@@ -34,8 +34,13 @@ class ImagesPanel:
         context.selection.onTarget.connect(self._chooseKnown)
 
     def enter(self) -> None:
-        """The module was opened: where no image is chosen, those that the views show are, as far as they can be."""
-        if not self._chosen():
+        """The module was opened: the images that the views show are chosen, as far as they can be.
+
+        Those chosen before stay where they are among these, or where a segment was made from one of them.
+        """
+        chosen = self._context.selection.images().values()
+        shown = shownImages()
+        if not chosen or (shown and shown[0] not in chosen and not self._areUsed(chosen)):
             self._takeShown()
 
     def update(self) -> None:
@@ -91,6 +96,12 @@ class ImagesPanel:
 
     def _chosen(self) -> dict[int, tuple[VolumeNode, ImageRole]]:
         return self._context.selection.chosen()
+
+    def _areUsed(self, images: Collection[VolumeNode]) -> bool:
+        """Whether the session of a segment has one of these images."""
+        nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        targets = [(node, each) for node in nodes for each in node.GetSegmentation().GetSegmentIDs()]
+        return any(each.node in images for target in targets for each in self._context.logic.inputs(*target).values())
 
     def _asInputs(self) -> dict[str, Input]:
         rows = self._chosen().values()

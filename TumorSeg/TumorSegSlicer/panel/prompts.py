@@ -10,7 +10,6 @@ import qt
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.mrml.observers import Listener
-from TumorSegSlicer.mrml.overlays import shownImages
 from TumorSegSlicer.mrml.session_nodes import firstImage
 from TumorSegSlicer.panel.access import colours
 from TumorSegSlicer.panel.access.watcher import Watcher
@@ -201,10 +200,9 @@ class PromptPanel:
 
     def _warnOfOthers(self) -> None:
         """Says so where the views show another image than those that are worked on."""
-        shown, chosen = shownImages(), list(self._context.selection.images().values())
-        if shown and chosen and shown[0] not in chosen:
-            words = _("The views show '{shown}', but '{chosen}' is segmented: choose the image under Images.")
-            self._context.messages.say(words.format(shown=shown[0].GetName(), chosen=chosen[0].GetName()))
+        words = self._context.selection.otherShown(list(self._context.selection.images().values()))
+        if words:
+            self._context.messages.say(words)
 
     def _onEffect(self) -> None:
         """Another of Slicer's tools is active, or none: drawing in the views ends, and the sign follows the brush."""
@@ -264,6 +262,7 @@ class PromptPanel:
         if not self._opening.opened(target, lambda: self._onDrawn(drawn)):
             return
         logic, editing = self._context.logic, self.editing
+        self._context.noteOtherShown(logic.inputs(*target))
         words = _("The model followed what you drew. Segment now: {volume}")
         if drawn.kind == "point":
             words = _("Added. Segment now: {volume}") if drawn.positive else _("Removed. Segment now: {volume}")
@@ -280,6 +279,7 @@ class PromptPanel:
             self._dropWithoutSegment()
         elif self._opening.opened(target, lambda: self._onLine(ends)):
             words = _("The model followed what you drew. Segment now: {volume}")
+            self._context.noteOtherShown(self._context.logic.inputs(*target))
             self._context.logic.addLine(*target, ends, run=self.editing(words))
 
     def _onBox(self, roi: RoiNode) -> None:
@@ -307,6 +307,7 @@ class PromptPanel:
         if target is None or not self._opening.opened(target, again):
             return
         words = _("Segmented in the box. Segment now: {volume}")
+        context.noteOtherShown(context.logic.inputs(*target))
         if 1 in firstImage(context.logic.inputs(*target)).GetImageData().GetDimensions():
             words = _("The image has one slice: the box counts on it alone. Segment now: {volume}")
         context.logic.addBox(*target, roi, run=self.editing(words))

@@ -74,6 +74,16 @@ def painter(host: Host) -> Painter:
     return Painter(host)
 
 
+def test_a_stroke_says_where_the_views_show_another_image(painter: Painter) -> None:
+    import slicer
+
+    slicer.util.setSliceViewerLayers(background=painter.volumes["mr_t1"], foreground=None)
+    painter.dab(FAR)
+    painter.settle(1)
+    words = "The views show 'Phantom T1 MR', but 'Phantom CT' is segmented: choose the image under Images. Stroke kept."
+    assert painter.status.startswith(words)
+
+
 @pytest.fixture
 def guide(painter: Painter) -> Painter:
     painter.ui.strokesGuideCheckBox.checked = True

@@ -110,5 +110,7 @@ class Brush:
             return
         guided = _("The model followed your stroke. Segment now: {volume}")
         words = answer(edit, guided) if edit.info.model else _("Stroke kept. Segment now: {volume}")
+        selection, inputs = self._context.selection, self._context.logic.inputs(*target)
         self._context.edits.add(target)
-        self._context.messages.say(words.format(volume=self._context.selection.volumeInWords(target)))
+        other, volume = selection.otherShown([each.node for each in inputs.values()]), selection.volumeInWords(target)
+        self._context.messages.say(f"{other} {words.format(volume=volume)}".strip())

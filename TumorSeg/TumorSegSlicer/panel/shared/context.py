@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from TumorSegSlicer.logic import TumorSegLogic
+from TumorSegSlicer.mrml.session_nodes import Input
 from TumorSegSlicer.panel.shared.edited_segments import EditedSegments
 from TumorSegSlicer.panel.shared.installing import Packages
 from TumorSegSlicer.panel.shared.messages import Messages
@@ -40,6 +42,12 @@ class Context:
     def parameters(self) -> TumorSegParameters:
         """The settings in the scene; another object after the scene was closed or read."""
         return self.settings.parameters
+
+    def noteOtherShown(self, inputs: Mapping[str, Input]) -> None:
+        """Says, until the action after the next one, where the views show another image than those worked on."""
+        words = self.selection.otherShown([each.node for each in inputs.values()])
+        if words:
+            (self.messages.notice if self.tasks.busy else self.messages.noticeNext)(words)
 
     def connectGui(self) -> None:
         """Connects the widgets with the settings in the scene; to be called again after it was closed or read."""

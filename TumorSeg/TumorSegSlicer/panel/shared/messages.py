@@ -49,6 +49,7 @@ class Messages:
         if busy:
             self._error = ""
             self._notices, self._nextNotices = self._nextNotices, []
+            self._text = "" if self._text in self._notices else self._text
             self._show()
 
     def close(self) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TypeAlias
 
 import slicer
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.logic import TumorSegLogic
+from TumorSegSlicer.mrml.overlays import shownImages
 from TumorSegSlicer.panel.shared.settings import Settings
 from TumorSegSlicer.panel.shared.signals import Signal
 from TumorSegSlicer.parameters import IMAGES, ROLES, ImageRole
@@ -51,6 +53,15 @@ class Selection:
             names = (f"{role.value}_{number}" if number > 1 else role.value for number in range(1, len(IMAGES) + 1))
             images[next(name for name in names if name not in images)] = node
         return images
+
+    @staticmethod
+    def otherShown(images: Collection[VolumeNode]) -> str:
+        """That the views show another image than those that are worked on, and what to do; empty where they do not."""
+        shown = shownImages()
+        if not shown or not images or shown[0] in images:
+            return ""
+        words = _("The views show '{shown}', but '{chosen}' is segmented: choose the image under Images.")
+        return words.format(shown=shown[0].GetName(), chosen=next(iter(images)).GetName())
 
     def target(self) -> tuple[SegmentationNode, str] | None:
         """Segmentation and id of the selected segment; None where there is none."""
