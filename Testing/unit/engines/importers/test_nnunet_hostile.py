@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import importlib
 import os
 import pickle
 import subprocess
@@ -47,7 +48,7 @@ CALLS = {
     "a program": (exec, lambda sign: (f"open({str(sign)!r}, 'w')",), "exec"),
     "a process": (subprocess.Popen, lambda sign: (["touch", str(sign)],), "Popen"),
     "a file": (builtins.open, lambda sign: (str(sign), "w"), r"(io|_io)\.open"),
-    "a module": (__import__, lambda sign: ("os",), "__import__"),
+    "a module": (importlib.import_module, lambda sign: ("os",), r"importlib\.import_module"),
     "another pickle": (pickle.loads, lambda sign: (b"N.",), "loads"),
     "an array of objects": (np.load, lambda sign: (str(sign),), r"numpy\.load"),
 }
