@@ -120,13 +120,16 @@ class Result:
         return Volume(grid, array, "probability")
 
     def mask_of(self, label: str) -> Mask:
-        """One label, 0 or 1, a region with the parts that others cover; raises :class:`ArgumentError` as above."""
+        """One label, 0 or 1, a region with the parts that others cover; raises :class:`ArgumentError` as above.
+
+        A region has nothing outside the mask, so that what was removed from that is not in it.
+        """
         answer = self._answer(label)
-        if not answer.region:
-            return Mask(self.mask.grid, (self.mask.array == answer.value).view(np.uint8))
-        array = np.zeros(self.mask.grid.shape, np.uint8)
-        array[box_slices(answer.box)] = answer.probability > 0.5
-        return Mask(self.mask.grid, array)
+        array: npt.NDArray[np.bool_] = self.mask.array == answer.value
+        if answer.region:
+            at = box_slices(answer.box)
+            array[at] |= (answer.probability > 0.5) & (self.mask.array[at] > 0)
+        return Mask(self.mask.grid, array.view(np.uint8))
 
     def _answer(self, label: str) -> LabelAnswer:
         if label not in self.labels:

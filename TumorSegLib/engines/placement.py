@@ -33,6 +33,24 @@ Computed = TypeVar("Computed")
 _log = logging.getLogger(__name__)
 
 
+class PlacedEngine:
+    """What engines of one network have in common: the model, and where its network computes.
+
+    Attributes:
+        spec: the model.
+    """
+
+    def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime) -> None:
+        """Places the network, see :class:`Placement`."""
+        self.spec = spec
+        self._placement = Placement(spec, network, runtime)
+
+    @property
+    def info(self) -> RunInfo:
+        """Model, version, checksum of the weights, device and precision."""
+        return self._placement.info()
+
+
 class Placement:
     """A network on the device it was loaded for.
 

@@ -168,7 +168,9 @@ def _isImage(volume: slicer.vtkMRMLVolumeNode) -> bool:
 
 
 class Foreground:
-    """Lays overlays over the images in all slice views; what lay there before, a PET over a CT, comes back after.
+    """Lays overlays over the images in all slice views but :data:`SECOND_VIEWS`.
+
+    What lay there before, a PET over a CT, comes back after.
 
     Whether a view shows an overlay is read from the view: a scene that was saved with one shows it when it is opened.
     """
@@ -180,9 +182,11 @@ class Foreground:
     def show(self, overlay: slicer.vtkMRMLVolumeNode, opacity: float) -> None:
         """Lays an overlay over the images, or takes it instead of the one laid over so far."""
         showing = _showing()
-        for composite in [each for each in _composites() if each not in showing]:
-            self._former[composite.GetID()] = _foreground(composite), composite.GetForegroundOpacity()
-        slicer.util.setSliceViewerLayers(foreground=overlay, foregroundOpacity=opacity)
+        for composite in _firstComposites():
+            if composite not in showing:
+                self._former[composite.GetID()] = _foreground(composite), composite.GetForegroundOpacity()
+            composite.SetForegroundVolumeID(overlay.GetID())
+            composite.SetForegroundOpacity(opacity)
 
     def setOpacity(self, opacity: float) -> None:
         """How much of the images overlays hide, 0 to 1; of no effect where nothing is laid over."""

@@ -60,8 +60,9 @@ class Panel:
         self.firstUse.enter()
 
     def exit(self) -> None:
-        """Another module was opened: keys and mouse are given back."""
+        """Another module was opened: keys and mouse are given back, and nothing waits for an installation."""
         self._shortcuts.remove()
+        self.firstUse.drop()
         self.compare.end()
         self.correct.stopTools()
 

@@ -7,12 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from torch import nn
 
 from TumorSegLib.engines.auto.sliding_window import Maps, WindowPlan, predict
 from TumorSegLib.engines.inputs import Channels, prepare
 from TumorSegLib.engines.networks.unets import FIXED_SIZE
-from TumorSegLib.engines.placement import CaseDevice, Network, Placement
+from TumorSegLib.engines.placement import CaseDevice, Network, PlacedEngine
 from TumorSegLib.engines.runtime import ON_CPU, Runtime
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry.grid import Grid
@@ -22,7 +21,7 @@ from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Job, Progress
 from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.spec import ModelSpec
-from TumorSegLib.protocols import Result, RunInfo
+from TumorSegLib.protocols import Result
 
 # Windows at once. On a CPU one window already fills all cores and the caches; a GPU needs several to be busy.
 WINDOWS_PER_PASS = {"cpu": 1, "mps": 1, "cuda": 4}
@@ -30,20 +29,11 @@ WINDOWS_PER_PASS = {"cpu": 1, "mps": 1, "cuda": 4}
 SMALLEST_TILE = (32, 32, 64)
 
 
-class AutoEngine:
+class AutoEngine(PlacedEngine):
     """Segments a case without prompts.
 
     One engine may serve many cases, from several threads. The weights are kept in the runtime's precision.
     """
-
-    def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime) -> None:
-        self.spec = spec
-        self._placement = Placement(spec, network, runtime)
-
-    @property
-    def info(self) -> RunInfo:
-        """Model, version, checksum of the weights, device and precision."""
-        return self._placement.info()
 
     def segment(
         self,

@@ -16,7 +16,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from TumorSegLib.engines.clicks.changed_part import ChangedPart
 from TumorSegLib.engines.clicks.patches import (
@@ -29,7 +28,7 @@ from TumorSegLib.engines.clicks.patches import (
 )
 from TumorSegLib.engines.clicks.views import ScaledImages, View, prepare_views
 from TumorSegLib.engines.networks.unets import probabilities
-from TumorSegLib.engines.placement import CaseDevice, Network, Placement
+from TumorSegLib.engines.placement import CaseDevice, Network, PlacedEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, Float64Array, UInt8Array
 from TumorSegLib.geometry.boxes import bounding_box, slices
@@ -37,11 +36,10 @@ from TumorSegLib.images.probability import TUMOUR
 from TumorSegLib.images.volume import Images
 from TumorSegLib.jobs import Cancel, Job
 from TumorSegLib.memory import memory_errors
-from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.encoding import PointPrompt
 from TumorSegLib.prompts.patch_prompts import PatchPrompts, prompt_channels
 from TumorSegLib.prompts.types import BoxPrompt, Line, Prompts
-from TumorSegLib.protocols import Refinement, RunInfo
+from TumorSegLib.protocols import Refinement
 
 # An object should take at most this share of a view, along every axis; below the second it is looked at from nearer.
 FITS, SMALL = 0.65, 0.4
@@ -115,20 +113,11 @@ class _Task:
         return PatchPrompts(points, boxes, lines)
 
 
-class AnyImageEngine:
+class AnyImageEngine(PlacedEngine):
     """Corrects, or begins, a segmentation of any object in images of any kind.
 
     One engine may serve many cases, from several threads. The weights are kept in the runtime's precision.
     """
-
-    def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime) -> None:
-        self.spec = spec
-        self._placement = Placement(spec, network, runtime)
-
-    @property
-    def info(self) -> RunInfo:
-        """Model, version, checksum of the weights, device and precision."""
-        return self._placement.info()
 
     def prepare(self, images: Images) -> ScaledImages:
         """Prepares the images of a case, once for all its prompts; any role is taken.

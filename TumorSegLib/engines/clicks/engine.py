@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
 
 from TumorSegLib.engines.clicks.patches import (
     COARSE,
@@ -32,7 +31,7 @@ from TumorSegLib.engines.clicks.patches import (
     sample_probability,
 )
 from TumorSegLib.engines.networks.unets import probabilities
-from TumorSegLib.engines.placement import CaseDevice, Network, Placement
+from TumorSegLib.engines.placement import CaseDevice, Network, PlacedEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array, UInt8Array
 from TumorSegLib.geometry.boxes import origin, slices, translate, union
@@ -41,11 +40,10 @@ from TumorSegLib.images.probability import CERTAIN, TUMOUR
 from TumorSegLib.images.volume import Images
 from TumorSegLib.jobs import Cancel, Job
 from TumorSegLib.memory import memory_errors
-from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.constraints import apply_constraints, constrained_voxels
 from TumorSegLib.prompts.encoding import PointPrompt
 from TumorSegLib.prompts.types import BoxPrompt, Prompts
-from TumorSegLib.protocols import Refinement, RunInfo
+from TumorSegLib.protocols import Refinement
 
 # A tumour at most this share of a patch at the fine spacing, along every axis, is predicted at that spacing.
 SMALL = 0.6
@@ -86,20 +84,11 @@ class _Correction:
         return len(self.network_prompts) > len(self.constraints)
 
 
-class ClickEngine:
+class ClickEngine(PlacedEngine):
     """Corrects, or begins, a segmentation from clicks and scribbles.
 
     One engine may serve many cases, from several threads. The weights are kept in the runtime's precision.
     """
-
-    def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime) -> None:
-        self.spec = spec
-        self._placement = Placement(spec, network, runtime)
-
-    @property
-    def info(self) -> RunInfo:
-        """Model, version, checksum of the weights, device and precision."""
-        return self._placement.info()
 
     def prepare(self, images: Images) -> CaseImages:
         """Resamples and normalises the images of a case, once for all its clicks.

@@ -6,38 +6,27 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
-from torch import nn
 
 from TumorSegLib.engines.nnunet.answer import Answer
 from TumorSegLib.engines.nnunet.preparation import PreparedCase, prepare
 from TumorSegLib.engines.nnunet.windows import STEP, Windows, predict_logits
-from TumorSegLib.engines.placement import CaseDevice, Network, Placement
+from TumorSegLib.engines.placement import CaseDevice, Network, PlacedEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.images.volume import Images
 from TumorSegLib.jobs import Cancel, Job, Progress
 from TumorSegLib.memory import is_out_of_memory, memory_errors
-from TumorSegLib.models.spec import ModelSpec
-from TumorSegLib.protocols import Result, RunInfo
+from TumorSegLib.protocols import Result
 
 # Voxels of the windows computed at once on a GPU: one window of three dimensions, several slices.
 VOXELS_PER_PASS = 2**21
 
 
-class NnunetEngine:
+class NnunetEngine(PlacedEngine):
     """Segments a case without prompts, as nnU-Net would.
 
     One engine may serve many cases, from several threads. The weights are kept in the runtime's precision.
     """
-
-    def __init__(self, spec: ModelSpec, network: nn.Module, runtime: Runtime) -> None:
-        self.spec = spec
-        self._placement = Placement(spec, network, runtime)
-
-    @property
-    def info(self) -> RunInfo:
-        """Model, version, checksum of the weights, device and precision."""
-        return self._placement.info()
 
     def segment(
         self,

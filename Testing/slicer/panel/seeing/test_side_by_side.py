@@ -162,6 +162,18 @@ def test_a_scene_saved_side_by_side_opens_in_the_usual_layout(pair: Desk, tmp_pa
     assert visible() == {"Red", "Green", "Yellow"}
 
 
+def test_an_overlay_lies_over_the_first_image_alone(pair: Desk) -> None:
+    from TumorSegSlicer.mrml.overlays import SECOND_VIEWS
+
+    pair.find()
+    pair.ui.sideBySideButton.click()
+    pair.ui.overlaySelector.setCurrentIndex(1)
+    pair.wait()
+    laid = {name: manager().sliceWidget(name).mrmlSliceCompositeNode().GetForegroundVolumeID() for name in visible()}
+    assert set(SECOND_VIEWS) < set(laid)
+    assert all(bool(volume) is (name not in SECOND_VIEWS) for name, volume in laid.items()), laid
+
+
 def test_overlays_are_not_offered_for_comparison(pair: Desk) -> None:
     pair.find()
     pair.widget.logic.probabilityVolume(pair.node, pair.segment)

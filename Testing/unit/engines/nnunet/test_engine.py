@@ -22,7 +22,7 @@ from TumorSegLib.engines.nnunet.engine import NnunetEngine
 from TumorSegLib.engines.runtime import ON_CPU
 from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, RoleError
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.volume import Volume
+from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import read_mask, write_labels
 from TumorSegLib.io.nrrd import read_nrrd
 from TumorSegLib.models.nnunet import NnunetChannel, NnunetInput
@@ -98,6 +98,19 @@ def test_regions_overlap() -> None:
     assert np.array_equal(result.mask_of("whole").array, steps > 0)
     assert np.array_equal(result.mask_of("core").array, steps > 1)
     assert np.array_equal(result.probability.array > 0.5, steps > 0)
+
+
+def test_what_is_removed_from_the_mask_is_not_in_its_regions() -> None:
+    """As ``segment --min-volume`` removes it."""
+    result = engine(spec(regions=True, labels={"whole": 3, "core": 1})).segment(stairs())
+    half = result.mask.array.copy()
+    half[:, :11] = 0
+    tidied = replace(result, mask=Mask(result.mask.grid, half))
+    for label in ("whole", "core"):
+        before, after = (each.mask_of(label).array for each in (result, tidied))
+        assert before[:, :11].any()
+        assert not after[:, :11].any()
+        assert np.array_equal(after[:, 11:], before[:, 11:])
 
 
 def test_regions_are_whole_in_a_segmentation_and_one_value_in_a_label_map(tmp_path: Path) -> None:
