@@ -226,6 +226,7 @@ def test_the_command_measures_models_and_notes_the_figures(
         (["--suite", "general", "--data", "nowhere"], "nowhere: no suite of tasks"),
         (["--suite", "general", "--plot", "curve.txt"], "--plot curve.txt: the name must end in .png"),
         (["--suite", "general", "--model", "sts-auto"], "sts-auto is of kind 'auto', evaluate-clicks needs 'clicks'"),
+        (["--suite", "general", "--model", "x/../any"], "two models are called 'any'; rename the folder of one"),
         (["--use", "test"], "several --model and --use are for --suite general"),
         (["--model", "sts-clicks"], "several --model and --use are for --suite general"),
     ],

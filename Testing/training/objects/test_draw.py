@@ -7,9 +7,10 @@ import pytest
 
 from Testing.training.objects.object_cases import any_configuration, write_suite
 from training.config.objects import SOURCES
-from training.objects import shapes
+from training.objects import draw, shapes
 from training.objects.draw import LARGEST_LESION, MOST_OF_A_SET, SURFACE_SEEN, ObjectSources, drawn_from, shares_of
 from training.objects.library import Library, TrainingCase, read_library
+from training.objects.patches import Frame
 from training.objects.sample import LARGEST_SHARE, LEAST_VOXELS, edge_seen, is_visible
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.grid import Grid
@@ -185,6 +186,24 @@ def test_lesions_are_seen_in_thick_slices_as_often_as_these_are_drawn(
             ratios.append(across / within)
         shares.append(np.median(ratios))
     assert shares[1] < 0.8 * shares[0]
+
+
+def test_lesions_lie_in_lungs_as_often_as_asked(library: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The only voxel of a lung is the first of the image: where it is taken, nothing but air is seen."""
+    drawn, (case,) = sources(library), library.sarcomas
+    monkeypatch.setitem(case.__dict__, "lung", np.zeros((1, 3), dtype=int))
+    centres: list[np.ndarray] = []
+    around = Frame.around
+    monkeypatch.setattr(
+        draw.Frame, "around", lambda grid, centre, *rest: centres.append(centre) or around(grid, centre, *rest)
+    )
+    for often, share in ((0.0, 0.0), (1.0, 1.0), (0.5, 0.5)):
+        monkeypatch.setattr(draw, "IN_LUNG", often)
+        centres.clear()
+        rng = np.random.default_rng(0)
+        for _ in range(100):
+            drawn._suggested(case, "lesions", rng)
+        assert np.mean([not centre.any() for centre in centres]) == pytest.approx(share, abs=0.12)
 
 
 def test_lungs_are_aerated_tissue_but_not_the_air_outside() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation
+from scipy.ndimage import binary_dilation, distance_transform_edt
 
 from Testing.fakes import any_image_spec, noise_volume
+from training.objects import lesions
 from training.objects.intensities import channels_of, remapped, standardised, to_channels
 from training.objects.lesions import insert_lesion
 from training.objects.library import Contour, TrainingCase
@@ -61,6 +62,35 @@ def test_hot_lesions_of_given_radii_are_brighter_on_pet() -> None:
     assert len(signs) >= 6
     assert all(signs)
     assert np.mean(extents, axis=0) == pytest.approx([8, 16, 16], rel=0.3)
+
+
+def test_most_lesions_are_brighter_on_pet_where_nobody_asks() -> None:
+    signs = []
+    for seed in range(60):
+        images = raw("pet")
+        truth = insert_lesion(images, CASE, RULES, np.random.default_rng(seed), np.array([4.0, 8.0, 8.0]))
+        if truth is not None:
+            signs.append((images["pet"] - CASE.images["pet"].array)[truth].mean() > 0)
+    assert 0.7 < np.mean(signs) < 1
+
+
+def test_painted_lesions_may_fade_outwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step from before to after falls towards the surface more than where none fades."""
+    ratios = []
+    monkeypatch.setattr(lesions, "CONTRAST", (20.0, 20.0))
+    for often in (0.0, 1.0):
+        monkeypatch.setattr(lesions, "FADE", often)
+        found = []
+        for seed in range(80):
+            images = raw("ct")
+            truth = insert_lesion(images, CASE, RULES, np.random.default_rng(seed), np.array([10.0, 10.0, 10.0]))
+            if truth is not None:
+                depth, step = distance_transform_edt(truth), images["ct"] - CASE.images["ct"].array
+                outer = truth & (depth > 2) & (depth < 0.4 * depth.max())
+                if outer.any():
+                    found.append(abs(step[depth > 0.7 * depth.max()].mean()) / abs(step[outer].mean()))
+        ratios.append(np.quantile(found, 0.75))
+    assert ratios[1] > ratios[0] + 0.05
 
 
 def test_no_lesion_lies_in_air() -> None:

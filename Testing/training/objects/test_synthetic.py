@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_dilation, binary_erosion
+from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, label
 
 from Testing.training.objects.object_cases import any_configuration
 from training.objects import synthetic
@@ -47,6 +47,30 @@ def test_a_ct_is_shown_in_both_windows_a_pet_as_uptake(rules: Rules) -> None:
             seen = (np.clip(hounsfield, -160, 240) + 20) / 100
             np.testing.assert_allclose(sample.images[CT], seen, atol=1e-4)
         assert sample.images[PET].min() >= 0
+
+
+def middle_brighter(sample: ObjectSample) -> float:
+    """How much the middle of an object differs from its surroundings beside how much its outer voxels do."""
+    depth = distance_transform_edt(sample.truth)
+    middle, outer = depth > 0.7 * depth.max(), sample.truth & (depth < 0.4 * depth.max()) & (depth > 1)
+    shell = binary_dilation(sample.truth, iterations=4) & ~binary_dilation(sample.truth, iterations=2)
+    image = max(sample.images, key=np.std)
+    if not outer.any() or not shell.any():
+        return float("nan")
+    far, near = (abs(image[part].mean() - image[shell].mean()) for part in (middle, outer))
+    return float(far / max(near, 1e-3))
+
+
+def test_objects_that_fade_differ_most_in_their_middle(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:
+    ratios = []
+    for often in (0.0, 1.0):
+        monkeypatch.setattr(synthetic, "FADES", often)
+        ratios.append(np.nanmedian([middle_brighter(sample) for sample in samples(rules, 40)]))
+    assert ratios[1] > 1.1 * ratios[0]
+
+
+def test_an_object_is_one_connected_part(rules: Rules) -> None:
+    assert all(label(sample.truth)[1] == 1 for sample in samples(rules, 60))
 
 
 def test_more_objects_stand_out_than_where_contrasts_are_random(rules: Rules, monkeypatch: pytest.MonkeyPatch) -> None:

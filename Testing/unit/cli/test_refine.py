@@ -206,6 +206,16 @@ def test_prompts_at_which_nothing_is_found_are_named(
     )
 
 
+def test_a_mask_that_stays_empty_is_told_with_what_may_help(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save("outside.json", {"prompts": [{"click": list(CLICKS[0].ijk), "positive": False}]})
+    assert refine(clicks="outside.json") == 0
+    assert not read_mask("out.nii.gz").array.any()
+    assert capsys.readouterr().err == (
+        "tumorseg: note: the mask is empty; click in the middle of the lesion, or give a line across it "
+        "(refine --line)\n"
+    )
+
+
 def test_a_constant_image_is_refused(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec = any_image_spec()
     write_model(case / "models", spec, tiny_network(spec, seed=3))
