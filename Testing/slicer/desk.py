@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from Testing.slicer.module import TUMORSEG, FakeEngines, choose, chosen, load_phantom, ras_of, take, voxels
+from Testing.slicer.module import TUMORSEG, FakeEngines, choose, chosen, load_phantom, put_down, ras_of, take, voxels
 from TumorSegLib import Cancelled
 
 if TYPE_CHECKING:
@@ -132,6 +132,10 @@ class Desk:
 
     def take(self, tool: str, positive: bool = True) -> None:
         take(self.ui, tool, positive)
+
+    def leave(self) -> None:
+        """What the key Esc does."""
+        put_down(self.widget)
 
     def hand_over(self, kind: str, points: Sequence[Sequence[float]], positive: bool = True) -> None:
         """What a tool does with what was drawn on an axial slice, RAS mm."""

@@ -84,6 +84,11 @@ def take(ui: Any, tool: str, positive: bool = True) -> None:
         ui.signButton.click()
 
 
+def put_down(widget: Any) -> None:
+    """Puts the tool of the panel down, as the key Esc does."""
+    widget.panel.correct.keyActions()["leave"]()
+
+
 def chosen(ui: Any, role: str) -> Any:
     """The image that is chosen in the panel for a role; None where there is none."""
     from TumorSegSlicer.parameters import ImageRole

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from Testing.slicer.module import OUTPUT, SMALL, TUMORSEG, choose, load_phantom, ras_of, take, voxels
+from Testing.slicer.module import OUTPUT, SMALL, TUMORSEG, choose, load_phantom, put_down, ras_of, take, voxels
 from TumorSegLib import list_models, make_phantom
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def correct(desk: Desk, found: np.ndarray, truth: np.ndarray) -> tuple[np.ndarra
         i, j, k = missed(masks[-1], truth) if view != "Yellow" else far_from(truth)
         masks.append(desk.click(view, (i, j, k)))
         assert masks[-1][k, j, i] == 1
-    desk.ui.pointButton.click()
+    put_down(desk.widget)
     assert len({mask.tobytes() for mask in masks}) >= 3
     np.testing.assert_array_equal(desk.press("undoButton"), masks[2])
     np.testing.assert_array_equal(desk.press("undoButton"), masks[1])
@@ -171,7 +171,7 @@ def correct(desk: Desk, found: np.ndarray, truth: np.ndarray) -> tuple[np.ndarra
     negative = desk.click("Red", (i, j, k))
     assert negative[k, j, i] == 0
     assert negative[6, 6, 6] == 1
-    desk.ui.pointButton.click()
+    put_down(desk.widget)
     np.testing.assert_array_equal(desk.press("undoButton"), painted)
     np.testing.assert_array_equal(desk.press("undoButton"), masks[2])
     return masks[2], painted

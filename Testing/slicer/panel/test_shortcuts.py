@@ -58,14 +58,17 @@ def view(desk: Desk) -> Any:
     return slicer.app.layoutManager().sliceWidget("Red").sliceView()
 
 
+@pytest.mark.parametrize("by", ["key", "button"])
 @pytest.mark.parametrize("name", TOOLS)
-def test_a_key_takes_a_tool_up_and_pressed_again_keeps_it(desk: Desk, name: str) -> None:
+def test_a_key_or_button_takes_a_tool_up_and_pressed_again_keeps_it(desk: Desk, name: str, by: str) -> None:
     desk.find()
     desk.host.show(desk.volumes["ct"])
-    press(desk, name, view(desk))
-    assert tools(desk) == [name]
-    press(desk, name, view(desk))
-    assert tools(desk) == [name]
+    for _ in range(3):
+        if by == "key":
+            press(desk, name, view(desk))
+        else:
+            desk.press(f"{name}Button")
+        assert tools(desk) == [desk.widget.panel.correct.prompts.tool] == [name]
     press(desk, "leave", view(desk))
     assert tools(desk) == []
     interaction = desk.host.app.applicationLogic().GetInteractionNode()
@@ -246,6 +249,7 @@ def test_tools_have_an_icon_a_name_and_their_key_in_the_tool_tip(desk: Desk) -> 
         button = getattr(desk.ui, f"{name}Button")
         (key,) = keys_of(name)
         assert button.toolTip.startswith(f"{key}: ")
+        assert button.toolTip.endswith("Esc puts the tool down.")
         assert button.accessibleName == button.text == name.capitalize()
         assert not button.icon.isNull()
     pictures = [getattr(desk.ui, f"{name}Button").icon.pixmap(24, 24).toImage() for name in TOOLS]

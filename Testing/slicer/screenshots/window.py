@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from Testing.slicer.lesion_list import LesionList
 from Testing.slicer.logic.test_end_to_end import PATIENCE, Desk, missed
-from Testing.slicer.module import choose, ras_of
+from Testing.slicer.module import choose, put_down, ras_of
 from Testing.slicer.module import take as take_up
 from TumorSegLib import make_phantom
 from TumorSegLib.cli.demo import REGION, SEED
@@ -123,7 +123,7 @@ def work(desk: Desk, phantom: dict[str, Any]) -> dict[str, tuple[int, int, int]]
     places["Red"] = missed(found, truth)
     take_up(desk.ui, "point")
     desk.click("Red", places["Red"])
-    desk.ui.pointButton.click()
+    put_down(desk.widget)
     desk.press("measureButton")
     return places
 

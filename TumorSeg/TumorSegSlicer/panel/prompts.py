@@ -81,9 +81,10 @@ class PromptPanel:
         return {**takers, "sign": self._context.ui.signButton.click, "leave": self.putDown}
 
     def take(self, name: str) -> None:
-        """Takes up one of :data:`TOOLS`, unless it is in use; makes a segment to work on where there is none."""
+        """Takes up one of :data:`TOOLS`, or keeps it; makes a segment to work on where there is none."""
         context = self._context
         if self.tool == name and (context.selection.target() is not None or name == "box"):
+            self._show()  # a press has just raised its button
             return
         if context.selection.target() is None and name != "box":
             self._makeSegment(name)
@@ -133,7 +134,7 @@ class PromptPanel:
         ui = self._context.ui
         for name in TOOLS:
             button = getattr(ui, f"{name}Button")
-            button.connect("clicked(bool)", lambda on, name=name: self.take(name) if on else self.putDown())
+            button.connect("clicked(bool)", lambda _on, name=name: self.take(name))
         ui.signButton.connect("clicked(bool)", lambda _on: self._onSign())
         ui.boxAgainButton.connect("clicked(bool)", lambda _on: self._onBox(self._context.parameters.box))
         self._theme.watch(ui.strip)

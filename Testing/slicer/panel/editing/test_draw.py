@@ -115,7 +115,7 @@ def test_the_left_button_moves_points_of_others_only_without_a_tool(artist: Desk
     drag(artist, "Red", ACROSS)
     answered(artist)
     assert list(points.GetNthControlPointPositionVector(0)) == before
-    artist.ui.scribbleButton.click()
+    artist.leave()
     drag(artist, "Red", ACROSS)
     artist.wait()
     assert artist.steps() == 1
@@ -253,7 +253,7 @@ def test_one_tool_is_used_at_a_time(artist: Desk) -> None:
         assert [each for each, button in buttons.items() if button.checked] == [name]
         effect = ui.editor.activeEffect()
         assert (effect.name if effect else None) == ("Paint" if name == "brush" else None)
-    buttons["lasso"].click()
+    artist.leave()
     assert not any(button.checked for button in buttons.values())
     ui.pointButton.click()
     ui.editor.setActiveEffectByName("Scissors")  # in the section of Slicer's tools
@@ -269,7 +269,7 @@ def test_the_sign_switches_the_brush(artist: Desk) -> None:
     assert artist.ui.editor.activeEffect().name == "Paint"
     artist.press("newSegmentButton")
     assert artist.ui.editor.activeEffect().name == "Paint"
-    artist.ui.brushButton.click()
+    artist.leave()
     assert artist.ui.editor.activeEffect() is None
 
 

@@ -68,7 +68,7 @@ def test_a_line_across_the_tumour_makes_a_segment(artist: Desk) -> None:
     artist.press("undoButton")
     assert not artist.mask().any()
     assert prompts(artist) == ()
-    artist.ui.lineButton.click()
+    artist.leave()
     assert (names("Line"), placing(), artist.ui.lineButton.checked) == ([], False, False)
     assert artist.host.dialogs.shown == []
 

@@ -56,7 +56,7 @@ def test_a_stroke_is_seen_while_it_is_drawn_in_the_colour_of_its_sign(
     answered(desk, steps)
     assert drawn(desk).positive is not bool(held)
     desk.press("undoButton")
-    getattr(desk.ui, f"{tool}Button").click()
+    desk.leave()
     assert not ink(desk, "Red", plain).any()
 
 
@@ -89,7 +89,7 @@ def test_the_mouse_shows_the_sign(desk: Desk) -> None:
     assert shown() == positive
     desk.host.mouse.move("Red", (0.5, 0.5))
     assert shown() == negative
-    desk.ui.pointButton.click()
+    desk.leave()
     assert [view.cursor.shape() for view in views] == plain
 
 
@@ -175,6 +175,6 @@ def test_views_that_come_with_another_layout_are_drawn_in_too(desk: Desk) -> Non
         drag(desk, view, voxels)
         answered(desk, steps)
     assert len(prompts(desk)) == 2
-    desk.ui.scribbleButton.click()
+    desk.leave()
     layout.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutConventionalView)
     assert not desk.ui.scribbleButton.checked

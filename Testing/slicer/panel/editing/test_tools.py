@@ -47,7 +47,7 @@ def test_clicks_in_the_views_correct_at_once(desk: Desk) -> None:
     }
     assert shown["TumorSeg negative clicks"] == 1
     assert shown["TumorSeg positive clicks"] in (2, 3)  # the contradicted one may no longer hold
-    desk.ui.pointButton.click()
+    desk.leave()
     assert not desk.ui.pointButton.checked
     interaction = slicer.app.applicationLogic().GetInteractionNode()
     assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform
