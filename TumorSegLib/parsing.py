@@ -33,9 +33,13 @@ def load_json(path: Path) -> Any:
         OSError: the file cannot be read.
         ValueError: it holds no JSON, is nested too deeply, or gives a key twice in one object.
     """
+    return parse_json(path.read_text(encoding="utf-8-sig"))  # editors on Windows put the mark first
+
+
+def parse_json(text: str) -> Any:
+    """Parsed JSON; raises :class:`ValueError` where it is none, is nested too deeply, or gives a key twice."""
     try:
-        # Editors on Windows put the mark first.
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_each_key_once)
+        return json.loads(text, object_pairs_hook=_each_key_once)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 

@@ -21,6 +21,7 @@ import pytest
 import TumorSegLib as ts
 from Testing.documents import PAGES, REPOSITORY, Block, blocks_of, text_of
 from Testing.unit.cases.dicom_series import write_image
+from Testing.unit.engines.importers.bundle_cases import LAYOUTS, write_bundle
 from Testing.unit.engines.importers.nnunet_cases import configuration, plans, write_training
 from Testing.web import Site
 from TumorSegLib.cli.entry import main as tumorseg
@@ -162,6 +163,7 @@ def files(folder: Path, site: Site, checkpoint: bytes, monkeypatch: pytest.Monke
         folds=(0, 1),
         channels=1,
     )
+    write_bundle(folder, LAYOUTS["spleen"], name="spleen_ct_segmentation")
     monkeypatch.setattr("TumorSegLib.cli.demo.make_phantom", small_phantom_of_demo)
 
 

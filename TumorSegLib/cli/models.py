@@ -42,7 +42,7 @@ def add_models_commands(commands: Any) -> None:
 
 
 def _add_import(actions: Any) -> None:
-    add = add_command(actions, "add", _add, "make a model of a SAM checkpoint or an nnU-Net training on this computer")
+    add = add_command(actions, "add", _add, "make a model of a checkpoint, an nnU-Net training or a MONAI bundle")
     add.add_argument("name", help="of the model; that of a published one only for its own checkpoint")
     given = add.add_mutually_exclusive_group(required=True)
     given.add_argument("--weights", metavar="FILE", help="checkpoint of SAM, MedSAM or LiteMedSAM, .pth; not changed")
@@ -51,8 +51,19 @@ def _add_import(actions: Any) -> None:
         metavar="FOLDER",
         help="training of nnU-Net v2, e.g. Dataset003_Liver/nnUNetTrainer__nnUNetPlans__3d_fullres; not changed",
     )
+    given.add_argument(
+        "--monai",
+        metavar="FOLDER_OR_ZIP",
+        help="MONAI bundle of MONAI 0.9 or later; nothing in it is executed or changed",
+    )
     add.add_argument("--folds", help="of the nnU-Net training, e.g. 0,1,2,3,4 or all (default: those there are)")
     add.add_argument("--checkpoint", help="of the nnU-Net training: final, best or latest (default: final)")
+    add.add_argument(
+        "--allow-torchscript",
+        action="store_true",
+        help="of a MONAI bundle, read models/model.ts where it has no other weights; TorchScript is a program that "
+        "PyTorch loads and may execute: only from a source you trust",
+    )
     add.add_argument(
         "--pixels",
         default="",
@@ -119,29 +130,40 @@ def _download(options: argparse.Namespace) -> None:
     _print_ready(model)
 
 
+# What is for one source of a model only.
+_ONLY_FOR = {"folds": "nnunet", "checkpoint": "nnunet", "allow_torchscript": "monai", "pixels": "weights"}
+
+
 def _add(options: argparse.Namespace) -> None:
-    of_nnunet = [name for name in ("folds", "checkpoint") if getattr(options, name) is not None]
-    if options.weights and of_nnunet:
-        raise ArgumentError(f"--{of_nnunet[0]} is for --nnunet, not for --weights")
-    if options.nnunet and options.pixels:
-        raise ArgumentError("--pixels is for --weights, not for --nnunet")
+    source = next(name for name in ("weights", "nnunet", "monai") if getattr(options, name) is not None)
+    for name, own in _ONLY_FOR.items():
+        if getattr(options, name) not in (None, "", False) and own != source:
+            raise ArgumentError(f"--{name.replace('_', '-')} is for --{own}, not for --{source}")
     require_network_memory()
-    if options.nnunet:
-        _add_nnunet(options)
+    if source == "weights":
+        from TumorSegLib.engines.importers.sam import import_checkpoint  # imports torch, which takes seconds
+
+        _print_ready(import_checkpoint(Path(options.weights), options.name, options.pixels))
         return
-    from TumorSegLib.engines.importers.sam import import_checkpoint  # imports torch, which takes seconds
-
-    _print_ready(import_checkpoint(Path(options.weights), options.name, options.pixels))
+    _print_imported(_imported(options, source))
 
 
-def _add_nnunet(options: argparse.Namespace) -> None:
-    from TumorSegLib.engines.importers.nnunet import import_nnunet  # imports torch, which takes seconds
+def _imported(options: argparse.Namespace, source: str) -> ModelFolder:
+    """An automatic model from the folder of another program."""
+    if source == "monai":
+        from TumorSegLib.engines.importers.bundles.model import import_bundle  # as above
+
+        return import_bundle(Path(options.monai), options.name, allow_torchscript=options.allow_torchscript)
+    from TumorSegLib.engines.importers.nnunet import import_nnunet  # as above
 
     folds = options.folds.split(",") if options.folds is not None else None
-    model = import_nnunet(Path(options.nnunet), options.name, folds, options.checkpoint or "final")
+    return import_nnunet(Path(options.nnunet), options.name, folds, options.checkpoint or "final")
+
+
+def _print_imported(model: ModelFolder) -> None:
     _print_ready(model)
     spec = model.spec
-    channels = [f"{role} (its channel {each.name!r})" for role, each in spec.nnunet_input.channels.items()]
+    channels = [f"{role} (its channel {name!r})" for role, name in spec.channel_names.items()]
     print(f"images: {', '.join(channels)}; labels: {', '.join(spec.labels)}; licence: {spec.licence}")
 
 

@@ -10,14 +10,13 @@ from TumorSegLib.engines.backends.choice import choose_backend
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.clicks.any_image import AnyImageEngine
 from TumorSegLib.engines.clicks.engine import ClickEngine
+from TumorSegLib.engines.imported.engine import ImportedEngine
 from TumorSegLib.engines.networks.sam import Sam
-from TumorSegLib.engines.nnunet.engine import NnunetEngine
 from TumorSegLib.engines.runtime import BACKENDS, INT8, PRECISIONS, choose_runtime
 from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError
-from TumorSegLib.models.nnunet import NnunetInput
 from TumorSegLib.models.registry import find_model
-from TumorSegLib.models.spec import AnyImageInput, check_kind
+from TumorSegLib.models.spec import AnyImageInput, ImportedInput, check_kind
 
 
 @overload
@@ -28,7 +27,7 @@ def load_engine(
     backend: str = ...,
     *,
     kind: Literal["auto"],
-) -> AutoEngine | NnunetEngine: ...
+) -> AutoEngine | ImportedEngine: ...
 
 
 @overload
@@ -71,7 +70,7 @@ def load_engine(
     backend: str = "auto",
     *,
     kind: str | None = None,
-) -> AutoEngine | NnunetEngine | ClickEngine | AnyImageEngine | BoxEngine:
+) -> AutoEngine | ImportedEngine | ClickEngine | AnyImageEngine | BoxEngine:
     """Loads a model by name or folder.
 
     Args:
@@ -85,7 +84,7 @@ def load_engine(
         kind: ``auto``, ``clicks`` or ``box``, if the model must be of that kind; any kind by default.
 
     Returns:
-        The engine of the model: ``AutoEngine``, ``NnunetEngine``, ``ClickEngine``, ``AnyImageEngine`` or ``BoxEngine``.
+        ``AutoEngine``, ``ImportedEngine``, ``ClickEngine``, ``AnyImageEngine`` or ``BoxEngine``.
 
     Raises:
         ModelError: no such model, it is of another kind, or its weights are missing, corrupt or not those it was
@@ -109,8 +108,8 @@ def load_engine(
     runtime = choose_backend(model, network, runtime, backend, precision)
     if isinstance(network, Sam):
         return BoxEngine(spec, network, runtime)
-    if isinstance(spec.input, NnunetInput):
-        return NnunetEngine(spec, network, runtime)
+    if isinstance(spec.input, ImportedInput):
+        return ImportedEngine(spec, network, runtime)
     if isinstance(spec.input, AnyImageInput):
         return AnyImageEngine(spec, network, runtime)
     return AutoEngine(spec, network, runtime) if spec.kind == "auto" else ClickEngine(spec, network, runtime)

@@ -11,12 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_model
 from torch import nn
 
+from TumorSegLib.engines.networks.monai_nets import build_monai_model
 from TumorSegLib.engines.networks.nnunet import build_nnunet
 from TumorSegLib.engines.networks.sam import build_sam
 from TumorSegLib.engines.networks.unets import build_network
 from TumorSegLib.errors import ModelError, ResourceError, WriteError
 from TumorSegLib.memory import is_out_of_memory
 from TumorSegLib.models.folder import ModelFolder
+from TumorSegLib.models.monai import MonaiInput
 from TumorSegLib.models.nnunet import NnunetInput
 from TumorSegLib.models.spec import ModelSpec, SliceInput
 
@@ -49,6 +51,8 @@ def _build(spec: ModelSpec) -> nn.Module:
         return build_sam(spec.network, spec.arguments, spec.name)
     if isinstance(spec.input, NnunetInput):
         return build_nnunet(spec)
+    if isinstance(spec.input, MonaiInput):
+        return build_monai_model(spec)
     return build_network(spec)
 
 

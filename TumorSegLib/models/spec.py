@@ -14,6 +14,7 @@ from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.roles import CT, MR, PET, family
 from TumorSegLib.models.formats import FORMAT, to_current_format
 from TumorSegLib.models.int8 import Int8Copy
+from TumorSegLib.models.monai import MonaiInput
 from TumorSegLib.models.nnunet import NnunetInput
 from TumorSegLib.parsing import check_keys, parse_dataclass
 
@@ -122,7 +123,8 @@ class AnyImageInput:
         )
 
 
-Input: TypeAlias = VolumeInput | AnyImageInput | SliceInput | NnunetInput
+ImportedInput: TypeAlias = NnunetInput | MonaiInput
+Input: TypeAlias = VolumeInput | AnyImageInput | SliceInput | ImportedInput
 #: By the name that ``model.json`` gives as ``type``.
 INPUTS: Mapping[str, type[Input]] = {
     "volume": VolumeInput,
@@ -130,6 +132,7 @@ INPUTS: Mapping[str, type[Input]] = {
     "any image": AnyImageInput,
     "slice": SliceInput,
     "nnU-Net": NnunetInput,
+    "MONAI bundle": MonaiInput,
 }
 KINDS = tuple(dict.fromkeys(each.kind for each in INPUTS.values()))
 
@@ -144,7 +147,7 @@ class ModelSpec:
         licence: SPDX name of the licence of the weights.
         description: one line.
         input: what the network takes; its type decides the model's :attr:`kind`.
-        labels: name to label value, 1 and up without gaps; of nnU-Net any values up to 255.
+        labels: name to label value, 1 and up without gaps; of imported models any values up to 255.
         network, arguments: name in ``engines.networks`` and its keyword arguments.
         weights_sha256: of ``weights.safetensors``.
         training_data: one entry per source with its ``name``, ``licence`` and ``attribution``.
@@ -205,7 +208,7 @@ class ModelSpec:
         )
 
     def _wrong_labels(self, numbers: Sequence[int]) -> tuple[bool, str]:
-        if isinstance(self.input, NnunetInput):
+        if isinstance(self.input, ImportedInput):
             wrong = not numbers or len(set(numbers)) < len(numbers) or not all(1 <= number <= 255 for number in numbers)
             return wrong, f"labels {dict(self.labels)} are not different numbers from 1 to 255"
         wrong = not numbers or sorted(numbers) != list(range(1, len(numbers) + 1))
@@ -219,7 +222,7 @@ class ModelSpec:
     @property
     def roles(self) -> tuple[str, ...]:
         """Roles of the images it takes, in the network's order; none for a model of slices, which takes any image."""
-        return self.input.roles if isinstance(self.input, VolumeInput | NnunetInput) else ()
+        return self.input.roles if isinstance(self.input, VolumeInput | ImportedInput) else ()
 
     @property
     def optional(self) -> tuple[str, ...]:
@@ -253,16 +256,34 @@ class ModelSpec:
 
     @property
     def patch(self) -> tuple[int, int, int]:
-        """Window the network was trained on, ``(k, j, i)``, of nnU-Net in the network's axes; raises
+        """Window the network was trained on, ``(k, j, i)``, of imported models in the network's axes; raises
         :class:`ModelError` for a model of slices.
         """
-        return self.input.patch if isinstance(self.input, AnyImageInput | NnunetInput) else self.volume_input.patch
+        return self.input.patch if isinstance(self.input, AnyImageInput | ImportedInput) else self.volume_input.patch
 
     @property
     def nnunet_input(self) -> NnunetInput:
         """The input of a model of nnU-Net; raises :class:`ModelError` for another."""
         if not isinstance(self.input, NnunetInput):
             raise self._takes_other(NnunetInput)
+        return self.input
+
+    @property
+    def channel_names(self) -> dict[str, str]:
+        """What the program that trained an imported model calls each role's image; none for another model."""
+        if isinstance(self.input, MonaiInput):
+            return dict(self.input.channels)
+        return (
+            {role: each.name for role, each in self.input.channels.items()}
+            if isinstance(self.input, NnunetInput)
+            else {}
+        )
+
+    @property
+    def monai_input(self) -> MonaiInput:
+        """The input of a model of a MONAI bundle; raises :class:`ModelError` for another."""
+        if not isinstance(self.input, MonaiInput):
+            raise self._takes_other(MonaiInput)
         return self.input
 
     @property
@@ -298,7 +319,7 @@ class ModelSpec:
         """The content of ``model.json``."""
         type_ = next(name for name, each in INPUTS.items() if each is type(self.input))
         values = {"format": FORMAT, **_plain(self), "input": {"type": type_, **_plain(self.input)}}
-        if isinstance(self.input, NnunetInput):
+        if isinstance(self.input, ImportedInput):
             values["input"] |= self.input.to_dict()
         elif not isinstance(self.input, SliceInput):
             values["input"]["normalisation"] = {role: n.to_dict() for role, n in self.input.normalisation.items()}

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from TumorSegLib.disclaimer import DISCLAIMER
+from TumorSegLib.engines.importers.descriptions import NOT_STATED, Description, text_of
 from TumorSegLib.engines.importers.nnunet_checkpoint import Checkpoint, fill, read_checkpoint
-from TumorSegLib.engines.importers.nnunet_plans import Description, Plan, make_plan, read_descriptions
+from TumorSegLib.engines.importers.nnunet_plans import Plan, make_plan, read_descriptions
 from TumorSegLib.engines.networks.nnunet import NnunetEnsemble, build_fold, heads_of
 from TumorSegLib.engines.weights import write_weights
 from TumorSegLib.errors import ArgumentError, ModelError
@@ -22,7 +23,6 @@ from TumorSegLib.models.registry import new_model_folder
 from TumorSegLib.models.spec import ModelSpec
 
 CHECKPOINTS = ("final", "best", "latest")
-NOT_STATED = "not stated"
 
 
 def import_nnunet(
@@ -104,7 +104,7 @@ def _described(
     first = checkpoints[0]
     offset = 3 - len(plan.input.spacing_mm)
     taken = replace(plan.input, folds=len(checkpoints), mirror_axes=tuple(axis + offset for axis in first.mirror_axes))
-    licence, data = _text(dataset, "licence", "license"), _text(plans, "dataset_name") or NOT_STATED
+    licence, data = text_of(dataset.values, "licence", "license"), text_of(plans.values, "dataset_name") or NOT_STATED
     purpose = f"{', '.join(list(plan.labels)[:4])}{', ...' if len(plan.labels) > 4 else ''}"
     return ModelSpec(
         name=name,
@@ -119,23 +119,17 @@ def _described(
             {
                 "name": data,
                 "licence": licence or NOT_STATED,
-                "attribution": _text(dataset, "reference", "description") or NOT_STATED,
+                "attribution": text_of(dataset.values, "reference", "description") or NOT_STATED,
             },
         ),
         made_for=f"{purpose} (labels of {data})",
     )
 
 
-def _text(description: Description, *keys: str) -> str:
-    """The first of the values that is text, on one line."""
-    found = (description.values.get(key) for key in keys)
-    return next((" ".join(each.split())[:200] for each in found if isinstance(each, str) and each.strip()), "")
-
-
 def _source(folder: Path, first: Checkpoint, plans: Description) -> dict[str, Any]:
     return {
         "program": "nnU-Net v2",
-        "dataset": _text(plans, "dataset_name") or NOT_STATED,
+        "dataset": text_of(plans.values, "dataset_name") or NOT_STATED,
         "training": folder.resolve().name,
         "trainer": first.trainer,
         "configuration": first.configuration,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from TumorSegLib.engines.importers.descriptions import Description, roles_of
 from TumorSegLib.engines.networks.nnunet import NETWORKS, PLAIN, Triple, UNetShape
 from TumorSegLib.errors import ModelError
-from TumorSegLib.images.roles import IMAGE, guess_role
 from TumorSegLib.models.nnunet import SCHEMES, NnunetChannel, NnunetInput, NnunetResampling
 from TumorSegLib.parsing import load_json
 
@@ -37,38 +36,6 @@ class Plan:
     shape: UNetShape
     input: NnunetInput
     labels: Mapping[str, int]
-
-
-class Description:
-    """A parsed JSON object whose values are asked for by name; what is missing or wrong is named in the error."""
-
-    def __init__(self, values: Mapping[str, Any], where: str) -> None:
-        self.values, self.where = values, where
-
-    def __contains__(self, key: str) -> bool:
-        return self.values.get(key) is not None
-
-    def get(self, key: str, *kinds: type) -> Any:
-        """A value of one of the types; raises :class:`ModelError`."""
-        if key not in self.values:
-            raise ModelError(f"{self.where}: {key!r} is missing; it is not of nnU-Net v2, or incomplete")
-        value = self.values[key]
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            wanted = " or ".join(kind.__name__ for kind in kinds)
-            raise ModelError(f"{self.where}: {key} = {str(value)[:60]!r} is not a {wanted}")
-        return value
-
-    def part(self, key: str) -> Description:
-        """An object within this one."""
-        return Description(self.get(key, dict), f"{self.where}, {key}")
-
-    def numbers(self, key: str, kind: type = int) -> list[Any]:
-        """A list of numbers."""
-        found = self.get(key, list)
-        kinds = (int, float) if kind is float else int
-        if not all(isinstance(each, kinds) and not isinstance(each, bool) for each in found):
-            raise ModelError(f"{self.where}: {key} = {str(found)[:60]} are not all numbers of type {kind.__name__}")
-        return list(found)
 
 
 def read_descriptions(folder: Path) -> tuple[Description, Description]:
@@ -264,25 +231,6 @@ def _channels(dataset: Description, plans: Description, values: Description) -> 
 def _statistics(intensities: Description) -> dict[str, float]:
     names = {"mean": "mean", "std": "std", "low": "percentile_00_5", "high": "percentile_99_5"}
     return {own: float(intensities.get(name, int, float)) for own, name in names.items()}
-
-
-def roles_of(names: Sequence[str]) -> list[str]:
-    """A role for each channel by its name, each another one: ``CT`` is ``ct``, ``T1`` is ``mr_t1``.
-
-    What has no role by its name is ``image`` where it is the only such channel, else ``image_`` and its name.
-    """
-    guesses = [guess_role("", name) for name in names]
-    roles: list[str] = []
-    for name, guess in zip(names, guesses):
-        role = guess
-        if guess == IMAGE and guesses.count(IMAGE) > 1:
-            detail = "_".join(re.findall(r"[a-z0-9]+", name.lower()))
-            role = f"{IMAGE}_{detail}" if detail else IMAGE
-        number = 2
-        while role in roles:
-            role, number = f"{guess}_{number}", number + 1
-        roles.append(role)
-    return roles
 
 
 # Network

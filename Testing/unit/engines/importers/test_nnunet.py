@@ -24,10 +24,10 @@ from Testing.unit.engines.importers.nnunet_cases import (
     write_training,
 )
 from TumorSegLib.cli.entry import main
+from TumorSegLib.engines.imported.engine import ImportedEngine
 from TumorSegLib.engines.importers.nnunet import import_nnunet
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.networks.nnunet import RESIDUAL
-from TumorSegLib.engines.nnunet.engine import NnunetEngine
 from TumorSegLib.errors import ArgumentError, ModelError, WriteError
 from TumorSegLib.models.folder import CARD_FILE, read_model_folder, sha256_of
 from TumorSegLib.models.registry import list_models
@@ -143,7 +143,7 @@ def test_a_2d_network_has_kernels_of_one_slice(tmp_path: Path) -> None:
     weights = load_file(model.weights)
     assert weights["folds.0.encoder.stages.1.0.convs.0.conv.weight"].shape == (6, 4, 1, 3, 3)
     engine = load_engine("flat", "cpu", "float32", "torch")
-    assert isinstance(engine, NnunetEngine)
+    assert isinstance(engine, ImportedEngine)
 
 
 def import_shape(shape: Any) -> Any:

@@ -15,10 +15,10 @@ from Testing.interop.comparison import agreements
 from Testing.interop.fixture import Expected, read_expected
 from Testing.unit.engines.importers.nnunet_cases import SHAPE
 from TumorSegLib.cli.entry import main
+from TumorSegLib.engines.imported.engine import ImportedEngine
 from TumorSegLib.engines.importers.nnunet import import_nnunet
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.engines.networks.nnunet import build_nnunet
-from TumorSegLib.engines.nnunet.engine import NnunetEngine
 from TumorSegLib.engines.runtime import ON_CPU
 from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, RoleError
 from TumorSegLib.geometry.grid import Grid
@@ -68,8 +68,8 @@ def stairs() -> dict[str, Volume]:
     return {"image": Volume(GRID, array, "image")}
 
 
-def engine(model: ModelSpec) -> NnunetEngine:
-    return NnunetEngine(model, Thresholds(len(model.labels), model.nnunet_input.regions), ON_CPU)
+def engine(model: ModelSpec) -> ImportedEngine:
+    return ImportedEngine(model, Thresholds(len(model.labels), model.nnunet_input.regions), ON_CPU)
 
 
 @pytest.mark.parametrize("transpose", [(0, 1, 2), (2, 0, 1), (1, 2, 0)])

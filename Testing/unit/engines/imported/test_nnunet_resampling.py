@@ -8,7 +8,7 @@ import torch
 from scipy.ndimage import map_coordinates
 from skimage.transform import resize
 
-from TumorSegLib.engines.nnunet.resampling import LogitResampling, new_shape, resample_image, separate_axis
+from TumorSegLib.engines.imported.nnunet_resampling import LogitResampling, new_shape, resample_image, separate_axis
 from TumorSegLib.errors import ModelError
 from TumorSegLib.models.nnunet import NnunetResampling
 

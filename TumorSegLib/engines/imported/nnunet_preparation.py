@@ -5,14 +5,20 @@ order, as ``DefaultPreprocessor`` of nnU-Net v2 does.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import binary_fill_holes
 
+from TumorSegLib.engines.imported.case import PreparedCase, Turn
+from TumorSegLib.engines.imported.nnunet_resampling import (
+    LogitResampling,
+    Shape,
+    new_shape,
+    resample_image,
+    separate_axis,
+)
 from TumorSegLib.engines.inputs import check_roles
-from TumorSegLib.engines.nnunet.resampling import LogitResampling, Shape, new_shape, resample_image, separate_axis
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.arrays import BoolArray, Float32Array
 from TumorSegLib.geometry.boxes import bounding_box
@@ -27,64 +33,11 @@ from TumorSegLib.models.spec import ModelSpec
 SMALLEST_DEVIATION = 1e-8
 
 
-@dataclass(frozen=True)
-class Turn:
-    """The axes of an image ``[k, j, i]`` as the network sees them.
-
-    Attributes:
-        order: an axis of the image for each of the network.
-        flipped: axes of the network that run the other way.
-    """
-
-    order: tuple[int, int, int]
-    flipped: tuple[int, ...] = ()
-
-    @classmethod
-    def of(cls, grid: Grid, taken: NnunetInput) -> Turn:
-        """The turn for an image on a grid."""
-        if not taken.reorient:
-            return cls(taken.transpose)
-        # Columns of the direction are i, j, k; the array that nnU-Net sees is [S, A, R].
-        direction = grid.direction
-        axes, flips = [0, 0, 0], [False] * 3
-        free = {0, 1, 2}
-        for axis in np.argsort(-np.abs(direction).max(axis=0)):  # the axis that is nearest to one of the patient first
-            world = max(free, key=lambda each: abs(float(direction[each, axis])))
-            free.remove(world)
-            axes[2 - world], flips[2 - world] = 2 - int(axis), bool(direction[world, axis] < 0)
-        a, b, c = (axes[number] for number in taken.transpose)
-        return cls((a, b, c), tuple(n for n, number in enumerate(taken.transpose) if flips[number]))
-
-    def __call__(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        """An array ``[k, j, i]`` as the network sees it; a view."""
-        return np.flip(array.transpose(self.order), self.flipped)
-
-    def back(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-        """An array as the network sees it as ``[k, j, i]``; a view."""
-        return np.flip(array, self.flipped).transpose(np.argsort(self.order))
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedCase:
-    """The input of a network, in its axes.
-
-    Attributes:
-        array: float32 ``[channels, *lattice]``.
-        grid: of the image that results lie on.
-        turn: from its axes to those of the network.
-        crop: half-open ranges, in the network's axes, of what is not zero.
-        restoring: of the logits, to the voxels of the crop.
-        spacing_mm: that the network sees.
-        resampled: roles whose image lay on another grid than the first.
-    """
-
-    array: Float32Array
-    grid: Grid
-    turn: Turn
-    crop: tuple[tuple[int, int], ...]
-    restoring: LogitResampling
-    spacing_mm: tuple[float, ...]
-    resampled: tuple[str, ...]
+def turn_of(grid: Grid, taken: NnunetInput) -> Turn:
+    """The turn for an image on a grid."""
+    if not taken.reorient:
+        return Turn(taken.transpose)
+    return Turn.towards(grid, "".join("SAR"[axis] for axis in taken.transpose))
 
 
 def prepare(images: Images, spec: ModelSpec) -> PreparedCase:
@@ -97,7 +50,7 @@ def prepare(images: Images, spec: ModelSpec) -> PreparedCase:
     """
     check_roles(images, spec)
     images, taken = ImageSet.of(images), spec.nnunet_input
-    turn = Turn.of(images.grid, taken)
+    turn = turn_of(images.grid, taken)
     arrays = [turn(resample(images[role], images.grid).array) for role in taken.roles]
     shown = _shown(arrays)
     crop = _crop(shown)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from Testing.fakes import tiny_spec
-from TumorSegLib.engines.nnunet.preparation import Turn, normalise, prepare
+from TumorSegLib.engines.imported.nnunet_preparation import normalise, prepare, turn_of
 from TumorSegLib.errors import ArgumentError, RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
@@ -75,7 +75,7 @@ def test_images_are_turned_to_the_patient_where_the_plan_says_so(
     angle = 0.2
     tilt = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     grid = Grid.from_spacing((4, 5, 6), (1, 1, 1), (3, 4, 5), tilt @ direction)
-    turn = Turn.of(grid, replace(spec().nnunet_input, reorient=True))
+    turn = turn_of(grid, replace(spec().nnunet_input, reorient=True))
     for number, world in enumerate((2, 1, 0)):
         place = grid.to_ras(np.indices(grid.shape)[::-1].reshape(3, -1).T)[:, world].reshape(grid.shape)
         along = np.diff(turn(place), axis=number)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from TumorSegLib.engines.nnunet import windows as module
-from TumorSegLib.engines.nnunet.windows import Windows, gaussian_weights, predict_logits, window_starts
+from TumorSegLib.engines.imported import windows as module
+from TumorSegLib.engines.imported.windows import Windows, gaussian_weights, predict_logits, window_starts
 from TumorSegLib.engines.runtime import ON_CPU
 from TumorSegLib.errors import Cancelled
 from TumorSegLib.jobs import Job

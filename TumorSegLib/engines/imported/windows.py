@@ -1,7 +1,8 @@
-"""Runs the networks of nnU-Net over a volume in overlapping windows, as ``nnUNetPredictor`` of nnU-Net v2 does.
+"""Runs the networks of other programs over a volume in overlapping windows, as those do.
 
-Windows overlap by half at least and are spread evenly; logits of all folds and mirror images are averaged, and windows
-added up with a Gaussian. Sums are float32, where nnU-Net has float16.
+``nnUNetPredictor`` of nnU-Net v2 spreads windows evenly, with an overlap of half at least, and adds them up with a
+Gaussian; logits of mirror images are averaged. Sums are float32, where nnU-Net has float16. ``SlidingWindowInferer`` of
+MONAI begins a window at each multiple of a step, the last at the end.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations, product
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,10 +27,75 @@ from TumorSegLib.jobs import Job
 Size = tuple[int, int, int]
 #: Share of a window from one to the next, and the standard deviation of the Gaussian as a share of a window.
 STEP, SIGMA = 0.5, 1 / 8
+# The smallest weight of MONAI's Gaussian.
+LEAST_MONAI_WEIGHT = 1e-3
 # Largest weight: nnU-Net keeps weights as float16, whose smallest values it so uses better.
 LARGEST_WEIGHT = 10
 # Logits that take more bytes than this are kept as float16, as nnU-Net keeps all.
 MOST_FLOAT32_BYTES = 2e9
+
+
+class Blending(Protocol):
+    """Where windows lie, what surrounds a volume smaller than one, and how they are added up."""
+
+    def starts(self, axis: int, length: int, size: int) -> list[int]:
+        """First voxel of each window along an axis of the volume, ascending."""
+
+    def weights(self, size: Size) -> torch.Tensor:
+        """Weights of a window, float32 ``size``, above 0."""
+
+    def padded(self, array: Float32Array, margins: Sequence[tuple[int, int]]) -> Float32Array:
+        """An array of these axes with margins around."""
+
+
+@dataclass(frozen=True)
+class NnunetBlending:
+    """As nnU-Net does."""
+
+    def starts(self, axis: int, length: int, size: int) -> list[int]:  # noqa: ARG002
+        """See :func:`window_starts`."""
+        return window_starts(length, size)
+
+    def weights(self, size: Size) -> torch.Tensor:
+        """See :func:`gaussian_weights`."""
+        return gaussian_weights(size)
+
+    def padded(self, array: Float32Array, margins: Sequence[tuple[int, int]]) -> Float32Array:
+        """With zeros around."""
+        return np.pad(array, margins)
+
+
+@dataclass(frozen=True)
+class MonaiBlending:
+    """As MONAI does; see :class:`~TumorSegLib.models.monai.MonaiInput` for the attributes."""
+
+    overlap: tuple[float, float, float]
+    gaussian: bool
+    sigma_scale: float
+    padding: str
+    padding_value: float
+
+    def starts(self, axis: int, length: int, size: int) -> list[int]:
+        """At each multiple of the step, the last window at the end."""
+        step = max(int(size * (1 - self.overlap[axis])), 1)
+        count = math.ceil((length - size) / step) + 1
+        return [min(number * step, length - size) for number in range(count)]
+
+    def weights(self, size: Size) -> torch.Tensor:
+        """Ones, or a Gaussian of at least 0.001, as ``compute_importance_map`` of MONAI."""
+        if not self.gaussian:
+            return torch.ones(size)
+        weights = torch.ones(1)
+        for n in size:
+            places = torch.arange(n, dtype=torch.float32) - (n - 1) / 2
+            weights = weights[..., None] * torch.exp(places**2 / (-2 * (n * self.sigma_scale) ** 2))
+        return weights[0].clamp(min=max(float(weights.min()), LEAST_MONAI_WEIGHT))
+
+    def padded(self, array: Float32Array, margins: Sequence[tuple[int, int]]) -> Float32Array:
+        """With the bundle's value, or that of the border, around."""
+        if self.padding == "replicate":
+            return np.pad(array, margins, mode="edge")
+        return np.pad(array, margins, constant_values=self.padding_value)
 
 
 @dataclass(frozen=True)
@@ -39,11 +106,13 @@ class Windows:
         size: of a window, in the network's axes.
         mirror_axes: the mirror images along all combinations of these are averaged.
         batch: windows computed at once.
+        blending: whose.
     """
 
     size: Size
     mirror_axes: tuple[int, ...] = ()
     batch: int = 1
+    blending: Blending = NnunetBlending()
 
     @property
     def flips(self) -> list[tuple[int, ...]]:
@@ -83,11 +152,12 @@ def predict_logits(network: Network, array: Float32Array, windows: Windows, runt
     Raises:
         Cancelled: the job was cancelled.
     """
-    padded, inner = _padded(array, windows.size)
+    padded, inner = _padded(array, windows)
     channels = torch.from_numpy(padded)
-    starts = [window_starts(n, size) for n, size in zip(padded.shape[1:], windows.size)]
+    lengths = zip(padded.shape[1:], windows.size)
+    starts = [windows.blending.starts(axis, n, size) for axis, (n, size) in enumerate(lengths)]
     total, done = math.prod(len(each) for each in starts), 0
-    sums, stop = _Sums(windows.size, padded.shape[1:], runtime.device), Stop(job)
+    sums, stop = _Sums(windows, padded.shape[1:], runtime.device), Stop(job)
 
     def compute(positions: Sequence[Size]) -> torch.Tensor:
         at = [tuple(slice(p, p + n) for p, n in zip(position, windows.size)) for position in positions]
@@ -123,23 +193,23 @@ def _logits(
     return summed / len(flips)
 
 
-def _padded(array: Float32Array, size: Size) -> tuple[Float32Array, tuple[slice, ...]]:
-    """The array with zeros around where an axis is shorter than a window, and where it then lies."""
-    missing = [max(edge - n, 0) for edge, n in zip(size, array.shape[1:])]
+def _padded(array: Float32Array, windows: Windows) -> tuple[Float32Array, tuple[slice, ...]]:
+    """The array with a margin around where an axis is shorter than a window, and where it then lies."""
+    missing = [max(edge - n, 0) for edge, n in zip(windows.size, array.shape[1:])]
     inner = tuple(slice(m // 2, m // 2 + n) for m, n in zip(missing, array.shape[1:]))
     if not any(missing):
         return array, inner
-    return np.pad(array, [(0, 0), *((m // 2, m - m // 2) for m in missing)]), inner
+    return windows.blending.padded(array, [(0, 0), *((m // 2, m - m // 2) for m in missing)]), inner
 
 
 class _Sums:
     """Weighted sums of the slices that one layer of windows covers; those that are final move to the logits."""
 
-    def __init__(self, size: Size, shape: Sequence[int], device: torch.device) -> None:
+    def __init__(self, windows: Windows, shape: Sequence[int], device: torch.device) -> None:
         self.logits: torch.Tensor | None = None
-        self._size, self._shape, self._first = size, tuple(shape), 0
-        self._gaussian = gaussian_weights(size).to(device)
-        self._weight = torch.zeros(size[0], *shape[1:], device=device)
+        self._size, self._shape, self._first = windows.size, tuple(shape), 0
+        self._weights = windows.blending.weights(windows.size).to(device)
+        self._weight = torch.zeros(windows.size[0], *shape[1:], device=device)
         self._sums: torch.Tensor | None = None
 
     def add(self, positions: Sequence[Size], values: torch.Tensor) -> None:
@@ -149,8 +219,8 @@ class _Sums:
         for (_, second, third), value in zip(positions, values):
             at = (slice(None), slice(second, second + self._size[1]), slice(third, third + self._size[2]))
             if self._sums is not None:
-                self._sums[(slice(None), *at)].addcmul_(value, self._gaussian)
-            self._weight[at] += self._gaussian
+                self._sums[(slice(None), *at)].addcmul_(value, self._weights)
+            self._weight[at] += self._weights
 
     def _begin(self, labels: int) -> None:
         self._sums = torch.zeros(labels, *self._weight.shape, device=self._weight.device)

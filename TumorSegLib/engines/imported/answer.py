@@ -1,62 +1,106 @@
-"""From the logits of nnU-Net's networks to the labels of an image and their probabilities, slice by slice."""
+"""From the answers of imported networks to the labels of an image and their probabilities, slice by slice."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from TumorSegLib.engines.nnunet.preparation import PreparedCase
-from TumorSegLib.geometry.arrays import BoolArray
+from TumorSegLib.engines.imported.case import PreparedCase
+from TumorSegLib.geometry.arrays import BoolArray, UInt8Array
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.jobs import Job
-from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import LEAST_PROBABILITY, LabelAnswer, Result
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What the channels of an answer mean.
+
+    Attributes:
+        labels: value in the mask by name.
+        outputs: channel by name.
+        regions: whether the labels may overlap, each with a sigmoid, and not the classes of a softmax, the first of
+            which is the background.
+        ordered: whether a later region covers earlier ones in the mask; else the smaller the larger one.
+    """
+
+    labels: Mapping[str, int]
+    outputs: Mapping[str, int]
+    regions: bool
+    ordered: bool = True
+
+    def activate(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities of logits ``[channels, ...]``."""
+        return torch.sigmoid(logits) if self.regions else torch.softmax(logits, dim=0)
+
+    def activate_all(self, logits: torch.Tensor) -> None:
+        """Overwrites logits ``[channels, *lattice]`` by probabilities, layer by layer to save memory."""
+        for number in range(logits.shape[1]):
+            logits[:, number] = self.activate(logits[:, number].float())
+
+    @property
+    def values(self) -> UInt8Array:
+        """Value in the mask by channel, 0 for the background."""
+        values = np.zeros(max(self.outputs.values()) + 1, np.uint8)
+        for name, channel in self.outputs.items():
+            values[channel] = self.labels[name]
+        return values
 
 
 class Answer:
     """Collects the slices of an answer. Only the part of the image is kept where a label has a probability."""
 
-    def __init__(self, spec: ModelSpec, case: PreparedCase, with_uncertainty: bool) -> None:
-        self._spec, self._case, self._regions = spec, case, spec.nnunet_input.regions
+    def __init__(self, reading: Reading, case: PreparedCase, with_uncertainty: bool) -> None:
+        self._reading, self._case, self._regions = reading, case, reading.regions
         shape = tuple(case.grid.shape[axis] for axis in case.turn.order)
         self._labels = np.zeros(shape, np.uint8)
         self._probability = np.zeros(shape, np.float32)
         self._entropy = np.zeros(shape, np.float32) if with_uncertainty else None
-        self._parts = [_Part(shape) for _ in spec.labels]
+        self._parts = {name: _Part(shape) for name in reading.labels}
+        self._values = torch.from_numpy(reading.values)
 
-    def of(self, logits: torch.Tensor, job: Job) -> Result:
-        """The result for logits ``[labels, *lattice]``; it has no info yet."""
+    def of(self, logits: torch.Tensor, job: Job, *, activate_first: bool = False) -> Result:
+        """The result for logits ``[channels, *lattice]``, which may be overwritten; it has no info yet.
+
+        Args:
+            logits: of the network.
+            job: asked for cancelling between slices.
+            activate_first: whether probabilities are restored to the image, and not logits.
+        """
         (first, _), *ranges = self._case.crop
         at = tuple(slice(low, high) for low, high in ranges)
         with torch.inference_mode():
+            if activate_first:
+                self._reading.activate_all(logits)
             for number, each in enumerate(self._case.restoring.slices(logits), start=first):
                 job.check("while its answer was resampled")
-                self._add((number, *at), self._probabilities(each), (ranges[0][0], ranges[1][0]))
+                probabilities = each if activate_first else self._reading.activate(each)
+                self._add((number, *at), probabilities, (ranges[0][0], ranges[1][0]))
         return self._result()
 
-    def _probabilities(self, logits: torch.Tensor) -> torch.Tensor:
-        return torch.sigmoid(logits) if self._regions else torch.softmax(logits, dim=0)
-
     def _add(self, at: tuple[int | slice, ...], probabilities: torch.Tensor, corner: tuple[int, int]) -> None:
-        values = list(self._spec.labels.values())
+        outputs = self._reading.outputs
         own = probabilities if self._regions else probabilities[1:]
         highest = own.amax(dim=0)
         if self._regions:
             labels = torch.zeros(highest.shape, dtype=torch.uint8)
-            for value, each in zip(values, own):
-                labels[each > 0.5] = value
+            for name, value in self._reading.labels.items():
+                labels[probabilities[outputs[name]] > 0.5] = value
         else:
-            labels = probabilities.argmax(dim=0).to(torch.uint8)
+            labels = self._values[probabilities.argmax(dim=0)]
             # Of two classes, so that it exceeds 0.5 where this label is more probable than the background.
-            highest = highest / (highest + probabilities[0])
+            highest = highest / (highest + probabilities[0]).clamp_min(torch.finfo(torch.float32).tiny)
         self._labels[at], self._probability[at] = labels.numpy(), highest.numpy()
         if self._entropy is not None:
             self._entropy[at] = self._entropies(probabilities).numpy()
-        order = range(len(values)) if self._regions else [value - 1 for value in values]
-        for part, number in zip(self._parts, order):
-            part.add(int(at[0]), own[number].numpy(), corner)  # type: ignore[arg-type]
+        for name, part in self._parts.items():
+            part.add(int(at[0]), probabilities[outputs[name]].numpy(), corner)  # type: ignore[arg-type]
 
     def _entropies(self, probabilities: torch.Tensor) -> torch.Tensor:
         """Bits; of overlapping regions the largest."""
@@ -67,9 +111,11 @@ class Answer:
 
     def _result(self) -> Result:
         grid, turn = self._case.grid, self._case.turn
-        labels = {}
-        for (name, value), part in zip(self._spec.labels.items(), self._parts):
-            array, ranges = part.whole()
+        labels, whole = {}, {name: part.whole() for name, part in self._parts.items()}
+        if self._regions and not self._reading.ordered:
+            self._paint_by_size(whole)
+        for name, value in self._reading.labels.items():
+            array, ranges = whole.pop(name)
             order = np.argsort(turn.order)
             ends = [
                 (n - high, n - low) if axis in turn.flipped else (low, high)
@@ -85,6 +131,17 @@ class Answer:
         mask = Mask(grid, np.ascontiguousarray(turn.back(self._labels)))
         uncertainty = None if self._entropy is None else volume(self._entropy, "uncertainty")
         return Result(mask, volume(self._probability, "probability"), uncertainty, labels=labels)
+
+    def _paint_by_size(self, whole: Mapping[str, _Whole]) -> None:
+        """Writes the labels anew, the largest region first, so that each shows."""
+        inside = {name: array > 0.5 for name, (array, _) in whole.items()}
+        for name in sorted(inside, key=lambda each: -int(inside[each].sum())):
+            at = tuple(slice(low, high) for low, high in whole[name][1])
+            self._labels[at][inside[name]] = self._reading.labels[name]
+
+
+#: A probability and the half-open ranges where it lies.
+_Whole: TypeAlias = tuple[npt.NDArray[np.float16], tuple[tuple[int, int], ...]]
 
 
 class _Part:
@@ -103,7 +160,7 @@ class _Part:
             cut = probability[r : int(rows[-1]) + 1, c : int(columns[-1]) + 1]
             self._slices.append((number, (corner[0] + r, corner[1] + c), cut.astype(np.float16)))
 
-    def whole(self) -> tuple[npt.NDArray[np.float16], tuple[tuple[int, int], ...]]:
+    def whole(self) -> _Whole:
         """The array and the half-open ranges where it lies; empty where there is nothing."""
         if not self._slices:
             return np.zeros((0, 0, 0), np.float16), ((0, 0),) * 3

@@ -1,0 +1,1 @@
+"""MONAI bundles made into model folders; nothing in a bundle is executed."""

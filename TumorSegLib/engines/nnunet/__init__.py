@@ -1,1 +1,0 @@
-"""Models of nnU-Net v2, computed as nnU-Net does."""
