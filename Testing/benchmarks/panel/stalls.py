@@ -125,8 +125,12 @@ class _Desk:
         return {"stall_ms": 1000 * max(stalls), "until_done_seconds": seconds}
 
     def _settle(self) -> None:
-        idle = self.context.tasks._runner
-        self.host.wait_until(lambda: idle.idle and not self.context.edits.unsaved, "the panel to rest", 60)
+        idle, checking = self.context.tasks._runner, self.panel.images._ahead._timer
+
+        def rests() -> bool:
+            return idle.idle and not self.context.edits.unsaved and not checking.isActive()
+
+        self.host.wait_until(rests, "the panel to rest", 60)
 
     @contextmanager
     def _beating(self) -> Iterator[list[float]]:

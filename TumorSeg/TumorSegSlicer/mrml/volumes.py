@@ -7,6 +7,7 @@ data: show them, but keep them out of the log.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -62,6 +63,11 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assume
         SuvError: a PET in another unit than SUV, or without any, or with values far above any SUV.
         ArgumentError: a CT with values that cannot be HU.
     """
+    return volumeLater(volumeNode, role, assumeSuv)()
+
+
+def volumeLater(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assumeSuv: bool = False) -> Callable[[], Volume]:
+    """As :func:`volumeFromNode`; what is returned makes the volume, in any thread, and looks at all its voxels."""
     from TumorSegLib import ArgumentError, Volume
     from TumorSegLib.images.roles import is_pet
 
@@ -69,16 +75,21 @@ def volumeFromNode(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assume
     if is_pet(role):
         _checkSuv(volumeNode, assumeSuv)
     key = (volumeNode.GetID(), role, volumeNode.GetImageData().GetMTime(), grid.shape, grid.affine.tobytes())
-    known = _known.get(key)
-    if known is not None:
-        return known
-    try:
-        volume = Volume(grid, slicer.util.arrayFromVolume(volumeNode), role)
-    except ArgumentError as error:
-        raise ArgumentError(f"volume '{volumeNode.GetName()}': {error}") from error
-    _checkPlausible(volumeNode, role)
-    _known[key] = volume
-    return volume
+    name, array = volumeNode.GetName(), slicer.util.arrayFromVolume(volumeNode)
+
+    def make() -> Volume:
+        known = _known.get(key)
+        if known is not None:
+            return known
+        try:
+            volume = Volume(grid, array, role)
+        except ArgumentError as error:
+            raise ArgumentError(f"volume '{name}': {error}") from error
+        _checkPlausible(array, name, role)
+        _known[key] = volume
+        return volume
+
+    return make
 
 
 def suvProblem(node: slicer.vtkMRMLScalarVolumeNode) -> str:
@@ -97,7 +108,7 @@ def suvProblem(node: slicer.vtkMRMLScalarVolumeNode) -> str:
         _checkSuv(node, assumeSuv=False)
     except SuvError as error:
         _checkSuv(node, assumeSuv=True)
-        _checkPlausible(node, "pet")
+        _checkPlausible(slicer.util.arrayFromVolume(node), node.GetName(), "pet")
         return str(error)
     return ""
 
@@ -118,7 +129,7 @@ def guessRole(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     try:
         checkVolume(node)
         if role == CT:
-            _checkPlausible(node, CT)
+            _checkPlausible(slicer.util.arrayFromVolume(node), node.GetName(), CT)
         elif role == IMAGE and not modality and looks_like_ct(slicer.util.arrayFromVolume(node)):
             return CT
     except TumorSegError:  # which is told where the volume is used
@@ -212,15 +223,15 @@ def _checkSuv(node: slicer.vtkMRMLScalarVolumeNode, assumeSuv: bool) -> None:
         )
 
 
-def _checkPlausible(node: slicer.vtkMRMLScalarVolumeNode, role: str) -> None:
+def _checkPlausible(array: np.ndarray, name: str, role: str) -> None:
     """Checks the values of a volume even where it states its unit: the unit may be wrong."""
     from TumorSegLib import TumorSegError
     from TumorSegLib.images.plausibility import check_plausible
 
     try:
-        check_plausible(slicer.util.arrayFromVolume(node), role)
+        check_plausible(array, role)
     except TumorSegError as error:
-        raise type(error)(f"volume '{node.GetName()}': {error}") from error
+        raise type(error)(f"volume '{name}': {error}") from error
 
 
 def arrayFromMatrix(matrix: vtk.vtkMatrix4x4) -> np.ndarray:

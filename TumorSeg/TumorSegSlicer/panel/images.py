@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from TumorSegSlicer.mrml import dicom_pet, volumes
 from TumorSegSlicer.mrml.overlays import showImages, shownImages
 from TumorSegSlicer.mrml.session_nodes import Input
+from TumorSegSlicer.panel.ahead.checking import CheckingAhead
 from TumorSegSlicer.panel.shared.context import Context
 from TumorSegSlicer.panel.shared.selection import VolumeNode
 from TumorSegSlicer.parameters import IMAGES, ROLES, ImageRole
@@ -30,6 +31,7 @@ class ImagesPanel:
         """Connects the selectors; ``context`` is what the parts of the panel share."""
         self._context = context
         self._choosing = False  # the panel chooses images, not the user
+        self._ahead = CheckingAhead(context, self._asInputs)
         context.settings.onChanged.connect(self._onParameters)
         context.selection.onTarget.connect(self._chooseKnown)
 
@@ -52,6 +54,7 @@ class ImagesPanel:
             getattr(ui, f"{image}Label").setVisible(used)
             getattr(ui, f"{image}Selector").setVisible(used)
             getattr(ui, f"{role}Selector").setVisible(filled[number])
+        self._ahead.wait()
 
     def inputs(self) -> dict[str, Input] | None:
         """Role to image for prompts, which any image will do for; None where there is none.
@@ -177,7 +180,7 @@ class ImagesPanel:
             rows = list(self._chosen().values())
             anatomy, pets = ([node for node, role in rows if (role in PETS) is pet] for pet in (False, True))
             showImages(anatomy[0] if anatomy else None, pets[0] if pets else None)
-        if changed.intersection(IMAGES):
+        if changed.intersection((*IMAGES, *ROLES)):
             self.update()
 
     def _setRole(self, number: int, role: ImageRole) -> None:

@@ -13,13 +13,13 @@ from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import firstImage
 from TumorSegSlicer.panel.access import colours
 from TumorSegSlicer.panel.access.watcher import Watcher
+from TumorSegSlicer.panel.ahead.embedding import EmbeddingAhead
 from TumorSegSlicer.panel.editing.box import BoxTool, RoiNode, isDrawn
 from TumorSegSlicer.panel.editing.draw import KINDS, Drawn, DrawTool, Pen
 from TumorSegSlicer.panel.editing.embedded_editor import EmbeddedEditor
 from TumorSegSlicer.panel.editing.held import HeldCtrl
 from TumorSegSlicer.panel.editing.line import LineTool
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
-from TumorSegSlicer.panel.embedding_ahead import EmbeddingAhead
 from TumorSegSlicer.panel.shared.context import Context
 from TumorSegSlicer.panel.shared.messages import answer
 from TumorSegSlicer.work.runner import Run

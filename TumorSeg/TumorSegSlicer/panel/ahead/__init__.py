@@ -1,0 +1,1 @@
+"""What the panel does before it is asked for, while nothing else is done."""
