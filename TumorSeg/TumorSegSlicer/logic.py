@@ -25,7 +25,8 @@ from TumorSegSlicer.mrml import arguments, dicom_pet, labelmaps, prompts, volume
 from TumorSegSlicer.mrml.arguments import asInputs, asModel, asPoints, asRoi
 from TumorSegSlicer.mrml.observers import Listener
 from TumorSegSlicer.mrml.session_nodes import Input, Saved
-from TumorSegSlicer.work import edits, undo, views
+from TumorSegSlicer.work import views
+from TumorSegSlicer.work.editing import edits, undo
 from TumorSegSlicer.work.exporting.files import Export
 from TumorSegSlicer.work.lesions import changes
 from TumorSegSlicer.work.new_segments import NewSegment

@@ -199,7 +199,7 @@ def _balls() -> Any:
 
 def _clocked_clicks() -> list[float]:
     """A list that gets the seconds that the library takes for each click from now on, loading the model included."""
-    from TumorSegSlicer.work.edits import PromptEdit
+    from TumorSegSlicer.work.editing.edits import PromptEdit
 
     plain, seconds = PromptEdit.work, list[float]()
 

@@ -8,6 +8,7 @@ import qt
 from slicer.i18n import tr as _
 
 from TumorSegSlicer.panel.access.colours import signWords
+from TumorSegSlicer.panel.access.letters import Letters
 from TumorSegSlicer.panel.access.names import WholeChoices, nameParts
 from TumorSegSlicer.panel.access.rows import breakRows
 from TumorSegSlicer.panel.correct import CorrectPanel
@@ -35,6 +36,7 @@ class Panel:
         self._shortcuts = Shortcuts()
         # First, as Slicer's editor makes and deletes widgets of its own later.
         nameParts(context.ui)
+        self._letters = Letters(context.ui)
         self._choices = WholeChoices(context.ui)
         self._rows = breakRows(context.ui, {"signButton": [signWords(True), signWords(False)]})
         self.models = ModelsPanel(context, self._onProgress)

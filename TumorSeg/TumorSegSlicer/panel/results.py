@@ -35,6 +35,8 @@ class ResultsPanel:
         ui.overlaySelector.connect("currentIndexChanged(int)", lambda _index: self._showOverlay())
         ui.nextPlaceButton.connect("clicked(bool)", self._onNextPlace)
         ui.surfaceCheckBox.connect("toggled(bool)", self._onSurface)
+        for header in (ui.measurementsTable.horizontalHeader(), ui.measurementsTable.verticalHeader()):
+            header.setSectionResizeMode(qt.QHeaderView.ResizeToContents)
         ui.measurementsTable.verticalHeader().hide()
         ui.measureButton.connect("clicked(bool)", self._onMeasure)
         ui.copyButton.connect("clicked(bool)", self._onCopy)
@@ -172,9 +174,7 @@ class ResultsPanel:
             for row in range(shown.rowCount):
                 for column in range(len(HEADINGS)):
                     shown.setItem(row, column, qt.QTableWidgetItem(table.GetCellText(row, column)))
-                shown.setRowHeight(row, shown.fontMetrics().height() + 8)
             shown.setRowHidden(shown.rowCount - 1, True)  # the note, which the panel shows at its top
-        shown.resizeColumnsToContents()
 
     def _onCopy(self, _checked: bool) -> None:
         qt.QApplication.clipboard().setText(tableText(self._table, "\t"))

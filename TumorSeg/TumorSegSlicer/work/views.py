@@ -11,7 +11,7 @@ from TumorSegSlicer.mrml import labelmaps, overlays, segments, tables, volumes
 from TumorSegSlicer.mrml.arguments import checkSegment
 from TumorSegSlicer.mrml.nodes import placeBeside
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.work.edits import BoxEdit, SegmentAction
+from TumorSegSlicer.work.editing.edits import BoxEdit, SegmentAction
 from TumorSegSlicer.work.runner import Action
 from TumorSegSlicer.work.sessions import Sessions
 from TumorSegSlicer.work.workbench import Workbench

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from TumorSegLib.prompts.types import Prompt
     from TumorSegLib.protocols import RunInfo
     from TumorSegSlicer.parameters import TumorSegParameters
-    from TumorSegSlicer.work.edits import EditAction
+    from TumorSegSlicer.work.editing.edits import EditAction
     from TumorSegSlicer.work.segment_session import SegmentSession
 
 

@@ -133,8 +133,8 @@ def test_the_tool_in_use_is_seen(
     button = desk.ui.lassoButton
     corner = (button.width // 2 - 11, 8)  # of the icon, where nothing is drawn
     colours = []
-    for checked in (True, False):
-        button.click()
+    for checked, act in ((True, button.click), (False, desk.leave)):
+        act()
         assert button.checked is checked
         QtWidgets.QApplication.processEvents()
         colours.append(button.grab().toImage().pixelColor(*corner))

@@ -76,7 +76,7 @@ def test_a_key_released_elsewhere_is_not_held(desk: Desk, view: Any, how: str) -
     elif how == "the mouse":
         desk.host.mouse.move("Red", (0.5, 0.5))
     elif how == "the tool is put down":
-        desk.ui.scribbleButton.click()
+        desk.leave()
     else:
         slicer.mrmlScene.Clear(False)
     assert sign(desk) == "+"

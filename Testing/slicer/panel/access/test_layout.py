@@ -133,6 +133,30 @@ def test_what_is_chosen_is_told_whole_where_a_list_is_too_narrow_for_it(desk: De
     assert told["role1Selector"] == "T1 MR with contrast"
 
 
+def test_letters_that_grow_while_slicer_runs_have_the_room_of_those_from_the_start(
+    desk: Desk, shape: Shape, set_font: Callable[[float], None]
+) -> None:
+    sections = [widget for name, widget in vars(desk.ui).items() if name.endswith("Section")]
+    shape.set(500, 750)
+    for times in (2.0, 1.5, 1.0):
+        set_font(times)
+        shape.settle()
+        for section in sections:
+            head = section._head_size().height()  # as CTK's, which measures it once
+            assert section.contentsRect().top() == pytest.approx(head, abs=1)
+            assert section.height >= head or not section.isVisible()
+            for child in section._contents():
+                assert section.collapsed or child.isHidden() or child.y >= head - 1, child.objectName
+        letters = QtWidgets.QApplication.font().pointSizeF()
+        for name in ("signButton", "errorSign", "measureButton"):
+            assert getattr(desk.ui, name).font.pointSizeF() == letters
+    assert {section.collapsed for section in sections} == {True, False}
+    for section in sections:
+        section.collapsed = not section.collapsed
+    shape.settle()
+    assert list(cut(desk)) == []
+
+
 def test_the_list_is_as_high_as_its_rows(desk: Desk, shape: Shape, set_font: Callable[[float], None]) -> None:
     shape.set(440, 750)
     before = desk.ui.lesionsTable.height

@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from TumorSegSlicer.mrml import segments
 from TumorSegSlicer.mrml.arguments import checkSegment
 from TumorSegSlicer.mrml.session_nodes import firstImage
-from TumorSegSlicer.work.edits import EditAction
+from TumorSegSlicer.work.editing.edits import EditAction
 from TumorSegSlicer.work.runner import Action
 from TumorSegSlicer.work.workbench import Workbench
 

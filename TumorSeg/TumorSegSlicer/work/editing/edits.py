@@ -11,7 +11,7 @@ import slicer
 from TumorSegSlicer.mrml import prompts, segments
 from TumorSegSlicer.mrml.arguments import checkSegment
 from TumorSegSlicer.mrml.session_nodes import Input
-from TumorSegSlicer.work import scribbles
+from TumorSegSlicer.work.editing import scribbles
 from TumorSegSlicer.work.new_segments import NewSegment
 from TumorSegSlicer.work.runner import Action
 from TumorSegSlicer.work.workbench import Workbench

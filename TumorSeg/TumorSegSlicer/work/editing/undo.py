@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from TumorSegSlicer.mrml import segments
-from TumorSegSlicer.work.edits import EditAction
+from TumorSegSlicer.work.editing.edits import EditAction
 
 if TYPE_CHECKING:
     from TumorSegLib import Edit

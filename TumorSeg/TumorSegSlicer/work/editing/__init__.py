@@ -1,0 +1,1 @@
+"""Actions that change the voxels of a segment, and take changes back."""
