@@ -31,13 +31,18 @@ if TYPE_CHECKING:
     from TumorSegLib.errors import SuvError as SuvError
     from TumorSegLib.errors import TumorSegError as TumorSegError
     from TumorSegLib.errors import WriteError as WriteError
+    from TumorSegLib.evaluation.labels import evaluate_labels as evaluate_labels
     from TumorSegLib.evaluation.metrics import evaluate as evaluate
     from TumorSegLib.geometry.grid import Grid as Grid
+    from TumorSegLib.images.labels import Segment as Segment
+    from TumorSegLib.images.labels import Segmentation as Segmentation
     from TumorSegLib.images.volume import Mask as Mask
     from TumorSegLib.images.volume import Volume as Volume
     from TumorSegLib.io.images import read_mask as read_mask
+    from TumorSegLib.io.images import read_segmentation as read_segmentation
     from TumorSegLib.io.images import read_volume as read_volume
     from TumorSegLib.io.images import write_mask as write_mask
+    from TumorSegLib.io.images import write_segmentation as write_segmentation
     from TumorSegLib.io.images import write_volume as write_volume
     from TumorSegLib.io.markups import read_prompts as read_prompts
     from TumorSegLib.lesions.split import split_lesions as split_lesions
@@ -80,6 +85,7 @@ _HOMES = {
     "io.markups": ("read_prompts",),
     "lesions.split": ("split_lesions",),
     "measurements.tumour": ("Measurements", "measure"),
+    "evaluation.labels": ("evaluate_labels",),
     "evaluation.metrics": ("evaluate",),
     "phantom.patient": ("make_phantom",),
     "render.preview": ("write_preview",),
@@ -91,8 +97,16 @@ _HOMES = {
     "session.overlap": ("Overlap",),
     "session.session": ("Session",),
     "render.surface": ("write_surface",),
+    "images.labels": ("Segment", "Segmentation"),
     "images.volume": ("Mask", "Volume"),
-    "io.images": ("read_mask", "read_volume", "write_mask", "write_volume"),
+    "io.images": (
+        "read_mask",
+        "read_segmentation",
+        "read_volume",
+        "write_mask",
+        "write_segmentation",
+        "write_volume",
+    ),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -13,6 +13,7 @@ from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import slices as box_slices
 from TumorSegLib.geometry.grid import Box
+from TumorSegLib.images.labels import Segment, Segmentation
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Progress
 from TumorSegLib.models.spec import ModelSpec, check_kind
@@ -130,6 +131,14 @@ class Result:
             at = box_slices(answer.box)
             array[at] |= (answer.probability > 0.5) & (self.mask.array[at] > 0)
         return Mask(self.mask.grid, array.view(np.uint8))
+
+    @property
+    def segmentation(self) -> Segmentation:
+        """The labels by name, each with a colour; regions that overlap are whole. Without names: "label 1" ..."""
+        segments = [Segment(name, answer.value) for name, answer in self.labels.items()]
+        if not any(answer.region for answer in self.labels.values()):
+            return Segmentation.of_labels(self.mask, segments)
+        return Segmentation.of_masks((each, self.mask_of(each.name)) for each in segments)
 
     def _answer(self, label: str) -> LabelAnswer:
         if label not in self.labels:

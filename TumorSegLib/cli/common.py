@@ -11,9 +11,10 @@ from typing import Any
 
 from TumorSegLib.cli.process import LEAST_NETWORK_GB, require_memory, say
 from TumorSegLib.errors import ArgumentError, SuvError, WriteError
+from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.roles import IMAGE, check_role
-from TumorSegLib.images.volume import Images, Mask
-from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_mask, read_volume
+from TumorSegLib.images.volume import Images
+from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_segmentation, read_volume
 from TumorSegLib.measurements.report import marked, volume_warning
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.types import Prompt
@@ -74,11 +75,11 @@ def read_images(inputs: Mapping[str, str], pet_without_suv: bool = False) -> Ima
     return images
 
 
-def read_label_map(path: str) -> Mask:
-    """Reads a mask; prints notes on how it was read to standard error."""
-    mask = read_mask(path)
-    _say_notes(path, mask.notes)
-    return mask
+def read_segments(path: str) -> Segmentation:
+    """Reads a mask or segmentation; prints notes on how it was read to standard error."""
+    found = read_segmentation(path)
+    _say_notes(path, found.notes)
+    return found
 
 
 def _say_notes(path: str, notes: Iterable[str]) -> None:

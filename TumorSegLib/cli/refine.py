@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,22 +20,24 @@ from TumorSegLib.cli.common import (
     print_notes,
     print_nothing_found,
     read_images,
-    read_label_map,
+    read_segments,
 )
 from TumorSegLib.cli.entry import add_engine_arguments
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleError
 from TumorSegLib.files import write_text
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.image_set import ImageSet
-from TumorSegLib.images.volume import Mask
-from TumorSegLib.io.images import write_mask
+from TumorSegLib.images.labels import Segment, Segmentation
+from TumorSegLib.io.images import write_segmentation
 from TumorSegLib.io.markups import read_prompts
+from TumorSegLib.io.segmentations import tumour_segments
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.registry import default_clicks, find_model
 from TumorSegLib.parsing import load_json
 from TumorSegLib.prompts.types import Line, Prompt
 from TumorSegLib.protocols import RunInfo
 from TumorSegLib.session.edit import Edit
+from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.session import Session
 
 
@@ -42,8 +45,18 @@ def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of the command."""
     add_image_arguments(parser)
     start = parser.add_mutually_exclusive_group()
-    start.add_argument("--initial", metavar="FILE", help="mask to correct, on the first image's grid (default: empty)")
+    start.add_argument(
+        "--initial",
+        metavar="FILE",
+        help="mask or segmentation (.seg.nrrd) to correct, on the first image's grid (default: empty)",
+    )
     start.add_argument("--auto", metavar="MODEL", help="automatic model whose mask is corrected, e.g. sts-auto")
+    parser.add_argument(
+        "--label",
+        metavar="NAME",
+        help="the label to correct, by name or number, where --initial, --auto or --session has several; the others go "
+        "to the output as they are, but for voxels that move to this one",
+    )
     parser.add_argument(
         "--line",
         metavar="FILE",
@@ -85,25 +98,34 @@ def run_refine(options: argparse.Namespace) -> None:
     prompts = [prompt for path in files for prompt in _read_prompts(path, images.grid, path == options.line)]
     shapes = any(prompt.point_prompt() is None for prompt in prompts)
     options.model = options.model or default_clicks(options.auto, images, shapes)
-    session = _new_session(options, images, kept)
+    initial = _read_initial(options.initial, images.grid) if options.initial else None
+    segments = _segments(options, initial, kept)
+    target = _target(options, segments, kept)
+    session = _new_session(options, images, kept, initial)
     _check_taken(prompts, options.model)
     session.prepare()  # refuses channels its model does not take before an automatic model works for minutes
     infos: list[RunInfo] = []
     if options.auto:
         with progress_bar("Segmenting") as progress:
             infos.append(session.segment(progress=progress).info)
+    if target:
+        session.activate(target)
     edits = _apply(session, prompts)
     corrections = [edit.info for edit in edits]
     seconds = [sum(info.seconds.values()) for info in corrections]
+    found = tumour_segments(session.mask)
+    if segments:
+        found = Segmentation.of_masks((each, session.mask_of(each.name)) for each in segments)
     for path in options.output:
-        write_mask(session.mask, path)
+        write_segmentation(found, path)
     if options.session:
         write_text(options.session, json.dumps(session.to_json()) + "\n", durable=True)
     if images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {', '.join(images.on_other_grids)}")
     print_notes([*infos, *corrections], images)
     print_nothing_found(zip(prompts, edits), not session.volume_ml)
-    how = f"{len(prompts)} prompt(s), {statistics.median(seconds):.2f} s each: "
+    where = f" on {target!r}" if len(segments) > 1 else ""
+    how = f"{len(prompts)} prompt(s){where}, {statistics.median(seconds):.2f} s each: "
     print_marked(find_model(options.model).spec, session.volume_ml, options.output, how)
 
 
@@ -140,8 +162,50 @@ def _check_taken(prompts: Sequence[Prompt], model: str) -> None:
         raise ArgumentError(f"model {model!r} takes clicks and scribbles, not the {shapes[0]}")
 
 
-def _new_session(options: argparse.Namespace, images: ImageSet, kept: Mapping[str, Any] | None) -> Session:
-    initial = _read_initial(options.initial, images.grid) if options.initial else None
+def _segments(
+    options: argparse.Namespace, initial: Segmentation | None, kept: Mapping[str, Any] | None
+) -> tuple[Segment, ...]:
+    """The segments that the session will have, with their labels; none for one without a name, which is a tumour."""
+    if initial is not None:
+        return initial.segments if _are_told_apart(initial) else ()
+    if options.auto:
+        labels = find_model(options.auto).spec.labels
+        return tuple(Segment(name, value) for name, value in labels.items()) if len(labels) > 1 else ()
+    names = [str(entry.get("name", "")) for entry in (kept or {}).get("segments", ()) if isinstance(entry, Mapping)]
+    return tuple(Segment(name, n) for n, name in enumerate(names, start=1)) if len(names) > 1 and all(names) else ()
+
+
+def _are_told_apart(segmentation: Segmentation) -> bool:
+    """Whether there are several segments, or one with a name."""
+    return len(segmentation.segments) > 1 or any(each.named for each in segmentation.segments)
+
+
+def _target(options: argparse.Namespace, segments: Sequence[Segment], kept: Mapping[str, Any] | None) -> str:
+    """The name of the segment that the prompts correct; empty where there is one, or the session says it.
+
+    Raises:
+        ArgumentError: it is not said which of several, or there is none of the name.
+    """
+    wanted, names = options.label, [each.name for each in segments]
+    if wanted is None:
+        if len(names) > 1 and kept is None:
+            raise ArgumentError(
+                f"{options.initial or options.auto} has several labels ({', '.join(names)}); say which one to correct, "
+                f"e.g. --label {shlex.quote(names[0])}"
+            )
+        return names[0] if len(names) == 1 else ""
+    found = [each.name for each in segments if wanted == each.name]
+    found += [each.name for each in segments if wanted == str(each.label)]
+    if not found:
+        raise ArgumentError(
+            f"--label {wanted!r}: there is no such label; there are {', '.join(names) or 'none by name'}"
+        )
+    return found[0]
+
+
+def _new_session(
+    options: argparse.Namespace, images: ImageSet, kept: Mapping[str, Any] | None, initial: Segmentation | None
+) -> Session:
     clicks = open_engine(options.model, options, "clicks")
     if kept is not None:
         try:
@@ -149,15 +213,17 @@ def _new_session(options: argparse.Namespace, images: ImageSet, kept: Mapping[st
         except (ReadError, GeometryError, RoleError) as error:
             raise type(error)(f"{options.session}: {error}") from error
     auto = open_engine(options.auto, options, "auto") if options.auto else None
-    return Session(images, auto=auto, clicks=clicks, initial=initial)
+    begun = initial if initial is None or _are_told_apart(initial) else initial.foreground
+    # A label map has one label per voxel: what a label gains, another loses.
+    return Session(images, auto=auto, clicks=clicks, initial=begun, overlap=Overlap.OVERWRITE)
 
 
-def _read_initial(path: str, grid: Grid) -> Mask:
-    mask = read_label_map(path)
-    if mask.grid != grid:
-        difference = grid.difference(mask.grid)
+def _read_initial(path: str, grid: Grid) -> Segmentation:
+    found = read_segments(path)
+    if found.grid != grid:
+        difference = grid.difference(found.grid)
         raise GeometryError(f"{path}: the mask is not on the grid of the first image ({grid}): {difference}")
-    return mask
+    return found
 
 
 def _apply(session: Session, prompts: Sequence[Prompt]) -> list[Edit]:

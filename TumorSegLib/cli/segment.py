@@ -25,9 +25,11 @@ from TumorSegLib.cli.common import (
 from TumorSegLib.cli.entry import add_engine_arguments
 from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory, say
 from TumorSegLib.files import write_text
-from TumorSegLib.images.cleanup import fill_holes, remove_small
+from TumorSegLib.images.cleanup import tidied
+from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.volume import Images, Volume
-from TumorSegLib.io.images import WRITABLE, write_labels, write_volume
+from TumorSegLib.io.images import WRITABLE, write_segmentation, write_volume
+from TumorSegLib.io.segmentations import tumour_segments
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.measurements.report import length_warning, make_report, to_json
 from TumorSegLib.protocols import Result
@@ -84,8 +86,8 @@ def run_segment(options: argparse.Namespace) -> None:
     print_notes([result.info], images)
     shown = images if options.preview else {}
     del images  # a whole body takes a gigabyte, which surface and report can use
-    result = _cleaned(result, options)
-    _write_results(options, shown, result)
+    result, segmentation = _cleaned(result, options)
+    _write_results(options, shown, result, segmentation)
     resampled = result.info.resampled_roles
     if resampled:
         print(f"resampled to the grid of {result.info.roles[0]}: {', '.join(resampled)}")
@@ -93,26 +95,23 @@ def run_segment(options: argparse.Namespace) -> None:
         print(f"no connected region has at least {options.min_volume:g} ml")
     print_marked(engine.spec, result.mask.volume_ml, options.output)
     if len(result.labels) > 1:
-        volumes = (f"{name} {result.mask_of(name).volume_ml:.1f} ml" for name in result.labels)
+        volumes = (f"{name} {segmentation.mask_of(name).volume_ml:.1f} ml" for name in segmentation.names)
         print(f"labels: {', '.join(volumes)}")
     if result.mask.array.any() and (doubted := length_warning(engine.spec, result.mask.grid)):
         say(f"warning: {doubted}")
 
 
-def _cleaned(result: Result, options: argparse.Namespace) -> Result:
-    """The result with the mask cleaned up as the options say, and a note on it; the probability is unchanged."""
-    mask = result.mask
-    if options.min_volume:
-        mask = remove_small(mask, options.min_volume)
-    if options.fill_holes:
-        mask = fill_holes(mask)
+def _cleaned(result: Result, options: argparse.Namespace) -> tuple[Result, Segmentation]:
+    """The result and its segments cleaned up as the options say, and a note on it; probabilities are unchanged."""
+    found = result.segmentation if result.labels else tumour_segments(result.mask)
+    found = tidied(found, options.min_volume, options.fill_holes)
     info = result.info.with_details(min_volume_ml=options.min_volume, fill_holes=options.fill_holes)
-    return replace(result, mask=mask, info=info)
+    return replace(result, mask=found.label_map(), info=info), found
 
 
-def _write_results(options: argparse.Namespace, images: Images, result: Result) -> None:
+def _write_results(options: argparse.Namespace, images: Images, result: Result, segmentation: Segmentation) -> None:
     for path in options.output:
-        write_labels(result, path)
+        write_segmentation(segmentation, path)
     if options.probability:
         write_volume(result.probability, options.probability)
     if options.uncertainty and result.uncertainty is not None:
@@ -124,7 +123,7 @@ def _write_results(options: argparse.Namespace, images: Images, result: Result) 
         from TumorSegLib.render.preview import write_preview
 
         on_grid = {role: resample(volume, result.mask.grid, volume.array.min()) for role, volume in images.items()}
-        write_preview(on_grid, result.mask, options.preview, result.probability)
+        write_preview(on_grid, segmentation, options.preview, result.probability)
     if options.info:
         inputs = {role: os.path.abspath(path) for role, path in parse_inputs(options.input).items()}
         report = {**make_report(result), "tumorseg_version": __version__, "inputs": inputs}

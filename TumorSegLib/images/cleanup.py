@@ -3,12 +3,13 @@
 Two voxels are connected when they share a face, an edge or a corner (26 neighbours), so that a thin oblique strand
 does not fall apart; a hole is background that cannot reach the border of the image through shared faces (6 neighbours),
 its topological counterpart. Masks are never changed in place. All labels count as one foreground and stay as they are,
-so a small necrotic core stays inside its tumour.
+so a small necrotic core stays inside its tumour. Segments that overlap are filled one by one.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX, slices
+from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.volume import Mask
 
 if TYPE_CHECKING:
@@ -76,6 +78,30 @@ def fill_holes(mask: Mask) -> Mask:
     spacing = mask.grid.spacing[::-1]
     nearest = distance_transform_edt(~foreground, spacing, return_distances=False, return_indices=True)
     return _with_crop(mask, np.where(holes, labels[tuple(nearest)], labels), box)
+
+
+def tidied(segmentation: Segmentation, min_volume_ml: float = 0.0, fill: bool = False) -> Segmentation:
+    """Segments without the small connected regions of all of them together, then without closed cavities.
+
+    Args:
+        segmentation: segments of one layer stay apart: a cavity gets the label of the nearest foreground. Of segments
+            in several layers, which may overlap, each is filled by itself.
+        min_volume_ml: see :func:`remove_small`.
+        fill: whether to fill.
+
+    Raises:
+        ArgumentError: as :func:`remove_small`.
+    """
+    if min_volume_ml:
+        kept = remove_small(segmentation.foreground, min_volume_ml).array
+        segmentation = replace(segmentation, layers=tuple(layer * kept for layer in segmentation.layers))
+    if not fill:
+        return segmentation
+    if len(segmentation.layers) == 1:
+        filled = fill_holes(Mask(segmentation.grid, segmentation.layers[0]))
+        return replace(segmentation, layers=(filled.array,))
+    masks = ((segment, fill_holes(segmentation.mask_of(segment.name))) for segment in segmentation.segments)
+    return replace(Segmentation.of_masks(masks), notes=segmentation.notes)
 
 
 def _with_crop(mask: Mask, labels: UInt8Array, box: Box) -> Mask:

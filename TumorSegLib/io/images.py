@@ -6,7 +6,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,15 +19,15 @@ import SimpleITK as sitk
 from TumorSegLib.errors import ReadError, WriteError
 from TumorSegLib.files import readable, replacing
 from TumorSegLib.geometry.grid import LPS_TO_RAS, Grid
+from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.plausibility import check_plausible
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.dicom.series import is_dicom, read_series_and_notes
 from TumorSegLib.io.metaimage import read_metaimage, write_metaimage
 from TumorSegLib.io.nifti import read_nifti, write_nifti
 from TumorSegLib.io.nrrd import read_nrrd, write_nrrd
-from TumorSegLib.io.segmentations import check_representation, layered_fields, merge_layers, segmentation_fields
+from TumorSegLib.io.segmentations import check_representation, read_layers, segmentation_fields, tumour_segments
 from TumorSegLib.io.stored_image import StoredImage, naming
-from TumorSegLib.protocols import Result
 
 _READERS: dict[str, Callable[[Path], StoredImage]] = {
     ".nii.gz": read_nifti,
@@ -102,20 +103,48 @@ def read_volume(path: str | os.PathLike[str], role: str = "ct") -> Volume:
 def read_mask(path: str | os.PathLike[str]) -> Mask:
     """Reads a label map, or a 3D Slicer segmentation (.seg.nrrd).
 
-    Slicer stores segments that overlap, or could, in several layers; these are merged. Labels stay as they are unless
-    two layers use the same one: then the segments get the labels 1, 2, ... in the order of the file.
+    A label map has one label per voxel: where segments overlap, the later one counts, and a note says so. Labels stay
+    as they are unless two layers of the file use the same one: then the segments get the labels 1, 2, ... in the order
+    of the file. :func:`read_segmentation` gives each segment whole, with its name.
 
     Args:
         path: a file (.nii, .nii.gz, .nrrd, .nhdr, .mha, .mhd) with whole numbers from 0 to 255, or with numbers that
             the file's own scaling took as far from whole ones as its steps are wide.
 
     Raises:
-        ReadError: as :func:`read_volume`; segments that overlap, or are not stored as binary label maps.
+        ReadError: as :func:`read_volume`; segments that are not stored as binary label maps.
         GeometryError: as :func:`read_volume`.
         ArgumentError: values that are not whole numbers from 0 to 255.
         ResourceError: not enough memory.
     """
     source, started = Path(path), time.perf_counter()
+    stored = _read_labels(source)
+    with naming(source):
+        layered = stored.array.ndim == 4
+        mask = _merged(read_layers(stored)) if layered else Mask(stored.grid, stored.array, stored.notes)
+    _log_read("mask", _suffix(source), mask, started)
+    return mask
+
+
+def read_segmentation(path: str | os.PathLike[str]) -> Segmentation:
+    """Reads the segments of a 3D Slicer segmentation (.seg.nrrd) with their names and colours, or a label map's labels.
+
+    Segments that overlap are whole. Labels are those of :func:`read_mask`; without a name they are "label 1" and so on.
+    Arguments and errors are those of :func:`read_mask`, too.
+    """
+    source, started = Path(path), time.perf_counter()
+    stored = _read_labels(source)
+    with naming(source):
+        if "Segment0_ID" in stored.fields:
+            found = read_layers(stored)
+        else:
+            found = Segmentation.of_labels(Mask(stored.grid, stored.array, stored.notes))
+    _log_read("segmentation", _suffix(source), Mask(found.grid, found.layers[0]), started)
+    return found
+
+
+def _read_labels(source: Path) -> StoredImage:
+    """A file of whole numbers: one per voxel, or in a segmentation of Slicer one per voxel and layer."""
     if _holds_dicom(source):
         raise ReadError(
             f"{readable(str(source))}: masks are read from label maps, not from DICOM;"
@@ -125,13 +154,19 @@ def read_mask(path: str | os.PathLike[str]) -> Mask:
     with naming(source):
         check_representation(stored.fields)
         if stored.array.ndim == 4 and "Segment0_ID" in stored.fields:
-            mask = Mask(stored.grid, merge_layers(stored.array, stored.fields), stored.notes)
-        else:
-            _check_scalar(stored)
-            labels, notes = _whole(stored.array, stored.step)
-            mask = Mask(stored.grid, labels, stored.notes + notes)
-    _log_read("mask", _suffix(source), mask, started)
-    return mask
+            return stored
+        _check_scalar(stored)
+        labels, notes = _whole(stored.array, stored.step)
+        return replace(stored, array=labels, notes=stored.notes + notes)
+
+
+def _merged(segmentation: Segmentation) -> Mask:
+    """The label map, with a note where segments overlap."""
+    mask = segmentation.label_map()
+    if not (shared := segmentation.overlapping_voxels):
+        return mask
+    note = f"segments ({', '.join(segmentation.names)}) overlap in {shared} voxels, which count for the later one"
+    return replace(mask, notes=(*mask.notes, note))
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -152,37 +187,35 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
     _write(volume.array.astype(kind, copy=False), volume.grid, path)
 
 
-def write_mask(mask: Mask, path: str | os.PathLike[str], names: Mapping[str, int] | None = None) -> None:
+def write_mask(mask: Mask, path: str | os.PathLike[str]) -> None:
     """Writes a label map in one step as uint8, compressed where the format allows.
 
     Args:
         mask: what to write.
         path: .nii.gz, .nii, .nrrd or .mha; or .seg.nrrd, which opens in 3D Slicer as a segmentation with one segment
             "Tumour" (several labels: "Tumour 1", "Tumour 2" ...).
-        names: name to label, of the segments in .seg.nrrd; other formats have no names.
 
     Raises:
         WriteError: as :func:`write_volume`.
     """
     if str(path).endswith(SEGMENTATION_SUFFIX):
-        _write(mask.array, mask.grid, path, partial(write_nrrd, free=segmentation_fields(mask, names)))
+        write_segmentation(tumour_segments(mask), path)
     else:
         _write(mask.array, mask.grid, path)
 
 
-def write_labels(result: Result, path: str | os.PathLike[str]) -> None:
-    """Writes a result as :func:`write_mask`, with the names of its labels.
+def write_segmentation(segmentation: Segmentation, path: str | os.PathLike[str]) -> None:
+    """Writes segments in one step: .seg.nrrd with names and colours, each whole; other formats as a label map.
 
-    Regions that may overlap are whole in .seg.nrrd, each a segment in a layer of its own; label maps of other formats
-    show of each what no later one covers. Raises :class:`WriteError` as :func:`write_volume`.
+    Label maps have no names, and of segments that overlap they show of each what no later one covers. Raises
+    :class:`WriteError` as :func:`write_volume`.
     """
-    overlapping = any(answer.region for answer in result.labels.values())
-    if not (overlapping and str(path).endswith(SEGMENTATION_SUFFIX)):
-        write_mask(result.mask, path, {name: answer.value for name, answer in result.labels.items()} or None)
+    if not str(path).endswith(SEGMENTATION_SUFFIX):
+        write_mask(segmentation.label_map(), path)
         return
-    masks = {name: result.mask_of(name) for name in result.labels}
-    layers = np.stack([mask.array for mask in masks.values()], axis=-1)
-    _write(layers, result.mask.grid, path, partial(write_nrrd, free=layered_fields(masks)))
+    layers = segmentation.layers
+    array = layers[0] if len(layers) == 1 else np.stack(layers, axis=-1)
+    _write(array, segmentation.grid, path, partial(write_nrrd, free=segmentation_fields(segmentation)))
 
 
 def grid_from_image(image: sitk.Image) -> Grid:

@@ -16,9 +16,8 @@ from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.errors import ResourceError
 from TumorSegLib.geometry.arrays import BoolArray
 from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
-from TumorSegLib.images.labels import label_colour
+from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.roles import is_ct, is_pet, role_label
-from TumorSegLib.images.volume import Mask
 from TumorSegLib.render.scene import RenderedSurface, render, view_directions
 
 FloatImage: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -30,6 +29,7 @@ _TEXT, _MUTED = "#e8eaed", "#8b949e"
 # Panel and text per brightness of the image's background: PET is inverted, so nothing there is white.
 _DARK, _LIGHT = ("#000000", _TEXT), ("#ffffff", "#24292f")
 _DPI = 130
+_MOST_NAMED, _LONGEST_NAME = 8, 18
 # Inches.
 _ROW_HEIGHT, _SLICES_WIDTH, _GAP, _HEADER, _FOOTER, _EDGE = 3.1, 10.5, 0.07, 0.7, 0.3, 0.14
 
@@ -40,14 +40,14 @@ class TurnedCase:
 
     Attributes:
         images: role to array.
-        fields: label to an array that is above 0.5 inside and varies smoothly across the outline where it can.
+        fields: segment to an array that is above 0.5 inside and varies smoothly across the outline where it can.
         spacing: mm along the three array axes.
-        inside: what lies in any label.
+        inside: what lies in any segment.
         centre: index of the slices shown, per array axis.
     """
 
     images: dict[str, FloatImage]
-    fields: dict[int, FloatImage]
+    fields: dict[str, FloatImage]
     inside: BoolArray
     spacing: tuple[float, float, float]
     centre: tuple[int, int, int]
@@ -78,7 +78,7 @@ class _Plane:
 _PLANES = (_Plane("Axial", 0, "RLAP"), _Plane("Coronal", 1, "RLSI"), _Plane("Sagittal", 2, "APSI"))
 
 
-def draw_figure(case: TurnedCase, mask: Mask, surfaces: list[RenderedSurface]) -> Figure:
+def draw_figure(case: TurnedCase, segments: Segmentation, surfaces: list[RenderedSurface]) -> Figure:
     """Panels of one scale in mm, placed by hand: rows of slices, and one panel of the height of all rows."""
     vertical, depth, horizontal = case.extent_mm
     row_mm, slices_mm = max(vertical, depth), 2 * horizontal + depth
@@ -101,13 +101,14 @@ def draw_figure(case: TurnedCase, mask: Mask, surfaces: list[RenderedSurface]) -
             panel_width = plane.sides(case.extent_mm)[1] * inch_per_mm
             axes = panel(left, top, panel_width, row)
             _draw_slice(axes, case, role, plane, row_mm)
+            _draw_outlines(axes, case, plane, segments)
             if number == 0:
                 axes.set_title(plane.name, color=_MUTED, fontsize=9, pad=4)
             left += panel_width + _GAP
     axes = panel(left, _HEADER, solid_width, stack)
     axes.set_title("3D", color=_MUTED, fontsize=9, pad=4)
     _draw_solid(axes, surfaces, (round(solid_width * _DPI), round(stack * _DPI)))
-    _draw_words(figure, mask)
+    _draw_words(figure, segments)
     return figure
 
 
@@ -124,7 +125,6 @@ def _draw_slice(axes: Axes, case: TurnedCase, role: str, plane: _Plane, row_mm: 
         extent=(0, width, height, 0),
         interpolation="bilinear",
     )
-    _draw_outlines(axes, case, plane)
     margin = (row_mm - height) / 2
     panel, ink = _LIGHT if is_pet(role) else _DARK
     axes.set(xlim=(0, width), ylim=(height + margin, -margin), xticks=[], yticks=[], facecolor=panel)
@@ -139,13 +139,13 @@ def _draw_slice(axes: Axes, case: TurnedCase, role: str, plane: _Plane, row_mm: 
         _write(axes, (0.025, 0.035), window, 7, ink, "left")
 
 
-def _draw_outlines(axes: Axes, case: TurnedCase, plane: _Plane) -> None:
+def _draw_outlines(axes: Axes, case: TurnedCase, plane: _Plane, segments: Segmentation) -> None:
     step_down, step_right = plane.sides(case.spacing)
-    for label, field in case.fields.items():
+    for name, field in case.fields.items():
         cut = np.pad(plane.cut(field, case.centre), 1)  # closes the outline at the border of the image
         x, y = (np.arange(cut.shape[1]) - 0.5) * step_right, (np.arange(cut.shape[0]) - 0.5) * step_down
         if (cut > 0.5).any():
-            outline = axes.contour(x, y, cut, levels=[0.5], colors=[label_colour(label)], linewidths=1.4)
+            outline = axes.contour(x, y, cut, levels=[0.5], colors=[segments.segment(name).colour], linewidths=1.4)
             outline.set_path_effects([withStroke(linewidth=2.6, foreground="black", alpha=0.45)])
 
 
@@ -188,21 +188,24 @@ def _draw_solid(axes: Axes, surfaces: list[RenderedSurface], size: tuple[int, in
         axes.text(length + 1.3 * x, length + 1.3 * y, letter, color=_TEXT, fontsize=7, ha="center", va="center")
 
 
-def _draw_words(figure: Figure, mask: Mask) -> None:
+def _draw_words(figure: Figure, segments: Segmentation) -> None:
     """Volumes above, the disclaimer below."""
     width, height = figure.get_size_inches()
     left, top = _EDGE / width, 1 - 0.13 / height
+    mask = segments.foreground
     if not mask.array.any():
         figure.text(left, top, "Nothing marked", color=_TEXT, fontsize=15, fontweight="bold", va="top")
     else:
         title = f"Marked: {_millilitres(mask.volume_ml)}"
         figure.text(left, top, title, color=_TEXT, fontsize=15, fontweight="bold", va="top")
-        labels, counts = np.unique(mask.array[mask.array > 0], return_counts=True)
-        for n, (label, count) in enumerate(zip(labels[:8], counts)):
-            text = f"label {label}: {_millilitres(int(count) * mask.grid.voxel_volume_ml)}"
-            place = left + (2.4 + 1.5 * n) / width
-            if len(labels) > 1:
-                figure.text(place, top - 0.06 / height, text, color=label_colour(int(label)), fontsize=9, va="top")
+        volumes = {name: segments.mask_of(name).volume_ml for name in segments.names}
+        marked = [(name, volume) for name, volume in volumes.items() if volume]
+        for n, (name, volume) in enumerate(marked[:_MOST_NAMED] if len(marked) > 1 else []):
+            short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+            style: dict[str, Any] = {"color": segments.segment(name).colour, "fontsize": 9, "va": "top"}
+            row, column = n % 2, n // 2  # two below each other, so that twice as many fit
+            place = left + (2.4 + 1.9 * column) / width, top - 0.24 * row / height
+            figure.text(*place, f"{short}: {_millilitres(volume)}", **style)
     size, spacing = " \N{MULTIPLICATION SIGN} ".join(map(str, mask.grid.size)), mask.grid.spacing
     lattice = f"{size} voxels of " + " \N{MULTIPLICATION SIGN} ".join(f"{s:.3g}" for s in spacing) + " mm"
     figure.text(1 - left, top, lattice, color=_MUTED, fontsize=8, va="top", ha="right")

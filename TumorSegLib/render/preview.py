@@ -21,10 +21,10 @@ from scipy.ndimage import gaussian_filter
 
 from TumorSegLib.errors import GeometryError, WriteError
 from TumorSegLib.files import replacing
-from TumorSegLib.geometry.boxes import full_box, slices
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, intersection, slices
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.image_set import ImageSet
-from TumorSegLib.images.labels import label_colour
+from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.render.panels import BACKGROUND, FloatImage, TurnedCase, draw_figure
 from TumorSegLib.render.scene import RenderedSurface
@@ -34,7 +34,9 @@ from TumorSegLib.render.surface import surface_from_probability
 MARGIN_MM = 60.0  # shown round the tumour
 
 
-def write_preview(images: Images, mask: Mask, path: str | os.PathLike[str], probability: Volume | None = None) -> None:
+def write_preview(
+    images: Images, mask: Mask | Segmentation, path: str | os.PathLike[str], probability: Volume | None = None
+) -> None:
     """Writes a PNG with one row of slices per modality, the mask's outline in each, and the tumour's surface.
 
     Slices go through the largest cross-section of the mask, cropped to it and a margin of 6 cm. All panels have one
@@ -44,7 +46,7 @@ def write_preview(images: Images, mask: Mask, path: str | os.PathLike[str], prob
     Args:
         images: role to image, all on the mask's grid; shown in this order. ``ct`` in HU is shown from -160 to 240,
             ``pet`` in SUV inverted from 0 to 5 or what the tumour reaches, others from their 1st to 99.5th percentile.
-        mask: uint8 ``[k, j, i]``; every label has its own colour.
+        mask: uint8 ``[k, j, i]``, or segments, which may overlap; each has its outline, surface, name and colour.
         path: ``.png``; an existing file is replaced in one step.
         probability: of a single-label mask, float ``[k, j, i]``; makes the outline smoother, where it agrees with the
             mask.
@@ -69,27 +71,27 @@ def write_preview(images: Images, mask: Mask, path: str | os.PathLike[str], prob
         temporary.write_bytes(picture.getvalue())
 
 
-def draw_preview(images: Images, mask: Mask, probability: Volume | None = None) -> Figure:
+def draw_preview(images: Images, mask: Mask | Segmentation, probability: Volume | None = None) -> Figure:
     """The picture of :func:`write_preview` as a Matplotlib figure: a row of axes per image, and last the 3D view."""
-    fields, grid, box = outline_fields(mask, probability)
+    segments = mask if isinstance(mask, Segmentation) else Segmentation.of_labels(mask)
+    fields, grid, box = outline_fields(segments, probability)
     case = turned_case(images, fields, grid, box)
-    return draw_figure(case, mask, _surfaces(fields, grid, images.get("ct")))
+    return draw_figure(case, segments, _surfaces(fields, segments, grid, images.get("ct")))
 
 
-def outline_fields(mask: Mask, probability: Volume | None) -> tuple[dict[int, FloatImage], Grid, Box]:
-    """For each label a field ``[k, j, i]`` above 0.5 exactly inside it, on the shown box; that box's grid; the box."""
-    box = shown_box(mask)
-    labels = mask.array[slices(box)]
-    present = [int(label) for label in np.unique(labels) if label]
+def outline_fields(segments: Segmentation, probability: Volume | None) -> tuple[dict[str, FloatImage], Grid, Box]:
+    """For each segment a field ``[k, j, i]`` above 0.5 exactly inside it, on the shown box; its grid; the box."""
+    box = shown_box(segments.foreground)
+    masks = {name: segments.mask_of(name).array[slices(box)] > 0 for name in segments.names}
+    present = {name: inside for name, inside in masks.items() if inside.any()}
     fields = {}
-    for label in present:
-        inside = labels == label
+    for name, inside in present.items():
         if probability is not None and len(present) == 1:
             smooth = probability.array[slices(box)].astype(np.float32)
         else:
             smooth = gaussian_filter(inside.astype(np.float32), 0.8)
-        fields[label] = np.where(inside, np.maximum(smooth, 0.52), np.minimum(smooth, 0.48))
-    return fields, mask.grid.crop(box), box
+        fields[name] = np.where(inside, np.maximum(smooth, 0.52), np.minimum(smooth, 0.48))
+    return fields, segments.grid.crop(box), box
 
 
 def shown_box(mask: Mask) -> Box:
@@ -106,7 +108,7 @@ def shown_box(mask: Mask) -> Box:
     return ranges[0], ranges[1], ranges[2]
 
 
-def turned_case(images: Images, fields: Mapping[int, FloatImage], grid: Grid, box: Box) -> TurnedCase:
+def turned_case(images: Images, fields: Mapping[str, FloatImage], grid: Grid, box: Box) -> TurnedCase:
     """Turns everything by whole axes to [S to I, A to P, R to L], without copying."""
     # Row: world axis R, A, S; column: voxel axis i, j, k.
     along = np.abs(grid.direction)
@@ -118,7 +120,7 @@ def turned_case(images: Images, fields: Mapping[int, FloatImage], grid: Grid, bo
         return np.asarray(np.flip(array.transpose([2 - axis for axis in voxel_axes]), flips))
 
     spacing = [grid.spacing[axis] for axis in voxel_axes]
-    turned_fields = {label: turned(field) for label, field in fields.items()}
+    turned_fields = {name: turned(field) for name, field in fields.items()}
     inside = np.zeros(turned(np.empty(grid.shape, bool)).shape, bool)
     for field in turned_fields.values():
         inside |= field > 0.5
@@ -133,11 +135,16 @@ def turned_case(images: Images, fields: Mapping[int, FloatImage], grid: Grid, bo
     )
 
 
-def _surfaces(fields: Mapping[int, FloatImage], grid: Grid, ct: Volume | None) -> list[RenderedSurface]:
-    """The tumour's surface per label and, of a CT, the skin."""
-    surfaces = [
-        RenderedSurface(surface_from_probability(Volume(grid, field, "probability")), label_colour(label))
-        for label, field in fields.items()
-    ]
+def _surfaces(
+    fields: Mapping[str, FloatImage], segments: Segmentation, grid: Grid, ct: Volume | None
+) -> list[RenderedSurface]:
+    """The surface of each segment, see-through where another one may lie in it, and of a CT the skin."""
+    boxes = {name: bounding_box(field > 0.5) or EMPTY_BOX for name, field in fields.items()}
+    surfaces = []
+    for name, field in fields.items():
+        others = [box for other, box in boxes.items() if other != name]
+        glass = any(intersection(box, boxes[name]) == box and box != boxes[name] for box in others)
+        surface = surface_from_probability(Volume(grid, field, "probability"))
+        surfaces.append(RenderedSurface(surface, segments.segment(name).colour, glass))
     skin = None if ct is None else skin_surface(ct, grid.to_ras((np.asarray(grid.size) - 1) / 2))
     return surfaces if skin is None else [*surfaces, skin]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.arrays import Float32Array, UInt8Array
-from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, origin, slices, translate
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, origin, slices, translate, union, within
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.probability import EMPTY, TUMOUR, to_float
 from TumorSegLib.prompts.constraints import CONSTRAINT_RADIUS_MM, MaskEdit
@@ -100,6 +100,11 @@ class Segments:
         with self.lock:
             self._segments[name] = segment
 
+    def discard(self, name: str) -> None:
+        """Removes a segment that no step has changed."""
+        with self.lock:
+            del self._segments[name]
+
     def probability(self, name: str) -> UInt8Array:
         """A read-only view of a segment's probability, uint8 ``[k, j, i]``; later edits change it.
 
@@ -183,19 +188,53 @@ class Segments:
         """
         at = slices(box)
         before = self._known(name).probability[at]
-        after = self._allowed(name, at, before, probability)
+        after = self._allowed((name,), at, before, probability)
         results = {name: (box, after, prompts)}
         if self.overlap is Overlap.OVERWRITE:
-            results |= self._overwritten(Edit(name, box, _mask(before), _mask(after)), reach_mm)
+            results |= self._overwritten(Edit(name, box, _mask(before), _mask(after)), (name,), reach_mm)
+        return self._written(name, results, info or RunInfo())
+
+    def commit_labels(self, parts: Mapping[str, tuple[Box, UInt8Array]], info: RunInfo) -> Edit:
+        """Replaces whole segments, by name, by the labels of one result, without their prompts, as one step.
+
+        The labels may overlap each other; the overlap policy holds towards the other segments. The edit is that of the
+        first label, with the others in its ``others``. Raises as :meth:`commit`.
+        """
+        results: dict[str, tuple[Box, UInt8Array, Prompts]] = {}
+        for name, (box, values) in parts.items():
+            current = self._known(name).probability
+            whole = union([box, bounding_box(current) or box])
+            after = np.zeros(tuple(high - low for low, high in reversed(whole)), np.uint8)
+            after[slices(within(box, whole))] = values
+            at = slices(whole)
+            results[name] = whole, self._allowed(tuple(parts), at, current[at], after), Prompts()
+        first = next(iter(parts))
+        if self.overlap is Overlap.OVERWRITE:
+            results |= self._overwritten(self._together(first, results), tuple(parts), CONSTRAINT_RADIUS_MM)
+        return self._written(first, results, info)
+
+    def _together(self, name: str, results: Mapping[str, tuple[Box, UInt8Array, Prompts]]) -> Edit:
+        """What several segments gain, as the edit of one."""
+        box = union([each for each, _, _ in results.values()])
+        before = np.zeros(tuple(high - low for low, high in reversed(box)), np.uint8)
+        after = before.copy()
+        for each, (part, values, _) in results.items():
+            at = slices(within(part, box))
+            before[at] |= _mask(self._known(each).probability[slices(part)])
+            after[at] |= _mask(values)
+        return Edit(name, box, before, after)
+
+    def _written(self, name: str, results: Mapping[str, tuple[Box, UInt8Array, Prompts]], info: RunInfo) -> Edit:
+        """Writes parts of segments, by name, with their prompts from now on, as one step of a segment."""
         changes = [self._change(each, part, values) for each, (part, values, _) in results.items()]
         prompt_changes = [PromptChange.between(each, self.prompts(each), kept) for each, (*_, kept) in results.items()]
         step = Step(name, tuple(c for c in changes if c), tuple(c for c in prompt_changes if c))
         if not (step.changes or step.prompts):
-            return Edit(name, EMPTY_BOX, EMPTY, EMPTY, info=info or RunInfo())
+            return Edit(name, EMPTY_BOX, EMPTY, EMPTY, info=info)
         if undone := len(self.history) - self.history.position:
             _log.debug("undone steps dropped for a new one: %d", undone)
         edit = self._apply(step, False, lambda: self.history.push(step))
-        return replace(edit, info=info or RunInfo(), step=self.history.newest)
+        return replace(edit, info=info, step=self.history.newest)
 
     def reset(self, name: str) -> Edit:
         """Restores what a segment began with and drops its prompts; raises as :meth:`commit`."""
@@ -301,20 +340,24 @@ class Segments:
         at = slices(inner)
         return Change.between(name, translate(inner, origin(box)), old[at], values[at])
 
-    def _allowed(self, name: str, at: tuple[slice, ...], before: UInt8Array, after: UInt8Array) -> UInt8Array:
-        """The new values, but the old ones where a segment that keeps its voxels would be entered."""
-        others = self._others(name)
+    def _allowed(
+        self, names: Sequence[str], at: tuple[slice, ...], before: UInt8Array, after: UInt8Array
+    ) -> UInt8Array:
+        """The new values, but the old ones where a segment of another name that keeps its voxels would be entered."""
+        others = self._others(*names)
         if self.overlap is not Overlap.KEEP or not others:
             return after
         return outside_others(before, after, [segment.probability[at] for segment in others.values()])
 
-    def _overwritten(self, edit: Edit, reach_mm: float) -> dict[str, tuple[Box, UInt8Array, Prompts]]:
-        """By name, a box, the new values in it and the prompts of other segments that lose voxels by an edit.
+    def _overwritten(
+        self, edit: Edit, names: Sequence[str], reach_mm: float
+    ) -> dict[str, tuple[Box, UInt8Array, Prompts]]:
+        """By name, a box, the new values in it and the prompts of segments of other names that lose voxels by an edit.
 
         Prompts that the loss contradicts are dropped, or the next click there would take the voxels back.
         """
         results = {}
-        for other, segment in self._others(edit.segment).items():
+        for other, segment in self._others(*names).items():
             loss = edit.loss_of(other, _mask(segment.probability[slices(edit.box)]))
             if loss is not None:
                 lost, values = loss.before > 0, segment.probability[slices(loss.box)]
@@ -327,8 +370,8 @@ class Segments:
         """Raises :class:`ArgumentError` if there is no segment of this name."""
         self._known(name)
 
-    def _others(self, name: str) -> dict[str, _Segment]:
-        return {other: segment for other, segment in self._segments.items() if other != name}
+    def _others(self, *names: str) -> dict[str, _Segment]:
+        return {other: segment for other, segment in self._segments.items() if other not in names}
 
     def _known(self, name: str) -> _Segment:
         if name not in self._segments:

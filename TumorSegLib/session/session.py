@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from TumorSegLib.errors import ArgumentError
@@ -13,27 +13,19 @@ from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.image_set import ImageSet
+from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Job, Progress, acquired
 from TumorSegLib.memory import memory_errors
 from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribble
-from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter, RunInfo
+from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter, Result, RunInfo
 from TumorSegLib.session.edit import Edit, found_nothing
 from TumorSegLib.session.engine_set import EngineSet
+from TumorSegLib.session.labels import begun_with, check_labels, commit_labels
 from TumorSegLib.session.overlap import Overlap
-from TumorSegLib.session.parts import (
-    check_grid,
-    constrained,
-    corrected,
-    initial_part,
-    part_from_mask,
-    part_from_result,
-)
-from TumorSegLib.session.segments import Segments
+from TumorSegLib.session.parts import check_grid, constrained, corrected, part_from_mask, part_from_result
 from TumorSegLib.session.storage import Snapshot, segments_from_json, take_snapshot
-
-FIRST_SEGMENT = "tumour"
 
 
 class Session:
@@ -51,17 +43,18 @@ class Session:
         auto: AutoSegmenter | None = None,
         clicks: ClickSegmenter[Any] | None = None,
         box: BoxSegmenter[Any] | None = None,
-        initial: Mask | None = None,
+        initial: Mask | Segmentation | Result | None = None,
         overlap: Overlap | str = Overlap.KEEP,
     ) -> None:
-        """Begins with one segment, ``tumour``.
+        """Begins with one segment, ``tumour``, or with one for each label of a result or segmentation.
 
         Args:
             images: role to image; masks lie on the first one's grid.
             auto, clicks, box: for :meth:`segment`; for :meth:`add_click` and :meth:`add_scribble`; for :meth:`add_box`.
-            initial: mask to begin with, on the first image's grid or on a part of it (``Grid.crop``); what is not
-                background is tumour.
-            overlap: what happens where an edit of one segment meets another, see :class:`Overlap`.
+            initial: to begin with, on the first image's grid or on a part of it (``Grid.crop``): a mask, in which what
+                is not background is tumour; a segmentation; or a result.
+            overlap: what happens where an edit of one segment meets another, see :class:`Overlap`. Where what it begins
+                with overlaps, as regions of nnU-Net do, segments may overlap from then on.
 
         Raises:
             ArgumentError: there is no image, or no such overlap policy.
@@ -73,9 +66,8 @@ class Session:
         self.grid = self.images.grid
         self._engines = EngineSet(self.images, auto, clicks, box)
         self._writing = threading.Lock()
-        self._segments = Segments(self.grid, overlap)
-        self._segments.add(FIRST_SEGMENT, *initial_part(initial, self.grid))
-        self._active = FIRST_SEGMENT
+        self._segments = begun_with(initial, self.grid, overlap)
+        self._active = self._segments.names[0]
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -181,16 +173,31 @@ class Session:
         with self._editing():
             self._engines.clicks()
 
-    def segment(self, *, progress: Progress | None = None, cancel: Cancel | None = None) -> Edit:
+    def segment(self, *, replace: bool = False, progress: Progress | None = None, cancel: Cancel | None = None) -> Edit:
         """Finds the tumour with the automatic engine; the answer replaces the active segment and its prompts.
 
+        Of several labels each goes to the segment of its name, added where it is missing, all in one step: the edit is
+        that of the first label, with the others in its ``others``. Regions overlap, so all segments may from then on.
+
+        Args:
+            replace: whether labels may replace segments of their names that are not empty.
+            progress, cancel: as of the engine.
+
         Raises:
-            ArgumentError: the session has no automatic engine.
+            ArgumentError: the session has no automatic engine; a segment of a label's name is not empty.
             TumorSegError: as :meth:`TumorSegLib.engines.auto.engine.AutoEngine.segment`.
         """
         with self._editing(cancel):
-            result = self._engines.auto().segment(self.images, progress=progress, cancel=cancel)
-            return self._commit(*part_from_result(result), Prompts(), result.info)
+            engine = self._engines.auto()
+            if len(engine.spec.labels) > 1:
+                check_labels(self._segments, engine.spec.labels, replace)
+            result = engine.segment(self.images, progress=progress, cancel=cancel)
+            if len(result.labels) < 2:
+                return self._commit(*part_from_result(result), Prompts(), result.info)
+            edit = commit_labels(self._segments, result)
+            if self._active not in result.labels:
+                self._active = edit.segment
+            return edit
 
     def add(self, prompt: Prompt, *, by_clicks: bool = False, cancel: Cancel | None = None) -> Edit:
         """Corrects the active segment from one click, scribble or line more, or from a box.
@@ -232,7 +239,7 @@ class Session:
             answer = engine.refine(prepared, probability, prompts, cancel)
             edit = self._commit(answer.box, answer.probability, prompts, answer.info)
             nothing = found_nothing(probability, prompt, self.grid, self._engines.reach_mm)
-            return replace(edit, nothing_found=nothing)
+            return dataclasses.replace(edit, nothing_found=nothing)
 
     def add_click(self, click: Click, *, cancel: Cancel | None = None) -> Edit:
         """As :meth:`add`."""
@@ -290,7 +297,7 @@ class Session:
             if refiner is not None:
                 part = corrected(current, part, refiner, prompts, within, cancel)
             edit = self._commit(part.box, part.probability, prompts, part.info)
-            return replace(edit, nothing_found=found_nothing(current, box, self.grid))
+            return dataclasses.replace(edit, nothing_found=found_nothing(current, box, self.grid))
 
     def replace_mask(self, mask: Mask) -> Edit:
         """Replaces the active segment by a mask edited with other tools; every label but background is tumour.

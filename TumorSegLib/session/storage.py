@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from TumorSegLib.errors import GeometryError, ReadError, ResourceError, RoleError, TumorSegError
-from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.boxes import EMPTY_BOX
-from TumorSegLib.geometry.grid import Box, Grid
+from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.probability import EMPTY
 from TumorSegLib.jobs import Cancel, Job
 from TumorSegLib.parsing import check_keys
 from TumorSegLib.session import version2
 from TumorSegLib.session.entries import (
+    Begun,
     Contents,
     checked_name,
     compressed,
@@ -38,11 +38,12 @@ from TumorSegLib.session.entries import (
 from TumorSegLib.session.history import History, Step, StoredStep
 from TumorSegLib.session.segments import Segments, checksum
 
-FORMAT, VERSION = "tumorseg-session", 4
-# Version 3 had no checksums in its head, version 2 every step in one document.
-READABLE = (2, 3, VERSION)
+FORMAT, VERSION = "tumorseg-session", 5
+# Version 5 is written where several segments began with voxels, else version 4. Version 3 had no checksums in its head,
+# version 2 every step in one document.
+READABLE = (2, 3, 4, VERSION)
 HEAD_KEYS = ("format", "version", "roles", "active", "grid", "overlap", "segments", "history")
-#: Number of the record with the mask that the first segment began with; steps have larger numbers.
+#: Number of the record with the voxels that segments began with; steps have larger numbers.
 INITIAL = 0
 # A record expands to at most this many times its size, and a megabyte: a few bytes may claim to be gigabytes.
 MOST_EXPANSION = 200
@@ -61,7 +62,7 @@ class Snapshot:
     """
 
     head: Mapping[str, Any]
-    _initial: tuple[Box, UInt8Array]
+    _begun: Begun
     _history: History
     _steps: Mapping[int, Step | StoredStep]
 
@@ -85,7 +86,9 @@ class Snapshot:
         job = Job(cancel=cancel, name="saving the session")
         if since < INITIAL:
             job.check()
-            yield INITIAL, _record(INITIAL, voxels_to_json(*self._initial, job), job)
+            begun = {name: voxels_to_json(*part, job) for name, part in self._begun.items()}
+            first = next(iter(begun.values())) if self.head["version"] < VERSION else {"segments": begun}
+            yield INITIAL, _record(INITIAL, first, job)
         for number, step in self._steps.items():
             if number > since:
                 job.check()
@@ -102,9 +105,12 @@ def take_snapshot(segments: Segments, roles: Sequence[str], active: str) -> Snap
     with segments.lock:
         history, steps = segments.history, segments.history.numbered()
         names = segments.names
+        # Those that are added later begin empty: so these stay the same.
+        begun = {name: segments.initial(name) for name in names if name == names[0] or segments.initial(name)[1].size}
+        several = len(begun) > 1
         head = {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if several else VERSION - 1,
             "roles": list(roles),
             "active": active,
             "grid": {"shape": list(grid.shape), "affine": grid.affine.tolist()},
@@ -117,17 +123,17 @@ def take_snapshot(segments: Segments, roles: Sequence[str], active: str) -> Snap
                 "steps": list(steps),
                 "position": history.position,
                 "last": history.last,
-                "checksums": [segments.initial_checksum(names[0]), *history.checksums],
+                "checksums": [_begun_checksum([segments.initial_checksum(n) for n in begun]), *history.checksums],
             },
         }
-    return Snapshot(head, segments.initial(names[0]), history, steps)
+    return Snapshot(head, begun, history, steps)
 
 
 def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Segments, str]:
     """Rebuilds the segments of a session.
 
     Args:
-        data: as :meth:`Snapshot.to_json`, or of version 2 or 3.
+        data: as :meth:`Snapshot.to_json`, or of an earlier version from 2 on.
         grid: of the first image.
         roles: of the images, the first one first.
 
@@ -183,12 +189,25 @@ def _contents(data: Mapping[str, Any], grid: Grid) -> Contents:
     if len(set(names)) < len(names):
         raise ValueError(f"two segments have one name: {', '.join(names)}")
     first = _entry(INITIAL, records[str(INITIAL)])
-    begun = dict.fromkeys(names, (EMPTY_BOX, EMPTY)) | {names[0]: voxels_from_json(first, grid)}
+    if data["version"] < VERSION:
+        own = {names[0]: voxels_from_json(first, grid)}
+    else:
+        check_keys(first, ("segments",), "record 0")
+        own = {checked_name(name): voxels_from_json(entry, grid) for name, entry in first["segments"].items()}
+    if not set(own) <= set(names):
+        raise ValueError(f"record 0 has segments that are not there: {', '.join(sorted(set(own) - set(names)))}")
+    begun = dict.fromkeys(names, (EMPTY_BOX, EMPTY)) | own
     steps = {number: step_from_json(_entry(number, records[str(number)]), grid, names) for number in numbers}
     if data["version"] != 3:
-        found = [checksum(*begun[names[0]]), *(step.checksum for step in steps.values())]
+        start = _begun_checksum([checksum(*part) for part in own.values()])
+        found = [start, *(step.checksum for step in steps.values())]
         _check_checksums(history["checksums"], dict(zip((INITIAL, *numbers), found)))
     return Contents(begun, steps, operator.index(history["position"]), last)
+
+
+def _begun_checksum(sums: Sequence[int]) -> int:
+    """One checksum of what segments began with, from those of each; of one segment its own."""
+    return sums[0] if len(sums) == 1 else zlib.crc32(str(list(sums)).encode("ascii"))
 
 
 def _check_checksums(saved: Sequence[int], found: Mapping[int, int]) -> None:

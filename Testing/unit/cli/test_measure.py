@@ -57,13 +57,15 @@ def test_the_table_has_a_line_for_each_label(case: Path, capsys: pytest.CaptureF
     note, *headings, two, five, notice = capsys.readouterr().out.splitlines()
     assert note == "measured on their own grid, to which the mask was resampled: pet"
     assert "not a medical device" in notice
-    names = "label volume lesions longest perpend. product 3Dmax SUVmax SUVmean SUVpeak MTV TLG CTmean CTSD slice"
+    names = "label name volume lesions longest perpend. product 3Dmax SUVmax SUVmean SUVpeak MTV TLG CTmean CTSD slice"
     joined = headings[0].replace("3D max.", "3Dmax").replace("CT mean", "CTmean").replace("CT SD", "CTSD")
     assert joined.split() == names.split()
     assert headings[1].split()[-2:] == ["HU", "HU"]
     assert len({len(line) for line in (headings[0], two, five)}) == 1
     for label, line in ((2, two), (5, five)):
         found, cells = expected(label), line.split()
+        assert cells.pop(1) == "Tumour"
+        assert cells.pop(1) == str(label)  # of the name "Tumour 2"
         assert found.axial is not None
         assert found.pet is not None
         assert cells[:4] == [
@@ -82,7 +84,7 @@ def test_without_images_there_is_only_shape(case: Path, capsys: pytest.CaptureFi
     assert run(inputs=()) == 0
     out = capsys.readouterr().out
     assert "SUV" not in out
-    assert out.splitlines()[2].split()[:2] == ["2", "1.44"]  # 3 x 5 x 8 voxels of 0.012 ml
+    assert out.splitlines()[2].split()[:4] == ["2", "Tumour", "2", "1.44"]  # 3 x 5 x 8 voxels of 0.012 ml
 
 
 def test_csv_has_a_row_for_each_label_and_every_number(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -115,7 +117,9 @@ def test_json_has_the_ends_of_the_diameters_and_the_inputs(case: Path) -> None:
     assert report["tumorseg_version"] == __version__
     assert report["segmentation"] == str(case / "mask.seg.nrrd")
     assert report["inputs"] == {"pet": str(case / "pet.nii.gz"), "ct": str(case / "ct.nii.gz")}
-    assert report["labels"] == [{"label": label, **expected(label).to_dict()} for label in (2, 5)]
+    assert report["labels"] == [
+        {"label": label, "name": f"Tumour {label}", **expected(label).to_dict()} for label in (2, 5)
+    ]
     assert len(rows("out.csv")) == 2
 
 
@@ -137,7 +141,7 @@ def test_a_mask_only_partly_covered_by_an_image_gives_a_note(case: Path, capsys:
     write_volume(Volume(part, np.ones(part.shape, np.float32), "pet"), "part.nii.gz")
     assert run(inputs=("pet=part.nii.gz",)) == 0
     out = capsys.readouterr().out
-    assert "label 5: the pet image covers only 54% of it" in out  # 29 of 54 voxels
+    assert "Tumour 5: the pet image covers only 54% of it" in out  # 29 of 54 voxels
     assert "label 2: the" not in out
 
 

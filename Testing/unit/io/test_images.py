@@ -18,9 +18,17 @@ from scipy.spatial.transform import Rotation
 from Testing.unit.cases.volume_cases import GRID, KINDS, image_from_array, mask, volume
 from TumorSegLib.errors import ArgumentError, ReadError, RoleError
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.labels import TUMOUR_TERMINOLOGY
+from TumorSegLib.images.labels import TUMOUR_TERMINOLOGY, label_colour
 from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.io.images import grid_from_image, read_mask, read_volume, write_mask, write_volume
+from TumorSegLib.io.images import (
+    grid_from_image,
+    read_mask,
+    read_segmentation,
+    read_volume,
+    write_mask,
+    write_segmentation,
+    write_volume,
+)
 
 
 def header(path: Path) -> dict[str, str]:
@@ -224,10 +232,52 @@ def test_layers_with_the_same_label_are_numbered_in_the_order_of_the_file(tmp_pa
     assert np.array_equal(read_mask(tmp_path / "m.seg.nrrd").array, mask(2, 1, 3).array)
 
 
-def test_overlapping_segments_are_refused(tmp_path: Path) -> None:
+def test_of_overlapping_segments_the_later_one_counts_in_a_mask_and_a_note_says_so(tmp_path: Path) -> None:
     layered(tmp_path / "m.seg.nrrd", [mask(1).array, mask(1, 1).array], **segments((0, 1), (1, 1)))
-    with pytest.raises(ReadError, match=r"m\.seg\.nrrd: .*lesion 0, lesion 1. overlap in 3 voxels, .* ijk \(1, 2, 1\)"):
-        read_mask(tmp_path / "m.seg.nrrd")
+    found = read_mask(tmp_path / "m.seg.nrrd")
+    assert np.array_equal(found.array, mask(2, 2).array)
+    assert found.notes == ("segments (lesion 0, lesion 1) overlap in 3 voxels, which count for the later one",)
+
+
+def test_each_of_overlapping_segments_is_whole_with_name_colour_and_tags(tmp_path: Path) -> None:
+    fields = segments((0, 1), (1, 1)) | {
+        "Segment1_Color": "0.1 0.2 0.3",
+        "Segment1_Tags": "Segmentation.Status:flagged|",
+    }
+    layered(tmp_path / "m.seg.nrrd", [mask(1).array, mask(1, 1).array], **fields)
+    for path in (tmp_path / "m.seg.nrrd", tmp_path / "again.seg.nrrd"):
+        found = read_segmentation(path)
+        assert [(each.name, each.label, each.named) for each in found.segments] == [
+            ("lesion 0", 1, True),
+            ("lesion 1", 2, True),
+        ]
+        assert found.segments[1].colour == (0.1, 0.2, 0.3)
+        assert found.segments[0].colour == label_colour(1)
+        assert found.segments[1].tags == "Segmentation.Status:flagged|"
+        assert np.array_equal(found.mask_of("lesion 0").array, mask(1).array)
+        assert np.array_equal(found.mask_of("2").array, mask(1, 1).array)  # by its label
+        write_segmentation(found, tmp_path / "again.seg.nrrd")
+    with pytest.raises(ArgumentError, match="there is no label 'node'; there are lesion 0, lesion 1"):
+        found.mask_of("node")
+
+
+def test_labels_without_names_are_segments_too(tmp_path: Path) -> None:
+    write_mask(mask(1, 0, 7), tmp_path / "m.nii.gz")
+    found = read_segmentation(tmp_path / "m.nii.gz")
+    assert [(each.name, each.label, each.named) for each in found.segments] == [
+        ("label 1", 1, False),
+        ("label 7", 7, False),
+    ]
+    layered(tmp_path / "m.seg.nrrd", [mask(1, 0, 7).array, mask(0, 2).array], **segments((0, 1)))  # two not listed
+    assert read_segmentation(tmp_path / "m.seg.nrrd").names == ("lesion 0", "label 7", "label 2")
+
+
+def test_segments_of_one_name_get_different_ones_and_empty_ones_stay(tmp_path: Path) -> None:
+    fields = segments((0, 1), (0, 2), (1, 1)) | {f"Segment{n}_Name": "lesion" for n in range(3)}
+    layered(tmp_path / "m.seg.nrrd", [mask(1, 2).array, mask().array], **fields)
+    found = read_segmentation(tmp_path / "m.seg.nrrd")
+    assert [(each.name, each.label) for each in found.segments] == [("lesion", 1), ("lesion (2)", 2), ("lesion (3)", 3)]
+    assert not found.mask_of("lesion (3)").array.any()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from TumorSegLib.errors import GeometryError, ResourceError, WriteError
 from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.labels import label_colour
+from TumorSegLib.images.labels import Segment, Segmentation, label_colour
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.render import panels
 from TumorSegLib.render.preview import draw_preview, outline_fields, shown_box, turned_case, write_preview
@@ -110,7 +110,7 @@ def test_slices_go_through_the_largest_area():
     images, mask = patient()
     array = mask.array.copy()
     array[2, 3, 4] = 1
-    case = turned_case(images, {1: array.astype(np.float32)}, mask.grid, full_box(mask.grid.shape))
+    case = turned_case(images, {"label 1": array.astype(np.float32)}, mask.grid, full_box(mask.grid.shape))
     for axis, centre in enumerate(case.centre):
         areas = case.inside.sum(axis=tuple(n for n in range(3) if n != axis))
         assert areas[centre] == areas.max() > 1
@@ -120,10 +120,10 @@ def test_slices_go_through_the_largest_area():
 def test_outline_agrees_with_the_mask_in_every_voxel(given):
     _, mask = patient()
     smooth = Volume(mask.grid, gaussian_filter(mask.array.astype(np.float32), 2), "probability") if given else None
-    fields, grid, box = outline_fields(mask, smooth)
-    assert np.array_equal(fields[1] > 0.5, mask.array[slices(box)] == 1)
+    fields, grid, box = outline_fields(Segmentation.of_labels(mask), smooth)
+    assert np.array_equal(fields["label 1"] > 0.5, mask.array[slices(box)] == 1)
     assert grid == mask.grid.crop(box)
-    assert len(np.unique(fields[1])) > 100  # not a step, so that the outline is smooth
+    assert len(np.unique(fields["label 1"])) > 100  # not a step, so that the outline is smooth
 
 
 def test_probability_makes_the_outline_smoother():
@@ -135,8 +135,8 @@ def test_probability_makes_the_outline_smoother():
     probability = Volume(mask.grid, 1 / (1 + np.exp((radius - 20) / 2)), "probability")
 
     def roughness(given):
-        fields, grid, _ = outline_fields(mask, given)
-        surface = surface_from_probability(Volume(grid, fields[1], "probability"))
+        fields, grid, _ = outline_fields(Segmentation.of_labels(mask), given)
+        surface = surface_from_probability(Volume(grid, fields["label 1"], "probability"))
         points = np.asarray(surface.GetPoints().GetData())
         return np.linalg.norm(points - centre, axis=1).std()
 
@@ -155,6 +155,21 @@ def test_labels_have_their_own_colours_and_volumes():
     yellow = np.abs(picture[..., :3] - label_colour(2)).max(axis=-1) < 0.12
     assert yellow.sum() > 200
     assert red_pixels(picture).sum() > 200
+
+
+def test_segments_that_overlap_are_whole_with_their_names_and_colours():
+    images, mask = patient()
+    core = np.zeros_like(mask.array)
+    core[slices(mask.bounding_box())][2:-2, 3:-3, 3:-3] = 1
+    segments = [(Segment("whole tumour", 3), mask), (Segment("core", 1, (0.1, 0.9, 0.9)), Mask(mask.grid, core))]
+    figure = draw_preview(images, Segmentation.of_masks(segments))
+    assert f"whole tumour: {mask.volume_ml:.1f} ml" in words(figure)
+    assert "core: " in words(figure)
+    assert f"Marked: {mask.volume_ml:.1f} ml" in words(figure)
+    figure.canvas.draw()
+    picture = np.asarray(figure.canvas.buffer_rgba()) / 255
+    for colour in (label_colour(3), (0.1, 0.9, 0.9)):
+        assert (np.abs(picture[..., :3] - colour).max(axis=-1) < 0.12).sum() > 200
 
 
 def test_empty_mask_says_so_and_draws_no_outline(tmp_path):

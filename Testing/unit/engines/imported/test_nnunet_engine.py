@@ -23,7 +23,7 @@ from TumorSegLib.engines.runtime import ON_CPU
 from TumorSegLib.errors import ArgumentError, Cancelled, ModelError, RoleError
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Mask, Volume
-from TumorSegLib.io.images import read_mask, write_labels
+from TumorSegLib.io.images import read_mask, read_segmentation, write_segmentation
 from TumorSegLib.io.nrrd import read_nrrd
 from TumorSegLib.models.nnunet import NnunetChannel, NnunetInput
 from TumorSegLib.models.spec import ModelSpec
@@ -115,18 +115,23 @@ def test_what_is_removed_from_the_mask_is_not_in_its_regions() -> None:
 
 def test_regions_are_whole_in_a_segmentation_and_one_value_in_a_label_map(tmp_path: Path) -> None:
     result = engine(spec(regions=True, labels={"whole": 3, "core": 1})).segment(stairs())
-    write_labels(result, tmp_path / "labels.nii.gz")
+    write_segmentation(result.segmentation, tmp_path / "labels.nii.gz")
     assert np.array_equal(read_mask(tmp_path / "labels.nii.gz").array, result.mask.array)
-    write_labels(result, tmp_path / "regions.seg.nrrd")
+    write_segmentation(result.segmentation, tmp_path / "regions.seg.nrrd")
     stored = read_nrrd(tmp_path / "regions.seg.nrrd")
     assert stored.grid == GRID
-    for number, name in enumerate(("whole", "core")):
+    for number, (name, value) in enumerate((("whole", 3), ("core", 1))):
         assert stored.fields[f"Segment{number}_Name"] == name
-        assert (stored.fields[f"Segment{number}_Layer"], stored.fields[f"Segment{number}_LabelValue"]) == (
-            str(number),
-            "1",
-        )
-        assert np.array_equal(stored.array[..., number], result.mask_of(name).array)
+        assert stored.fields[f"Segment{number}_Layer"] == str(number)
+        assert stored.fields[f"Segment{number}_LabelValue"] == str(value)
+        assert np.array_equal(stored.array[..., number] == value, result.mask_of(name).array)
+    back = read_segmentation(tmp_path / "regions.seg.nrrd")
+    assert [(each.name, each.label) for each in back.segments] == [("whole", 3), ("core", 1)]
+    assert all(np.array_equal(back.mask_of(name).array, result.mask_of(name).array) for name in back.names)
+    merged = read_mask(tmp_path / "regions.seg.nrrd")
+    assert np.array_equal(merged.array, result.mask.array)
+    shared = int(result.mask_of("core").array.sum())
+    assert merged.notes == (f"segments (whole, core) overlap in {shared} voxels, which count for the later one",)
     assert stored.fields["Segment1_Extent"] == "9 14 8 13 4 6"
 
 
