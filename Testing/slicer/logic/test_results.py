@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -89,11 +90,100 @@ def test_measurements_stay_while_other_segments_change(case: Case) -> None:
     paint_box(case, (2, 2, 2), (3, 3, 3))
     case.logic.measure(case.node, case.segment)
     case.node.GetSegmentation().GetSegment(first).SetName("Thigh")
+    before = [name.replace("Tumour", "Thigh") for name in before]
     assert sorted(measured()) == sorted([*before, "Tumour 2 measurements"])
     case.click((20, 10, 10))
     assert measured() == before
     paint_box(case, (2, 2, 2), (3, 3, 3), first)
     assert measured() == []
+
+
+def test_table_and_lines_have_the_name_of_their_segment(case: Case) -> None:
+    import slicer
+
+    case.find()
+    table = case.logic.measure(case.node, case.segment, diameterLines=True)
+    segment, told = case.node.GetSegmentation().GetSegment(case.segment), []
+    tag = table.AddObserver("ModifiedEvent", lambda *_: told.append(None))
+    segment.SetName("Thigh")
+    assert measured() == ["Thigh measurements", "Thigh longest axial diameter", "Thigh perpendicular diameter"]
+    assert (table.GetCellText(0, 1), bool(told)) == ("Thigh", True)
+    table.RemoveObserver(tag)
+    lines = slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
+    labels = [[line.GetNthControlPointLabel(end) for end in (0, 1)] for line in lines]
+    lengths = [f"{line.GetLineLengthWorld():.1f} mm" for line in lines]
+    assert labels == [["", f"Thigh: {lengths[0]}"], ["", lengths[1]]]
+    ends = [np.array(line.GetNthControlPointPositionWorld(1)) for line in lines]
+    assert np.linalg.norm(ends[1] - ends[0]) > 5  # mm, so that the labels do not lie over each other
+    for line in lines:  # Slicer's own label stands in the middle, where the lines cross
+        display = line.GetDisplayNode()
+        assert (display.GetPropertiesLabelVisibility(), display.GetPointLabelsVisibility()) == (False, True)
+    copy = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Copy")
+    copy.Copy(case.node)
+    copy.GetSegmentation().GetSegment(case.segment).SetName("Shin")
+    assert measured()[0] == "Thigh measurements"
+
+
+def shift(transform: Any, r: float, scale: float = 1.0) -> None:
+    """Makes a transform move along R, and lengthen all axes."""
+    import vtk
+
+    matrix = vtk.vtkMatrix4x4()
+    for axis in range(3):
+        matrix.SetElement(axis, axis, scale)
+    matrix.SetElement(0, 3, r)
+    transform.SetMatrixTransformToParent(matrix)
+
+
+def test_lines_move_with_the_study_and_leave_where_the_segment_leaves_its_image(case: Case) -> None:
+    import slicer
+
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Study")
+    for each in case.inputs.values():
+        each.SetAndObserveTransformNodeID(transform.GetID())
+    case.find()  # lies under the transform of its image
+    case.logic.measure(case.node, case.segment, diameterLines=True)
+    (line, _perpendicular) = slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode")
+    before, label = np.array(line.GetNthControlPointPositionWorld(0)), line.GetNthControlPointLabel(1)
+    shift(transform, 30.0)
+    assert len(measured()) == 3
+    np.testing.assert_allclose(line.GetNthControlPointPositionWorld(0), np.add(before, (30, 0, 0)), atol=1e-3)
+    assert line.GetNthControlPointLabel(1) == label
+    case.logic.measure(case.node, case.segment, diameterLines=True)  # where it is now
+    np.testing.assert_allclose(line.GetNthControlPointPositionWorld(0), np.add(before, (30, 0, 0)), atol=1e-3)
+    case.node.SetAndObserveTransformNodeID(None)
+    assert measured() == []
+
+
+@pytest.mark.parametrize("what", ["alone", "longer", "bent"])
+def test_measurements_of_a_segment_that_lies_elsewhere_now_leave_the_scene(case: Case, what: str) -> None:
+    import slicer
+
+    case.find()
+    case.logic.measure(case.node, case.segment, diameterLines=True)
+    kind = "vtkMRMLBSplineTransformNode" if what == "bent" else "vtkMRMLLinearTransformNode"
+    transform = slicer.mrmlScene.AddNewNodeByClass(kind, "Move")
+    if what == "longer":
+        for each in case.inputs.values():
+            each.SetAndObserveTransformNodeID(transform.GetID())
+    case.node.SetAndObserveTransformNodeID(transform.GetID())
+    if what != "bent":
+        assert len(measured()) == 3  # an identity moves nothing
+        shift(transform, 5.0, 2.0 if what == "longer" else 1.0)
+    assert measured() == []
+
+
+def test_a_segment_is_shown_in_the_slice_of_its_diameters(case: Case) -> None:
+    from TumorSegSlicer.mrml import volumes
+    from TumorSegSlicer.work.lesions.figures import middleNow
+
+    case.node, case.segment = case.logic.addSegment(case.inputs)
+    for low, size in (((10, 10, 10), (12, 12, 6)), ((10, 15, 12), (40, 2, 1)), ((2, 40, 20), (18, 18, 1))):
+        paint_box(case, low, size)  # the last section is the largest, and has a shorter diameter
+    ras = middleNow(case.node, case.segment)
+    i, j, k = (round(n) for n in volumes.gridFromVolume(case.volumes["ct"]).to_ijk(ras))
+    assert k == 12
+    assert case.mask()[k, j, i] == 1
 
 
 def test_a_copy_of_a_segmentation_that_changes_leaves_the_measurements_of_the_original(case: Case) -> None:

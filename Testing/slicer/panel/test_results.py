@@ -192,3 +192,30 @@ def test_measurements_are_cleared_when_the_segment_changes(desk: Desk) -> None:
     desk.press("newSegmentButton")
     assert (ui.measurementsTable.rowCount, ui.copyButton.enabled, lines()) == (0, False, 2)
     assert slicer.util.getNode("Tumour measurements").GetNumberOfRows() > 5
+
+
+def test_the_table_shown_has_the_new_name_of_its_segment(desk: Desk) -> None:
+    desk.find()
+    desk.press("measureButton")
+    desk.node.GetSegmentation().GetSegment(desk.segment).SetName("GTV")
+    assert desk.ui.measurementsTable.item(0, 1).text() == "GTV"
+    assert desk.ui.csvButton.enabled
+    desk.press("undoButton")
+    desk.host.wait_until(lambda: desk.ui.measurementsTable.rowCount == 0, "the table to go")
+
+
+def test_show_in_3d_is_ticked_whoever_made_the_surface(desk: Desk) -> None:
+    desk.find()
+    box = desk.ui.surfaceCheckBox
+    assert not box.checked
+    desk.node.CreateClosedSurfaceRepresentation()  # as Slicer's own "Show 3D" does
+    assert box.checked
+    desk.node.RemoveClosedSurfaceRepresentation()
+    assert not box.checked
+
+
+def test_progress_has_one_form_from_the_start(desk: Desk) -> None:
+    bar = desk.ui.progressBar
+    assert (bar.format, bar.text) == ("%p %", "0 %")
+    desk.find()
+    assert bar.format == "%p %"

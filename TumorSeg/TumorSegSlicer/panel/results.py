@@ -44,7 +44,7 @@ class ResultsPanel:
         context.settings.onChanged.connect(self._onParameters)
         context.selection.onTarget.connect(self._onTarget)
         context.edits.onEdited.connect(self._onEdited)
-        self._listener = Listener()
+        self._listener, self._surfaces, self._shownTable = Listener(), Listener(), Listener()
         scene = slicer.mrmlScene
         self._listener.listen((scene, scene.NodeRemovedEvent, self._onRemoved, vtk.VTK_OBJECT))
 
@@ -56,7 +56,8 @@ class ResultsPanel:
     def close(self) -> None:
         """The module is being unloaded: the slices show what they did without it."""
         self._filter.close()
-        self._listener.listen()
+        for listener in (self._listener, self._surfaces, self._shownTable):
+            listener.listen()
         self._foreground.hide()
 
     # See
@@ -66,10 +67,14 @@ class ResultsPanel:
         self._positions = []
         self._fill(None)
         self._context.ui.overlaySelector.setCurrentIndex(0)
+        target = self._context.selection.target()
+        segmentation = target[0].GetSegmentation() if target is not None else None
+        made = slicer.vtkSegmentation.ContainedRepresentationNamesModified
+        self._surfaces.listen(*[(segmentation, made, self._showSurface)] if segmentation is not None else [])
         self._showSurface()
 
-    def _showSurface(self) -> None:
-        """Ticks the box where the segment has a surface."""
+    def _showSurface(self, _segmentation: vtk.vtkObject | None = None) -> None:
+        """Ticks the box where the segment has a surface, whoever made it."""
         target, box = self._context.selection.target(), self._context.ui.surfaceCheckBox
         blocked = box.blockSignals(True)
         name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
@@ -163,6 +168,8 @@ class ResultsPanel:
 
     def _fill(self, table: slicer.vtkMRMLTableNode | None) -> None:
         ui, self._table = self._context.ui, table
+        # Its segment may be renamed.
+        self._shownTable.listen(*[(table, vtk.vtkCommand.ModifiedEvent, self._fill)] if table is not None else [])
         ui.copyButton.enabled = ui.csvButton.enabled = table is not None
         shown = ui.measurementsTable
         shown.enabled = table is not None  # an empty one would take the focus without showing it

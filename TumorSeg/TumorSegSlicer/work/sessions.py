@@ -50,7 +50,7 @@ class Sessions:
         self._scene = scene
         self._onDropped = onDropped
         self._entries: dict[tuple[str, str], SegmentSession] = {}
-        self._outdated = tables.Outdated()
+        self._measured = tables.Followers()
         self._listener = Listener()
         self._listener.listen(
             (scene, slicer.vtkMRMLScene.NodeAddedEvent, self._onNodeAdded, vtk.VTK_OBJECT),
@@ -215,6 +215,7 @@ class Sessions:
                 (segmentation, event, self._onSegmentRemoved, vtk.VTK_STRING),
                 (segmentation, segmentation.SourceRepresentationModified, self._onChanged),
                 (segmentation, segmentation.SegmentModified, self._onChanged),  # all that the editor's own undo emits
+                (node, node.TransformModifiedEvent, self._onMoved),
             )
             self._segments[node.GetID()] = (segmentation, listener)
 
@@ -228,9 +229,13 @@ class Sessions:
         self._forget(node.GetID(), segmentId)
 
     def _onChanged(self, segmentation: vtk.vtkObject) -> None:
-        """Measurements of what has changed are out of date; while a scene is read, its segments come after them."""
+        """Measurements follow what has changed; while a scene is read, its segments come after them."""
         if not self._scene.IsBatchProcessing():
-            self._outdated.remove(self._nodeOf(segmentation))
+            self._measured.update(self._nodeOf(segmentation))
+
+    def _onMoved(self, node: slicer.vtkMRMLSegmentationNode) -> None:
+        if not self._scene.IsBatchProcessing():
+            self._measured.update(node)
 
     def _nodeOf(self, segmentation: vtk.vtkObject) -> slicer.vtkMRMLSegmentationNode:
         nodeId = next(nodeId for nodeId, (observed, _listener) in self._segments.items() if observed is segmentation)

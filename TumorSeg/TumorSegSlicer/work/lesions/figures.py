@@ -18,8 +18,9 @@ from TumorSegSlicer.work.segment_session import imageStamp, segmentStamp
 from TumorSegSlicer.work.sessions import Sessions
 
 if TYPE_CHECKING:
-    from TumorSegLib import Grid
+    from TumorSegLib import Grid, Mask
     from TumorSegLib.jobs import Cancel, Progress
+    from TumorSegLib.measurements.diameters import AxialDiameters
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Figures:
         volumeMl: volume of its voxels.
         diameterMm: longest axial diameter (RECIST 1.1); None where it is empty.
         suvMax: the highest voxel of the PET in it; None where there is no PET, or none of it lies there.
-        middle: RAS mm in the world of a voxel in the middle of its largest axial section; None where it is empty.
+        middle: RAS mm in the world of a voxel in its middle, in the axial section of that diameter; None where it is
+            empty.
     """
 
     stamp: tuple[Any, ...]
@@ -66,8 +68,20 @@ class MeasureBriefly(Action):
         axial = axial_diameters(mask)
         values = [sample_image(mask, each).values for each in self.images]
         highest = [float(each.max()) for each in values if each.size]
-        diameter = axial.longest.length_mm if axial is not None else None
-        return Figures(self.stamp, mask.volume_ml, diameter, max(highest, default=None), middle_of(mask))
+        if axial is None:
+            return Figures(self.stamp, mask.volume_ml, None, None, None)
+        middle = middle_of(_section(mask, axial))
+        return Figures(self.stamp, mask.volume_ml, axial.longest.length_mm, max(highest, default=None), middle)
+
+
+def _section(mask: Mask, axial: AxialDiameters) -> Mask:
+    """The slice of a mask that its longest axial diameter lies in, where the diameters are drawn."""
+    from TumorSegLib import Mask
+    from TumorSegLib.geometry.boxes import slices
+
+    size = zip("ijk", mask.grid.size)
+    i, j, k = ((axial.slice, axial.slice + 1) if axis == axial.axis else (0, count) for axis, count in size)
+    return Mask(mask.grid.crop((i, j, k)), mask.array[slices((i, j, k))])
 
 
 def stampOf(node: slicer.vtkMRMLSegmentationNode, segmentId: str, pet: Mapping[str, Input]) -> tuple[Any, ...]:
