@@ -82,7 +82,8 @@ class LabelAnswer:
     Attributes:
         value: of the label in the mask.
         box: half-open voxel box that holds all voxels where the label has a probability of ``LEAST_PROBABILITY``.
-        probability: float16 or float32 ``[k, j, i]`` of that part, from 0 to 1.
+        probability: float16 or float32 ``[k, j, i]`` of that part, from 0 to 1. All labels of a result take at most 512
+            MiB of memory; what exceeds that is mapped from a temporary file.
         region: whether it may overlap other labels, so that the mask, with one value per voxel, shows a part of it.
     """
 
@@ -138,7 +139,12 @@ class Result:
         segments = [Segment(name, answer.value) for name, answer in self.labels.items()]
         if not any(answer.region for answer in self.labels.values()):
             return Segmentation.of_labels(self.mask, segments)
-        return Segmentation.of_masks((each, self.mask_of(each.name)) for each in segments)
+        masks = [(each, self.mask_of(each.name)) for each in segments]
+        found = Segmentation.of_masks(masks)
+        if np.array_equal(found.label_map().array, self.mask.array):
+            return found
+        # Where a model does not say which region is on top in a label map, the smaller one is.
+        return Segmentation.of_masks(sorted(masks, key=lambda each: -each[1].volume_ml))
 
     def _answer(self, label: str) -> LabelAnswer:
         if label not in self.labels:

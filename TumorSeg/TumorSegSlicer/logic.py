@@ -28,7 +28,7 @@ from TumorSegSlicer.mrml.session_nodes import Input, Saved
 from TumorSegSlicer.work import views
 from TumorSegSlicer.work.editing import edits, undo
 from TumorSegSlicer.work.exporting.files import Export
-from TumorSegSlicer.work.lesions import changes
+from TumorSegSlicer.work.lesions import changes, labels
 from TumorSegSlicer.work.new_segments import NewSegment
 from TumorSegSlicer.work.runner import Run, done
 from TumorSegSlicer.work.saving import SaveSession
@@ -89,27 +89,28 @@ class TumorSegLogic(ScriptedLoadableModuleLogic):
         inputs: Mapping[str, VolumeNode | Input],
         model: str | None = None,
         segmentation: SegmentationNode | None = None,
-        segmentId: str | None = None,
+        segmentId: str | Mapping[str, str] | None = None,
         progress: Progress | None = None,
         cancel: Cancel | None = None,
         run: Run = done,
     ) -> tuple[SegmentationNode, str]:
-        """Segments the tumour automatically.
+        """Segments the tumour automatically; a model with several labels makes a segment of each that it finds.
 
         Args:
             inputs: role (``ct``, ``pet``, ``mr_t1``) to volume; ``Input(volume, assumeSuv=True)`` takes a PET that does
                 not say its unit as SUV. The segment lies on the first one's grid.
             model: of kind ``auto``, for this call; the chosen one by default.
             segmentation: gets the segment; a new one by default.
-            segmentId: of a segment whose voxels are replaced, which can be undone; a new one by default.
+            segmentId: of a segment whose voxels are replaced, which can be undone; of several labels a dictionary, from
+                label to segment id; new ones by default, whose names get a number where they are taken.
             progress: called with (steps done, steps in all).
             cancel: asked often; True stops with ``TumorSegLib.Cancelled`` and leaves the scene as it was.
             run: how the action is done, where neither ``progress`` nor ``cancel`` is given.
 
         Returns:
-            The segmentation and the id of the segment, which is empty where no tumour was found.
+            The segmentation and the id of the (first) segment, which is empty where no tumour was found.
         """
-        action = edits.Segment(self.bench, asInputs(inputs), segmentation, segmentId, asModel(model))
+        action = labels.automatic(self.bench, asInputs(inputs), segmentation, segmentId, asModel(model))
         return run(action) if progress is None and cancel is None else done(action, progress, cancel)
 
     def addSegment(

@@ -115,7 +115,9 @@ def run_refine(options: argparse.Namespace) -> None:
     seconds = [sum(info.seconds.values()) for info in corrections]
     found = tumour_segments(session.mask)
     if segments:
-        found = Segmentation.of_masks((each, session.mask_of(each.name)) for each in segments)
+        found = Segmentation.of_masks(
+            (each, session.mask_of(each.name)) for each in _by_cover(options, session, segments)
+        )
     for path in options.output:
         write_segmentation(found, path)
     if options.session:
@@ -173,6 +175,13 @@ def _segments(
         return tuple(Segment(name, value) for name, value in labels.items()) if len(labels) > 1 else ()
     names = [str(entry.get("name", "")) for entry in (kept or {}).get("segments", ()) if isinstance(entry, Mapping)]
     return tuple(Segment(name, n) for n, name in enumerate(names, start=1)) if len(names) > 1 and all(names) else ()
+
+
+def _by_cover(options: argparse.Namespace, session: Session, segments: Sequence[Segment]) -> list[Segment]:
+    """The segments in the order in which they cover each other in a label map, see ``MonaiInput.ordered``."""
+    if not options.auto or getattr(find_model(options.auto).spec.input, "ordered", True):
+        return list(segments)
+    return sorted(segments, key=lambda each: -int(session.mask_of(each.name).array.sum()))
 
 
 def _are_told_apart(segmentation: Segmentation) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.geometry.arrays import UInt8Array
-from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, origin, slices, translate, union
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, full_box, origin, slices, translate, union, within
 from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.probability import EMPTY, TUMOUR, to_uint8
@@ -64,22 +64,32 @@ def label_parts(result: Result) -> Begun:
 
     The most probable of several labels may be less probable than one half; it is tumour all the same.
     """
-    parts: Begun = {}
-    for name, answer in result.labels.items():
-        mask = result.mask_of(name)
-        box = union(
-            [each for each in (answer.box, mask.bounding_box() or EMPTY_BOX) if each != EMPTY_BOX] or [EMPTY_BOX]
-        )
-        values = np.zeros(tuple(high - low for low, high in reversed(box)), np.uint8)
-        if answer.probability.size:
-            at = slices(translate(answer.box, [-n for n in origin(box)]))
-            values[at] = to_uint8(np.asarray(answer.probability, np.float32))
-        values[values < FAINT] = 0
-        inside = mask.array[slices(box)] > 0
-        values = np.where(inside, np.maximum(values, TUMOUR), np.minimum(values, TUMOUR - 1)).astype(np.uint8)
-        inner, cut = _cut(values)
-        parts[name] = translate(inner, origin(box)) if inner != EMPTY_BOX else inner, cut
-    return parts
+    return {name: label_part(result, name) for name in result.labels}
+
+
+def label_part(result: Result, name: str) -> tuple[Box, UInt8Array]:
+    """As :func:`label_parts`, of one label; raises :class:`ArgumentError` for one that is not there."""
+    mask = result.mask_of(name)
+    answer = result.labels[name]
+    boxes = [each for each in (answer.box, mask.bounding_box()) if each not in (None, EMPTY_BOX)]
+    box = union(boxes or [EMPTY_BOX])
+    values = np.zeros(tuple(high - low for low, high in reversed(box)), np.uint8)
+    if answer.probability.size:
+        at = slices(within(answer.box, box))
+        values[at] = to_uint8(np.asarray(answer.probability, np.float32))
+    values[values < FAINT] = 0
+    inside = mask.array[slices(box)] > 0
+    values = np.where(inside, np.maximum(values, TUMOUR), np.minimum(values, TUMOUR - 1)).astype(np.uint8)
+    inner, cut = _cut(values)
+    return (translate(inner, origin(box)) if cut.size else EMPTY_BOX), cut
+
+
+def whole_part(result: Result, name: str) -> tuple[Box, UInt8Array]:
+    """As :func:`label_part`, with the box of the whole grid."""
+    box, part = label_part(result, name)
+    values = np.zeros(result.mask.grid.shape, np.uint8)
+    values[slices(box)] = part
+    return full_box(values.shape), values
 
 
 def _cut(values: UInt8Array) -> tuple[Box, UInt8Array]:

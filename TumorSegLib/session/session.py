@@ -22,7 +22,7 @@ from TumorSegLib.prompts.types import BoxPrompt, Click, Prompt, Prompts, Scribbl
 from TumorSegLib.protocols import AutoSegmenter, BoxOptions, BoxSegmenter, ClickSegmenter, Result, RunInfo
 from TumorSegLib.session.edit import Edit, found_nothing
 from TumorSegLib.session.engine_set import EngineSet
-from TumorSegLib.session.labels import begun_with, check_labels, commit_labels
+from TumorSegLib.session.labels import begun_with, check_labels, commit_labels, whole_part
 from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.parts import check_grid, constrained, corrected, part_from_mask, part_from_result
 from TumorSegLib.session.storage import Snapshot, segments_from_json, take_snapshot
@@ -199,8 +199,19 @@ class Session:
                 self._active = edit.segment
             return edit
 
+    def take_label(self, result: Result, label: str) -> Edit:
+        """Replaces the active segment and its prompts by one label of a result.
+
+        Raises:
+            ArgumentError: the result has no such label.
+            GeometryError: it lies on another grid.
+        """
+        check_grid(result.mask, self.grid)
+        with self._editing():
+            return self._commit(*whole_part(result, label), Prompts(), result.info)
+
     def add(self, prompt: Prompt, *, by_clicks: bool = False, cancel: Cancel | None = None) -> Edit:
-        """Corrects the active segment from one click, scribble or line more, or from a box.
+        """Corrects the active segment from one click, scribble or line more, or from a box; returns what changed.
 
         A box is answered as by :meth:`add_box` without options, or by the click engine where the session has no box
         engine and that one takes boxes.
@@ -209,9 +220,6 @@ class Session:
             prompt: see :class:`TumorSegLib.prompts.types.Prompt`.
             by_clicks: let the click engine answer a box even where there is a box engine.
             cancel: asked often; True stops with :class:`Cancelled`.
-
-        Returns:
-            What changed; its ``nothing_found`` says where the engine found nothing.
 
         Raises:
             ArgumentError: the session has no engine for the prompt; the images have the same value all over; the prompt
@@ -250,11 +258,7 @@ class Session:
         return self.add(scribble, cancel=cancel)
 
     def embed_box(self, box: BoxPrompt, options: BoxOptions | None = None, cancel: Cancel | None = None) -> int:
-        """Precomputes slice embeddings for a box; does not change the segmentation. Raises as :meth:`add_box`.
-
-        Returns:
-            Number of slices embedded; 0 if all were embedded before.
-        """
+        """Precomputes slice embeddings for a box, and returns how many are new. Raises as :meth:`add_box`."""
         options = options or BoxOptions()
         with self._editing(cancel):
             engine, prepared = self._engines.box(options)
@@ -317,14 +321,11 @@ class Session:
             return self._segments.reset(self._active)
 
     def record_losses(self, edit: Edit, losses: Iterable[Edit]) -> Edit:
-        """Adds voxels that segments outside the session lost by an edit to its step: undo gives them back.
+        """Adds voxels that segments outside the session lost by an edit to its step, and to the edit returned.
 
         Args:
             edit: of the newest step done, before anything else is edited or undone.
             losses: one per segment outside, which lost the voxels that are 1 before and 0 after.
-
-        Returns:
-            The edit with these in its ``others``.
 
         Raises:
             ArgumentError: the edit is not the newest step; a loss is empty, or of a segment of the session.

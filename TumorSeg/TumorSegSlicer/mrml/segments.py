@@ -7,6 +7,7 @@ wherever its node hangs in the scene.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 #: Tag of a segment, saved with it: a checksum of the voxels that the model marked.
 AUTOMATIC_TAG = "TumorSeg.Automatic"
+#: Tag of a segment, saved with it: the model and the label that it was made for.
+LABEL_TAG = "TumorSeg.Label"
 _EMPTY = "empty"
 
 
@@ -66,6 +69,38 @@ def addTumourSegment(
     segmentId = str(segmentation.GenerateUniqueSegmentID(segment.GetName()))
     segmentation.AddSegment(segment, segmentId)
     return segmentId
+
+
+def nameAsLabel(node: slicer.vtkMRMLSegmentationNode, segmentId: str, label: str, value: int, model: str) -> None:
+    """Gives a new segment the name and colour of a model's label, and notes whose it is.
+
+    A name that is taken gets the first number that is free; a colour that is taken is not given. What the label is, no
+    terminology says.
+    """
+    from TumorSegLib.images.labels import label_colour
+
+    segmentation, segment = node.GetSegmentation(), _segment(node, segmentId)
+    number, colour = 1, label_colour(value)
+    while segmentation.GetSegmentIdBySegmentName(_numbered(label, number)) not in {"", segmentId}:
+        number += 1
+    segment.SetName(_numbered(label, number))
+    used = [each.GetColor() for each in _segments(segmentation) if each is not segment]
+    if not any(np.allclose(colour, each, atol=1e-3) for each in used):
+        segment.SetColor(*colour)
+    segment.RemoveTag(slicer.vtkSegment.GetTerminologyEntryTagName())
+    segment.SetTag(LABEL_TAG, f"{model}/{label}")
+
+
+def labelSegments(node: slicer.vtkMRMLSegmentationNode, model: str, labels: Iterable[str]) -> dict[str, str]:
+    """By label the segment that was made last for it from an answer of a model, unless that is locked."""
+    segmentation, found = node.GetSegmentation(), {}
+    for segmentId in segmentation.GetSegmentIDs():
+        noted = vtk.reference("")
+        segmentation.GetSegment(segmentId).GetTag(LABEL_TAG, noted)
+        for label in labels:
+            if str(noted) == f"{model}/{label}" and not isLocked(node, segmentId):
+                found[label] = segmentId
+    return {label: found[label] for label in labels if label in found}
 
 
 def isLocked(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from TumorSegLib.jobs import Progress
     from TumorSegLib.models.spec import ModelSpec
 
-#: A segmentation and the id of a segment in it that is replaced; None for a new one.
-Place = tuple["slicer.vtkMRMLSegmentationNode | None", "str | None"]
+#: A segmentation and the id of a segment in it that is replaced, of several labels the ids by label; None for new ones.
+Place = tuple["slicer.vtkMRMLSegmentationNode | None", "str | Mapping[str, str] | None"]
 
 
 class FindPanel:
@@ -69,6 +69,9 @@ class FindPanel:
         context, node, target = self._context, self._context.parameters.segmentation, self._context.selection.target()
         if node is None or not _liesOn(node, inputs):  # a follow-up has a segmentation of its own
             return None, None
+        spec = self._spec()
+        if spec is not None and len(spec.labels) > 1:
+            return self._placeOfLabels(node, spec)
         if target is None or segments.isLocked(*target):
             return node, None
         if segments.isReplaceable(*target) and not context.logic.clickPoints(*target):
@@ -84,10 +87,53 @@ class FindPanel:
             return None
         return (node, None) if choice == 0 else target
 
+    def _placeOfLabels(self, node: slicer.vtkMRMLSegmentationNode, spec: ModelSpec) -> Place | None:
+        """As :meth:`_place`, of several labels: the segments of an earlier answer are replaced, or kept beside it."""
+        context, earlier = self._context, segments.labelSegments(node, spec.name, spec.labels)
+        edited = [
+            each
+            for each in earlier.values()
+            if not segments.isReplaceable(node, each) or context.logic.clickPoints(node, each)
+        ]
+        if not edited:
+            return node, earlier
+        question = _(
+            "Segments that {model} marked were corrected since: {segments}. Put the result into new segments, or "
+            "replace all that it marked? Undo restores each."
+        ).format(model=spec.name, segments=_namesAndVolumes(node, edited))
+        choice = context.messages.choice(question, (_("New segments"), _("Replace them")))
+        if choice is None:
+            context.messages.say(_("Nothing was done."))
+            return None
+        return (node, None) if choice == 0 else (node, earlier)
+
+    def _onLabels(self, target: tuple[Any, str], inputs: Mapping[str, Input], spec: ModelSpec, model: str) -> None:
+        """Reports the segments of a model with several labels."""
+        context, node = self._context, target[0]
+        ids = segments.labelSegments(node, spec.name, spec.labels).values()
+        selected = context.selection.target()
+        if selected not in [(node, each) for each in ids]:
+            context.selection.setTarget(*target)
+        context.edits.add(*((node, each) for each in ids))
+        found = [each for each in ids if not segments.isEmpty(node, each)]
+        if not found:
+            words = _("{model} marked nothing. Press P and click on what you look for, or choose other images.")
+            context.messages.say(words.format(model=model))
+            return
+        if spec.made_for:
+            marked = _("Marked {segments} by {model}, which was made for {what}; check them.")
+        else:
+            marked = _("Marked {segments} by {model}, whose description does not say what it was made for; check them.")
+        words = marked.format(segments=_namesAndVolumes(node, found), model=model, what=spec.made_for)
+        context.messages.say(" ".join([*imageDoubts(spec, inputs), words]))
+
     def _onFound(
         self, target: tuple[Any, str], inputs: Mapping[str, Input], spec: ModelSpec | None, model: str
     ) -> None:
         context = self._context
+        if spec is not None and len(spec.labels) > 1:
+            self._onLabels(target, inputs, spec, model)
+            return
         context.selection.setTarget(*target)
         context.edits.add(context.selection.target())
         volumeMl = context.logic.volumeMl(*target)
@@ -105,6 +151,15 @@ class FindPanel:
         volume, what = context.selection.volumeInWords(context.selection.target()), spec.made_for if spec else ""
         doubts = doubtsOf(spec, volumeMl, inputs) if spec is not None else []
         context.messages.say(" ".join([*doubts, marked.format(volume=volume, model=model, what=what)]))
+
+
+def _namesAndVolumes(node: slicer.vtkMRMLSegmentationNode, ids: Iterable[str]) -> str:
+    """Names of segments with their volumes, as text."""
+    names = {each: node.GetSegmentation().GetSegment(each).GetName() for each in ids}
+    return ", ".join(
+        _("'{name}' ({volume:.1f} ml)").format(name=name, volume=segments.volumeMl(node, each))
+        for each, name in names.items()
+    )
 
 
 def madeFor(spec: ModelSpec) -> str:

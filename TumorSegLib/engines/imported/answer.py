@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
 from TumorSegLib.engines.imported.case import PreparedCase
-from TumorSegLib.geometry.arrays import BoolArray, UInt8Array
+from TumorSegLib.engines.imported.parts import Part, Storage, Whole
+from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.jobs import Job
-from TumorSegLib.protocols import LEAST_PROBABILITY, LabelAnswer, Result
+from TumorSegLib.protocols import LabelAnswer, Result
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Reading:
 
 
 class Answer:
-    """Collects the slices of an answer. Only the part of the image is kept where a label has a probability."""
+    """Collects the slices of an answer: of each label the part of the image where it has a probability."""
 
     def __init__(self, reading: Reading, case: PreparedCase, with_uncertainty: bool) -> None:
         self._reading, self._case, self._regions = reading, case, reading.regions
@@ -62,7 +62,8 @@ class Answer:
         self._labels = np.zeros(shape, np.uint8)
         self._probability = np.zeros(shape, np.float32)
         self._entropy = np.zeros(shape, np.float32) if with_uncertainty else None
-        self._parts = {name: _Part(shape) for name in reading.labels}
+        storage = Storage()
+        self._parts = {name: Part(storage) for name in reading.labels}
         self._values = torch.from_numpy(reading.values)
 
     def of(self, logits: torch.Tensor, job: Job, *, activate_first: bool = False) -> Result:
@@ -123,7 +124,7 @@ class Answer:
             ]
             k, j, i = (ends[axis] for axis in order)
             box: Box = (i, j, k)
-            labels[name] = LabelAnswer(value, box, np.ascontiguousarray(turn.back(array)), self._regions)
+            labels[name] = LabelAnswer(value, box, turn.back(array), self._regions)  # type: ignore[arg-type]
 
         def volume(array: npt.NDArray[np.float32], role: str) -> Volume:
             return Volume(grid, np.ascontiguousarray(turn.back(array)), role)
@@ -132,46 +133,9 @@ class Answer:
         uncertainty = None if self._entropy is None else volume(self._entropy, "uncertainty")
         return Result(mask, volume(self._probability, "probability"), uncertainty, labels=labels)
 
-    def _paint_by_size(self, whole: Mapping[str, _Whole]) -> None:
+    def _paint_by_size(self, whole: Mapping[str, Whole]) -> None:
         """Writes the labels anew, the largest region first, so that each shows."""
         inside = {name: array > 0.5 for name, (array, _) in whole.items()}
         for name in sorted(inside, key=lambda each: -int(inside[each].sum())):
             at = tuple(slice(low, high) for low, high in whole[name][1])
             self._labels[at][inside[name]] = self._reading.labels[name]
-
-
-#: A probability and the half-open ranges where it lies.
-_Whole: TypeAlias = tuple[npt.NDArray[np.float16], tuple[tuple[int, int], ...]]
-
-
-class _Part:
-    """The probability of one label where it is not negligible, as float16, collected slice by slice."""
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._shape = shape
-        self._slices: list[tuple[int, tuple[int, int], npt.NDArray[np.float16]]] = []
-
-    def add(self, number: int, probability: npt.NDArray[np.float32], corner: tuple[int, int]) -> None:
-        """Adds a slice, whose first voxel lies at ``corner``."""
-        marked: BoolArray = probability >= LEAST_PROBABILITY
-        rows, columns = (np.flatnonzero(marked.any(axis=axis)) for axis in (1, 0))
-        if rows.size:
-            r, c = int(rows[0]), int(columns[0])
-            cut = probability[r : int(rows[-1]) + 1, c : int(columns[-1]) + 1]
-            self._slices.append((number, (corner[0] + r, corner[1] + c), cut.astype(np.float16)))
-
-    def whole(self) -> _Whole:
-        """The array and the half-open ranges where it lies; empty where there is nothing."""
-        if not self._slices:
-            return np.zeros((0, 0, 0), np.float16), ((0, 0),) * 3
-        lows = [min(n for n, _, _ in self._slices)]
-        highs = [max(n for n, _, _ in self._slices) + 1]
-        for axis in (0, 1):
-            lows.append(min(corner[axis] for _, corner, _ in self._slices))
-            highs.append(max(corner[axis] + cut.shape[axis] for _, corner, cut in self._slices))
-        array = np.zeros([high - low for low, high in zip(lows, highs)], np.float16)
-        for number, corner, cut in self._slices:
-            r, c = corner[0] - lows[1], corner[1] - lows[2]
-            array[number - lows[0], r : r + cut.shape[0], c : c + cut.shape[1]] = cut
-        self._slices.clear()
-        return array, tuple(zip(lows, highs))

@@ -118,16 +118,21 @@ class EditAction(SegmentAction):
 
     def write(self, edit: Edit) -> None:
         """Writes the edit into the scene; what other segments lose by it becomes part of the session's step."""
-        from TumorSegSlicer.parameters import OverwriteMode
-
-        opened, mode, losses = self.opened, self.bench.parameters.overlap, []
-        if mode is not OverwriteMode.ALLOW:
-            visibleOnly = mode is OverwriteMode.OVERWRITE_VISIBLE
-            losses = segments.lossesOf(edit, self.node, self.segmentId, opened.gridNow(), visibleOnly)
+        losses = self.lossesOf(edit)
         if losses:
             self.session.record_losses(edit, losses)
         with self.bench.writingVoxels():
-            opened.apply(edit, losses)
+            self.opened.apply(edit, losses)
+
+    def lossesOf(self, edit: Edit) -> list[Edit]:
+        """What other segments lose by the edit, as the settings say."""
+        from TumorSegSlicer.parameters import OverwriteMode
+
+        mode = self.bench.parameters.overlap
+        if mode is OverwriteMode.ALLOW:
+            return []
+        visibleOnly = mode is OverwriteMode.OVERWRITE_VISIBLE
+        return segments.lossesOf(edit, self.node, self.segmentId, self.opened.gridNow(), visibleOnly)
 
     def revert(self) -> None:
         """Takes the edit back in the session."""
