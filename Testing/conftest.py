@@ -22,10 +22,14 @@ TINY_SAM = {"image_size": 64, "depth": 1, "width": 16, "heads": 2, "global_atten
 
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A folder for converted networks that the processes of one run share, as converting takes seconds."""
+    """A folder for converted networks that the processes of one run share, as converting takes seconds.
+
+    TotalSegmentator, where it is installed, is not seen.
+    """
     root = tmp_path_factory.getbasetemp()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TUMORSEG_CACHE", str((root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "cache"))
+        patch.setenv("TOTALSEG_WEIGHTS_PATH", str(root / "no weights"))
         yield
 
 

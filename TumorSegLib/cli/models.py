@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.catalogue import CATALOGUE, describe, find_entry
 from TumorSegLib.models.folder import CARD_FILE, ModelFolder
 from TumorSegLib.models.registry import find_model, list_models
+from TumorSegLib.models.totalsegmentator import find_trainings, weights_folder
 
 
 def add_models_commands(commands: Any) -> None:
@@ -22,7 +24,7 @@ def add_models_commands(commands: Any) -> None:
         "models", help="list, show, verify, download or add models", description="Manage models."
     )
     actions = models.add_subparsers(required=True, metavar="ACTION")
-    add_command(actions, "list", _list, "list the models found")
+    add_command(actions, "list", _list, "list the models found, and trainings of TotalSegmentator to add")
     for name, run, help_ in (
         ("show", _show, "print a model's description and card, and what would run it on this computer"),
         ("verify", _verify, "compare a model's weights with their checksum"),
@@ -49,7 +51,8 @@ def _add_import(actions: Any) -> None:
     given.add_argument(
         "--nnunet",
         metavar="FOLDER",
-        help="training of nnU-Net v2, e.g. Dataset003_Liver/nnUNetTrainer__nnUNetPlans__3d_fullres; not changed",
+        help="training of nnU-Net v2, e.g. Dataset003_Liver/nnUNetTrainer__nnUNetPlans__3d_fullres, or of "
+        "TotalSegmentator; not changed",
     )
     given.add_argument(
         "--monai",
@@ -74,11 +77,17 @@ def _add_import(actions: Any) -> None:
 
 def _list(_: argparse.Namespace) -> None:
     models = list_models()
+    addable = [each for each in find_trainings() if each.name not in {model.spec.name for model in models}]
     if not models:
         raise ModelError("no models found: neither bundled nor in $TUMORSEG_MODELS (default ~/.tumorseg/models)")
     for model in models:
         spec = model.spec
         print(f"{spec.name:<16} {spec.kind:<7} {spec.version:<8} {spec.licence:<12} {spec.description}")
+    if addable:
+        print(f"\nTotalSegmentator has trainings on this computer, in {weights_folder()}, that can be added:")
+    for each in addable:
+        print(f"tumorseg models add {each.name} --nnunet {shlex.quote(str(each.path))}")
+        print(f"    {each.title}; licence: {each.licence}")
 
 
 def _show(options: argparse.Namespace) -> None:

@@ -10,6 +10,8 @@ import pytest
 from Testing.fakes import any_image_spec, tiny_spec, write_spec
 from Testing.slicer.models_desk import NAME, ModelsDesk
 from Testing.slicer.module import TUMORSEG
+from Testing.unit.engines.importers.bundle_cases import LAYOUTS, write_bundle
+from Testing.unit.engines.importers.nnunet_cases import write_training
 from Testing.web import Site
 from TumorSegLib import ArgumentError, ModelError
 from TumorSegLib.models.folder import WEIGHTS_FILE, sha256_of
@@ -117,6 +119,37 @@ def test_models_are_imported_verified_and_deleted(desk: ModelsDesk, qt: Any, tmp
     assert desk.status == "Model 'mine' was deleted."
     assert list(models.iterdir()) == []
     assert desk.ui.modelSelector.findData("mine") < 0
+
+
+def test_trainings_of_nnunet_and_bundles_are_made_models(
+    desk: ModelsDesk, qt: Any, tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOTALSEG_WEIGHTS_PATH", str(tmp_path / "results"))
+    write_training(tmp_path / "results" / "Dataset591_ct_liver_lesions_842subj")
+    for folder, words in (
+        (write_training(tmp_path / "Dataset003_Liver").parent, "liver"),
+        (write_bundle(tmp_path, LAYOUTS["spleen"], name="spleen"), "spleen"),
+    ):
+        desk.host.dialogs.answer(str(folder))
+        desk.press("importModelButton")
+        assert desk.status == f"Model '{words}' was made and added."
+        assert desk.line_of(words).startswith(f"{words}   auto")
+        assert desk.line_of(words).endswith("not stated")
+    assert desk.ui.modelSelector.findData("liver") >= 0
+    assert desk.line_of("ts-liver-lesions") == "ts-liver-lesions   Apache-2.0   (of TotalSegmentator, can be added)"
+    assert "task liver_lesions" in desk.select("ts-liver-lesions").toolTip()
+    desk.press("downloadModelButton")
+    assert desk.line_of("ts-liver-lesions") == "ts-liver-lesions   auto   1.0.0   Apache-2.0"
+
+
+def test_a_bundle_that_would_execute_code_is_refused_by_name(desk: ModelsDesk, tmp_path: Path, models: Path) -> None:
+    bundle = write_bundle(tmp_path, LAYOUTS["spleen"])
+    file = bundle / "configs" / "inference.json"
+    file.write_text(file.read_text().replace('"norm": "batch"', '"norm": "$exec(1)"'))
+    desk.host.dialogs.answer(str(bundle))
+    desk.press("importModelButton")
+    assert "norm: '$exec(1)' is code, which is not executed" in desk.error
+    assert not models.exists()
 
 
 def test_model_buttons_need_a_selected_local_model(desk: ModelsDesk) -> None:

@@ -213,6 +213,9 @@ class ModelsPanel:
         listed = self._selected()
         if listed is None:
             return
+        if listed.training is not None:
+            self._make(listed.training.path)
+            return
         if listed.entry is None:
             self._context.messages.say(_("Model '{name}' is on this computer already.").format(name=listed.name))
             return
@@ -245,9 +248,21 @@ class ModelsPanel:
 
     def _onImport(self, _checked: bool) -> None:
         folder = qt.QFileDialog.getExistingDirectory(slicer.util.mainWindow(), _("Folder of a model"))
-        if folder:
-            words = _("Model '{name}' was verified and imported.")
-            task = Task(lambda _progress, _cancel: models.importModel(folder))
+        if not folder:
+            return
+        foreign = models.foreignIn(folder)
+        if foreign is not None:
+            self._make(foreign)
+            return
+        words = _("Model '{name}' was verified and imported.")
+        task = Task(lambda _progress, _cancel: models.importModel(folder))
+        self._context.tasks.start(task, lambda name: self._changed(name, words))
+
+    def _make(self, path: Path) -> None:
+        """Makes a model of a training of nnU-Net or of a MONAI bundle."""
+        if self._context.packages.ready(lambda: self._make(path)):
+            words = _("Model '{name}' was made and added.")
+            task = Task(lambda _progress, _cancel: models.makeModel(path))
             self._context.tasks.start(task, lambda name: self._changed(name, words))
 
     def _onVerify(self, _checked: bool) -> None:

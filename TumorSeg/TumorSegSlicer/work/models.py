@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from TumorSegLib.models.catalogue import Entry
     from TumorSegLib.models.folder import ModelFolder
     from TumorSegLib.models.spec import ModelSpec
+    from TumorSegLib.models.totalsegmentator import Training
     from TumorSegLib.protocols import RunInfo
 
 
@@ -33,6 +34,7 @@ class Listed:
         path: its folder; None where it is not on this computer.
         spec: its description, where that can be read.
         entry: what is published of it, where it is not on this computer and can be downloaded.
+        training: of TotalSegmentator on this computer, of which a model can be made.
         problem: why the folder is broken, as text; empty where it is not known to be.
     """
 
@@ -40,6 +42,7 @@ class Listed:
     path: Path | None = None
     spec: ModelSpec | None = None
     entry: Entry | None = None
+    training: Training | None = None
     problem: str = ""
 
     @property
@@ -50,6 +53,8 @@ class Listed:
             parts += [self.spec.kind, self.spec.version, self.spec.licence]
         if self.entry is not None:
             parts += [self.entry.licence, _("(not on this computer)")]
+        if self.training is not None:
+            parts += [self.training.licence, _("(of TotalSegmentator, can be added)")]
         if self.problem:
             parts.append(_("(broken)"))
         return "   ".join(parts)
@@ -62,6 +67,8 @@ class Listed:
         lines = [self.problem] if self.problem else []
         if self.entry is not None:
             lines.append(describe(self.entry))
+        if self.training is not None:
+            lines += [self.training.title, self.training.licence, str(self.training.path)]
         if self.spec is not None:
             lines += [self.spec.description, takes(self.spec), summary(self.spec), *_attributions(self.spec)]
         if self.path is not None:
@@ -70,14 +77,16 @@ class Listed:
 
 
 def listed() -> list[Listed]:
-    """All models on this computer by name, broken ones included, then those that can be downloaded."""
+    """All models on this computer by name, broken ones included, then those that can be downloaded or added."""
     from TumorSegLib.models.registry import broken_folders
+    from TumorSegLib.models.totalsegmentator import find_trainings
 
     there = [Listed(model.spec.name, model.path, model.spec, problem=_missing(model)) for model in allModels()]
     there += [Listed(each.path.name, each.path, problem=str(each.error)) for each in broken_folders()]
     there.sort(key=lambda each: each.name)
     names = {each.name for each in there}
-    return there + [Listed(entry.name, entry=entry) for entry in published() if entry.name not in names]
+    there += [Listed(entry.name, entry=entry) for entry in published() if entry.name not in names]
+    return there + [Listed(each.name, training=each) for each in find_trainings() if each.name not in names]
 
 
 def published() -> list[Entry]:
@@ -265,6 +274,26 @@ def importModel(folder: str | Path) -> str:
     with replacing(target, durable=True) as temporary:
         shutil.copytree(model.path, temporary)
     return str(model.spec.name)
+
+
+def foreignIn(folder: str | Path) -> Path | None:
+    """What lies in a folder that is no model yet and can be made one; see :func:`makeModel`."""
+    from TumorSegLib.models.foreign import foreign_in
+    from TumorSegLib.models.spec import SPEC_FILE
+
+    return None if (Path(folder) / SPEC_FILE).is_file() else foreign_in(Path(folder))
+
+
+def makeModel(path: str | Path) -> str:
+    """Makes a model of a training of nnU-Net or a MONAI bundle, named after it, and returns its name.
+
+    Raises:
+        ModelError: the folder is incomplete, or has what is not supported or would execute code; it is named.
+        WriteError: the user's models cannot be written; nothing is left behind.
+    """
+    from TumorSegLib.engines.importers.folders import import_foreign
+
+    return str(import_foreign(Path(path)).spec.name)
 
 
 def downloadModel(name: str, progress: Progress, cancel: Cancel) -> None:

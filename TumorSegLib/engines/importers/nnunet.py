@@ -19,8 +19,10 @@ from TumorSegLib.engines.networks.nnunet import NnunetEnsemble, build_fold, head
 from TumorSegLib.engines.weights import write_weights
 from TumorSegLib.errors import ArgumentError, ModelError
 from TumorSegLib.models.folder import ModelFolder, sha256_of, write_model_folder
+from TumorSegLib.models.foreign import single_training
 from TumorSegLib.models.registry import new_model_folder
 from TumorSegLib.models.spec import ModelSpec
+from TumorSegLib.models.totalsegmentator import Training, training_of
 
 CHECKPOINTS = ("final", "best", "latest")
 
@@ -32,7 +34,8 @@ def import_nnunet(
 
     Args:
         folder: of the training, ``Trainer__Plans__Configuration``, with ``dataset.json``, ``plans.json`` and
-            ``fold_*/checkpoint_*.pth``; it is read without executing anything, and not changed.
+            ``fold_*/checkpoint_*.pth``, or of a dataset with one training; it is read without executing anything, and
+            not changed. Images for one of TotalSegmentator are turned to right-anterior-superior first, as it does.
         name: of the model.
         folds: whose networks are averaged, ``0`` to ``4`` or ``all``; all that there are by default.
         checkpoint: ``final``, ``best`` or ``latest``.
@@ -46,6 +49,7 @@ def import_nnunet(
     target = new_model_folder(name)
     if checkpoint not in CHECKPOINTS:
         raise ArgumentError(f"checkpoint {checkpoint!r} is not one of {', '.join(CHECKPOINTS)}")
+    folder = single_training(folder)
     dataset, plans = read_descriptions(folder)
     files = find_folds(folder, folds, checkpoint)
     found = [read_checkpoint(file) for file in files.values()]
@@ -53,8 +57,17 @@ def import_nnunet(
     plan = make_plan(dataset, plans, found[0].configuration)
     spec = _described(name, plan, found, dataset, plans)
     spec = replace(spec, source={**_source(folder, found[0], plans), "sha256": _digests(files)})
+    if (known := training_of(folder)) is not None:
+        spec = _of_totalsegmentator(spec, known)
     network = NnunetEnsemble([_filled(spec, plan, each) for each in found])
     return write_model_folder(target, spec, partial(write_weights, network), _card(spec))
+
+
+def _of_totalsegmentator(spec: ModelSpec, known: Training) -> ModelSpec:
+    """With the licence of the task, for images turned as TotalSegmentator turns them."""
+    source = {**spec.source, "program": "TotalSegmentator (nnU-Net v2)", "task": known.task or NOT_STATED}
+    described = replace(spec, licence=known.licence, description=known.title, source=source)
+    return described.with_input(reorient=True)
 
 
 def find_folds(folder: Path, folds: Sequence[str] | None, checkpoint: str) -> dict[str, Path]:
@@ -153,7 +166,7 @@ def _card(spec: ModelSpec) -> str:
     channels = ", ".join(f"{role} ({channel.name})" for role, channel in taken.channels.items())
     kind = "regions, which may overlap" if taken.regions else "labels"
     lines = [
-        f"- Trained by: nnU-Net v2, {source['trainer']}, {source['configuration']}; folds: {taken.folds}",
+        f"- Trained by: {source['program']}, {source['trainer']}, {source['configuration']}; folds: {taken.folds}",
         f"- Images: {channels}",
         f"- {kind.capitalize()}: {', '.join(f'{name} ({value})' for name, value in spec.labels.items())}",
         f"- Licence of the weights: {spec.licence}",

@@ -53,6 +53,8 @@ def _checked(path: Path, content: Any) -> Checkpoint:
     if not all(isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in tensors.items()):
         raise ModelError(f"{path}: network_weights are not all named tensors")
     axes = content.get("inference_allowed_mirroring_axes") or ()
+    if "NoMirroring" in str(content.get("trainer_name")):
+        axes = ()
     if not (isinstance(axes, list | tuple) and all(type(axis) is int and 0 <= axis <= 2 for axis in axes)):
         raise ModelError(f"{path}: inference_allowed_mirroring_axes {axes!r} are not some of 0, 1 and 2")
     configuration = settings.get("configuration")

@@ -10,10 +10,11 @@ from typing import Any
 from TumorSegLib.engines.importers.descriptions import Description, roles_of
 from TumorSegLib.engines.networks.nnunet import NETWORKS, PLAIN, Triple, UNetShape
 from TumorSegLib.errors import ModelError
+from TumorSegLib.models.foreign import PLANS
 from TumorSegLib.models.nnunet import SCHEMES, NnunetChannel, NnunetInput, NnunetResampling
 from TumorSegLib.parsing import load_json
 
-DATASET, PLANS = "dataset.json", "plans.json"
+DATASET = "dataset.json"
 #: Readers of images whose arrays are as ours, and whether they turn the image to right-anterior-superior first.
 READERS = {"SimpleITKIO": False, "NibabelIO": False, "NibabelIOWithReorient": True}
 RESAMPLING, PREPROCESSOR = "resample_data_or_seg_to_shape", "DefaultPreprocessor"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -308,7 +309,10 @@ def test_folds_that_are_missing_are_named(tmp_path: Path) -> None:
 
 def test_the_folder_beside_the_right_one_is_told(tmp_path: Path) -> None:
     training = write_training(tmp_path / "Dataset003_Liver")
-    with pytest.raises(ModelError, match=f"holds 1 trainings, give one of them: {training.name}"):
+    assert import_nnunet(training.parent, "only").spec.source["training"] == training.name
+    other = training.with_name("nnUNetTrainer__nnUNetPlans__2d")
+    shutil.copytree(training, other)
+    with pytest.raises(ModelError, match=f"holds 2 trainings, give one of them: {other.name}, {training.name}"):
         import_nnunet(training.parent, "m")
     with pytest.raises(ModelError, match="one fold of a training; give the folder above"):
         import_nnunet(training / "fold_0", "m")

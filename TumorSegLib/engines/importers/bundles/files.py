@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from TumorSegLib.errors import ModelError
+from TumorSegLib.models.foreign import METADATA
 
-METADATA = "configs/metadata.json"
 CONFIGURATIONS = tuple(f"configs/inference.{suffix}" for suffix in ("json", "yaml", "yml"))
 # A description is a few kilobytes; the largest published weights are about a gigabyte.
 MOST_TEXT, MOST_WEIGHTS = 1 << 20, 8 << 30

@@ -18,7 +18,7 @@ import torch
 
 from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.engines.importers.bundles.configuration import read_configuration, read_table
-from TumorSegLib.engines.importers.bundles.files import METADATA, BundleFiles, open_bundle
+from TumorSegLib.engines.importers.bundles.files import BundleFiles, open_bundle
 from TumorSegLib.engines.importers.bundles.plan import BundlePlan, make_plan, weights_name
 from TumorSegLib.engines.importers.descriptions import NOT_STATED, Description, text_of
 from TumorSegLib.engines.importers.pickles import assign, read_pickle
@@ -27,6 +27,7 @@ from TumorSegLib.engines.weights import write_weights
 from TumorSegLib.errors import ModelError, ResourceError
 from TumorSegLib.memory import is_out_of_memory
 from TumorSegLib.models.folder import ModelFolder, sha256_of, write_model_folder
+from TumorSegLib.models.foreign import METADATA
 from TumorSegLib.models.registry import new_model_folder
 from TumorSegLib.models.spec import ModelSpec
 
