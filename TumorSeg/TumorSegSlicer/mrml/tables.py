@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +17,7 @@ from TumorSegSlicer.mrml.nodes import addMarkups, placeBeside
 
 if TYPE_CHECKING:
     from TumorSegLib import Grid, Mask, Measurements
-    from TumorSegLib.measurements.diameters import AxialDiameters, Line
+    from TumorSegLib.measurements.diameters import AxialDiameters, RasPoint
 
 HEADINGS = ("Measurement", "Value", "Unit")
 #: References from a segmentation to its tables and lines begin so, and end with the id of the segment.
@@ -105,7 +105,9 @@ def drawDiameters(axial: AxialDiameters | None, node: slicer.vtkMRMLSegmentation
     """Draws the longest axial diameter and its perpendicular as locked lines; takes them away where there is none."""
     drawn = (axial.longest, axial.perpendicular) if axial is not None else (None, None)
     for number, line in enumerate(drawn):
-        _drawLine(line, node, _lineRole(number, segmentId))
+        # The ends are labelled that lie lowest, of the longest, and highest, of the other: apart in an axial view.
+        ends = sorted(line.ends_ras, key=lambda ras: ras[1], reverse=number == 0) if line is not None else []
+        _drawLine(ends, node, _lineRole(number, segmentId))
     _name(node, segmentId)
 
 
@@ -113,9 +115,10 @@ def _lineRole(number: int, segmentId: str) -> str:
     return f"{LINE_ROLE}{number}.{segmentId}"
 
 
-def _drawLine(line: Line | None, node: slicer.vtkMRMLSegmentationNode, role: str) -> None:
+def _drawLine(ends: Sequence[RasPoint], node: slicer.vtkMRMLSegmentationNode, role: str) -> None:
+    """Draws a line between two ends; removes it where there are none."""
     markup = node.GetNodeReference(role)
-    if line is None:
+    if not ends:
         if markup is not None:
             slicer.mrmlScene.RemoveNode(markup)
         return
@@ -126,7 +129,7 @@ def _drawLine(line: Line | None, node: slicer.vtkMRMLSegmentationNode, role: str
     markup.SetAndObserveTransformNodeID(node.GetTransformNodeID())
     markup.SetLocked(False)
     markup.RemoveAllControlPoints()
-    for point in line.ends_ras:
+    for point in ends:
         markup.AddControlPointWorld(vtk.vtkVector3d(*point))
     markup.SetLocked(True)
     display = markup.GetDisplayNode()
