@@ -27,7 +27,7 @@ from TumorSegLib.jobs import progress_bar
 from TumorSegLib.models.folder import ModelFolder, write_int8
 from TumorSegLib.models.int8 import INT8_WEIGHTS, LEAST_AGREEMENT, Agreement
 from TumorSegLib.models.registry import find_model
-from TumorSegLib.models.spec import ModelSpec, VolumeInput
+from TumorSegLib.models.spec import ImportedInput, ModelSpec, VolumeInput
 from TumorSegLib.parsing import load_json
 from TumorSegLib.phantom.patient import make_phantom
 from TumorSegLib.prompts.simulated import random_correction
@@ -75,6 +75,8 @@ class CasePlace:
 def optimise(options: argparse.Namespace) -> None:
     """Makes, measures and writes the copy, and prints the figures."""
     model = find_model(options.name)
+    if isinstance(model.spec.input, ImportedInput):
+        raise ArgumentError(f"model {model.spec.name!r} was imported; only models trained with TumorSeg can be int8")
     if not isinstance(model.spec.input, VolumeInput):
         what = "boxes" if model.spec.kind == "box" else "any image"
         raise ArgumentError(

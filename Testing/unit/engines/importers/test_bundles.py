@@ -38,6 +38,7 @@ from Testing.unit.engines.importers.bundle_cases import (
 from TumorSegLib.cli.entry import main
 from TumorSegLib.engines.importers.bundles.model import import_bundle
 from TumorSegLib.engines.load import load_engine
+from TumorSegLib.engines.weights import load_network
 from TumorSegLib.errors import ArgumentError, ModelError, WriteError
 from TumorSegLib.io.images import read_volume
 from TumorSegLib.models.folder import CARD_FILE, read_model_folder, sha256_of
@@ -137,6 +138,43 @@ def test_torchscript_is_read_where_it_is_allowed(
     assert main(["models", "add", "m", "--monai", str(bundle), "--allow-torchscript"]) == 0
     saved, given = load_file(models / "m" / "weights.safetensors"), random_network(SPLEEN).state_dict()
     assert all(torch.equal(saved[f"network.{name}"], tensor) for name, tensor in given.items())
+
+
+_SMALL = {"in_channels": 1, "out_channels": 2}
+_NETWORKS: dict[str, dict[str, Any]] = {
+    "AttentionUnet": {"spatial_dims": 3, "channels": [4, 8, 16], "strides": [2, 2]},
+    "BasicUNet": {"features": [4, 4, 8, 8, 8, 4]},
+    "BasicUNetPlusPlus": {"features": [4, 4, 8, 8, 8, 4]},
+    "HighResNet": {"spatial_dims": 3},
+    "MedNeXt": {"spatial_dims": 3, "init_filters": 4},
+    "SegResNetDS": {"init_filters": 8, "blocks_down": [1, 1]},
+    "SwinUNETR": {"feature_size": 12},
+    "UNETR": {"img_size": [64, 64, 32], "feature_size": 4, "hidden_size": 48, "mlp_dim": 64, "num_heads": 4},
+    "VNet": {"spatial_dims": 3},
+}
+
+
+@pytest.mark.filterwarnings("ignore:::monai")  # what MONAI's own defaults warn of
+@pytest.mark.parametrize("name", _NETWORKS)
+def test_each_network_answers_as_that_of_monai(name: str, tmp_path: Path, models: Path) -> None:
+    given = layout(
+        network_def={"_target_": name, **_SMALL, **_NETWORKS[name]},
+        inferer={"_target_": "SlidingWindowInferer", "roi_size": [64, 64, 32]},
+    )
+    network = random_network(given)
+    own = load_network(import_bundle(write_bundle(tmp_path, given, network.state_dict()), "m"))
+    window = torch.rand(1, 1, 64, 64, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network(window)
+        assert torch.equal(own(window), expected[0] if isinstance(expected, list) else expected)
+
+
+def test_size_arguments_of_a_former_monai_change_nothing(tmp_path: Path, models: Path) -> None:
+    swin = {"_target_": "SwinUNETR", **_SMALL, "feature_size": 12}
+    windows = {"_target_": "SlidingWindowInferer", "roi_size": [64, 64, 32]}
+    weights = random_network(layout(network_def=swin)).state_dict()
+    former = layout(network_def={**swin, "img_size": 96}, inferer=windows)
+    import_bundle(write_bundle(tmp_path, former, weights), "m").verify()
 
 
 # What is refused
@@ -288,6 +326,8 @@ def test_a_name_that_is_taken_and_options_of_others_are_refused(
     import_bundle(bundle, "m")
     with pytest.raises(ArgumentError, match="there is a model 'm' already"):
         import_bundle(bundle, "m")
+    assert main(["models", "optimise", "m"]) != 0
+    assert "model 'm' was imported; only models trained with TumorSeg can be int8" in capsys.readouterr().err
     assert main(["models", "add", "n", "--monai", str(bundle), "--folds", "0"]) != 0
     assert "--folds is for --nnunet, not for --monai" in capsys.readouterr().err
     assert main(["models", "add", "n", "--nnunet", str(bundle), "--allow-torchscript"]) != 0

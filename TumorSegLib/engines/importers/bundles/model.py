@@ -152,7 +152,7 @@ def _check_windows(network: torch.nn.Module, plan: BundlePlan) -> None:
 
 def _described(name: str, plan: BundlePlan, metadata: Description, path: Path, digests: Mapping[str, str]) -> ModelSpec:
     values = metadata.values
-    bundle = text_of(values, "name") or path.resolve().name
+    bundle = text_of(values, "name") or (path.stem if path.is_file() else path.resolve().name)
     purpose = f"{', '.join(list(plan.labels)[:4])}{', ...' if len(plan.labels) > 4 else ''}"
     version = text_of(values, "version")
     return ModelSpec(
