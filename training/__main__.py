@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training", description="Train, export and measure models.")
     parser.add_argument("--debug", action="store_true", help="show an error's traceback")
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_plan(parsers)
     _add_train(parsers)
     _add_sheet(parsers)
     _add_suggest(parsers)
@@ -53,9 +54,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_plan(parsers: Any) -> None:
+    help_ = "check a data set and write the configuration of a model for it"
+    parser = add_command(parsers, "plan", commands.run_plan, help_)
+    help_ = "folder in our layout, or of raw data of nnU-Net (dataset.json, imagesTr, labelsTr)"
+    parser.add_argument("dataset", type=Path, help=help_)
+    help_ = "configuration to write, .toml, whose name is the model's; the fingerprint goes beside it"
+    parser.add_argument("--output", type=Path, required=True, help=help_)
+    help_ = "memory that training may take in GB (default: 70 %% of this machine's)"
+    parser.add_argument("--memory", type=float, metavar="GB", help=help_)
+    help_ = "how long training may take on this machine (default: by the number of cases)"
+    parser.add_argument("--minutes", type=float, help=help_)
+    parser.add_argument("--threads", type=int, help="CPU threads")
+
+
 def _add_train(parsers: Any) -> None:
     parser = add_command(parsers, "train", commands.run_train, "train a model, or continue its training")
     parser.add_argument("configuration", type=Path, help="TOML file, see training/configs")
+    parser.add_argument("--fold", type=int, help="fold to leave out (default: test_fold of the configuration)")
     # Not --run alone, though it works: torchrun reads that as an abbreviation of its own --run-path.
     parser.add_argument("--run-folder", dest="run", type=Path, help="folder of the run (default training/runs/NAME)")
     parser.add_argument("--threads", type=int, help="CPU threads")

@@ -16,15 +16,29 @@ EVALUATIONS = {"auto": "evaluate-auto", "clicks": "evaluate-clicks", "box": "eva
 SUFFIXES = {"json": ".json", "plot": ".png"}
 
 
+def run_plan(options: argparse.Namespace) -> None:
+    """Checks a data set and writes the configuration of a model for it."""
+    from training.plan.write import write_plan
+
+    _set_threads(options.threads)
+    for path in write_plan(options.dataset, options.output, options.memory, options.minutes):
+        print(f"wrote {path}")
+
+
 def run_train(options: argparse.Namespace) -> None:
     """Trains a model, or continues its training."""
-    from training.config.train import read_configuration
+    from training.config.train import read_configuration, with_test_fold
     from training.loop.train import train
 
     _set_threads(options.threads)
     configuration = read_configuration(options.configuration)
-    data = _data(options) if configuration.objects is None else _root(options)
     run = _run_folder(options, configuration.model.name)
+    if options.fold is not None:
+        configuration = with_test_fold(configuration, options.fold)
+        run = options.run or run / f"fold_{options.fold}"
+    if configuration.data.folder and options.data is None:
+        options.data = Path(configuration.data.folder)
+    data = _data(options) if configuration.objects is None else _root(options)
     train(configuration, data, run, options.device, options.precision, options.minutes)
 
 

@@ -54,11 +54,16 @@ def record_results(model: ModelFolder, command: str, report: Mapping[str, Any]) 
         command: key of the figures; an older entry of the same command is replaced.
         report: of :func:`training.evaluation.automatic.evaluate_folder`.
     """
-    figures = {
-        roles: {"cases": len(entry["cases"]), **{name: entry["summary"][name] for name in RECORDED}}
-        for roles, entry in report["subsets"].items()
-    }
+    figures = {}
+    for roles, entry in report["subsets"].items():
+        figures[roles] = {"cases": len(entry["cases"]), **_chosen(entry["summary"])}
+        if "labels" in entry:
+            figures[roles]["labels"] = {name: _chosen(summary) for name, summary in entry["labels"].items()}
     _record(model, command, figures)
+
+
+def _chosen(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: summary[name] for name in RECORDED}
 
 
 def record_clicks(model: ModelFolder, command: str, report: Mapping[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 from operator import attrgetter
 from pathlib import Path
@@ -22,6 +23,7 @@ MAY_CHANGE = frozenset(
     {
         "steps",
         "checkpoint_every",
+        "folder",
         "validate_every",
         "workers",
         "input",  # its own values are compared
@@ -37,8 +39,12 @@ MAY_CHANGE = frozenset(
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which cases: all folds but ``test_fold``, and ``phantoms`` synthetic ones drawn with ``phantom_share``."""
+    """Which cases: all folds but ``test_fold``, and ``phantoms`` synthetic ones drawn with ``phantom_share``.
 
+    ``folder`` is the data set that ``--data`` names otherwise; empty for that of the sarcomas.
+    """
+
+    folder: str = ""
     test_fold: int = 0
     phantoms: int = 0
     phantom_share: float = 0.0
@@ -124,6 +130,21 @@ def parse_configuration(text: str, origin: str) -> Configuration:
     )
     _check_model(configuration, origin)
     return configuration
+
+
+def with_test_fold(configuration: Configuration, fold: int) -> Configuration:
+    """The configuration that leaves out another fold."""
+    line, text = f"test_fold = {fold}", configuration.text
+    if re.search(r"(?m)^test_fold\s*=", text):
+        text = re.sub(r"(?m)^test_fold\s*=[^#\n]*", f"{line} ", text)
+    elif re.search(r"(?m)^\[data\]", text):
+        text = re.sub(r"(?m)^\[data\][^\n]*", lambda found: f"{found[0]}\n{line}", text)
+    else:
+        text += f"\n[data]\n{line}\n"
+    changed = parse_configuration(text, "the configuration")
+    if changed.data.test_fold != fold:
+        raise ArgumentError(f"--fold {fold}: write test_fold on a line of its own in the section [data]")
+    return changed
 
 
 def differences(first: Configuration, second: Configuration) -> list[str]:

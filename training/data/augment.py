@@ -212,4 +212,5 @@ def _labels(part: Case, spec: ModelSpec, lattice: torch.Tensor) -> torch.Tensor:
     maps = torch.stack([(labels == value).float() for value in sorted(spec.labels.values())])
     sampled = F.grid_sample(maps[None], lattice, align_corners=False)[0]
     best, label = sampled.max(dim=0)
-    return torch.where(best > 0.5, label + 1, 0)
+    # Where two labels meet, either has half of a voxel, and the background nothing.
+    return torch.where(best > 1 - sampled.sum(dim=0), label + 1, 0)

@@ -1,7 +1,6 @@
 """Cases to train and evaluate on.
 
-A data folder holds per case ``<case>_<role>.nii.gz`` (any subset of roles) and ``<case>_gtv.nii.gz``, and
-``splits.json`` with ``{"folds": [[case, ...], ...]}``. An optional ``patients.json`` gives
+Where a data folder has its files is in :mod:`training.data.layout`. An optional ``patients.json`` gives
 ``{case: {"jitter_window_xyz": [[i0, i1], [j0, j1], [k0, k1]]}}``, half-open voxel ranges inside which automatic results
 are judged.
 """
@@ -9,14 +8,13 @@ are judged.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from training.data.layout import PATIENTS, read_folds, read_json, read_layout
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Box
@@ -26,10 +24,9 @@ from TumorSegLib.images.resample import average_blocks, resample
 from TumorSegLib.images.roles import is_ct
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import read_mask, read_volume
-from TumorSegLib.parsing import check_spelling, load_json
+from TumorSegLib.parsing import check_spelling
 from TumorSegLib.phantom.patient import make_phantom
 
-REFERENCE = "gtv"
 #: Roles of the images of sarcomas, for models that take any.
 SARCOMA_ROLES = ("ct", "pet", "mr_t1")
 AIR_HU = -1000.0
@@ -92,29 +89,6 @@ def default_folder() -> Path:
     return default_root() / "sts"
 
 
-def read_folds(folder: Path) -> list[list[str]]:
-    """Case names by fold; raises :class:`ReadError` unless every case is in one fold alone."""
-    path = folder / "splits.json"
-    splits = _read_json(path)
-    folds = splits.get("folds") if isinstance(splits, dict) else None
-    lists = isinstance(folds, list) and all(isinstance(fold, list) for fold in folds)
-    if not folds or not lists or not all(isinstance(name, str) for fold in folds for name in fold):
-        raise ReadError(f'{path}: must hold {{"folds": [[case, ...], ...]}}, names in quotes')
-    repeated = [name for name, count in Counter(name for fold in folds for name in fold).items() if count > 1]
-    if repeated:
-        raise ReadError(f"{path}: {', '.join(repeated)} must be in one fold, once; else training would see the test")
-    return [list(fold) for fold in folds]
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return load_json(path)
-    except OSError as error:
-        raise ReadError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise ReadError(f"{path}: not valid JSON: {error}") from error
-
-
 def training_names(folds: Sequence[Sequence[str]], test_fold: int) -> list[str]:
     """All cases outside one fold; raises :class:`ArgumentError` if there is no such fold."""
     if not 0 <= test_fold < len(folds):
@@ -129,13 +103,13 @@ def read_case(folder: Path, name: str, roles: Sequence[str]) -> Case:
         ReadError: the contour is missing, every role is, or a file is damaged.
         GeometryError: an image does not overlap the contour's grid, or the window leaves it.
     """
-    reference = read_mask(folder / f"{name}_{REFERENCE}.nii.gz")
+    files = read_layout(folder).files(name)
+    reference = read_mask(files.labels)
     images = {}
     for role in roles:
-        path = folder / f"{name}_{role}.nii.gz"
-        if path.is_file():
+        if role in files.images:
             outside = AIR_HU if is_ct(role) else 0.0
-            images[role] = resample(read_volume(path, role), reference.grid, outside)
+            images[role] = resample(read_volume(files.images[role], role), reference.grid, outside)
     if not images:
         raise ReadError(f"{folder}: case {name!r} has none of the roles {', '.join(roles)}")
     return Case(name, images, reference, _window(folder, name, reference))
@@ -156,11 +130,11 @@ def read_cases(folder: Path, fold: int | None, roles: Sequence[str]) -> list[Cas
 
 
 def _window(folder: Path, name: str, reference: Mask) -> Box:
-    path = folder / "patients.json"
-    patients = _read_json(path) if path.is_file() else {}
+    path = folder / PATIENTS
+    patients = read_json(path) if path.is_file() else {}
     try:
         entry = patients.get(name, {})
-        check_spelling(entry, ("jitter_window_xyz",), f"{path}: {name}")
+        check_spelling(entry, ("jitter_window_xyz", "patient"), f"{path}: {name}")
         ranges = entry.get("jitter_window_xyz")
         if ranges is None:
             return full_box(reference.grid.shape)

@@ -18,6 +18,7 @@ from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import RoleError
 from TumorSegLib.evaluation.metrics import evaluate as compare
+from TumorSegLib.images.volume import Mask
 from TumorSegLib.jobs import progress_bar, timed
 from TumorSegLib.models.spec import AnyImageInput, ModelSpec
 from TumorSegLib.protocols import AutoSegmenter
@@ -41,14 +42,29 @@ def evaluate_case(engine: AutoSegmenter, case: Case, roles: Sequence[str], mirro
     """Segments a case from some of its roles, using only voxels inside the jitter window, and compares.
 
     Returns:
-        All metrics of :func:`TumorSegLib.evaluation.metrics.evaluate`, with ``case``, ``seconds`` (of the segmentation)
-        and ``run``, see :func:`training.evaluation.summary.run_settings`.
+        All metrics of :func:`TumorSegLib.evaluation.metrics.evaluate` of all labels together, with ``case``,
+        ``seconds`` (of the segmentation) and ``run``, see :func:`training.evaluation.summary.run_settings`. Of a model
+        with several labels ``labels`` has the metrics of each by its name.
     """
     part = case.in_jitter_window()
     images = {role: part.images[role] for role in roles}
     result, seconds = timed(lambda: engine.segment(images, mirror=mirror))
-    metrics = compare(result.mask, part.tumour).to_dict()
-    return {"case": case.name, "seconds": seconds, "run": run_settings(result.info), **metrics}
+    metrics = compare(_any(result.mask), part.tumour).to_dict()
+    row = {"case": case.name, "seconds": seconds, "run": run_settings(result.info), **metrics}
+    if len(engine.spec.labels) > 1:
+        row["labels"] = {name: _of_label(result.mask, part.reference, n) for name, n in engine.spec.labels.items()}
+    return row
+
+
+def _of_label(mask: Mask, reference: Mask, value: int) -> dict[str, Any]:
+    """All metrics of one label."""
+    one, other = (Mask(each.grid, (each.array == value).astype(np.uint8)) for each in (mask, reference))
+    return compare(one, other).to_dict()
+
+
+def _any(mask: Mask) -> Mask:
+    """The mask with 1 for every label."""
+    return Mask(mask.grid, (mask.array > 0).astype(np.uint8))
 
 
 def evaluate_folder(
@@ -76,11 +92,19 @@ def evaluate_folder(
             row = evaluate_case(engine, case, roles, mirror)
             rows.setdefault("+".join(roles), []).append(row)
             progress(done, len(able), f"{case.name} {'+'.join(roles)}: Dice {row['dice']:.3f}")
-    report = {
-        name: {"summary": {measure: summarise(some, measure) for measure in MEASURES}, "cases": some}
-        for name, some in rows.items()
-    }
+    report = {name: {**_summary(some), "cases": some} for name, some in rows.items()}
     return {**provenance(engine.spec, list(chain(*rows.values()))), "fold": fold, "mirror": mirror, "subsets": report}
+
+
+def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The summary of cases, and with several labels that of each."""
+    result: dict[str, Any] = {"summary": {measure: summarise(rows, measure) for measure in MEASURES}}
+    if "labels" in rows[0]:
+        by_label = {name: [row["labels"][name] for row in rows] for name in rows[0]["labels"]}
+        result["labels"] = {
+            name: {measure: summarise(some, measure) for measure in MEASURES} for name, some in by_label.items()
+        }
+    return result
 
 
 def cases_of_subsets(
@@ -108,21 +132,31 @@ def format_table(report: Mapping[str, Any]) -> str:
     head = ("roles", "cases", "Dice: median", "mean", "worst", "HD95 mm: median", "NSD: median")
     lines = ["{:<16}{:>6}{:>14}{:>8}{:>8}{:>18}{:>13}".format(*head)]
     for roles, entry in report["subsets"].items():
-        dice, distance, surface = (entry["summary"][measure] for measure in ("dice", "hd95_mm", "nsd"))
-        median = math.inf if distance["median"] is None else distance["median"]
-        lines.append(
-            f"{roles:<16}{len(entry['cases']):>6}{dice['median']:>14.3f}{dice['mean']:>8.3f}{dice['worst']:>8.3f}"
-            f"{median:>18.1f}{surface['median']:>13.3f}"
-        )
+        lines.append(_line(roles, len(entry["cases"]), entry["summary"]))
+        lines += [_line(f"  {name}", len(entry["cases"]), one) for name, one in entry.get("labels", {}).items()]
     return "\n".join(lines)
 
 
+def _line(name: str, cases: int, summary: Mapping[str, Any]) -> str:
+    dice, distance, surface = (summary[measure] for measure in ("dice", "hd95_mm", "nsd"))
+    median = math.inf if distance["median"] is None else distance["median"]
+    return (
+        f"{name:<16}{cases:>6}{dice['median']:>14.3f}{dice['mean']:>8.3f}{dice['worst']:>8.3f}"
+        f"{median:>18.1f}{surface['median']:>13.3f}"
+    )
+
+
 def validate(spec: ModelSpec, network: nn.Module, cases: Sequence[Case], runtime: Runtime) -> dict[str, float]:
-    """Median Dice on the held-out cases, for the log: with all roles, and with all but the last."""
+    """Median Dice on the held-out cases, for the log: with all roles, and with all but the last; with several labels
+    the mean of each too.
+    """
     engine = AutoEngine(spec, copy.deepcopy(network), runtime)
     scores = {}
     for roles in spec.role_subsets[:2]:
         rows = [evaluate_case(engine, case, roles) for case in cases if set(roles) <= set(case.images)]
         if rows:
             scores["dice " + "+".join(roles)] = float(np.median([row["dice"] for row in rows]))
+            for name in rows[0].get("labels", {}):
+                mean = float(np.mean([row["labels"][name]["dice"] for row in rows]))
+                scores[f"mean dice {'+'.join(roles)} {name}"] = mean
     return scores

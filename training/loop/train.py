@@ -19,7 +19,8 @@ from training.clicks.first_stage import initialise, load_auto, load_first_stage,
 from training.clicks.object_episodes import ObjectEpisodes
 from training.config.train import Configuration, Optimisation
 from training.data.batches import Batch, BatchSource, Pools, Samples
-from training.data.cases import Case, coarsened, phantom_case, read_case, read_folds, training_names
+from training.data.cases import Case, coarsened, phantom_case, read_case, training_names
+from training.data.layout import read_folds
 from training.evaluation.automatic import validate
 from training.loop.checkpoint import State, begin, resume, save, write_row
 from training.loop.gradients import check_gradients

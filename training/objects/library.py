@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import binary_erosion
 
-from training.data.cases import REFERENCE, SARCOMA_ROLES, read_folds, training_names
+from training.data.cases import SARCOMA_ROLES, training_names
+from training.data.layout import read_folds, read_layout
 from TumorSegLib.errors import ReadError
 from TumorSegLib.geometry.arrays import BoolArray, IntArray
 from TumorSegLib.geometry.boxes import bounding_box, slices
@@ -128,12 +129,10 @@ def read_suite(root: Path) -> dict[str, Any]:
 
 
 def _sarcoma(folder: Path, name: str) -> TrainingCase:
-    images = {}
-    for role in SARCOMA_ROLES:
-        path = folder / f"{name}_{role}.nii.gz"
-        if path.is_file():
-            images[role] = _light(read_volume(path, role))
-    return TrainingCase(name, images, _contours(read_mask(folder / f"{name}_{REFERENCE}.nii.gz")), folder.name)
+    files = read_layout(folder).files(name)
+    roles = [role for role in SARCOMA_ROLES if role in files.images]
+    images = {role: _light(read_volume(files.images[role], role)) for role in roles}
+    return TrainingCase(name, images, _contours(read_mask(files.labels)), folder.name)
 
 
 def _read_entry(root: Path, entry: dict[str, Any], held: set[str]) -> Iterator[TrainingCase]:

@@ -22,7 +22,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from training.config.finetune import FinetuneConfiguration
-from training.data.cases import read_folds, training_names
+from training.data.cases import training_names
+from training.data.layout import read_folds
 from training.evaluation.boxes import ELLIPSOID, measure_loose_boxes
 from training.loop.train import schedule
 from training.sam.examples import Encoder, Example, encode_examples, make_batch

@@ -10,7 +10,7 @@ import pytest
 
 from training.config.clicks import ClickSettings
 from training.config.negatives import NegativeSettings
-from training.config.train import Configuration, differences, parse_configuration, read_configuration
+from training.config.train import Configuration, differences, parse_configuration, read_configuration, with_test_fold
 from TumorSegLib.engines.networks.unets import build_network, channel_count
 from TumorSegLib.errors import ArgumentError, ModelError, ReadError, TumorSegError
 
@@ -218,6 +218,19 @@ def test_only_settings_fixed_for_a_run_count_as_differences(configured: Callable
         "outside = -1000.0", "outside = -900.0", "[data]", "[augmentation]\ngain = { linear = 1 }\n[data]"
     )
     assert differences(first, changed) == ["[model.input] normalisation", "[augmentation] gain"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [(), ("test_fold = 2", "test_fold= 2 # the last"), ("test_fold = 2", ""), ("[data]\ntest_fold = 2\n", "")],
+    ids=["given", "with a comment", "default", "no section"],
+)
+def test_another_fold_changes_nothing_else(configured: Callable[..., Configuration], changes: tuple[str, ...]) -> None:
+    before = configured(*changes)
+    after = with_test_fold(before, 1)
+    assert after.data.test_fold == parse_configuration(after.text, "x.toml").data.test_fold == 1
+    assert differences(before, after) == ["[data] test_fold"]
+    assert ("# the last" in after.text) == ("# the last" in before.text)
 
 
 def test_top_level_value_is_refused() -> None:
