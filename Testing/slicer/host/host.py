@@ -280,7 +280,7 @@ class Host:
         self.dialogs.clear()
         self.packaging.clear()
         self.dicom.clear()
-        self.dicom_exports.selected.clear()
+        self.dicom_exports.clear()
         self.window.status_messages.clear()
         services.SampleDataLogic.sources.clear()
         self.app.disconnect_all()

@@ -10,8 +10,11 @@ from types import ModuleType
 from typing import Any, ClassVar, TypeAlias
 
 from packaging.requirements import Requirement
+from PySide6 import QtCore, QtWidgets
 
 Requirements: TypeAlias = str | Requirement | list[str | Requirement]
+#: So long a dialog of Slicer's is open.
+SEEN_MS = 500
 
 
 def i18n() -> ModuleType:
@@ -113,13 +116,22 @@ class DicomDatabase:
 
 @dataclass
 class DicomExportDialogs:
-    """The dialogs of Slicer's DICOM export that were shown: what was selected in each, by its name."""
+    """The dialogs of Slicer's DICOM export that were shown: what was selected in each, by its name, and chosen.
+
+    As in Slicer the list is filled once the dialog is open, the first entry is chosen, and entries end with a plugin.
+    """
 
     selected: list[str] = field(default_factory=list)
+    chosen: list[str] = field(default_factory=list)
+
+    def clear(self) -> None:
+        """Forgets all dialogs."""
+        self.selected.clear()
+        self.chosen.clear()
 
     def dialog(self) -> type:
         """``slicer.qSlicerDICOMExportDialog``."""
-        shown = self.selected
+        shown, chosen = self.selected, self.chosen
 
         class qSlicerDICOMExportDialog:
             def __init__(self, parent: Any = None) -> None:
@@ -129,7 +141,25 @@ class DicomExportDialogs:
                 self._scene = scene
 
             def execDialog(self, itemToSelect: int = 0) -> bool:
+                import slicer
+
                 shown.append(self._scene.GetSubjectHierarchyNode().GetItemName(itemToSelect))
+                window = QtWidgets.QDialog()
+                choices = QtWidgets.QListWidget(window)
+                choices.setObjectName("ExportablesListWidget")
+
+                def fill() -> None:
+                    choices.addItems([f"Export (50%, 1 series) ({name})" for name in slicer.modules.dicomPlugins])
+                    choices.setCurrentRow(0)
+
+                QtCore.QTimer.singleShot(0, fill)
+                window.show()
+                seen = QtCore.QEventLoop()
+                QtCore.QTimer.singleShot(SEEN_MS, seen.quit)
+                seen.exec()
+                item = choices.currentItem()
+                chosen.append(item.text() if item is not None else "")
+                window.deleteLater()
                 return False
 
         return qSlicerDICOMExportDialog

@@ -20,6 +20,9 @@ PLUGINS = {
     "DICOM SEG": ("DICOMSegmentationPlugin", "QuantitativeReporting"),
     "RTSTRUCT": ("DicomRtImportExportPlugin", "SlicerRT"),
 }
+#: The list of Slicer's dialog, whose entries end with the plugin that writes them, and how often it is looked for:
+#: Slicer fills it once the dialog is open, and chooses the plugin that is surest of itself.
+CHOICES, LOOKING_MS = "ExportablesListWidget", 50
 
 
 class ExportPanel:
@@ -87,7 +90,26 @@ class ExportPanel:
         self._context.messages.say(_("Choose {kind} in the list of Slicer's DICOM export.").format(kind=kind))
         dialog = slicer.qSlicerDICOMExportDialog()
         dialog.setMRMLScene(slicer.mrmlScene)
-        dialog.execDialog(item)
+        looking = qt.QTimer()
+        looking.setInterval(LOOKING_MS)
+        looking.connect("timeout()", lambda: looking.stop() if self._chosen(kind, plugin) else None)
+        looking.start()
+        try:
+            dialog.execDialog(item)
+        finally:
+            looking.stop()
+
+    def _chosen(self, kind: str, plugin: str) -> bool:
+        """Chooses what a plugin writes in Slicer's dialog; whether the list is there by now."""
+        windows = qt.QApplication.topLevelWidgets()
+        lists = [each for window in windows for each in slicer.util.findChildren(window, name=CHOICES)]
+        for choices in (each for each in lists if each.count > 0):
+            rows = [row for row in range(choices.count) if choices.item(row).text().endswith(f"({plugin})")]
+            if rows:
+                choices.setCurrentRow(rows[0])
+                self._context.messages.say(_("{kind} is chosen in Slicer's DICOM export.").format(kind=kind))
+            return True
+        return False
 
     # Files
 

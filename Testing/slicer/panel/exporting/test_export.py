@@ -212,10 +212,31 @@ def test_dicom_is_exported_by_slicers_own_dialog(
     export(desk, kind)
     assert f"{kind} needs the extension {extension}: install it" in desk.status
     assert desk.host.dicom_exports.selected == []
-    monkeypatch.setattr(slicer.modules, "dicomPlugins", {plugin: object}, raising=False)
+    others = ("DICOMScalarVolumePlugin", "DicomRtImportExportPlugin", "DICOMSegmentationPlugin")
+    monkeypatch.setattr(slicer.modules, "dicomPlugins", dict.fromkeys(others, object), raising=False)
     export(desk, kind)
     assert desk.host.dicom_exports.selected == [desk.node.GetName()]
-    assert f"{kind} in the list of Slicer's DICOM export" in desk.status
+    (chosen,) = desk.host.dicom_exports.chosen
+    assert chosen.endswith(f"({plugin})")
+    assert desk.status.endswith(f"{kind} is chosen in Slicer's DICOM export.")
+
+
+def test_without_an_entry_for_it_the_user_chooses_what_dicom_writes(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plugin of another version may offer nothing, or under another name."""
+    import slicer
+
+    class Plugins(dict):  # type: ignore[type-arg]
+        def __iter__(self) -> Any:
+            return iter(["DICOMScalarVolumePlugin"])
+
+    in_study(desk)
+    desk.find()
+    monkeypatch.setattr(slicer.modules, "dicomPlugins", Plugins(DICOMSegmentationPlugin=object), raising=False)
+    export(desk, "SEG")
+    assert [each[-25:] for each in desk.host.dicom_exports.chosen] == ["(DICOMScalarVolumePlugin)"]
+    assert desk.status == "Choose DICOM SEG in the list of Slicer's DICOM export."
 
 
 def test_dicom_needs_a_study(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
