@@ -105,7 +105,7 @@ class Result:
             mirroring was asked for.
         info: what made it; its details are ``threads``, ``network_spacing_mm``, ``window``, ``overlap``, ``mirror``,
             ``windows`` and ``windows_skipped``.
-        labels: by name, each label's own answer; empty where the model does not give them.
+        labels: by name, each label's own answer; empty where the model has one label and does not name its answer.
     """
 
     mask: Mask

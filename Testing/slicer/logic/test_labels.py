@@ -156,6 +156,39 @@ def test_labels_that_were_not_found_get_no_segment(organs: Labels) -> None:
     assert organs.notices == ["Not found: vessel."]
 
 
+def test_one_label_that_is_no_tumour_gives_its_name(case: Case) -> None:
+    from dataclasses import replace
+
+    engine = case.engines.engines["auto"]
+    engine.spec = replace(engine.spec, labels={"spleen": 1})
+    assert case.find().any()
+    assert name(case.node, case.segment) == "spleen"
+    _, again = case.logic.segment(case.inputs, None, case.node)
+    assert name(case.node, again) == "spleen 2"
+    engine.spec = replace(engine.spec, labels={"tumour": 1})
+    _, tumour = case.logic.segment(case.inputs, None, case.node)
+    assert name(case.node, tumour) == "Tumour"
+
+
+def test_what_the_result_says_is_said_once(organs: Labels) -> None:
+    engine = organs.model.engine
+
+    class Noting:
+        """The training's engine, with a note."""
+
+        spec = engine.spec
+
+        def segment(self, images: Any, **options: Any) -> Any:
+            from dataclasses import replace
+
+            result = engine.segment(images, **options)
+            return replace(result, info=replace(result.info, notes=("ran on the CPU",)))
+
+    organs.logic.bench.engineSource.engines["auto"] = Noting()
+    organs.segment()
+    assert organs.notices == ["ran on the CPU"]
+
+
 def test_wrong_segments_are_refused_and_nothing_is_left(organs: Labels) -> None:
     import slicer
 

@@ -87,7 +87,10 @@ def test_regions_are_written_filled_and_drawn_whole(regions: LabelModel, capsys:
         assert f"{name} {read_segmentation('out.seg.nrrd').mask_of(name).volume_ml:.1f} ml" in printed
     union = np.any(list(filled.values()), axis=0)
     grid = regions.result().mask.grid
-    assert json.loads(Path("out.json").read_text())["volume_ml"] == pytest.approx(union.sum() * grid.voxel_volume_ml)
+    report = json.loads(Path("out.json").read_text())
+    assert report["volume_ml"] == pytest.approx(union.sum() * grid.voxel_volume_ml)
+    volumes = {name: mask.sum() * grid.voxel_volume_ml for name, mask in filled.items()}
+    assert report["labels_ml"] == pytest.approx(volumes)
 
 
 def test_refine_says_that_a_model_has_several_labels(

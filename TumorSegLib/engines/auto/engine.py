@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import TypeAlias
 
 import numpy as np
 import torch
 
 from TumorSegLib.engines.auto.sliding_window import Maps, WindowPlan, predict
 from TumorSegLib.engines.inputs import Channels, prepare
+from TumorSegLib.engines.label_parts import Storage
 from TumorSegLib.engines.networks.unets import FIXED_SIZE
 from TumorSegLib.engines.placement import CaseDevice, Network, PlacedEngine
 from TumorSegLib.engines.runtime import ON_CPU, Runtime
 from TumorSegLib.errors import ResourceError
+from TumorSegLib.geometry.boxes import EMPTY_BOX, bounding_box, slices
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.resample import resample_mask, resample_probability
@@ -21,12 +24,14 @@ from TumorSegLib.images.volume import Images, Mask, Volume
 from TumorSegLib.jobs import Cancel, Job, Progress
 from TumorSegLib.memory import is_out_of_memory, memory_errors
 from TumorSegLib.models.spec import ModelSpec
-from TumorSegLib.protocols import Result
+from TumorSegLib.protocols import LEAST_PROBABILITY, LabelAnswer, Result
 
 # Windows at once. On a CPU one window already fills all cores and the caches; a GPU needs several to be busy.
 WINDOWS_PER_PASS = {"cpu": 1, "mps": 1, "cuda": 4}
 # Networks that halve five times (SwinUNETR) need multiples of 32, and their instance norm two voxels at the bottom.
 SMALLEST_TILE = (32, 32, 64)
+#: A voxel ``(k, j, i)``.
+Corner: TypeAlias = tuple[int, int, int]
 
 
 class AutoEngine(PlacedEngine):
@@ -65,12 +70,13 @@ class AutoEngine(PlacedEngine):
             channels = prepare(images, self.spec)
             job.lap("prepare")
             device = CaseDevice(self._placement)
-            maps, plan = _predict(device, channels, self.spec, mirror, job)
+            maps, corner, plan = _predict(device, channels, self.spec, mirror, job)
             job.lap("network")
             job.check("after the last window")
             grid, resampled = channels.grid, channels.resampled
             del channels  # the network's input, of which restoring needs no more
             result = _restore(maps, grid, ImageSet.of(images).grid)
+            result = replace(result, labels=_labels(maps, corner, grid, result.mask.grid, self.spec.labels, job))
             job.lap("restore")
         details = {
             "threads": torch.get_num_threads(),
@@ -88,17 +94,18 @@ class AutoEngine(PlacedEngine):
 
 def _predict(
     device: CaseDevice, channels: Channels, spec: ModelSpec, mirror: bool, job: Job
-) -> tuple[Maps, WindowPlan]:
-    """The network's maps, and the plan that memory sufficed for."""
+) -> tuple[Maps, Corner, WindowPlan]:
+    """The network's maps, where the image begins in what windows covered, and the plan that memory sufficed for."""
 
     def plans(runtime: Runtime) -> Iterator[WindowPlan]:
         plan = WindowPlan(spec.volume_input.patch, batch=WINDOWS_PER_PASS.get(runtime.device.type, 1), mirror=mirror)
         return _smaller(plan, spec.network in FIXED_SIZE)
 
-    def compute(network: Network, runtime: Runtime, plan: WindowPlan) -> tuple[Maps, WindowPlan]:
+    def compute(network: Network, runtime: Runtime, plan: WindowPlan) -> tuple[Maps, Corner, WindowPlan]:
         array, tissue, inner = _padded(channels, plan)
         maps = predict(network, torch.from_numpy(array), tissue, plan, runtime, job)
-        return _cut(maps, inner), plan
+        k, j, i = (each.start for each in inner)
+        return _cut(maps, inner), (k, j, i), plan
 
     try:
         return device.run(compute, plans, job)
@@ -152,3 +159,34 @@ def _restore(maps: Maps, source: Grid, target: Grid) -> Result:
         entropy = resample_probability(maps.entropy.astype(np.float32), source, target)
         uncertainty = Volume(target, entropy, "uncertainty")
     return Result(Mask(target, labels), Volume(target, probability, "probability"), uncertainty)
+
+
+def _labels(
+    maps: Maps, corner: Corner, source: Grid, target: Grid, labels: Mapping[str, int], job: Job
+) -> dict[str, LabelAnswer]:
+    """What the model says of each of several labels, one after the other; none of one alone.
+
+    Args:
+        maps: of the network, on the source's lattice.
+        corner: of the image in what windows covered.
+        source, target: the network's grid and the user's.
+        labels: name to value; the n-th map is of value n.
+        job: asked for cancelling between labels.
+    """
+    answers, storage = {}, Storage()
+    for part, (name, value) in zip(maps.parts, sorted(labels.items(), key=lambda each: each[1])):
+        job.check("while its answer was resampled")
+        array, ranges = part.whole()
+        values = np.zeros(source.shape, np.float32)
+        lows = [max(low - first, 0) for (low, _), first in zip(ranges, corner)]
+        highs = [min(high - first, n) for (_, high), first, n in zip(ranges, corner, source.shape)]
+        own = [slice(a + first - low, b + first - low) for a, b, (low, _), first in zip(lows, highs, ranges, corner)]
+        if array.size and all(a < b for a, b in zip(lows, highs)):
+            values[tuple(slice(a, b) for a, b in zip(lows, highs))] = array[tuple(own)]
+        restored = resample_probability(values, source, target)
+        box = bounding_box(restored >= LEAST_PROBABILITY) or EMPTY_BOX
+        cut = restored[slices(box)]
+        kept = storage.zeros(cut.shape)
+        kept[...] = cut
+        answers[name] = LabelAnswer(value, box, kept)
+    return answers

@@ -1,8 +1,8 @@
 """Runs a network over a volume in overlapping windows.
 
 Windows beside the body are skipped; the others are weighted with a Gaussian (Isensee et al., Nat Methods 2021) and
-added up in an accumulator as high as one window, from which finished slices leave as float16: memory does not grow with
-the number of labels times the volume.
+added up in an accumulator as high as one window, from which finished slices leave as float16; of several labels as far
+as each has a probability.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from TumorSegLib.engines.auto.body import find_body, windows_on_body
+from TumorSegLib.engines.label_parts import Part, Storage
 from TumorSegLib.engines.networks.unets import probabilities
 from TumorSegLib.engines.placement import Network
 from TumorSegLib.engines.runtime import Runtime
@@ -63,6 +64,7 @@ class Maps:
         label: most probable label, uint8, 1 and up; meaningful where the probability exceeds 0.5.
         entropy: of the averaged probabilities, in bits, float16; None without mirroring.
         windows, skipped: how many there were, and how many of them lay beside the body.
+        parts: the probability of each label, where there are several.
     """
 
     probability: npt.NDArray[np.float16]
@@ -70,6 +72,7 @@ class Maps:
     entropy: npt.NDArray[np.float16] | None
     windows: int
     skipped: int
+    parts: Sequence[Part] = ()
 
 
 def window_starts(length: int, size: int, overlap: float) -> list[int]:
@@ -135,7 +138,7 @@ def predict(
                 done += len(batch)
                 job.step(done, total)
         maps.advance(shape[0])
-    return Maps(maps.probability, maps.label, maps.entropy, total, skipped)
+    return Maps(maps.probability, maps.label, maps.entropy, total, skipped, maps.parts)
 
 
 class Stop:
@@ -197,11 +200,14 @@ class _Accumulator:
         self.probability = np.zeros(shape, dtype=np.float16)
         self.label = np.ones(shape, dtype=np.uint8)
         self.entropy = np.zeros(shape, dtype=np.float16) if plan.mirror else None
+        self.parts: list[Part] = []
 
     def add(self, positions: Sequence[Position], values: torch.Tensor) -> None:
         """Adds windows ``[batch, labels, k, j, i]`` of the current layer."""
         if self.sums is None:
             self.sums = torch.zeros(values.shape[1], *self.weight.shape, device=self.device)
+            storage = Storage()
+            self.parts = [Part(storage) for _ in range(values.shape[1] if values.shape[1] > 1 else 0)]
         for (_, j, i), value in zip(positions, values):
             at = (slice(None), slice(j, j + self.size[1]), slice(i, i + self.size[2]))
             self.sums[(slice(None), *at)].addcmul_(value, self.weights)
@@ -229,6 +235,8 @@ class _Accumulator:
             self.probability[k] = foreground.half().cpu().numpy()
             if mean.shape[0] > 1:
                 self.label[k] = (mean.argmax(dim=0) + 1).to(torch.uint8).cpu().numpy()
+                for part, own in zip(self.parts, mean):
+                    part.add(k, own.cpu().numpy(), (0, 0))
             if self.entropy is not None:
                 every = torch.cat([1 - foreground[None], mean]).clamp(1e-7, 1)
                 self.entropy[k] = -(every * every.log2()).sum(dim=0).half().cpu().numpy()

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from TumorSegLib.engines.imported.case import PreparedCase
-from TumorSegLib.engines.imported.parts import Part, Storage, Whole
+from TumorSegLib.engines.label_parts import Part, Storage, Whole
 from TumorSegLib.geometry.arrays import UInt8Array
 from TumorSegLib.geometry.grid import Box
 from TumorSegLib.images.volume import Mask, Volume

@@ -20,6 +20,7 @@ from TumorSegLib.evaluation.metrics import dice
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.volume import Volume
 from TumorSegLib.protocols import Result
+from TumorSegLib.session.session import Session
 
 FLOAT32 = Runtime(torch.device("cpu"), torch.float32)
 TURN = rotation((0.3, -0.2, 0.6), mirror=True)
@@ -151,6 +152,29 @@ def test_several_labels_keep_their_numbers_through_resampling():
     assert dice(result.mask.array == 2, image.array > 140) > 0.9
     assert dice(result.mask.array == 1, (image.array > 20) & (image.array <= 140)) > 0.85
     assert set(np.unique(result.mask.array)) == {0, 1, 2}
+    each = {name: result.probability_of(name).array for name in ("rim", "core")}
+    assert np.abs(each["rim"] + each["core"] - result.probability.array).max() < 0.01
+    assert dice(each["core"] > 0.5, result.mask_of("core").array > 0) > 0.95
+    session = Session({"ct": image}, initial=result)
+    assert session.segments == ("rim", "core")
+    assert np.array_equal(session.mask_of("core").array, result.mask.array == 2)
+
+
+@pytest.mark.parametrize("shape", [(9, 20, 7), (20, 22, 24)])
+def test_each_of_several_labels_lies_where_it_is_in_images_smaller_than_a_window_too(shape):
+    class Bright(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.cat([20 * n * (images[:, :1] - step) for n, step in ((1, 0.5), (2, 1.0))], dim=1)
+
+    grid = Grid.from_spacing(shape, (1, 1, 1))
+    array = np.full(shape, -20.0, np.float32)  # 0 after normalisation
+    array[2:7, 3:12, 1:6] = 80
+    array[4:6, 5:9, 2:4] = 180
+    result = engine(Bright(), labels={"core": 2, "rim": 1}).segment({"ct": Volume(grid, array, "ct")})
+    assert np.array_equal(result.mask_of("rim").array > 0, array == 80)
+    assert np.array_equal(result.probability_of("rim").array > 0.5, array == 80)
+    assert np.array_equal(result.probability_of("core").array > 0.5, array == 180)
+    assert result.labels["core"].box == ((2, 4), (5, 9), (4, 6))
 
 
 def test_mirroring_gives_the_uncertainty_on_the_user_s_grid():

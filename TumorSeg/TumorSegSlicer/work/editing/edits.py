@@ -216,6 +216,8 @@ class Segment(EditAction):
         super().__init__(bench, node, segmentId or "")
         self.given, self.isNew, self.model = inputs, segmentId is None, model
         self.made: NewSegment | None = None
+        #: Label, value and model that give a new segment its name and colour; None for a tumour.
+        self.label: tuple[str, int, str] | None = None
 
     def begin(self) -> Action | None:
         """As any action, once there is a segment."""
@@ -223,6 +225,8 @@ class Segment(EditAction):
         if self.isNew and self.made is None:
             self.made = NewSegment.add(self.given, self.node)
             self.node, self.segmentId = self.made.node, self.made.segmentId
+            if self.label is not None:
+                segments.nameAsLabel(self.node, self.segmentId, *self.label)
         checkSegment(self.node, self.segmentId)
         self.inputs = self.bench.sessions.ordered(self.given, self.node, self.segmentId)
         return super().begin()

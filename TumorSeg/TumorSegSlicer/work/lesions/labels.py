@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import slicer
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from TumorSegLib import Edit
     from TumorSegLib.jobs import Cancel, Progress
     from TumorSegLib.models.spec import ModelSpec
+
+#: The label of models of tumours, whose segments are named and coloured as all tumours are.
+TUMOUR = "tumour"
 
 
 def automatic(
@@ -44,7 +48,11 @@ def automatic(
     if unknown := sorted(set(replaced) - set(spec.labels)):
         raise ArgumentError(f"model '{spec.name}' has no label '{unknown[0]}'; it has {', '.join(spec.labels)}")
     if len(spec.labels) < 2:
-        return Segment(bench, inputs, node, replaced.get(next(iter(spec.labels)), None) or _single(segmentId), model)
+        ((label, value),) = spec.labels.items()
+        action = Segment(bench, inputs, node, replaced.get(label) or _single(segmentId), model)
+        if label.casefold() != TUMOUR:
+            action.label = label, value, spec.name
+        return action
     if isinstance(segmentId, str):
         raise ArgumentError(
             f"model '{spec.name}' has several labels ({', '.join(spec.labels)}); say which segments are replaced as a "
@@ -80,6 +88,11 @@ class _LabelEdit(EditAction):
         if edit is not None:
             with self.bench.writingVoxels():
                 self.opened.apply(edit, list(edit.others.values()))
+
+
+def _withoutNotes(edit: Edit) -> Edit:
+    """The edit without what its result says to the user, which is said once."""
+    return replace(edit, info=replace(edit.info, notes=()))
 
 
 class SegmentLabels(Action):
@@ -161,7 +174,7 @@ class SegmentLabels(Action):
         try:
             for label, edit in self.edits.items():
                 waiting.pop(label)
-                edit.finish(result[label])
+                edit.finish(result[label] if not written else _withoutNotes(result[label]))
                 written.append(edit)
         except BaseException:
             for edit in written:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from Testing.unit.cases.label_models import LABELS, REGIONS, label_model
-from TumorSegLib.engines.imported import parts
+from TumorSegLib.engines import label_parts as parts
 from TumorSegLib.engines.imported.answer import Answer, Reading
 from TumorSegLib.engines.imported.case import Turn
 from TumorSegLib.errors import ResourceError
