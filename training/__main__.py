@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parsers = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_plan(parsers)
     _add_train(parsers)
+    _add_cross_validate(parsers)
     _add_sheet(parsers)
     _add_suggest(parsers)
     _add_export(parsers)
@@ -74,6 +75,19 @@ def _add_train(parsers: Any) -> None:
     parser.add_argument("--fold", type=int, help="fold to leave out (default: test_fold of the configuration)")
     # Not --run alone, though it works: torchrun reads that as an abbreviation of its own --run-path.
     parser.add_argument("--run-folder", dest="run", type=Path, help="folder of the run (default training/runs/NAME)")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    help_ = "stop with a checkpoint after so many minutes; the same command goes on (default: no limit)"
+    parser.add_argument("--minutes", type=float, default=math.inf, help=help_)
+    _add_data(parser)
+    add_device_arguments(parser)
+
+
+def _add_cross_validate(parsers: Any) -> None:
+    help_ = "train a model per fold, and measure each on the cases that it has not seen"
+    parser = add_command(parsers, "cross-validate", commands.run_cross_validate, help_)
+    parser.add_argument("configuration", type=Path, help="TOML file of an automatic model")
+    help_ = "folder of the runs, one for each fold (default training/runs/NAME)"
+    parser.add_argument("--run-folder", dest="run", type=Path, help=help_)
     parser.add_argument("--threads", type=int, help="CPU threads")
     help_ = "stop with a checkpoint after so many minutes; the same command goes on (default: no limit)"
     parser.add_argument("--minutes", type=float, default=math.inf, help=help_)

@@ -36,10 +36,24 @@ def run_train(options: argparse.Namespace) -> None:
     if options.fold is not None:
         configuration = with_test_fold(configuration, options.fold)
         run = options.run or run / f"fold_{options.fold}"
-    if configuration.data.folder and options.data is None:
-        options.data = Path(configuration.data.folder)
-    data = _data(options) if configuration.objects is None else _root(options)
+    data = _data(options, configuration.data.folder) if configuration.objects is None else _root(options)
     train(configuration, data, run, options.device, options.precision, options.minutes)
+
+
+def run_cross_validate(options: argparse.Namespace) -> None:
+    """Trains a model per fold, and measures each on the fold that it has not seen."""
+    from training.config.train import read_configuration
+    from training.cross_validate import SUMMARY, cross_validate, format_folds
+
+    _set_threads(options.threads)
+    configuration = read_configuration(options.configuration)
+    run, data = _run_folder(options, configuration.model.name), _data(options, configuration.data.folder)
+    summary = cross_validate(configuration, data, run, options.device, options.precision, options.minutes)
+    if summary is None:
+        print(f"{run}: stopped after {options.minutes:g} minutes; the same command goes on")
+    else:
+        print(format_folds(summary))
+        print(f"wrote {run / SUMMARY}")
 
 
 def run_sheet(options: argparse.Namespace) -> None:
@@ -228,10 +242,10 @@ def _set_threads(threads: int | None) -> None:
         torch.set_num_threads(threads)
 
 
-def _data(options: argparse.Namespace) -> Path:
+def _data(options: argparse.Namespace, configured: str = "") -> Path:
     from training.data.cases import default_folder
 
-    return options.data or default_folder()
+    return options.data or (Path(configured) if configured else default_folder())
 
 
 def _root(options: argparse.Namespace) -> Path:
