@@ -8,7 +8,7 @@ from textwrap import shorten
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save_model
+from safetensors.torch import load, save_file
 from torch import nn
 
 from TumorSegLib.engines.networks.monai_nets import build_monai_model
@@ -59,11 +59,18 @@ def _build(spec: ModelSpec) -> nn.Module:
 def write_weights(network: nn.Module, path: Path) -> None:
     """Writes the weights of a network as safetensors, each tensor once even where modules share it.
 
+    The same weights give the same bytes, so their checksum tells whether a model is another one.
+
     Raises:
         WriteError: the folder does not exist or is not writable, or the disk is full.
     """
     try:
-        save_model(network, str(path))
+        named = network.state_dict(keep_vars=True)
+        once = {id(named[name]): name for name in sorted(named, reverse=True)}
+        save_file(
+            {name: named[name].detach().cpu().clone(memory_format=torch.contiguous_format) for name in once.values()},
+            str(path),
+        )
         path.chmod(0o644)  # safetensors makes it readable by its owner only, but models are shared
     except (SafetensorError, OSError) as error:
         raise WriteError(f"{path}: weights cannot be written: {error}") from error

@@ -89,6 +89,17 @@ def test_weights_replaced_after_their_check_are_not_those_loaded(folder, monkeyp
     assert all(torch.equal(loaded[name], value) for name, value in expected.items())
 
 
+def test_the_same_weights_are_the_same_bytes(tmp_path):
+    """Modules of the network share tensors; under which name each is kept must not depend on chance."""
+    network, other = tiny_network(SPEC, seed=6), tiny_network(SPEC, seed=7)
+    paths = [tmp_path / f"{n}.safetensors" for n in range(6)]
+    for path in paths:
+        write_weights(network, path)
+    assert len({sha256_of(path) for path in paths}) == 1
+    write_weights(other, paths[0])
+    assert sha256_of(paths[0]) != sha256_of(paths[1])
+
+
 def test_weights_that_cannot_be_written_are_reported(tmp_path):
     with pytest.raises(WriteError, match=r"no_folder.*weights cannot be written"):
         write_weights(tiny_network(SPEC), tmp_path / "no_folder" / WEIGHTS_FILE)

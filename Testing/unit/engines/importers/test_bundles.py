@@ -339,7 +339,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, models: Path, monkeyp
         raise OSError(28, "No space left on device")
 
     bundle = write_bundle(tmp_path, SPLEEN)
-    monkeypatch.setattr("TumorSegLib.engines.weights.save_model", full)
+    monkeypatch.setattr("TumorSegLib.engines.weights.save_file", full)
     with pytest.raises(WriteError, match="the weights cannot be written"):
         import_bundle(bundle, "m")
     assert os.listdir(models) == []
