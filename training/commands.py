@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from TumorSegLib.cli.process import say
 from TumorSegLib.errors import ArgumentError, WriteError
 
 #: What measures a model, by its kind.
@@ -21,8 +22,10 @@ def run_plan(options: argparse.Namespace) -> None:
     from training.plan.write import write_plan
 
     _set_threads(options.threads)
-    for path in write_plan(options.dataset, options.output, options.memory, options.minutes):
-        print(f"wrote {path}")
+    planned = write_plan(options.dataset, options.output, options.memory, options.minutes)
+    for note in planned.notes:
+        say(f"note: {note}", "training")
+    print(f"wrote {planned.configuration}\nwrote {planned.fingerprint}")
 
 
 def run_train(options: argparse.Namespace) -> None:

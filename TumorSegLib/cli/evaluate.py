@@ -65,18 +65,31 @@ def run_evaluate(options: argparse.Namespace) -> None:
 
 def _files(prediction: str, reference: str) -> list[tuple[str, str]]:
     """The files to compare: the two given, or those of two folders that have one name but for their ending."""
-    if not (Path(prediction).is_dir() and Path(reference).is_dir()):
+    folders = [path for path in (prediction, reference) if Path(path).is_dir()]
+    if not folders:
         return [(prediction, reference)]
-    found, wanted = (
-        {_case(str(path)): str(path) for path in sorted(Path(folder).iterdir()) if path.name.endswith(SUFFIXES)}
-        for folder in (prediction, reference)
-    )
+    if len(folders) == 1:
+        raise ArgumentError(f"{folders[0]} is a folder, and the other is not; give two files or two folders")
+    found, wanted = _masks(prediction), _masks(reference)
     if not found.keys() & wanted.keys():
         raise ArgumentError(f"no mask in {prediction} has the name of one in {reference}")
     for one, other, folder in ((found, wanted, reference), (wanted, found, prediction)):
         if alone := sorted(one.keys() - other.keys()):
             print(f"note: not in {folder}: {', '.join(alone)}", file=sys.stderr)
     return [(found[name], wanted[name]) for name in found if name in wanted]
+
+
+def _masks(folder: str) -> dict[str, str]:
+    """The mask files of a folder by case; raises :class:`ArgumentError` where a case has two."""
+    found: dict[str, str] = {}
+    for path in sorted(Path(folder).iterdir()):
+        if path.name.startswith(".") or not path.name.endswith(SUFFIXES):  # macOS puts ._NAME beside files
+            continue
+        case = _case(str(path))
+        if case in found:
+            raise ArgumentError(f"{folder}: {Path(found[case]).name} and {path.name} are both of case {case}; keep one")
+        found[case] = str(path)
+    return found
 
 
 def _case(path: str) -> str:

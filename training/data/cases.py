@@ -8,7 +8,7 @@ are judged.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,7 +17,7 @@ import numpy as np
 from training.data.layout import PATIENTS, read_folds, read_json, read_layout
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry.boxes import full_box, slices
-from TumorSegLib.geometry.grid import Box
+from TumorSegLib.geometry.grid import Box, Grid
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.normalisation import Normalisation
 from TumorSegLib.images.resample import average_blocks, resample
@@ -41,12 +41,14 @@ class Case:
         images: role to image.
         reference: label map.
         jitter_window: half-open voxel box automatic results are judged in; the whole image where none is given.
+        labels: value in the reference by name; empty where the data set names none.
     """
 
     name: str
     images: dict[str, Volume]
     reference: Mask
     jitter_window: Box
+    labels: Mapping[str, int] = field(default_factory=dict)
     _fitted: dict[tuple[str, Normalisation], Normalisation] = field(default_factory=dict, repr=False)
 
     def fitted(self, role: str, rule: Normalisation) -> Normalisation:
@@ -76,7 +78,7 @@ class Case:
         """The case as if only the voxels of a box had been acquired."""
         grid, at = self.reference.grid.crop(box), slices(box)
         images = {role: Volume(grid, v.array[at], role) for role, v in self.images.items()}
-        return Case(self.name, images, Mask(grid, self.reference.array[at]), full_box(grid.shape))
+        return Case(self.name, images, Mask(grid, self.reference.array[at]), full_box(grid.shape), self.labels)
 
 
 def default_root() -> Path:
@@ -103,16 +105,21 @@ def read_case(folder: Path, name: str, roles: Sequence[str]) -> Case:
         ReadError: the contour is missing, every role is, or a file is damaged.
         GeometryError: an image does not overlap the contour's grid, or the window leaves it.
     """
-    files = read_layout(folder).files(name)
+    layout = read_layout(folder)
+    files = layout.files(name)
     reference = read_mask(files.labels)
     images = {}
     for role in roles:
         if role in files.images:
-            outside = AIR_HU if is_ct(role) else 0.0
-            images[role] = resample(read_volume(files.images[role], role), reference.grid, outside)
+            images[role] = on_grid(read_volume(files.images[role], role), reference.grid)
     if not images:
         raise ReadError(f"{folder}: case {name!r} has none of the roles {', '.join(roles)}")
-    return Case(name, images, reference, _window(folder, name, reference))
+    return Case(name, images, reference, _window(folder, name, reference), layout.labels)
+
+
+def on_grid(volume: Volume, grid: Grid) -> Volume:
+    """An image on the grid of a contour, air or 0 where it does not reach; raises :class:`GeometryError`."""
+    return resample(volume, grid, AIR_HU if is_ct(volume.role) else 0.0)
 
 
 def read_cases(folder: Path, fold: int | None, roles: Sequence[str]) -> list[Case]:
@@ -172,7 +179,7 @@ def coarsened(case: Case, spacing_mm: Sequence[float]) -> Case:
     reference = Mask(grid, labels[np.argmax(shares, axis=0)])
     blocks = np.rint(np.divide(grid.spacing, fine.spacing)).astype(int)
     i, j, k = ((int(low // n), int(-(-high // n))) for (low, high), n in zip(case.jitter_window, blocks))
-    return Case(case.name, images, reference, (i, j, k))
+    return Case(case.name, images, reference, (i, j, k), case.labels)
 
 
 def phantom_case(seed: int, roles: Sequence[str]) -> Case:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from TumorSegLib.engines.importers.descriptions import roles_of
+from TumorSegLib.engines.importers.descriptions import roles_of, text_of
 from TumorSegLib.errors import ReadError, RoleError
 from TumorSegLib.images.roles import check_role
 from TumorSegLib.parsing import load_json
@@ -50,6 +50,7 @@ class Layout:
         cases: files by case.
         channels: what the data set calls the image of each role; empty where no file says.
         about: licence, reference and name, as far as they are stated.
+        unlabelled: cases that have an image, but no contour.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Layout:
     cases: Mapping[str, CaseFiles]
     channels: Mapping[str, str]
     about: Mapping[str, str]
+    unlabelled: tuple[str, ...] = ()
 
     def files(self, name: str) -> CaseFiles:
         """The files of a case; raises :class:`ReadError` where there is no such case."""
@@ -149,22 +151,33 @@ def _are_names(values: Any) -> bool:
 
 
 def _ours(folder: Path) -> Layout:
-    names = [path.name.removesuffix(SUFFIX) for path in sorted(folder.glob(f"*{SUFFIX}"))]
+    names = _names(folder)
     contours: dict[str, Path] = {}
-    for end in (f"_{reference}" for reference in REFERENCES):
+    ends = tuple(f"_{reference}" for reference in REFERENCES)
+    for end in ends:
         for name in names:
             if name.endswith(end):
                 contours.setdefault(name.removesuffix(end), folder / f"{name}{SUFFIX}")
     images: dict[str, dict[str, Path]] = {case: {} for case in contours}
-    for name in names:
+    unlabelled = []
+    for name in (name for name in names if not name.endswith(ends)):
         parts = name.split("_")
-        for n in range(1, len(parts)):
-            case, role = "_".join(parts[:n]), "_".join(parts[n:])
-            if case in contours and _is_role(role):
+        readings = [("_".join(parts[:n]), "_".join(parts[n:])) for n in range(1, len(parts))]
+        readings = [(case, role) for case, role in readings if _is_role(role)]
+        for case, role in readings:
+            if case in contours:
                 images[case][role] = folder / f"{name}{SUFFIX}"
+        if readings and not any(case in contours for case, _ in readings):
+            unlabelled.append(readings[0][0])
     cases = {case: CaseFiles(images[case], contours[case]) for case in sorted(contours)}
     roles = sorted({role for files in cases.values() for role in files.images})
-    return Layout(folder, tuple(roles), {}, cases, {}, {"name": folder.name})
+    return Layout(folder, tuple(roles), {}, cases, {}, {"name": folder.name}, tuple(sorted(set(unlabelled))))
+
+
+def _names(folder: Path) -> list[str]:
+    """The images in a folder without their suffix; without the files ``._<name>`` that macOS puts beside others."""
+    paths = sorted(folder.glob(f"*{SUFFIX}"))
+    return [path.name.removesuffix(SUFFIX) for path in paths if not path.name.startswith(".")]
 
 
 def _is_role(text: str) -> bool:
@@ -184,20 +197,29 @@ def _nnunet(folder: Path) -> Layout:
     ending = values.get("file_ending", SUFFIX)
     if ending != SUFFIX:
         raise ReadError(f"{path}: file_ending {ending!r} is not read; convert the images to {SUFFIX}")
-    cases = {}
-    for file in sorted((folder / "labelsTr").glob(f"*{SUFFIX}")):
-        case = file.name.removesuffix(SUFFIX)
-        found = {
-            role: folder / "imagesTr" / f"{case}_{number:04d}{SUFFIX}" for number, role in enumerate(roles_of(channels))
-        }
-        cases[case] = CaseFiles(found, file)
-    about = {
-        "name": str(values.get("name", folder.name)),
-        "licence": str(values.get("licence", values.get("license", ""))),
-        "reference": str(values.get("reference", "")),
+    roles, images = roles_of(channels), folder / "imagesTr"
+    cases = {
+        case: CaseFiles(
+            {role: images / f"{case}_{number:04d}{SUFFIX}" for number, role in enumerate(roles)},
+            folder / "labelsTr" / f"{case}{SUFFIX}",
+        )
+        for case in _names(folder / "labelsTr")
     }
-    roles = roles_of(channels)
-    return Layout(folder, tuple(roles), _labels(values.get("labels"), path), cases, dict(zip(roles, channels)), about)
+    about = {
+        "name": text_of(values, "name") or folder.name,
+        "licence": text_of(values, "licence", "license"),
+        "reference": text_of(values, "reference"),
+    }
+    first = [name.removesuffix("_0000") for name in _names(images) if name.endswith("_0000")]
+    return Layout(
+        folder,
+        tuple(roles),
+        _labels(values.get("labels"), path),
+        cases,
+        dict(zip(roles, channels)),
+        about,
+        tuple(case for case in first if case not in cases),
+    )
 
 
 def _numbered(values: Any, where: str) -> list[str]:

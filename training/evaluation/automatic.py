@@ -17,7 +17,9 @@ from training.evaluation.summary import provenance, run_settings, summarise
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import RoleError
+from TumorSegLib.evaluation.labels import evaluate_labels
 from TumorSegLib.evaluation.metrics import evaluate as compare
+from TumorSegLib.images.labels import Segment, Segmentation
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.jobs import progress_bar, timed
 from TumorSegLib.models.spec import AnyImageInput, ModelSpec
@@ -44,7 +46,8 @@ def evaluate_case(engine: AutoSegmenter, case: Case, roles: Sequence[str], mirro
     Returns:
         All metrics of :func:`TumorSegLib.evaluation.metrics.evaluate` of all labels together, with ``case``,
         ``seconds`` (of the segmentation) and ``run``, see :func:`training.evaluation.summary.run_settings`. Of a model
-        with several labels ``labels`` has the metrics of each by its name.
+        with several labels ``labels`` has those of each of its label maps by name. They are compared with the data's
+        labels of the same names, or of the same values where no name is the same.
     """
     part = case.in_jitter_window()
     images = {role: part.images[role] for role in roles}
@@ -52,14 +55,16 @@ def evaluate_case(engine: AutoSegmenter, case: Case, roles: Sequence[str], mirro
     metrics = compare(_any(result.mask), part.tumour).to_dict()
     row = {"case": case.name, "seconds": seconds, "run": run_settings(result.info), **metrics}
     if len(engine.spec.labels) > 1:
-        row["labels"] = {name: _of_label(result.mask, part.reference, n) for name, n in engine.spec.labels.items()}
+        own = engine.spec.labels
+        named = part.labels if own.keys() & part.labels.keys() else own
+        each = evaluate_labels(_segments(result.mask, own), _segments(part.reference, named))
+        row["labels"] = {name: each[name].to_dict() for name in own}
     return row
 
 
-def _of_label(mask: Mask, reference: Mask, value: int) -> dict[str, Any]:
-    """All metrics of one label."""
-    one, other = (Mask(each.grid, (each.array == value).astype(np.uint8)) for each in (mask, reference))
-    return compare(one, other).to_dict()
+def _segments(mask: Mask, labels: Mapping[str, int]) -> Segmentation:
+    """A label map with the names of its labels."""
+    return Segmentation.of_labels(mask, [Segment(name, value) for name, value in labels.items()])
 
 
 def _any(mask: Mask) -> Mask:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import label as components_of
 
-from training.data.layout import CaseFiles, Layout, read_folds
+from training.data.cases import on_grid
+from training.data.layout import SUFFIX, CaseFiles, Layout, read_folds
 from TumorSegLib.errors import ReadError, TumorSegError
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import read_mask, read_volume
@@ -108,6 +109,7 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
         for done, (name, files) in enumerate(layout.cases.items(), start=1):
             _take(layout, name, files, found)
             progress(done, len(layout.cases), name)
+    found.notes += [f"case {name} has an image, but no contour; it is left out" for name in layout.unlabelled]
     labels = dict(layout.labels) or _numbered(found.cases, found.problems)
     if found.cases:
         empty = [name for name, value in labels.items() if not any(c.voxels.get(value) for c in found.cases.values())]
@@ -147,8 +149,8 @@ def _take(layout: Layout, name: str, files: CaseFiles, found: _Found) -> None:
             continue
         if not (volume.grid == mask.grid if layout.channels else volume.grid.overlaps(mask.grid)):
             found.problems.append(f"{path}: its grid ({volume.grid}) is not that of the contour ({mask.grid})")
-        elif volume.grid == mask.grid:
-            found.samples.setdefault(role, []).append(_drawn(volume, mask))
+        else:
+            found.samples.setdefault(role, []).append(_drawn(on_grid(volume, mask.grid), mask))
     volumes = {value: _volumes_ml(mask, value) for value in voxels}
     down = np.abs(mask.grid.direction[2])
     length = float(down @ np.multiply(mask.grid.size, mask.grid.spacing))
@@ -158,13 +160,14 @@ def _take(layout: Layout, name: str, files: CaseFiles, found: _Found) -> None:
 def _missing(layout: Layout, name: str, files: CaseFiles) -> list[str]:
     if not layout.channels:
         return [] if files.images else [f"case {name!r} has a contour, but no image {name}_<role>.nii.gz"]
-    count = len(layout.channels)
+    count, images = len(layout.channels), layout.folder / "imagesTr"
+    channels = f"{count} channel{'' if count == 1 else 's'}"
+    decathlon, further = images / f"{name}{SUFFIX}", images / f"{name}_{count:04d}{SUFFIX}"
     problems = [
-        f"{path}: is missing; dataset.json names {count} channels"
-        for path in files.images.values()
-        if not path.is_file()
+        f"{path}: is missing; dataset.json names {channels}" for path in files.images.values() if not path.is_file()
     ]
-    further = files.labels.parent.parent / "imagesTr" / f"{name}_{count:04d}.nii.gz"
+    if problems and decathlon.is_file():
+        return [f"{decathlon}: is named as in the decathlon; nnU-Net has one file per channel, {name}_0000{SUFFIX} ..."]
     if further.is_file():
         problems.append(f"{further}: is one channel more than the {count} that dataset.json names")
     return problems
@@ -206,6 +209,8 @@ def _folds(layout: Layout, found: _Found) -> list[list[str]]:
         return []
     named = {name for fold in folds for name in fold}
     found.problems += [f"case {name!r} is in a fold, but has no contour" for name in sorted(named - set(layout.cases))]
+    if len(folds) < 2:
+        found.problems.append("all cases are in one fold; at least two are needed, one to train on and one to test on")
     left_out = sorted(set(layout.cases) - named)
     if left_out:
         found.notes.append(f"{', '.join(left_out)}: in no fold, so neither trained nor tested on")

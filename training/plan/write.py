@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +14,23 @@ from training.plan.cost import machine_gb, seconds_per_step
 from training.plan.decisions import MEMORY_SHARE, Decisions, choose_steps, decide
 from training.plan.fingerprint import Fingerprint, take_fingerprint
 from TumorSegLib.engines.importers.descriptions import NOT_STATED
-from TumorSegLib.errors import ArgumentError
+from TumorSegLib.errors import ArgumentError, WriteError
 from TumorSegLib.files import write_text
 from TumorSegLib.images.normalisation import Normalisation
 
 LOSS, LEARNING_RATE = "dice_ce", 2e-3
 
 
-def write_plan(
-    folder: Path, output: Path, memory_gb: float | None = None, minutes: float | None = None
-) -> tuple[Path, Path]:
+@dataclass(frozen=True)
+class Planned:
+    """The files of a plan, and what a user should know of the data."""
+
+    configuration: Path
+    fingerprint: Path
+    notes: Sequence[str]
+
+
+def write_plan(folder: Path, output: Path, memory_gb: float | None = None, minutes: float | None = None) -> Planned:
     """Plans a model for a data set.
 
     Args:
@@ -33,16 +41,15 @@ def write_plan(
         minutes: how long training may take on this machine; it decides the steps, which follow from the number of cases
             by default.
 
-    Returns:
-        Both files.
-
     Raises:
         ReadError: something is wrong with the data: every line names one thing.
         ArgumentError: the name, the memory or the minutes are impossible.
-        WriteError: the files cannot be written.
+        WriteError: the files cannot be written; where there is no such folder, the data is not read.
     """
     if output.suffix != ".toml":
         raise ArgumentError(f"--output {output}: the name must end in .toml")
+    if not output.parent.is_dir():
+        raise WriteError(f"--output {output}: the folder {output.parent} does not exist")
     for option, value in (("memory", memory_gb), ("minutes", minutes)):
         if value is not None and not 0 < value < float("inf"):
             raise ArgumentError(f"--{option} {value:g} must be above 0")
@@ -56,7 +63,7 @@ def write_plan(
     beside = output.with_suffix(".fingerprint.json")
     write_text(beside, json.dumps(fingerprint.to_dict(), indent=1, allow_nan=False) + "\n")
     write_text(output, text)
-    return output, beside
+    return Planned(output, beside, fingerprint.notes)
 
 
 def configuration_text(

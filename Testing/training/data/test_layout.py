@@ -31,6 +31,7 @@ def test_names_with_underscores_and_contours_called_label(tmp_path: Path) -> Non
         "p_10": ["ct"],
     }
     assert layout.files("p_1").labels.name == "p_1_label.nii.gz"
+    assert layout.unlabelled == ("stray",)
     with pytest.raises(ReadError, match="there is no case 'stray' with a contour"):
         layout.files("stray")
 
@@ -45,6 +46,31 @@ def test_files_of_nnunet(tmp_path: Path) -> None:
     case = read_case(folder, "a", layout.roles)
     assert set(np.unique(case.reference.array)) == {0, 1, 2}
     assert case.images["ct"].array[case.reference.array == 2].mean() == pytest.approx(300, abs=5)
+
+
+def test_files_that_macos_puts_beside_others_are_no_cases(tmp_path: Path, new_data: Path) -> None:
+    folder = write_raw(tmp_path / "raw", "ab")
+    for file in (
+        folder / "labelsTr" / "._a.nii.gz",
+        folder / "imagesTr" / "._a_0000.nii.gz",
+        new_data / "._a_gtv.nii.gz",
+    ):
+        file.write_bytes(b"no image")
+    assert list(read_layout(folder).cases) == ["a", "b"]
+    assert list(read_layout(new_data).cases) == list("abcd")
+    assert read_layout(folder).unlabelled == read_layout(new_data).unlabelled == ()
+
+
+def test_a_contour_is_no_image_of_another_case(tmp_path: Path) -> None:
+    for name in ("p_ct", "p_gtv", "p_ct_gtv", "p_ct_ct"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    layout = read_layout(tmp_path)
+    assert {case: list(files.images) for case, files in layout.cases.items()} == {"p": ["ct", "ct_ct"], "p_ct": ["ct"]}
+
+
+def test_what_is_not_stated_stays_so(tmp_path: Path) -> None:
+    folder = write_raw(tmp_path / "raw", "a", name=None, licence=None, license="CC0", reference=7)
+    assert read_layout(folder).about == {"name": "raw", "licence": "CC0", "reference": ""}
 
 
 def test_the_decathlon_names_labels_by_value(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from training.evaluation.summary import summarise
 from TumorSegLib.engines.auto.engine import AutoEngine
 from TumorSegLib.engines.runtime import Runtime
 from TumorSegLib.errors import ArgumentError, RoleError
-from TumorSegLib.images.volume import Images
+from TumorSegLib.images.volume import Images, Mask
 from TumorSegLib.protocols import Result
 
 ROLES = ("ct", "pet")
@@ -52,6 +52,26 @@ def test_evaluation_counts_all_labels_of_the_contour(data: Path) -> None:
     double = case.reference.array * 2
     case = type(case)("a", case.images, type(case.reference)(case.reference.grid, double), case.jitter_window)
     assert evaluate_case(engine_with(find_ball), case, ROLES)["dice"] == 1
+
+
+def test_labels_are_compared_by_name_and_without_common_names_by_value(data: Path) -> None:
+    case = read_case(data, "a", ROLES)
+    reference = case.reference.array.copy()
+    reference[: case.reference.grid.shape[0] // 2][reference[: case.reference.grid.shape[0] // 2] > 0] = 2
+    assert set(np.unique(reference)) == {0, 1, 2}
+    engine = PaintingEngine(
+        tiny_spec(roles=ROLES, optional=ROLES, labels={"upper": 1, "lower": 2}), lambda _images: reference
+    )
+
+    def dice(**names: int) -> dict[str, float]:
+        labelled = replace(case, reference=Mask(case.reference.grid, reference), labels=names)
+        row = evaluate_case(engine, labelled, ROLES)
+        assert row["dice"] == 1
+        return {name: found["dice"] for name, found in row["labels"].items()}
+
+    assert dice() == dice(upper=1, lower=2) == dice(one=1, other=2) == {"upper": 1, "lower": 1}
+    assert dice(lower=1, upper=2) == {"upper": 0, "lower": 0}
+    assert dice(upper=1, other=2) == {"upper": 1, "lower": 0}
 
 
 def test_evaluation_of_a_perfect_engine(data: Path) -> None:

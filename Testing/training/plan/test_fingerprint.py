@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from training.data.layout import read_layout
 from training.plan.fingerprint import take_fingerprint
 from TumorSegLib.errors import ReadError
 from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.resample import resample
 from TumorSegLib.images.volume import Mask, Volume
 from TumorSegLib.io.images import read_volume, write_mask, write_volume
 
@@ -43,12 +45,25 @@ def test_what_a_data_set_holds(tmp_path: Path) -> None:
     assert shares["right"] == pytest.approx(1600 / (2 * (16 * 20 * 18) + 2 * (16 * 20 * 20)))
 
 
+def test_images_on_other_grids_count_as_in_training(new_data: Path) -> None:
+    before = take_fingerprint(read_layout(new_data)).intensities
+    for path in new_data.glob("*_pet.nii.gz"):
+        image = read_volume(path, "pet")
+        finer = image.grid.with_spacing((1.5, 1.5, 2.5))
+        write_volume(resample(image, finer), path)
+    after = take_fingerprint(read_layout(new_data)).intensities
+    assert after.keys() == before.keys() == {"ct", "pet"}
+    assert after["pet"].percentiles[1] == pytest.approx(before["pet"].percentiles[1], rel=0.1)
+
+
 def test_parts_count_by_size(data: Path, tmp_path: Path) -> None:
     grid = Grid.from_spacing((6, 6, 6), (1, 1, 1))
     mask = np.zeros(grid.shape, dtype=np.uint8)
     mask[0, 0, :2], mask[3:, 3:, 3:] = 1, 1
     write_mask(Mask(grid, mask), tmp_path / "x_gtv.nii.gz")
     write_volume(Volume(grid, np.ones(grid.shape, np.float32), "ct"), tmp_path / "x_ct.nii.gz")
+    for end in ("gtv", "ct"):
+        shutil.copy(tmp_path / f"x_{end}.nii.gz", tmp_path / f"y_{end}.nii.gz")
     found = take_fingerprint(read_layout(tmp_path))
     assert found.cases["x"].volumes_ml == {1: [pytest.approx(0.027), pytest.approx(0.002)]}
     assert found.labels == {"tumour": 1}
@@ -94,12 +109,30 @@ def test_labels_that_no_case_has_and_folds_without_cases(tmp_path: Path) -> None
     ]
 
 
+def test_one_case_cannot_train_and_test(tmp_path: Path) -> None:
+    (line,) = complaints(write_raw(tmp_path / "raw", "a"))
+    assert line.strip().startswith("all cases are in one fold; at least two are needed")
+
+
+def test_images_named_as_in_the_decathlon_are_told(tmp_path: Path) -> None:
+    folder = write_raw(tmp_path / "raw", "ab")
+    for path in (folder / "imagesTr").glob("*_0001.nii.gz"):
+        path.unlink()
+    for path in (folder / "imagesTr").glob("*_0000.nii.gz"):
+        path.rename(path.with_name(path.name.replace("_0000", "")))
+    lines = complaints(folder)
+    assert len(lines) == 2
+    assert "imagesTr/a.nii.gz: is named as in the decathlon; nnU-Net has one file per channel, a_0000" in lines[0]
+
+
 def test_notes_are_no_faults(tmp_path: Path) -> None:
     folder = write_raw(tmp_path / "raw", "abc")
+    shutil.copy(folder / "imagesTr" / "a_0000.nii.gz", folder / "imagesTr" / "z_0000.nii.gz")
     write_case(folder, "c", 2, values=(0, 0))
     (folder / "splits_final.json").write_text(json.dumps([{"val": ["a"]}, {"val": ["c"]}]), encoding="utf-8")
     assert take_fingerprint(read_layout(folder)).notes == [
         "case c has no label; it serves as an image without a finding",
+        "case z has an image, but no contour; it is left out",
         "b: in no fold, so neither trained nor tested on",
     ]
 

@@ -9,16 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from Testing.training.plan.raw_data import write_raw
+from Testing.training.plan.raw_data import write_case, write_raw
 from training.__main__ import main
 from training.config.train import read_configuration
 from training.plan.write import write_plan
-from TumorSegLib.errors import ArgumentError, ReadError
+from TumorSegLib.errors import ArgumentError, ReadError, WriteError
 
 
 def test_every_decision_has_a_comment_and_the_fingerprint_lies_beside(tmp_path: Path) -> None:
     folder = write_raw(tmp_path / "raw", "abcd")
-    paths = write_plan(folder, tmp_path / "boxes.toml")
+    planned = write_plan(folder, tmp_path / "boxes.toml")
+    paths = planned.configuration, planned.fingerprint
     assert [path.name for path in paths] == ["boxes.toml", "boxes.fingerprint.json"]
     configuration, text = read_configuration(paths[0]), paths[0].read_text(encoding="utf-8")
     model = configuration.model
@@ -32,7 +33,7 @@ def test_every_decision_has_a_comment_and_the_fingerprint_lies_beside(tmp_path: 
 
 def test_minutes_decide_the_steps(tmp_path: Path) -> None:
     folder = write_raw(tmp_path / "raw", "ab")
-    path, _ = write_plan(folder, tmp_path / "short.toml", minutes=0.5)
+    path = write_plan(folder, tmp_path / "short.toml", minutes=0.5).configuration
     found = re.search(r"steps = (\d+) # about \d+ minutes here, ([\d.]+) s each", path.read_text(encoding="utf-8"))
     assert found is not None
     assert int(found[1]) == pytest.approx(30 / float(found[2]), rel=0.2, abs=1)
@@ -52,6 +53,19 @@ def test_impossible_wishes(tmp_path: Path, output: str, options: dict[str, float
     with pytest.raises(ArgumentError, match=re.escape(words)):
         write_plan(folder, tmp_path / output, **options)
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_a_missing_folder_is_told_before_the_data_is_read(tmp_path: Path) -> None:
+    output = tmp_path / "plans" / "plan.toml"
+    with pytest.raises(WriteError, match=r"plan\.toml: the folder .*plans does not exist"):
+        write_plan(tmp_path / "no such data", output)
+
+
+def test_notes_are_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write_raw(tmp_path / "raw", "abc")
+    write_case(folder, "c", 2, values=(0, 0))
+    assert main(["plan", str(folder), "--output", str(tmp_path / "plan.toml"), "--minutes", "0.01"]) == 0
+    assert "training: note: case c has no label; it serves as an image without" in capsys.readouterr().err
 
 
 def test_nothing_is_written_for_data_with_a_fault(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from Testing.unit.cases.label_models import LABELS, REGIONS, LabelModel, label_m
 from TumorSegLib.cli.entry import main
 from TumorSegLib.evaluation.labels import evaluate_labels
 from TumorSegLib.evaluation.metrics import evaluate
+from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.labels import Segment, Segmentation
 from TumorSegLib.images.volume import Mask
 from TumorSegLib.io.images import read_mask, read_segmentation, write_mask, write_segmentation
@@ -263,3 +264,21 @@ def test_folders_give_a_row_for_each_case_and_label(
     Path("empty").mkdir()
     words = "no mask in empty has the name of one in wanted"
     assert_refused(lambda: main(["evaluate", "empty", "wanted"]), words, case, capsys)
+
+
+def test_folders_with_two_files_of_a_case_or_beside_a_file_are_refused(
+    case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = Mask(Grid.from_spacing((4, 4, 4), (1, 1, 1)), np.ones((4, 4, 4), np.uint8))
+    for folder in ("found", "wanted"):
+        Path(folder).mkdir()
+        write_mask(mask, f"{folder}/a.nii.gz")
+        Path(folder, "._a.nii.gz").write_bytes(b"of macOS")
+    assert main(["evaluate", "found", "wanted"]) == 0
+    write_mask(mask, "found/a.nrrd")
+    capsys.readouterr()
+    assert main(["evaluate", "found", "wanted", "--csv", "m.csv"]) == 2
+    assert "found: a.nii.gz and a.nrrd are both of case a; keep one" in capsys.readouterr().err
+    assert main(["evaluate", "found", "wanted/a.nii.gz", "--csv", "m.csv"]) == 2
+    assert "found is a folder, and the other is not; give two files or two folders" in capsys.readouterr().err
+    assert not Path("m.csv").exists()
