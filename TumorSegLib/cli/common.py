@@ -9,12 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from TumorSegLib.cli.process import LEAST_NETWORK_GB, require_memory, say
 from TumorSegLib.errors import ArgumentError, SuvError, WriteError
 from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.roles import IMAGE, check_role
-from TumorSegLib.images.volume import Images
-from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_segmentation, read_volume
+from TumorSegLib.images.volume import Images, Mask
+from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_segmentation, read_volume, write_segmentation
 from TumorSegLib.measurements.report import marked, volume_warning
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.prompts.types import Prompt
@@ -121,6 +123,24 @@ def _problem(file: Path, suffixes: tuple[str, ...]) -> str | None:
     if not os.access(file.parent, os.W_OK):
         return f"the folder {file.parent} is not writable"
     return None
+
+
+def write_segments(segmentation: Segmentation, outputs: Sequence[str]) -> None:
+    """Writes segments to files; a warning on standard error says what label maps among these lack."""
+    for path in outputs:
+        write_segmentation(segmentation, path)
+    maps = [path for path in outputs if not path.endswith(SEGMENTATION_SUFFIX)]
+    if maps and segmentation.overlapping_voxels:
+        labels, lacking = segmentation.label_map(), []
+        for segment in segmentation.segments:
+            whole = segmentation.mask_of_segment(segment)
+            kept = Mask(whole.grid, (labels.array == segment.label).view(np.uint8))
+            if not np.array_equal(kept.array, whole.array):
+                lacking.append(f"{segment.name} has {kept.volume_ml:.1f} of {whole.volume_ml:.1f} ml")
+        say(
+            f"warning: {', '.join(maps)}: with one label per voxel, parts that other labels cover are missing: "
+            f"{', '.join(lacking)}; {SEGMENTATION_SUFFIX} has all"
+        )
 
 
 def open_engine(name: str, options: argparse.Namespace, kind: str) -> Any:

@@ -21,6 +21,7 @@ from TumorSegLib.cli.common import (
     print_nothing_found,
     read_images,
     read_segments,
+    write_segments,
 )
 from TumorSegLib.cli.entry import add_engine_arguments
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, RoleError
@@ -28,7 +29,6 @@ from TumorSegLib.files import write_text
 from TumorSegLib.geometry.grid import Grid
 from TumorSegLib.images.image_set import ImageSet
 from TumorSegLib.images.labels import Segment, Segmentation
-from TumorSegLib.io.images import write_segmentation
 from TumorSegLib.io.markups import read_prompts
 from TumorSegLib.io.segmentations import tumour_segments
 from TumorSegLib.jobs import progress_bar
@@ -39,6 +39,7 @@ from TumorSegLib.protocols import RunInfo
 from TumorSegLib.session.edit import Edit
 from TumorSegLib.session.overlap import Overlap
 from TumorSegLib.session.session import Session
+from TumorSegLib.session.storage import BESIDE
 
 
 def add_refine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,10 +119,12 @@ def run_refine(options: argparse.Namespace) -> None:
         found = Segmentation.of_masks(
             (each, session.mask_of(each.name)) for each in _by_cover(options, session, segments)
         )
-    for path in options.output:
-        write_segmentation(found, path)
+    write_segments(found, options.output)
     if options.session:
-        write_text(options.session, json.dumps(session.to_json()) + "\n", durable=True)
+        data = session.to_json()
+        if segments:
+            data[BESIDE] = _labels(found)
+        write_text(options.session, json.dumps(data) + "\n", durable=True)
     if images.on_other_grids:
         print(f"resampled to the grid of {images.reference}: {', '.join(images.on_other_grids)}")
     print_notes([*infos, *corrections], images)
@@ -173,8 +176,37 @@ def _segments(
     if options.auto:
         labels = find_model(options.auto).spec.labels
         return tuple(Segment(name, value) for name, value in labels.items()) if len(labels) > 1 else ()
-    names = [str(entry.get("name", "")) for entry in (kept or {}).get("segments", ()) if isinstance(entry, Mapping)]
+    return () if kept is None else _kept_segments(options.session, kept)
+
+
+def _labels(segmentation: Segmentation) -> dict[str, Any]:
+    """What a session does not know of its segments, by their names in the order in which they cover each other."""
+    return {
+        each.name: {"label": each.label, "colour": each.own_colour, "tags": each.tags, "named": each.named}
+        for each in segmentation.segments
+    }
+
+
+def _kept_segments(path: str, kept: Mapping[str, Any]) -> tuple[Segment, ...]:
+    """The segments of a kept session as they were; numbered in their order where the session was changed elsewhere."""
+    names = [str(entry.get("name", "")) for entry in kept.get("segments", ()) if isinstance(entry, Mapping)]
+    try:
+        known = [
+            Segment(name, int(own["label"]), _colour(own["colour"]), bool(own["named"]), str(own["tags"]))
+            for name, own in kept.get(BESIDE, {}).items()
+        ]
+    except (AttributeError, KeyError, TypeError, ValueError, ArgumentError) as error:
+        raise ReadError(f"{path}: the session is damaged: its labels cannot be read: {error!r}") from error
+    if known and sorted(each.name for each in known) == sorted(names):
+        return tuple(known)
     return tuple(Segment(name, n) for n, name in enumerate(names, start=1)) if len(names) > 1 and all(names) else ()
+
+
+def _colour(shares: Any) -> tuple[float, float, float] | None:
+    if shares is None:
+        return None
+    red, green, blue = (float(share) for share in shares)
+    return red, green, blue
 
 
 def _by_cover(options: argparse.Namespace, session: Session, segments: Sequence[Segment]) -> list[Segment]:

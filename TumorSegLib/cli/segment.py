@@ -21,6 +21,7 @@ from TumorSegLib.cli.common import (
     print_marked,
     print_notes,
     read_images,
+    write_segments,
 )
 from TumorSegLib.cli.entry import add_engine_arguments
 from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory, say
@@ -28,7 +29,7 @@ from TumorSegLib.files import write_text
 from TumorSegLib.images.cleanup import tidied
 from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.volume import Images, Volume
-from TumorSegLib.io.images import WRITABLE, write_segmentation, write_volume
+from TumorSegLib.io.images import WRITABLE, write_volume
 from TumorSegLib.io.segmentations import tumour_segments
 from TumorSegLib.jobs import progress_bar
 from TumorSegLib.measurements.report import length_warning, make_report, to_json
@@ -112,8 +113,7 @@ def _cleaned(result: Result, options: argparse.Namespace) -> tuple[Result, Segme
 
 
 def _write_results(options: argparse.Namespace, images: Images, result: Result, segmentation: Segmentation) -> None:
-    for path in options.output:
-        write_segmentation(segmentation, path)
+    write_segments(segmentation, options.output)
     if options.probability:
         write_volume(result.probability, options.probability)
     if options.uncertainty and result.uncertainty is not None:

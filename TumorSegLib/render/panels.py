@@ -140,8 +140,10 @@ def _draw_slice(axes: Axes, case: TurnedCase, role: str, plane: _Plane, row_mm: 
 
 
 def _draw_outlines(axes: Axes, case: TurnedCase, plane: _Plane, segments: Segmentation) -> None:
+    """Of each segment, the smaller on top: one within another, or beside it, shares an outline with it."""
     step_down, step_right = plane.sides(case.spacing)
-    for name, field in case.fields.items():
+    for name in sorted(case.fields, key=lambda each: -int(np.count_nonzero(case.fields[each] > 0.5))):
+        field = case.fields[name]
         cut = np.pad(plane.cut(field, case.centre), 1)  # closes the outline at the border of the image
         x, y = (np.arange(cut.shape[1]) - 0.5) * step_right, (np.arange(cut.shape[0]) - 0.5) * step_down
         if (cut > 0.5).any():

@@ -43,6 +43,8 @@ FORMAT, VERSION = "tumorseg-session", 5
 # version 2 every step in one document.
 READABLE = (2, 3, 4, VERSION)
 HEAD_KEYS = ("format", "version", "roles", "active", "grid", "overlap", "segments", "history")
+#: What programs may keep beside a session, and sessions pass over: numbers and colours of its segments in files.
+BESIDE = "labels"
 #: Number of the record with the voxels that segments began with; steps have larger numbers.
 INITIAL = 0
 # A record expands to at most this many times its size, and a megabyte: a few bytes may claim to be gigabytes.
@@ -153,7 +155,7 @@ def segments_from_json(data: Any, grid: Grid, roles: Sequence[str]) -> tuple[Seg
     if version not in READABLE:
         raise ReadError(f"a session of version {version!r} cannot be read; this program reads 2 to {VERSION}")
     try:
-        check_keys(data, HEAD_KEYS if version == 2 else (*HEAD_KEYS, "records"), "session")
+        check_keys(data, HEAD_KEYS if version == 2 else (*HEAD_KEYS, "records", BESIDE), "session")
         _check_images(data, grid, roles)
         contents = version2.contents(data, grid) if version == 2 else _contents(data, grid)
         segments = _rebuilt(contents, Segments(grid, data["overlap"]))

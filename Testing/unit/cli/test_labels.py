@@ -78,11 +78,18 @@ def test_regions_are_written_filled_and_drawn_whole(regions: LabelModel, capsys:
     fixed = ("--model", "regions", "--output", "out.seg.nrrd")
     assert run(regions, "segment", *fixed, "--output", "out.nii.gz", "--preview", "out.png") == 0
     assert same(masks("out.seg.nrrd"), of(regions))
+    cut, whole = (read_mask("out.nii.gz").array == 1).sum(), of(regions)["whole"].sum()
+    volume = regions.result().mask.grid.voxel_volume_ml
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert "out.nii.gz: with one label per voxel, parts that other labels cover are missing: " in warning
+    assert f"whole has {cut * volume:.1f} of {whole * volume:.1f} ml" in warning
+    assert cut < whole
     assert np.array_equal(read_mask("out.nii.gz").array, regions.result().mask.array)
     assert np.array_equal(read_mask("out.seg.nrrd").array, regions.result().mask.array)
     assert Path("out.png").stat().st_size > 20_000
     assert run(regions, "segment", *fixed, "--fill-holes", "--min-volume", "0.1", "--info", "out.json") == 0
-    filled, before, printed = masks("out.seg.nrrd"), of(regions), capsys.readouterr().out
+    filled, before, (printed, said) = masks("out.seg.nrrd"), of(regions), capsys.readouterr()
+    assert "warning" not in said
     for name, mask in filled.items():
         assert not (before[name] & ~mask & 1).any()
         assert f"{name} {read_segmentation('out.seg.nrrd').mask_of(name).volume_ml:.1f} ml" in printed
@@ -142,8 +149,8 @@ def test_refine_corrects_a_region_of_a_layered_file_with_its_names_and_colours(r
     )
     expected = of(regions)
     at = middle(expected["whole"] & ~expected["core"] & 1)
-    given = ("--initial", "regions.seg.nrrd", "--clicks", clicks(Click(at)), "--output", "out.seg.nrrd")
-    assert run(regions, "refine", *given, "--label", "core") == 0
+    given = ("--initial", "regions.seg.nrrd", "--clicks", clicks(Click(at)), "--session", "kept.json")
+    assert run(regions, "refine", *given, "--output", "out.seg.nrrd", "--label", "core") == 0
     found = read_segmentation("out.seg.nrrd")
     assert [(each.name, each.label, each.colour) for each in found.segments] == [
         (each.name, each.label, each.colour) for each in segments
@@ -151,6 +158,37 @@ def test_refine_corrects_a_region_of_a_layered_file_with_its_names_and_colours(r
     assert found.mask_of("core").array[at[::-1]]
     for name in ("whole", "enhancing"):
         assert np.array_equal(found.mask_of(name).array, expected[name])
+    # a kept session has the same numbers and colours
+    again = ("--session", "kept.json", "--clicks", clicks(Click(at)), "--label", "3")
+    assert run(regions, "refine", *again, "--output", "on.seg.nrrd", "--output", "on.nii.gz") == 0
+    assert [(each.name, each.label, each.colour) for each in read_segmentation("on.seg.nrrd").segments] == [
+        (each.name, each.label, each.colour) for each in segments
+    ]
+    assert set(np.unique(read_mask("on.nii.gz").array)) == {0, 7, 3, 9}
+
+
+def test_a_session_whose_labels_are_damaged_is_refused(
+    organs: LabelModel, case: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompts = clicks(Click(middle(of(organs)["liver"])))
+    given = ("--clicks", prompts, "--session", "kept.json", "--output", "out.seg.nrrd")
+    assert run(organs, "refine", "--auto", "organs", *given, "--label", "tumour") == 0
+    kept = json.loads(Path("kept.json").read_text())
+    for labels in (
+        {**kept["labels"], "tumour": {}},
+        [],
+        {name: {**one, "label": 0} for name, one in kept["labels"].items()},
+    ):
+        Path("kept.json").write_text(json.dumps({**kept, "labels": labels}))
+        Path("out.seg.nrrd").unlink(missing_ok=True)
+        capsys.readouterr()
+        words = "kept.json: the session is damaged: its labels cannot be read"
+        assert_refused(lambda: run(organs, "refine", *given), words, case, capsys)
+    # without them, as sessions of a program that keeps none, labels are numbered in their order
+    del kept["labels"]
+    Path("kept.json").write_text(json.dumps(kept))
+    assert run(organs, "refine", *given) == 0
+    assert [each.label for each in read_segmentation("out.seg.nrrd").segments] == [1, 2, 3]
 
 
 def test_refine_of_one_named_segment_keeps_its_name(organs: LabelModel) -> None:

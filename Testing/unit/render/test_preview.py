@@ -157,6 +157,21 @@ def test_labels_have_their_own_colours_and_volumes():
     assert red_pixels(picture).sum() > 200
 
 
+@pytest.mark.parametrize("core", [1, 2])
+def test_the_outline_of_a_core_is_not_hidden_by_that_of_the_rim_round_it(core):
+    images, mask = patient()
+    array = mask.array * (3 - core)
+    array[slices(mask.bounding_box())][2:-2, 3:-3, 3:-3][array[slices(mask.bounding_box())][2:-2, 3:-3, 3:-3] > 0] = (
+        core
+    )
+    figure = draw_preview(images, Mask(mask.grid, array))
+    figure.canvas.draw()
+    picture = np.asarray(figure.canvas.buffer_rgba()) / 255
+    slices_end = int(figure.axes[-1].get_position().x0 * picture.shape[1])
+    of_slices = np.abs(picture[:, :slices_end, :3] - label_colour(core)).max(axis=-1) < 0.12
+    assert of_slices[100:].sum() > 200  # below the words
+
+
 def test_segments_that_overlap_are_whole_with_their_names_and_colours():
     images, mask = patient()
     core = np.zeros_like(mask.array)
