@@ -108,15 +108,25 @@ def read_folds(folder: Path) -> list[list[str]]:
 
 def patients_of(folder: Path) -> dict[str, str]:
     """The patient of each case that ``patients.json`` names one for; raises :class:`ReadError`."""
-    path = folder / PATIENTS
-    entries = read_json(path) if path.is_file() else {}
-    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
-        raise ReadError(f"{path}: must hold {{case: {{...}}, ...}}")
+    path, entries = folder / PATIENTS, _patients(folder)
     found = {name: entry["patient"] for name, entry in entries.items() if "patient" in entry}
     wrong = [name for name, patient in found.items() if not isinstance(patient, str)]
     if wrong:
         raise ReadError(f"{path}: patient of {wrong[0]!r} is {found[wrong[0]]!r}, not a name in quotes")
     return found
+
+
+def has_windows(folder: Path) -> bool:
+    """Whether ``patients.json`` has windows, as for images cropped around what is sought; raises :class:`ReadError`."""
+    return any("jitter_window_xyz" in entry for entry in _patients(folder).values())
+
+
+def _patients(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / PATIENTS
+    entries = read_json(path) if path.is_file() else {}
+    if not isinstance(entries, dict) or not all(isinstance(entry, dict) for entry in entries.values()):
+        raise ReadError(f"{path}: must hold {{case: {{...}}, ...}}")
+    return entries
 
 
 def _dealt(names: Sequence[str], patients: Mapping[str, str]) -> list[list[str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config.train import parse_configuration
-from training.data.layout import Layout, read_layout
+from training.data.layout import Layout, has_windows, read_layout
 from training.plan.cost import machine_gb, seconds_per_step
 from training.plan.decisions import MEMORY_SHARE, Decisions, choose_steps, decide
 from training.plan.fingerprint import Fingerprint, take_fingerprint
@@ -124,6 +124,17 @@ def _source(layout: Layout, fingerprint: Fingerprint) -> list[str]:
         f"test_fold = 0 # of {len(fingerprint.folds)}; train --fold chooses another",
         "",
         "[augmentation]",
+        *_windows(has_windows(layout.folder)),
+    ]
+
+
+def _windows(cropped: bool) -> list[str]:
+    if cropped:
+        return [
+            "window_margin_mm = 5.0 # patients.json has windows: random ones hide where the images were cropped",
+            "cut_share = 0.1",
+        ]
+    return [
         "window_margin_mm = 1000.0 # images are shown whole; 5.0 where they are cropped around what is sought",
         "cut_share = 0.0",
     ]

@@ -31,6 +31,14 @@ def test_every_decision_has_a_comment_and_the_fingerprint_lies_beside(tmp_path: 
     assert json.loads(paths[1].read_text(encoding="utf-8"))["cases"]["a"]["size"] == [18, 20, 16]
 
 
+def test_images_cropped_around_what_is_sought_are_shown_in_random_windows(tmp_path: Path, new_data: Path) -> None:
+    cropped = read_configuration(write_plan(new_data, tmp_path / "cropped.toml", minutes=0.01).configuration)
+    assert (cropped.augmentation.window_margin_mm, cropped.augmentation.cut_share) == (5, 0.1)
+    (new_data / "patients.json").write_text(json.dumps({"c": {"patient": "x"}}), encoding="utf-8")
+    whole = read_configuration(write_plan(new_data, tmp_path / "whole.toml", minutes=0.01).configuration)
+    assert (whole.augmentation.window_margin_mm, whole.augmentation.cut_share) == (1000, 0)
+
+
 def test_minutes_decide_the_steps(tmp_path: Path) -> None:
     folder = write_raw(tmp_path / "raw", "ab")
     path = write_plan(folder, tmp_path / "short.toml", minutes=0.5).configuration
