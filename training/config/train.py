@@ -14,7 +14,7 @@ from training.config.negatives import NegativeSettings
 from training.config.objects import ObjectSettings
 from training.config.optimiser import Optimiser
 from training.data.augment import Augmentation
-from training.losses.by_name import LOSSES
+from training.losses.by_name import LOSSES, WITH_FOCUS
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.models.spec import AnyImageInput, ModelSpec
 
@@ -181,8 +181,8 @@ def _check_model(configuration: Configuration, origin: str) -> None:
         raise ArgumentError(
             f"{origin}: section [negatives] is for kind 'auto' only; this model's kind is {model.kind!r}"
         )
-    if model.kind == "clicks" and configuration.optimisation.validate_every:
-        raise ArgumentError(f"{origin} [optimisation]: validate_every must be 0 for kind 'clicks'; see evaluate-clicks")
+    if model.kind == "clicks":
+        _check_of_clicks(configuration.optimisation, origin)
     for name in configuration.augmentation.role_subsets:
         unknown = [role for role in name.split("+") if role not in model.roles]
         if unknown:
@@ -190,3 +190,13 @@ def _check_model(configuration: Configuration, origin: str) -> None:
                 f"{origin} [augmentation.role_subsets]: {name!r} holds {', '.join(map(repr, unknown))}; "
                 f"roles are {', '.join(model.roles)}"
             )
+
+
+def _check_of_clicks(optimisation: Optimisation, origin: str) -> None:
+    if optimisation.validate_every:
+        raise ArgumentError(f"{origin} [optimisation]: validate_every must be 0 for kind 'clicks'; see evaluate-clicks")
+    if optimisation.loss not in WITH_FOCUS:
+        raise ArgumentError(
+            f"{origin} [optimisation]: loss = {optimisation.loss!r} weighs all voxels alike; kind 'clicks' needs "
+            f"{' or '.join(WITH_FOCUS)}"
+        )

@@ -233,6 +233,17 @@ def test_another_fold_changes_nothing_else(configured: Callable[..., Configurati
     assert ("# the last" in after.text) == ("# the last" in before.text)
 
 
+def test_losses_without_a_focus_are_for_automatic_models(
+    configured: Callable[..., Configuration], clicking: Callable[..., Configuration]
+) -> None:
+    loss = "steps = 6", 'loss = "tversky"\nsteps = 6'
+    assert configured(*loss).optimisation.loss == "tversky"
+    with pytest.raises(
+        ArgumentError, match="'tversky' weighs all voxels alike; kind 'clicks' needs dice_ce or dice_each"
+    ):
+        clicking("", *loss)
+
+
 def test_top_level_value_is_refused() -> None:
     with pytest.raises(ArgumentError, match="unknown key 'seed'"):
         parse_configuration("seed = 3", "x.toml")
