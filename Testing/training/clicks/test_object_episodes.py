@@ -194,6 +194,6 @@ def test_what_is_wrong_with_the_data_reaches_who_trains(tmp_path: Path) -> None:
         ObjectEpisodes(any_configuration("", *LONG), tmp_path, 0)
     folder = write_suite(tmp_path)
     source = ObjectEpisodes(any_configuration("", *LONG), folder, 0)
-    (folder / "sts" / "splits.json").unlink()
-    with pytest.raises(ReadError, match=r"splits\.json: cannot be read"):
+    (folder / "sts" / "splits.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ReadError, match=r"splits\.json: not valid JSON"):
         next(iter(source.batches(0)))
