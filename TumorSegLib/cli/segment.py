@@ -28,7 +28,7 @@ from TumorSegLib.cli.process import LEAST_PICTURE_GB, require_memory, say
 from TumorSegLib.files import write_text
 from TumorSegLib.images.cleanup import tidied
 from TumorSegLib.images.labels import Segmentation
-from TumorSegLib.images.volume import Images, Volume
+from TumorSegLib.images.volume import Images, Volume, number_text
 from TumorSegLib.io.images import WRITABLE, write_volume
 from TumorSegLib.io.segmentations import tumour_segments
 from TumorSegLib.jobs import progress_bar
@@ -98,7 +98,7 @@ def run_segment(options: argparse.Namespace) -> None:
         print(f"no connected region has at least {options.min_volume:g} ml")
     print_marked(engine.spec, result.mask.volume_ml, options.output)
     if len(result.labels) > 1:
-        volumes = (f"{name} {segmentation.mask_of(name).volume_ml:.1f} ml" for name in segmentation.names)
+        volumes = (f"{name} {number_text(segmentation.mask_of(name).volume_ml)} ml" for name in segmentation.names)
         print(f"labels: {', '.join(volumes)}")
     if result.mask.array.any() and (doubted := length_warning(engine.spec, result.mask.grid)):
         say(f"warning: {doubted}")

@@ -23,6 +23,11 @@ def _read_only(array: npt.NDArray[Any], grid: Grid, what: str) -> npt.NDArray[An
     return view
 
 
+def number_text(value: float) -> str:
+    """A volume in ml, or another measure that is not negative, as text: one decimal, below 1 two digits."""
+    return f"{value:.2g}" if 0 < value < 1 else f"{value:.1f}"
+
+
 @dataclass(frozen=True, eq=False)
 class Volume:
     """A 3D image of one role.

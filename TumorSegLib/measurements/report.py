@@ -10,6 +10,7 @@ import numpy as np
 
 from TumorSegLib.disclaimer import DISCLAIMER
 from TumorSegLib.geometry.grid import Grid
+from TumorSegLib.images.volume import number_text
 from TumorSegLib.measurements.shape import connected_components, shape_measures
 from TumorSegLib.models.spec import ModelSpec
 from TumorSegLib.protocols import Result
@@ -41,7 +42,7 @@ def marked(spec: ModelSpec, volume_ml: float) -> str:
     No model recognises whether an image shows the part of the body that it was trained on, so users are reminded.
     """
     purpose = f"it was made for {spec.made_for}" if spec.made_for else "its purpose is not stated"
-    volume = f"{volume_ml:.1f} ml" if volume_ml >= 1 else f"{volume_ml:.2g} ml" if volume_ml else "nothing"
+    volume = f"{number_text(volume_ml)} ml" if volume_ml else "nothing"
     return f"marked {volume}; {purpose}: check it"
 
 
@@ -52,7 +53,7 @@ def volume_warning(spec: ModelSpec, volume_ml: float) -> str:
     low, high = spec.plausible_volume_ml
     if low <= volume_ml <= high:
         return ""
-    return f"{volume_ml:.1f} ml is outside the volumes that {spec.name} was trained on, {low:g} to {high:g} ml"
+    return f"{number_text(volume_ml)} ml is outside the volumes that {spec.name} was trained on, {low:g} to {high:g} ml"
 
 
 def length_warning(spec: ModelSpec, grid: Grid) -> str:

@@ -18,6 +18,7 @@ from TumorSegLib.geometry.arrays import BoolArray
 from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
 from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.roles import is_ct, is_pet, role_label
+from TumorSegLib.images.volume import number_text
 from TumorSegLib.render.scene import RenderedSurface, render, view_directions
 
 FloatImage: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -198,7 +199,7 @@ def _draw_words(figure: Figure, segments: Segmentation) -> None:
     if not mask.array.any():
         figure.text(left, top, "Nothing marked", color=_TEXT, fontsize=15, fontweight="bold", va="top")
     else:
-        title = f"Marked: {_millilitres(mask.volume_ml)}"
+        title = f"Marked: {number_text(mask.volume_ml)} ml"
         figure.text(left, top, title, color=_TEXT, fontsize=15, fontweight="bold", va="top")
         volumes = {name: segments.mask_of(name).volume_ml for name in segments.names}
         marked = [(name, volume) for name, volume in volumes.items() if volume]
@@ -207,7 +208,7 @@ def _draw_words(figure: Figure, segments: Segmentation) -> None:
             style: dict[str, Any] = {"color": segments.segment(name).colour, "fontsize": 9, "va": "top"}
             row, column = n % 2, n // 2  # two below each other, so that twice as many fit
             place = left + (2.4 + 1.9 * column) / width, top - 0.24 * row / height
-            figure.text(*place, f"{short}: {_millilitres(volume)}", **style)
+            figure.text(*place, f"{short}: {number_text(volume)} ml", **style)
     size, spacing = " \N{MULTIPLICATION SIGN} ".join(map(str, mask.grid.size)), mask.grid.spacing
     lattice = f"{size} voxels of " + " \N{MULTIPLICATION SIGN} ".join(f"{s:.3g}" for s in spacing) + " mm"
     figure.text(1 - left, top, lattice, color=_MUTED, fontsize=8, va="top", ha="right")
@@ -230,7 +231,3 @@ def intensity_range(role: str, image: FloatImage, inside: BoolArray) -> Window:
         return 0.0, 1.0, ""
     low, high = (float(value) for value in np.percentile(seen, (1, 99.5)))
     return low, max(high, low + 1e-6), ""
-
-
-def _millilitres(volume: float) -> str:
-    return f"{volume:.1f} ml" if volume >= 1 else f"{volume:.2g} ml"

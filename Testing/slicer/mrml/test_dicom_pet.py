@@ -102,7 +102,10 @@ def test_pet_is_converted_to_suv_by_its_dicom_tags(desk: Desk, tmp_path: Path, h
     assert copy.GetName() == "4: PET AC (SUV)"
     expected = becquerels()[:: -1 if head_first else 1] * FACTOR
     np.testing.assert_allclose(slicer.util.arrayFromVolume(copy), expected, atol=0.002)
-    assert "'4: PET AC' was converted from its DICOM files to SUV (body weight), as '4: PET AC (SUV)'." in desk.status
+    factor = f"factor {FACTOR:.4g}, from body weight, dose and decay"
+    words = "'4: PET AC' was converted from its DICOM files to SUV (body weight), as '4: PET AC (SUV)'"
+    assert f"{words} ({factor})." in desk.status
+    assert copy.GetAttribute("TumorSeg.SuvFactor") == factor
     assert "Marked" in desk.status
     assert desk.host.dialogs.shown == []
     # The volume itself stays as it is.

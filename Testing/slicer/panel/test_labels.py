@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from Testing.fakes import PaintingEngine, tiny_spec
 from Testing.slicer.desk import Desk
 from Testing.slicer.label_case import load_case
 from Testing.slicer.module import ras_of, segment_ids, voxels
@@ -67,12 +68,35 @@ def test_one_press_makes_a_segment_of_each_label_and_the_strip_names_them(labels
     assert labels.desk.error == ""
     assert same(labels.masks(), labels.expected)
     assert labels.desk.segment == segment_ids(labels.node)[0]
-    assert "Marked 'liver' (4.8 ml), 'tumour' (2.4 ml), 'vessel' (0.1 ml) by organs" in labels.desk.status
+    assert "Marked 'liver' (4.8 ml), 'tumour' (2.4 ml), 'vessel' (0.092 ml) by organs" in labels.desk.status
     before = segment_ids(labels.node)
     labels.desk.press("segmentButton")  # as the model marked them: replaced unasked
     assert segment_ids(labels.node) == before
     assert labels.desk.host.dialogs.shown == []
     assert same(labels.masks(), labels.expected)
+
+
+def test_another_model_leaves_the_segments_of_labels(labels: LabelDesk) -> None:
+    desk = labels.desk
+    organs = desk.engines.engines["auto"]
+    desk.press("segmentButton")
+    liver = desk.segment
+    tumours = tiny_spec("painter", ("ct", "mr_t1"), ("ct", "mr_t1"))
+    desk.engines.engines["auto"] = PaintingEngine(tumours, lambda images: images["ct"].array > 0)
+    desk.context.parameters.autoModel = "sts-auto"
+    for _ in range(2):  # the second time in place of its own answer
+        desk.press("segmentButton")
+        assert desk.error == ""
+        assert labels.name(desk.segment) == "Tumour 2"
+        found = labels.masks()
+        assert found.pop("Tumour 2").any()
+        assert same(found, labels.expected)
+    desk.context.selection.setTarget(labels.node, liver)
+    desk.engines.engines["auto"] = organs
+    desk.context.parameters.autoModel = "organs"
+    desk.press("segmentButton")
+    assert same({each: mask for each, mask in labels.masks().items() if each != "Tumour 2"}, labels.expected)
+    assert desk.host.dialogs.shown == []
 
 
 @pytest.mark.parametrize("answer", ["Yes", "No", "Cancel"])

@@ -100,6 +100,20 @@ def test_the_sign_key_turns_the_sign_of_every_tool(desk: Desk) -> None:
     assert not desk.ui.brushSection.collapsed
 
 
+@pytest.mark.parametrize("name", ["box", "line"])
+def test_the_sign_is_positive_while_a_box_or_a_line_is_drawn(desk: Desk, name: str) -> None:
+    desk.find()
+    press(desk, "point")
+    press(desk, "sign")
+    assert desk.ui.signButton.text == "− not tumour"  # noqa: RUF001 - the sign
+    press(desk, name)
+    assert (desk.ui.signButton.text, desk.ui.signButton.accessibleName) == ("+ tumour", "Next prompt: tumour")
+    press(desk, "sign")
+    assert (desk.ui.signButton.text, desk.status) == ("+ tumour", "Boxes and lines are always tumour.")
+    press(desk, "scribble")
+    assert desk.ui.signButton.text == "− not tumour"  # noqa: RUF001 - as it was chosen
+
+
 def test_leaving_does_nothing_without_a_tool(desk: Desk) -> None:
     desk.find()
     before = desk.status
@@ -143,7 +157,7 @@ def test_shortcuts_select_and_hide_segments(desk: Desk) -> None:
     first = desk.segment
     desk.press("newSegmentButton")
     press(desk, "next")
-    assert desk.segment == first
+    assert (desk.segment, desk.status) == (first, "Selected: 'Tumour'.")
     display = desk.node.GetDisplayNode()
     for visible in (False, True):
         press(desk, "visibility")

@@ -9,9 +9,17 @@ import pytest
 
 from TumorSegLib.errors import ArgumentError, GeometryError
 from TumorSegLib.geometry.grid import Grid
-from TumorSegLib.images.volume import Mask, Volume
+from TumorSegLib.images.volume import Mask, Volume, number_text
 
 GRID = Grid.from_spacing((2, 3, 4), (1, 2, 5))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "0.0"), (0.004, "0.004"), (0.0333, "0.033"), (0.774, "0.77"), (1.0, "1.0"), (18.849, "18.8")],
+)
+def test_small_volumes_have_two_digits(value: float, text: str) -> None:
+    assert number_text(value) == text
 
 
 def test_arrays_are_read_only_contiguous_views() -> None:

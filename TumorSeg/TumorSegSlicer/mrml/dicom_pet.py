@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from TumorSegLib.io.dicom.files import Slice
 
+#: Attribute of a copy in SUV: the factor, and what it comes from.
+FACTOR_ATTRIBUTE = "TumorSeg.SuvFactor"
 #: Reference from a PET to its copy in SUV.
 SUV_ROLE = "TumorSegSuv"
 #: Unit and quantity as DICOM codes them (PS3.16, CID 85 and 7180): SUV of body weight.
@@ -74,6 +76,7 @@ def suvCopy(node: slicer.vtkMRMLScalarVolumeNode) -> tuple[slicer.vtkMRMLScalarV
     check_suv(suv)
     copy = node.GetNodeReference(SUV_ROLE) or _newCopy(node)
     slicer.util.updateVolumeFromArray(copy, suv)
+    copy.SetAttribute(FACTOR_ATTRIBUTE, conversion.factor_text)
     return copy, conversion.note
 
 

@@ -95,12 +95,18 @@ def labelSegments(node: slicer.vtkMRMLSegmentationNode, model: str, labels: Iter
     """By label the segment that was made last for it from an answer of a model, unless that is locked."""
     segmentation, found = node.GetSegmentation(), {}
     for segmentId in segmentation.GetSegmentIDs():
-        noted = vtk.reference("")
-        segmentation.GetSegment(segmentId).GetTag(LABEL_TAG, noted)
+        noted = notedLabel(node, segmentId)
         for label in labels:
-            if str(noted) == f"{model}/{label}" and not isLocked(node, segmentId):
+            if noted == f"{model}/{label}" and not isLocked(node, segmentId):
                 found[label] = segmentId
     return {label: found[label] for label in labels if label in found}
+
+
+def notedLabel(node: slicer.vtkMRMLSegmentationNode, segmentId: str) -> str:
+    """Model and label that a segment was made for, as :func:`nameAsLabel` notes them; empty where it did not."""
+    noted = vtk.reference("")
+    _segment(node, segmentId).GetTag(LABEL_TAG, noted)
+    return str(noted)
 
 
 def isLocked(segmentationNode: slicer.vtkMRMLSegmentationNode, segmentId: str) -> bool:

@@ -95,7 +95,7 @@ def volumeLater(volumeNode: slicer.vtkMRMLScalarVolumeNode, role: str, assumeSuv
 def suvProblem(node: slicer.vtkMRMLScalarVolumeNode) -> str:
     """Why a PET is not known to be in SUV though it may be, as text; empty where its unit says so.
 
-    The voxels are read only if the unit is missing, since :func:`volumeFromNode` checks them anyway.
+    The voxels are read only if the unit is missing and :func:`volumeFromNode` has not checked them as those of a PET.
 
     Raises:
         ArgumentError: no scalar volume with voxels.
@@ -108,9 +108,16 @@ def suvProblem(node: slicer.vtkMRMLScalarVolumeNode) -> str:
         _checkSuv(node, assumeSuv=False)
     except SuvError as error:
         _checkSuv(node, assumeSuv=True)
-        _checkPlausible(slicer.util.arrayFromVolume(node), node.GetName(), "pet")
+        if not _isInUse(node, "pet"):
+            _checkPlausible(slicer.util.arrayFromVolume(node), node.GetName(), "pet")
         return str(error)
     return ""
+
+
+def _isInUse(node: slicer.vtkMRMLScalarVolumeNode, role: str) -> bool:
+    """Whether the voxels of a volume, as they are, were checked for a role and are in use."""
+    key = (node.GetID(), role, node.GetImageData().GetMTime())
+    return any(each[:3] == key for each in list(_known))
 
 
 def guessRole(node: slicer.vtkMRMLScalarVolumeNode) -> str:

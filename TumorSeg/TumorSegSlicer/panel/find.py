@@ -13,6 +13,7 @@ from TumorSegSlicer.mrml import segments, volumes
 from TumorSegSlicer.mrml.session_nodes import Input, firstImage
 from TumorSegSlicer.panel.editing.opening import SegmentOpening
 from TumorSegSlicer.panel.shared.context import Context
+from TumorSegSlicer.work.lesions.labels import notedAs
 
 if TYPE_CHECKING:
     from TumorSegLib.jobs import Progress
@@ -75,12 +76,12 @@ class FindPanel:
         if target is None or segments.isLocked(*target):
             return node, None
         if segments.isReplaceable(*target) and not context.logic.clickPoints(*target):
-            return target
+            return target if spec is None or _fits(target, spec) else (node, None)
         name = node.GetSegmentation().GetSegment(target[1]).GetName()
         question = _(
-            "The selected segment '{name}' ({volume:.1f} ml) was drawn, corrected or loaded, not only marked by the "
+            "The selected segment {segment} was drawn, corrected or loaded, not only marked by the "
             "model. Put the result into a new segment, or replace '{name}'? Undo restores it."
-        ).format(name=name, volume=segments.volumeMl(*target))
+        ).format(name=name, segment=_namesAndVolumes(node, [target[1]]))
         choice = context.messages.choice(question, (_("New segment"), _("Replace '{name}'").format(name=name)))
         if choice is None:
             context.messages.say(_("Nothing was done."))
@@ -155,11 +156,18 @@ class FindPanel:
 
 def _namesAndVolumes(node: slicer.vtkMRMLSegmentationNode, ids: Iterable[str]) -> str:
     """Names of segments with their volumes, as text."""
+    from TumorSegLib.images.volume import number_text
+
     names = {each: node.GetSegmentation().GetSegment(each).GetName() for each in ids}
     return ", ".join(
-        _("'{name}' ({volume:.1f} ml)").format(name=name, volume=segments.volumeMl(node, each))
+        _("'{name}' ({volume} ml)").format(name=name, volume=number_text(segments.volumeMl(node, each)))
         for each, name in names.items()
     )
+
+
+def _fits(target: tuple[slicer.vtkMRMLSegmentationNode, str], spec: ModelSpec) -> bool:
+    """Whether a segment may hold the answer of a model with one label: it is empty, or was made for the same label."""
+    return segments.isEmpty(*target) or segments.notedLabel(*target) == notedAs(spec)
 
 
 def madeFor(spec: ModelSpec) -> str:

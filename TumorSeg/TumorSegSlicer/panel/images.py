@@ -31,6 +31,7 @@ class ImagesPanel:
         """Connects the selectors; ``context`` is what the parts of the panel share."""
         self._context = context
         self._choosing = False  # the panel chooses images, not the user
+        self._withoutSuv: set[tuple[str, int]] = set()  # PET of which the user was told so, and what its voxels were
         self._ahead = CheckingAhead(context, self._asInputs)
         context.settings.onChanged.connect(self._onParameters)
         context.selection.onTarget.connect(self._chooseKnown)
@@ -65,10 +66,13 @@ class ImagesPanel:
         if not self._ready():
             return None
         for number, (node, role) in self._chosen().items():
-            problem = self._settle(number) if role in PETS else None
+            if role not in PETS or (role is ImageRole.image_pet and self._isKnownWithoutSuv(node)):
+                continue
+            problem = self._settle(number)
             if problem is not None:
                 self._setRole(number, ImageRole.image_pet)
                 self._context.messages.noticeNext(_withoutSuv(node, problem))
+                self._withoutSuv.add(_asItIs(node))
         return self._asInputs()
 
     def inputsFor(self, spec: ModelSpec | None) -> dict[str, Input] | None:
@@ -188,6 +192,10 @@ class ImagesPanel:
 
     # PET
 
+    def _isKnownWithoutSuv(self, node: VolumeNode) -> bool:
+        """Whether the user was told that a PET is used without SUV, and nothing came since that would make it SUV."""
+        return _asItIs(node) in self._withoutSuv and not volumes.isSuv(node) and not dicom_pet.files(node)
+
     def _settle(self, number: int) -> str | TumorSegError | None:
         """Brings a PET to SUV if that is possible.
 
@@ -212,10 +220,10 @@ class ImagesPanel:
     def _convert(self, number: int, pet: VolumeNode) -> None:
         copy, note = self._context.logic.suvVolume(pet)
         setattr(self._context.parameters, IMAGES[number], copy)
-        words = _("'{name}' was converted from its DICOM files to SUV (body weight), as '{copy}'.")
-        self._context.messages.noticeNext(
-            " ".join([words.format(name=pet.GetName(), copy=copy.GetName()), note]).strip()
+        words = _("'{name}' was converted from its DICOM files to SUV (body weight), as '{copy}' ({factor}).").format(
+            name=pet.GetName(), copy=copy.GetName(), factor=copy.GetAttribute(dicom_pet.FACTOR_ATTRIBUTE)
         )
+        self._context.messages.noticeNext(f"{words} {note}".strip())
 
     def _isSuv(self, number: int) -> bool:
         """Whether a PET is in SUV, or the user says so."""
@@ -231,6 +239,11 @@ class ImagesPanel:
             return False
         self._setRole(number, ImageRole.pet)
         return True
+
+
+def _asItIs(pet: VolumeNode) -> tuple[str, int]:
+    """A PET with its voxels as they are."""
+    return pet.GetID(), pet.GetImageData().GetMTime() if pet.GetImageData() is not None else 0
 
 
 def _withoutSuv(pet: VolumeNode, problem: str | TumorSegError) -> str:

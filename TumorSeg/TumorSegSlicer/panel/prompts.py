@@ -25,6 +25,8 @@ from TumorSegSlicer.panel.shared.messages import answer
 from TumorSegSlicer.work.runner import Run
 
 TOOLS = (*KINDS, "box", "line", "brush")
+#: Tools that are always tumour, whatever the sign is.
+UNSIGNED = ("box", "line")
 #: Slicer's tool that the brush is, by the sign.
 BRUSHES = {True: "Paint", False: "Erase"}
 #: Icons of the mouse by the sign, and their place that points.
@@ -216,6 +218,9 @@ class PromptPanel:
         self._show()
 
     def _onSign(self) -> None:
+        if self.tool in UNSIGNED:
+            self._context.messages.say(_("Boxes and lines are always tumour."))
+            return
         self._setSign(not self._positive)
         self._hint()
 
@@ -242,7 +247,7 @@ class PromptPanel:
     def _show(self) -> None:
         ui, tool = self._context.ui, self.tool
         self._ctrl.watch(bool(self._draw.kind))
-        positive = self._positive != self._ctrl.held
+        positive = tool in UNSIGNED or self._positive != self._ctrl.held
         for name in TOOLS:
             getattr(ui, f"{name}Button").checked = name == tool
         ui.boxAgainButton.enabled = isDrawn(self._context.parameters.box) and not self._box.active

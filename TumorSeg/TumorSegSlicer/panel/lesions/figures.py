@@ -151,5 +151,7 @@ class ListFigures:
 
 
 def _number(value: float | None) -> str:
-    """With two decimals below 1, with one above; empty for None."""
-    return "" if value is None else f"{value:.2f}" if 0 < value < 1 else f"{value:.1f}"
+    """As text; empty for None."""
+    from TumorSegLib.images.volume import number_text
+
+    return "" if value is None else number_text(value)

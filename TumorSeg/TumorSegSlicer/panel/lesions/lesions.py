@@ -159,6 +159,8 @@ class LesionsPanel:
         if node is None or node.GetSegmentation().GetSegment(segmentId) is None:
             return
         self._context.selection.setTarget(node, segmentId)
+        if not self._context.tasks.busy:  # what was said last may be of another segment
+            self._context.messages.say(_("Selected: {name}.").format(name=self._names([segmentId])))
         found = self._figures.of(segmentId)
         middle = found.middle if found else self._context.messages.attempt(lambda: middleNow(node, segmentId))
         if middle is not None:

@@ -82,10 +82,12 @@ class Selection:
 
     def volumeInWords(self, target: tuple[SegmentationNode, str] | None) -> str:
         """Volume of a segment, with its name if it is not the selected one; empty if it has no session."""
+        from TumorSegLib.images.volume import number_text
+
         volume = self._logic.volumeMl(*target) if target is not None else None
         if target is None or volume is None:
             return ""
         segment = target[0].GetSegmentation().GetSegment(target[1])
         if segment is None or target == self.target():
-            return _("{volume} ml").format(volume=f"{volume:.1f}")
-        return _("{segment}: {volume} ml").format(segment=segment.GetName(), volume=f"{volume:.1f}")
+            return _("{volume} ml").format(volume=number_text(volume))
+        return _("{segment}: {volume} ml").format(segment=segment.GetName(), volume=number_text(volume))

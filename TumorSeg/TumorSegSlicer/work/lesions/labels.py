@@ -61,6 +61,12 @@ def automatic(
     return SegmentLabels(bench, inputs, node, replaced, spec, model)
 
 
+def notedAs(spec: ModelSpec) -> str:
+    """What :func:`segments.notedLabel` says of a segment that was made for a model with one label."""
+    (label,) = spec.labels
+    return "" if label.casefold() == TUMOUR else f"{spec.name}/{label}"
+
+
 def _single(segmentId: str | Mapping[str, str] | None) -> str | None:
     return segmentId if isinstance(segmentId, str) else None
 

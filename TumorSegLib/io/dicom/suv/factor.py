@@ -68,10 +68,19 @@ class SuvConversion:
     Attributes:
         factors: one per slice, in the order given; rescaled pixel values times its factor are SUV.
         note: what was done, as text; empty when it was nothing but the plain rule.
+        source: what the factors come from, as text.
     """
 
     factors: tuple[float, ...]
     note: str = ""
+    source: str = ""
+
+    @property
+    def factor_text(self) -> str:
+        """The factor, or the least and the largest, and what they come from, as text."""
+        least, most = f"{min(self.factors):.4g}", f"{max(self.factors):.4g}"
+        factor = f"factor {least}" if least == most else f"factors {least} to {most}"
+        return f"{factor}, from {self.source}"
 
 
 def suv_conversion(slices: Sequence[Dataset]) -> SuvConversion:
@@ -106,7 +115,7 @@ def _converted(slices: Sequence[Dataset]) -> SuvConversion:
     units = text(first, "Units").upper()
     if units in ("GML", "CM2ML"):
         factor, note = _from_other_suv(slices, units)
-        return SuvConversion((factor,) * len(slices), note)
+        return SuvConversion((factor,) * len(slices), note, "Units GML" if factor == 1 else "SUVType and body")
     if units == "BQML":
         return _per_becquerel(slices)
     if units == "CNTS":
@@ -152,7 +161,8 @@ def _per_count(slices: Sequence[Dataset]) -> SuvConversion:
     if min(to_becquerel) > 0:
         try:
             rule = _per_becquerel(slices)
-            by_becquerel = SuvConversion(tuple(a * b for a, b in zip(to_becquerel, rule.factors)), rule.note)
+            factors = tuple(a * b for a, b in zip(to_becquerel, rule.factors))
+            by_becquerel = SuvConversion(factors, rule.note, f"the Philips factor to Bq/ml, {rule.source}")
         except SuvError:
             if min(to_suv) <= 0:
                 raise
@@ -165,7 +175,7 @@ def _per_count(slices: Sequence[Dataset]) -> SuvConversion:
                 f"the Philips factor to SUV (7053,1000) is {ratios[0]:.3g} times what the one to Bq/ml (7053,1009),"
                 " dose and times lead to; they must agree"
             )
-        return SuvConversion(tuple(to_suv))
+        return SuvConversion(tuple(to_suv), source="the Philips factor to SUV")
     if by_becquerel:
         return by_becquerel
     raise SuvError("Units is CNTS, but the Philips factors (7053,1000) and (7053,1009) are both missing or zero")
@@ -202,7 +212,9 @@ def _per_becquerel(slices: Sequence[Dataset]) -> SuvConversion:
     decays, about_decay = rule(slices, injection)
     plain = weight * 1000.0 / dose
     return SuvConversion(
-        tuple(plain * 2.0**half_lives for half_lives in decays), "; ".join(filter(None, (about_dose, about_decay)))
+        tuple(plain * 2.0**half_lives for half_lives in decays),
+        "; ".join(filter(None, (about_dose, about_decay))),
+        "body weight and dose" if correction == "ADMIN" else "body weight, dose and decay",
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from Testing.slicer.flows.tutorial.reader import Reader, step
 from Testing.slicer.module import chosen, ras_of
 from TumorSegLib import make_phantom
+from TumorSegLib.images.volume import number_text
 from TumorSegLib.phantom.lesions import make_brain_lesion, make_lung_nodules
 
 
@@ -87,4 +88,4 @@ def assert_listed(reader: Reader) -> None:
 def assert_said_volume(reader: Reader) -> None:
     """The strip names the volume of the selected segment."""
     voxel = float(np.prod(reader.user.image.GetSpacing())) / 1000
-    assert f"{reader.user.mask().sum() * voxel:.1f} ml" in reader.user.said
+    assert f" {number_text(reader.user.mask().sum() * voxel)} ml" in reader.user.said

@@ -16,10 +16,31 @@ from Testing.unit.cases.pet_slices import HALF_LIFE, UNDECAYED, pet, philips, wi
 from TumorSegLib.errors import SuvError
 from TumorSegLib.io.dicom.suv.factor import suv_conversion, suv_factor
 
+DECAYED = "body weight, dose and decay"
+
 
 def test_images_in_g_per_ml_are_suv_already() -> None:
     assert suv_factor(pet(Units="GML")) == 1
     assert suv_factor(pet(Units="GML", SUVType="BW")) == 1
+
+
+@pytest.mark.parametrize(
+    ("slices", "words"),
+    [
+        ([pet(Units="GML")], "factor 1, from Units GML"),
+        ([pet()], f"factor {2 * UNDECAYED:.4g}, from {DECAYED}"),
+        ([pet(DecayCorrection="ADMIN")], f"factor {UNDECAYED:.4g}, from body weight and dose"),
+        ([pet(Units="CM2ML", PatientWeight="70", PatientSize="1.75")], "factor 3.788, from SUVType and body"),
+        ([philips(0x00, "0.5")], "factor 0.5, from the Philips factor to SUV"),
+        ([philips(0x09, "2")], f"factor {4 * UNDECAYED:.4g}, from the Philips factor to Bq/ml, {DECAYED}"),
+        (
+            [philips(0x09, each) for each in ("2", "4")],
+            f"factors {4 * UNDECAYED:.4g} to {8 * UNDECAYED:.4g}, from the Philips factor to Bq/ml, {DECAYED}",
+        ),
+    ],
+)
+def test_factor_and_source_are_told(slices: list[Dataset], words: str) -> None:
+    assert suv_conversion(slices).factor_text == words
 
 
 def test_start_decays_the_dose_to_the_series_time() -> None:
