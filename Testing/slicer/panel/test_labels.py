@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,11 @@ from TumorSegLib import load_engine
 class LabelDesk:
     """A user at the open panel with the images of the training chosen, and the training as the model."""
 
-    def __init__(self, host: Any) -> None:
+    def __init__(self, host: Any, **described: Any) -> None:
+        """``described`` is what the description of the model has beside what was imported."""
         model = label_model(LABELS, "organs")
+        description = Path(os.environ["TUMORSEG_MODELS"]) / "organs" / "model.json"
+        description.write_text(json.dumps({**json.loads(description.read_text()), **described}))
         self.desk = Desk(host)
         self.desk.engines.engines["auto"] = model.engine
         self.desk.engines.engines["clicks"] = load_engine("lesion-clicks", "cpu", "float32", "torch", kind="clicks")
@@ -74,6 +79,20 @@ def test_one_press_makes_a_segment_of_each_label_and_the_strip_names_them(labels
     assert segment_ids(labels.node) == before
     assert labels.desk.host.dialogs.shown == []
     assert same(labels.masks(), labels.expected)
+
+
+@pytest.mark.parametrize(("volumes", "doubted"), [((20.0, 90.0), True), ((1.0, 5.0), True), ((5.0, 90.0), False)])
+def test_an_implausible_volume_of_all_labels_is_told_before_the_result(
+    host: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, volumes: tuple[float, float], doubted: bool
+) -> None:
+    """7.4 ml are marked."""
+    monkeypatch.setenv("TUMORSEG_MODELS", str(tmp_path / "models"))
+    labels = LabelDesk(host, plausible_volume_ml=list(volumes))
+    labels.desk.press("segmentButton")
+    low, high = volumes
+    words = f"All labels together are 7.4 ml, in the training of organs {low:.0f} to {high:.0f} ml: probably something"
+    assert labels.desk.status.startswith(words if doubted else "Marked 'liver'")
+    assert "Marked 'liver'" in labels.desk.status
 
 
 def test_another_model_leaves_the_segments_of_labels(labels: LabelDesk) -> None:

@@ -126,7 +126,8 @@ class FindPanel:
         else:
             marked = _("Marked {segments} by {model}, whose description does not say what it was made for; check them.")
         words = marked.format(segments=_namesAndVolumes(node, found), model=model, what=spec.made_for)
-        context.messages.say(" ".join([*imageDoubts(spec, inputs), words]))
+        doubts = doubtsOfLabels(spec, sum(segments.volumeMl(node, each) for each in found), inputs)
+        context.messages.say(" ".join([*doubts, words]))
 
     def _onFound(
         self, target: tuple[Any, str], inputs: Mapping[str, Input], spec: ModelSpec | None, model: str
@@ -195,6 +196,20 @@ def doubtsOf(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> l
         )
         doubts.append(words.format(model=spec.name, low=low, high=high))
     return [*imageDoubts(spec, inputs), *doubts]
+
+
+def doubtsOfLabels(spec: ModelSpec, volumeMl: float, inputs: Mapping[str, Input]) -> list[str]:
+    """As :func:`doubtsOf`, of several labels; the volume is that of all together, as in the training's range."""
+    from TumorSegLib.images.volume import number_text
+
+    low, high = spec.plausible_volume_ml or (0.0, math.inf)
+    if low <= volumeMl <= high:
+        return imageDoubts(spec, inputs)
+    words = _(
+        "All labels together are {volume} ml, in the training of {model} {low:.0f} to {high:.0f} ml: probably "
+        "something else is marked, or much is missing. Undo, and click on what you look for instead."
+    ).format(volume=number_text(volumeMl), model=spec.name, low=low, high=high)
+    return [*imageDoubts(spec, inputs), words]
 
 
 def imageDoubts(spec: ModelSpec, inputs: Mapping[str, Input]) -> list[str]:
