@@ -330,40 +330,6 @@ def test_a_pet_of_unknown_unit_is_used_without_suv_and_this_is_said(desk: Desk) 
     assert desk.host.dialogs.shown == []
 
 
-@pytest.mark.parametrize("kind", ["image_pet", "pet"])
-def test_a_pet_of_unknown_unit_is_told_once_and_its_voxels_are_read_once(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    from TumorSegLib.images import plausibility
-
-    read: list[int] = []
-    check = plausibility.check_suv
-    monkeypatch.setattr(plausibility, "check_suv", lambda array: (read.append(array.size), check(array))[1])
-    node = add(desk, "PET AC", np.random.default_rng(0).uniform(0, 9, SHAPE).astype(np.float32))
-    choose_first(desk, node)
-    desk.choose_role(1, kind)
-    desk.press("newSegmentButton")
-    before = len(read)
-    for number in range(3):
-        desk.start_click((20, 18, 6), words="Added.")
-        desk.wait()
-        assert ("is not known" in desk.status) == (kind == "image_pet" and number == 0)
-        desk.press("newSegmentButton")
-        assert "New segment:" in desk.status
-    assert len(read) == before > 0
-    node.SetVoxelValueUnits(unit("{SUVbw}g/ml"))  # which somebody says meanwhile
-    desk.press("newSegmentButton")
-    assert inputs(desk) == {"pet": "PET AC"}
-
-
-def unit(code: str) -> Any:
-    import slicer
-
-    entry = slicer.vtkCodedEntry()
-    entry.SetValueSchemeMeaning(code, "UCUM", "Standardized Uptake Value body weight")
-    return entry
-
-
 def test_who_gives_a_pet_its_role_says_that_it_is_in_suv(desk: Desk) -> None:
     node = add(desk, "PET AC", np.random.default_rng(0).uniform(0, 9, SHAPE).astype(np.float32))
     choose_first(desk, node)

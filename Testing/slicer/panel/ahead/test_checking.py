@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from Testing.slicer.desk import Desk
+from Testing.slicer.panel.test_images import add, choose_first, inputs
 from TumorSegLib.images import plausibility
 
 WORKER = "TumorSeg"
@@ -121,3 +122,40 @@ def test_what_is_deleted_meanwhile_is_let_go(checks: Checks, desk: Desk, what: s
     left = 2 if what == "image" else 0
     desk.host.wait_until(lambda: not kept._timer.isActive() and len(kept._kept) == left, "them to be let go", 60)
     assert desk.host.dialogs.shown == []
+
+
+@pytest.mark.parametrize("kind", ["image_pet", "pet"])
+def test_a_pet_of_unknown_unit_is_told_once_and_its_voxels_are_read_once(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    import slicer
+
+    for volume in desk.volumes.values():
+        slicer.mrmlScene.RemoveNode(volume)
+    desk.host.process_events()
+    read: list[int] = []
+    check = plausibility.check_suv
+    monkeypatch.setattr(plausibility, "check_suv", lambda array: (read.append(array.size), check(array))[1])
+    node = add(desk, "PET AC", np.random.default_rng(0).uniform(0, 9, (12, 40, 44)).astype(np.float32))
+    choose_first(desk, node)
+    desk.choose_role(1, kind)
+    desk.press("newSegmentButton")
+    before = len(read)
+    for number in range(3):
+        desk.start_click((20, 18, 6), words="Added.")
+        desk.wait()
+        assert ("is not known" in desk.status) == (kind == "image_pet" and number == 0)
+        desk.press("newSegmentButton")
+        assert "New segment:" in desk.status
+    assert len(read) == before > 0
+    node.SetVoxelValueUnits(unit("{SUVbw}g/ml"))  # which somebody says meanwhile
+    desk.press("newSegmentButton")
+    assert inputs(desk) == {"pet": "PET AC"}
+
+
+def unit(code: str) -> Any:
+    import slicer
+
+    entry = slicer.vtkCodedEntry()
+    entry.SetValueSchemeMeaning(code, "UCUM", "Standardized Uptake Value body weight")
+    return entry
