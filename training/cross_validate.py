@@ -15,15 +15,16 @@ from typing import Any
 import numpy as np
 
 from training.config.train import Configuration, with_test_fold
+from training.data.cases import read_cases
 from training.data.layout import read_folds
-from training.evaluation.automatic import evaluate_folder
+from training.evaluation.automatic import evaluate_case
+from training.evaluation.summary import provenance
 from training.export import export
 from training.loop.checkpoint import CHECKPOINT, load_checkpoint
 from training.loop.train import train
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.files import write_text
-from TumorSegLib.parsing import load_json
 
 MODEL, REPORT, SUMMARY = "model", "report.json", "cross_validation.json"
 #: Of the cases of each label, and of those of each size: the mean, and of distances and volume errors the median.
@@ -85,16 +86,11 @@ def _steps_done(folder: Path) -> int:
 
 
 def _measured(folder: Path, data: Path, fold: int, device: str, precision: str) -> dict[str, Any]:
-    """The report of a fold's model on that fold; of an earlier call where it is of the same weights."""
-    model = export(folder, folder / MODEL)
-    engine = load_engine(model, device, precision, "torch", kind="auto")
-    path = folder / REPORT
-    if path.is_file():
-        known: dict[str, Any] = load_json(path)
-        if known.get("weights_sha256") == engine.spec.weights_sha256:
-            return known
-    report = evaluate_folder(engine, data, fold, [engine.spec.role_subsets[0]])
-    write_text(path, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    """The report of a fold's model on that fold, every case with all images it has that the model takes."""
+    engine = load_engine(export(folder, folder / MODEL), device, precision, "torch", kind="auto")
+    rows = [evaluate_case(engine, case, tuple(case.images)) for case in read_cases(data, fold, engine.spec.roles)]
+    report = {**provenance(engine.spec, rows), "fold": fold, "cases": rows}
+    write_text(folder / REPORT, json.dumps(report, indent=1, allow_nan=False) + "\n")
     return report
 
 
@@ -102,10 +98,10 @@ def summarise_folds(reports: Sequence[Mapping[str, Any]], labels: Mapping[str, i
     """Figures over the cases of all folds, per label and size.
 
     Args:
-        reports: of :func:`training.evaluation.automatic.evaluate_folder`, one per fold, each of one subset of roles.
+        reports: one per fold, whose ``cases`` are rows of :func:`training.evaluation.automatic.evaluate_case`.
         labels: of the model.
     """
-    rows = [row for report in reports for entry in report["subsets"].values() for row in entry["cases"]]
+    rows = [row for report in reports for row in report["cases"]]
     by_label = {name: [row["labels"][name] if "labels" in row else row for row in rows] for name in labels}
     return {
         "labels": {name: {"all": _figures(some), **_by_size(some)} for name, some in by_label.items()},

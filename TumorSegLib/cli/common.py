@@ -15,7 +15,7 @@ from TumorSegLib.cli.process import LEAST_NETWORK_GB, require_memory, say
 from TumorSegLib.errors import ArgumentError, SuvError, WriteError
 from TumorSegLib.images.labels import Segmentation
 from TumorSegLib.images.roles import IMAGE, check_role
-from TumorSegLib.images.volume import Images, Mask
+from TumorSegLib.images.volume import Images, Mask, number_text
 from TumorSegLib.io.images import SEGMENTATION_SUFFIX, WRITABLE, read_segmentation, read_volume, write_segmentation
 from TumorSegLib.measurements.report import marked, volume_warning
 from TumorSegLib.models.spec import ModelSpec
@@ -136,7 +136,7 @@ def write_segments(segmentation: Segmentation, outputs: Sequence[str]) -> None:
             whole = segmentation.mask_of_segment(segment)
             kept = Mask(whole.grid, (labels.array == segment.label).view(np.uint8))
             if not np.array_equal(kept.array, whole.array):
-                lacking.append(f"{segment.name} has {kept.volume_ml:.1f} of {whole.volume_ml:.1f} ml")
+                lacking.append(f"{segment.name} has {number_text(kept.volume_ml)} of {number_text(whole.volume_ml)} ml")
         say(
             f"warning: {', '.join(maps)}: with one label per voxel, parts that other labels cover are missing: "
             f"{', '.join(lacking)}; {SEGMENTATION_SUFFIX} has all"
