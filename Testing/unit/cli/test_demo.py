@@ -133,9 +133,9 @@ def test_marked_volume_is_reported_with_the_purpose_of_the_model() -> None:
 def test_volumes_outside_those_of_training_give_a_warning() -> None:
     for volume in (27.8, 342, 2330.8, 0):
         assert volume_warning(SARCOMA, volume) == ""
-    for volume in (0.01, 27.7, 4698.2):
+    for volume in (0.01, 27.7, 4698.2):  # "0.0 ml" would be nothing at all
         assert (
             volume_warning(SARCOMA, volume)
-            == f"{volume:.1f} ml is outside the volumes that m was trained on, 27.8 to 2330.8 ml"
+            == f"{volume} ml is outside the volumes that m was trained on, 27.8 to 2330.8 ml"
         )
         assert volume_warning(tiny_spec("m"), volume) == ""
