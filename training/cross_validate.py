@@ -1,4 +1,4 @@
-"""Five trainings, each without one fold, and what they mark in the cases that they have not seen.
+"""A training per fold, each without that fold, and what each marks in the cases that it has not seen.
 
 ``run/fold_0`` and so on are runs as :func:`training.loop.train.train` leaves them, each with its model and its report.
 """
@@ -66,7 +66,7 @@ def cross_validate(
     end = time.monotonic() + 60 * minutes
     folds, reports = read_folds(data), []
     for fold in range(len(folds)):
-        print(f"fold {fold} of {len(folds)}", flush=True)
+        print(f"fold_{fold}, one of {len(folds)}", flush=True)
         folder = run / f"fold_{fold}"
         of_fold = with_test_fold(configuration, fold)
         if _steps_done(folder) < of_fold.optimisation.steps:

@@ -15,6 +15,8 @@ from pathlib import Path
 OPEN = "Apache-2.0"
 RESTRICTED = "TotalSegmentator licence: free for non-commercial use, else on request"
 NOT_STATED = "not stated"
+#: Names of its datasets that tell them apart from others' anywhere.
+NAMED_AS_THEIRS = re.compile(r"Dataset\d+_TotalSeg(mentator|MRI)(_|$)")
 # Numbers of the datasets, one for each part of a task.
 _OPEN: Mapping[str, tuple[int, ...]] = {
     "total": (291, 292, 293, 294, 295),
@@ -118,7 +120,7 @@ def find_trainings() -> list[Training]:
 def training_of(folder: Path) -> Training | None:
     """The training in a folder where it is one of TotalSegmentator's; None for any other."""
     dataset = folder.resolve().parent
-    if dataset.parent != weights_folder().resolve() and "TotalSeg" not in dataset.name:
+    if dataset.parent != weights_folder().resolve() and not NAMED_AS_THEIRS.match(dataset.name):
         return None
     number = re.match(r"Dataset(\d+)_", dataset.name)
     for tasks, licence in ((_OPEN, OPEN), (_RESTRICTED, RESTRICTED)):

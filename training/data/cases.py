@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from training.data.layout import PATIENTS, read_folds, read_json, read_layout
+from training.data.layout import PATIENTS, Layout, read_folds, read_json, read_layout
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError
 from TumorSegLib.geometry.boxes import full_box, slices
 from TumorSegLib.geometry.grid import Box, Grid
@@ -105,16 +105,24 @@ def read_case(folder: Path, name: str, roles: Sequence[str]) -> Case:
         ReadError: the contour is missing, every role is, or a file is damaged.
         GeometryError: an image does not overlap the contour's grid, or the window leaves it.
     """
+    return read_named(folder, [name], roles)[0]
+
+
+def read_named(folder: Path, names: Sequence[str], roles: Sequence[str]) -> list[Case]:
+    """Reads some cases, as :func:`read_case` does each."""
     layout = read_layout(folder)
+    return [_read(layout, name, roles) for name in names]
+
+
+def _read(layout: Layout, name: str, roles: Sequence[str]) -> Case:
     files = layout.files(name)
     reference = read_mask(files.labels)
-    images = {}
-    for role in roles:
-        if role in files.images:
-            images[role] = on_grid(read_volume(files.images[role], role), reference.grid)
+    images = {
+        role: on_grid(read_volume(files.images[role], role), reference.grid) for role in roles if role in files.images
+    }
     if not images:
-        raise ReadError(f"{folder}: case {name!r} has none of the roles {', '.join(roles)}")
-    return Case(name, images, reference, _window(folder, name, reference), layout.labels)
+        raise ReadError(f"{layout.folder}: case {name!r} has none of the roles {', '.join(roles)}")
+    return Case(name, images, reference, _window(layout.folder, name, reference), layout.labels)
 
 
 def on_grid(volume: Volume, grid: Grid) -> Volume:
@@ -133,7 +141,7 @@ def read_cases(folder: Path, fold: int | None, roles: Sequence[str]) -> list[Cas
     if fold is not None and not 0 <= fold < len(folds):
         raise ArgumentError(f"fold {fold} does not exist; {folder} has folds 0 to {len(folds) - 1}")
     names = folds[fold] if fold is not None else [name for one in folds for name in one]
-    return [read_case(folder, name, roles) for name in names]
+    return read_named(folder, names, roles)
 
 
 def _window(folder: Path, name: str, reference: Mask) -> Box:

@@ -19,7 +19,7 @@ from training.clicks.first_stage import initialise, load_auto, load_first_stage,
 from training.clicks.object_episodes import ObjectEpisodes
 from training.config.train import Configuration, Optimisation
 from training.data.batches import Batch, BatchSource, Pools, Samples
-from training.data.cases import Case, coarsened, phantom_case, read_case, training_names
+from training.data.cases import Case, coarsened, phantom_case, read_named, training_names
 from training.data.layout import read_folds
 from training.evaluation.automatic import validate
 from training.loop.checkpoint import State, begin, resume, save, write_row
@@ -200,11 +200,11 @@ def _new_source(
     """The source of batches, and the held-out cases at full resolution, since engines coarsen them themselves."""
     settings, roles = configuration.data, configuration.model.roles
     folds = read_folds(data)
-    cases = [read_case(data, name, roles) for name in training_names(folds, settings.test_fold)]
+    cases = read_named(data, training_names(folds, settings.test_fold), roles)
     phantoms = [phantom_case(seed, roles) for seed in range(settings.phantoms)]
     if not cases and not (phantoms and settings.phantom_share == 1):
         raise ArgumentError(f"{data}: no case is left to train on outside fold {settings.test_fold}")
-    held_out = [read_case(data, name, roles) for name in folds[settings.test_fold]]
+    held_out = read_named(data, folds[settings.test_fold], roles)
     spacing_mm = configuration.model.volume_input.spacing_mm
     if configuration.clicks is None:
         pool, negatives = _pools(cases, phantoms, spacing_mm), None

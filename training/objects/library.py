@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import binary_erosion
 
 from training.data.cases import SARCOMA_ROLES, training_names
-from training.data.layout import read_folds, read_layout
+from training.data.layout import Layout, read_folds, read_layout
 from TumorSegLib.errors import ReadError
 from TumorSegLib.geometry.arrays import BoolArray, IntArray
 from TumorSegLib.geometry.boxes import bounding_box, slices
@@ -110,7 +110,8 @@ def read_library(root: Path, test_fold: int) -> Library:
     """
     suite = read_suite(root)
     sts = root / "sts"
-    sarcomas = [_sarcoma(sts, name) for name in training_names(read_folds(sts), test_fold)]
+    layout = read_layout(sts)
+    sarcomas = [_sarcoma(layout, name) for name in training_names(read_folds(sts), test_fold)]
     tasks = {(task["root"], task["set"], task["case"]) for task in suite["tasks"]}
     for entry in suite["train"]:
         if (entry["root"], entry["set"], entry["case"]) in tasks:
@@ -128,11 +129,11 @@ def read_suite(root: Path) -> dict[str, Any]:
         raise ReadError(f"{root}: no suite.json that names what may train: {error}") from error
 
 
-def _sarcoma(folder: Path, name: str) -> TrainingCase:
-    files = read_layout(folder).files(name)
+def _sarcoma(layout: Layout, name: str) -> TrainingCase:
+    files = layout.files(name)
     roles = [role for role in SARCOMA_ROLES if role in files.images]
     images = {role: _light(read_volume(files.images[role], role)) for role in roles}
-    return TrainingCase(name, images, _contours(read_mask(files.labels)), folder.name)
+    return TrainingCase(name, images, _contours(read_mask(files.labels)), layout.folder.name)
 
 
 def _read_entry(root: Path, entry: dict[str, Any], held: set[str]) -> Iterator[TrainingCase]:

@@ -114,6 +114,8 @@ def take_fingerprint(layout: Layout) -> Fingerprint:
     if found.cases:
         empty = [name for name, value in labels.items() if not any(c.voxels.get(value) for c in found.cases.values())]
         found.problems += [f"label {name!r} is in no case; remove it from the labels" for name in empty]
+    unseen = [role for role, samples in sorted(found.samples.items()) if not any(map(np.size, samples))]
+    found.problems += [f"the images of role {role!r} show no label; remove them" for role in unseen]
     folds = _folds(layout, found)
     if found.problems:
         count = len(found.problems)
@@ -186,8 +188,6 @@ def _volumes_ml(mask: Mask, value: int) -> list[float]:
 
 
 def _intensities(values: npt.NDArray[np.float32]) -> Intensities:
-    if not values.size:
-        return Intensities(0.0, 1.0, 0.0, 0.0, (0.0, 0.0, 0.0))
     low, middle, high = (float(value) for value in np.percentile(values, PERCENTILES))
     mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
     return Intensities(mean, deviation, float(values.min()), float(values.max()), (low, middle, high))

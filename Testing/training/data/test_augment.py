@@ -221,6 +221,23 @@ def test_samples_of_several_labels() -> None:
     assert [(drawn == n).sum().item() for n in (1, 2)] == [18, 9]
 
 
+def test_between_labels_that_touch_is_no_background() -> None:
+    """Between two voxels either label has a half: together they are what one label in their place would be."""
+    one = make_case((24, 24, 24), 2.0, (slice(6, 18),) * 3)
+    halves = one.reference.array.copy()
+    halves[:, :, 12:] *= 2
+    two = Case("halves", one.images, Mask(one.reference.grid, halves), one.jitter_window)
+    found = set()
+    for seed in range(20):
+        drawn = [
+            draw_sample(case, spec_of((8, 8, 8), 2.0, labels=labels), PLAIN, np.random.default_rng(seed))[1]
+            for case, labels in ((one, {"whole": 1}), (two, {"anterior": 1, "posterior": 2}))
+        ]
+        assert torch.equal(drawn[0] > 0, drawn[1] > 0)
+        found.add(tuple(drawn[1].unique().tolist()))
+    assert (0, 1, 2) in found
+
+
 def test_case_without_tumour_is_drawn_from_anywhere() -> None:
     case = make_case((20, 20, 20), 2.0, (slice(0, 0),) * 3)
     _, labels = draw_sample(case, spec_of((8, 8, 8), 3.0), Augmentation(), np.random.default_rng(0))

@@ -137,6 +137,15 @@ def test_notes_are_no_faults(tmp_path: Path) -> None:
     ]
 
 
+def test_a_role_that_no_contour_lies_on_cannot_be_planned_for(new_data: Path) -> None:
+    for name in "abc":
+        (new_data / f"{name}_pet.nii.gz").unlink()
+    grid = read_volume(new_data / "d_ct.nii.gz", "ct").grid
+    write_mask(Mask(grid, np.zeros(grid.shape, np.uint8)), new_data / "d_gtv.nii.gz")
+    write_volume(Volume(grid, np.ones(grid.shape, np.float32), "pet"), new_data / "d_pet.nii.gz")
+    assert [line.strip() for line in complaints(new_data)] == ["the images of role 'pet' show no label; remove them"]
+
+
 def test_our_layout_with_values_that_do_not_count_up(new_data: Path) -> None:
     grid = read_volume(new_data / "a_ct.nii.gz", "ct").grid
     array = np.zeros(grid.shape, np.uint8)

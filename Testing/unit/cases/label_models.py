@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from Testing.interop.fixture import Expected, read_expected
 from TumorSegLib.engines.imported.engine import ImportedEngine
@@ -39,3 +42,15 @@ def label_model(data_set: str, name: str) -> LabelModel:
     files = sorted((found.training.parent / "images").glob("*.nii.gz"))
     engine = load_engine(name, "cpu", "float32", "torch", kind="auto")
     return LabelModel(engine, found.images(roles), dict(zip(roles, files, strict=True)))
+
+
+def same(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> bool:
+    """Whether two sets of masks by name are equal."""
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def middle(mask: np.ndarray) -> tuple[int, int, int]:
+    """A voxel ``(i, j, k)`` of a mask near its centre."""
+    voxels = np.argwhere(mask)
+    k, j, i = voxels[np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()]
+    return int(i), int(j), int(k)

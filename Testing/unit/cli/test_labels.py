@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from Testing.unit.cases.cli_cases import assert_refused, save
-from Testing.unit.cases.label_models import LABELS, REGIONS, LabelModel, label_model
+from Testing.unit.cases.label_models import LABELS, REGIONS, LabelModel, label_model, middle, same
 from TumorSegLib.cli.entry import main
 from TumorSegLib.evaluation.labels import evaluate_labels
 from TumorSegLib.evaluation.metrics import evaluate
@@ -56,17 +56,6 @@ def masks(path: str) -> dict[str, np.ndarray]:
 def of(model: LabelModel) -> dict[str, np.ndarray]:
     result = model.result()
     return {name: result.mask_of(name).array for name in result.labels}
-
-
-def same(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> bool:
-    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
-
-
-def middle(mask: np.ndarray) -> tuple[int, int, int]:
-    """A voxel ``(i, j, k)`` of a mask near its centre."""
-    voxels = np.argwhere(mask)
-    k, j, i = voxels[np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()]
-    return int(i), int(j), int(k)
 
 
 def clicks(*prompts: Click) -> str:

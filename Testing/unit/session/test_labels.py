@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from Testing.unit.cases.label_models import LABELS, REGIONS, LabelModel, label_model
+from Testing.unit.cases.label_models import LABELS, REGIONS, LabelModel, label_model, middle, same
 from TumorSegLib.engines.load import load_engine
 from TumorSegLib.errors import ArgumentError, GeometryError, ReadError, ResourceError
 from TumorSegLib.images.labels import Segment, Segmentation
@@ -50,17 +49,6 @@ def masks(session: Session) -> dict[str, np.ndarray]:
 
 def of(result: Result) -> dict[str, np.ndarray]:
     return {name: result.mask_of(name).array for name in result.labels}
-
-
-def same(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray]) -> bool:
-    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
-
-
-def middle(mask: np.ndarray) -> tuple[int, int, int]:
-    """A voxel ``(i, j, k)`` of a mask near its centre."""
-    voxels = np.argwhere(mask)
-    k, j, i = voxels[np.linalg.norm(voxels - voxels.mean(axis=0), axis=1).argmin()]
-    return int(i), int(j), int(k)
 
 
 def test_each_label_becomes_a_segment_and_one_undo_takes_all_back(labels: LabelModel) -> None:

@@ -84,7 +84,9 @@ def test_a_copied_dataset_is_known_by_its_name(tmp_path: Path) -> None:
         "ts-total-1",
         "TotalSegmentator, task total, part 1 of 5 (Dataset291_TotalSegmentator_part1_organs_1559subj)",
     )
-    assert training_of(write(tmp_path / "Dataset291_Own")) is None
+    assert training_of(write(tmp_path / "Dataset850_TotalSegMRI_part1_organs_1088subj")) is not None
+    for own in ("Dataset291_Own", "Dataset008_MyTotalSeg", "Dataset291_TotalSegments"):  # with a licence of their own
+        assert training_of(write(tmp_path / own)) is None
 
 
 def test_models_of_it_have_its_licence_and_turn_images_as_it_does(weights: Path, models: Path) -> None:
