@@ -16,7 +16,7 @@ import training.commands
 import training.loop.train
 from Testing.fakes import tiny_network, tiny_spec, write_model
 from training.__main__ import TRAINING_INTERRUPTED, main
-from training.config.train import Configuration
+from training.config.train import Configuration, read_configuration
 from TumorSegLib.errors import ArgumentError
 from TumorSegLib.models.folder import read_model_folder
 
@@ -136,6 +136,17 @@ def test_export_writes_where_bundled_models_lie(
     output = tmp_path / "TumorSegLib" / "bundled" / "tiny"
     assert capsys.readouterr().out == f"wrote {output}\n"
     read_model_folder(output).verify()
+
+
+def test_each_fold_has_a_run_of_its_own_beside_that_of_the_configuration(
+    data: Path, configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.commands, "__file__", str(tmp_path / "training" / "commands.py"))
+    command = ["train", str(configuration), "--data", str(data), "--device", "cpu", "--precision", "float32"]
+    for options in ([], ["--fold", "0"], ["--fold", "1", "--run-folder", str(tmp_path / "own")]):
+        assert main([*command, *options]) == 0
+    runs = tmp_path / "training" / "runs" / "tiny", tmp_path / "training" / "runs" / "tiny" / "fold_0", tmp_path / "own"
+    assert [read_configuration(run / "config.toml").data.test_fold for run in runs] == [2, 0, 1]
 
 
 @pytest.mark.parametrize("arguments", [[], ["learn"], ["evaluate-auto"], ["export", "run", "--dtype", "int8"]])
