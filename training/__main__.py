@@ -19,8 +19,9 @@ from TumorSegLib.cli.entry import (
     run_guarded,
 )
 from TumorSegLib.cli.process import INTERRUPTED_MESSAGE, LEAST_NETWORK_GB, require_memory
+from TumorSegLib.images.display_windows import CT_WINDOWS, DEFAULT_CT_WINDOW
 
-TRAINING_INTERRUPTED = f"{INTERRUPTED_MESSAGE}; train and finetune-sam continue with the same command"
+TRAINING_INTERRUPTED = f"{INTERRUPTED_MESSAGE}; train, finetune-sam and merge-sam continue with the same command"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_evaluate_boxes(parsers)
     _add_evaluate_int8(parsers)
     _add_finetune(parsers)
+    _add_merge(parsers)
     return parser
 
 
@@ -181,6 +183,35 @@ def _add_finetune(parsers: Any) -> None:
     parser = add_command(parsers, "finetune-sam", commands.run_finetune, "fine-tune the mask decoder of a box model")
     parser.add_argument("configuration", type=Path, help="TOML file, see training/configs/lite_medsam_sts.toml")
     parser.add_argument("--run-folder", dest="run", type=Path, help="folder of the run (default training/runs/NAME)")
+    parser.add_argument("--output", type=Path, help="model folder (default model, in the folder of the run)")
+    parser.add_argument("--threads", type=int, help="CPU threads")
+    _add_data(parser)
+    add_device_argument(parser)
+
+
+def _add_merge(parsers: Any) -> None:
+    help_ = "merge a box model and several fine-tuned from it, layer by layer (MedSAMix)"
+    parser = add_command(parsers, "merge-sam", commands.run_merge, help_)
+    parser.add_argument("base", help="name or folder of the model that the others were fine-tuned from")
+    parser.add_argument("models", nargs="+", help="names or folders of at least two fine-tuned models")
+    help_ = "family of images to merge for, e.g. ct; may repeat (default: all in the data)"
+    parser.add_argument("--task", action="append", default=[], help=help_)
+    help_ = "of several tasks, make the mean Dice or that of the worst task large (default %(default)s)"
+    parser.add_argument("--objective", choices=("mean", "worst"), default="mean", help=help_)
+    parser.add_argument("--fold", type=int, default=0, help="held out, to measure on (default %(default)s)")
+    help_ = "of the other folds, to calibrate each task on (default %(default)s)"
+    parser.add_argument("--cases", type=int, default=8, help=help_)
+    parser.add_argument("--slices", type=int, default=4, help="of each calibration image (default %(default)s)")
+    help_ = "display window of a CT (default %(default)s)"
+    parser.add_argument("--ct-window", choices=tuple(CT_WINDOWS), default=DEFAULT_CT_WINDOW, help=help_)
+    help_ = "points to try beside the base, each model and their mean (default %(default)s)"
+    parser.add_argument("--trials", type=int, default=60, help=help_)
+    help_ = "search no longer; the same command goes on (default: no limit)"
+    parser.add_argument("--minutes", type=float, default=math.inf, help=help_)
+    parser.add_argument("--seed", type=int, default=0, help="of cases, slices and trials (default %(default)s)")
+    parser.add_argument("--name", help="of the merged model (default BASE-merged)")
+    help_ = "folder for trials and embeddings (default training/runs/NAME)"
+    parser.add_argument("--run-folder", dest="run", type=Path, help=help_)
     parser.add_argument("--output", type=Path, help="model folder (default model, in the folder of the run)")
     parser.add_argument("--threads", type=int, help="CPU threads")
     _add_data(parser)

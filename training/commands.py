@@ -236,6 +236,32 @@ def run_finetune(options: argparse.Namespace) -> None:
     print(f"wrote {output}")
 
 
+def run_merge(options: argparse.Namespace) -> None:
+    """Merges box models of one architecture."""
+    from training.config.finetune import FinetuneData
+    from training.sam.merge.merge import MergePlan, format_merge, merge
+    from training.sam.merge.search import SearchSettings
+    from TumorSegLib.files import write_text
+
+    _set_threads(options.threads)
+    name = options.name or f"{Path(options.base).name}-merged"
+    plan = MergePlan(
+        name=name,
+        tasks=tuple(options.task),
+        objective=options.objective,
+        fold=options.fold,
+        cases=options.cases,
+        slices=FinetuneData(options.slices, ct_window=options.ct_window),
+        search=SearchSettings(options.trials, options.minutes, options.seed),
+    )
+    run = _run_folder(options, name)
+    output = options.output or run / "model"
+    report = merge([options.base, *options.models], plan, _data(options), run, output, options.device)
+    write_text(run / "report.json", json.dumps(report, indent=1, allow_nan=False) + "\n")
+    print(format_merge(report))
+    print(f"wrote {output}: {report['best']}, the best of {report['trials']} trials")
+
+
 def _set_threads(threads: int | None) -> None:
     import torch
 

@@ -57,7 +57,7 @@ SMALLER = {
     r"^slices_per_case = \d+": "slices_per_case = 1",
 }
 #: Options that commands get on top.
-FASTER = {"evaluate-clicks": ("--clicks", "1"), "plan": ("--minutes", "0.01")}
+FASTER = {"evaluate-clicks": ("--clicks", "1"), "plan": ("--minutes", "0.01"), "merge-sam": ("--trials", "1")}
 # As in docs/cli.md.
 small_phantom = partial(ts.make_phantom, region="limb", shape=(40, 48, 48), spacing_mm=(4, 4, 4))
 

@@ -18,6 +18,12 @@ from TumorSegLib.models.spec import SOURCE
 LISTS = ("roles", "training_data")
 
 
+def check_model_name(name: str) -> None:
+    """Raises :class:`ArgumentError` unless a name may be that of a folder."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+        raise ArgumentError(f"name = {name!r} is not a valid folder name: letters, digits, dots, dashes, underscores")
+
+
 @dataclass(frozen=True)
 class ModelSettings:
     """The model that fine-tuning begins with, and the one it makes.
@@ -35,10 +41,7 @@ class ModelSettings:
     made_for: str = ""
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.name):
-            raise ArgumentError(
-                f"name = {self.name!r} is not a valid folder name: letters, digits, dots, dashes, underscores"
-            )
+        check_model_name(self.name)
         if self.name == self.base:
             raise ArgumentError(f"name = {self.name!r} is that of the base model; the new one needs its own")
 

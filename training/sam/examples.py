@@ -1,10 +1,11 @@
-"""Slices for fine-tuning a box model: their choice, their embeddings on disk, and prompts for them."""
+"""Slices for fine-tuning and merging box models: their choice, their embeddings on disk, and prompts for them."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from training.config.finetune import FinetuneConfiguration, FinetuneData
+from training.config.finetune import FinetuneData
 from training.data.cases import Case, read_case
 from training.evaluation.boxes import AXIS, grown_box
 from TumorSegLib.engines.box.embeddings import SLICES_PER_PASS, Embeddings
@@ -29,17 +30,34 @@ from TumorSegLib.jobs import Job, progress_bar
 from TumorSegLib.protocols import BoxOptions
 
 
-@dataclass(frozen=True, eq=False)
-class Example:
-    """One training slice.
+@dataclass(frozen=True)
+class Choice:
+    """Which slices to take.
 
     Attributes:
+        roles: of the images, each slice from one.
+        data: how many of each, and how their boxes are drawn.
+        seed: of the choice.
+    """
+
+    roles: Sequence[str]
+    data: FinetuneData
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """One slice.
+
+    Attributes:
+        image: case and role that it is from.
         embedding: file of its embedding, float16 ``[channels, s, s]``.
         target: the tumour in the network's masks, bool ``[4 s, 4 s]``.
         view, number: how the slice is presented to the network, and its index.
         grid, tumour: of the case, and the box of its tumour.
     """
 
+    image: str
     embedding: Path
     target: BoolArray
     view: View
@@ -119,49 +137,52 @@ class Encoder:
 
 
 def encode_examples(
-    encoder: Encoder, configuration: FinetuneConfiguration, data: Path, names: Sequence[str]
+    encoder: Encoder,
+    choice: Choice,
+    data: Path,
+    names: Sequence[str],
+    say: Callable[[str], object] | None = None,
 ) -> tuple[list[Example], int]:
-    """Chooses slices of every case and role, and encodes those that were not before.
+    """Chooses slices of every case and role, and encodes those that were not before; each case is said or printed.
 
     Returns:
         The slices, and how many were encoded.
     """
-    examples, encoded = [], 0
+    examples, encoded, say = [], 0, say or partial(print, flush=True)
     with progress_bar("Encoding") as progress:
         for done, name in enumerate(names, start=1):
-            case = read_case(data, name, configuration.roles)
+            case = read_case(data, name, choice.roles)
             tumour = case.tumour_box
-            box = draw_box(tumour, case.reference.grid, configuration.data, _seeded(configuration, name))
+            box = draw_box(tumour, case.reference.grid, choice.data, _seeded(choice, name))
             for role in case.images:
-                some, new = _encode_case(encoder, configuration, BoxedImage(case, role, tumour, box))
+                some, new = _encode_case(encoder, choice, BoxedImage(case, role, tumour, box))
                 examples += some
                 encoded += new
             progress(done, len(names), name)
-            print(f"{name}: {len(examples)} slices so far, {encoded} of them encoded now", flush=True)
+            say(f"{name}: {len(examples)} slices so far, {encoded} of them encoded now")
     return examples, encoded
 
 
-def _encode_case(
-    encoder: Encoder, configuration: FinetuneConfiguration, image: BoxedImage
-) -> tuple[list[Example], int]:
-    settings, case = configuration.data, image.case
+def _encode_case(encoder: Encoder, choice: Choice, image: BoxedImage) -> tuple[list[Example], int]:
+    settings, case = choice.data, image.case
     prepared = encoder.engine.prepare(case.images, BoxOptions(image.role, ct_window=settings.ct_window))
     view = encoder.engine.view(prepared, image.box, AXIS)
-    rng = _seeded(configuration, case.name, image.role)
+    rng = _seeded(choice, case.name, image.role)
     numbers = choose_slices(image.tumour[AXIS], case.reference.grid, settings, rng)
-    files = encoder.files(f"{case.name}_{image.role}", view, prepared.array, numbers)
+    title = f"{case.name}_{image.role}"
+    files = encoder.files(title, view, prepared.array, numbers)
     missing = [(number, file) for number, file in zip(numbers, files) if not file.is_file()]
     encoder.encode(prepared, view, missing)
     targets = _targets(view, case.reference.array > 0, numbers, encoder.edge)
     return [
-        Example(file, target, view, number, case.reference.grid, image.tumour)
+        Example(title, file, target, view, number, case.reference.grid, image.tumour)
         for file, target, number in zip(files, targets, numbers)
     ], len(missing)
 
 
-def _seeded(configuration: FinetuneConfiguration, *names: str) -> np.random.Generator:
+def _seeded(choice: Choice, *names: str) -> np.random.Generator:
     """Random numbers of a case that do not depend on the others."""
-    return np.random.default_rng([configuration.optimisation.seed, *"/".join(names).encode()])
+    return np.random.default_rng([choice.seed, *"/".join(names).encode()])
 
 
 def choose_slices(tumour: tuple[int, int], grid: Grid, settings: FinetuneData, rng: np.random.Generator) -> list[int]:

@@ -56,14 +56,19 @@ def write_tuned_model(
     write_model_folder(output, spec, partial(write_weights, network), card)
 
 
+def origin_of(spec: ModelSpec, what: str) -> dict[str, str]:
+    """A model as an entry of the training data of another, whose ``what`` it is."""
+    entry = CATALOGUE.get(spec.name)
+    return {
+        "name": f"{what}: {spec.name} {spec.version}, sha256 {spec.weights_sha256}",
+        "licence": spec.licence,
+        "attribution": entry.attribution if entry else f"see the card of {spec.name} in {CARD_FILE}",
+    }
+
+
 def _described(base: ModelFolder, configuration: FinetuneConfiguration, report: Mapping[str, Any]) -> ModelSpec:
     model, old = configuration.model, base.spec
-    entry = CATALOGUE.get(old.name)
-    origin = {
-        "name": f"initial weights: {old.name} {old.version}, sha256 {old.weights_sha256}",
-        "licence": old.licence,
-        "attribution": entry.attribution if entry else f"see the card of {old.name} in {CARD_FILE}",
-    }
+    origin = origin_of(old, "initial weights")
     figures = {
         role: {m: {name: round(f[name], 4) for name in ("median", "mean", "worst")} for m, f in methods.items()}
         for role, methods in report["roles"].items()
@@ -96,8 +101,6 @@ def _card(base: ModelFolder, spec: ModelSpec, configuration: FinetuneConfigurati
         for role, methods in report["roles"].items()
     ]
     sources = [f"- {s['name']} ({s['licence']}). {s['attribution']}\n" for s in configuration.training_data]
-    file = base.path / CARD_FILE
-    card = file.read_text(encoding="utf-8") if file.is_file() else f"# {old.name}\n\n{old.description}\n"
     return (
         f"# {spec.name}\n\n{spec.description}\n\n"
         f"**{DISCLAIMER}**\n\n"
@@ -110,7 +113,7 @@ def _card(base: ModelFolder, spec: ModelSpec, configuration: FinetuneConfigurati
         "image.\n\n"
         "| image | cases | ellipsoid | before | after |\n|---|---|---|---|---|\n"
         f"{''.join(rows)}\n"
-        f"## The model it was made from\n\n{_indented(card)}"
+        f"## The model it was made from\n\n{indented(card_of(base))}"
     )
 
 
@@ -119,6 +122,13 @@ def _cases_text(configuration: FinetuneConfiguration) -> str:
     return "cases that it was not trained on, " + ("chosen at random" if fold is None else f"of fold {fold}")
 
 
-def _indented(card: str) -> str:
+def card_of(model: ModelFolder) -> str:
+    """The card of a model; its name and description where it has none."""
+    file = model.path / CARD_FILE
+    spec = model.spec
+    return file.read_text(encoding="utf-8") if file.is_file() else f"# {spec.name}\n\n{spec.description}\n"
+
+
+def indented(card: str) -> str:
     """Headings two levels further down."""
     return "".join(f"##{line}" if line.startswith("#") else line for line in card.splitlines(keepends=True))

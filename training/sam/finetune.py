@@ -26,7 +26,7 @@ from training.data.cases import training_names
 from training.data.layout import read_folds
 from training.evaluation.boxes import ELLIPSOID, measure_loose_boxes
 from training.loop.train import schedule
-from training.sam.examples import Encoder, Example, encode_examples, make_batch
+from training.sam.examples import Choice, Encoder, Example, encode_examples, make_batch
 from training.sam.export import check_output, write_tuned_model
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.networks.sam import Sam
@@ -71,7 +71,7 @@ def finetune(
         ResourceError: memory does not suffice.
         WriteError: the folders cannot be written; no model is left half-written.
     """
-    base, network = _load_base(configuration.model.base)
+    base, network = load_sam(configuration.model.base)
     check_output(output, configuration.model.name)
     training, held_out = _split(configuration, data)
     _check_roles(configuration.roles, data, training, held_out)
@@ -79,7 +79,8 @@ def finetune(
     engine = BoxEngine(base.spec, network, runtime)
     make_folder(run / EMBEDDINGS)
 
-    examples, encoded = encode_examples(Encoder(engine, network, run / EMBEDDINGS), configuration, data, training)
+    choice = Choice(configuration.roles, configuration.data, configuration.optimisation.seed)
+    examples, encoded = encode_examples(Encoder(engine, network, run / EMBEDDINGS), choice, data, training)
     tuned = copy.deepcopy(network).to(runtime.device)
     with memory_errors(f"for batches of {configuration.optimisation.batch}; a smaller batch needs less"):
         losses = train_decoder(tuned, examples, configuration, run)
@@ -182,10 +183,11 @@ def format_report(report: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _load_base(name_or_path: str) -> tuple[ModelFolder, Sam]:
+def load_sam(name_or_path: str) -> tuple[ModelFolder, Sam]:
+    """A box model and its network, on the CPU; raises :class:`ModelError` where it is none."""
     base = find_model(name_or_path)
     if base.spec.kind != "box":
-        raise ModelError(f"base model {base.spec.name!r} is of kind {base.spec.kind!r}; one of kind 'box' is needed")
+        raise ModelError(f"model {base.spec.name!r} is of kind {base.spec.kind!r}; one of kind 'box' is needed")
     network = load_network(base)
     if not isinstance(network, Sam):
         raise ModelError(f"model {base.spec.name!r}: its network {base.spec.network} has no mask decoder")

@@ -12,7 +12,7 @@ import torch
 from Testing.fakes import tiny_spec, write_model
 from Testing.training.training_runs import replaced, write_ball
 from training.config.finetune import FinetuneConfiguration, read_finetune_configuration
-from training.sam.examples import Encoder, Example, encode_examples
+from training.sam.examples import Choice, Encoder, Example, encode_examples
 from TumorSegLib.engines.box.engine import BoxEngine
 from TumorSegLib.engines.networks.sam import Sam, build_sam
 from TumorSegLib.engines.runtime import choose_runtime
@@ -101,4 +101,5 @@ def examples(base: Path, data: Path, tuning: Callable[..., FinetuneConfiguration
     assert isinstance(network, Sam)
     engine = BoxEngine(read_model_folder(base).spec, network, choose_runtime("cpu"))
     encoder = Encoder(engine, network, tmp_path / "embeddings")
-    return encode_examples(encoder, tuning(), data, ["a"])[0]
+    choice = Choice(tuning().roles, tuning().data, tuning().optimisation.seed)
+    return encode_examples(encoder, choice, data, ["a"])[0]

@@ -128,8 +128,9 @@ def test_decoder_loss_by_hand() -> None:
     assert loss == pytest.approx(1 - (33 / 41 + 1 / 9) / 2 + 16 / 128 * 20 + (16 / 24) ** 2 / 2, abs=1e-3)
 
 
-def test_the_shipped_configuration_is_complete() -> None:
-    path = Path(training.__file__).parent / "configs" / "lite_medsam_sts.toml"
+@pytest.mark.parametrize("name", ["lite_medsam_sts", "lite_medsam_sts_ct", "lite_medsam_sts_mr"])
+def test_the_shipped_configurations_are_complete(name: str) -> None:
+    path = Path(training.__file__).parent / "configs" / f"{name}.toml"
     configuration = read_finetune_configuration(path)
     assert configuration.model.name.replace("-", "_") == path.stem
     assert configuration.model.base in CATALOGUE
@@ -206,7 +207,7 @@ def test_bad_base_model_loss_embeddings_and_output_are_refused(
         changed = replace(configuration, model=replace(configuration.model, **model_changes))
         return finetune(changed, new_data, run, output, "cpu")
 
-    with pytest.raises(ModelError, match="'tiny' is of kind 'auto'; one of kind 'box' is needed"):
+    with pytest.raises(ModelError, match="model 'tiny' is of kind 'auto'; one of kind 'box' is needed"):
         tuned(base=str(model))
     wild = replace(configuration.optimisation, learning_rate=1e20, warm_up=0, steps=4)
     with pytest.raises(ModelError, match=r"the loss is .* at step .; a lower learning_rate may help"):
